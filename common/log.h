@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Logging to stderr: one line per event.
+ *
+ * Under systemd (JOURNAL_STREAM set) each line starts with its priority, "<6>",
+ * and has no time stamp; elsewhere it starts with the local time and the level.
+ * Text is sanitised: control characters of a peer's string become '?'.
+ * Lines longer than VGPU_LOG_LINE_MAX are cut.  Not safe in signal handlers.
+ */
+#ifndef COMMON_LOG_H
+#define COMMON_LOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#define VGPU_LOG_LINE_MAX 1024
+
+enum log_level {
+    LOG_LEVEL_ERROR = 3, /* syslog's numbers */
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_NOTICE = 5,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7,
+};
+
+/* `program` is kept, not copied.  json: each line is one JSON object. */
+void log_init(const char *program, enum log_level max_level, bool json);
+bool log_enabled(enum log_level level);
+/* The level that `name` means ("error", "warning", "notice", "info", "debug"), or -1. */
+int log_level_from_name(const char *name);
+
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void log_write_va(enum log_level level, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_notice(...) log_write(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_LEVEL_DEBUG)) {                                                        \
+            log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                               \
+        }                                                                                          \
+    } while (0)
+
+#endif /* COMMON_LOG_H */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The contract between vgpu-mediator and vgpu-worker.
+ *
+ * The mediator creates a SOCK_SEQPACKET pair and execs one worker per VM and
+ * GPU with its end as fd VGPU_WORKER_FD.  One packet is one frame: the header,
+ * the type's fixed part, then its body.  The worker says READY once (after its
+ * context exists), then answers every RUN with one DONE, in the order of the
+ * RUNs.  It leaves when the socket closes or on QUIT.  Anything malformed on
+ * this socket is a bug of one of the two: the worker exits with status 2, the
+ * mediator kills the worker.
+ *
+ * How a worker is told what to be (arguments, not frames, so that ps shows it):
+ *   vgpu-worker --backend cpu|cuda [--gpu UUID|INDEX] [--vm-id N]
+ *               [--memory-limit BYTES] [--enable-test-ops]
+ *
+ * Both programs come from one build; `version` catches a mixed installation.
+ */
+#ifndef VGPU_WORKER_H
+#define VGPU_WORKER_H
+
+#include "vgpu/vgpu_protocol.h"
+
+#define VGPU_WORKER_FD 3
+#define VGPU_WORKER_MAGIC 0x4B574756u /* "VGWK" */
+#define VGPU_WORKER_VERSION 1u
+
+enum vgpu_worker_msg {
+    VGPU_WORKER_READY = 1, /* worker -> mediator: vgpu_worker_ready */
+    VGPU_WORKER_RUN = 2,   /* mediator -> worker: vgpu_worker_run, params, data */
+    VGPU_WORKER_DONE = 3,  /* worker -> mediator: vgpu_worker_done, results, data */
+    VGPU_WORKER_QUIT = 4,  /* mediator -> worker: finish what is in flight and leave */
+};
+
+typedef struct vgpu_worker_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t type;   /* enum vgpu_worker_msg */
+    uint32_t length; /* of the whole frame, bytes */
+    uint32_t pad;    /* 0 */
+    uint64_t job_id; /* RUN, DONE; 0 elsewhere */
+} vgpu_worker_header;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_header) == 24, "vgpu_worker_header is 24 bytes");
+
+/* gpu_time_ns counts the time between two points of the GPU's stream, so it
+ * includes what other workers took meanwhile.  Not set: time that only this
+ * worker used (the CPU backend's thread time). */
+#define VGPU_WORKER_TIME_ELAPSED (1u << 0)
+
+#define VGPU_WORKER_NAME_BYTES 64u
+#define VGPU_WORKER_UUID_BYTES 48u
+
+typedef struct vgpu_worker_ready {
+    uint32_t backend; /* enum vgpu_backend */
+    uint32_t flags;   /* VGPU_WORKER_TIME_ELAPSED */
+    uint32_t compute_major;
+    uint32_t compute_minor;
+    uint32_t multiprocessors;
+    uint32_t pad;
+    uint64_t memory_bytes;                 /* what the VM may use */
+    char gpu_uuid[VGPU_WORKER_UUID_BYTES]; /* NUL-terminated, "GPU-..." or "CPU-<n>" */
+    char name[VGPU_WORKER_NAME_BYTES];     /* NUL-terminated, printable ASCII */
+} vgpu_worker_ready;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_ready) == 144, "vgpu_worker_ready is 144 bytes");
+
+/* The mediator has checked counts and lengths; the worker checks them again. */
+typedef struct vgpu_worker_run {
+    uint32_t opcode;
+    uint32_t param_count;
+    uint32_t data_length;
+    uint32_t pad;
+} vgpu_worker_run; /* then params[param_count], data[data_length] */
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_run) == 16, "vgpu_worker_run is 16 bytes");
+
+typedef struct vgpu_worker_done {
+    uint32_t status; /* enum vgpu_error */
+    uint32_t result_count;
+    uint32_t data_length;
+    uint32_t pad;
+    uint64_t gpu_time_ns;
+    uint64_t started_ns;  /* CLOCK_MONOTONIC when the worker took the job up */
+    uint64_t finished_ns; /* ... and when its result was there */
+} vgpu_worker_done;       /* then results[result_count], data[data_length] */
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_done) == 40, "vgpu_worker_done is 40 bytes");
+
+#define VGPU_WORKER_FRAME_MAX                                                                      \
+    ((uint32_t)sizeof(vgpu_worker_header) + (uint32_t)sizeof(vgpu_worker_ready) +                  \
+     VGPU_REQUEST_BUFFER_BYTES)
+
+/* Exit status of a worker. */
+enum vgpu_worker_exit {
+    VGPU_WORKER_EXIT_OK = 0,        /* QUIT, or the socket closed */
+    VGPU_WORKER_EXIT_BACKEND = 1,   /* no such GPU, no driver, no memory: said on stderr */
+    VGPU_WORKER_EXIT_PROTOCOL = 2,  /* malformed frame, or started by hand */
+    VGPU_WORKER_EXIT_GPU_FAULT = 3, /* the context is lost; the job answered CUDA_ERROR */
+};
+
+#endif /* VGPU_WORKER_H */
