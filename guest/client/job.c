@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One job of each kind, with a check of its result that trusts nobody. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "client.h"
+
+uint64_t client_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* splitmix64 */
+uint64_t client_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static int run_add(struct vgpu *v, struct client_job *job)
+{
+    int result = vgpu_add(v, job->a, job->b, &job->sum);
+
+    if (result == VGPU_OK && job->sum != job->a + job->b) {
+        job->wrong = true;
+        snprintf(job->mistake, sizeof(job->mistake), "%u + %u gave %u and should give %u", job->a,
+                 job->b, job->sum, job->a + job->b);
+    }
+    return result;
+}
+
+static int run_vector_i32(struct vgpu *v, struct client_job *job, uint64_t *random)
+{
+    int32_t a[VGPU_VECTOR_MAX], b[VGPU_VECTOR_MAX], c[VGPU_VECTOR_MAX];
+    uint32_t i;
+    int result;
+
+    for (i = 0; i < job->elements; i++) {
+        uint64_t r = client_random(random);
+
+        a[i] = (int32_t)(uint32_t)r;
+        b[i] = (int32_t)(uint32_t)(r >> 32);
+        c[i] = 0;
+    }
+    result = vgpu_vector_add_i32(v, job->elements, a, b, c);
+    for (i = 0; result == VGPU_OK && i < job->elements; i++) {
+        int32_t right = (int32_t)((uint32_t)a[i] + (uint32_t)b[i]);
+
+        if (c[i] != right) {
+            job->wrong = true;
+            snprintf(job->mistake, sizeof(job->mistake),
+                     "element %u: %d + %d gave %d and should give %d", i, a[i], b[i], c[i], right);
+            break;
+        }
+    }
+    return result;
+}
+
+static int run_vector_f32(struct vgpu *v, struct client_job *job, uint64_t *random)
+{
+    float a[VGPU_VECTOR_MAX], b[VGPU_VECTOR_MAX], c[VGPU_VECTOR_MAX];
+    uint32_t i;
+    int result;
+
+    for (i = 0; i < job->elements; i++) {
+        uint64_t r = client_random(random);
+
+        /* Multiples of 2^-12 that need rounding once added. */
+        a[i] = (float)(int32_t)(uint32_t)r / 4096.0f;
+        b[i] = (float)(int32_t)(uint32_t)(r >> 32) / 16777216.0f;
+        c[i] = 0;
+    }
+    result = vgpu_vector_add_f32(v, job->elements, a, b, c);
+    for (i = 0; result == VGPU_OK && i < job->elements; i++) {
+        /* volatile: single precision also where the CPU computes with more. */
+        volatile float right = a[i] + b[i];
+        float expected = right;
+
+        /* IEEE 754 has exactly one right answer: compare the bits. */
+        if (memcmp(&c[i], &expected, sizeof(float)) != 0) {
+            job->wrong = true;
+            snprintf(job->mistake, sizeof(job->mistake),
+                     "element %u: %.9g + %.9g gave %.9g and should give %.9g", i, (double)a[i],
+                     (double)b[i], (double)c[i], (double)expected);
+            break;
+        }
+    }
+    return result;
+}
+
+int job_run(struct vgpu *v, struct client_job *job, uint64_t *random)
+{
+    job->wrong = false;
+    switch (job->op->opcode) {
+    case VGPU_OP_NOP: return vgpu_nop(v);
+    case VGPU_OP_CUDA_KERNEL: return run_add(v, job);
+    case VGPU_OP_GET_DEVICE_INFO: return vgpu_device_info(v, &job->info);
+    case VGPU_OP_VECTOR_ADD_I32: return run_vector_i32(v, job, random);
+    case VGPU_OP_VECTOR_ADD_F32: return run_vector_f32(v, job, random);
+    default: return vgpu_test_op(v, job->op->opcode, job->spin_us);
+    }
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+
+#define COUNT_MAX 1000000000000u
+#define SECONDS_MAX 31536000.0
+#define BENCH_COUNT 1000u
+#define RETRIES_MAX 1000u
+
+static const struct client_op ops[] = {
+    {"nop", VGPU_OP_NOP},
+    {"info", VGPU_OP_GET_DEVICE_INFO},
+    {"add", VGPU_OP_CUDA_KERNEL},
+    {"vadd-i32", VGPU_OP_VECTOR_ADD_I32},
+    {"vadd-f32", VGPU_OP_VECTOR_ADD_F32},
+    {"spin", VGPU_OP_TEST_SPIN},
+    {"hang", VGPU_OP_TEST_HANG},
+    {"crash", VGPU_OP_TEST_CRASH},
+    {"fail", VGPU_OP_TEST_FAIL},
+};
+
+#define OP_ADD (&ops[2])
+
+static const char help_text[] =
+    "Usage: vgpu-client [OPTION]... [A B]\n"
+    "\n"
+    "Have the host's GPU work for this virtual machine, through its vgpu device.\n"
+    "\n"
+    "  vgpu-client 100 200                 add two numbers: 100 + 200 = 300\n"
+    "  vgpu-client --op info               which GPU is behind the device\n"
+    "  vgpu-client --op vadd-f32 --bench   latency, jobs per second, device accesses\n"
+    "  vgpu-client --socket /tmp/vgpu-mediator.sock 100 200      without a VM\n"
+    "\n"
+    "Where:\n"
+    "  --device ADDRESS   the vgpu device at this PCI address (default: the first)\n"
+    "  --list             list this machine's vgpu devices\n"
+    "  --exclusive        keep the device until the end; fewer accesses per job\n"
+    "  --socket PATH      a mediator's Unix socket instead of a device, with\n"
+    "    --vm-id N        the VM to claim to be (default 1)\n"
+    "    --pool LETTER    its pool, A to Z (default A)\n"
+    "    --priority P     its priority: low, medium, high (default medium)\n"
+    "    --hello          let the mediator say all three (HELLO, CONFIG)\n"
+    "\n"
+    "What:\n"
+    "  --op OP            add (default), nop, info, vadd-i32, vadd-f32; and, if the\n"
+    "                     mediator allows test operations: spin, hang, crash, fail\n"
+    "  --elements N       elements of a vector addition (1 to 124, default 124)\n"
+    "  --us N             GPU time that spin uses up, in microseconds (default 1000)\n"
+    "  --registers        show the device's registers and submit nothing\n"
+    "\n"
+    "How often:\n"
+    "  --count N          N jobs with other operands each time, each result checked\n"
+    "  --seconds S        jobs until S seconds are over\n"
+    "  --bench            after 20 jobs to warm up, measure (default 1000 jobs)\n"
+    "  --keep-going       go on after failed jobs, quarantine and a lost device excepted\n"
+    "  --timeout MS       longest wait for one answer (default 60000)\n"
+    "  --retries N        tries after queue full or rate limited (default 5)\n"
+    "\n"
+    "Output:\n"
+    "  --json             one JSON object per line\n"
+    "  --progress         a line each second\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 done, every result right; 1 a job failed or a result was wrong;\n"
+    "2 usage; 3 no device or no mediator; 4 refused (queue full, rate limit), also\n"
+    "after the retries; 5 this VM is quarantined.\n";
+
+static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static int usage(const char *format, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "vgpu-client: ");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nTry 'vgpu-client --help'.\n");
+    return EXIT_USAGE;
+}
+
+/* A whole number from min to max; decimal, or hexadecimal after 0x. */
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+    char *end;
+    int base = strncmp(text, "0x", 2) == 0 ? 16 : 10;
+
+    if (*text < '0' || *text > '9') {
+        return false;
+    }
+    errno = 0;
+    *value = strtoull(text, &end, base);
+    return errno == 0 && *end == '\0' && *value >= min && *value <= max;
+}
+
+static bool parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+{
+    uint64_t wide;
+
+    if (!parse_number(text, min, max, &wide)) {
+        return false;
+    }
+    *value = (uint32_t)wide;
+    return true;
+}
+
+static bool parse_seconds(const char *text, uint64_t *ns)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (end == text || *end || !isfinite(seconds) || seconds < 0.001 || seconds > SECONDS_MAX) {
+        return false;
+    }
+    *ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
+static bool parse_priority(const char *text, uint8_t *priority)
+{
+    static const char *const names[] = {"low", "medium", "high"};
+    uint8_t i;
+
+    for (i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0 || (text[0] == '0' + i && !text[1])) {
+            *priority = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_op(const char *text, const struct client_op **op)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+        if (strcmp(text, ops[i].name) == 0) {
+            *op = &ops[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+enum {
+    OPT_DEVICE = 256,
+    OPT_LIST,
+    OPT_EXCLUSIVE,
+    OPT_SOCKET,
+    OPT_VM_ID,
+    OPT_POOL,
+    OPT_PRIORITY,
+    OPT_HELLO,
+    OPT_OP,
+    OPT_ELEMENTS,
+    OPT_US,
+    OPT_REGISTERS,
+    OPT_COUNT,
+    OPT_SECONDS,
+    OPT_BENCH,
+    OPT_KEEP_GOING,
+    OPT_TIMEOUT,
+    OPT_RETRIES,
+    OPT_JSON,
+    OPT_PROGRESS,
+    OPT_HELP,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"device", required_argument, NULL, OPT_DEVICE},
+    {"list", no_argument, NULL, OPT_LIST},
+    {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
+    {"socket", required_argument, NULL, OPT_SOCKET},
+    {"vm-id", required_argument, NULL, OPT_VM_ID},
+    {"pool", required_argument, NULL, OPT_POOL},
+    {"priority", required_argument, NULL, OPT_PRIORITY},
+    {"hello", no_argument, NULL, OPT_HELLO},
+    {"op", required_argument, NULL, OPT_OP},
+    {"elements", required_argument, NULL, OPT_ELEMENTS},
+    {"us", required_argument, NULL, OPT_US},
+    {"registers", no_argument, NULL, OPT_REGISTERS},
+    {"count", required_argument, NULL, OPT_COUNT},
+    {"seconds", required_argument, NULL, OPT_SECONDS},
+    {"bench", no_argument, NULL, OPT_BENCH},
+    {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"retries", required_argument, NULL, OPT_RETRIES},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"progress", no_argument, NULL, OPT_PROGRESS},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static bool set_spec(struct client_options *options, const char *kind, const char *where)
+{
+    int length = snprintf(options->spec, sizeof(options->spec), "%s:%s", kind, where);
+
+    return *where && length < (int)sizeof(options->spec);
+}
+
+/* Take one option with its value; false: the value is wrong. */
+static bool take_option(struct client_options *options, int option, const char *value)
+{
+    switch (option) {
+    case OPT_DEVICE: return set_spec(options, "pci", value);
+    case OPT_SOCKET: return set_spec(options, "sock", value);
+    case OPT_LIST: options->mode = MODE_LIST; return true;
+    case OPT_REGISTERS: options->mode = MODE_REGISTERS; return true;
+    case OPT_EXCLUSIVE: options->device.exclusive = 1; return true;
+    case OPT_HELLO: options->device.hello = 1; return true;
+    case OPT_BENCH: options->bench = true; return true;
+    case OPT_KEEP_GOING: options->keep_going = true; return true;
+    case OPT_JSON: options->json = true; return true;
+    case OPT_PROGRESS: options->progress = true; return true;
+    case OPT_VM_ID: return parse_u32(value, 0, UINT32_MAX, &options->device.vm_id);
+    case OPT_POOL:
+        options->device.pool_id = (uint8_t)value[0];
+        return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && !value[1];
+    case OPT_PRIORITY: return parse_priority(value, &options->device.priority);
+    case OPT_OP: return parse_op(value, &options->op);
+    case OPT_ELEMENTS: return parse_u32(value, 1, VGPU_VECTOR_MAX, &options->elements);
+    case OPT_US: return parse_u32(value, 0, UINT32_MAX, &options->spin_us);
+    case OPT_COUNT: return parse_number(value, 1, COUNT_MAX, &options->count);
+    case OPT_SECONDS: return parse_seconds(value, &options->seconds_ns);
+    case OPT_TIMEOUT: return parse_u32(value, 1, UINT32_MAX, &options->device.timeout_ms);
+    case OPT_RETRIES: return parse_u32(value, 0, RETRIES_MAX, &options->device.retries);
+    default: return false;
+    }
+}
+
+/* What the options say together, and the two numbers behind them. */
+static int finish(struct client_options *options, int count, char **operands)
+{
+    if (options->mode != MODE_JOBS) {
+        return count == 0 ? -1 : usage("\"%s\" is one argument too many", operands[0]);
+    }
+    options->stream = options->count > 1 || options->seconds_ns || options->bench;
+    if (options->count == 0 && options->seconds_ns == 0) {
+        options->count = options->bench ? BENCH_COUNT : 1;
+    }
+    if (count == 0) {
+        return options->op != OP_ADD || options->stream
+                   ? -1
+                   : usage("give two numbers to add, or an operation with --op");
+    }
+    if (options->op != OP_ADD) {
+        return usage("--op %s takes no numbers", options->op->name);
+    }
+    if (count != 2) {
+        return usage("give exactly two numbers to add");
+    }
+    if (!parse_u32(operands[0], 0, UINT32_MAX, &options->a)) {
+        return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[0]);
+    }
+    if (!parse_u32(operands[1], 0, UINT32_MAX, &options->b)) {
+        return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[1]);
+    }
+    options->have_operands = true;
+    return -1;
+}
+
+int options_parse(struct client_options *options, int argc, char **argv)
+{
+    int option, index = 0;
+
+    memset(options, 0, sizeof(*options));
+    strcpy(options->spec, "pci");
+    vgpu_options_init(&options->device);
+    options->op = OP_ADD;
+    options->elements = VGPU_VECTOR_MAX;
+    options->spin_us = 1000;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
+        switch (option) {
+        case OPT_HELP: fputs(help_text, stdout); return EXIT_OK;
+        case OPT_VERSION: printf("vgpu-client %s\n", VGPU_VERSION); return EXIT_OK;
+        case ':': return usage("%s needs a value", argv[optind - 1]);
+        case '?':
+            if (optopt > 0 && optopt < 256) {
+                return usage("unknown option -%c (numbers to add are 0 to 4294967295)", optopt);
+            }
+            return usage("unknown option %s, or a value where none belongs", argv[optind - 1]);
+        default:
+            if (!take_option(options, option, optarg)) {
+                return usage("--%s does not take \"%s\"", long_options[index].name, optarg);
+            }
+        }
+    }
+    return finish(options, argc - optind, argv + optind);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "mmio.h"
+
+uint32_t mmio_read32(struct vgpu_mmio *mmio, uint32_t offset)
+{
+    mmio->reads++;
+    return *(volatile uint32_t *)(mmio->base + offset);
+}
+
+uint64_t mmio_read64(struct vgpu_mmio *mmio, uint32_t offset)
+{
+    mmio->reads++;
+    return *(volatile uint64_t *)(mmio->base + offset);
+}
+
+void mmio_write32(struct vgpu_mmio *mmio, uint32_t offset, uint32_t value)
+{
+    mmio->writes++;
+    *(volatile uint32_t *)(mmio->base + offset) = value;
+}
+
+void mmio_write64(struct vgpu_mmio *mmio, uint32_t offset, uint64_t value)
+{
+    mmio->writes++;
+    *(volatile uint64_t *)(mmio->base + offset) = value;
+}
