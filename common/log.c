@@ -94,7 +94,8 @@ void log_write_va(enum log_level level, const char *format, va_list args)
             "{\"time\":\"%s.%03ld\",\"level\":\"%s\",\"program\":\"%s\",\"text\":\"%s\"}\n", stamp,
             now.tv_nsec / 1000000, level_names[level], log_program, escaped);
     } else if (log_to_journal) {
-        n = snprintf(line, sizeof(line), "<%d>%s\n", level, text);
+        /* journald names the unit's process; workers write to the same stream. */
+        n = snprintf(line, sizeof(line), "<%d>%s: %s\n", level, log_program, text);
     } else {
         n = snprintf(line, sizeof(line), "%s.%03ld %s[%d] %s: %s\n", stamp, now.tv_nsec / 1000000,
                      log_program, (int)getpid(), level_names[level], text);

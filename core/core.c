@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/core_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *core_event_name(enum core_event_kind kind)
+{
+    static const char *const names[CORE_EVENT_KIND_COUNT] = {
+        [CORE_EVENT_SESSION_BOUND] = "session_bound",
+        [CORE_EVENT_SESSION_CLOSED] = "session_closed",
+        [CORE_EVENT_SESSION_REFUSED] = "session_refused",
+        [CORE_EVENT_UNREGISTERED] = "unregistered",
+        [CORE_EVENT_REQUEST_INVALID] = "request_invalid",
+        [CORE_EVENT_REJECTED] = "rejected",
+        [CORE_EVENT_WORKER_READY] = "worker_ready",
+        [CORE_EVENT_WORKER_LOST] = "worker_lost",
+        [CORE_EVENT_WORKER_GIVEN_UP] = "worker_given_up",
+        [CORE_EVENT_JOB_OVERRUN] = "job_overrun",
+        [CORE_EVENT_JOB_TIMEOUT] = "job_timeout",
+        [CORE_EVENT_FAULT] = "fault",
+        [CORE_EVENT_QUARANTINED] = "quarantined",
+        [CORE_EVENT_UNQUARANTINED] = "unquarantined",
+        [CORE_EVENT_VM_PLACED] = "vm_placed",
+        [CORE_EVENT_GPU_LOST] = "gpu_lost",
+        [CORE_EVENT_GPU_BACK] = "gpu_back",
+    };
+
+    return kind < CORE_EVENT_KIND_COUNT ? names[kind] : "unknown";
+}
+
+const char *core_worker_state_name(enum core_worker_state state)
+{
+    static const char *const names[CORE_WORKER_STATE_COUNT] = {
+        [CORE_WORKER_NONE] = "none",       [CORE_WORKER_STARTING] = "starting",
+        [CORE_WORKER_READY] = "ready",     [CORE_WORKER_STOPPING] = "stopping",
+        [CORE_WORKER_BACKOFF] = "backoff",
+    };
+
+    return state < CORE_WORKER_STATE_COUNT ? names[state] : "unknown";
+}
+
+void core_config_defaults(struct core_config *config)
+{
+    *config = (struct core_config){
+        .scheduler =
+            {
+                .max_vms = CORE_VMS_MAX,
+                .depth = WFQ_DEPTH_DEFAULT,
+                .quantum_ns = WFQ_QUANTUM_DEFAULT_NS,
+                .anticipation_ns = WFQ_ANTICIPATION_DEFAULT_NS,
+                .policy = WFQ_POLICY_WFQ,
+            },
+        .overrun_ns = 100000000ull,
+        .job_timeout_ns = 30000000000ull,
+        .worker_start_timeout_ns = 20000000000ull,
+        .linger_ns = 10000000000ull,
+        .first_frame_ns = 10000000000ull,
+        .fault_threshold = 5,
+    };
+}
+
+struct core *core_new(const struct core_config *config, const struct core_effects *effects)
+{
+    struct core *core = calloc(1, sizeof(*core));
+
+    if (!core) {
+        return NULL;
+    }
+    core->config = *config;
+    core->config.scheduler.max_vms = CORE_VMS_MAX;
+    core->effects = *effects;
+    core->watchdog = (struct watchdog_config){
+        .overrun_ns = config->overrun_ns,
+        .timeout_ns = config->job_timeout_ns,
+        .fault_threshold = config->fault_threshold,
+    };
+    core->preferred_vm_id = CORE_NONE;
+    core->vms = calloc(CORE_VMS_MAX, sizeof(*core->vms));
+    core->sessions = calloc(CORE_SESSIONS_MAX, sizeof(*core->sessions));
+    if (!core->vms || !core->sessions ||
+        timers_init(&core->timers, CORE_VMS_MAX + CORE_SESSIONS_MAX) < 0) {
+        core_free(core);
+        return NULL;
+    }
+    return core;
+}
+
+void core_free(struct core *core)
+{
+    if (!core) {
+        return;
+    }
+    for (uint32_t i = 0; i < CORE_GPUS_MAX; i++) {
+        wfq_destroy(core->schedulers[i]);
+    }
+    for (uint32_t i = 0; core->vms && i < CORE_VMS_MAX; i++) {
+        free(core->vms[i].jobs);
+    }
+    timers_destroy(&core->timers);
+    free(core->sessions);
+    free(core->vms);
+    free(core);
+}
+
+void core_report(struct core *core, const struct core_event *event)
+{
+    struct core_event filled = *event;
+
+    if (!filled.text) {
+        filled.text = "";
+    }
+    if (filled.vm != CORE_NONE) {
+        filled.vm_id = core->vms[filled.vm].config.vm_id;
+    }
+    core->effects.event(core->effects.opaque, &filled);
+}
+
+/* ---- time ---- */
+
+void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
+{
+    struct wfq_job *next;
+
+    if (!core_gpu_available(core, gpu)) {
+        return;
+    }
+    while ((next = wfq_dequeue(core->schedulers[gpu], now_ns)) != NULL) {
+        struct core_job *job = (struct core_job *)next;
+        struct core_vm *vm = &core->vms[next->vm];
+
+        job->state = CORE_JOB_IN_FLIGHT;
+        vm->in_flight[vm->in_flight_count++] = job;
+        if (vm->in_flight_count == 1) {
+            wd_job_started(&vm->watchdog, now_ns);
+            core_vm_arm(core, next->vm);
+        }
+        core->effects.worker_run(core->effects.opaque, vm->worker.handle, job->id, &job->request);
+    }
+}
+
+void core_tick(struct core *core, uint64_t now_ns)
+{
+    uint32_t object;
+
+    while ((object = timers_take_due(&core->timers, now_ns)) != UINT32_MAX) {
+        if (object < CORE_VMS_MAX) {
+            core_vm_tick(core, object, now_ns);
+        } else {
+            core_session_tick(core, object - CORE_VMS_MAX, now_ns);
+        }
+    }
+    for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
+        if (wfq_next_wakeup_ns(core->schedulers[gpu]) <= now_ns) {
+            core_pump(core, gpu, now_ns);
+        }
+    }
+}
+
+uint64_t core_next_deadline_ns(const struct core *core)
+{
+    uint64_t next_ns = timers_next_ns(&core->timers);
+
+    for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
+        uint64_t wakeup_ns = wfq_next_wakeup_ns(core->schedulers[gpu]);
+
+        next_ns = wakeup_ns < next_ns ? wakeup_ns : next_ns;
+    }
+    return next_ns;
+}
+
+/* ---- GPUs and pools ---- */
+
+int core_gpu_add(struct core *core, const char *uuid)
+{
+    uint32_t gpu = core->placement.gpu_count;
+
+    if (gpu == CORE_GPUS_MAX) {
+        return -ENOSPC;
+    }
+    core->schedulers[gpu] = wfq_init(&core->config.scheduler);
+    if (!core->schedulers[gpu]) {
+        return -ENOMEM;
+    }
+    snprintf(core->gpu_uuids[gpu], sizeof(core->gpu_uuids[gpu]), "%s", uuid);
+    core->placement.gpu_count++;
+    core->placement.available |= 1u << gpu;
+    return (int)gpu;
+}
+
+uint32_t core_gpu_count(const struct core *core)
+{
+    return core->placement.gpu_count;
+}
+
+const char *core_gpu_uuid(const struct core *core, uint32_t gpu)
+{
+    return gpu < core->placement.gpu_count ? core->gpu_uuids[gpu] : NULL;
+}
+
+bool core_gpu_available(const struct core *core, uint32_t gpu)
+{
+    return gpu < core->placement.gpu_count && (core->placement.available & (1u << gpu)) != 0;
+}
+
+/* After pools or health changed: whoever may not stay where it is, moves. */
+static void move_all(struct core *core, uint64_t now_ns)
+{
+    for (uint32_t slot = 0; slot < core->vm_high; slot++) {
+        if (core->vms[slot].used) {
+            core_vm_move_if_needed(core, slot, now_ns);
+        }
+    }
+}
+
+void core_gpu_set_available(struct core *core, uint32_t gpu, bool available, uint64_t now_ns)
+{
+    if (gpu >= core->placement.gpu_count || core_gpu_available(core, gpu) == available) {
+        return;
+    }
+    if (available) {
+        core->placement.available |= 1u << gpu;
+    } else {
+        core->placement.available &= ~(1u << gpu);
+    }
+    core_report(core, &(struct core_event){
+                          .kind = available ? CORE_EVENT_GPU_BACK : CORE_EVENT_GPU_LOST,
+                          .session = CORE_NONE,
+                          .vm = CORE_NONE,
+                          .gpu = gpu,
+                      });
+    move_all(core, now_ns);
+    if (available) {
+        core_pump(core, gpu, now_ns);
+    }
+}
+
+int core_pool_set_gpus(struct core *core, char pool, uint32_t gpu_mask, uint64_t now_ns)
+{
+    int ret = placement_set_pool(&core->placement, pool, gpu_mask);
+
+    if (ret == 0) {
+        move_all(core, now_ns);
+    }
+    return ret;
+}
+
+uint32_t core_pool_gpus(const struct core *core, char pool)
+{
+    int index = placement_pool_index(pool);
+
+    return index < 0 ? 0 : core->placement.pools[index];
+}
+
+const struct wfq *core_gpu_scheduler(const struct core *core, uint32_t gpu)
+{
+    return gpu < core->placement.gpu_count ? core->schedulers[gpu] : NULL;
+}
+
+static void set_paused(struct core *core, uint32_t gpu, bool paused, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < core->placement.gpu_count; i++) {
+        if (gpu == CORE_NONE || gpu == i) {
+            wfq_set_paused(core->schedulers[i], paused);
+            core_pump(core, i, now_ns);
+        }
+    }
+}
+
+void core_pause(struct core *core, uint32_t gpu, uint64_t now_ns)
+{
+    set_paused(core, gpu, true, now_ns);
+}
+
+void core_resume(struct core *core, uint32_t gpu, uint64_t now_ns)
+{
+    set_paused(core, gpu, false, now_ns);
+}
+
+void core_set_policy(struct core *core, enum wfq_policy_id policy, uint64_t now_ns)
+{
+    core->config.scheduler.policy = policy;
+    for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
+        wfq_set_policy(core->schedulers[gpu], policy);
+        core_pump(core, gpu, now_ns);
+    }
+}
+
+enum wfq_policy_id core_policy(const struct core *core)
+{
+    return core->config.scheduler.policy;
+}
+
+int core_prefer_vm(struct core *core, uint32_t vm_id, uint64_t now_ns)
+{
+    uint32_t slot = vm_id == CORE_NONE ? CORE_NONE : core_vm_find(core, vm_id);
+
+    if (vm_id != CORE_NONE && slot == CORE_NONE) {
+        return -ENOENT;
+    }
+    core->preferred_vm_id = vm_id;
+    for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
+        wfq_set_preferred(core->schedulers[gpu], slot);
+    }
+    return 0;
+}
+
+/* ---- looking at it ---- */
+
+uint32_t core_vm_find(const struct core *core, uint32_t vm_id)
+{
+    for (uint32_t slot = 0; slot < core->vm_high; slot++) {
+        const struct core_vm *vm = &core->vms[slot];
+
+        if (vm->used && !vm->removing && vm->config.vm_id == vm_id) {
+            return slot;
+        }
+    }
+    return CORE_NONE;
+}
+
+bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
+                   struct core_vm_stats *stats)
+{
+    const struct core_vm *vm;
+
+    if (slot >= core->vm_high || !core->vms[slot].used) {
+        return false;
+    }
+    vm = &core->vms[slot];
+    *stats = (struct core_vm_stats){
+        .config = vm->config,
+        .registered = vm->registered,
+        .session = vm->session,
+        .gpu = vm->gpu,
+        .aside = vm->aside,
+        .worker_state = vm->worker.state,
+        .worker = vm->worker.handle,
+        .worker_restarts = vm->worker.restarts,
+        .fault_count = vm->watchdog.fault_count,
+        .queue_depth = vm->job_count - vm->in_flight_count,
+        .in_flight = vm->in_flight_count,
+        .submitted = vm->submitted,
+        .completed = vm->completed,
+        .errors = vm->errors,
+        .dropped = vm->dropped,
+        .rejected_rate = vm->rejected_rate,
+        .rejected_queue = vm->rejected_queue,
+        .rejected_quarantined = vm->rejected_quarantined,
+        .invalid = vm->invalid,
+        .timeouts = vm->timeouts,
+        .gpu_time_ns = vm->gpu_time_ns,
+    };
+    if (vm->gpu != CORE_NONE) {
+        const struct wfq *scheduler = core->schedulers[vm->gpu];
+        uint64_t sum = wfq_share_sum(scheduler);
+
+        wfq_get_vm_stats(scheduler, slot, now_ns, &stats->scheduler);
+        stats->due_share = sum ? (double)vm->placed_share / (double)sum : 0;
+    }
+    return true;
+}
+
+bool core_session_stats(const struct core *core, uint32_t session, struct core_session_stats *stats)
+{
+    const struct core_session *state;
+
+    if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return false;
+    }
+    state = &core->sessions[session];
+    *stats = (struct core_session_stats){
+        .vm = state->vm,
+        .hello = state->hello,
+        .features = state->features,
+        .opened_ns = state->opened_ns,
+        .requests = state->requests,
+        .protocol_errors = state->protocol_errors,
+    };
+    return true;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The mediator's core: sessions, jobs, VMs, GPUs and workers as state machines.
+ *
+ * Pure and single-threaded: events and now_ns come in as calls, effects go out
+ * through struct core_effects, nothing else happens.  The mediator connects it
+ * to sockets and processes, the simulator to virtual ones; both run this code.
+ *
+ * One request's way: core_session_frame() parses it, checks identity, limits
+ * and quarantine and queues a job (or answers at once); the scheduler of the
+ * VM's GPU picks it; effects->worker_run() hands it out; core_worker_done()
+ * charges the VM and answers through effects->send().  Exactly one answer for
+ * every REQUEST frame of a session that is still there to receive it.
+ *
+ *   session   OPEN ──first frame──► BOUND (to a VM) ──► CLOSED
+ *   job       QUEUED ──dequeue──► IN_FLIGHT ──done/failed──► answered, free
+ *   worker    NONE ─► STARTING ─► READY ─► STOPPING ─► NONE,  any ─crash─► BACKOFF ─► STARTING
+ *
+ * Effects are called from within an event function.  They must not call back
+ * into the core, and what they are passed is valid during the call only.
+ * After any event, core_next_deadline_ns() says when core_tick() is due.
+ */
+#ifndef CORE_CORE_H
+#define CORE_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/frame.h"
+#include "common/request.h"
+#include "core/scheduler_wfq.h"
+#include "vgpu/vgpu_protocol.h"
+#include "vgpu/vgpu_worker.h"
+
+/* ---- limits ---- */
+
+#define CORE_VMS_MAX 1024u
+#define CORE_SESSIONS_MAX 2048u
+#define CORE_GPUS_MAX 16u
+#define CORE_POOLS_MAX 26u
+#define CORE_VM_JOBS_MAX 256u /* waiting and in flight, one VM */
+#define CORE_QUEUE_DEPTH_DEFAULT                                                                   \
+    64u /* a VM whose configuration says 0 is held to CORE_VM_JOBS_MAX */
+#define CORE_NAME_BYTES 64u
+#define CORE_UUID_BYTES 16u
+#define CORE_CLAIMED_IDS_MAX 8u
+#define CORE_NONE UINT32_MAX
+#define CORE_NEVER WFQ_NEVER
+
+/* ---- effects ---- */
+
+enum core_close_reason {
+    CORE_CLOSE_PROTOCOL,  /* the peer's bytes make no sense */
+    CORE_CLOSE_IDENTITY,  /* it is not who it says it is */
+    CORE_CLOSE_DUPLICATE, /* its VM has a session already */
+    CORE_CLOSE_SILENT,    /* said nothing in time */
+    CORE_CLOSE_REMOVED,   /* the VM was removed from the configuration */
+};
+
+/* What a new worker is to be. */
+struct core_worker_spec {
+    uint64_t worker; /* handle, never reused */
+    uint32_t vm_id;
+    uint32_t gpu;                /* index given by core_gpu_add() */
+    uint64_t memory_limit_bytes; /* 0 = none */
+};
+
+enum core_event_kind {
+    CORE_EVENT_SESSION_BOUND,
+    CORE_EVENT_SESSION_CLOSED,
+    CORE_EVENT_SESSION_REFUSED, /* code: enum core_close_reason */
+    CORE_EVENT_UNREGISTERED,    /* a VM that nobody registered was refused */
+    CORE_EVENT_REQUEST_INVALID, /* code: enum vgpu_error */
+    CORE_EVENT_REJECTED,        /* code: RATE_LIMITED or QUEUE_FULL */
+    CORE_EVENT_WORKER_READY,    /* value: ns since it was started */
+    CORE_EVENT_WORKER_LOST,     /* value: enum core_worker_end; code: its detail */
+    CORE_EVENT_WORKER_GIVEN_UP, /* it would not start; waiting jobs are refused */
+    CORE_EVENT_JOB_OVERRUN,     /* others are let in beside it; value: ns it ran so far */
+    CORE_EVENT_JOB_TIMEOUT,     /* its worker is killed; value: ns it ran */
+    CORE_EVENT_FAULT,           /* code: enum vgpu_error; value: fault count now */
+    CORE_EVENT_QUARANTINED,     /* value: fault count */
+    CORE_EVENT_UNQUARANTINED,
+    CORE_EVENT_VM_PLACED, /* gpu */
+    CORE_EVENT_GPU_LOST,
+    CORE_EVENT_GPU_BACK,
+    CORE_EVENT_KIND_COUNT
+};
+
+const char *core_event_name(enum core_event_kind kind);
+
+struct core_event {
+    enum core_event_kind kind;
+    uint32_t session; /* CORE_NONE where it does not apply, as below */
+    uint32_t vm;      /* slot */
+    uint32_t vm_id;
+    uint32_t gpu;
+    uint32_t code;
+    uint64_t job_id; /* 0 = none */
+    uint64_t value;
+    const char *text; /* more for a person, never NULL */
+};
+
+struct core_effects {
+    void *opaque;
+    /* Send one frame to a session's device. payload_len is in the header. */
+    void (*send)(void *opaque, uint32_t session, const VGPUSocketHeader *header,
+                 const void *payload);
+    /* Close it.  The core has forgotten the session: no core_session_closed() for it. */
+    void (*close_session)(void *opaque, uint32_t session, enum core_close_reason reason);
+    void (*worker_start)(void *opaque, const struct core_worker_spec *spec);
+    void (*worker_run)(void *opaque, uint64_t worker, uint64_t job_id,
+                       const struct request_view *request);
+    /* Stop it: by QUIT, or (kill) at once.  core_worker_exited() must follow. */
+    void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
+    /* Something worth a line in the log, an audit record or a counter. */
+    void (*event)(void *opaque, const struct core_event *event);
+};
+
+/* ---- life ---- */
+
+struct core_config {
+    struct wfq_config scheduler; /* max_vms is set by the core */
+    uint64_t overrun_ns;         /* 0 = never let others in beside a long job */
+    uint64_t job_timeout_ns;     /* 0 = never kill */
+    uint64_t worker_start_timeout_ns;
+    uint64_t linger_ns;       /* an idle worker of a VM without session lives this long */
+    uint64_t first_frame_ns;  /* a session that says nothing for so long is closed */
+    uint32_t fault_threshold; /* 0 = never quarantine */
+    bool test_ops;            /* VGPU_OP_TEST_* are allowed */
+    bool allow_unregistered;  /* VMs that are not configured are served with defaults */
+};
+
+/* DESIGN's defaults. */
+void core_config_defaults(struct core_config *config);
+
+struct core;
+
+/* NULL when there is no memory.  `effects` is copied. */
+struct core *core_new(const struct core_config *config, const struct core_effects *effects);
+/* Frees everything without effects: stop the workers first. */
+void core_free(struct core *core);
+
+/* Work that time brings: deadlines, back-offs, overruns. */
+void core_tick(struct core *core, uint64_t now_ns);
+uint64_t core_next_deadline_ns(const struct core *core);
+
+/* ---- GPUs and pools ---- */
+
+/* Index of the new GPU, or -ENOSPC. `uuid` is copied, cut at CORE_NAME_BYTES. */
+int core_gpu_add(struct core *core, const char *uuid);
+uint32_t core_gpu_count(const struct core *core);
+const char *core_gpu_uuid(const struct core *core, uint32_t gpu);
+/* Health: work stops on a GPU that is not available; its VMs move when they can. */
+void core_gpu_set_available(struct core *core, uint32_t gpu, bool available, uint64_t now_ns);
+bool core_gpu_available(const struct core *core, uint32_t gpu);
+/* Bit i of gpu_mask: GPU i belongs to the pool. -EINVAL: no such pool letter or GPU. */
+int core_pool_set_gpus(struct core *core, char pool, uint32_t gpu_mask, uint64_t now_ns);
+uint32_t core_pool_gpus(const struct core *core, char pool);
+const struct wfq *core_gpu_scheduler(const struct core *core, uint32_t gpu);
+
+/* gpu CORE_NONE: all of them. */
+void core_pause(struct core *core, uint32_t gpu, uint64_t now_ns);
+void core_resume(struct core *core, uint32_t gpu, uint64_t now_ns);
+void core_set_policy(struct core *core, enum wfq_policy_id policy, uint64_t now_ns);
+enum wfq_policy_id core_policy(const struct core *core);
+/* -ENOENT: no such VM. vm_id CORE_NONE: none. */
+int core_prefer_vm(struct core *core, uint32_t vm_id, uint64_t now_ns);
+
+/* ---- VMs ---- */
+
+struct core_vm_config {
+    uint32_t vm_id;
+    bool has_uuid;
+    uint8_t uuid[CORE_UUID_BYTES];
+    char name[CORE_NAME_BYTES];
+    char pool;
+    uint32_t priority;
+    uint32_t weight;
+    uint32_t max_jobs_per_sec; /* 0 = unlimited */
+    uint32_t burst;            /* 0 = derived from the rate */
+    uint32_t max_queue_depth;  /* 0 = CORE_VM_JOBS_MAX */
+    uint64_t memory_limit_bytes;
+    bool quarantined;
+    uint32_t error_count;
+};
+
+struct core_apply_result {
+    uint32_t added, changed, removed;
+    /* vm_ids of connected devices that can't be told a new pool, priority or vm_id. */
+    uint32_t restart_needed[CORE_VMS_MAX];
+    uint32_t restart_needed_count;
+};
+
+/*
+ * Makes the registered VMs be exactly these, live: adds, updates, removes.
+ * Values are checked: -EINVAL (with *bad = index of the entry) changes nothing.
+ * -ENOSPC: more than CORE_VMS_MAX.  -ENOMEM.
+ */
+int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t count,
+                   uint64_t now_ns, struct core_apply_result *result, uint32_t *bad);
+
+/* -ENOENT: no such VM. */
+int core_quarantine_vm(struct core *core, uint32_t vm_id, uint64_t now_ns);
+int core_unquarantine_vm(struct core *core, uint32_t vm_id, uint64_t now_ns);
+
+enum core_worker_state {
+    CORE_WORKER_NONE,
+    CORE_WORKER_STARTING,
+    CORE_WORKER_READY,
+    CORE_WORKER_STOPPING, /* QUIT or SIGKILL sent, not gone yet */
+    CORE_WORKER_BACKOFF,  /* crashed; starts again when the time comes */
+    CORE_WORKER_STATE_COUNT
+};
+
+const char *core_worker_state_name(enum core_worker_state state);
+
+struct core_vm_stats {
+    struct core_vm_config config;
+    bool registered;
+    uint32_t session; /* CORE_NONE = not connected */
+    uint32_t gpu;     /* CORE_NONE = not placed */
+    bool aside;       /* its running job overran */
+    enum core_worker_state worker_state;
+    uint64_t worker; /* handle, 0 = none */
+    uint32_t worker_restarts;
+    uint32_t fault_count;
+    uint32_t queue_depth; /* waiting, also those that wait for a worker */
+    uint32_t in_flight;
+    uint64_t submitted; /* accepted */
+    uint64_t completed; /* answered by a worker, whatever the status */
+    uint64_t errors;    /* accepted, answered with an error */
+    uint64_t dropped;   /* accepted, their session went away */
+    uint64_t rejected_rate;
+    uint64_t rejected_queue;
+    uint64_t rejected_quarantined;
+    uint64_t invalid;
+    uint64_t timeouts;
+    uint64_t gpu_time_ns;
+    double due_share;              /* of its GPU, among the VMs placed there */
+    struct wfq_vm_stats scheduler; /* zero when not placed */
+};
+
+/* Slots in use are those for which this returns true; 0 <= vm < CORE_VMS_MAX. */
+bool core_vm_stats(const struct core *core, uint32_t vm, uint64_t now_ns,
+                   struct core_vm_stats *stats);
+/* Slot of a vm_id, or CORE_NONE. */
+uint32_t core_vm_find(const struct core *core, uint32_t vm_id);
+
+/* ---- sessions ---- */
+
+/*
+ * Who a connection is, as the host knows it (never from a frame).
+ * UUID: the socket or the process belongs to this VM.  IDS: the process's own
+ * command line names these vm_ids (one per vgpu-stub), no UUID known.  CLAIM:
+ * believe the first frame (--trust-claims).
+ */
+enum core_identity_kind {
+    CORE_IDENTITY_UUID,
+    CORE_IDENTITY_IDS,
+    CORE_IDENTITY_CLAIM,
+};
+
+struct core_identity {
+    enum core_identity_kind kind;
+    uint8_t uuid[CORE_UUID_BYTES];
+    uint32_t vm_ids[CORE_CLAIMED_IDS_MAX]; /* IDS; with UUID: for unregistered VMs */
+    uint32_t vm_id_count;
+    char name[CORE_NAME_BYTES]; /* of an unregistered VM, may be empty */
+};
+
+/* A new connection.  Session handle in *session, or -ENOSPC. */
+int core_session_open(struct core *core, const struct core_identity *identity, uint64_t now_ns,
+                      uint32_t *session);
+/* One whole frame arrived. */
+void core_session_frame(struct core *core, uint32_t session, const struct frame *frame,
+                        uint64_t now_ns);
+/* The stream is broken (frame_reader_next() failed): counts it and closes. */
+void core_session_garbage(struct core *core, uint32_t session, uint64_t now_ns);
+/* The peer is gone. */
+void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns);
+
+struct core_session_stats {
+    uint32_t vm; /* slot, CORE_NONE = not bound yet */
+    bool hello;  /* speaks more than 1.0 */
+    uint32_t features;
+    uint64_t opened_ns;
+    uint64_t requests;
+    uint64_t protocol_errors;
+};
+
+bool core_session_stats(const struct core *core, uint32_t session,
+                        struct core_session_stats *stats);
+
+/* ---- workers ---- */
+
+enum core_worker_end {
+    CORE_WORKER_END_EXITED,      /* detail: exit status, enum vgpu_worker_exit */
+    CORE_WORKER_END_SIGNALED,    /* detail: signal */
+    CORE_WORKER_END_NOT_STARTED, /* detail: errno */
+    CORE_WORKER_END_PROTOCOL,    /* it sent nonsense and was killed */
+};
+
+/* Handles that the core does not know any more are ignored. */
+void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
+                       uint64_t now_ns);
+/*
+ * -EPROTO: not the job that is due; kill the worker and report it exited with
+ * END_PROTOCOL.  `body` is result_count words, then data_length bytes; the
+ * caller has checked that they fit VGPU_RESPONSE_BODY_BYTES.
+ */
+int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
+                     const vgpu_worker_done *done, const void *body, uint64_t now_ns);
+void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end end,
+                        uint32_t detail, uint64_t now_ns);
+
+#endif /* CORE_CORE_H */

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the core share.  Private to core/core*.c.
+ *
+ *   core.c          life, time, GPUs and pools, looking at it
+ *   core_vm.c       VMs: configuration, placement, quarantine, removal
+ *   core_session.c  sessions: frames in, identity, HELLO and CONFIG
+ *   core_job.c      jobs: acceptance, dispatch, the one answer
+ *   core_worker.c   workers: start, stop, loss, deadlines
+ */
+#ifndef CORE_CORE_INTERNAL_H
+#define CORE_CORE_INTERNAL_H
+
+#include "core/core.h"
+#include "core/placement.h"
+#include "core/rate_limiter.h"
+#include "core/timers.h"
+#include "core/watchdog.h"
+
+enum core_job_state {
+    CORE_JOB_FREE,
+    CORE_JOB_QUEUED,
+    CORE_JOB_IN_FLIGHT,
+};
+
+struct core_job {
+    struct wfq_job sched; /* first: the scheduler hands back a pointer to it */
+    enum core_job_state state;
+    uint32_t next_free;
+    uint32_t session;        /* that it came from, and ... */
+    uint64_t session_serial; /* ... which of those that had this number */
+    uint32_t request_id;
+    uint64_t id; /* 0 while free */
+    struct request_view request;
+    uint8_t bytes[VGPU_REQUEST_BUFFER_BYTES]; /* what request points into */
+};
+
+struct core_worker {
+    enum core_worker_state state;
+    uint64_t handle;         /* 0 in NONE and BACKOFF */
+    uint32_t flags;          /* VGPU_WORKER_TIME_ELAPSED */
+    uint64_t since_ns;       /* of the state */
+    uint64_t backoff_ns;     /* 0 = the next loss is answered at once */
+    uint32_t start_failures; /* in a row */
+    uint32_t restarts;
+    bool faulted; /* the fault that ends it has been counted */
+};
+
+struct core_vm {
+    bool used;
+    bool registered;
+    bool removing; /* gone from the configuration, waits for its worker to leave */
+    bool has_old_id;
+    uint32_t old_vm_id; /* still accepted from a device that has not heard of the new one */
+    struct core_vm_config config;
+    uint32_t session; /* CORE_NONE = not connected */
+    uint32_t gpu;     /* CORE_NONE = not placed */
+    uint32_t placed_share;
+    bool aside;
+    uint64_t idle_since_ns; /* since then no session and no job */
+    struct core_worker worker;
+    struct rate_limiter limiter;
+    struct watchdog watchdog;
+    struct core_job *jobs; /* CORE_VM_JOBS_MAX, allocated when the VM first connects */
+    uint32_t free_job;     /* head of the free list, CORE_NONE = none */
+    uint32_t job_count;    /* in use */
+    struct core_job *in_flight[WFQ_DEPTH_MAX]; /* oldest first */
+    uint32_t in_flight_count;
+    uint64_t submitted, completed, errors, dropped, invalid, timeouts, gpu_time_ns;
+    uint64_t rejected_rate, rejected_queue, rejected_quarantined;
+};
+
+enum core_session_state {
+    CORE_SESSION_FREE,
+    CORE_SESSION_OPEN,         /* said nothing yet */
+    CORE_SESSION_BOUND,        /* vm is set */
+    CORE_SESSION_UNREGISTERED, /* identified, but no such VM: every request is refused */
+};
+
+struct core_session {
+    enum core_session_state state;
+    uint64_t serial;
+    struct core_identity identity;
+    uint32_t vm;
+    bool hello;
+    uint32_t features;
+    uint32_t claimed_id; /* what the device said it is, before any CONFIG */
+    uint64_t opened_ns;
+    uint64_t requests, protocol_errors;
+};
+
+struct core {
+    struct core_config config;
+    struct core_effects effects;
+    struct watchdog_config watchdog;
+    struct placement placement;
+    struct wfq *schedulers[CORE_GPUS_MAX];
+    char gpu_uuids[CORE_GPUS_MAX][CORE_NAME_BYTES];
+    uint32_t paused; /* bit per GPU, by the administrator */
+    uint32_t preferred_vm_id;
+    struct core_vm *vms;           /* CORE_VMS_MAX */
+    uint32_t vm_high;              /* slots at and above were never used */
+    struct core_session *sessions; /* CORE_SESSIONS_MAX */
+    struct timers timers;          /* VM slots, then CORE_VMS_MAX + session */
+    uint64_t next_job, next_worker, next_serial;
+};
+
+/* Consecutive failed starts after which waiting jobs are refused. */
+#define CORE_START_FAILURES_MAX 3u
+#define CORE_BACKOFF_FIRST_NS 100000000ull
+#define CORE_BACKOFF_MAX_NS 5000000000ull
+/* From QUIT to SIGKILL. */
+#define CORE_STOP_GRACE_NS 2000000000ull
+
+/* core.c */
+void core_report(struct core *core, const struct core_event *event);
+void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns);
+
+/* core_vm.c */
+uint32_t core_vm_slot_by_uuid(const struct core *core, const uint8_t *uuid);
+int core_vm_allocate_jobs(struct core_vm *vm);
+/* A VM that nobody configured, with defaults. CORE_NONE: no slot, or the id is taken. */
+uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_config *config,
+                                     uint64_t now_ns);
+/* Puts the VM on a GPU, or moves it when it is idle and may not stay. False: no GPU. */
+bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_vm_quarantine(struct core *core, uint32_t slot, uint64_t now_ns);
+/* After a session or job or worker went: free what nobody needs any more. */
+void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_vm_update_ready(struct core *core, uint32_t slot, uint64_t now_ns);
+
+/* core_session.c */
+void core_session_bind_waiting(struct core *core, uint64_t now_ns);
+void core_session_send_config(struct core *core, uint32_t session);
+void core_session_tick(struct core *core, uint32_t session, uint64_t now_ns);
+void core_session_unbind(struct core *core, uint32_t session);
+/* Answer one request of a session without a job. */
+void core_session_answer(struct core *core, uint32_t session, uint32_t request_id,
+                         enum vgpu_error status);
+
+/* core_job.c */
+void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, const uint8_t *bytes,
+                     uint32_t length, uint64_t now_ns);
+/* The oldest job in flight ended; gpu_time_ns is charged. */
+void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint64_t gpu_time_ns,
+                  const vgpu_worker_done *done, const void *body, uint64_t now_ns);
+/* Everything that waits is answered with `status`; NONE: dropped without answer. */
+void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
+                              uint64_t now_ns);
+
+/* core_worker.c */
+void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_worker_stop(struct core *core, uint32_t slot, bool kill, uint64_t now_ns);
+/* The job that was running is to blame; counts it, and quarantines at the threshold. */
+void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
+                       uint64_t now_ns);
+void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_vm_arm(struct core *core, uint32_t slot);
+
+#endif /* CORE_CORE_INTERNAL_H */

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Jobs.  Each VM has its own CORE_VM_JOBS_MAX of them, so that no VM can use up
+ * another's; a job is free, waits in the scheduler, or is in flight in a worker,
+ * and leaves the last two through answer() alone: that is the one reply.
+ */
+#include "core/core_internal.h"
+
+#include <string.h>
+
+static struct core_job *job_allocate(struct core_vm *vm)
+{
+    struct core_job *job;
+
+    if (vm->free_job == CORE_NONE) {
+        return NULL;
+    }
+    job = &vm->jobs[vm->free_job];
+    vm->free_job = job->next_free;
+    vm->job_count++;
+    return job;
+}
+
+static void job_free(struct core_vm *vm, struct core_job *job)
+{
+    job->state = CORE_JOB_FREE;
+    job->id = 0;
+    job->next_free = vm->free_job;
+    vm->free_job = (uint32_t)(job - vm->jobs);
+    vm->job_count--;
+}
+
+static enum vgpu_msg message_for(enum vgpu_error status)
+{
+    switch (status) {
+    case VGPU_ERR_QUEUE_FULL:
+    case VGPU_ERR_RATE_LIMITED: return VGPU_MSG_BUSY;
+    case VGPU_ERR_VM_QUARANTINED: return VGPU_MSG_QUARANTINED;
+    default: return VGPU_MSG_RESPONSE;
+    }
+}
+
+static void send_response(struct core *core, uint32_t session, uint32_t request_id,
+                          enum vgpu_error status, uint32_t exec_time_us, const void *body,
+                          uint32_t result_count, uint32_t data_length)
+{
+    const struct core_session *state = &core->sessions[session];
+    uint8_t bytes[VGPU_RESPONSE_BUFFER_BYTES];
+    VGPUSocketHeader header = {
+        .magic = VGPU_SOCKET_MAGIC,
+        .msg_type = message_for(status),
+        .request_id = request_id,
+        .vm_id = state->claimed_id,
+    };
+
+    if (state->vm != CORE_NONE) {
+        const struct core_vm_config *config = &core->vms[state->vm].config;
+
+        header.vm_id = config->vm_id;
+        header.pool_id = (uint8_t)config->pool;
+        header.priority = (uint8_t)config->priority;
+    }
+    header.payload_len =
+        response_write(bytes, status, exec_time_us, body, result_count, data_length);
+    core->effects.send(core->effects.opaque, session, &header, bytes);
+}
+
+void core_session_answer(struct core *core, uint32_t session, uint32_t request_id,
+                         enum vgpu_error status)
+{
+    send_response(core, session, request_id, status, 0, NULL, 0, 0);
+}
+
+static uint32_t to_us(uint64_t ns)
+{
+    uint64_t us = (ns + 500) / 1000;
+
+    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+}
+
+/* The one reply, if the session is still there; the job is free afterwards. */
+static void answer(struct core *core, uint32_t slot, struct core_job *job, enum vgpu_error status,
+                   uint64_t gpu_time_ns, const vgpu_worker_done *done, const void *body)
+{
+    struct core_vm *vm = &core->vms[slot];
+    const struct core_session *session = &core->sessions[job->session];
+
+    if (session->state != CORE_SESSION_FREE && session->serial == job->session_serial) {
+        send_response(core, job->session, job->request_id, status, to_us(gpu_time_ns), body,
+                      done ? done->result_count : 0, done ? done->data_length : 0);
+        vm->errors += status != VGPU_ERR_NONE;
+    } else {
+        vm->dropped++;
+    }
+    job_free(vm, job);
+}
+
+/* A refusal before there is a job. */
+static void refuse(struct core *core, uint32_t session, uint32_t request_id, enum vgpu_error status,
+                   enum core_event_kind kind)
+{
+    core_session_answer(core, session, request_id, status);
+    core_report(core, &(struct core_event){
+                          .kind = kind,
+                          .session = session,
+                          .vm = core->sessions[session].vm,
+                          .gpu = CORE_NONE,
+                          .code = status,
+                          .value = request_id,
+                      });
+}
+
+/* Everything that can be said about a request before it costs anything. */
+static enum vgpu_error examine(const struct core *core, const struct core_vm *vm,
+                               const uint8_t *bytes, uint32_t length, struct request_view *request)
+{
+    enum vgpu_error status = request_parse(bytes, length, request);
+
+    if (status == VGPU_ERR_NONE) {
+        status = request_check_op(request->opcode, request->param_count, request->data_length,
+                                  core->config.test_ops);
+    }
+    return status;
+}
+
+void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, const uint8_t *bytes,
+                     uint32_t length, uint64_t now_ns)
+{
+    uint32_t slot = core->sessions[session].vm;
+    struct core_vm *vm = &core->vms[slot];
+    struct request_view request;
+    struct core_job *job;
+    enum vgpu_error status;
+    enum rl_verdict verdict;
+
+    if (vm->config.quarantined) {
+        vm->rejected_quarantined++;
+        core_session_answer(core, session, request_id, VGPU_ERR_VM_QUARANTINED);
+        return;
+    }
+    status = examine(core, vm, bytes, length, &request);
+    if (status != VGPU_ERR_NONE) {
+        vm->invalid++;
+        refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);
+        return;
+    }
+    if (!core_vm_place(core, slot, now_ns)) {
+        status = core_pool_gpus(core, vm->config.pool) ? VGPU_ERR_GPU_UNAVAILABLE
+                                                       : VGPU_ERR_INVALID_POOL;
+        vm->invalid++;
+        refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);
+        return;
+    }
+    if (vm->worker.state == CORE_WORKER_BACKOFF &&
+        vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
+        vm->invalid++;
+        refuse(core, session, request_id, VGPU_ERR_GPU_UNAVAILABLE, CORE_EVENT_REQUEST_INVALID);
+        return;
+    }
+    verdict = rl_check(&vm->limiter, vm->job_count - vm->in_flight_count, now_ns);
+    if (verdict == RL_DENY_RATE) {
+        vm->rejected_rate++;
+        refuse(core, session, request_id, VGPU_ERR_RATE_LIMITED, CORE_EVENT_REJECTED);
+        return;
+    }
+    job = verdict == RL_DENY_QUEUE ? NULL : job_allocate(vm);
+    if (!job) {
+        vm->rejected_queue++;
+        refuse(core, session, request_id, VGPU_ERR_QUEUE_FULL, CORE_EVENT_REJECTED);
+        return;
+    }
+
+    job->state = CORE_JOB_QUEUED;
+    job->session = session;
+    job->session_serial = core->sessions[session].serial;
+    job->request_id = request_id;
+    job->id = ++core->next_job;
+    /* The private copy, and a view into it: what was checked is what runs. */
+    memcpy(job->bytes, bytes, length);
+    job->request = request;
+    job->request.params = job->bytes + (request.params - bytes);
+    job->request.data = request.data ? job->bytes + (request.data - bytes) : NULL;
+    job->sched.vm = slot;
+    vm->submitted++;
+    wfq_enqueue(core->schedulers[vm->gpu], &job->sched, now_ns);
+    core_worker_want(core, slot, now_ns);
+    core_pump(core, vm->gpu, now_ns);
+}
+
+void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint64_t gpu_time_ns,
+                  const vgpu_worker_done *done, const void *body, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    struct core_job *job = vm->in_flight[0];
+    bool elapsed = (vm->worker.flags & VGPU_WORKER_TIME_ELAPSED) != 0;
+
+    vm->in_flight_count--;
+    memmove(vm->in_flight, vm->in_flight + 1, vm->in_flight_count * sizeof(vm->in_flight[0]));
+    wfq_complete(core->schedulers[vm->gpu], &job->sched, gpu_time_ns, elapsed, now_ns);
+    vm->aside = false;
+    wd_job_completed(&vm->watchdog);
+    if (vm->in_flight_count > 0) {
+        wd_job_started(&vm->watchdog, now_ns);
+        core_vm_arm(core, slot);
+    }
+    vm->completed++;
+    vm->gpu_time_ns += job->sched.charged_ns;
+    answer(core, slot, job, status, gpu_time_ns, done, body);
+}
+
+void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
+                              uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    struct wfq_job *next;
+
+    if (vm->gpu == CORE_NONE) {
+        return; /* then nothing waits */
+    }
+    while ((next = wfq_take_queued(core->schedulers[vm->gpu], slot, now_ns)) != NULL) {
+        answer(core, slot, (struct core_job *)next, status, 0, NULL, NULL);
+    }
+}

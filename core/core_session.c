@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sessions: one per connection.
+ *
+ *   OPEN ──HELLO or REQUEST──► BOUND         the VM is known, free and served
+ *                         └──► UNREGISTERED  known, but nobody registered it
+ *                         └──► closed        not who it says, or a second session
+ *
+ * An UNREGISTERED session stays, so that registering the VM takes effect at
+ * once; until then its requests are answered with VM_NOT_REGISTERED.
+ */
+#include "core/core_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FEATURES_GRANTED (VGPU_FEATURE_CONFIG | VGPU_FEATURE_MULTI_REQUEST)
+/* Frames of unknown type are skipped, for newer devices' sake, up to so many. */
+#define UNKNOWN_FRAMES_MAX 64u
+
+static void release(struct core *core, uint32_t session)
+{
+    core->sessions[session].state = CORE_SESSION_FREE;
+    timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
+}
+
+/* The VM has lost its session: what waits is dropped, what runs may end. */
+static void abandon_vm(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    uint32_t gpu = vm->gpu;
+
+    vm->session = CORE_NONE;
+    vm->has_old_id = false;
+    core_jobs_refuse_waiting(core, slot, VGPU_ERR_NONE, now_ns);
+    core_vm_settle(core, slot, now_ns);
+    if (gpu != CORE_NONE) {
+        core_pump(core, gpu, now_ns);
+    }
+}
+
+static void close_session(struct core *core, uint32_t session, enum core_close_reason reason,
+                          const char *text, uint64_t now_ns)
+{
+    uint32_t slot = core->sessions[session].vm;
+
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_SESSION_REFUSED,
+                          .session = session,
+                          .vm = slot,
+                          .vm_id = core->sessions[session].claimed_id,
+                          .gpu = CORE_NONE,
+                          .code = reason,
+                          .text = text,
+                      });
+    release(core, session);
+    core->effects.close_session(core->effects.opaque, session, reason);
+    if (slot != CORE_NONE) {
+        abandon_vm(core, slot, now_ns);
+    }
+}
+
+int core_session_open(struct core *core, const struct core_identity *identity, uint64_t now_ns,
+                      uint32_t *session)
+{
+    for (uint32_t i = 0; i < CORE_SESSIONS_MAX; i++) {
+        if (core->sessions[i].state != CORE_SESSION_FREE) {
+            continue;
+        }
+        core->sessions[i] = (struct core_session){
+            .state = CORE_SESSION_OPEN,
+            .serial = ++core->next_serial,
+            .identity = *identity,
+            .vm = CORE_NONE,
+            .opened_ns = now_ns,
+        };
+        timers_set(&core->timers, CORE_VMS_MAX + i, now_ns + core->config.first_frame_ns);
+        *session = i;
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+void core_session_tick(struct core *core, uint32_t session, uint64_t now_ns)
+{
+    if (core->sessions[session].state == CORE_SESSION_OPEN) {
+        close_session(core, session, CORE_CLOSE_SILENT, "said nothing in time", now_ns);
+    }
+}
+
+void core_session_unbind(struct core *core, uint32_t session)
+{
+    struct core_session *state = &core->sessions[session];
+
+    core->vms[state->vm].session = CORE_NONE;
+    state->vm = CORE_NONE;
+    state->state = CORE_SESSION_UNREGISTERED;
+}
+
+void core_session_send_config(struct core *core, uint32_t session)
+{
+    const struct core_session *state = &core->sessions[session];
+    const struct core_vm_config *config = &core->vms[state->vm].config;
+    VGPUConfig payload = {
+        .vm_id = config->vm_id,
+        .pool_id = (uint8_t)config->pool,
+        .priority = (uint8_t)config->priority,
+    };
+    VGPUSocketHeader header = {
+        .magic = VGPU_SOCKET_MAGIC,
+        .msg_type = VGPU_MSG_CONFIG,
+        .vm_id = config->vm_id,
+        .pool_id = payload.pool_id,
+        .priority = payload.priority,
+        .payload_len = sizeof(payload),
+    };
+
+    core->effects.send(core->effects.opaque, session, &header, &payload);
+}
+
+/* ---- identity ---- */
+
+static bool lists_id(const struct core_identity *identity, uint32_t vm_id)
+{
+    for (uint32_t i = 0; i < identity->vm_id_count; i++) {
+        if (identity->vm_ids[i] == vm_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The VM that this session is, CORE_NONE if it is not configured. */
+static uint32_t identify(const struct core *core, const struct core_session *state)
+{
+    return state->identity.kind == CORE_IDENTITY_UUID
+               ? core_vm_slot_by_uuid(core, state->identity.uuid)
+               : core_vm_find(core, state->claimed_id);
+}
+
+static uint32_t create_vm(struct core *core, const struct core_session *state,
+                          const VGPUSocketHeader *header, uint64_t now_ns)
+{
+    struct core_vm_config config = {
+        .vm_id = state->claimed_id,
+        .pool = placement_pool_index((char)header->pool_id) >= 0 ? (char)header->pool_id
+                                                                 : VGPU_POOL_FIRST,
+        .priority = header->priority <= VGPU_PRIORITY_HIGH ? header->priority
+                                                           : (uint32_t)VGPU_PRIORITY_MEDIUM,
+        .weight = VGPU_WEIGHT_DEFAULT,
+        .max_queue_depth = CORE_QUEUE_DEPTH_DEFAULT,
+    };
+
+    if (state->claimed_id == CORE_NONE) {
+        return CORE_NONE;
+    }
+    if (state->identity.kind == CORE_IDENTITY_UUID) {
+        config.has_uuid = true;
+        memcpy(config.uuid, state->identity.uuid, sizeof(config.uuid));
+    }
+    memcpy(config.name, state->identity.name, sizeof(config.name));
+    config.name[sizeof(config.name) - 1] = '\0';
+    return core_vm_create_unregistered(core, &config, now_ns);
+}
+
+/* Makes the session its VM's.  False: it was closed. */
+static bool bind_to(struct core *core, uint32_t session, uint32_t slot, uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    struct core_vm *vm = &core->vms[slot];
+
+    if (vm->session != CORE_NONE) {
+        close_session(core, session, CORE_CLOSE_DUPLICATE,
+                      "its VM has a connection already; one vgpu-stub per vm_id", now_ns);
+        return false;
+    }
+    if (core_vm_allocate_jobs(vm) < 0) {
+        close_session(core, session, CORE_CLOSE_REMOVED, "no memory for its jobs", now_ns);
+        return false;
+    }
+    state->vm = slot;
+    state->state = CORE_SESSION_BOUND;
+    vm->session = session;
+    if (state->features & VGPU_FEATURE_CONFIG) {
+        vm->old_vm_id = state->claimed_id;
+        vm->has_old_id = state->claimed_id != vm->config.vm_id;
+    }
+    timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_SESSION_BOUND,
+                          .session = session,
+                          .vm = slot,
+                          .gpu = vm->gpu,
+                      });
+    return true;
+}
+
+/* First frame of an OPEN session.  False: it was closed. */
+static bool bind_first(struct core *core, uint32_t session, const VGPUSocketHeader *header,
+                       uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    uint32_t slot;
+
+    state->claimed_id = header->vm_id;
+    if (state->identity.kind == CORE_IDENTITY_IDS && !lists_id(&state->identity, header->vm_id)) {
+        close_session(core, session, CORE_CLOSE_IDENTITY,
+                      "its frame names a vm_id that its command line does not have", now_ns);
+        return false;
+    }
+    slot = identify(core, state);
+    if (slot == CORE_NONE && core->config.allow_unregistered) {
+        slot = create_vm(core, state, header, now_ns);
+        if (slot == CORE_NONE) {
+            close_session(core, session, CORE_CLOSE_DUPLICATE,
+                          "its vm_id belongs to another VM, or the table of VMs is full", now_ns);
+            return false;
+        }
+    }
+    if (slot == CORE_NONE) {
+        state->state = CORE_SESSION_UNREGISTERED;
+        timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
+        core_report(core, &(struct core_event){
+                              .kind = CORE_EVENT_UNREGISTERED,
+                              .session = session,
+                              .vm = CORE_NONE,
+                              .vm_id = header->vm_id,
+                              .gpu = CORE_NONE,
+                          });
+        return true;
+    }
+    return bind_to(core, session, slot, now_ns);
+}
+
+void core_session_bind_waiting(struct core *core, uint64_t now_ns)
+{
+    for (uint32_t session = 0; session < CORE_SESSIONS_MAX; session++) {
+        struct core_session *state = &core->sessions[session];
+        uint32_t slot;
+
+        if (state->state != CORE_SESSION_UNREGISTERED) {
+            continue;
+        }
+        slot = identify(core, state);
+        if (slot != CORE_NONE && core->vms[slot].session == CORE_NONE &&
+            bind_to(core, session, slot, now_ns) && (state->features & VGPU_FEATURE_CONFIG)) {
+            core_session_send_config(core, session);
+        }
+    }
+}
+
+/* ---- frames ---- */
+
+static void protocol_error(struct core *core, uint32_t session, const char *text, uint64_t now_ns)
+{
+    core->sessions[session].protocol_errors++;
+    close_session(core, session, CORE_CLOSE_PROTOCOL, text, now_ns);
+}
+
+static void on_hello(struct core *core, uint32_t session, const struct frame *frame,
+                     uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    VGPUHello hello;
+    VGPUSocketHeader header = {
+        .magic = VGPU_SOCKET_MAGIC,
+        .msg_type = VGPU_MSG_HELLO,
+        .vm_id = frame->header.vm_id,
+        .request_id = frame->header.request_id,
+        .payload_len = sizeof(hello),
+    };
+
+    if (state->state != CORE_SESSION_OPEN || state->hello ||
+        frame->header.payload_len != sizeof(hello)) {
+        protocol_error(core, session, "HELLO out of place or of the wrong length", now_ns);
+        return;
+    }
+    memcpy(&hello, frame->payload, sizeof(hello));
+    state->hello = true;
+    state->features = hello.features & FEATURES_GRANTED;
+    if (!bind_first(core, session, &frame->header, now_ns)) {
+        return;
+    }
+    hello = (VGPUHello){.version = VGPU_PROTOCOL_VERSION, .features = state->features};
+    core->effects.send(core->effects.opaque, session, &header, &hello);
+    if (state->state == CORE_SESSION_BOUND && (state->features & VGPU_FEATURE_CONFIG)) {
+        core_session_send_config(core, session);
+    }
+}
+
+static void on_request(struct core *core, uint32_t session, const struct frame *frame,
+                       uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    const VGPUSocketHeader *header = &frame->header;
+    const struct core_vm *vm;
+
+    if (state->state == CORE_SESSION_OPEN && !bind_first(core, session, header, now_ns)) {
+        return;
+    }
+    state->requests++;
+    if (state->state == CORE_SESSION_UNREGISTERED) {
+        core_session_answer(core, session, header->request_id, VGPU_ERR_VM_NOT_REGISTERED);
+        return;
+    }
+    vm = &core->vms[state->vm];
+    if (header->vm_id != vm->config.vm_id && !(vm->has_old_id && header->vm_id == vm->old_vm_id)) {
+        state->protocol_errors++;
+        core_session_answer(core, session, header->request_id, VGPU_ERR_INVALID_REQUEST);
+        core_report(core, &(struct core_event){
+                              .kind = CORE_EVENT_REQUEST_INVALID,
+                              .session = session,
+                              .vm = state->vm,
+                              .gpu = CORE_NONE,
+                              .code = VGPU_ERR_INVALID_REQUEST,
+                              .value = header->vm_id,
+                              .text = "the frame's vm_id is not this VM's",
+                          });
+        return;
+    }
+    core_job_submit(core, session, header->request_id, frame->payload, header->payload_len, now_ns);
+}
+
+static void on_ping(struct core *core, uint32_t session, const struct frame *frame, uint64_t now_ns)
+{
+    VGPUSocketHeader header = frame->header;
+
+    if (header.payload_len > VGPU_PING_BYTES_MAX) {
+        protocol_error(core, session, "PING with too long a payload", now_ns);
+        return;
+    }
+    header.msg_type = VGPU_MSG_PONG;
+    core->effects.send(core->effects.opaque, session, &header, frame->payload);
+}
+
+/* The device says that it has taken the new identity over. */
+static void on_config(struct core *core, uint32_t session, const struct frame *frame,
+                      uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    VGPUConfig config;
+
+    if (!(state->features & VGPU_FEATURE_CONFIG) || frame->header.payload_len != sizeof(config)) {
+        protocol_error(core, session, "CONFIG out of place or of the wrong length", now_ns);
+        return;
+    }
+    memcpy(&config, frame->payload, sizeof(config));
+    if (state->state == CORE_SESSION_BOUND && config.vm_id == core->vms[state->vm].config.vm_id) {
+        core->vms[state->vm].has_old_id = false;
+        state->claimed_id = config.vm_id;
+    }
+}
+
+void core_session_frame(struct core *core, uint32_t session, const struct frame *frame,
+                        uint64_t now_ns)
+{
+    if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return;
+    }
+    switch (frame->header.msg_type) {
+    case VGPU_MSG_REQUEST: on_request(core, session, frame, now_ns); break;
+    case VGPU_MSG_HELLO: on_hello(core, session, frame, now_ns); break;
+    case VGPU_MSG_PING: on_ping(core, session, frame, now_ns); break;
+    case VGPU_MSG_PONG: break;
+    case VGPU_MSG_CONFIG: on_config(core, session, frame, now_ns); break;
+    case VGPU_MSG_RESPONSE:
+    case VGPU_MSG_BUSY:
+    case VGPU_MSG_QUARANTINED:
+        protocol_error(core, session, "a frame that only the mediator sends", now_ns);
+        break;
+    default:
+        if (++core->sessions[session].protocol_errors > UNKNOWN_FRAMES_MAX) {
+            protocol_error(core, session, "too many frames of unknown type", now_ns);
+        }
+        break;
+    }
+}
+
+void core_session_garbage(struct core *core, uint32_t session, uint64_t now_ns)
+{
+    if (session < CORE_SESSIONS_MAX && core->sessions[session].state != CORE_SESSION_FREE) {
+        protocol_error(core, session, "not a frame: wrong magic or oversized", now_ns);
+    }
+}
+
+void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns)
+{
+    uint32_t slot;
+
+    if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return;
+    }
+    slot = core->sessions[session].vm;
+    release(core, session);
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_SESSION_CLOSED,
+                          .session = session,
+                          .vm = slot,
+                          .vm_id = core->sessions[session].claimed_id,
+                          .gpu = CORE_NONE,
+                      });
+    if (slot != CORE_NONE) {
+        abandon_vm(core, slot, now_ns);
+    }
+}

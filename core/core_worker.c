@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Workers.  A VM has at most one, on its GPU; it is started by the first job.
+ *
+ * A worker that is lost takes its jobs in flight with it: they are answered
+ * with an error, the oldest one counts as the VM's fault.  Jobs that still wait
+ * get a new worker: at once after the first loss, then after a delay that
+ * doubles with every loss without a job done well in between.
+ */
+#include "core/core_internal.h"
+
+#include <errno.h>
+
+static void enter(struct core_vm *vm, enum core_worker_state state, uint64_t now_ns)
+{
+    vm->worker.state = state;
+    vm->worker.since_ns = now_ns;
+    if (state == CORE_WORKER_NONE || state == CORE_WORKER_BACKOFF) {
+        vm->worker.handle = 0;
+        vm->worker.flags = 0;
+    }
+}
+
+static uint32_t slot_of(const struct core *core, uint64_t worker)
+{
+    uint32_t slot = (uint32_t)(worker % CORE_VMS_MAX);
+
+    return core->vms[slot].used && core->vms[slot].worker.handle == worker && worker != 0
+               ? slot
+               : CORE_NONE;
+}
+
+void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    if (vm->worker.state == CORE_WORKER_BACKOFF &&
+        now_ns >= vm->worker.since_ns + vm->worker.backoff_ns) {
+        enter(vm, CORE_WORKER_NONE, now_ns);
+    }
+    if (vm->worker.state != CORE_WORKER_NONE || vm->gpu == CORE_NONE || vm->config.quarantined) {
+        return;
+    }
+    enter(vm, CORE_WORKER_STARTING, now_ns);
+    vm->worker.handle = ++core->next_worker * CORE_VMS_MAX + slot;
+    vm->worker.faulted = false;
+    core_vm_arm(core, slot);
+    core->effects.worker_start(core->effects.opaque,
+                               &(struct core_worker_spec){
+                                   .worker = vm->worker.handle,
+                                   .vm_id = vm->config.vm_id,
+                                   .gpu = vm->gpu,
+                                   .memory_limit_bytes = vm->config.memory_limit_bytes,
+                               });
+}
+
+void core_worker_stop(struct core *core, uint32_t slot, bool kill, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    if (vm->worker.state == CORE_WORKER_BACKOFF) {
+        enter(vm, CORE_WORKER_NONE, now_ns);
+        return;
+    }
+    if (vm->worker.state == CORE_WORKER_NONE ||
+        (vm->worker.state == CORE_WORKER_STOPPING && !kill)) {
+        return;
+    }
+    enter(vm, CORE_WORKER_STOPPING, now_ns);
+    core_vm_update_ready(core, slot, now_ns);
+    core_vm_arm(core, slot);
+    core->effects.worker_stop(core->effects.opaque, vm->worker.handle, kill);
+}
+
+void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
+                       uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    bool running = vm->watchdog.running;
+    bool quarantine = wd_job_failed(&vm->watchdog, &core->watchdog);
+
+    vm->watchdog.running = running;
+    vm->worker.faulted = true;
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_FAULT,
+                          .session = vm->session,
+                          .vm = slot,
+                          .gpu = vm->gpu,
+                          .code = code,
+                          .job_id = job_id,
+                          .value = vm->watchdog.fault_count,
+                      });
+    if (quarantine && !vm->config.quarantined) {
+        core_vm_quarantine(core, slot, now_ns);
+    }
+}
+
+/* All jobs in flight are lost; the oldest gets `status`, which it is to blame for. */
+static void fail_in_flight(struct core *core, uint32_t slot, enum vgpu_error status,
+                           uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    uint64_t started_ns = vm->watchdog.started_ns;
+    uint64_t used_ns = now_ns > started_ns ? now_ns - started_ns : 0;
+
+    while (vm->in_flight_count > 0) {
+        core_job_end(core, slot, status, used_ns, NULL, NULL, now_ns);
+        status = VGPU_ERR_CUDA_ERROR;
+        used_ns = 0;
+    }
+}
+
+static void report_lost(struct core *core, uint32_t slot, enum core_worker_end end, uint32_t detail)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_WORKER_LOST,
+                          .session = vm->session,
+                          .vm = slot,
+                          .gpu = vm->gpu,
+                          .code = detail,
+                          .value = end,
+                      });
+}
+
+/* It never said READY. */
+static void start_failed(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    if (++vm->worker.start_failures == CORE_START_FAILURES_MAX) {
+        core_report(core, &(struct core_event){
+                              .kind = CORE_EVENT_WORKER_GIVEN_UP,
+                              .session = vm->session,
+                              .vm = slot,
+                              .gpu = vm->gpu,
+                          });
+    }
+    if (vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
+        core_jobs_refuse_waiting(core, slot, VGPU_ERR_GPU_UNAVAILABLE, now_ns);
+    }
+}
+
+static void back_off(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    if (vm->worker.backoff_ns == 0) {
+        enter(vm, CORE_WORKER_NONE, now_ns);
+        vm->worker.backoff_ns = CORE_BACKOFF_FIRST_NS;
+        return;
+    }
+    enter(vm, CORE_WORKER_BACKOFF, now_ns);
+    core_vm_arm(core, slot);
+}
+
+void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end end,
+                        uint32_t detail, uint64_t now_ns)
+{
+    uint32_t slot = slot_of(core, worker);
+    struct core_vm *vm;
+    enum core_worker_state state;
+    uint32_t gpu;
+
+    if (slot == CORE_NONE) {
+        return;
+    }
+    vm = &core->vms[slot];
+    state = vm->worker.state;
+    gpu = vm->gpu;
+    if (vm->in_flight_count > 0) {
+        if (!vm->worker.faulted) {
+            core_worker_fault(core, slot, VGPU_ERR_CUDA_ERROR, vm->in_flight[0]->id, now_ns);
+        }
+        fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, now_ns);
+    }
+    /* A fault may have led to quarantine, which asks the worker to stop. */
+    if (state == CORE_WORKER_STOPPING) {
+        enter(vm, CORE_WORKER_NONE, now_ns);
+    } else {
+        report_lost(core, slot, end, detail);
+        vm->worker.restarts++;
+        if (state == CORE_WORKER_STARTING) {
+            start_failed(core, slot, now_ns);
+        }
+        back_off(core, slot, now_ns);
+    }
+    core_vm_update_ready(core, slot, now_ns);
+    core_vm_move_if_needed(core, slot, now_ns);
+    if (vm->gpu != CORE_NONE && wfq_vm_queue_depth(core->schedulers[vm->gpu], slot) > 0) {
+        core_worker_want(core, slot, now_ns);
+    }
+    core_vm_settle(core, slot, now_ns);
+    if (gpu != CORE_NONE) {
+        core_pump(core, gpu, now_ns);
+    }
+}
+
+void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
+                       uint64_t now_ns)
+{
+    uint32_t slot = slot_of(core, worker);
+    struct core_vm *vm;
+
+    if (slot == CORE_NONE || core->vms[slot].worker.state != CORE_WORKER_STARTING) {
+        return;
+    }
+    vm = &core->vms[slot];
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_WORKER_READY,
+                          .session = vm->session,
+                          .vm = slot,
+                          .gpu = vm->gpu,
+                          .value = now_ns - vm->worker.since_ns,
+                      });
+    vm->worker.flags = ready->flags;
+    vm->worker.start_failures = 0;
+    enter(vm, CORE_WORKER_READY, now_ns);
+    core_vm_update_ready(core, slot, now_ns);
+    core_pump(core, vm->gpu, now_ns);
+}
+
+int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
+                     const vgpu_worker_done *done, const void *body, uint64_t now_ns)
+{
+    uint32_t slot = slot_of(core, worker);
+    struct core_vm *vm;
+    uint32_t gpu;
+    enum vgpu_error status;
+
+    if (slot == CORE_NONE) {
+        return 0;
+    }
+    vm = &core->vms[slot];
+    gpu = vm->gpu;
+    if (vm->in_flight_count == 0 || vm->in_flight[0]->id != job_id ||
+        done->status >= VGPU_ERR_COUNT) {
+        return -EPROTO;
+    }
+    status = (enum vgpu_error)done->status;
+    if (status == VGPU_ERR_CUDA_ERROR) {
+        core_worker_fault(core, slot, status, job_id, now_ns);
+    } else if (status == VGPU_ERR_NONE) {
+        vm->worker.backoff_ns = 0;
+    }
+    core_job_end(core, slot, status, done->gpu_time_ns, done, body, now_ns);
+    if (vm->in_flight_count == 0) {
+        core_vm_move_if_needed(core, slot, now_ns);
+        core_vm_settle(core, slot, now_ns);
+    }
+    core_pump(core, gpu, now_ns);
+    return 0;
+}
+
+/* ---- deadlines of a VM and its worker ---- */
+
+static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm *vm)
+{
+    switch (vm->worker.state) {
+    case CORE_WORKER_STARTING: return vm->worker.since_ns + core->config.worker_start_timeout_ns;
+    case CORE_WORKER_STOPPING: return vm->worker.since_ns + CORE_STOP_GRACE_NS;
+    case CORE_WORKER_BACKOFF: return vm->worker.since_ns + vm->worker.backoff_ns;
+    case CORE_WORKER_READY:
+        return vm->session == CORE_NONE && vm->job_count == 0
+                   ? vm->idle_since_ns + core->config.linger_ns
+                   : CORE_NEVER;
+    default: return CORE_NEVER;
+    }
+}
+
+void core_vm_arm(struct core *core, uint32_t slot)
+{
+    const struct core_vm *vm = &core->vms[slot];
+    uint64_t due_ns = worker_deadline_ns(core, vm);
+    uint64_t job_ns = wd_deadline_ns(&vm->watchdog, &core->watchdog);
+
+    due_ns = job_ns < due_ns ? job_ns : due_ns;
+    if (due_ns != CORE_NEVER) {
+        timers_lower(&core->timers, slot, due_ns);
+    }
+}
+
+static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    enum wd_verdict verdict = wd_check(&vm->watchdog, &core->watchdog, now_ns);
+    struct core_event event = {
+        .session = vm->session,
+        .vm = slot,
+        .gpu = vm->gpu,
+        .job_id = vm->in_flight_count ? vm->in_flight[0]->id : 0,
+        .value = now_ns - vm->watchdog.started_ns,
+    };
+    uint32_t gpu = vm->gpu;
+
+    if (verdict == WD_OVERRUN && wfq_set_aside(core->schedulers[gpu], slot, now_ns)) {
+        wd_set_aside(&vm->watchdog);
+        vm->aside = true;
+        event.kind = CORE_EVENT_JOB_OVERRUN;
+        core_report(core, &event);
+        core_pump(core, gpu, now_ns);
+    } else if (verdict == WD_TIMEOUT) {
+        vm->timeouts++;
+        event.kind = CORE_EVENT_JOB_TIMEOUT;
+        core_report(core, &event);
+        core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, event.job_id, now_ns);
+        core_worker_stop(core, slot, true, now_ns);
+        fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, now_ns);
+        core_pump(core, gpu, now_ns);
+    }
+}
+
+static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    if (worker_deadline_ns(core, vm) > now_ns) {
+        return;
+    }
+    switch (vm->worker.state) {
+    case CORE_WORKER_STARTING:
+        /* Its exit will find it STARTING: a failed start.  Asked for once. */
+        vm->worker.since_ns = now_ns;
+        core->effects.worker_stop(core->effects.opaque, vm->worker.handle, true);
+        break;
+    case CORE_WORKER_STOPPING: core_worker_stop(core, slot, true, now_ns); break;
+    case CORE_WORKER_BACKOFF:
+        vm->worker.backoff_ns = vm->worker.backoff_ns * 2 < CORE_BACKOFF_MAX_NS
+                                    ? vm->worker.backoff_ns * 2
+                                    : CORE_BACKOFF_MAX_NS;
+        enter(vm, CORE_WORKER_NONE, now_ns);
+        if (vm->job_count > 0) {
+            core_worker_want(core, slot, now_ns);
+        }
+        core_vm_settle(core, slot, now_ns);
+        break;
+    case CORE_WORKER_READY: core_worker_stop(core, slot, false, now_ns); break;
+    default: break;
+    }
+}
+
+void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    if (!core->vms[slot].used) {
+        return;
+    }
+    watch_job(core, slot, now_ns);
+    watch_worker(core, slot, now_ns);
+    if (core->vms[slot].used) {
+        core_vm_arm(core, slot);
+    }
+}

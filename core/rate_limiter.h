@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One VM's limits: a token bucket for its rate and a cap on its waiting jobs.
+ *
+ * Integer arithmetic: the bucket counts in units of 1e-9 token, so a rate of
+ * r tokens a second adds exactly r units a nanosecond, with nothing to round
+ * and nothing to drift.  A bucket never holds more than `burst` tokens, and
+ * elapsed time is cut to what fills it before it is multiplied, so no product
+ * exceeds RL_BURST_MAX * 1e9 + RL_RATE_MAX < 2^63.
+ */
+#ifndef CORE_RATE_LIMITER_H
+#define CORE_RATE_LIMITER_H
+
+#include <stdint.h>
+
+#define RL_RATE_MAX 1000000u  /* jobs per second */
+#define RL_BURST_MAX 1000000u /* jobs */
+
+enum rl_verdict {
+    RL_ALLOW,
+    RL_DENY_RATE,
+    RL_DENY_QUEUE,
+};
+
+struct rate_limiter {
+    uint32_t rate_hz;     /* 0 = unlimited */
+    uint32_t burst;       /* tokens that the bucket holds */
+    uint32_t queue_depth; /* 0 = unlimited */
+    uint64_t units;       /* in the bucket */
+    uint64_t updated_ns;
+};
+
+/* A new VM is unlimited; its first limit finds the bucket full. */
+void rl_init_vm(struct rate_limiter *limiter, uint64_t now_ns);
+
+/*
+ * Sets the limits; values beyond the maxima are cut.  burst 0 means a tenth of
+ * a second's worth, at least one.  Live: the bucket keeps the tokens it has,
+ * cut to the new burst; it gains none by being reconfigured, nor by having been
+ * unlimited for a while.  (A VM that never had a limit starts with a full one.)
+ */
+void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t burst,
+                     uint32_t queue_depth, uint64_t now_ns);
+
+/*
+ * May this VM, with `queued` jobs waiting, submit another?  A job is allowed
+ * only when both limits allow it, and only an allowed job takes a token.
+ */
+enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t now_ns);
+
+/* How long until rl_check() would find a token; 0 = now. For messages. */
+uint64_t rl_retry_after_ns(const struct rate_limiter *limiter, uint64_t now_ns);
+
+#endif /* CORE_RATE_LIMITER_H */
