@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How it works
+ *
+ * One thread stands between two things that can't be waited for together: the
+ * socket, which has a file descriptor, and the GPU, which has none.  Jobs in
+ * flight are a ring of slots.  New RUN frames go in at its tail as long as
+ * there are fewer than `depth`; results leave at its head, so DONE frames keep
+ * the order of the RUN frames whatever answers a job: the backend, a refusal,
+ * or the executor itself.
+ *
+ * With nothing in flight the thread sleeps in recv(), and a job costs no more
+ * than the wake-up.  With jobs in flight it must see both the head's end and
+ * the next RUN frame, which has to reach the GPU's queue before the head ends,
+ * or else the GPU idles between jobs.  So it alternates between a recv() that
+ * doesn't wait and the backend's poll():
+ *
+ *   - for the head's first SPIN_NS it does so without a pause.  Tiny jobs end
+ *     here and are answered within about a microsecond of their end;
+ *   - then it sleeps in ppoll() on the socket for a slice of a sixteenth of
+ *     the time that the head has taken so far, 20 us to 1 ms.  So an answer is
+ *     late by at most a sixteenth of its job's own time and never by more
+ *     than a millisecond, the CPU's share shrinks as the job grows, and an
+ *     endless kernel costs a thousand short wake-ups a second.  A RUN frame
+ *     ends the sleep at once.
+ *
+ * The alternative, a callback that the driver runs after the job, makes the
+ * GPU's stream wait for a host thread and costs more than a tiny job does.
+ *
+ * One job: the mediator's packet is received into `frame`, its header and
+ * lengths are checked against the packet's size, the operation against
+ * request_check_op().  submit() copies what it needs and starts the GPU; the
+ * slot is RUNNING.  Some microseconds later poll() answers DONE, the result
+ * goes out in one packet, and the slot is free.
+ *
+ * What ends the loop: QUIT (after what is in flight), the socket's end (at
+ * once: nobody is left to answer), a malformed frame (the mediator has a bug,
+ * nothing it says can be trusted), or a lost context: every job in flight is
+ * answered, CUDA_ERROR unless its result was already there.
+ */
+#include "worker/executor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "common/request.h"
+
+#define SPIN_NS 50000u
+#define SLICE_MIN_NS 20000u
+#define SLICE_MAX_NS 1000000u
+#define SLICE_SHARE 16u
+
+struct slot {
+    uint64_t job_id;
+    uint64_t taken_ns; /* CLOCK_MONOTONIC */
+    enum backend_state state;
+    struct backend_result result;
+};
+
+struct executor {
+    const struct executor_config *config;
+    vgpu_worker_ready ready;
+    struct slot slots[WORKER_DEPTH_MAX];
+    unsigned head, count;
+    uint64_t head_since_ns; /* when the head had the GPU for itself */
+    bool lost;
+    /* One byte more than any valid frame, so that a longer one shows. */
+    _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
+};
+
+enum take {
+    TAKE_NOTHING,
+    TAKE_JOB,
+    TAKE_QUIT,
+    TAKE_CLOSED,
+    TAKE_MALFORMED,
+};
+
+static int send_frame(struct executor *e, uint16_t type, uint64_t job_id, void *fixed,
+                      size_t fixed_bytes, void *body, size_t body_bytes)
+{
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = type,
+        .length = (uint32_t)(sizeof(header) + fixed_bytes + body_bytes),
+        .job_id = job_id,
+    };
+    struct iovec parts[3] = {
+        {.iov_base = &header, .iov_len = sizeof(header)},
+        {.iov_base = fixed, .iov_len = fixed_bytes},
+        {.iov_base = body, .iov_len = body_bytes},
+    };
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+    ssize_t n;
+
+    do {
+        n = sendmsg(e->config->fd, &message, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+/* The head's answer goes out and its slot is free. */
+static int send_done(struct executor *e)
+{
+    struct slot *slot = &e->slots[e->head];
+    struct backend_result *result = &slot->result;
+    size_t body_bytes = (size_t)result->result_count * 4 + result->data_length;
+    vgpu_worker_done done = {
+        .status = result->status,
+        .result_count = result->result_count,
+        .data_length = result->data_length,
+        .gpu_time_ns = result->gpu_time_ns,
+        .started_ns = e->head_since_ns,
+        .finished_ns = backend_now_ns(),
+    };
+
+    assert(body_bytes <= sizeof(result->body));
+    e->head = (e->head + 1) % e->config->depth;
+    e->count--;
+    if (e->count > 0) {
+        uint64_t taken_ns = e->slots[e->head].taken_ns;
+
+        e->head_since_ns = taken_ns > done.finished_ns ? taken_ns : done.finished_ns;
+    }
+    return send_frame(e, VGPU_WORKER_DONE, slot->job_id, &done, sizeof(done), result->body,
+                      body_bytes);
+}
+
+static void answer_device_info(const struct executor *e, struct backend_result *result)
+{
+    size_t name_bytes = strnlen(e->ready.name, sizeof(e->ready.name));
+
+    result->body[VGPU_INFO_BACKEND] = e->ready.backend;
+    result->body[VGPU_INFO_COMPUTE_MAJOR] = e->ready.compute_major;
+    result->body[VGPU_INFO_COMPUTE_MINOR] = e->ready.compute_minor;
+    result->body[VGPU_INFO_MULTIPROCESSORS] = e->ready.multiprocessors;
+    result->body[VGPU_INFO_MEMORY_MIB] = (uint32_t)(e->ready.memory_bytes >> 20);
+    result->result_count = VGPU_INFO_COUNT;
+    memcpy(&result->body[VGPU_INFO_COUNT], e->ready.name, name_bytes);
+    result->data_length = (uint32_t)name_bytes;
+}
+
+static enum backend_state start_job(struct executor *e, unsigned index,
+                                    const struct backend_job *job)
+{
+    struct backend_result *result = &e->slots[index].result;
+
+    result->status =
+        request_check_op(job->opcode, job->param_count, job->data_length, e->config->test_ops);
+    result->result_count = 0;
+    result->data_length = 0;
+    result->gpu_time_ns = 0;
+    if (result->status == VGPU_ERR_NONE && job->opcode == VGPU_OP_TEST_SPIN &&
+        job->params[0] > VGPU_TEST_SPIN_MAX_US) {
+        result->status = VGPU_ERR_INVALID_REQUEST;
+    }
+    if (result->status != VGPU_ERR_NONE) {
+        return BACKEND_DONE;
+    }
+    switch (job->opcode) {
+    case VGPU_OP_GET_DEVICE_INFO: answer_device_info(e, result); return BACKEND_DONE;
+    case VGPU_OP_TEST_FAIL: result->status = VGPU_ERR_CUDA_ERROR; return BACKEND_DONE;
+    default: return e->config->ops->submit(e->config->backend, index, job, result);
+    }
+}
+
+static enum take malformed(const char *what, size_t length)
+{
+    log_error("the mediator sent a malformed frame of %zu bytes: %s. Mediator and worker must come "
+              "from one installation",
+              length, what);
+    return TAKE_MALFORMED;
+}
+
+/* Checks a RUN frame and starts its job in the next slot. */
+static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
+{
+    unsigned index = (e->head + e->count) % e->config->depth;
+    struct slot *slot = &e->slots[index];
+    const size_t fixed_bytes = sizeof(vgpu_worker_header) + sizeof(vgpu_worker_run);
+    vgpu_worker_run run;
+    struct backend_job job;
+
+    if (length < fixed_bytes) {
+        return malformed("RUN is too short", length);
+    }
+    memcpy(&run, e->frame + sizeof(vgpu_worker_header), sizeof(run));
+    if (run.pad != 0 || run.param_count > VGPU_PARAMS_MAX ||
+        run.data_length > VGPU_REQUEST_BODY_BYTES ||
+        length != fixed_bytes + run.param_count * 4 + run.data_length) {
+        return malformed("RUN's counts do not match its length", length);
+    }
+    job.opcode = run.opcode;
+    job.param_count = run.param_count;
+    job.data_length = run.data_length;
+    job.params = (const uint32_t *)(e->frame + fixed_bytes);
+    job.data = e->frame + fixed_bytes + run.param_count * 4;
+
+    slot->job_id = job_id;
+    slot->taken_ns = backend_now_ns();
+    if (e->count == 0) {
+        e->head_since_ns = slot->taken_ns;
+    }
+    e->count++;
+    slot->state = start_job(e, index, &job);
+    e->lost = e->lost || slot->state == BACKEND_LOST;
+    return TAKE_JOB;
+}
+
+static enum take take_frame(struct executor *e, int flags)
+{
+    vgpu_worker_header header;
+    ssize_t n;
+
+    do {
+        n = recv(e->config->fd, e->frame, sizeof(e->frame), flags);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        if (errno == EAGAIN) {
+            return TAKE_NOTHING;
+        }
+        if (errno != ECONNRESET) {
+            log_error("reading from the mediator failed: %s", strerror(errno));
+        }
+        return TAKE_CLOSED;
+    }
+    if (n == 0) {
+        return TAKE_CLOSED;
+    }
+    if ((size_t)n < sizeof(header) || (size_t)n > VGPU_WORKER_FRAME_MAX) {
+        return malformed("no frame has this size", (size_t)n);
+    }
+    memcpy(&header, e->frame, sizeof(header));
+    if (header.magic != VGPU_WORKER_MAGIC) {
+        return malformed("wrong magic", (size_t)n);
+    }
+    if (header.version != VGPU_WORKER_VERSION) {
+        return malformed("another version of the worker protocol", (size_t)n);
+    }
+    if (header.length != (size_t)n || header.pad != 0) {
+        return malformed("header's length or padding is wrong", (size_t)n);
+    }
+    switch (header.type) {
+    case VGPU_WORKER_RUN: return take_job(e, (size_t)n, header.job_id);
+    case VGPU_WORKER_QUIT:
+        if ((size_t)n != sizeof(header)) {
+            return malformed("QUIT is too long", (size_t)n);
+        }
+        return TAKE_QUIT;
+    default: return malformed("type is neither RUN nor QUIT", (size_t)n);
+    }
+}
+
+/*
+ * Waits a little for the head's end, or for the next frame where there is room.
+ * Returns false when the mediator is gone.
+ */
+static bool pause_a_slice(const struct executor *e, bool room)
+{
+    uint64_t waited_ns = backend_now_ns() - e->head_since_ns;
+    struct pollfd socket = {.fd = e->config->fd, .events = room ? POLLIN : 0};
+    struct timespec slice = {0, 0};
+
+    if (waited_ns < SPIN_NS) {
+        return true;
+    }
+    waited_ns /= SLICE_SHARE;
+    slice.tv_nsec = waited_ns < SLICE_MIN_NS   ? SLICE_MIN_NS
+                    : waited_ns > SLICE_MAX_NS ? SLICE_MAX_NS
+                                               : (long)waited_ns;
+    if (ppoll(&socket, 1, &slice, NULL) > 0 && (socket.revents & (POLLHUP | POLLERR)) &&
+        !(socket.revents & POLLIN)) {
+        return false;
+    }
+    return true;
+}
+
+/* The context is gone: answers what is in flight, with results where they were in time. */
+static void answer_all(struct executor *e)
+{
+    while (e->count > 0) {
+        struct slot *slot = &e->slots[e->head];
+
+        if (slot->state == BACKEND_RUNNING) {
+            slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
+        }
+        if (slot->state != BACKEND_DONE) {
+            slot->result.status = VGPU_ERR_CUDA_ERROR;
+            slot->result.result_count = 0;
+            slot->result.data_length = 0;
+            slot->result.gpu_time_ns = backend_now_ns() - e->head_since_ns;
+        }
+        if (send_done(e) < 0) {
+            return;
+        }
+    }
+}
+
+/*
+ * Unread frames at exit would reset the connection, and the mediator would see
+ * the reset before the answers that wait in its own queue.
+ */
+static void discard_unread(const struct executor *e)
+{
+    char byte;
+
+    shutdown(e->config->fd, SHUT_RD);
+    while (recv(e->config->fd, &byte, 1, MSG_DONTWAIT) > 0) {
+    }
+}
+
+static enum vgpu_worker_exit serve(struct executor *e)
+{
+    bool quitting = false;
+
+    while (!quitting || e->count > 0) {
+        bool room = !quitting && e->count < e->config->depth;
+        enum take taken = TAKE_NOTHING;
+
+        if (room) {
+            taken = take_frame(e, e->count > 0 ? MSG_DONTWAIT : 0);
+        }
+        switch (taken) {
+        case TAKE_CLOSED: return VGPU_WORKER_EXIT_OK;
+        case TAKE_MALFORMED: return VGPU_WORKER_EXIT_PROTOCOL;
+        case TAKE_QUIT: quitting = true; break;
+        case TAKE_JOB:
+        case TAKE_NOTHING: break;
+        }
+        if (!e->lost && e->count > 0) {
+            struct slot *slot = &e->slots[e->head];
+
+            if (slot->state == BACKEND_RUNNING) {
+                slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
+            }
+            if (slot->state == BACKEND_DONE && send_done(e) < 0) {
+                return VGPU_WORKER_EXIT_OK;
+            }
+            e->lost = slot->state == BACKEND_LOST;
+            if (slot->state == BACKEND_RUNNING && taken == TAKE_NOTHING &&
+                !pause_a_slice(e, room)) {
+                return VGPU_WORKER_EXIT_OK;
+            }
+        }
+        if (e->lost) {
+            answer_all(e);
+            discard_unread(e);
+            return VGPU_WORKER_EXIT_GPU_FAULT;
+        }
+    }
+    return VGPU_WORKER_EXIT_OK;
+}
+
+enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *in_flight)
+{
+    static struct executor executor; /* 20 kB, and there is one worker a process */
+    struct executor *e = &executor;
+    enum vgpu_worker_exit status = VGPU_WORKER_EXIT_OK;
+
+    assert(config->depth >= 1 && config->depth <= WORKER_DEPTH_MAX);
+    memset(e, 0, sizeof(*e));
+    e->config = config;
+    config->ops->describe(config->backend, &e->ready);
+    if (send_frame(e, VGPU_WORKER_READY, 0, &e->ready, sizeof(e->ready), NULL, 0) == 0) {
+        status = serve(e);
+    }
+    *in_flight = e->count > 0;
+    return status;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "worker/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: vgpu-worker --backend cpu|cuda [OPTION]...\n"
+    "       vgpu-worker --probe [--backend auto|cpu|cuda]\n"
+    "\n"
+    "Executes the jobs of one VM on one GPU.  vgpu-mediator starts it, with a socket\n"
+    "as file descriptor 3; the only use by hand is --probe.\n"
+    "\n"
+    "  --backend NAME         cpu or cuda\n"
+    "  --gpu UUID|INDEX       which GPU (default: the first)\n"
+    "  --vm-id N              the VM, for messages\n"
+    "  --memory-limit BYTES   GPU memory that the VM may use (default: all)\n"
+    "  --depth N              jobs taken ahead of completion, 1 to 16 (default 2)\n"
+    "  --transfer mapped|copy how vector data reaches the GPU (default mapped)\n"
+    "  --enable-test-ops      take the test operations: spin, hang, crash, fail\n"
+    "  --probe                print the backend and the GPUs found as JSON, and exit\n"
+    "  --log-level LEVEL      error, warning, notice, info or debug (default info)\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 asked to leave, 1 no such GPU, no driver or no memory, 2 wrong\n"
+    "arguments or malformed frame, 3 the GPU's context is lost.\n"
+    "\n"
+    "Example: vgpu-worker --probe\n";
+
+enum {
+    OPT_BACKEND = 256,
+    OPT_GPU,
+    OPT_VM_ID,
+    OPT_MEMORY_LIMIT,
+    OPT_DEPTH,
+    OPT_TRANSFER,
+    OPT_TEST_OPS,
+    OPT_PROBE,
+    OPT_LOG_LEVEL,
+    OPT_HELP,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"backend", required_argument, NULL, OPT_BACKEND},
+    {"gpu", required_argument, NULL, OPT_GPU},
+    {"vm-id", required_argument, NULL, OPT_VM_ID},
+    {"memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT},
+    {"depth", required_argument, NULL, OPT_DEPTH},
+    {"transfer", required_argument, NULL, OPT_TRANSFER},
+    {"enable-test-ops", no_argument, NULL, OPT_TEST_OPS},
+    {"probe", no_argument, NULL, OPT_PROBE},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int complain(const char *option, const char *value, const char *wanted)
+{
+    fprintf(stderr, "vgpu-worker: %s takes %s, not '%s'\n", option, wanted, value);
+    return VGPU_WORKER_EXIT_PROTOCOL;
+}
+
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+    char *end;
+    uintmax_t number;
+
+    errno = 0;
+    number = strtoumax(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || number < min || number > max) {
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+static int take_backend(struct worker_options *options, const char *value, bool *any)
+{
+    *any = strcmp(value, "auto") == 0;
+    options->ops = NULL;
+    if (strcmp(value, backend_cpu.name) == 0) {
+        options->ops = &backend_cpu;
+    } else if (strcmp(value, backend_cuda.name) == 0) {
+        options->ops = &backend_cuda;
+    } else if (!*any) {
+        return complain("--backend", value, "cpu or cuda");
+    }
+    return -1;
+}
+
+static int take_transfer(struct worker_options *options, const char *value)
+{
+    if (strcmp(value, "mapped") == 0) {
+        options->backend.transfer = BACKEND_TRANSFER_MAPPED;
+    } else if (strcmp(value, "copy") == 0) {
+        options->backend.transfer = BACKEND_TRANSFER_COPY;
+    } else {
+        return complain("--transfer", value, "mapped or copy");
+    }
+    return -1;
+}
+
+static int take_option(struct worker_options *options, int option, bool *any_backend)
+{
+    uint64_t number;
+    int level;
+
+    switch (option) {
+    case OPT_BACKEND: return take_backend(options, optarg, any_backend);
+    case OPT_TRANSFER: return take_transfer(options, optarg);
+    case OPT_GPU: options->backend.gpu = optarg; return -1;
+    case OPT_TEST_OPS: options->test_ops = true; return -1;
+    case OPT_PROBE: options->probe = true; return -1;
+    case OPT_VM_ID:
+        if (!parse_number(optarg, 0, UINT32_MAX, &number)) {
+            return complain("--vm-id", optarg, "a number from 0 to 4294967295");
+        }
+        options->vm_id = (uint32_t)number;
+        options->has_vm_id = true;
+        return -1;
+    case OPT_MEMORY_LIMIT:
+        if (!parse_number(optarg, 1, UINT64_MAX, &number)) {
+            return complain("--memory-limit", optarg, "a number of bytes, at least 1");
+        }
+        options->backend.memory_limit_bytes = number;
+        return -1;
+    case OPT_DEPTH:
+        if (!parse_number(optarg, 1, WORKER_DEPTH_MAX, &number)) {
+            return complain("--depth", optarg, "a number from 1 to 16");
+        }
+        options->backend.depth = (unsigned)number;
+        return -1;
+    case OPT_LOG_LEVEL:
+        level = log_level_from_name(optarg);
+        if (level < 0) {
+            return complain("--log-level", optarg, "error, warning, notice, info or debug");
+        }
+        options->log_level = (enum log_level)level;
+        return -1;
+    case OPT_HELP: fputs(help_text, stdout); return VGPU_WORKER_EXIT_OK;
+    case OPT_VERSION: puts("vgpu-worker " VGPU_VERSION); return VGPU_WORKER_EXIT_OK;
+    default: fputs("Try 'vgpu-worker --help'.\n", stderr); return VGPU_WORKER_EXIT_PROTOCOL;
+    }
+}
+
+int options_parse(int argc, char **argv, struct worker_options *options)
+{
+    bool any_backend = false;
+    int option;
+
+    *options = (struct worker_options){
+        .backend = {.depth = WORKER_DEPTH_DEFAULT, .transfer = BACKEND_TRANSFER_MAPPED},
+        .log_level = LOG_LEVEL_INFO,
+    };
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        int status = take_option(options, option, &any_backend);
+
+        if (status >= 0) {
+            return status;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "vgpu-worker: unexpected argument '%s'\n", argv[optind]);
+        return VGPU_WORKER_EXIT_PROTOCOL;
+    }
+    if (!options->probe && any_backend) {
+        fputs("vgpu-worker: --backend auto goes with --probe only: the mediator decides once for "
+              "all its workers\n",
+              stderr);
+        return VGPU_WORKER_EXIT_PROTOCOL;
+    }
+    if (!options->probe && !options->ops) {
+        fputs("vgpu-worker: --backend cpu or --backend cuda is missing.\n"
+              "This program is started by vgpu-mediator; see 'vgpu-worker --help'.\n",
+              stderr);
+        return VGPU_WORKER_EXIT_PROTOCOL;
+    }
+    return -1;
+}
