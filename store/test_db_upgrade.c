@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Databases of earlier phases, of later ones, damaged ones, and no databases. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/test_support.h"
+
+static void check_rows(struct vgpu_db *db, enum support_shape shape)
+{
+    vgpu_vm_config_t vm;
+
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_int_equal(vm.vm_id, 1);
+    assert_string_equal(vm.vm_name, "web, front");
+    assert_int_equal(vm.pool_id, 'A');
+    assert_int_equal(vm.priority, 2);
+    assert_int_equal(vm.weight, 50);
+    assert_string_equal(vm.created_at, "2024-05-06 07:08:09");
+
+    assert_int_equal(vgpu_get_vm_config(db, UUID_2, &vm), 0);
+    assert_int_equal(vm.vm_id, 7);
+    assert_int_equal(vm.pool_id, 'B');
+    assert_int_equal(vm.priority, 0);
+    assert_int_equal(vm.weight, shape >= SHAPE_PARTLY_ALTERED ? 80 : 50);
+    assert_int_equal(vm.max_jobs_per_sec, shape >= SHAPE_PARTLY_ALTERED ? 25 : 0);
+
+    assert_int_equal(vgpu_get_vm_config(db, UUID_3, &vm), 0);
+    assert_int_equal(vm.vm_id, 9);
+    assert_string_equal(vm.vm_name, "");
+    assert_int_equal(vm.max_queue_depth, shape >= SHAPE_ALTERED ? 4 : 0);
+    assert_int_equal(vm.quarantined, shape >= SHAPE_ALTERED);
+    assert_int_equal(vm.error_count, shape >= SHAPE_ALTERED ? 6 : 0);
+}
+
+static void test_every_shape(void **state)
+{
+    char *path = *state;
+
+    for (int shape = 0; shape < SHAPE_COUNT; shape++) {
+        char error[VGPU_DB_ERROR_BYTES];
+        struct vgpu_db *db;
+
+        support_make_old(path, shape);
+        /* Reading never changes the file. */
+        assert_int_equal(vgpu_db_open(path, VGPU_DB_READ, &db, error, sizeof(error)),
+                         -EPROTONOSUPPORT);
+        assert_non_null(strstr(error, "migrate"));
+        assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
+
+        db = support_open(path, VGPU_DB_WRITE);
+        check_rows(db, shape);
+        assert_int_equal(vgpu_create_pool(db, 'C', NULL, NULL), 0);
+
+        /* The backup is the old database, whole. */
+        char *backup = strdup(vgpu_db_backup_path(db));
+        assert_non_null(strstr(backup, ".phase2-backup-"));
+        assert_int_equal(support_int(backup, "PRAGMA user_version"), 0);
+        assert_int_equal(support_int(backup, "SELECT count(*) FROM vms"), 3);
+        assert_int_equal(support_int(backup, "SELECT count(*) FROM sqlite_master WHERE "
+                                             "name IN ('events', 'pool_gpus')"),
+                         0);
+        vgpu_db_close(db);
+
+        assert_int_equal(support_int(path, "PRAGMA user_version"), VGPU_DB_SCHEMA_VERSION);
+        /* The second time there is nothing to do, and no further backup. */
+        db = support_open(path, VGPU_DB_WRITE);
+        assert_null(vgpu_db_backup_path(db));
+        check_rows(db, shape);
+        vgpu_db_close(db);
+        assert_int_equal(support_files(path, "backup"), 1);
+        unlink(backup);
+        free(backup);
+        unlink(path);
+    }
+}
+
+/* A migrated database and a new one have the same tables, to the letter. */
+static void test_same_schema(void **state)
+{
+    char *path = *state;
+    char *fresh = NULL;
+    char *query = NULL;
+
+    assert_true(asprintf(&fresh, "%s.fresh", path) > 0);
+    support_make_old(path, SHAPE_ALTERED);
+    vgpu_db_close(support_open(path, VGPU_DB_WRITE));
+    vgpu_db_close(support_open(fresh, VGPU_DB_CREATE));
+    assert_true(asprintf(&query,
+                         "ATTACH '%s' AS fresh; CREATE TABLE diff AS "
+                         "SELECT type, name, tbl_name, sql FROM fresh.sqlite_master EXCEPT "
+                         "SELECT type, name, tbl_name, sql FROM main.sqlite_master;"
+                         "INSERT INTO diff "
+                         "SELECT type, name, tbl_name, sql FROM main.sqlite_master "
+                         "WHERE name <> 'diff' EXCEPT "
+                         "SELECT type, name, tbl_name, sql FROM fresh.sqlite_master;",
+                         fresh) > 0);
+    support_sql(path, query);
+    assert_int_equal(support_int(path, "SELECT count(*) FROM diff"), 0);
+    free(query);
+    free(fresh);
+}
+
+/* Rows that today's rules would not accept are mended where the sense is clear. */
+static void test_untidy_rows(void **state)
+{
+    char *path = *state;
+    vgpu_vm_config_t vm;
+
+    support_make_old(path, SHAPE_PHASE2_PRIMARY);
+    support_sql(path, "PRAGMA foreign_keys = OFF;"
+                      "UPDATE vms SET pool_id = 'c', priority = NULL WHERE vm_id = 1;"
+                      "ALTER TABLE vms ADD COLUMN weight INTEGER DEFAULT 50;"
+                      "UPDATE vms SET weight = 500 WHERE vm_id = 7;");
+    struct vgpu_db *db = support_open(path, VGPU_DB_WRITE);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_int_equal(vm.pool_id, 'C');
+    assert_int_equal(vm.priority, 1);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_2, &vm), 0);
+    assert_int_equal(vm.weight, 100);
+    assert_int_equal(vm.pool_id, 'B');
+    vgpu_db_close(db);
+}
+
+/* What cannot be mended stays as it was, and leaves no backup behind. */
+static void test_refused_rows(void **state)
+{
+    char *path = *state;
+    char error[VGPU_DB_ERROR_BYTES];
+    struct vgpu_db *db;
+
+    support_make_old(path, SHAPE_PHASE2_PRIMARY);
+    support_sql(path, "UPDATE vms SET priority = 17 WHERE vm_id = 1");
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -EINVAL);
+    assert_non_null(strstr(error, "upgrading"));
+    assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
+    assert_int_equal(support_int(path, "SELECT count(*) FROM vms"), 3);
+    assert_int_equal(support_int(path, "SELECT count(*) FROM sqlite_master WHERE "
+                                       "name LIKE '%before' OR name = 'events'"),
+                     0);
+    assert_int_equal(support_files(path, "backup"), 0);
+}
+
+static void test_newer(void **state)
+{
+    char *path = *state;
+    char error[VGPU_DB_ERROR_BYTES];
+    struct vgpu_db *db;
+
+    vgpu_db_close(support_open(path, VGPU_DB_CREATE));
+    support_sql(path, "PRAGMA user_version = 4");
+    for (int mode = VGPU_DB_READ; mode <= VGPU_DB_CREATE; mode++) {
+        assert_int_equal(vgpu_db_open(path, mode, &db, error, sizeof(error)), -EPROTONOSUPPORT);
+        assert_non_null(strstr(error, "newer"));
+        assert_null(db);
+    }
+    assert_int_equal(support_int(path, "PRAGMA user_version"), 4);
+}
+
+/*
+ * A file cut off anywhere is never written to.  Its last page is not missed by a
+ * reader who does not need it; a writer is told.
+ */
+static void cut_off_everywhere(const char *path)
+{
+    char error[VGPU_DB_ERROR_BYTES];
+    struct stat st;
+    int damaged = 0;
+
+    assert_int_equal(stat(path, &st), 0);
+    char *whole = malloc((size_t)st.st_size);
+    FILE *f = fopen(path, "rb");
+    assert_int_equal(fread(whole, 1, (size_t)st.st_size, f), st.st_size);
+    fclose(f);
+
+    for (off_t size = 0; size < st.st_size; size += size < 200 ? 50 : 1000) {
+        for (int mode = VGPU_DB_READ; mode <= VGPU_DB_WRITE; mode++) {
+            struct vgpu_db *db;
+            struct stat after;
+            f = fopen(path, "wb");
+            assert_int_equal(fwrite(whole, 1, (size_t)size, f), size);
+            fclose(f);
+            int result = vgpu_db_open(path, mode, &db, error, sizeof(error));
+            if (mode == VGPU_DB_READ && result != -EUCLEAN) {
+                vgpu_db_close(db);
+                continue;
+            }
+            assert_int_equal(result, size == 0 ? -ENOENT : -EUCLEAN);
+            assert_null(db);
+            assert_true(strlen(error) > 20);
+            damaged++;
+            /* Refused means untouched. */
+            assert_int_equal(stat(path, &after), 0);
+            assert_int_equal(after.st_size, size);
+            assert_int_equal(support_files(path, "backup"), 0);
+        }
+    }
+    assert_true(damaged > 20);
+    free(whole);
+}
+
+static void test_cut_off_phase2(void **state)
+{
+    support_make_old(*state, SHAPE_PHASE2);
+    cut_off_everywhere(*state);
+}
+
+static void test_cut_off_phase3(void **state)
+{
+    struct vgpu_db *db = support_open(*state, VGPU_DB_CREATE);
+
+    support_register(db, UUID_1, "one");
+    vgpu_db_close(db);
+    cut_off_everywhere(*state);
+}
+
+/* Whole by its size, but a page in the middle is rubbish. */
+static void test_overwritten_page(void **state)
+{
+    char *path = *state;
+    char error[VGPU_DB_ERROR_BYTES];
+    char rubbish[4096];
+    struct vgpu_db *db;
+    int page_bytes;
+
+    support_make_old(path, SHAPE_PHASE2);
+    page_bytes = (int)support_int(path, "PRAGMA page_size");
+    int root = (int)support_int(path, "SELECT rootpage FROM sqlite_master WHERE name = 'vms'");
+    memset(rubbish, 0x5a, sizeof(rubbish));
+    FILE *f = fopen(path, "r+b");
+    fseek(f, (long)(root - 1) * page_bytes, SEEK_SET);
+    fwrite(rubbish, 1, (size_t)page_bytes, f);
+    fclose(f);
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -EUCLEAN);
+    assert_non_null(strstr(error, "damaged"));
+    assert_int_equal(support_files(path, "backup"), 0);
+}
+
+static void test_not_ours(void **state)
+{
+    char *path = *state;
+    char error[VGPU_DB_ERROR_BYTES];
+    struct vgpu_db *db;
+    FILE *f;
+
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_READ, &db, error, sizeof(error)), -ENOENT);
+    assert_non_null(strstr(error, "init-db"));
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -ENOENT);
+    assert_int_equal(access(path, F_OK), -1);
+
+    support_sql(path, "CREATE TABLE bookmarks (url TEXT)");
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_CREATE, &db, error, sizeof(error)), -EUCLEAN);
+    assert_non_null(strstr(error, "check the path"));
+
+    f = fopen(path, "wb");
+    for (int i = 0; i < 500; i++) {
+        fputs("these are not the pages you look for\n", f);
+    }
+    fclose(f);
+    assert_int_equal(vgpu_db_open(path, VGPU_DB_CREATE, &db, error, sizeof(error)), -EUCLEAN);
+    assert_int_equal(vgpu_db_open("/tmp", VGPU_DB_READ, &db, error, sizeof(error)), -EUCLEAN);
+    assert_int_equal(vgpu_db_open("/proc/nowhere/x.db", VGPU_DB_CREATE, &db, error, sizeof(error)),
+                     -ENOENT);
+}
+
+/* Two programs that start at the same moment upgrade once. */
+static void test_two_upgrades_at_once(void **state)
+{
+    char *path = *state;
+    pid_t children[4];
+
+    support_make_old(path, SHAPE_PHASE2);
+    for (int c = 0; c < 4; c++) {
+        children[c] = fork();
+        assert_true(children[c] >= 0);
+        if (children[c] == 0) {
+            char error[VGPU_DB_ERROR_BYTES];
+            struct vgpu_db *db;
+            _exit(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)) == 0 ? 0 : 1);
+        }
+    }
+    for (int c = 0; c < 4; c++) {
+        int status;
+        waitpid(children[c], &status, 0);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(support_int(path, "PRAGMA user_version"), VGPU_DB_SCHEMA_VERSION);
+    assert_int_equal(support_int(path, "SELECT count(*) FROM vms"), 3);
+    assert_int_equal(support_files(path, "backup"), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, support_setup, support_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_every_shape),    TEST(test_same_schema),
+        TEST(test_untidy_rows),    TEST(test_refused_rows),
+        TEST(test_newer),          TEST(test_cut_off_phase2),
+        TEST(test_cut_off_phase3), TEST(test_overwritten_page),
+        TEST(test_not_ours),       TEST(test_two_upgrades_at_once),
+    };
+
+    return cmocka_run_group_tests_name("db_upgrade", tests, NULL, NULL);
+}
