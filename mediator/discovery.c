@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Theory of operation.  Every other process's /proc entry is read on a thread
+ * of the pool, for a process can make that slow; the result, a list of the
+ * QEMUs that are there, is compared on the loop with those known.
+ *
+ * A scan is incremental: of a process that was looked at before, only
+ * /proc/PID/stat is read.  If start time and name are the same it is neither a
+ * new process nor has it exec'd, and its command line was judged already.  The
+ * table of judged processes belongs to the scan, which runs one at a time.
+ *
+ * A QEMU's command line counts as it was when first seen, before its guest
+ * could have had a hand in it.  Its root folder and user may change after the
+ * start (-chroot, -runas), so those are looked at in each scan.
+ *
+ * Where does a QEMU's device look for its socket?  At the path of its chardev,
+ * or else at the default, resolved in that process's root.  If the folder of
+ * that path is the same one (device, inode) as ours, then the QEMU meets us at
+ * our own sockets, and nothing is made.  If not, a socket is made there.  Two
+ * QEMUs that share such a folder share the socket, whose connections are then
+ * identified by process.
+ */
+#include "mediator/discovery.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "mediator/identity.h"
+#include "mediator/listeners.h"
+#include "mediator/mediator.h"
+#include "vgpu/vgpu_protocol.h"
+
+/* A scan that takes longer is worth a word. */
+#define SCAN_SLOW_NS 10000000000ull
+
+/* A process that was looked at. */
+struct judged {
+    pid_t pid;
+    struct process_stamp stamp;
+    bool seen; /* in this scan */
+};
+
+/* A QEMU as one scan found it. */
+struct found {
+    struct process process;
+    bool fresh; /* `process` was read now; else only pid, stamp, uid and gid */
+    int root_fd;
+};
+
+struct qemu_socket {
+    char path[QEMU_PATH_BYTES];
+    struct listener *listener;
+    bool told; /* why there is none */
+};
+
+struct qemu {
+    struct process process;
+    bool seen;
+    uid_t uid; /* the sockets' owner */
+    dev_t root_device;
+    ino_t root_inode;
+    struct qemu_socket sockets[QEMU_STUBS_MAX];
+    uint32_t socket_count;
+};
+
+struct discovery {
+    struct mediator *mediator;
+    uv_timer_t timer;
+    uv_work_t work;
+    bool timer_open;
+    bool scanning;
+    bool stopped;
+    bool slow_told;
+    uint64_t scan_began_ns;
+
+    /* the scan's own */
+    struct judged *judged; /* not QEMUs; sorted by pid */
+    uint32_t judged_count, judged_capacity;
+    struct found *found;
+    uint32_t found_count;
+    struct process_stamp *known_stamps; /* of `qemus`, copied for the scan */
+    pid_t *known_pids;
+    uint32_t known_count;
+    int scan_error;
+
+    /* the loop's own */
+    struct qemu *qemus; /* DISCOVERY_QEMUS_MAX */
+    uint32_t qemu_count;
+};
+
+struct discovery *discovery_new(struct mediator *mediator)
+{
+    struct discovery *discovery = calloc(1, sizeof(*discovery));
+
+    if (!discovery) {
+        return NULL;
+    }
+    discovery->mediator = mediator;
+    discovery->qemus = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->qemus));
+    discovery->found = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->found));
+    discovery->known_stamps = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->known_stamps));
+    discovery->known_pids = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->known_pids));
+    if (!discovery->qemus || !discovery->found || !discovery->known_stamps ||
+        !discovery->known_pids) {
+        discovery_free(discovery);
+        return NULL;
+    }
+    return discovery;
+}
+
+void discovery_free(struct discovery *discovery)
+{
+    if (!discovery) {
+        return;
+    }
+    assert(!discovery->scanning);
+    free(discovery->judged);
+    free(discovery->found);
+    free(discovery->known_stamps);
+    free(discovery->known_pids);
+    free(discovery->qemus);
+    free(discovery);
+}
+
+uint32_t discovery_count(const struct discovery *discovery)
+{
+    return discovery->qemu_count;
+}
+
+static bool same_stamp(const struct process_stamp *a, const struct process_stamp *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+const struct process *discovery_find(struct discovery *discovery, pid_t pid)
+{
+    struct process_stamp stamp;
+
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        const struct process *process = &discovery->qemus[i].process;
+
+        if (process->pid == pid) {
+            return process_read_stamp(discovery->mediator->options.proc_path, pid, &stamp) == 0 &&
+                           stamp.start_ticks == process->stamp.start_ticks
+                       ? process
+                       : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* ---- the scan, on a thread ---- */
+
+static int compare_judged(const void *a, const void *b)
+{
+    const struct judged *left = a, *right = b;
+
+    return (left->pid > right->pid) - (left->pid < right->pid);
+}
+
+/* `sorted`: how many of the judged were there, and sorted, before this scan. */
+static struct judged *find_judged(struct discovery *discovery, uint32_t sorted, pid_t pid)
+{
+    struct judged key = {.pid = pid};
+
+    return sorted ? bsearch(&key, discovery->judged, sorted, sizeof(key), compare_judged) : NULL;
+}
+
+static void remember_judged(struct discovery *discovery, pid_t pid,
+                            const struct process_stamp *stamp)
+{
+    if (discovery->judged_count == discovery->judged_capacity) {
+        uint32_t capacity = discovery->judged_capacity ? discovery->judged_capacity * 2 : 1024;
+        struct judged *more;
+
+        if (capacity > DISCOVERY_PROCESSES_MAX) {
+            return; /* then it is looked at again each time */
+        }
+        more = realloc(discovery->judged, capacity * sizeof(*more));
+        if (!more) {
+            return;
+        }
+        discovery->judged = more;
+        discovery->judged_capacity = capacity;
+    }
+    discovery->judged[discovery->judged_count++] =
+        (struct judged){.pid = pid, .stamp = *stamp, .seen = true};
+}
+
+static void add_found(struct discovery *discovery, const struct process *process, bool fresh)
+{
+    struct found *found = &discovery->found[discovery->found_count];
+    const char *proc_path = discovery->mediator->options.proc_path;
+
+    if (discovery->found_count == DISCOVERY_QEMUS_MAX) {
+        return;
+    }
+    found->process = *process;
+    found->fresh = fresh;
+    if (!fresh &&
+        process_read_owner(proc_path, process->pid, &found->process.uid, &found->process.gid) < 0) {
+        return;
+    }
+    found->root_fd = process_open_root(proc_path, process->pid);
+    discovery->found_count++;
+}
+
+static bool scan_known(struct discovery *discovery, pid_t pid, const struct process_stamp *stamp)
+{
+    struct process process = {.pid = pid, .stamp = *stamp};
+
+    for (uint32_t i = 0; i < discovery->known_count; i++) {
+        /* Its name may change (threads' names do): the start time is what counts. */
+        if (discovery->known_pids[i] == pid &&
+            discovery->known_stamps[i].start_ticks == stamp->start_ticks) {
+            add_found(discovery, &process, false);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void scan_one(struct discovery *discovery, uint32_t sorted, pid_t pid)
+{
+    const char *proc_path = discovery->mediator->options.proc_path;
+    struct process_stamp stamp;
+    struct process process;
+    struct judged *judged;
+
+    if (process_read_stamp(proc_path, pid, &stamp) < 0 || scan_known(discovery, pid, &stamp)) {
+        return;
+    }
+    judged = find_judged(discovery, sorted, pid);
+    if (judged && same_stamp(&judged->stamp, &stamp)) {
+        judged->seen = true;
+        return;
+    }
+    if (process_read(proc_path, pid, &process) < 0) {
+        return;
+    }
+    if (process.cmdline.stub_count) {
+        add_found(discovery, &process, true);
+    } else if (judged) {
+        judged->stamp = process.stamp;
+        judged->seen = true;
+    } else {
+        remember_judged(discovery, pid, &process.stamp);
+    }
+}
+
+static void scan(uv_work_t *work)
+{
+    struct discovery *discovery = work->data;
+    uint32_t sorted = discovery->judged_count, kept = 0;
+    struct dirent *entry;
+    DIR *dir = opendir(discovery->mediator->options.proc_path);
+
+    discovery->found_count = 0;
+    discovery->scan_error = dir ? 0 : -errno;
+    if (!dir) {
+        return;
+    }
+    for (uint32_t i = 0; i < sorted; i++) {
+        discovery->judged[i].seen = false;
+    }
+    while ((entry = readdir(dir))) {
+        char *end;
+        long pid = strtol(entry->d_name, &end, 10);
+
+        if (*end == '\0' && pid > 0 && pid <= INT32_MAX) {
+            scan_one(discovery, sorted, (pid_t)pid);
+        }
+    }
+    closedir(dir);
+    for (uint32_t i = 0; i < discovery->judged_count; i++) {
+        if (discovery->judged[i].seen) {
+            discovery->judged[kept++] = discovery->judged[i];
+        }
+    }
+    discovery->judged_count = kept;
+    if (kept) {
+        qsort(discovery->judged, kept, sizeof(*discovery->judged), compare_judged);
+    }
+}
+
+/* ---- what to do about it, on the loop ---- */
+
+static void remove_sockets(struct qemu *qemu, struct discovery *discovery)
+{
+    for (uint32_t i = 0; i < qemu->socket_count; i++) {
+        struct listener *listener = qemu->sockets[i].listener;
+        bool used = false;
+
+        if (!listener) {
+            continue;
+        }
+        /* Another QEMU in the same folder still uses it. */
+        for (uint32_t j = 0; j < discovery->qemu_count; j++) {
+            struct qemu *other = &discovery->qemus[j];
+
+            for (uint32_t k = 0; other != qemu && k < other->socket_count; k++) {
+                used |= other->sockets[k].listener == listener;
+            }
+        }
+        qemu->sockets[i].listener = NULL;
+        if (!used) {
+            log_info("socket %s removed", listener_path(listener));
+            listeners_remove(listener);
+        }
+    }
+}
+
+/* The paths at which this QEMU's devices look for us, each once. */
+static void list_sockets(struct qemu *qemu)
+{
+    const struct qemu_cmdline *cmdline = &qemu->process.cmdline;
+
+    for (uint32_t i = 0; i < cmdline->stub_count; i++) {
+        const struct qemu_stub *stub = &cmdline->stubs[i];
+        const char *path = stub->path[0] ? stub->path : VGPU_SOCKET_PATH;
+        uint32_t j = 0;
+
+        /* A chardev of which only the name is known may lead anywhere. */
+        if (stub->chardev[0] && stub->path[0] != '/') {
+            continue;
+        }
+        while (j < qemu->socket_count && strcmp(qemu->sockets[j].path, path) != 0) {
+            j++;
+        }
+        if (j == qemu->socket_count) {
+            strcpy(qemu->sockets[qemu->socket_count++].path, path);
+        }
+    }
+}
+
+/* Does that path lead this QEMU to the same folder as us? */
+static bool folder_is_ours(const struct socket_file *file, const char *path)
+{
+    char error[SOCKET_ERROR_BYTES];
+    struct socket_file here;
+    struct stat theirs, ours;
+    bool same;
+
+    if (socket_file_open(&here, path, error, sizeof(error)) < 0) {
+        return false;
+    }
+    same = fstat(file->folder_fd, &theirs) == 0 && fstat(here.folder_fd, &ours) == 0 &&
+           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+    socket_file_close(&here);
+    return same;
+}
+
+static void tell(struct qemu *qemu, struct qemu_socket *socket, const char *text)
+{
+    if (!socket->told) {
+        socket->told = true;
+        log_warning("QEMU %d (%s): %s", (int)qemu->process.pid,
+                    qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name", text);
+    }
+}
+
+static void make_socket(struct discovery *discovery, struct qemu *qemu, struct qemu_socket *socket,
+                        int root_fd, const struct process *now)
+{
+    struct listeners *listeners = discovery->mediator->listeners;
+    struct socket_file_owner owner = {now->uid, now->gid, 0600};
+    char error[SOCKET_ERROR_BYTES], text[SOCKET_ERROR_BYTES + 320], shown[256];
+    struct core_identity identity;
+    struct socket_file file;
+    struct listener *listener;
+
+    if (socket_file_open_below(&file, root_fd, socket->path,
+                               strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
+                               sizeof(error)) < 0) {
+        snprintf(text, sizeof(text), "no socket can be made at %s in its root: %s", socket->path,
+                 error);
+        tell(qemu, socket, text);
+        return;
+    }
+    listener = listeners_find(listeners, &file);
+    if (listener || folder_is_ours(&file, socket->path)) {
+        if (!listener) {
+            snprintf(text, sizeof(text),
+                     "its device looks for %s, where nobody listens: start vgpu-mediator with "
+                     "--socket-path %s, or --vm UUID=%s",
+                     socket->path, socket->path, socket->path);
+            tell(qemu, socket, text);
+        } else {
+            for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+                for (uint32_t j = 0; j < discovery->qemus[i].socket_count; j++) {
+                    if (discovery->qemus[i].sockets[j].listener == listener) {
+                        /* Made for that one: now for both. */
+                        listener_make_shared(listener);
+                        socket->listener = listener;
+                    }
+                }
+            }
+        }
+        socket_file_close(&file);
+        return;
+    }
+    if (!identity_from_process(&qemu->process, &identity)) {
+        tell(qemu, socket,
+             "its command line has neither -uuid nor vm_id=N on its vgpu-stub, so "
+             "nobody knows which VM it is: no socket is made for it");
+        socket_file_remove(&file);
+        return;
+    }
+    snprintf(shown, sizeof(shown), "/proc/%d/root%s", (int)qemu->process.pid, socket->path);
+    if (listeners_add(listeners, &file, &owner, shown, &identity, &socket->listener, error,
+                      sizeof(error)) < 0) {
+        snprintf(text, sizeof(text), "no socket can be made at %s: %s", shown, error);
+        tell(qemu, socket, text);
+        return;
+    }
+    log_info("QEMU %d (%s): socket made at %s", (int)qemu->process.pid,
+             qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name", shown);
+}
+
+static struct qemu *find_qemu(struct discovery *discovery, const struct process *process)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        struct qemu *qemu = &discovery->qemus[i];
+
+        if (qemu->process.pid == process->pid &&
+            qemu->process.stamp.start_ticks == process->stamp.start_ticks) {
+            return qemu;
+        }
+    }
+    return NULL;
+}
+
+static void take_found(struct discovery *discovery, const struct found *found)
+{
+    struct qemu *qemu = find_qemu(discovery, &found->process);
+    struct stat root;
+
+    if (!qemu) {
+        if (!found->fresh || discovery->qemu_count == DISCOVERY_QEMUS_MAX) {
+            return;
+        }
+        qemu = &discovery->qemus[discovery->qemu_count++];
+        memset(qemu, 0, sizeof(*qemu));
+        qemu->process = found->process;
+        qemu->uid = found->process.uid;
+        list_sockets(qemu);
+        log_info("QEMU %d found: %s, %" PRIu32 " vgpu-stub", (int)found->process.pid,
+                 found->process.cmdline.name[0] ? found->process.cmdline.name : "no name",
+                 found->process.cmdline.stub_count);
+    }
+    qemu->seen = true;
+    if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
+        return;
+    }
+    if (root.st_dev != qemu->root_device || root.st_ino != qemu->root_inode ||
+        found->process.uid != qemu->uid) {
+        /* It went into its chroot, or changed its user: look again at everything. */
+        remove_sockets(qemu, discovery);
+        qemu->root_device = root.st_dev;
+        qemu->root_inode = root.st_ino;
+        qemu->uid = found->process.uid;
+        for (uint32_t i = 0; i < qemu->socket_count; i++) {
+            qemu->sockets[i].told = false;
+        }
+    }
+    for (uint32_t i = 0; i < qemu->socket_count; i++) {
+        if (!qemu->sockets[i].listener) {
+            make_socket(discovery, qemu, &qemu->sockets[i], found->root_fd, &found->process);
+        }
+    }
+}
+
+static void drop_gone(struct discovery *discovery)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count;) {
+        struct qemu *qemu = &discovery->qemus[i];
+
+        if (qemu->seen) {
+            i++;
+            continue;
+        }
+        log_info("QEMU %d (%s) is gone", (int)qemu->process.pid,
+                 qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name");
+        remove_sockets(qemu, discovery);
+        *qemu = discovery->qemus[--discovery->qemu_count];
+    }
+}
+
+static void take_scan(struct discovery *discovery)
+{
+    if (discovery->scan_error < 0) {
+        log_warning("cannot read %s: %s; running QEMUs are not found",
+                    discovery->mediator->options.proc_path, strerror(-discovery->scan_error));
+        return;
+    }
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        discovery->qemus[i].seen = false;
+    }
+    for (uint32_t i = 0; i < discovery->found_count; i++) {
+        if (!discovery->stopped) {
+            take_found(discovery, &discovery->found[i]);
+        }
+        if (discovery->found[i].root_fd >= 0) {
+            close(discovery->found[i].root_fd);
+        }
+    }
+    discovery->found_count = 0;
+    if (!discovery->stopped) {
+        drop_gone(discovery);
+    }
+}
+
+static void prepare_scan(struct discovery *discovery)
+{
+    discovery->known_count = discovery->qemu_count;
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        discovery->known_pids[i] = discovery->qemus[i].process.pid;
+        discovery->known_stamps[i] = discovery->qemus[i].process.stamp;
+    }
+    discovery->scan_began_ns = mediator_now_ns();
+}
+
+static void after_scan(uv_work_t *work, int status)
+{
+    struct discovery *discovery = work->data;
+
+    discovery->scanning = false;
+    discovery->slow_told = false;
+    if (status == 0) {
+        take_scan(discovery);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct discovery *discovery = timer->data;
+
+    if (discovery->scanning) {
+        if (!discovery->slow_told && mediator_now_ns() - discovery->scan_began_ns > SCAN_SLOW_NS) {
+            discovery->slow_told = true;
+            log_warning("looking through %s takes more than 10 s (a process that hangs?): new "
+                        "QEMUs are found only when that has ended",
+                        discovery->mediator->options.proc_path);
+        }
+        return;
+    }
+    prepare_scan(discovery);
+    discovery->scanning =
+        uv_queue_work(&discovery->mediator->loop, &discovery->work, scan, after_scan) == 0;
+}
+
+int discovery_start(struct discovery *discovery)
+{
+    int ret = uv_timer_init(&discovery->mediator->loop, &discovery->timer);
+
+    if (ret < 0) {
+        return ret;
+    }
+    discovery->timer.data = discovery;
+    discovery->work.data = discovery;
+    discovery->timer_open = true;
+    return uv_timer_start(&discovery->timer, on_timer, 0, DISCOVERY_INTERVAL_MS);
+}
+
+void discovery_stop(struct discovery *discovery)
+{
+    discovery->stopped = true;
+    if (discovery->timer_open) {
+        discovery->timer_open = false;
+        uv_close((uv_handle_t *)&discovery->timer, NULL);
+    }
+    if (discovery->scanning) {
+        uv_cancel((uv_req_t *)&discovery->work);
+    }
+}

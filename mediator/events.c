@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/events.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "common/request.h"
+#include "mediator/admin_server.h"
+#include "mediator/config_store.h"
+#include "mediator/json_out.h"
+#include "mediator/mediator.h"
+#include "mediator/session_io.h"
+
+struct bucket {
+    uint64_t updated_ns;
+    uint32_t tokens;
+    uint32_t suppressed;
+};
+
+struct events {
+    struct mediator *mediator;
+    struct bucket of_vm[CORE_VMS_MAX];
+    struct bucket of_nobody;
+    bool applying;
+    uint64_t sequence; /* of the latest record, from 1 */
+    struct event_record ring[EVENTS_KEPT];
+};
+
+struct events *events_new(struct mediator *mediator)
+{
+    struct events *events = calloc(1, sizeof(*events));
+
+    if (!events) {
+        return NULL;
+    }
+    events->mediator = mediator;
+    for (uint32_t i = 0; i < CORE_VMS_MAX; i++) {
+        events->of_vm[i].tokens = EVENTS_BURST;
+    }
+    events->of_nobody.tokens = EVENTS_BURST;
+    return events;
+}
+
+void events_free(struct events *events)
+{
+    free(events);
+}
+
+void events_set_applying(struct events *events, bool applying)
+{
+    events->applying = applying;
+}
+
+/* May another line about this be written? */
+static bool take_token(struct bucket *bucket)
+{
+    uint64_t now_ns = mediator_now_ns();
+    uint64_t earned = (now_ns - bucket->updated_ns) / (1000000000u / EVENTS_PER_SECOND);
+
+    if (bucket->updated_ns == 0) {
+        bucket->updated_ns = now_ns;
+    } else if (earned) {
+        bucket->tokens = earned >= EVENTS_BURST - bucket->tokens
+                             ? EVENTS_BURST
+                             : bucket->tokens + (uint32_t)earned;
+        bucket->updated_ns = now_ns;
+    }
+    if (bucket->tokens == 0) {
+        bucket->suppressed++;
+        return false;
+    }
+    bucket->tokens--;
+    return true;
+}
+
+static void record(struct events *events, const char *kind, uint32_t vm_id, const char *text)
+{
+    struct event_record *slot = &events->ring[events->sequence++ % EVENTS_KEPT];
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    slot->sequence = events->sequence;
+    slot->time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    slot->kind = kind;
+    slot->vm_id = vm_id;
+    snprintf(slot->text, sizeof(slot->text), "%s", text);
+    if (events->mediator->admin) {
+        admin_server_publish(events->mediator->admin, slot);
+    }
+}
+
+/* ---- the core's events ---- */
+
+static bool caused_by_guest(enum core_event_kind kind)
+{
+    switch (kind) {
+    case CORE_EVENT_QUARANTINED:
+    case CORE_EVENT_UNQUARANTINED:
+    case CORE_EVENT_GPU_LOST:
+    case CORE_EVENT_GPU_BACK: return false;
+    default: return true;
+    }
+}
+
+static enum log_level level_of(enum core_event_kind kind)
+{
+    switch (kind) {
+    case CORE_EVENT_SESSION_BOUND:
+    case CORE_EVENT_SESSION_CLOSED:
+    case CORE_EVENT_WORKER_READY:
+    case CORE_EVENT_VM_PLACED: return LOG_LEVEL_INFO;
+    case CORE_EVENT_REJECTED: return LOG_LEVEL_DEBUG;
+    case CORE_EVENT_REQUEST_INVALID:
+    case CORE_EVENT_JOB_OVERRUN:
+    case CORE_EVENT_UNQUARANTINED:
+    case CORE_EVENT_GPU_BACK: return LOG_LEVEL_NOTICE;
+    case CORE_EVENT_WORKER_GIVEN_UP:
+    case CORE_EVENT_GPU_LOST: return LOG_LEVEL_ERROR;
+    default: return LOG_LEVEL_WARNING;
+    }
+}
+
+static void describe_worker_end(const struct core_event *event, char *text, size_t bytes)
+{
+    switch ((enum core_worker_end)event->value) {
+    case CORE_WORKER_END_EXITED:
+        snprintf(text, bytes, "its worker exited with status %" PRIu32, event->code);
+        break;
+    case CORE_WORKER_END_SIGNALED:
+        snprintf(text, bytes, "its worker was ended by signal %" PRIu32 " (%s)", event->code,
+                 strsignal((int)event->code));
+        break;
+    case CORE_WORKER_END_NOT_STARTED:
+        snprintf(text, bytes, "its worker could not be started: %s", strerror((int)event->code));
+        break;
+    case CORE_WORKER_END_PROTOCOL:
+        snprintf(text, bytes, "its worker sent nonsense and was killed");
+        break;
+    default: snprintf(text, bytes, "its worker ended"); break;
+    }
+}
+
+/* The command that lets it in, as far as we know who it is. */
+static void describe_unregistered(struct events *events, const struct core_event *event, char *text,
+                                  size_t bytes)
+{
+    const struct core_identity *identity =
+        session_io_identity(events->mediator->sessions, event->session);
+    char uuid[UUID_TEXT_BYTES] = "UUID";
+    const char *name = "NAME";
+
+    if (identity && identity->kind == CORE_IDENTITY_UUID) {
+        uuid_format(identity->uuid, uuid);
+    }
+    if (identity && identity->name[0]) {
+        name = identity->name;
+    }
+    snprintf(text, bytes,
+             "refused: this VM is not registered. To register it: vgpu-admin register-vm "
+             "--vm-name='%s' --vm-uuid=%s --vm-id=%" PRIu32 " --pool=A --priority=medium",
+             name, uuid, event->vm_id);
+}
+
+static void describe(struct events *events, const struct core_event *event, char *text,
+                     size_t bytes)
+{
+    uint64_t ms = event->value / 1000000;
+
+    switch (event->kind) {
+    case CORE_EVENT_SESSION_BOUND: snprintf(text, bytes, "connected"); break;
+    case CORE_EVENT_SESSION_CLOSED: snprintf(text, bytes, "disconnected"); break;
+    case CORE_EVENT_SESSION_REFUSED:
+        snprintf(text, bytes, "connection closed: %s",
+                 session_close_reason_name((enum core_close_reason)event->code));
+        break;
+    case CORE_EVENT_UNREGISTERED: describe_unregistered(events, event, text, bytes); break;
+    case CORE_EVENT_REQUEST_INVALID:
+        snprintf(text, bytes, "invalid request: %s", request_error_name(event->code));
+        break;
+    case CORE_EVENT_REJECTED:
+        snprintf(text, bytes, "request rejected: %s", request_error_name(event->code));
+        break;
+    case CORE_EVENT_WORKER_READY:
+        snprintf(text, bytes, "its worker is ready on GPU %" PRIu32 " after %" PRIu64 " ms",
+                 event->gpu, ms);
+        break;
+    case CORE_EVENT_WORKER_LOST: describe_worker_end(event, text, bytes); break;
+    case CORE_EVENT_WORKER_GIVEN_UP:
+        snprintf(text, bytes,
+                 "its worker does not start: waiting jobs are refused; see the "
+                 "worker's own messages above");
+        break;
+    case CORE_EVENT_JOB_OVERRUN:
+        snprintf(text, bytes, "a job runs for %" PRIu64 " ms already: others are let in beside it",
+                 ms);
+        break;
+    case CORE_EVENT_JOB_TIMEOUT:
+        snprintf(text, bytes, "a job ran for %" PRIu64 " ms, past its limit: its worker is killed",
+                 ms);
+        break;
+    case CORE_EVENT_FAULT:
+        snprintf(text, bytes, "fault %" PRIu64 ": %s", event->value,
+                 request_error_name(event->code));
+        break;
+    case CORE_EVENT_QUARANTINED:
+        snprintf(text, bytes,
+                 "quarantined after %" PRIu64 " faults. To let it in again: "
+                 "vgpu-admin clear-quarantine",
+                 event->value);
+        break;
+    case CORE_EVENT_UNQUARANTINED: snprintf(text, bytes, "no longer quarantined"); break;
+    case CORE_EVENT_VM_PLACED: snprintf(text, bytes, "placed on GPU %" PRIu32, event->gpu); break;
+    case CORE_EVENT_GPU_LOST:
+        snprintf(text, bytes, "GPU %" PRIu32 " is not available any more", event->gpu);
+        break;
+    case CORE_EVENT_GPU_BACK:
+        snprintf(text, bytes, "GPU %" PRIu32 " is available again", event->gpu);
+        break;
+    default: snprintf(text, bytes, "event %d", (int)event->kind); break;
+    }
+}
+
+static void tell_database(struct events *events, const struct core_event *event, const char *text)
+{
+    struct config_store *config = events->mediator->config;
+
+    if (!config || events->applying) {
+        return;
+    }
+    switch (event->kind) {
+    case CORE_EVENT_FAULT: config_store_fault(config, event->vm_id, text); break;
+    case CORE_EVENT_QUARANTINED: config_store_quarantine(config, event->vm_id, text); break;
+    case CORE_EVENT_UNQUARANTINED: config_store_unquarantine(config, event->vm_id); break;
+    default: break;
+    }
+}
+
+static bool for_database(enum core_event_kind kind)
+{
+    return kind == CORE_EVENT_FAULT || kind == CORE_EVENT_QUARANTINED ||
+           kind == CORE_EVENT_UNQUARANTINED;
+}
+
+void events_core(struct events *events, const struct core_event *event)
+{
+    struct bucket *bucket =
+        event->vm < CORE_VMS_MAX ? &events->of_vm[event->vm] : &events->of_nobody;
+    enum log_level level = level_of(event->kind);
+    char text[EVENTS_TEXT_BYTES];
+    uint32_t suppressed;
+    bool tell = !caused_by_guest(event->kind) || take_token(bucket);
+
+    if (!tell && !for_database(event->kind)) {
+        return;
+    }
+    /* When we stop, every worker ends, and what it was doing: that is nobody's fault. */
+    if (events->mediator->stopping &&
+        (event->kind == CORE_EVENT_WORKER_LOST || event->kind == CORE_EVENT_FAULT)) {
+        return;
+    }
+    describe(events, event, text, sizeof(text));
+    if (event->text && event->text[0]) {
+        size_t used = strlen(text);
+
+        snprintf(text + used, sizeof(text) - used, " (%s)", event->text);
+    }
+    tell_database(events, event, text);
+    if (!tell) {
+        return;
+    }
+
+    suppressed = bucket->suppressed;
+    bucket->suppressed = 0;
+    if (suppressed) {
+        log_notice("%" PRIu32 " messages of the same origin were left out", suppressed);
+    }
+    if (event->vm_id != CORE_NONE && (event->vm < CORE_VMS_MAX || event->vm_id)) {
+        log_write(level, "VM %" PRIu32 ": %s", event->vm_id, text);
+    } else {
+        log_write(level, "%s", text);
+    }
+    record(events, core_event_name(event->kind), event->vm_id, text);
+}
+
+void events_session_note(struct events *events, pid_t pid, const char *text)
+{
+    if (take_token(&events->of_nobody)) {
+        if (events->of_nobody.suppressed) {
+            log_notice("%" PRIu32 " messages of the same origin were left out",
+                       events->of_nobody.suppressed);
+            events->of_nobody.suppressed = 0;
+        }
+        log_warning("process %d: %s", (int)pid, text);
+        record(events, "session_note", CORE_NONE, text);
+    }
+}
+
+void events_admin(struct events *events, const char *kind, uint32_t vm_id, const char *format, ...)
+{
+    char text[EVENTS_TEXT_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    log_notice("%s", text);
+    record(events, kind, vm_id, text);
+}
+
+/* ---- for the admin socket ---- */
+
+void event_record_json(struct json_out *json, const struct event_record *event)
+{
+    time_t seconds = (time_t)(event->time_ms / 1000);
+    char stamp[32], text[48];
+    struct tm parts;
+
+    gmtime_r(&seconds, &parts);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text, sizeof(text), "%s.%03dZ", stamp, (int)(event->time_ms % 1000));
+
+    jout_object(json, NULL);
+    jout_uint(json, "seq", event->sequence);
+    jout_string(json, "time", text);
+    jout_string(json, "kind", event->kind);
+    if (event->vm_id == CORE_NONE) {
+        jout_null(json, "vm_id");
+    } else {
+        jout_uint(json, "vm_id", event->vm_id);
+    }
+    jout_string(json, "detail", event->text);
+    jout_object_end(json);
+}
+
+void events_recent(const struct events *events, uint32_t max,
+                   void (*visit)(void *opaque, const struct event_record *record), void *opaque)
+{
+    uint64_t first = events->sequence > EVENTS_KEPT ? events->sequence - EVENTS_KEPT : 0;
+
+    if (events->sequence - first > max) {
+        first = events->sequence - max;
+    }
+    for (uint64_t i = first; i < events->sequence; i++) {
+        visit(opaque, &events->ring[i % EVENTS_KEPT]);
+    }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What happened, for people: the log, the admin socket's stream, the database's
+ * audit table.  A guest can cause events as fast as it likes, so each VM has a
+ * bucket of EVENTS_BURST lines that fills by EVENTS_PER_SECOND; what does not
+ * fit is counted, and the count is logged.  Nothing that only an administrator
+ * or the mediator itself can cause is ever left out.
+ */
+#ifndef MEDIATOR_EVENTS_H
+#define MEDIATOR_EVENTS_H
+
+#include <sys/types.h>
+
+#include "core/core.h"
+
+#define EVENTS_BURST 20u
+#define EVENTS_PER_SECOND 1u
+#define EVENTS_KEPT 512u /* for those who begin to listen later */
+#define EVENTS_TEXT_BYTES 320u
+
+struct admin_client;
+struct events;
+struct json_out;
+struct mediator;
+
+/* NULL when there is no memory. */
+struct events *events_new(struct mediator *mediator);
+void events_free(struct events *events);
+
+/* An effect of the core. */
+void events_core(struct events *events, const struct core_event *event);
+/* Something about a connection that belongs to no VM yet; a peer can cause it. */
+void events_session_note(struct events *events, pid_t pid, const char *text);
+/* Something that an administrator or the mediator did. `kind` as in "policy". */
+void events_admin(struct events *events, const char *kind, uint32_t vm_id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Events that are told to nobody else while a configuration is applied: the database has them. */
+void events_set_applying(struct events *events, bool applying);
+
+struct event_record {
+    uint64_t sequence;
+    int64_t time_ms; /* since 1970, UTC */
+    const char *kind;
+    uint32_t vm_id; /* CORE_NONE: about no VM */
+    char text[EVENTS_TEXT_BYTES];
+};
+
+/* The record as one JSON object. */
+void event_record_json(struct json_out *json, const struct event_record *record);
+/* Visits the last `max` records, oldest first. */
+void events_recent(const struct events *events, uint32_t max,
+                   void (*visit)(void *opaque, const struct event_record *record), void *opaque);
+
+#endif /* MEDIATOR_EVENTS_H */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/identity.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "mediator/discovery.h"
+#include "mediator/mediator.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+struct search {
+    uv_work_t work;
+    struct mediator *mediator;
+    pid_t pid;
+    int pidfd; /* -1: the kernel is too old to give one */
+    identity_done done;
+    void *opaque;
+    int ret;
+    struct process process;
+};
+
+bool identity_from_process(const struct process *process, struct core_identity *identity)
+{
+    const struct qemu_cmdline *cmdline = &process->cmdline;
+
+    memset(identity, 0, sizeof(*identity));
+    for (uint32_t i = 0; i < cmdline->stub_count; i++) {
+        if (cmdline->stubs[i].has_vm_id && identity->vm_id_count < CORE_CLAIMED_IDS_MAX) {
+            identity->vm_ids[identity->vm_id_count++] = cmdline->stubs[i].vm_id;
+        }
+    }
+    _Static_assert(QEMU_NAME_BYTES <= CORE_NAME_BYTES, "a QEMU's name fits");
+    memcpy(identity->name, cmdline->name, QEMU_NAME_BYTES);
+    if (cmdline->has_uuid) {
+        identity->kind = CORE_IDENTITY_UUID;
+        memcpy(identity->uuid, cmdline->uuid, sizeof(identity->uuid));
+        return true;
+    }
+    identity->kind = CORE_IDENTITY_IDS;
+    return identity->vm_id_count > 0;
+}
+
+/* The process that connected is gone: its number may be another's by now. */
+static bool peer_ended(int pidfd)
+{
+    struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+
+    return pidfd >= 0 && poll(&poll_fd, 1, 0) > 0;
+}
+
+static void answer(const struct process *process, int pidfd, identity_done done, void *opaque)
+{
+    struct core_identity identity;
+
+    if (peer_ended(pidfd)) {
+        done(opaque, IDENTITY_GONE, NULL);
+    } else if (process->cmdline.stub_count == 0) {
+        done(opaque, IDENTITY_NOT_QEMU, NULL);
+    } else if (!identity_from_process(process, &identity)) {
+        done(opaque, IDENTITY_NO_VM, NULL);
+    } else {
+        done(opaque, IDENTITY_OK, &identity);
+    }
+}
+
+static void look(uv_work_t *work)
+{
+    struct search *search = work->data;
+    const char *proc_path = search->mediator->options.proc_path;
+
+    search->ret = process_read(proc_path, search->pid, &search->process);
+    /* It was just being exec'd: what it is now is what counts. */
+    for (int tries = 0; search->ret == -EAGAIN && tries < 3; tries++) {
+        search->ret = process_read(proc_path, search->pid, &search->process);
+    }
+}
+
+static void after_look(uv_work_t *work, int status)
+{
+    struct search *search = work->data;
+
+    if (status < 0 || search->ret < 0) {
+        search->done(search->opaque, IDENTITY_GONE, NULL);
+    } else {
+        answer(&search->process, search->pidfd, search->done, search->opaque);
+    }
+    if (search->pidfd >= 0) {
+        close(search->pidfd);
+    }
+    free(search);
+}
+
+void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done done, void *opaque)
+{
+    const struct process *known =
+        mediator->discovery ? discovery_find(mediator->discovery, pid) : NULL;
+    socklen_t length = sizeof(int);
+    struct search *search;
+    int pidfd = -1;
+
+    if (pid <= 0) {
+        done(opaque, IDENTITY_GONE, NULL); /* from another pid namespace */
+        return;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) < 0) {
+        pidfd = -1;
+    }
+    if (known) {
+        answer(known, pidfd, done, opaque);
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
+        return;
+    }
+    search = calloc(1, sizeof(*search));
+    if (!search) {
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
+        done(opaque, IDENTITY_BUSY, NULL);
+        return;
+    }
+    search->work.data = search;
+    search->mediator = mediator;
+    search->pid = pid;
+    search->pidfd = pidfd;
+    search->done = done;
+    search->opaque = opaque;
+    if (uv_queue_work(&mediator->loop, &search->work, look, after_look) < 0) {
+        after_look(&search->work, -EIO);
+    }
+}

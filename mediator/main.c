@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "mediator/admin_server.h"
+#include "mediator/config_store.h"
+#include "mediator/discovery.h"
+#include "mediator/events.h"
+#include "mediator/glue.h"
+#include "mediator/gpus.h"
+#include "mediator/listeners.h"
+#include "mediator/mediator.h"
+#include "mediator/notify.h"
+#include "mediator/options.h"
+#include "mediator/session_io.h"
+#include "mediator/shares.h"
+#include "mediator/supervisor.h"
+#include "mediator/worker_spawn.h"
+#include "store/vgpu_config.h"
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+/* A thread that hangs (a dead disk, a stuck process) must not keep us from stopping. */
+#define STOP_PATIENCE_MS 8000
+/* Sessions, workers, folders of sockets, and what is left for the rest. */
+#define FILES_WANTED (CORE_SESSIONS_MAX + SUPERVISOR_WORKERS_MAX + 2 * LISTENERS_MAX + 256u)
+
+enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNAL_COUNT };
+
+static struct mediator mediator;
+static uv_signal_t signals[SIGNAL_COUNT];
+static uv_timer_t patience;
+static char worker_path[WORKER_PATH_BYTES];
+static struct gpu_list gpus;
+
+/* ---- stopping ----
+ *
+ * No new connections, then the sessions close, then the workers leave, then
+ * the database's last writes end, then every handle closes and the loop ends.
+ */
+
+static void close_signals(void)
+{
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        uv_close((uv_handle_t *)&signals[i], NULL);
+    }
+}
+
+static void on_database_idle(struct mediator *self)
+{
+    close_signals();
+    supervisor_close(self->supervisor);
+    shares_stop(self->shares);
+    glue_stop(self);
+}
+
+static void on_workers_gone(struct mediator *self)
+{
+    if (self->config) {
+        config_store_when_idle(self->config, on_database_idle);
+    } else {
+        on_database_idle(self);
+    }
+}
+
+static void on_patience_ended(uv_timer_t *timer)
+{
+    log_error("something does not end (the database, or a process that is being looked at): "
+              "stopping without it");
+    _exit(mediator.started ? EXIT_SUCCESS : EXIT_FAILED);
+}
+
+void mediator_stop(struct mediator *self)
+{
+    if (self->stopping) {
+        return;
+    }
+    self->stopping = true;
+    uv_timer_start(&patience, on_patience_ended, STOP_PATIENCE_MS, 0);
+    notify_manager("STOPPING=1");
+    if (self->discovery) {
+        discovery_stop(self->discovery);
+    }
+    listeners_remove_all(self->listeners);
+    session_io_close_all(self->sessions);
+    glue_settle(self);
+    admin_server_stop(self->admin);
+    supervisor_stop_all(self->supervisor, on_workers_gone);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    if (signum == SIGHUP) {
+        if (!mediator.config) {
+            log_notice("SIGHUP: there is no database to read again (--no-db)");
+        } else if (!mediator.stopping && config_store_reload(mediator.config, NULL, NULL) < 0) {
+            log_error("SIGHUP: the configuration was not read again: the database is too slow");
+        }
+        return;
+    }
+    log_notice("%s: stopping", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    mediator_stop(&mediator);
+}
+
+/* ---- starting; each says what is wrong ---- */
+
+static bool start_signals(void)
+{
+    static const int numbers[SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP};
+
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        if (uv_signal_init(&mediator.loop, &signals[i]) < 0 ||
+            uv_signal_start(&signals[i], on_signal, numbers[i]) < 0) {
+            log_error("cannot watch for signals");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    worker_spawn_remember_limits();
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED) {
+        return;
+    }
+    limit.rlim_cur = FILES_WANTED;
+    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < FILES_WANTED) {
+        log_warning("at most %ju open files are allowed, %u would be needed for all VMs that are "
+                    "possible: raise LimitNOFILE= (or ulimit -n)",
+                    (uintmax_t)limit.rlim_max, FILES_WANTED);
+        limit.rlim_cur = limit.rlim_max;
+    }
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* 0 to 2 must be something: a socket there would get our log lines. */
+static void fill_standard_fds(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static bool find_gpus(void)
+{
+    char error[512];
+    int ret = worker_find(mediator.options.worker_path, worker_path);
+
+    if (ret < 0) {
+        log_error("the worker program %s cannot be used: %s; give its place with --worker PATH",
+                  worker_path, strerror(-ret));
+        return false;
+    }
+    if (gpus_probe(&mediator.options, worker_path, &gpus, error, sizeof(error)) < 0) {
+        log_error("%s", error);
+        return false;
+    }
+    strcpy(mediator.backend, gpus.backend);
+    if (strcmp(gpus.backend, "cpu") == 0 && gpus.reason[0]) {
+        log_notice("backend cpu, because: %s", gpus.reason);
+    } else {
+        log_notice("backend %s", gpus.backend);
+    }
+    return true;
+}
+
+static bool make_core(void)
+{
+    struct core_effects effects;
+    struct core_config *config = &mediator.options.core;
+
+    config->allow_unregistered = mediator.options.unregistered == UNREGISTERED_DEFAULT
+                                     ? !mediator.options.use_db
+                                     : mediator.options.unregistered == UNREGISTERED_ALLOW;
+    glue_effects(&mediator, &effects);
+    mediator.events = events_new(&mediator);
+    mediator.sessions = session_io_new(&mediator);
+    mediator.listeners = listeners_new(&mediator);
+    mediator.supervisor = supervisor_new(&mediator, worker_path);
+    mediator.shares = shares_new(&mediator);
+    mediator.core = core_new(config, &effects);
+    if (!mediator.events || !mediator.sessions || !mediator.listeners || !mediator.supervisor ||
+        !mediator.shares || !mediator.core) {
+        log_error("out of memory");
+        return false;
+    }
+    for (uint32_t i = 0; i < gpus.count; i++) {
+        if (core_gpu_add(mediator.core, gpus.gpus[i].uuid) < 0) {
+            log_error("GPU %s cannot be used", gpus.gpus[i].uuid);
+            return false;
+        }
+        log_info("GPU %" PRIu32 ": %s (%s)", i, gpus.gpus[i].name, gpus.gpus[i].uuid);
+    }
+    mediator.gpus = &gpus;
+    return true;
+}
+
+static bool read_configuration(void)
+{
+    char error[CONFIG_STORE_ERROR_BYTES];
+    const char *path;
+
+    if (!mediator.options.use_db) {
+        config_apply_default_pools(mediator.core, "AB");
+        return true;
+    }
+    path = vgpu_db_path(mediator.options.db_path);
+    if (config_store_open(&mediator, path, &mediator.config, error, sizeof(error)) < 0) {
+        log_error("database %s: %s (--no-db runs without one)", path, error);
+        return false;
+    }
+    return true;
+}
+
+static bool add_listener(const char *path, const struct core_identity *identity)
+{
+    struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
+    char error[SOCKET_ERROR_BYTES];
+    struct socket_file file;
+    struct group *group;
+
+    if (!identity && mediator.options.socket_group) {
+        group = getgrnam(mediator.options.socket_group);
+        if (!group) {
+            log_error("--socket-group: there is no group %s", mediator.options.socket_group);
+            return false;
+        }
+        owner.gid = group->gr_gid;
+        owner.mode = 0660;
+    }
+    if (socket_file_open(&file, path, error, sizeof(error)) < 0 ||
+        listeners_add(mediator.listeners, &file, &owner, path, identity, NULL, error,
+                      sizeof(error)) < 0) {
+        log_error("cannot listen on %s: %s", path, error);
+        return false;
+    }
+    log_info("listening on %s", path);
+    return true;
+}
+
+static bool add_listeners(void)
+{
+    for (uint32_t i = 0; i < mediator.options.vm_socket_count; i++) {
+        const struct option_vm_socket *vm = &mediator.options.vm_sockets[i];
+        struct core_identity identity = {.kind = CORE_IDENTITY_UUID};
+
+        memcpy(identity.uuid, vm->uuid, sizeof(identity.uuid));
+        if (!add_listener(vm->path, &identity)) {
+            return false;
+        }
+    }
+    return !mediator.options.socket_path || add_listener(mediator.options.socket_path, NULL);
+}
+
+static bool start_parts(void)
+{
+    char error[SOCKET_ERROR_BYTES];
+
+    if (supervisor_start(mediator.supervisor) < 0 || glue_start(&mediator) < 0 ||
+        shares_start(mediator.shares) < 0) {
+        log_error("cannot start the event loop's parts");
+        return false;
+    }
+    if (!add_listeners()) {
+        return false;
+    }
+    if (admin_server_start(&mediator, mediator.options.admin_path, &mediator.admin, error,
+                           sizeof(error)) < 0) {
+        log_error(
+            "cannot listen on the admin socket %s: %s (--admin-socket PATH puts it elsewhere)",
+            mediator.options.admin_path, error);
+        return false;
+    }
+    if (mediator.options.discovery) {
+        mediator.discovery = discovery_new(&mediator);
+        if (!mediator.discovery || discovery_start(mediator.discovery) < 0) {
+            log_error("cannot start to look for QEMUs");
+            return false;
+        }
+    }
+    if (mediator.options.trust_claims) {
+        log_warning("--trust-claims: peers that are no QEMU may say which VM they are; this is "
+                    "for laboratories only");
+    }
+    return true;
+}
+
+static void free_all(void)
+{
+    admin_server_free(mediator.admin);
+    discovery_free(mediator.discovery);
+    listeners_free(mediator.listeners);
+    session_io_free(mediator.sessions);
+    supervisor_free(mediator.supervisor);
+    config_store_close(mediator.config);
+    shares_free(mediator.shares);
+    if (mediator.core) {
+        core_free(mediator.core);
+    }
+    events_free(mediator.events);
+}
+
+int main(int argc, char **argv)
+{
+    enum options_result parsed = options_parse(&mediator.options, argc, argv);
+    bool started;
+    int ret;
+
+    if (parsed != OPTIONS_RUN) {
+        return parsed == OPTIONS_EXIT_OK ? EXIT_SUCCESS : EXIT_USAGE;
+    }
+    fill_standard_fds();
+    log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);
+    umask(0007);
+    raise_file_limit();
+    mediator.started_ns = mediator_now_ns();
+
+    ret = uv_loop_init(&mediator.loop);
+    if (ret < 0) {
+        log_error("cannot make an event loop: %s", uv_strerror(ret));
+        return EXIT_FAILED;
+    }
+    if (!start_signals()) {
+        return EXIT_FAILED;
+    }
+    uv_timer_init(&mediator.loop, &patience);
+    uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
+    started = find_gpus() && make_core() && read_configuration() && start_parts();
+    mediator.started = started;
+    if (started) {
+        log_notice("vgpu-mediator " VGPU_VERSION " is ready");
+        notify_manager("READY=1");
+    } else if (mediator.core) {
+        mediator_stop(&mediator);
+    } else {
+        close_signals();
+    }
+    uv_run(&mediator.loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&patience, NULL);
+    uv_run(&mediator.loop, UV_RUN_DEFAULT);
+    free_all();
+    ret = uv_loop_close(&mediator.loop);
+    if (ret < 0) {
+        log_warning("the event loop did not end cleanly: %s", uv_strerror(ret));
+    }
+    if (started) {
+        log_notice("stopped");
+    }
+    return started ? EXIT_SUCCESS : EXIT_FAILED;
+}

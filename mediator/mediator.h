@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The daemon's parts, and how they know each other.
+ *
+ * Theory of operation.  One thread runs the libuv loop and owns everything
+ * below.  What happens outside (bytes on a session's socket, a worker's frame,
+ * an exit, a timer) becomes a call into the pure core; what the core decides
+ * comes back as effects (glue.c), which only queue bytes, send a worker its
+ * frame or start a process.  Effects never call into the core: what one of
+ * them finds broken (a full buffer, a worker that can't be started) is put on
+ * a list, and glue_settle() reports it once the core has returned.
+ *
+ * One request's way: session_io.c reads the socket once and hands each frame to
+ * core_session_frame(); the scheduler picks the job, supervisor.c sends RUN on
+ * the worker's socket; its DONE comes back in the same way, and the answer lands
+ * in the session's out buffer.  After all sockets that were ready have had
+ * their turn, glue_settle() writes each touched buffer with one system call.
+ *
+ * What may block has its own thread of libuv's pool: reading other processes'
+ * /proc files (discovery.c) and the database (db_queue.c), one piece of work of
+ * each at a time.
+ */
+#ifndef MEDIATOR_MEDIATOR_H
+#define MEDIATOR_MEDIATOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "core/core.h"
+#include "mediator/options.h"
+
+struct admin_server;
+struct config_store;
+struct discovery;
+struct events;
+struct gpu_list;
+struct glue;
+struct listeners;
+struct session_io;
+struct shares;
+struct supervisor;
+
+struct mediator {
+    struct options options;
+    uv_loop_t loop;
+    struct core *core;
+
+    struct glue *glue;
+    struct session_io *sessions;
+    struct listeners *listeners;
+    struct discovery *discovery; /* NULL with --no-discovery */
+    struct supervisor *supervisor;
+    struct config_store *config; /* NULL with --no-db */
+    struct events *events;
+    struct admin_server *admin;
+    struct shares *shares;
+    const struct gpu_list *gpus;
+
+    char backend[8]; /* "cpu", "cuda" */
+    uint64_t started_ns;
+    bool started;
+    bool stopping;
+};
+
+/* CLOCK_MONOTONIC, the clock that workers' time stamps use too. */
+static inline uint64_t mediator_now_ns(void)
+{
+    return uv_hrtime();
+}
+
+/* Begins the orderly stop; more calls do nothing. */
+void mediator_stop(struct mediator *mediator);
+
+#endif /* MEDIATOR_MEDIATOR_H */

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Telling the service manager how we are: systemd's sd_notify protocol. */
+#ifndef MEDIATOR_NOTIFY_H
+#define MEDIATOR_NOTIFY_H
+
+/* "READY=1", "STOPPING=1", ... Does nothing when nobody asked for it (NOTIFY_SOCKET). */
+void notify_manager(const char *state);
+
+#endif /* MEDIATOR_NOTIFY_H */

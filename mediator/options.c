@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vgpu/vgpu_admin.h"
+
+enum option_id {
+    OPT_SOCKET_PATH = 256,
+    OPT_SOCKET_GROUP,
+    OPT_VM,
+    OPT_TRUST_CLAIMS,
+    OPT_NO_DISCOVERY,
+    OPT_ADMIN_SOCKET,
+    OPT_DB,
+    OPT_NO_DB,
+    OPT_UNREGISTERED,
+    OPT_BACKEND,
+    OPT_GPUS,
+    OPT_WORKER,
+    OPT_NO_NVML,
+    OPT_ENABLE_TEST_OPS,
+    OPT_POLICY,
+    OPT_QUANTUM_US,
+    OPT_DEPTH,
+    OPT_ANTICIPATION_US,
+    OPT_OVERRUN_MS,
+    OPT_JOB_TIMEOUT_MS,
+    OPT_WORKER_START_MS,
+    OPT_FAULT_THRESHOLD,
+    OPT_LINGER_MS,
+    OPT_FIRST_FRAME_MS,
+    OPT_LOG_LEVEL,
+    OPT_LOG_FORMAT,
+    OPT_PROC,
+    OPT_HELP,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
+    {"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
+    {"vm", required_argument, NULL, OPT_VM},
+    {"trust-claims", no_argument, NULL, OPT_TRUST_CLAIMS},
+    {"no-discovery", no_argument, NULL, OPT_NO_DISCOVERY},
+    {"admin-socket", required_argument, NULL, OPT_ADMIN_SOCKET},
+    {"db", required_argument, NULL, OPT_DB},
+    {"no-db", no_argument, NULL, OPT_NO_DB},
+    {"unregistered", required_argument, NULL, OPT_UNREGISTERED},
+    {"backend", required_argument, NULL, OPT_BACKEND},
+    {"gpus", required_argument, NULL, OPT_GPUS},
+    {"worker", required_argument, NULL, OPT_WORKER},
+    {"no-nvml", no_argument, NULL, OPT_NO_NVML},
+    {"enable-test-ops", no_argument, NULL, OPT_ENABLE_TEST_OPS},
+    {"policy", required_argument, NULL, OPT_POLICY},
+    {"quantum-us", required_argument, NULL, OPT_QUANTUM_US},
+    {"depth", required_argument, NULL, OPT_DEPTH},
+    {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION_US},
+    {"overrun-ms", required_argument, NULL, OPT_OVERRUN_MS},
+    {"job-timeout-ms", required_argument, NULL, OPT_JOB_TIMEOUT_MS},
+    {"worker-start-timeout-ms", required_argument, NULL, OPT_WORKER_START_MS},
+    {"fault-threshold", required_argument, NULL, OPT_FAULT_THRESHOLD},
+    {"linger-ms", required_argument, NULL, OPT_LINGER_MS},
+    {"first-frame-ms", required_argument, NULL, OPT_FIRST_FRAME_MS},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+    {"log-format", required_argument, NULL, OPT_LOG_FORMAT},
+    {"proc", required_argument, NULL, OPT_PROC},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static const char help_text[] =
+    "Usage: vgpu-mediator [OPTION]...\n"
+    "Shares the GPUs of this host among virtual machines that have a vgpu-stub device.\n"
+    "\n"
+    "Sockets and identity:\n"
+    "  --socket-path PATH     the shared socket (default " VGPU_SOCKET_PATH ",\n"
+    "                         or none when --vm is given)\n"
+    "  --socket-group GROUP   let this group use the shared socket (default: its owner only)\n"
+    "  --vm UUID=PATH         a socket for one VM; may be repeated\n"
+    "  --trust-claims         believe the vm_id of peers that are no QEMU (laboratories only)\n"
+    "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
+    "  --admin-socket PATH    for vgpu-admin (default " VGPU_ADMIN_SOCKET_PATH ")\n"
+    "\n"
+    "Configuration:\n"
+    "  --db PATH              database (default $VGPU_DB, else /etc/vgpu/vgpu_config.db)\n"
+    "  --no-db                no database: pools A and B have all GPUs, any VM is served\n"
+    "  --unregistered allow|deny\n"
+    "                         VMs that are not in the database (default deny; allow with --no-db)\n"
+    "\n"
+    "GPUs and workers:\n"
+    "  --backend auto|cpu|cuda\n"
+    "                         auto takes CUDA where there is a GPU, else the CPU (default auto)\n"
+    "  --gpus N               with the CPU backend: stand for N GPUs, 1 to 16 (default 1)\n"
+    "  --worker PATH          vgpu-worker (default: beside this program)\n"
+    "  --no-nvml              no GPU health from NVML (this build has none anyway: a GPU's\n"
+    "                         health is judged by its workers alone)\n"
+    "  --enable-test-ops      allow the operations that spin, hang, crash and fail\n"
+    "\n"
+    "Scheduling and limits:\n"
+    "  --policy wfq|urgency|priority|fifo\n"
+    "                         (default wfq)\n"
+    "  --quantum-us N         GPU time of one VM's turn while others wait (default 6000)\n"
+    "  --depth N              jobs handed ahead to one worker, 1 to 16 (default 2)\n"
+    "  --anticipation-us N    longest wait for the next job of a VM that is owed; 0 = never\n"
+    "                         (default 1000)\n"
+    "  --overrun-ms N         after this long others are let in beside a job; 0 = never\n"
+    "                         (default 100)\n"
+    "  --job-timeout-ms N     a job that runs longer is killed; 0 = never (default 30000)\n"
+    "  --worker-start-timeout-ms N\n"
+    "                         a worker that is not ready by then is killed (default 20000)\n"
+    "  --fault-threshold N    faults after which a VM is quarantined; 0 = never (default 5)\n"
+    "  --linger-ms N          how long the worker of a VM that left is kept (default 10000)\n"
+    "  --first-frame-ms N     a connection that says nothing for so long is closed\n"
+    "                         (default 10000)\n"
+    "\n"
+    "Other:\n"
+    "  --log-level error|warning|notice|info|debug\n"
+    "                         (default info)\n"
+    "  --log-format text|json\n"
+    "  --help, --version\n"
+    "\n"
+    "Signals: SIGTERM and SIGINT stop it, SIGHUP reads the database again.\n"
+    "Exit status: 0 stopped by a signal, 1 failed, 2 wrong usage.\n"
+    "\n"
+    "Example, without a database, a GPU or root's folders:\n"
+    "  vgpu-mediator --no-db --backend cpu --trust-claims \\\n"
+    "      --socket-path /tmp/lab/vgpu.sock --admin-socket /tmp/lab/admin.sock\n";
+
+static void usage_error(const char *what, const char *value, const char *want)
+{
+    fprintf(stderr, "vgpu-mediator: --%s: \"%s\" is not %s. See vgpu-mediator --help.\n", what,
+            value, want);
+}
+
+/* Decimal digits only, min to max. */
+static bool parse_number(const char *name, const char *text, uint64_t min, uint64_t max,
+                         uint64_t *value)
+{
+    char want[96];
+    char *end;
+
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno || *value < min || *value > max) {
+        snprintf(want, sizeof(want), "a number from %llu to %llu", (unsigned long long)min,
+                 (unsigned long long)max);
+        usage_error(name, text, want);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_choice(const char *name, const char *text, const char *const *choices,
+                         unsigned count, unsigned *chosen)
+{
+    char want[96] = "one of";
+
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            *chosen = i;
+            return true;
+        }
+        strncat(want, i ? ", " : " ", sizeof(want) - strlen(want) - 1);
+        strncat(want, choices[i], sizeof(want) - strlen(want) - 1);
+    }
+    usage_error(name, text, want);
+    return false;
+}
+
+static bool parse_vm(struct options *options, char *text)
+{
+    char *equals = strchr(text, '=');
+    struct option_vm_socket *vm = &options->vm_sockets[options->vm_socket_count];
+    char uuid[UUID_TEXT_BYTES];
+
+    if (options->vm_socket_count == OPTIONS_VM_SOCKETS_MAX) {
+        fprintf(stderr, "vgpu-mediator: --vm may be given %u times at most.\n",
+                OPTIONS_VM_SOCKETS_MAX);
+        return false;
+    }
+    if (!equals || equals - text != (long)UUID_TEXT_BYTES - 1 || equals[1] == '\0') {
+        usage_error("vm", text, "UUID=PATH");
+        return false;
+    }
+    memcpy(uuid, text, sizeof(uuid) - 1);
+    uuid[sizeof(uuid) - 1] = '\0';
+    if (!uuid_parse(uuid, vm->uuid)) {
+        usage_error("vm", text, "UUID=PATH (that is no UUID)");
+        return false;
+    }
+    for (uint32_t i = 0; i < options->vm_socket_count; i++) {
+        if (strcmp(options->vm_sockets[i].path, equals + 1) == 0) {
+            fprintf(stderr, "vgpu-mediator: --vm: %s is given to two VMs.\n", equals + 1);
+            return false;
+        }
+    }
+    vm->path = equals + 1;
+    options->vm_socket_count++;
+    return true;
+}
+
+/* Durations: where the number goes and what one of it is worth in ns. */
+static uint64_t *duration_of(struct options *options, int id, uint64_t *unit_ns)
+{
+    struct core_config *core = &options->core;
+
+    *unit_ns = 1000000;
+    switch (id) {
+    case OPT_QUANTUM_US: *unit_ns = 1000; return &core->scheduler.quantum_ns;
+    case OPT_ANTICIPATION_US: *unit_ns = 1000; return &core->scheduler.anticipation_ns;
+    case OPT_OVERRUN_MS: return &core->overrun_ns;
+    case OPT_JOB_TIMEOUT_MS: return &core->job_timeout_ns;
+    case OPT_WORKER_START_MS: return &core->worker_start_timeout_ns;
+    case OPT_LINGER_MS: return &core->linger_ns;
+    case OPT_FIRST_FRAME_MS: return &core->first_frame_ns;
+    default: return NULL;
+    }
+}
+
+static uint64_t duration_min(int id)
+{
+    return id == OPT_QUANTUM_US || id == OPT_WORKER_START_MS || id == OPT_FIRST_FRAME_MS;
+}
+
+/* False: said what is wrong. */
+static bool parse_one(struct options *options, int id, const char *name, char *value)
+{
+    static const char *const backends[] = {"auto", "cpu", "cuda"};
+    static const char *const allow_deny[] = {"allow", "deny"};
+    static const char *const formats[] = {"text", "json"};
+    uint64_t *duration, number, unit_ns;
+    unsigned chosen;
+    int level;
+
+    duration = duration_of(options, id, &unit_ns);
+    if (duration) {
+        /* A day is beyond any sense and far from overflow. */
+        if (!parse_number(name, value, duration_min(id), 86400ull * 1000000000ull / unit_ns,
+                          &number)) {
+            return false;
+        }
+        *duration = number * unit_ns;
+        return true;
+    }
+
+    switch (id) {
+    case OPT_SOCKET_PATH: options->socket_path = value; return true;
+    case OPT_SOCKET_GROUP: options->socket_group = value; return true;
+    case OPT_VM: return parse_vm(options, value);
+    case OPT_TRUST_CLAIMS: options->trust_claims = true; return true;
+    case OPT_NO_DISCOVERY: options->discovery = false; return true;
+    case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
+    case OPT_DB: options->db_path = value; return true;
+    case OPT_NO_DB: options->use_db = false; return true;
+    case OPT_UNREGISTERED:
+        if (!parse_choice(name, value, allow_deny, 2, &chosen)) {
+            return false;
+        }
+        options->unregistered = chosen == 0 ? UNREGISTERED_ALLOW : UNREGISTERED_DENY;
+        return true;
+    case OPT_BACKEND:
+        if (!parse_choice(name, value, backends, 3, &chosen)) {
+            return false;
+        }
+        options->backend = (enum backend_choice)chosen;
+        return true;
+    case OPT_GPUS:
+        if (!parse_number(name, value, 1, OPTIONS_GPUS_MAX, &number)) {
+            return false;
+        }
+        options->cpu_gpus = (uint32_t)number;
+        return true;
+    case OPT_WORKER: options->worker_path = value; return true;
+    case OPT_NO_NVML: return true;
+    case OPT_ENABLE_TEST_OPS: options->core.test_ops = true; return true;
+    case OPT_POLICY:
+        level = wfq_policy_from_name(value);
+        if (level < 0) {
+            usage_error(name, value, "one of wfq, urgency, priority, fifo");
+            return false;
+        }
+        options->core.scheduler.policy = (enum wfq_policy_id)level;
+        return true;
+    case OPT_DEPTH:
+        if (!parse_number(name, value, 1, WFQ_DEPTH_MAX, &number)) {
+            return false;
+        }
+        options->core.scheduler.depth = (uint32_t)number;
+        return true;
+    case OPT_FAULT_THRESHOLD:
+        if (!parse_number(name, value, 0, 1000000, &number)) {
+            return false;
+        }
+        options->core.fault_threshold = (uint32_t)number;
+        return true;
+    case OPT_LOG_LEVEL:
+        level = log_level_from_name(value);
+        if (level < 0) {
+            usage_error(name, value, "one of error, warning, notice, info, debug");
+            return false;
+        }
+        options->log_level = (enum log_level)level;
+        return true;
+    case OPT_LOG_FORMAT:
+        if (!parse_choice(name, value, formats, 2, &chosen)) {
+            return false;
+        }
+        options->log_json = chosen == 1;
+        return true;
+    case OPT_PROC: options->proc_path = value; return true;
+    default: return false;
+    }
+}
+
+static bool check_together(struct options *options, bool db_given)
+{
+    if (!options->use_db && db_given) {
+        fprintf(stderr, "vgpu-mediator: --db and --no-db exclude each other.\n");
+        return false;
+    }
+    if (options->cpu_gpus > 1 && options->backend == BACKEND_CHOICE_CUDA) {
+        fprintf(stderr, "vgpu-mediator: --gpus belongs to the CPU backend; with --backend cuda "
+                        "all GPUs of the host are used.\n");
+        return false;
+    }
+    if (options->socket_group && !options->socket_path) {
+        fprintf(stderr, "vgpu-mediator: --socket-group needs a shared socket: give "
+                        "--socket-path too.\n");
+        return false;
+    }
+    return true;
+}
+
+enum options_result options_parse(struct options *options, int argc, char **argv)
+{
+    bool db_given = false;
+    int id, index;
+
+    memset(options, 0, sizeof(*options));
+    core_config_defaults(&options->core);
+    options->admin_path = VGPU_ADMIN_SOCKET_PATH;
+    options->use_db = true;
+    options->discovery = true;
+    options->cpu_gpus = 1;
+    options->log_level = LOG_LEVEL_INFO;
+    options->proc_path = "/proc";
+
+    for (;;) {
+        index = -1;
+        id = getopt_long(argc, argv, "hV", long_options, &index);
+        switch (id) {
+        case -1: goto parsed;
+        case 'h':
+        case OPT_HELP: fputs(help_text, stdout); return OPTIONS_EXIT_OK;
+        case 'V':
+        case OPT_VERSION: puts("vgpu-mediator " VGPU_VERSION); return OPTIONS_EXIT_OK;
+        case '?': fputs("See vgpu-mediator --help.\n", stderr); return OPTIONS_EXIT_USAGE;
+        default: break;
+        }
+        db_given |= id == OPT_DB;
+        if (!parse_one(options, id, long_options[index].name, optarg)) {
+            return OPTIONS_EXIT_USAGE;
+        }
+    }
+parsed:
+    if (optind < argc) {
+        fprintf(stderr, "vgpu-mediator: \"%s\" is not an option. See vgpu-mediator --help.\n",
+                argv[optind]);
+        return OPTIONS_EXIT_USAGE;
+    }
+    if (!options->socket_path && options->vm_socket_count == 0) {
+        options->socket_path = VGPU_SOCKET_PATH;
+    }
+    return check_together(options, db_given) ? OPTIONS_RUN : OPTIONS_EXIT_USAGE;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vgpu-mediator's command line. */
+#ifndef MEDIATOR_OPTIONS_H
+#define MEDIATOR_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/log.h"
+#include "core/core.h"
+#include "mediator/uuid.h"
+
+#define OPTIONS_VM_SOCKETS_MAX 256u
+#define OPTIONS_GPUS_MAX CORE_GPUS_MAX
+
+enum backend_choice {
+    BACKEND_CHOICE_AUTO,
+    BACKEND_CHOICE_CPU,
+    BACKEND_CHOICE_CUDA,
+};
+
+enum unregistered_choice {
+    UNREGISTERED_DEFAULT, /* denied with a database, allowed without */
+    UNREGISTERED_ALLOW,
+    UNREGISTERED_DENY,
+};
+
+/* One --vm UUID=PATH. */
+struct option_vm_socket {
+    uint8_t uuid[UUID_BYTES];
+    const char *path;
+};
+
+/* Strings belong to argv or the environment. */
+struct options {
+    struct core_config core;
+
+    const char *socket_path;  /* the shared socket; NULL = none */
+    const char *socket_group; /* may use the shared socket; NULL = its owner only */
+    const char *admin_path;
+    struct option_vm_socket vm_sockets[OPTIONS_VM_SOCKETS_MAX];
+    uint32_t vm_socket_count;
+    bool discovery;
+    bool trust_claims;
+
+    bool use_db;
+    const char *db_path; /* as given, may be NULL: vgpu_db_path() decides */
+    enum unregistered_choice unregistered;
+
+    enum backend_choice backend;
+    uint32_t cpu_gpus;       /* GPUs that the CPU backend stands for */
+    const char *worker_path; /* NULL = beside our own executable */
+
+    enum log_level log_level;
+    bool log_json;
+    const char *proc_path; /* "/proc"; tests have their own */
+};
+
+enum options_result {
+    OPTIONS_RUN,
+    OPTIONS_EXIT_OK,    /* --help, --version: done */
+    OPTIONS_EXIT_USAGE, /* said on stderr what is wrong */
+};
+
+enum options_result options_parse(struct options *options, int argc, char **argv);
+
+#endif /* MEDIATOR_OPTIONS_H */
