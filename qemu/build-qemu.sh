@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Builds a minimal qemu-system-x86_64 with vgpu-stub compiled in and prints its path.
+#
+#   build-qemu.sh 7.2 [--source FOLDER]
+#
+# The source is Debian 12's package (fetched by fetch-source.sh), or the QEMU source
+# tree in FOLDER, which is not changed.  The series patches/7.2 is applied.  Machines:
+# q35 and pc; no display, no network, no disk: it is made for tests.  It takes a few
+# minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator under a
+# hash of everything that went in.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+umask 022
+
+die() { echo "build-qemu.sh: $*" >&2; exit 1; }
+usage() { sed -n '3,11s/^# \{0,1\}//p' "$0"; }
+
+line='' source=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    --source)
+        [ $# -ge 2 ] || die "--source needs a folder"
+        source=$(cd "$2" && pwd) || die "no folder '$2'"
+        shift
+        ;;
+    7.2) line=$1 ;;
+    *) die "unknown argument '$1'; the QEMU lines with a patch series are: $(ls "$here/patches")" ;;
+    esac
+    shift
+done
+[ -n "$line" ] || { usage >&2; exit 2; }
+
+missing=
+for pair in cc:gcc flex:flex bison:bison ninja:ninja-build patch:patch pkg-config:pkg-config \
+            python3:python3 dpkg-source:dpkg-dev xz:xz-utils; do
+    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+done
+if command -v pkg-config >/dev/null; then
+    for pair in glib-2.0:libglib2.0-dev pixman-1:libpixman-1-dev; do
+        pkg-config --exists "${pair%%:*}" || missing="$missing ${pair##*:}"
+    done
+fi
+[ -e /usr/include/libfdt.h ] || missing="$missing libfdt-dev"
+[ -z "$missing" ] || die "packages are missing: apt-get install$missing"
+
+cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/vgpu-mediator
+mkdir -p "$cache/qemu-$line"
+if [ -z "$source" ]; then
+    package=$("$here/fetch-source.sh" bookworm)
+    origin=$(basename "$package")
+else
+    package=
+    origin=$source-$(cat "$source/VERSION")
+fi
+hash=$({ echo "$origin"; cc --version; cat "$0" "$here/patches/$line"/*.patch; } | sha256sum |
+    cut -c 1-16)
+done=$cache/qemu-$line/$hash
+exec 8>"$cache/qemu-$line.lock"
+flock 8
+if [ -x "$done/qemu-system-x86_64" ]; then
+    echo "$done/qemu-system-x86_64"
+    exit 0
+fi
+
+work=$cache/qemu-$line/.tmp.$$
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+mkdir -p "$work"
+step() {
+    "$@" >"$work/log" 2>&1 || { tail -n 60 "$work/log" >&2; die "failed: $*"; }
+}
+echo "building QEMU $line with vgpu-stub compiled in (once, a few minutes) ..." >&2
+if [ -n "$package" ]; then
+    step dpkg-source --no-check -x "$package" "$work/source"
+else
+    step cp -r "$source" "$work/source"
+fi
+cd "$work/source"
+for patch in "$here/patches/$line"/*.patch; do
+    step patch -p1 --fuzz=0 -i "$patch"
+done
+cat >configs/devices/x86_64-softmmu/vgpu.mak <<'MAK'
+CONFIG_Q35=y
+CONFIG_I440FX=y
+CONFIG_PCIE_PORT=y
+CONFIG_VGPU_STUB=y
+MAK
+mkdir build
+cd build
+# The firmware comes from the distribution's packages (seabios, qemu-system-data).
+step ../configure --target-list=x86_64-softmmu --without-default-features \
+    --without-default-devices --with-devices-x86_64=vgpu --disable-install-blobs \
+    --enable-system --enable-tcg --enable-kvm --disable-debug-info --disable-werror \
+    --with-pkgversion="vgpu-mediator, $(basename "$origin")" \
+    --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
+step nice ninja -j"$(nproc)" qemu-system-x86_64
+strip -o "$work/qemu-system-x86_64" qemu-system-x86_64
+cd /
+mkdir -p "$done"
+mv "$work/qemu-system-x86_64" "$done/"
+echo "$done/qemu-system-x86_64"

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The test guest: the distribution's cloud kernel and an initramfs made here.
+
+The kernel comes from its package, which is downloaded and unpacked into the cache,
+never installed.  The initramfs holds a static busybox, the init below, and the files
+that the caller adds.  It needs no root and takes milliseconds to write.
+
+In the guest, init serves commands on the second serial port, one at a time:
+    host:  R <id> <command for sh, on one line>
+    guest: O <id> <one line of its output>      as often as there are lines
+    guest: X <id> <exit status>
+The first line that the guest says is "READY".
+"""
+import os
+import pathlib
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+
+KERNEL_PACKAGES = ["linux-image-cloud-amd64", "linux-image-virtual"]  # Debian, Ubuntu
+
+INIT = """#!/bin/sh
+export PATH=/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+exec </dev/null
+stty -F /dev/ttyS1 115200 raw -echo
+exec 3<>/dev/ttyS1
+echo READY >&3
+while read -r verb id command <&3; do
+    [ "$verb" = R ] || continue
+    { sh -c "$command" 2>&1 3>&-; echo $? >/status; } | while IFS= read -r line || [ "$line" ]; do
+        echo "O $id $line" >&3
+    done
+    read -r status </status
+    echo "X $id $status" >&3
+done
+"""
+
+
+class GuestImageError(Exception):
+    pass
+
+
+def cache_folder():
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(base) / "vgpu-mediator" / "guest"
+
+
+def kernel():
+    """The path of a kernel image; fetched when none is in the cache.
+    VGPU_GUEST_KERNEL names another one."""
+    given = os.environ.get("VGPU_GUEST_KERNEL")
+    if given:
+        return pathlib.Path(given)
+    cached = cache_folder() / "vmlinuz"
+    if cached.exists():
+        return cached
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    package = _kernel_package()
+    with tempfile.TemporaryDirectory(dir=cached.parent) as work:
+        _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
+        archives = list(pathlib.Path(work).glob("*.deb"))
+        _tool(["dpkg-deb", "-x", str(archives[0]), "tree"], work)
+        images = list(pathlib.Path(work).glob("tree/boot/vmlinuz-*"))
+        if len(images) != 1:
+            raise GuestImageError(f"{package} holds {len(images)} kernels, expected one")
+        images[0].chmod(0o644)
+        images[0].replace(cached)  # at once: several tests may do this at a time
+    return cached
+
+
+def _tool(command, folder=None):
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise GuestImageError(f"{' '.join(command)} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def _kernel_package():
+    for name in KERNEL_PACKAGES:
+        try:
+            depends = _tool(["apt-cache", "depends", name])
+        except GuestImageError:
+            continue
+        found = re.search(r"Depends: (linux-image-\d\S+)", depends)
+        if found:
+            return found.group(1)
+    raise GuestImageError(f"apt knows none of {', '.join(KERNEL_PACKAGES)}: run apt-get update, "
+                          "or name a kernel image in VGPU_GUEST_KERNEL")
+
+
+def busybox():
+    path = shutil.which("busybox", path="/usr/bin:/bin:/usr/local/bin")
+    if not path:
+        raise GuestImageError("busybox is missing: apt-get install busybox-static")
+    if is_dynamic(path):
+        raise GuestImageError(f"{path} is not static: apt-get install busybox-static")
+    return path
+
+
+def is_dynamic(path):
+    """Whether a file is an ELF program that asks for an interpreter."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:5] != b"\x7fELF\x02":
+        return False
+    offset = int.from_bytes(data[32:40], "little")
+    size, count = (int.from_bytes(data[i:i + 2], "little") for i in (54, 56))
+    return any(data[offset + i * size:offset + i * size + 4] == b"\3\0\0\0" for i in range(count))
+
+
+def libraries(path):
+    """What a dynamic program needs at run time, as the host's loader finds it."""
+    return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", _tool(["ldd", str(path)]), re.MULTILINE)
+
+
+class Archive:
+    """A cpio archive in the kernel's format ("newc")."""
+
+    def __init__(self):
+        self.data = bytearray()
+        self.inode = 0
+
+    def add(self, name, mode, content=b"", device=(0, 0)):
+        self.inode += 1
+        name_bytes = name.encode() + b"\0"
+        fields = [self.inode, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(name_bytes), 0]
+        self.data += b"070701" + b"".join(b"%08X" % field for field in fields) + name_bytes
+        self._pad()
+        self.data += content
+        self._pad()
+
+    def _pad(self):
+        self.data += bytes(-len(self.data) % 4)
+
+    def finish(self):
+        self.add("TRAILER!!!", 0)
+        return bytes(self.data)
+
+
+def initramfs(files):
+    """files: {path in the guest: path here}; modes are kept, folders are made.  The
+    libraries of dynamic programs come along, at the paths that they have here."""
+    files = dict(files)
+    for host_path in list(files.values()):
+        if is_dynamic(host_path):
+            files.update({library: library for library in libraries(host_path)})
+    archive = Archive()
+    made = set()
+
+    def folder(path):
+        if path and path not in made:
+            folder(os.path.dirname(path))
+            archive.add(path, stat.S_IFDIR | 0o755)
+            made.add(path)
+
+    for path in ("bin", "dev", "proc", "sys", "root", "tmp"):
+        folder(path)
+    archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+    program = busybox()
+    archive.add("bin/busybox", stat.S_IFREG | 0o755, pathlib.Path(program).read_bytes())
+    for applet in _tool([program, "--list"]).split():
+        if applet != "busybox":
+            archive.add("bin/" + applet, stat.S_IFLNK | 0o777, b"busybox")
+    archive.add("init", stat.S_IFREG | 0o755, INIT.encode())
+    for guest_path, host_path in files.items():
+        guest_path = guest_path.lstrip("/")
+        folder(os.path.dirname(guest_path))
+        mode = 0o755 if os.access(host_path, os.X_OK) else 0o644
+        archive.add(guest_path, stat.S_IFREG | mode, pathlib.Path(host_path).read_bytes())
+    return archive.finish()
