@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of vgpu-admin that need no process around them. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "admin/render.h"
+#include "admin/suggest.h"
+#include "admin/toolstack.h"
+
+static void test_distance(void **state)
+{
+    assert_int_equal(suggest_distance("", ""), 0);
+    assert_int_equal(suggest_distance("", "abc"), 3);
+    assert_int_equal(suggest_distance("weight", "Weight"), 0);
+    assert_int_equal(suggest_distance("wieght", "weight"), 1);
+    assert_int_equal(suggest_distance("kitten", "sitting"), 3);
+    assert_int_equal(suggest_distance("ab", "ba"), 1);
+    assert_int_equal(suggest_distance("list", "show"), suggest_distance("show", "list"));
+}
+
+static void test_suggestion(void **state)
+{
+    static const char *const words[] = {"list-vms", "show-vm", "scan-vms", "pause"};
+    const struct {
+        const char *word, *best;
+    } cases[] = {
+        {"lst-vms", "list-vms"}, {"scna-vms", "scan-vms"}, {"paus", "pause"},
+        {"list", "list-vms"},    {"frobnicate", NULL},     {"x", NULL},
+    };
+
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        struct suggest s;
+        suggest_init(&s, cases[c].word);
+        for (size_t i = 0; i < 4; i++) {
+            suggest_offer(&s, words[i]);
+        }
+        if (cases[c].best) {
+            assert_non_null(s.best);
+            assert_string_equal(s.best, cases[c].best);
+        } else {
+            assert_null(s.best);
+        }
+    }
+}
+
+static void test_rewrite_device(void **state)
+{
+    static const struct toolstack_device device = {.pool_id = 'B', .priority = 2, .vm_id = 30};
+    const struct {
+        const char *text, *ends, *expected; /* NULL: there is no device */
+    } cases[] = {
+        {"-device vgpu-stub,pool_id=A,priority=low,vm_id=1", " \t",
+         "-device vgpu-stub,pool_id=B,priority=high,vm_id=30"},
+        {"-device vgpu-stub,vm_id=1,chardev=c0,priority=0 -m 4", " \t",
+         "-device vgpu-stub,vm_id=30,chardev=c0,priority=2,pool_id=B -m 4"},
+        {"-device vgpu-stub", " \t", "-device vgpu-stub,pool_id=B,priority=high,vm_id=30"},
+        {"driver=vgpu-stub,pool_id=A", " \t", "driver=vgpu-stub,pool_id=B,priority=high,vm_id=30"},
+        {"/usr/lib/vgpu-stub.so -device vgpu-stub,pool_id=A -x", " \t",
+         "/usr/lib/vgpu-stub.so -device vgpu-stub,pool_id=B,priority=high,vm_id=30 -x"},
+        {"<a v='vgpu-stub,pool_id=A,addr=5'/><b>,pool_id=A</b>", "'\"<>& \n",
+         "<a v='vgpu-stub,pool_id=B,addr=5,priority=high,vm_id=30'/><b>,pool_id=A</b>"},
+        {"-device other,pool_id=A", " \t", NULL},
+        {"-device my-vgpu-stub,pool_id=A", " \t", NULL},
+        {"-device vgpu-stub2,pool_id=A", " \t", NULL},
+        {"", " \t", NULL},
+    };
+    char out[256];
+
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        int result =
+            toolstack_rewrite_device(cases[c].text, cases[c].ends, &device, out, sizeof(out));
+        assert_int_equal(result, cases[c].expected ? 0 : -ENOENT);
+        if (cases[c].expected) {
+            assert_string_equal(out, cases[c].expected);
+        }
+    }
+    for (size_t room = 1; room < strlen(cases[0].expected) + 1; room++) {
+        assert_int_equal(toolstack_rewrite_device(cases[0].text, " ", &device, out, room), -E2BIG);
+    }
+    assert_int_equal(
+        toolstack_rewrite_device(cases[0].text, " ", &device, out, strlen(cases[0].expected) + 1),
+        0);
+}
+
+static void test_quantities(void **state)
+{
+    char text[RENDER_BYTES];
+
+    assert_string_equal(render_duration_ns(0, text), "0 ns");
+    assert_string_equal(render_duration_ns(45000, text), "45.0 us");
+    assert_string_equal(render_duration_ns(2.5e6, text), "2.5 ms");
+    assert_string_equal(render_duration_ns(119e9, text), "119.0 s");
+    assert_string_equal(render_duration_ns(3 * 86400e9, text), "3 d");
+    assert_string_equal(render_duration_ns(-1, text), "-");
+    assert_string_equal(render_bytes(0, text), "0 B");
+    assert_string_equal(render_bytes(1536, text), "1.5 KiB");
+    assert_string_equal(render_bytes(16.0 * 1024 * 1024 * 1024, text), "16 GiB");
+    assert_string_equal(render_count(999999, text), "999999");
+    assert_string_equal(render_count(1234567, text), "1.23 M");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_suggestion),
+        cmocka_unit_test(test_rewrite_device),
+        cmocka_unit_test(test_quantities),
+    };
+
+    return cmocka_run_group_tests_name("admin", tests, NULL, NULL);
+}

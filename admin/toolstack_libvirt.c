@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libvirt.  "virsh list --uuid --name" prints "UUID  NAME" lines (the UUID has a
+ * fixed length, the name is the rest of the line); the states come from a second
+ * list, because --uuid hides them.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin/toolstack.h"
+
+#define UUID_LENGTH 36
+#define POLL_MS 500 /* between two looks whether the guest is down */
+
+static char *trim(char *text)
+{
+    size_t length;
+
+    text += strspn(text, " \t\r");
+    length = strlen(text);
+    while (length > 0 && strchr(" \t\r", text[length - 1])) {
+        text[--length] = '\0';
+    }
+    return text;
+}
+
+/* Sets the state of those whose UUIDs the list contains. */
+static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, const char *option,
+                const char *state, bool running)
+{
+    const char *const argv[] = {"virsh", "-q", "list", option, "--uuid", NULL};
+    char *out, *rest, *line;
+    int result = toolstack_run(t, argv, 0, &out, NULL);
+
+    if (result < 0) {
+        return result;
+    }
+    rest = out;
+    while ((line = strsep(&rest, "\n"))) {
+        line = trim(line);
+        for (size_t i = 0; i < count; i++) {
+            if (strcmp(line, vms[i].uuid) == 0) {
+                snprintf(vms[i].state, sizeof(vms[i].state), "%s", state);
+                vms[i].running = running;
+            }
+        }
+    }
+    free(out);
+    return 0;
+}
+
+static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
+{
+    static const char *const argv[] = {"virsh", "-q", "list", "--all", "--uuid", "--name", NULL};
+    char *out, *rest, *line;
+    int result = toolstack_run(t, argv, 0, &out, NULL);
+
+    if (result < 0) {
+        return result;
+    }
+    rest = out;
+    while (result == 0 && (line = strsep(&rest, "\n"))) {
+        struct toolstack_vm vm = {.state = "shut off"};
+        line = trim(line);
+        if (strlen(line) < UUID_LENGTH || line[8] != '-') {
+            continue;
+        }
+        snprintf(vm.uuid, sizeof(vm.uuid), "%.*s", UUID_LENGTH, line);
+        snprintf(vm.name, sizeof(vm.name), "%s", trim(line + UUID_LENGTH));
+        result = toolstack_add(t, vms, count, &vm);
+    }
+    free(out);
+    if (result == 0 && *count > 0) {
+        result = mark(t, *vms, *count, "--state-running", "running", true);
+    }
+    if (result == 0 && *count > 0) {
+        result = mark(t, *vms, *count, "--state-paused", "paused", false);
+    }
+    return result;
+}
+
+/* Defines the domain anew from a file; its name is unique to this process. */
+static int define(struct toolstack *t, const char *xml)
+{
+    char path[] = "/tmp/vgpu-admin-XXXXXX";
+    char *out;
+    int fd = mkstemp(path);
+
+    if (fd < 0) {
+        return toolstack_fail(t, -errno, "cannot write a temporary file: %s", strerror(errno));
+    }
+    size_t length = strlen(xml);
+    ssize_t n = write(fd, xml, length);
+    close(fd);
+    int result;
+    if (n != (ssize_t)length) {
+        result = toolstack_fail(t, -EIO, "cannot write the temporary file %s", path);
+    } else {
+        const char *const argv[] = {"virsh", "-q", "define", path, NULL};
+        result = toolstack_run(t, argv, 0, &out, NULL);
+        free(out);
+    }
+    unlink(path);
+    return result;
+}
+
+static int libvirt_set_device(struct toolstack *t, const char *uuid,
+                              const struct toolstack_device *device)
+{
+    const char *const argv[] = {"virsh",           "-q", "dumpxml", "--inactive",
+                                "--security-info", uuid, NULL};
+    char *xml;
+    int result = toolstack_run(t, argv, 0, &xml, NULL);
+
+    if (result < 0) {
+        return result;
+    }
+    size_t room = strlen(xml) + 256;
+    char *changed = malloc(room);
+    if (!changed) {
+        free(xml);
+        return toolstack_fail(t, -ENOMEM, "out of memory");
+    }
+    /* <qemu:arg value='vgpu-stub,pool_id=A,...'/> */
+    result = toolstack_rewrite_device(xml, "'\"<>& \n", device, changed, room);
+    if (result == 0 && strcmp(xml, changed) != 0) {
+        result = define(t, changed);
+    }
+    free(xml);
+    free(changed);
+    return result;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* virsh shutdown only asks the guest; wait until it has done so. */
+static int wait_until_off(struct toolstack *t, const char *uuid)
+{
+    const char *const argv[] = {"virsh", "-q", "domstate", uuid, NULL};
+    int64_t deadline_ms = now_ms() + toolstack_shutdown_ms(t);
+
+    for (;;) {
+        char *out;
+        int result = toolstack_run(t, argv, 0, &out, NULL);
+        if (result < 0) {
+            return result;
+        }
+        bool off = strncmp(out, "shut off", 8) == 0;
+        free(out);
+        if (off) {
+            return 0;
+        }
+        if (now_ms() >= deadline_ms) {
+            return toolstack_fail(t, -ETIMEDOUT,
+                                  "the guest did not shut down within %d s; shut it down from "
+                                  "inside, or by force: virsh destroy %s, then: virsh start %s",
+                                  toolstack_shutdown_ms(t) / 1000, uuid, uuid);
+        }
+        poll(NULL, 0, POLL_MS);
+    }
+}
+
+static int libvirt_restart(struct toolstack *t, const char *uuid)
+{
+    const char *const stop[] = {"virsh", "-q", "shutdown", uuid, NULL};
+    const char *const start[] = {"virsh", "-q", "start", uuid, NULL};
+    char *out;
+    int result = toolstack_run(t, stop, 0, &out, NULL);
+
+    free(out);
+    if (result == 0) {
+        result = wait_until_off(t, uuid);
+    }
+    if (result == 0) {
+        result = toolstack_run(t, start, 0, &out, NULL);
+        free(out);
+    }
+    return result;
+}
+
+const struct toolstack_ops toolstack_libvirt = {
+    .name = "virsh",
+    .program = "virsh",
+    .list = libvirt_list,
+    .set_device = libvirt_set_device,
+    .restart = libvirt_restart,
+    .restart_by_hand = "virsh shutdown UUID, then, when it is off: virsh start UUID",
+};
