@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a device's socket to a worker and back, and how many jobs a second.
+ *
+ * The baseline has the same shape with nothing in it: this process asks a relay
+ * on a stream socket, the relay asks an echo process on a SEQPACKET socket, and
+ * both only read and write, blocking, as many bytes as a NOP's frames have.  It
+ * and the real mediator are asked in turn, a batch each, so that whatever
+ * disturbs the machine disturbs both; the ratio is of the medians.
+ */
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+#include "bench/daemon.h"
+#include "bench/load.h"
+#include "vgpu/vgpu_worker.h"
+
+#define BATCH 200u
+#define BATCHES 200u
+#define RUN_BYTES (sizeof(vgpu_worker_header) + sizeof(vgpu_worker_run))
+#define DONE_BYTES (sizeof(vgpu_worker_header) + sizeof(vgpu_worker_done))
+
+struct nop_frame {
+    VGPUSocketHeader header;
+    VGPURequest request;
+};
+
+struct nop_answer {
+    VGPUSocketHeader header;
+    VGPUResponse response;
+};
+
+static void __attribute__((noreturn)) die(const char *what)
+{
+    fprintf(stderr, "bench_roundtrip: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static bool read_all(int fd, void *bytes, size_t length)
+{
+    return recv(fd, bytes, length, MSG_WAITALL) == (ssize_t)length;
+}
+
+static void echo_process(int fd)
+{
+    char bytes[DONE_BYTES] = {0};
+
+    while (recv(fd, bytes, RUN_BYTES, 0) > 0 &&
+           send(fd, bytes, DONE_BYTES, MSG_NOSIGNAL) == (ssize_t)DONE_BYTES) {
+    }
+    _exit(0);
+}
+
+static void relay_process(int client, int echo)
+{
+    char bytes[sizeof(struct nop_frame) + DONE_BYTES] = {0};
+
+    while (read_all(client, bytes, sizeof(struct nop_frame)) &&
+           send(echo, bytes, RUN_BYTES, MSG_NOSIGNAL) > 0 && recv(echo, bytes, DONE_BYTES, 0) > 0 &&
+           send(client, bytes, sizeof(struct nop_answer), MSG_NOSIGNAL) > 0) {
+    }
+    _exit(0);
+}
+
+/* Our end of the baseline. */
+static int start_baseline(pid_t pids[2])
+{
+    int front[2], back[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, front) < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, back) < 0) {
+        die("socketpair");
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        pids[i] = fork();
+        if (pids[i] < 0) {
+            die("fork");
+        }
+        if (pids[i] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            close(front[0]);
+            if (i == 0) {
+                close(front[1]);
+                close(back[0]);
+                echo_process(back[1]);
+            }
+            close(back[1]);
+            relay_process(front[1], back[0]);
+        }
+    }
+    close(front[1]);
+    close(back[0]);
+    close(back[1]);
+    return front[0];
+}
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, path); /* DAEMON_PATH_BYTES is shorter */
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+        die("cannot connect to the mediator");
+    }
+    return fd;
+}
+
+static double one_trip_us(int fd, struct nop_frame *frame, bool check)
+{
+    uint64_t began_ns = bench_clock_ns(), ended_ns;
+    struct nop_answer answer;
+
+    frame->header.request_id++;
+    if (send(fd, frame, sizeof(*frame), MSG_NOSIGNAL) != (ssize_t)sizeof(*frame) ||
+        !read_all(fd, &answer, sizeof(answer))) {
+        die("the other side is gone");
+    }
+    ended_ns = bench_clock_ns();
+    if (check && (answer.header.msg_type != VGPU_MSG_RESPONSE ||
+                  answer.header.request_id != frame->header.request_id ||
+                  answer.response.status != VGPU_ERR_NONE)) {
+        errno = EPROTO;
+        die("a wrong answer");
+    }
+    return (double)(ended_ns - began_ns) / 1000;
+}
+
+static void bench_latency(const struct daemon *daemon, bool quick)
+{
+    struct nop_frame frame = {
+        .header = {.magic = VGPU_SOCKET_MAGIC,
+                   .msg_type = VGPU_MSG_REQUEST,
+                   .vm_id = 1,
+                   .pool_id = 'A',
+                   .priority = VGPU_PRIORITY_MEDIUM,
+                   .payload_len = sizeof(VGPURequest)},
+        .request = {.version = VGPU_PROTOCOL_VERSION, .opcode = VGPU_OP_NOP},
+    };
+    static double bare[BATCH * BATCHES], real[BATCH * BATCHES];
+    uint32_t batches = quick ? BATCHES / 10 : BATCHES;
+    size_t n = 0;
+    pid_t pids[2];
+    int bare_fd = start_baseline(pids), real_fd = connect_to(daemon->socket);
+    double bare_us, real_us;
+
+    for (uint32_t i = 0; i < BATCH; i++) { /* the first ones wait for the worker's start */
+        one_trip_us(bare_fd, &frame, false);
+        one_trip_us(real_fd, &frame, true);
+    }
+    for (uint32_t batch = 0; batch < batches; batch++, n += BATCH) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            bare[n + i] = one_trip_us(bare_fd, &frame, false);
+        }
+        for (uint32_t i = 0; i < BATCH; i++) {
+            real[n + i] = one_trip_us(real_fd, &frame, true);
+        }
+    }
+    close(bare_fd);
+    close(real_fd);
+    waitpid(pids[0], NULL, 0);
+    waitpid(pids[1], NULL, 0);
+    bare_us = bench_quantile(bare, n, 0.5);
+    real_us = bench_quantile(real, n, 0.5);
+    bench_figure("bare two-hop ping-pong, p50", "us", bare_us);
+    bench_figure("NOP through mediator and worker, p50", "us", real_us);
+    bench_figure_at_most("NOP against ping-pong, p50", "ratio", real_us / bare_us, 1.5);
+    bench_figure("bare two-hop ping-pong, p99", "us", bench_quantile(bare, n, 0.99));
+    bench_figure("NOP through mediator and worker, p99", "us", bench_quantile(real, n, 0.99));
+}
+
+/* Names are those of the figures: rate, then the slowest VM's. */
+static void bench_throughput(const struct daemon *daemon, bool quick, const char *rate_name,
+                             const char *slowest_name)
+{
+    const char *const args[] = {
+        "--socket", daemon->socket, "--vms", "64",       "--op", "nop",       "--depth",
+        "32",       "--vm-id",      "100",   "--warmup", "3",    "--seconds", quick ? "1" : "5",
+        NULL};
+    static struct load load;
+    double slowest = HUGE_VAL;
+
+    load_run(&load, args);
+    for (uint32_t i = 0; i < load.options.vm_count; i++) {
+        double jobs = (double)load.vms[i].measured.jobs;
+
+        slowest = jobs < slowest ? jobs : slowest;
+    }
+    bench_figure_at_least(rate_name, "jobs/s", load_jobs_per_s(&load), 100000);
+    bench_figure(slowest_name, "jobs/s", slowest * 1e9 / (double)load.result.measured_ns);
+    load_free(&load);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const deep[] = {"--depth", "8", NULL};
+    struct bench_options options;
+    struct daemon daemon;
+    int status = bench_parse(&options, "bench_roundtrip",
+                             "A NOP's way through the real mediator and worker (CPU backend): its\n"
+                             "latency against a bare ping-pong of the same shape, and how many a\n"
+                             "second 64 VMs get through.\n",
+                             argc, argv);
+
+    if (status >= 0) {
+        return status;
+    }
+    daemon_prepare(&daemon);
+    daemon_start(&daemon, false, NULL);
+    bench_latency(&daemon, options.quick);
+    bench_throughput(&daemon, options.quick, "64 VMs, 32 NOPs in flight each",
+                     "the slowest of the 64 VMs");
+    daemon_stop(&daemon);
+    daemon_start(&daemon, false, deep);
+    bench_throughput(&daemon, options.quick, "the same, mediator with --depth 8",
+                     "the slowest of the 64 VMs, --depth 8");
+    daemon_remove(&daemon);
+    bench_print(&options, "bench_roundtrip");
+    return 0;
+}

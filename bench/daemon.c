@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "bench/daemon.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+
+#define START_TIMEOUT_NS 20000000000ull
+
+static void __attribute__((noreturn))
+die(const struct daemon *daemon, const char *what, const char *name)
+{
+    fprintf(stderr, "bench: %s %s", what, name);
+    if (daemon) {
+        fprintf(stderr, "; see %s", daemon->log);
+    }
+    fputs("\n", stderr);
+    exit(1);
+}
+
+/* build/bin/PROGRAM, seen from build/bench/. */
+static void program_path(const char *program, char *path, size_t size)
+{
+    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    char *slash;
+
+    if (length < 0) {
+        die(NULL, "cannot find", program);
+    }
+    path[length] = '\0';
+    slash = strrchr(path, '/');
+    *slash = '\0';
+    length = (ssize_t)strlen(path);
+    if (snprintf(path + length, size - (size_t)length, "/../bin/%s", program) >=
+            (int)(size - (size_t)length) ||
+        access(path, X_OK) < 0) {
+        die(NULL, "there is no", path);
+    }
+}
+
+static pid_t spawn(const char *program, const char *const *args, const char *output)
+{
+    char path[4096];
+    pid_t pid, parent = getpid();
+    int fd;
+
+    program_path(program, path, sizeof(path));
+    pid = fork();
+    if (pid < 0) {
+        die(NULL, "cannot start", program);
+    }
+    if (pid > 0) {
+        return pid;
+    }
+    /* Without us nobody would stop it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    fd = open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (getppid() != parent || fd < 0) {
+        _exit(127);
+    }
+    dup2(fd, STDOUT_FILENO);
+    dup2(fd, STDERR_FILENO);
+    execv(path, (char *const *)args);
+    _exit(127);
+}
+
+void daemon_prepare(struct daemon *daemon)
+{
+    const char *parent = getenv("TMPDIR");
+
+    memset(daemon, 0, sizeof(*daemon));
+    if (!parent || strlen(parent) > sizeof(daemon->folder) - 20) {
+        parent = "/tmp";
+    }
+    snprintf(daemon->folder, sizeof(daemon->folder), "%s/vgpu-bench-XXXXXX", parent);
+    if (!mkdtemp(daemon->folder)) {
+        die(NULL, "cannot make the folder", daemon->folder);
+    }
+    snprintf(daemon->socket, sizeof(daemon->socket), "%s/vgpu.sock", daemon->folder);
+    snprintf(daemon->admin_socket, sizeof(daemon->admin_socket), "%s/admin.sock", daemon->folder);
+    snprintf(daemon->db, sizeof(daemon->db), "%s/config.db", daemon->folder);
+    snprintf(daemon->log, sizeof(daemon->log), "%s/log", daemon->folder);
+}
+
+void daemon_run(const struct daemon *daemon, const char *program, const char *const *args)
+{
+    const char *argv[DAEMON_ARGS_MAX + 2] = {program};
+    int status;
+    pid_t pid;
+
+    for (unsigned i = 0; args[i] && i < DAEMON_ARGS_MAX; i++) {
+        argv[i + 1] = args[i];
+    }
+    pid = spawn(program, argv, daemon->log);
+    if (waitpid(pid, &status, 0) < 0 || status != 0) {
+        die(daemon, "this failed:", program);
+    }
+}
+
+static bool takes_connections(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected;
+
+    strcpy(address.sun_path, path); /* DAEMON_PATH_BYTES is shorter than sun_path */
+    connected = connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    close(fd);
+    return connected;
+}
+
+void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
+{
+    const char *argv[32] = {
+        "vgpu-mediator",
+        "--no-discovery",
+        "--trust-claims",
+        "--backend",
+        "cpu",
+        "--enable-test-ops",
+        "--socket-path",
+        daemon->socket,
+        "--admin-socket",
+        daemon->admin_socket,
+        "--log-level",
+        "warning",
+    };
+    uint64_t until_ns = bench_clock_ns() + START_TIMEOUT_NS;
+    unsigned n = 12;
+
+    argv[n++] = with_db ? "--db" : "--no-db";
+    if (with_db) {
+        argv[n++] = daemon->db;
+    }
+    for (unsigned i = 0; extra && extra[i] && n < 31; i++) {
+        argv[n++] = extra[i];
+    }
+    daemon->pid = spawn("vgpu-mediator", argv, daemon->log);
+    while (!takes_connections(daemon->socket)) {
+        if (waitpid(daemon->pid, NULL, WNOHANG) != 0 || bench_clock_ns() > until_ns) {
+            die(daemon, "did not start:", "vgpu-mediator");
+        }
+        usleep(10000);
+    }
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+    int status = 0;
+
+    if (daemon->pid) {
+        kill(daemon->pid, SIGTERM);
+        if (waitpid(daemon->pid, &status, 0) < 0 || status != 0) {
+            die(daemon, "ended badly:", "vgpu-mediator");
+        }
+        daemon->pid = 0;
+    }
+}
+
+void daemon_remove(struct daemon *daemon)
+{
+    DIR *folder;
+    struct dirent *entry;
+
+    daemon_stop(daemon);
+    folder = opendir(daemon->folder);
+    while (folder && (entry = readdir(folder)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            unlinkat(dirfd(folder), entry->d_name, 0);
+        }
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    rmdir(daemon->folder);
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The invariants.  Everything here is counted from what the simulated world
+ * sees (frames, RUNs, GPU time), in books that share no code with the core.
+ *
+ *   replies     each request of a living session gets one answer, with its id
+ *               and its result; jobs of a VM run in the order they came
+ *   limits      waiting jobs, rate over any window, jobs handed to a worker,
+ *               one VM in turn on a GPU besides one that runs aside
+ *   fairness    no VM is owed more than the published bound; lags sum up to 0
+ *   accounts    GPU time charged is GPU time used
+ *   no idling   a GPU with waiting work works, but for announced anticipation
+ *   no spinning after a tick the next deadline lies in the future
+ */
+#include "sim/internal.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VIOLATIONS_SHOWN 20u
+#define UNITS_PER_TOKEN 1000000000ll
+#define ZERO_SUM_TOLERANCE_NS 1000
+
+void sim_violation(struct sim *sim, const char *format, ...)
+{
+    va_list args;
+
+    if (sim->result->violations++ >= VIOLATIONS_SHOWN || !sim->config->log) {
+        return;
+    }
+    fprintf(sim->config->log, "vgpu-sim: violation at %.9f s (seed %llu): ",
+            (double)(sim->now_ns - SIM_START_NS) / 1e9, (unsigned long long)sim->config->seed);
+    va_start(args, format);
+    vfprintf(sim->config->log, format, args);
+    va_end(args);
+    fputc('\n', sim->config->log);
+    if (sim->result->violations == VIOLATIONS_SHOWN) {
+        fprintf(sim->config->log, "vgpu-sim: further violations are only counted\n");
+    }
+}
+
+/* ---- limits ---- */
+
+/* The bucket keeps its tokens when its limits change, also while there is none. */
+void sim_check_rate_init(struct sim *sim, struct sim_vm *vm, bool reconfigured)
+{
+    struct sim_rate_check *rate = &vm->rate;
+    __int128 capacity, used = rate->due - (__int128)rate->rate_hz * sim->now_ns;
+
+    if (!reconfigured) {
+        rate->left = INT64_MAX;
+    } else if (rate->rate_hz != 0) {
+        rate->left = (__int128)rate->burst * UNITS_PER_TOKEN - (used > 0 ? used : 0);
+    }
+    rate->rate_hz = vm->config.max_jobs_per_sec;
+    rate->burst = vm->config.burst ? vm->config.burst : rate->rate_hz / 10;
+    rate->burst = rate->burst ? rate->burst : 1;
+    if (rate->rate_hz != 0) {
+        capacity = (__int128)rate->burst * UNITS_PER_TOKEN;
+        rate->left = rate->left < capacity ? rate->left : capacity;
+        rate->due = (__int128)rate->rate_hz * sim->now_ns + capacity - rate->left;
+    }
+}
+
+static bool rate_allows(const struct sim *sim, const struct sim_vm *vm)
+{
+    const struct sim_rate_check *rate = &vm->rate;
+
+    return rate->rate_hz == 0 || rate->due - (__int128)rate->rate_hz * sim->now_ns <=
+                                     (__int128)(rate->burst - 1) * UNITS_PER_TOKEN;
+}
+
+void sim_check_accepted(struct sim *sim, struct sim_vm *vm)
+{
+    struct sim_rate_check *rate = &vm->rate;
+    uint32_t limit = vm->config.max_queue_depth ? vm->config.max_queue_depth : CORE_VM_JOBS_MAX;
+
+    if (vm->requests.waiting > limit) {
+        sim_violation(sim, "VM %u has %u jobs waiting, its limit is %u", vm->vm_id,
+                      vm->requests.waiting, limit);
+    }
+    if (rate->rate_hz != 0) {
+        __int128 clock = (__int128)rate->rate_hz * sim->now_ns;
+
+        if (!rate_allows(sim, vm)) {
+            sim_violation(sim, "VM %u exceeds its rate of %u jobs/s, burst %llu", vm->vm_id,
+                          rate->rate_hz, (unsigned long long)rate->burst);
+        }
+        rate->due = (rate->due > clock ? rate->due : clock) + UNITS_PER_TOKEN;
+    }
+}
+
+static void check_turn(struct sim *sim, const struct sim_worker *worker)
+{
+    const struct sim_vm *vm = &sim->vms[worker->vm];
+
+    for (uint32_t i = 0; i < sim->worker_count; i++) {
+        const struct sim_worker *other = sim->workers[i];
+
+        if (other != worker && other->gpu == worker->gpu && other->outstanding > 0 &&
+            !other->killed && !sim->vms[other->vm].aside && !vm->aside) {
+            sim_violation(sim, "VM %u gets GPU %u while VM %u has it", vm->vm_id, worker->gpu,
+                          other->vm + 1);
+        }
+    }
+}
+
+struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worker,
+                                       const struct request_view *request)
+{
+    struct sim_vm *vm = &sim->vms[worker->vm];
+    struct sim_request *ours = vm->requests.head;
+    struct sim_gpu *gpu = &sim->gpus[worker->gpu];
+    uint32_t spin_us = 0;
+
+    while (ours && ours->dispatched) {
+        ours = ours->next;
+    }
+    if (!ours) {
+        sim_violation(sim, "VM %u runs a job that it does not have waiting", vm->vm_id);
+        return NULL;
+    }
+    if (request->param_count > 0) {
+        memcpy(&spin_us, request->params, sizeof(spin_us));
+    }
+    if (request->opcode != ours->opcode ||
+        (ours->opcode == VGPU_OP_TEST_SPIN && spin_us != ours->spin_us)) {
+        sim_violation(sim, "VM %u: not its oldest request, or not as it was sent", vm->vm_id);
+    }
+    if (!gpu->available || sim->paused) {
+        sim_violation(sim, "VM %u runs a job on GPU %u, which is %s", vm->vm_id, worker->gpu,
+                      sim->paused ? "paused" : "not available");
+    }
+    if (worker->outstanding >= sim->config->core.scheduler.depth) {
+        sim_violation(sim, "VM %u has %u jobs in its worker already", vm->vm_id,
+                      worker->outstanding);
+    }
+    check_turn(sim, worker);
+    if (worker->outstanding++ == 0) {
+        worker->head_since_ns = sim->now_ns;
+    }
+    ours->dispatched = true;
+    vm->requests.waiting--;
+    vm->ever_dispatched = true;
+    vm->starved = vm->starved || (vm->requests.waiting == 0 && !sim->draining);
+    if (!sim->draining) {
+        histogram_add(&vm->wait, sim->now_ns - ours->sent_ns);
+        vm->wait_sum_ns += sim->now_ns - ours->sent_ns;
+        sim->result->dispatches++;
+    }
+    return ours;
+}
+
+/* ---- replies ---- */
+
+struct sim_request *sim_check_reply(struct sim *sim, struct sim_vm *vm,
+                                    const VGPUSocketHeader *header, const void *payload)
+{
+    struct sim_request *previous = NULL, *request = vm->requests.head;
+    VGPUResponse response;
+    uint32_t word = 0;
+
+    while (request && request->id != header->request_id) {
+        previous = request;
+        request = request->next;
+    }
+    if (!request || header->payload_len < sizeof(response)) {
+        sim_violation(sim, "VM %u gets a reply to request %u, which it does not wait for",
+                      vm->vm_id, header->request_id);
+        return NULL;
+    }
+    if (previous) {
+        previous->next = request->next;
+    } else {
+        vm->requests.head = request->next;
+    }
+    if (vm->requests.tail == request) {
+        vm->requests.tail = previous;
+    }
+    vm->requests.count--;
+    vm->requests.waiting -= !request->dispatched;
+
+    memcpy(&response, payload, sizeof(response));
+    if (response.result_count > 0 && header->payload_len >= sizeof(response) + sizeof(word)) {
+        memcpy(&word, (const uint8_t *)payload + sizeof(response), sizeof(word));
+    }
+    if (response.status == VGPU_ERR_NONE &&
+        (!request->dispatched ||
+         (request->opcode == VGPU_OP_TEST_SPIN && word != request->spin_us))) {
+        sim_violation(sim, "VM %u: request %u gets the result of another one", vm->vm_id,
+                      request->id);
+    }
+    if ((header->msg_type == VGPU_MSG_BUSY) != vgpu_error_is_retryable(response.status) ||
+        (header->msg_type == VGPU_MSG_QUARANTINED) !=
+            (response.status == VGPU_ERR_VM_QUARANTINED)) {
+        sim_violation(sim, "VM %u: status %u in a message of type %u", vm->vm_id, response.status,
+                      header->msg_type);
+    }
+    if (response.status == VGPU_ERR_RATE_LIMITED && rate_allows(sim, vm)) {
+        sim_violation(sim, "VM %u is refused for its rate, which allows it", vm->vm_id);
+    }
+    return request;
+}
+
+/* ---- accounts ---- */
+
+bool sim_check_aside(const struct sim *sim, uint32_t gpu)
+{
+    for (uint32_t i = 0; i < sim->worker_count; i++) {
+        if (sim->workers[i]->gpu == gpu && sim->vms[sim->workers[i]->vm].aside) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_check_running(struct sim *sim, const struct sim_worker *worker)
+{
+    struct sim_vm *vm = &sim->vms[worker->vm];
+    uint64_t wall_ns = sim->now_ns - worker->head_since_ns;
+
+    if (worker->outstanding > 0 && wall_ns > vm->longest_job_ns) {
+        vm->longest_job_ns = wall_ns;
+    }
+}
+
+void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct sim_job *job,
+                       bool failed)
+{
+    struct sim_vm *vm = &sim->vms[worker->vm];
+    uint64_t wall_ns = sim->now_ns - worker->head_since_ns;
+    uint64_t slices_ns = 2 * (sim->config->slice_ns + sim->config->switch_ns);
+    bool overlapped = job->overlapped || job->asides != sim->gpus[worker->gpu].asides;
+
+    if (worker->outstanding == 0) {
+        sim_violation(sim, "VM %u: job %llu ends twice", vm->vm_id, (unsigned long long)job->id);
+        return;
+    }
+    vm->settled_ns += (int64_t)job->used_ns;
+    if (failed) {
+        vm->tolerance_ns += (int64_t)(wall_ns + slices_ns);
+    } else if (overlapped && sim->config->elapsed) {
+        vm->tolerance_ns += (int64_t)((job->ended_ns - job->began_ns) / 2 + slices_ns);
+    }
+    if (wall_ns > vm->longest_job_ns && (failed || overlapped)) {
+        vm->longest_job_ns = wall_ns;
+    }
+    if (job->used_ns > vm->longest_job_ns) {
+        vm->longest_job_ns = job->used_ns;
+    }
+    worker->head_since_ns = sim->now_ns;
+    if (--worker->outstanding == 0) {
+        vm->aside = false;
+    }
+}
+
+static bool shares_promised(const struct sim *sim)
+{
+    return sim->policy == WFQ_POLICY_WFQ && !sim->policy_changed;
+}
+
+/* Sum over the others on its GPU of what each may be ahead. */
+static uint64_t lag_bound_ns(const struct sim *sim, const struct sim_vm *vm)
+{
+    const struct wfq_config *config = &sim->config->core.scheduler;
+    uint64_t bound_ns = 0;
+
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        const struct sim_vm *other = &sim->vms[i];
+
+        if (other != vm && (other->gpus_seen & vm->gpus_seen) != 0 && other->ever_dispatched) {
+            bound_ns += config->quantum_ns + config->depth * other->longest_job_ns;
+        }
+    }
+    return bound_ns;
+}
+
+static void look_at_lag(struct sim *sim, struct sim_vm *vm)
+{
+    uint32_t slot = core_vm_find(sim->core, vm->vm_id);
+    struct core_vm_stats stats;
+
+    if (slot == CORE_NONE || !core_vm_stats(sim->core, slot, sim->now_ns, &stats) ||
+        stats.gpu == CORE_NONE) {
+        return;
+    }
+    if (stats.scheduler.max_lag_ns > vm->max_lag_ns) {
+        vm->max_lag_ns = stats.scheduler.max_lag_ns;
+    }
+    vm->lag_bound_ns = wfq_lag_bound_ns(core_gpu_scheduler(sim->core, stats.gpu), slot);
+}
+
+void sim_check_core(struct sim *sim)
+{
+    for (uint32_t i = 0; sim->core && i < sim->vm_count; i++) {
+        look_at_lag(sim, &sim->vms[i]);
+    }
+}
+
+void sim_check_collect(struct sim *sim)
+{
+    sim_check_core(sim);
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        uint32_t slot = core_vm_find(sim->core, sim->vms[i].vm_id);
+        struct core_vm_stats stats;
+
+        if (slot != CORE_NONE && core_vm_stats(sim->core, slot, sim->now_ns, &stats)) {
+            sim->vms[i].charged_ns += (int64_t)stats.gpu_time_ns;
+        }
+    }
+}
+
+/* All lags of a GPU together are 0 when nothing is in flight there. */
+static void check_zero_sum(struct sim *sim, uint32_t gpu)
+{
+    const struct wfq *scheduler = core_gpu_scheduler(sim->core, gpu);
+    int64_t sum_ns = 0;
+
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        uint32_t slot = core_vm_find(sim->core, sim->vms[i].vm_id);
+        struct wfq_vm_stats stats;
+
+        if (slot != CORE_NONE && wfq_vm_attached(scheduler, slot)) {
+            wfq_get_vm_stats(scheduler, slot, sim->now_ns, &stats);
+            sum_ns += stats.lag_ns;
+        }
+    }
+    if (llabs(sum_ns) > ZERO_SUM_TOLERANCE_NS) {
+        sim_violation(sim, "GPU %u: lags sum up to %lld ns, not 0", gpu, (long long)sum_ns);
+    }
+}
+
+/* ---- the moment ---- */
+
+static bool gpu_has_holder(const struct sim *sim, uint32_t gpu)
+{
+    for (uint32_t i = 0; i < sim->worker_count; i++) {
+        const struct sim_worker *worker = sim->workers[i];
+
+        if (worker->gpu == gpu && worker->outstanding > 0 && !worker->killed) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_idling(struct sim *sim, uint32_t index)
+{
+    struct sim_gpu *gpu = &sim->gpus[index];
+    const struct wfq *scheduler = core_gpu_scheduler(sim->core, index);
+    bool idle = gpu->available && !sim->paused && wfq_backlogged(scheduler) > 0 &&
+                !gpu_has_holder(sim, index);
+
+    if (idle && wfq_next_wakeup_ns(scheduler) == WFQ_NEVER) {
+        sim_violation(sim, "GPU %u idles while %u VMs have work for it", index,
+                      wfq_backlogged(scheduler));
+    }
+    if (gpu->idle_since_ns != 0) {
+        gpu->idle_waiting_ns += sim->now_ns - gpu->idle_since_ns;
+    }
+    gpu->idle_since_ns = idle ? sim->now_ns : 0;
+}
+
+void sim_check_moment(struct sim *sim)
+{
+    for (uint32_t gpu = 0; sim->core && gpu < sim->config->gpus; gpu++) {
+        const struct wfq *scheduler = core_gpu_scheduler(sim->core, gpu);
+
+        check_idling(sim, gpu);
+        if (wfq_in_flight(scheduler) == 0 && wfq_next_wakeup_ns(scheduler) == WFQ_NEVER &&
+            (sim->moments++ & 63) == 0) {
+            check_zero_sum(sim, gpu);
+        }
+    }
+}
+
+/* ---- the fluid system, from the GPU's real work ---- */
+
+static bool fluid_begins(struct sim *sim, uint32_t gpu)
+{
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        if (sim->vms[i].gpu == gpu && !sim->vms[i].ever_dispatched) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        struct sim_vm *vm = &sim->vms[i];
+        uint32_t slot = core_vm_find(sim->core, vm->vm_id);
+        struct wfq_vm_stats stats;
+
+        if (vm->gpu == gpu && slot != CORE_NONE) {
+            wfq_get_vm_stats(core_gpu_scheduler(sim->core, gpu), slot, sim->now_ns, &stats);
+            vm->fluid_base_ns = (int64_t)vm->gpu_ns + stats.lag_ns;
+        }
+    }
+    sim->gpus[gpu].fluid_base_ns = sim->gpus[gpu].busy_ns;
+    return true;
+}
+
+void sim_check_fluid(struct sim *sim, uint32_t index)
+{
+    struct sim_gpu *gpu = &sim->gpus[index];
+    uint64_t shares = 0;
+
+    if (!sim->core || sim->draining) {
+        return;
+    }
+    if (!gpu->fluid_began) {
+        gpu->fluid_began = fluid_begins(sim, index);
+        return;
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        const struct sim_vm *vm = &sim->vms[i];
+
+        shares += vm->gpu == index ? vm->config.weight << vm->config.priority : 0;
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        struct sim_vm *vm = &sim->vms[i];
+        double due_ns, lag_ns;
+
+        if (vm->gpu != index) {
+            continue;
+        }
+        due_ns = (double)(gpu->busy_ns - gpu->fluid_base_ns) *
+                 (double)(vm->config.weight << vm->config.priority) / (double)shares;
+        lag_ns = due_ns - (double)((int64_t)vm->gpu_ns - vm->fluid_base_ns);
+        if (lag_ns > (double)vm->fluid_lag_ns) {
+            vm->fluid_lag_ns = (int64_t)lag_ns;
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+static void check_vm_end(struct sim *sim, struct sim_vm *vm)
+{
+    uint64_t bound_ns = lag_bound_ns(sim, vm);
+    int64_t difference_ns = vm->charged_ns - vm->settled_ns;
+
+    if (vm->requests.count > 0 && vm->session != SIM_NONE) {
+        sim_violation(sim, "VM %u: %u requests were never answered (the oldest: id %u)", vm->vm_id,
+                      vm->requests.count, vm->requests.head->id);
+    }
+    if (shares_promised(sim) && vm->max_lag_ns > (int64_t)bound_ns) {
+        sim_violation(sim, "VM %u was owed %lld ns, the bound is %llu", vm->vm_id,
+                      (long long)vm->max_lag_ns, (unsigned long long)bound_ns);
+    }
+    if (llabs(difference_ns) > vm->tolerance_ns) {
+        sim_violation(sim, "VM %u used %lld ns of GPU time and was charged %lld", vm->vm_id,
+                      (long long)vm->settled_ns, (long long)vm->charged_ns);
+    }
+}
+
+void sim_check_end(struct sim *sim)
+{
+    if (sim->core) {
+        sim_check_collect(sim);
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        check_vm_end(sim, &sim->vms[i]);
+    }
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the simulator share.
+ *
+ *   world.c   life, the loop, the core's effects, results
+ *   guest.c   VMs: when they send what, and what they make of the replies
+ *   gpu.c     workers and GPUs: who computes when
+ *   faults.c  the fault mix
+ *   check.c   the invariants, kept in books of their own
+ */
+#ifndef SIM_INTERNAL_H
+#define SIM_INTERNAL_H
+
+#include "sim/events.h"
+#include "sim/histogram.h"
+#include "sim/rng.h"
+#include "sim/sim.h"
+
+#define SIM_NONE UINT32_MAX
+#define SIM_START_NS 1000000000ull /* virtual time begins here */
+
+/* A request that was accepted and not answered yet. */
+struct sim_request {
+    struct sim_request *next;
+    uint32_t id;
+    uint32_t opcode;
+    uint32_t spin_us;
+    bool dispatched;
+    uint64_t sent_ns;
+};
+
+struct sim_request_list {
+    struct sim_request *head, *tail;
+    uint32_t count, waiting;
+};
+
+/* The checker's own token bucket, as a theoretical arrival time. */
+struct sim_rate_check {
+    uint32_t rate_hz;
+    uint64_t burst;
+    __int128 due;  /* in 1e-9 tokens, on the scale rate * time */
+    __int128 left; /* tokens, when its limits were last changed */
+};
+
+struct sim_vm {
+    const struct sim_group *group;
+    uint32_t group_index, index, vm_id;
+    struct core_vm_config config; /* as it is now */
+    struct rng rng;
+
+    /* the guest */
+    uint32_t session; /* SIM_NONE = not connected */
+    bool speaks_hello;
+    bool on;        /* neither in an off phase nor outside start..stop */
+    uint64_t epoch; /* events from before it changed are void */
+    uint32_t next_request, retries;
+    struct sim_request_list requests;
+
+    /* the checker */
+    struct sim_rate_check rate;
+    bool submitting; /* within core_session_frame() */
+    bool refused;    /* ... which answered at once */
+    bool aside;      /* until its worker is empty */
+    bool ever_dispatched, starved;
+    int64_t fluid_base_ns, fluid_lag_ns, max_lag_ns;
+    uint64_t lag_bound_ns, longest_job_ns;
+    int64_t charged_ns, settled_ns, tolerance_ns;
+
+    /* results */
+    uint32_t gpu;
+    uint32_t gpus_seen; /* bit per GPU */
+    uint64_t gpu_ns, gpu_sampled_ns, submitted, refusals, errors, jobs;
+    uint64_t wait_sum_ns;
+    struct histogram wait, latency;
+    float shares[SIM_SAMPLES];
+};
+
+struct sim_job {
+    uint64_t id;
+    uint32_t opcode, spin_us;
+    uint64_t arrives_ns; /* at the worker */
+    uint64_t remaining_ns, used_ns;
+    uint64_t began_ns; /* first on the GPU, 0 = not yet */
+    uint64_t ended_ns;
+    uint64_t asides; /* of its GPU, when it was handed out */
+    bool overlapped; /* another worker was busy meanwhile, or thought to be */
+};
+
+#define SIM_WORKER_JOBS (WFQ_DEPTH_MAX + 1u)
+#define SIM_WORKERS_MAX 1024u /* alive at one time */
+
+struct sim_worker {
+    uint64_t handle;
+    uint32_t vm, gpu;
+    bool ready;
+    bool quit;  /* leaves when it is done */
+    bool dying; /* crashed or killed: does nothing any more */
+    bool killed;
+    uint64_t free_ns;                      /* takes up nothing before */
+    struct sim_job queue[SIM_WORKER_JOBS]; /* oldest first */
+    uint32_t queued;
+    struct sim_job done[SIM_WORKER_JOBS]; /* on their way to the core */
+    uint32_t done_count;
+    uint32_t outstanding;   /* handed out and not settled, as the core must see it */
+    uint64_t head_since_ns; /* since when its oldest outstanding job is that */
+};
+
+struct sim_gpu {
+    bool available;
+    uint64_t resident; /* worker whose context is on the GPU, 0 = none */
+    uint64_t running;  /* worker that has the GPU now, 0 = idle */
+    uint64_t ready_ns; /* end of the context switch */
+    uint64_t slice_end_ns;
+    uint64_t advanced_ns; /* up to here everything is accounted for */
+    uint64_t plan;        /* serial of the next SIM_EVENT_GPU */
+    uint64_t busy_ns, switching_ns, switches;
+    uint64_t asides;          /* jobs that were set aside, so far */
+    uint64_t idle_waiting_ns; /* kept idle though work waited: anticipation */
+    uint64_t idle_since_ns;   /* 0 = it is not */
+    bool fluid_began;
+    uint64_t fluid_base_ns;
+};
+
+struct sim {
+    const struct sim_config *config;
+    struct sim_result *result;
+    uint64_t now_ns, end_ns;
+    bool draining;     /* the measured time is over, replies are waited for */
+    struct core *core; /* NULL while the mediator is lost */
+    struct sim_events events;
+    struct sim_vm *vms;
+    uint32_t vm_count;
+    struct sim_gpu gpus[CORE_GPUS_MAX];
+    uint32_t core_number;
+    struct sim_worker *workers[SIM_WORKERS_MAX]; /* by rising handle */
+    uint32_t worker_count;
+    uint32_t session_vm[CORE_SESSIONS_MAX]; /* SIM_NONE = none */
+    struct rng fault_rng, worker_rng;
+    bool paused;
+    enum wfq_policy_id policy;
+    bool policy_changed; /* then no share was promised */
+    uint32_t sample;
+    uint64_t moments;
+    uint64_t hash;
+};
+
+/* world.c */
+void sim_core_up(struct sim *sim);
+void sim_core_down(struct sim *sim);
+int sim_apply_vms(struct sim *sim);
+
+/* guest.c */
+void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group);
+void sim_guest_event(struct sim *sim, const struct sim_event *event);
+void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader *header,
+                     const void *payload);
+/* The connection is gone: by whomever. */
+void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after_ns);
+
+/* gpu.c */
+struct sim_worker *sim_worker_find(struct sim *sim, uint64_t handle);
+void sim_worker_start(struct sim *sim, const struct core_worker_spec *spec);
+void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
+                    const struct request_view *request);
+void sim_worker_stop(struct sim *sim, uint64_t handle, bool kill);
+void sim_worker_event(struct sim *sim, const struct sim_event *event);
+/* What dying workers used is final. */
+void sim_workers_settle(struct sim *sim);
+void sim_workers_drop(struct sim *sim);
+/* A driver error: all workers of the GPU crash. */
+void sim_gpu_break(struct sim *sim, uint32_t gpu);
+/* Accounts for the time up to now. */
+void sim_gpu_advance(struct sim *sim, uint32_t gpu);
+
+/* faults.c */
+void sim_disturb(struct sim *sim);
+
+/* check.c */
+void sim_violation(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_check_accepted(struct sim *sim, struct sim_vm *vm);
+/* The request that a RUN is for, marked as dispatched; NULL (and a violation) if there is none. */
+struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worker,
+                                       const struct request_view *request);
+/* Takes the request that a reply answers out of the books; NULL if there is none. */
+struct sim_request *sim_check_reply(struct sim *sim, struct sim_vm *vm,
+                                    const VGPUSocketHeader *header, const void *payload);
+void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct sim_job *job,
+                       bool failed);
+void sim_check_rate_init(struct sim *sim, struct sim_vm *vm, bool reconfigured);
+/* What it runs is cut off, but counts for the others' bound. */
+void sim_check_running(struct sim *sim, const struct sim_worker *worker);
+/* Does something run aside there? */
+bool sim_check_aside(const struct sim *sim, uint32_t gpu);
+/* After every event. */
+void sim_check_moment(struct sim *sim);
+/* Now and then: what the core says about lags and accounts. */
+void sim_check_core(struct sim *sim);
+/* Before the core is freed: its accounts are added up. */
+void sim_check_collect(struct sim *sim);
+void sim_check_fluid(struct sim *sim, uint32_t gpu);
+void sim_check_end(struct sim *sim);
+
+#endif /* SIM_INTERNAL_H */

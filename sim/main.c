@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vgpu-sim: the mediator's core in virtual time, from the command line. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/sim.h"
+
+enum {
+    EXIT_VIOLATIONS = 1,
+    EXIT_USAGE = 2,
+};
+
+static const char help[] =
+    "Usage: vgpu-sim [OPTION]...\n"
+    "\n"
+    "Simulates the mediator's scheduler, limits and workers with virtual VMs and\n"
+    "GPUs, checks that all promises are kept, and says who got what.\n"
+    "\n"
+    "  --vms SPEC           groups of VMs, separated by ';', of key=value, separated by ','\n"
+    "  --random-mix SEED    2 to 12 saturated VMs with random weights and jobs instead\n"
+    "  --faults SEED        random faults; without --vms, random VMs and settings, too\n"
+    "  --policy NAME        wfq (default), urgency, priority, fifo\n"
+    "  --gpus N             number of GPUs (1)\n"
+    "  --pools N            deal the GPUs out to so many pools, A, B, ... (1)\n"
+    "  --seconds S          how long (60)\n"
+    "  --seed N             of everything random (1); same seed, same trace hash\n"
+    "  --quantum-us N       GPU time of one turn (6000)\n"
+    "  --depth N            jobs handed to a worker ahead (2)\n"
+    "  --anticipation-us N  longest wait for a VM's next job (1000), 0 = none\n"
+    "  --overrun-ms N       let others in beside a job that runs longer (100), 0 = never\n"
+    "  --job-timeout-ms N   kill a worker whose job runs longer (30000), 0 = never\n"
+    "  --fault-threshold N  quarantine a VM after so many faults (5), 0 = never\n"
+    "  --switch-us N        cost of a context switch of the GPU (135)\n"
+    "  --slice-us N         the driver's time slice between busy workers (2000)\n"
+    "  --link-us N          from the core to a worker, and back (15)\n"
+    "  --exclusive-time     workers report their own GPU time, not elapsed time\n"
+    "  --json FILE          the result as JSON, - is standard output\n"
+    "  --plot FILE.svg      shares over time\n"
+    "  --trace              every effect of the core on standard error\n"
+    "  --print-vms          say what --random-mix or --faults simulate\n"
+    "  --help, --version\n"
+    "\n"
+    "Keys of a group (defaults): n (1), weight (50), prio 0-2 (1), pool (A),\n"
+    "  job_us (1000): N, N-M log-uniform, uniform:N-M, exp:MEAN\n"
+    "  closed loop: depth (8) requests outstanding, think_us (0) from reply to request\n"
+    "  open loop: rate requests/s at Poisson times, burst (1) at once\n"
+    "  on_ms and off_ms alternate; start_ms, stop_ms\n"
+    "  limits: limit jobs/s, limit_burst, qdepth\n"
+    "  faults, each a probability per job: crash, hang, fail, invalid; disconnect_ms mean\n"
+    "  time between lost connections; slow_us a worker takes to take up a job\n"
+    "\n"
+    "Exit status: 0 all promises kept, 1 violations (said on standard error), 2 usage.\n"
+    "\n"
+    "Example: two VMs that want all they can get, and who gets what of the GPU:\n"
+    "  vgpu-sim --vms 'weight=80;weight=20' --seconds 10 --plot shares.svg\n";
+
+enum option_id {
+    OPT_VMS = 256,
+    OPT_RANDOM_MIX,
+    OPT_FAULTS,
+    OPT_POLICY,
+    OPT_GPUS,
+    OPT_POOLS,
+    OPT_SECONDS,
+    OPT_SEED,
+    OPT_QUANTUM,
+    OPT_DEPTH,
+    OPT_ANTICIPATION,
+    OPT_OVERRUN,
+    OPT_TIMEOUT,
+    OPT_THRESHOLD,
+    OPT_SWITCH,
+    OPT_SLICE,
+    OPT_LINK,
+    OPT_EXCLUSIVE,
+    OPT_JSON,
+    OPT_PLOT,
+    OPT_TRACE,
+    OPT_PRINT_VMS,
+    OPT_HELP,
+    OPT_VERSION,
+};
+
+static const struct option options[] = {
+    {"vms", required_argument, NULL, OPT_VMS},
+    {"random-mix", required_argument, NULL, OPT_RANDOM_MIX},
+    {"faults", required_argument, NULL, OPT_FAULTS},
+    {"policy", required_argument, NULL, OPT_POLICY},
+    {"gpus", required_argument, NULL, OPT_GPUS},
+    {"pools", required_argument, NULL, OPT_POOLS},
+    {"seconds", required_argument, NULL, OPT_SECONDS},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"quantum-us", required_argument, NULL, OPT_QUANTUM},
+    {"depth", required_argument, NULL, OPT_DEPTH},
+    {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION},
+    {"overrun-ms", required_argument, NULL, OPT_OVERRUN},
+    {"job-timeout-ms", required_argument, NULL, OPT_TIMEOUT},
+    {"fault-threshold", required_argument, NULL, OPT_THRESHOLD},
+    {"switch-us", required_argument, NULL, OPT_SWITCH},
+    {"slice-us", required_argument, NULL, OPT_SLICE},
+    {"link-us", required_argument, NULL, OPT_LINK},
+    {"exclusive-time", no_argument, NULL, OPT_EXCLUSIVE},
+    {"json", required_argument, NULL, OPT_JSON},
+    {"plot", required_argument, NULL, OPT_PLOT},
+    {"trace", no_argument, NULL, OPT_TRACE},
+    {"print-vms", no_argument, NULL, OPT_PRINT_VMS},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+struct command {
+    struct sim_config config;
+    const char *vms, *json, *plot;
+    bool random_mix, faults, print_vms;
+    uint64_t mix_seed, fault_seed;
+};
+
+static const char *option_name(int id)
+{
+    for (const struct option *option = options; option->name; option++) {
+        if (option->val == id) {
+            return option->name;
+        }
+    }
+    return "?";
+}
+
+static double number(int id, double min, double max)
+{
+    char *end;
+    double value = strtod(optarg, &end);
+
+    if (end == optarg || *end != '\0' || !(value >= min && value <= max)) {
+        fprintf(stderr, "vgpu-sim: --%s %s: must be a number from %g to %g\n", option_name(id),
+                optarg, min, max);
+        exit(EXIT_USAGE);
+    }
+    return value;
+}
+
+static uint64_t seed_number(int id)
+{
+    char *end;
+    uint64_t value;
+
+    errno = 0;
+    value = strtoull(optarg, &end, 0);
+    if (end == optarg || *end != '\0' || *optarg == '-' || errno != 0) {
+        fprintf(stderr, "vgpu-sim: --%s %s: must be a whole number\n", option_name(id), optarg);
+        exit(EXIT_USAGE);
+    }
+    return value;
+}
+
+static enum wfq_policy_id policy_number(void)
+{
+    int policy = wfq_policy_from_name(optarg);
+
+    if (policy < 0) {
+        fprintf(stderr, "vgpu-sim: --policy %s: must be wfq, urgency, priority or fifo\n", optarg);
+        exit(EXIT_USAGE);
+    }
+    return (enum wfq_policy_id)policy;
+}
+
+static void take_option(int id, struct command *command)
+{
+    struct sim_config *config = &command->config;
+
+    switch (id) {
+    case OPT_VMS: command->vms = optarg; break;
+    case OPT_RANDOM_MIX:
+        command->random_mix = true;
+        command->mix_seed = seed_number(id);
+        break;
+    case OPT_FAULTS:
+        command->faults = true;
+        command->fault_seed = seed_number(id);
+        break;
+    case OPT_POLICY: config->core.scheduler.policy = policy_number(); break;
+    case OPT_GPUS: config->gpus = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
+    case OPT_POOLS: config->pools = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
+    case OPT_SECONDS: config->duration_ns = (uint64_t)(1e9 * number(id, 0.001, 1e6)); break;
+    case OPT_SEED: config->seed = seed_number(id); break;
+    case OPT_QUANTUM:
+        config->core.scheduler.quantum_ns = (uint64_t)(1e3 * number(id, 0, 1e7));
+        break;
+    case OPT_DEPTH: config->core.scheduler.depth = (uint32_t)number(id, 1, WFQ_DEPTH_MAX); break;
+    case OPT_ANTICIPATION:
+        config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
+        break;
+    case OPT_OVERRUN: config->core.overrun_ns = (uint64_t)(1e6 * number(id, 0, 1e7)); break;
+    case OPT_TIMEOUT: config->core.job_timeout_ns = (uint64_t)(1e6 * number(id, 0, 1e8)); break;
+    case OPT_THRESHOLD: config->core.fault_threshold = (uint32_t)number(id, 0, 1e6); break;
+    case OPT_SWITCH: config->switch_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
+    case OPT_SLICE: config->slice_ns = (uint64_t)(1e3 * number(id, 1, 1e6)); break;
+    case OPT_LINK: config->link_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
+    case OPT_EXCLUSIVE: config->elapsed = false; break;
+    case OPT_JSON: command->json = optarg; break;
+    case OPT_PLOT: command->plot = optarg; break;
+    case OPT_TRACE: config->trace = true; break;
+    case OPT_PRINT_VMS: command->print_vms = true; break;
+    case OPT_HELP: fputs(help, stdout); exit(EXIT_SUCCESS);
+    case OPT_VERSION: puts("vgpu-sim " VGPU_VERSION); exit(EXIT_SUCCESS);
+    default: fprintf(stderr, "Try 'vgpu-sim --help'.\n"); exit(EXIT_USAGE);
+    }
+}
+
+/* What is drawn from a seed comes first, so that options given beside it win. */
+static void draw(int argc, char **argv, struct command *command)
+{
+    while (true) {
+        int id = getopt_long(argc, argv, "", options, NULL);
+
+        if (id == -1) {
+            break;
+        }
+        take_option(id, command);
+    }
+    if (optind < argc) {
+        fprintf(stderr, "vgpu-sim: what is \"%s\"?  Try 'vgpu-sim --help'.\n", argv[optind]);
+        exit(EXIT_USAGE);
+    }
+    if (command->vms && command->random_mix) {
+        fprintf(stderr, "vgpu-sim: --vms and --random-mix exclude each other\n");
+        exit(EXIT_USAGE);
+    }
+    sim_config_defaults(&command->config);
+    if (command->random_mix) {
+        sim_random_mix(&command->config, command->mix_seed);
+    }
+    if (command->faults) {
+        sim_random_faults(&command->config, command->fault_seed,
+                          command->vms != NULL || command->random_mix);
+    }
+}
+
+static void parse(int argc, char **argv, struct command *command)
+{
+    char error[256];
+    int id;
+
+    draw(argc, argv, command);
+    optind = 1;
+    while ((id = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        take_option(id, command);
+    }
+    if (command->vms && sim_spec_parse(command->vms, &command->config, error, sizeof(error)) < 0) {
+        fprintf(stderr, "vgpu-sim: --vms: %s\n", error);
+        exit(EXIT_USAGE);
+    }
+    if (command->config.group_count == 0) {
+        fprintf(stderr, "vgpu-sim: say what to simulate: --vms, --random-mix or --faults.  "
+                        "Try 'vgpu-sim --help'.\n");
+        exit(EXIT_USAGE);
+    }
+}
+
+static FILE *open_output(const char *path)
+{
+    FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+
+    if (!out) {
+        fprintf(stderr, "vgpu-sim: %s: %s\n", path, strerror(errno));
+        exit(EXIT_USAGE);
+    }
+    return out;
+}
+
+static void close_output(const char *path, FILE *out, int ret)
+{
+    if ((out == stdout ? fflush(out) : fclose(out)) != 0 || ret < 0) {
+        fprintf(stderr, "vgpu-sim: %s: can't be written\n", path);
+        exit(EXIT_USAGE);
+    }
+}
+
+/* The command as one would type it, for the picture's footer. */
+static void join(int argc, char **argv, char *text, size_t bytes)
+{
+    size_t used = (size_t)snprintf(text, bytes, "vgpu-sim");
+
+    for (int i = 1; i < argc && used < bytes; i++) {
+        bool plain = strpbrk(argv[i], "; '\"&") == NULL;
+
+        if (strcmp(argv[i], "--plot") == 0 || strcmp(argv[i], "--json") == 0) {
+            i++;
+            continue;
+        }
+        used += (size_t)snprintf(text + used, bytes - used, plain ? " %s" : " '%s'", argv[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct command command; /* large */
+    static struct sim_result result;
+    char text[1024];
+    FILE *out;
+
+    sim_config_defaults(&command.config);
+    parse(argc, argv, &command);
+    if (command.print_vms) {
+        fprintf(stderr, "vgpu-sim: --vms '");
+        sim_spec_print(&command.config, stderr);
+        fprintf(stderr, "'\n");
+    }
+    if (sim_run(&command.config, &result) < 0) {
+        fprintf(stderr,
+                "vgpu-sim: this can't be simulated: at most %u VMs, pools A to %c, "
+                "a pool for each GPU at most\n",
+                SIM_VMS_MAX, 'A' + (char)command.config.pools - 1);
+        return EXIT_USAGE;
+    }
+    if (command.json) {
+        out = open_output(command.json);
+        close_output(command.json, out, sim_print_json(&command.config, &result, out));
+    }
+    if (command.plot) {
+        join(argc, argv, text, sizeof(text));
+        out = open_output(command.plot);
+        close_output(command.plot, out, sim_print_plot(&command.config, &result, text, out));
+    }
+    if (!command.json || strcmp(command.json, "-") != 0) {
+        sim_print_table(&command.config, &result, stdout);
+    }
+    return result.violations > 0 ? EXIT_VIOLATIONS : EXIT_SUCCESS;
+}

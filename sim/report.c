@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What came of a run, for people and for programs. */
+#include "sim/sim.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+
+static double ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+void sim_print_table(const struct sim_config *config, const struct sim_result *result, FILE *out)
+{
+    double gpu_ns = (double)result->duration_ns * config->gpus;
+
+    fprintf(out, "policy %s, %u GPU%s, %g s, seed %" PRIu64 ", quantum %g us, depth %u\n\n",
+            wfq_policy_name(config->core.scheduler.policy), config->gpus,
+            config->gpus == 1 ? "" : "s", (double)result->duration_ns / 1e9, config->seed,
+            (double)config->core.scheduler.quantum_ns / 1e3, config->core.scheduler.depth);
+    fprintf(out, "%4s %3s %6s %4s %7s %7s %9s %8s %8s %9s %9s | %9s %9s %9s ms\n", "vm", "gpu",
+            "weight", "prio", "due %", "share %", "jobs", "refused", "errors", "lag ms", "bound ms",
+            "wait p50", "p99", "max");
+    for (uint32_t i = 0; i < result->vm_count; i++) {
+        const struct sim_vm_result *vm = &result->vms[i];
+
+        fprintf(out,
+                "%4u %3d %6u %4u %7.3f %7.3f %9" PRIu64 " %8" PRIu64 " %8" PRIu64
+                " %9.3f %9.3f | %9.3f %9.3f %9.3f\n",
+                vm->vm_id, (int)vm->gpu, vm->weight, vm->priority, 100 * vm->due_share,
+                100 * vm->share, vm->jobs, vm->refused, vm->errors, (double)vm->max_lag_ns / 1e6,
+                ms(vm->lag_bound_ns), ms(vm->wait_p50_ns), ms(vm->wait_p99_ns),
+                ms(vm->wait_max_ns));
+    }
+    fprintf(out,
+            "\nGPU time: %.2f %% used by jobs, %.2f %% lost to %" PRIu64
+            " context switches, %.2f %% kept for a VM's next job\n",
+            100 * (double)result->busy_ns / gpu_ns, 100 * (double)result->switching_ns / gpu_ns,
+            result->switches, 100 * (double)result->anticipated_ns / gpu_ns);
+    if (result->workers_lost + result->mediators_lost + result->gpus_lost + result->quarantines +
+            result->timeouts + result->overruns + result->disconnects >
+        0) {
+        fprintf(out,
+                "Faults: %" PRIu64 " workers lost, %" PRIu64 " mediators lost, %" PRIu64
+                " GPUs lost, %" PRIu64 " quarantines, %" PRIu64 " timeouts, %" PRIu64
+                " overruns, %" PRIu64 " disconnects\n",
+                result->workers_lost, result->mediators_lost, result->gpus_lost,
+                result->quarantines, result->timeouts, result->overruns, result->disconnects);
+    }
+    fprintf(out, "Violations: %" PRIu64 ".  Trace hash: %016" PRIx64 "\n", result->violations,
+            result->trace_hash);
+}
+
+static json_t *vm_to_json(const struct sim_vm_result *vm)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, "
+        "s:I, s:b}",
+        "vm_id", (json_int_t)vm->vm_id, "weight", (json_int_t)vm->weight, "priority",
+        (json_int_t)vm->priority, "gpu", (int)vm->gpu, "due_share", vm->due_share, "share",
+        vm->share, "jobs", (json_int_t)vm->jobs, "submitted", (json_int_t)vm->submitted, "refused",
+        (json_int_t)vm->refused, "errors", (json_int_t)vm->errors, "gpu_time_ns",
+        (json_int_t)vm->gpu_time_ns, "max_lag_ns", (json_int_t)vm->max_lag_ns, "lag_bound_ns",
+        (json_int_t)vm->lag_bound_ns, "wait_p50_ns", (json_int_t)vm->wait_p50_ns, "wait_p99_ns",
+        (json_int_t)vm->wait_p99_ns, "wait_max_ns", (json_int_t)vm->wait_max_ns, "wait_mean_ns",
+        (json_int_t)vm->wait_mean_ns, "latency_p50_ns", (json_int_t)vm->latency_p50_ns,
+        "latency_p99_ns", (json_int_t)vm->latency_p99_ns, "saturated", (int)vm->saturated);
+}
+
+int sim_print_json(const struct sim_config *config, const struct sim_result *result, FILE *out)
+{
+    char hash[17];
+    json_t *root, *vms;
+    int ret;
+
+    snprintf(hash, sizeof(hash), "%016" PRIx64, result->trace_hash);
+    root = json_pack(
+        "{s:s, s:I, s:i, s:f, s:[], s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:I, s:s}",
+        "policy", wfq_policy_name(config->core.scheduler.policy), "seed", (json_int_t)config->seed,
+        "gpus", (int)config->gpus, "seconds", (double)result->duration_ns / 1e9, "vms",
+        "lag_bound_ns", (json_int_t)result->lag_bound_ns, "switches", (json_int_t)result->switches,
+        "switching_ns", (json_int_t)result->switching_ns, "busy_ns", (json_int_t)result->busy_ns,
+        "anticipated_ns", (json_int_t)result->anticipated_ns, "dispatches",
+        (json_int_t)result->dispatches, "workers_lost", (json_int_t)result->workers_lost,
+        "mediators_lost", (json_int_t)result->mediators_lost, "gpus_lost",
+        (json_int_t)result->gpus_lost, "quarantines", (json_int_t)result->quarantines, "timeouts",
+        (json_int_t)result->timeouts, "overruns", (json_int_t)result->overruns, "disconnects",
+        (json_int_t)result->disconnects, "violations", (json_int_t)result->violations, "trace_hash",
+        hash);
+    vms = root ? json_object_get(root, "vms") : NULL;
+    for (uint32_t i = 0; vms && i < result->vm_count; i++) {
+        if (json_array_append_new(vms, vm_to_json(&result->vms[i])) < 0) {
+            vms = NULL;
+        }
+    }
+    if (!vms) {
+        json_decref(root);
+        return -ENOMEM;
+    }
+    ret = json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(root);
+    return ret < 0 || fputc('\n', out) == EOF ? -EIO : 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The simulator: the mediator's core in virtual time.
+ *
+ * sim_run() plays VMs, workers, GPUs and faults against the real core and
+ * checks it all the while.  Nothing depends on the machine: the same
+ * configuration and seed give the same run, to the last event (trace_hash).
+ *
+ * Model.  A GPU runs one worker at a time.  When several have work, the driver
+ * gives each a slice in turn; changing to another worker costs switch_ns, which
+ * no job is charged for.  A worker takes its jobs in order.  Frames between
+ * core and worker take link_ns each way, so that a GPU which is fed one job at
+ * a time idles for 2 * link_ns between jobs.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/core.h"
+
+#define SIM_VMS_MAX 256u
+#define SIM_GROUPS_MAX 64u
+#define SIM_SAMPLES 240u /* points of the shares over time */
+
+enum sim_length_kind {
+    SIM_LENGTH_FIXED,       /* lo */
+    SIM_LENGTH_LOG_UNIFORM, /* lo..hi */
+    SIM_LENGTH_UNIFORM,
+    SIM_LENGTH_EXPONENTIAL, /* mean lo, cut at 20 times that */
+};
+
+struct sim_length {
+    enum sim_length_kind kind;
+    uint32_t lo_us, hi_us;
+};
+
+/* n VMs of one kind.  A closed loop (rate_hz 0) keeps `depth` requests going;
+ * an open loop sends at Poisson times whatever happens. */
+struct sim_group {
+    uint32_t n;
+    uint32_t weight, priority;
+    char pool;
+    struct sim_length job;
+    uint32_t depth;    /* closed loop: requests outstanding */
+    uint64_t think_ns; /* closed loop: from a reply to the next request, mean */
+    double rate_hz;    /* open loop: requests a second; 0 = closed loop */
+    uint32_t burst;    /* open loop: requests that come at once */
+    uint64_t on_ns, off_ns;
+    uint64_t start_ns, stop_ns; /* active between these; stop 0 = to the end */
+    uint32_t limit_hz;          /* rate limit, 0 = none */
+    uint32_t limit_burst;       /* 0 = derived by the core */
+    uint32_t queue_depth;       /* limit on waiting jobs, 0 = the core's maximum */
+    double crash, hang, fail;   /* probability per job */
+    double invalid;             /* probability per request: malformed */
+    uint64_t disconnect_ns;     /* mean time between losses of the connection, 0 = never */
+    uint64_t slow_ns;           /* the worker takes so long (mean) to take up a job */
+};
+
+void sim_group_defaults(struct sim_group *group);
+
+struct sim_config {
+    struct sim_group groups[SIM_GROUPS_MAX];
+    uint32_t group_count;
+    uint32_t gpus;
+    uint32_t pools; /* the GPUs are dealt out to this many pools, A, B, ... */
+    uint64_t duration_ns;
+    uint64_t seed;
+    struct core_config core;
+    uint64_t switch_ns;
+    uint64_t slice_ns;
+    uint64_t link_ns;
+    uint64_t worker_start_ns;
+    bool elapsed; /* workers report VGPU_WORKER_TIME_ELAPSED */
+    /* Fault mix: 0 = none, else everything below happens at random times, from
+     * this seed: mediator lost, GPU lost, weights, policy, quarantine, pause. */
+    uint64_t fault_seed;
+    uint64_t fault_every_ns; /* mean time between them */
+    bool trace;              /* every effect to `log` */
+    FILE *log;               /* violations; NULL = nowhere */
+};
+
+void sim_config_defaults(struct sim_config *config);
+
+struct sim_vm_result {
+    uint32_t vm_id, weight, priority, gpu, group;
+    double due_share; /* its part of its GPU's time if all VMs there want more */
+    double share;     /* what it had, of all GPU time used on its GPU */
+    uint64_t gpu_time_ns;
+    uint64_t jobs; /* answered by a worker */
+    uint64_t submitted, refused, errors;
+    int64_t max_lag_ns;    /* most owed, by the core's account */
+    uint64_t lag_bound_ns; /* what the core promises */
+    int64_t fluid_lag_ns;  /* most owed, from the GPU's real work; see SATURATED */
+    bool saturated;        /* never without waiting work: fluid_lag_ns is meaningful */
+    uint64_t wait_p50_ns, wait_p99_ns, wait_max_ns; /* accepted to handed out */
+    uint64_t wait_mean_ns;
+    uint64_t latency_p50_ns, latency_p99_ns; /* request to reply */
+    float shares[SIM_SAMPLES];               /* of all GPU time, over time */
+};
+
+struct sim_result {
+    struct sim_vm_result vms[SIM_VMS_MAX];
+    uint32_t vm_count;
+    uint64_t duration_ns;
+    uint64_t lag_bound_ns;   /* largest of the VMs' */
+    uint64_t switches;       /* of the GPUs' contexts */
+    uint64_t turns;          /* the scheduler's context switches */
+    uint64_t switching_ns;   /* GPU time lost to switches */
+    uint64_t busy_ns;        /* GPU time used by jobs */
+    uint64_t anticipated_ns; /* GPU kept free for a VM's next job */
+    uint64_t dispatches;
+    uint64_t workers_started, workers_lost, mediators_lost, gpus_lost, quarantines, timeouts,
+        overruns, disconnects;
+    uint64_t violations;
+    uint64_t trace_hash;
+};
+
+/* `result` is filled; returns 0 or -EINVAL when the configuration makes no sense. */
+int sim_run(const struct sim_config *config, struct sim_result *result);
+
+/* ---- what to simulate ---- */
+
+/* Parses "n=2,weight=80,...;n=1,..." into groups.  On -EINVAL `error` says why. */
+int sim_spec_parse(const char *text, struct sim_config *config, char *error, size_t error_bytes);
+/* Prints the groups as sim_spec_parse() reads them. */
+void sim_spec_print(const struct sim_config *config, FILE *out);
+/* 2 to 12 saturated VMs, random weights, priorities and jobs of 50 us to 50 ms. */
+void sim_random_mix(struct sim_config *config, uint64_t seed);
+/* Any workloads and settings at all, with faults. */
+void sim_random_faults(struct sim_config *config, uint64_t seed, bool keep_groups);
+
+/* ---- what came of it ---- */
+
+void sim_print_table(const struct sim_config *config, const struct sim_result *result, FILE *out);
+/* Returns 0, or -ENOMEM / -EIO. */
+int sim_print_json(const struct sim_config *config, const struct sim_result *result, FILE *out);
+int sim_print_plot(const struct sim_config *config, const struct sim_result *result,
+                   const char *command, FILE *out);
+
+#endif /* SIM_SIM_H */

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The loop: take what comes first, an event or the core's own deadline, let it
+ * happen, check.  When the measured time is over the guests stop sending and
+ * the world runs on until everything is answered.
+ */
+#include "sim/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DRAIN_MAX_NS 3600000000000ull
+#define TICKS_MAX 1000 /* at one moment */
+#define FNV_PRIME 0x100000001B3ull
+
+/* ---- the trace ---- */
+
+static void hash_word(struct sim *sim, uint64_t word)
+{
+    sim->hash = (sim->hash ^ word) * FNV_PRIME;
+    sim->hash ^= sim->hash >> 29;
+}
+
+static void hash_bytes(struct sim *sim, const uint8_t *bytes, uint32_t length)
+{
+    for (uint32_t i = 0; i < length; i += 8) {
+        uint64_t word = 0;
+
+        memcpy(&word, bytes + i, length - i < 8 ? length - i : 8);
+        hash_word(sim, word);
+    }
+}
+
+static void trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64_t c)
+{
+    hash_word(sim, sim->now_ns);
+    hash_word(sim, (uint64_t)what[0] << 8 | (uint8_t)what[1]);
+    hash_word(sim, a);
+    hash_word(sim, b);
+    hash_word(sim, c);
+    if (sim->config->trace && sim->config->log) {
+        fprintf(sim->config->log, "%.9f %s %llu %llu %llu\n",
+                (double)(sim->now_ns - SIM_START_NS) / 1e9, what, (unsigned long long)a,
+                (unsigned long long)b, (unsigned long long)c);
+    }
+}
+
+/* ---- the core's effects ---- */
+
+static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *header,
+                    const void *payload)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "send", session, header->msg_type, header->request_id);
+    hash_bytes(sim, payload, header->payload_len);
+    if (session >= CORE_SESSIONS_MAX || sim->session_vm[session] == SIM_NONE) {
+        sim_violation(sim, "a frame is sent on session %u, which is gone", session);
+        return;
+    }
+    sim_guest_frame(sim, &sim->vms[sim->session_vm[session]], header, payload);
+}
+
+static void on_close_session(void *opaque, uint32_t session, enum core_close_reason reason)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "close", session, reason, 0);
+    if (session >= CORE_SESSIONS_MAX || sim->session_vm[session] == SIM_NONE) {
+        sim_violation(sim, "session %u is closed, but it is gone", session);
+        return;
+    }
+    if (reason != CORE_CLOSE_SILENT) {
+        sim_violation(sim, "VM %u's session is closed for reason %d",
+                      sim->vms[sim->session_vm[session]].vm_id, (int)reason);
+    }
+    sim_guest_lost(sim, &sim->vms[sim->session_vm[session]], 1000000000ull);
+}
+
+static void on_worker_start(void *opaque, const struct core_worker_spec *spec)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "start", spec->worker, spec->vm_id, spec->gpu);
+    sim_worker_start(sim, spec);
+}
+
+static void on_worker_run(void *opaque, uint64_t worker, uint64_t job_id,
+                          const struct request_view *request)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "run", worker, job_id, request->opcode);
+    sim_worker_run(sim, worker, job_id, request);
+}
+
+static void on_worker_stop(void *opaque, uint64_t worker, bool kill)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, kill ? "kill" : "quit", worker, 0, 0);
+    sim_worker_stop(sim, worker, kill);
+}
+
+static void on_event(void *opaque, const struct core_event *event)
+{
+    struct sim *sim = opaque;
+    struct sim_vm *vm =
+        event->vm_id >= 1 && event->vm_id <= sim->vm_count ? &sim->vms[event->vm_id - 1] : NULL;
+
+    trace(sim, core_event_name(event->kind), event->vm_id, event->code, event->value);
+    switch (event->kind) {
+    case CORE_EVENT_VM_PLACED:
+        vm->gpu = event->gpu;
+        vm->gpus_seen |= 1u << event->gpu;
+        break;
+    case CORE_EVENT_JOB_OVERRUN:
+        vm->aside = true;
+        sim->gpus[vm->gpu].asides++;
+        sim->result->overruns++;
+        break;
+    case CORE_EVENT_JOB_TIMEOUT: sim->result->timeouts++; break;
+    case CORE_EVENT_QUARANTINED:
+        vm->config.quarantined = true;
+        sim->result->quarantines++;
+        break;
+    case CORE_EVENT_UNQUARANTINED: vm->config.quarantined = false; break;
+    default: break;
+    }
+}
+
+/* ---- the mediator comes and goes ---- */
+
+int sim_apply_vms(struct sim *sim)
+{
+    static struct core_apply_result ignored; /* large, and of no interest here */
+    struct core_vm_config *configs = sim_allocate(sim->vm_count, sizeof(*configs));
+    uint32_t bad = 0;
+    int ret;
+
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        configs[i] = sim->vms[i].config;
+    }
+    ret = core_apply_vms(sim->core, configs, sim->vm_count, sim->now_ns, &ignored, &bad);
+    free(configs);
+    return ret;
+}
+
+static uint32_t pool_mask(const struct sim_config *config, uint32_t pool)
+{
+    uint32_t mask = 0;
+
+    for (uint32_t gpu = 0; gpu < config->gpus; gpu++) {
+        mask |= gpu % config->pools == pool % config->gpus ? 1u << gpu : 0;
+    }
+    return mask;
+}
+
+void sim_core_up(struct sim *sim)
+{
+    const struct core_effects effects = {
+        .opaque = sim,
+        .send = on_send,
+        .close_session = on_close_session,
+        .worker_start = on_worker_start,
+        .worker_run = on_worker_run,
+        .worker_stop = on_worker_stop,
+        .event = on_event,
+    };
+    struct core_config config = sim->config->core;
+
+    config.scheduler.policy = sim->policy;
+    config.test_ops = true;
+    sim->core = core_new(&config, &effects);
+    sim->core_number++;
+    if (!sim->core) {
+        fprintf(stderr, "vgpu-sim: out of memory\n");
+        exit(2);
+    }
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        core_gpu_add(sim->core, "GPU-simulated");
+    }
+    for (uint32_t pool = 0; pool < sim->config->pools; pool++) {
+        core_pool_set_gpus(sim->core, (char)('A' + pool), pool_mask(sim->config, pool),
+                           sim->now_ns);
+    }
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        core_gpu_set_available(sim->core, gpu, sim->gpus[gpu].available, sim->now_ns);
+    }
+    if (sim->paused) {
+        core_pause(sim->core, CORE_NONE, sim->now_ns);
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        sim_check_rate_init(sim, &sim->vms[i], false);
+    }
+    if (sim_apply_vms(sim) < 0) {
+        sim_violation(sim, "the core refuses the configuration");
+    }
+}
+
+void sim_core_down(struct sim *sim)
+{
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        sim_gpu_advance(sim, gpu);
+        sim->result->turns += wfq_context_switches(core_gpu_scheduler(sim->core, gpu));
+        sim->gpus[gpu].idle_since_ns = 0;
+    }
+    sim_workers_settle(sim);
+    sim_workers_drop(sim);
+    sim_check_collect(sim);
+    core_free(sim->core);
+    sim->core = NULL;
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        sim->vms[i].aside = false;
+        sim_guest_lost(sim, &sim->vms[i], 300000000ull);
+    }
+    for (uint32_t i = 0; i < CORE_SESSIONS_MAX; i++) {
+        sim->session_vm[i] = SIM_NONE;
+    }
+}
+
+/* ---- the loop ---- */
+
+static void take_sample(struct sim *sim)
+{
+    uint64_t total_ns = 0;
+
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        sim_gpu_advance(sim, gpu);
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        total_ns += sim->vms[i].gpu_ns - sim->vms[i].gpu_sampled_ns;
+    }
+    for (uint32_t i = 0; i < sim->vm_count && sim->sample < SIM_SAMPLES; i++) {
+        struct sim_vm *vm = &sim->vms[i];
+
+        vm->shares[sim->sample] =
+            total_ns ? (float)(vm->gpu_ns - vm->gpu_sampled_ns) / (float)total_ns : 0;
+        vm->gpu_sampled_ns = vm->gpu_ns;
+    }
+    sim->sample++;
+    sim_check_core(sim);
+    if (sim->sample < SIM_SAMPLES) {
+        sim_events_add(&sim->events,
+                       SIM_START_NS + sim->config->duration_ns / SIM_SAMPLES * (sim->sample + 1),
+                       SIM_EVENT_SAMPLE, 0, 0);
+    }
+}
+
+static void happen(struct sim *sim, const struct sim_event *event)
+{
+    switch (event->kind) {
+    case SIM_EVENT_GUEST_SUBMIT:
+    case SIM_EVENT_GUEST_TOGGLE:
+    case SIM_EVENT_GUEST_CONNECT:
+    case SIM_EVENT_GUEST_LEAVE: sim_guest_event(sim, event); break;
+    case SIM_EVENT_WORKER_READY:
+    case SIM_EVENT_WORKER_EXIT:
+    case SIM_EVENT_WORKER_JOB:
+    case SIM_EVENT_WORKER_DONE:
+    case SIM_EVENT_GPU: sim_worker_event(sim, event); break;
+    case SIM_EVENT_MEDIATOR_UP: sim_core_up(sim); break;
+    case SIM_EVENT_DISTURB: sim_disturb(sim); break;
+    case SIM_EVENT_SAMPLE: take_sample(sim); break;
+    }
+}
+
+static void fill_result(struct sim *sim);
+
+static void begin_draining(struct sim *sim)
+{
+    sim->now_ns = sim->end_ns;
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        sim_gpu_advance(sim, gpu);
+        sim_check_fluid(sim, gpu);
+    }
+    fill_result(sim);
+    sim->draining = true;
+    sim->paused = false;
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        sim->gpus[gpu].available = true;
+        if (sim->core) {
+            core_gpu_set_available(sim->core, gpu, true, sim->now_ns);
+        }
+    }
+    if (sim->core) {
+        core_resume(sim->core, CORE_NONE, sim->now_ns);
+    }
+}
+
+static bool all_answered(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        if (sim->vms[i].requests.count > 0) {
+            return false;
+        }
+    }
+    return sim->core != NULL;
+}
+
+/* Whatever the core wants to do at this moment. False: it never has enough. */
+static bool tick(struct sim *sim)
+{
+    for (int i = 0; i < TICKS_MAX; i++) {
+        if (core_next_deadline_ns(sim->core) > sim->now_ns) {
+            return true;
+        }
+        core_tick(sim->core, sim->now_ns);
+    }
+    sim_violation(sim, "after core_tick() its deadline is still in the past");
+    return false;
+}
+
+static void run(struct sim *sim)
+{
+    for (;;) {
+        uint64_t event_ns = sim_events_next_ns(&sim->events);
+        uint64_t core_ns = sim->core ? core_next_deadline_ns(sim->core) : UINT64_MAX;
+        uint64_t next_ns = event_ns < core_ns ? event_ns : core_ns;
+        struct sim_event event;
+
+        if (!sim->draining && next_ns > sim->end_ns) {
+            begin_draining(sim);
+            continue;
+        }
+        if (sim->draining && (all_answered(sim) || next_ns > sim->end_ns + DRAIN_MAX_NS)) {
+            return;
+        }
+        if (next_ns > sim->now_ns) {
+            sim->now_ns = next_ns;
+        }
+        if (core_ns <= sim->now_ns) {
+            if (!tick(sim)) {
+                return;
+            }
+        } else {
+            sim_events_take(&sim->events, &event);
+            happen(sim, &event);
+        }
+        sim_check_moment(sim);
+    }
+}
+
+/* ---- results ---- */
+
+static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_result *out)
+{
+    uint64_t shares = 0, total_ns = 0;
+    bool saturated = true;
+
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        const struct sim_vm *other = &sim->vms[i];
+
+        if (other->gpu == vm->gpu) {
+            shares += other->config.weight << other->config.priority;
+            total_ns += other->gpu_ns;
+            saturated = saturated && !other->starved;
+        }
+    }
+    *out = (struct sim_vm_result){
+        .vm_id = vm->vm_id,
+        .weight = vm->config.weight,
+        .priority = vm->config.priority,
+        .gpu = vm->gpu,
+        .group = vm->group_index,
+        .due_share = (double)(vm->config.weight << vm->config.priority) / (double)shares,
+        .share = total_ns ? (double)vm->gpu_ns / (double)total_ns : 0,
+        .gpu_time_ns = vm->gpu_ns,
+        .jobs = vm->jobs,
+        .submitted = vm->submitted,
+        .refused = vm->refusals,
+        .errors = vm->errors,
+        .fluid_lag_ns = vm->fluid_lag_ns,
+        .saturated = saturated,
+        .wait_p50_ns = histogram_quantile(&vm->wait, 0.5),
+        .wait_p99_ns = histogram_quantile(&vm->wait, 0.99),
+        .wait_max_ns = vm->wait.max_ns,
+        .wait_mean_ns = vm->wait.count ? vm->wait_sum_ns / vm->wait.count : 0,
+        .latency_p50_ns = histogram_quantile(&vm->latency, 0.5),
+        .latency_p99_ns = histogram_quantile(&vm->latency, 0.99),
+    };
+    memcpy(out->shares, vm->shares, sizeof(out->shares));
+}
+
+/* What is measured; it ends with the measured time. */
+static void fill_result(struct sim *sim)
+{
+    struct sim_result *result = sim->result;
+
+    result->vm_count = sim->vm_count;
+    result->duration_ns = sim->config->duration_ns;
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        fill_vm(sim, &sim->vms[i], &result->vms[i]);
+    }
+    for (uint32_t gpu = 0; gpu < sim->config->gpus; gpu++) {
+        const struct sim_gpu *state = &sim->gpus[gpu];
+
+        result->switches += state->switches;
+        result->switching_ns += state->switching_ns;
+        result->busy_ns += state->busy_ns;
+        result->anticipated_ns += state->idle_waiting_ns;
+        if (sim->core) {
+            result->turns += wfq_context_switches(core_gpu_scheduler(sim->core, gpu));
+        }
+    }
+}
+
+static void fill_lags(struct sim *sim)
+{
+    struct sim_result *result = sim->result;
+
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        result->vms[i].max_lag_ns = sim->vms[i].max_lag_ns;
+        result->vms[i].lag_bound_ns = sim->vms[i].lag_bound_ns;
+        if (sim->vms[i].lag_bound_ns > result->lag_bound_ns) {
+            result->lag_bound_ns = sim->vms[i].lag_bound_ns;
+        }
+    }
+    result->trace_hash = sim->hash;
+}
+
+/* ---- life ---- */
+
+static bool config_valid(const struct sim_config *config)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        const struct sim_group *group = &config->groups[i];
+
+        n += group->n;
+        if (group->weight < VGPU_WEIGHT_MIN || group->weight > VGPU_WEIGHT_MAX ||
+            group->priority > VGPU_PRIORITY_HIGH || group->n > SIM_VMS_MAX || group->burst == 0 ||
+            group->pool < 'A' || group->pool >= 'A' + (int)config->pools) {
+            return false;
+        }
+    }
+    return n > 0 && n <= SIM_VMS_MAX && config->gpus > 0 && config->gpus <= CORE_GPUS_MAX &&
+           config->pools > 0 && config->pools <= config->gpus && config->duration_ns > 0 &&
+           config->core.scheduler.depth > 0 && config->core.scheduler.depth <= WFQ_DEPTH_MAX;
+}
+
+static void begin(struct sim *sim)
+{
+    const struct sim_config *config = sim->config;
+    uint32_t index = 0;
+
+    sim->hash = 0xCBF29CE484222325ull;
+    sim->now_ns = SIM_START_NS;
+    sim->end_ns = SIM_START_NS + config->duration_ns;
+    sim->policy = config->core.scheduler.policy;
+    sim->worker_rng = rng_stream(config->seed, 1);
+    sim->fault_rng = rng_stream(config->fault_seed, 2);
+    for (uint32_t i = 0; i < CORE_SESSIONS_MAX; i++) {
+        sim->session_vm[i] = SIM_NONE;
+    }
+    for (uint32_t gpu = 0; gpu < config->gpus; gpu++) {
+        sim->gpus[gpu].available = true;
+        sim->gpus[gpu].advanced_ns = sim->now_ns;
+    }
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        sim->vm_count += config->groups[i].n;
+    }
+    sim->vms = sim_allocate(sim->vm_count, sizeof(*sim->vms));
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        for (uint32_t k = 0; k < config->groups[i].n; k++) {
+            sim_guest_init(sim, index++, i);
+        }
+    }
+    sim_core_up(sim);
+    sim_events_add(&sim->events, SIM_START_NS + config->duration_ns / SIM_SAMPLES, SIM_EVENT_SAMPLE,
+                   0, 0);
+    if (config->fault_seed != 0) {
+        sim_events_add(&sim->events, SIM_START_NS + config->fault_every_ns, SIM_EVENT_DISTURB, 0,
+                       0);
+    }
+}
+
+int sim_run(const struct sim_config *config, struct sim_result *result)
+{
+    struct sim *sim;
+
+    memset(result, 0, sizeof(*result));
+    if (!config_valid(config)) {
+        return -EINVAL;
+    }
+    sim = sim_allocate(1, sizeof(*sim));
+    sim->config = config;
+    sim->result = result;
+    begin(sim);
+    run(sim);
+    sim_workers_settle(sim);
+    sim_check_end(sim);
+    fill_lags(sim);
+
+    core_free(sim->core);
+    sim->core = NULL;
+    sim_workers_drop(sim);
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        sim_guest_lost(sim, &sim->vms[i], 0);
+    }
+    sim_events_destroy(&sim->events);
+    free(sim->vms);
+    free(sim);
+    return 0;
+}
+
+void sim_group_defaults(struct sim_group *group)
+{
+    *group = (struct sim_group){
+        .n = 1,
+        .weight = VGPU_WEIGHT_DEFAULT,
+        .priority = VGPU_PRIORITY_MEDIUM,
+        .pool = 'A',
+        .job = {.kind = SIM_LENGTH_FIXED, .lo_us = 1000, .hi_us = 1000},
+        .depth = 8,
+        .burst = 1,
+    };
+}
+
+void sim_config_defaults(struct sim_config *config)
+{
+    *config = (struct sim_config){
+        .gpus = 1,
+        .pools = 1,
+        .duration_ns = 60000000000ull,
+        .seed = 1,
+        .switch_ns = WFQ_SWITCH_COST_NS,
+        .slice_ns = 2000000,
+        .link_ns = 15000,
+        .worker_start_ns = 145000000,
+        .elapsed = true,
+        .fault_every_ns = 300000000,
+        .log = stderr,
+    };
+    core_config_defaults(&config->core);
+}
