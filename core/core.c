@@ -80,7 +80,8 @@ struct core *core_new(const struct core_config *config, const struct core_effect
     core->preferred_vm_id = CORE_NONE;
     core->vms = calloc(CORE_VMS_MAX, sizeof(*core->vms));
     core->sessions = calloc(CORE_SESSIONS_MAX, sizeof(*core->sessions));
-    if (!core->vms || !core->sessions ||
+    core->metrics = metrics_new(CORE_VMS_MAX);
+    if (!core->vms || !core->sessions || !core->metrics ||
         timers_init(&core->timers, CORE_VMS_MAX + CORE_SESSIONS_MAX) < 0) {
         core_free(core);
         return NULL;
@@ -100,9 +101,32 @@ void core_free(struct core *core)
         free(core->vms[i].jobs);
     }
     timers_destroy(&core->timers);
+    metrics_free(core->metrics);
     free(core->sessions);
     free(core->vms);
     free(core);
+}
+
+struct metrics *core_metrics(const struct core *core)
+{
+    return core->metrics;
+}
+
+static void count_event(struct core *core, const struct core_event *event)
+{
+    switch (event->kind) {
+    case CORE_EVENT_WORKER_LOST:
+        metrics_record_count(core->metrics, event->vm, METRICS_WORKER_RESTARTS, 1);
+        break;
+    case CORE_EVENT_JOB_TIMEOUT:
+        metrics_record_count(core->metrics, event->vm, METRICS_TIMEOUTS, 1);
+        break;
+    case CORE_EVENT_FAULT: metrics_record_count(core->metrics, event->vm, METRICS_FAULTS, 1); break;
+    case CORE_EVENT_QUARANTINED:
+        metrics_record_count(core->metrics, event->vm, METRICS_QUARANTINES, 1);
+        break;
+    default: break;
+    }
 }
 
 void core_report(struct core *core, const struct core_event *event)
@@ -115,6 +139,7 @@ void core_report(struct core *core, const struct core_event *event)
     if (filled.vm != CORE_NONE) {
         filled.vm_id = core->vms[filled.vm].config.vm_id;
     }
+    count_event(core, event);
     core->effects.event(core->effects.opaque, &filled);
 }
 
@@ -122,15 +147,21 @@ void core_report(struct core *core, const struct core_event *event)
 
 void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
 {
+    uint64_t switches;
     struct wfq_job *next;
 
     if (!core_gpu_available(core, gpu)) {
         return;
     }
+    switches = wfq_context_switches(core->schedulers[gpu]);
     while ((next = wfq_dequeue(core->schedulers[gpu], now_ns)) != NULL) {
         struct core_job *job = (struct core_job *)next;
         struct core_vm *vm = &core->vms[next->vm];
 
+        if (wfq_context_switches(core->schedulers[gpu]) != switches) {
+            switches = wfq_context_switches(core->schedulers[gpu]);
+            metrics_record_context_switch(core->metrics, next->vm, gpu);
+        }
         job->state = CORE_JOB_IN_FLIGHT;
         vm->in_flight[vm->in_flight_count++] = job;
         if (vm->in_flight_count == 1) {

@@ -134,11 +134,15 @@ struct core_config {
 void core_config_defaults(struct core_config *config);
 
 struct core;
+struct metrics;
 
 /* NULL when there is no memory.  `effects` is copied. */
 struct core *core_new(const struct core_config *config, const struct core_effects *effects);
 /* Frees everything without effects: stop the workers first. */
 void core_free(struct core *core);
+
+/* What it counts and times, by the same VM slots.  Belongs to the core. */
+struct metrics *core_metrics(const struct core *core);
 
 /* Work that time brings: deadlines, back-offs, overruns. */
 void core_tick(struct core *core, uint64_t now_ns);

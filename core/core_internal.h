@@ -12,6 +12,7 @@
 #define CORE_CORE_INTERNAL_H
 
 #include "core/core.h"
+#include "core/metrics.h"
 #include "core/placement.h"
 #include "core/rate_limiter.h"
 #include "core/timers.h"
@@ -30,7 +31,8 @@ struct core_job {
     uint32_t session;        /* that it came from, and ... */
     uint64_t session_serial; /* ... which of those that had this number */
     uint32_t request_id;
-    uint64_t id; /* 0 while free */
+    uint64_t accepted_ns; /* the scheduler's arrival_ns starts anew on another GPU */
+    uint64_t id;          /* 0 while free */
     struct request_view request;
     uint8_t bytes[VGPU_REQUEST_BUFFER_BYTES]; /* what request points into */
 };
@@ -66,6 +68,7 @@ struct core_vm {
     uint32_t job_count;    /* in use */
     struct core_job *in_flight[WFQ_DEPTH_MAX]; /* oldest first */
     uint32_t in_flight_count;
+    uint64_t finished_ns; /* when its worker was done with the latest job */
     uint64_t submitted, completed, errors, dropped, invalid, timeouts, gpu_time_ns;
     uint64_t rejected_rate, rejected_queue, rejected_quarantined;
 };
@@ -102,6 +105,7 @@ struct core {
     uint32_t vm_high;              /* slots at and above were never used */
     struct core_session *sessions; /* CORE_SESSIONS_MAX */
     struct timers timers;          /* VM slots, then CORE_VMS_MAX + session */
+    struct metrics *metrics;
     uint64_t next_job, next_worker, next_serial;
 };
 

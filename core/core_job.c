@@ -62,6 +62,7 @@ static void send_response(struct core *core, uint32_t session, uint32_t request_
     }
     header.payload_len =
         response_write(bytes, status, exec_time_us, body, result_count, data_length);
+    metrics_record_count(core->metrics, state->vm, METRICS_RESPONSE_BYTES, header.payload_len);
     core->effects.send(core->effects.opaque, session, &header, bytes);
 }
 
@@ -88,9 +89,13 @@ static void answer(struct core *core, uint32_t slot, struct core_job *job, enum 
     if (session->state != CORE_SESSION_FREE && session->serial == job->session_serial) {
         send_response(core, job->session, job->request_id, status, to_us(gpu_time_ns), body,
                       done ? done->result_count : 0, done ? done->data_length : 0);
-        vm->errors += status != VGPU_ERR_NONE;
+        if (status != VGPU_ERR_NONE) {
+            vm->errors++;
+            metrics_record_error(core->metrics, slot, status);
+        }
     } else {
         vm->dropped++;
+        metrics_record_count(core->metrics, slot, METRICS_DROPPED, 1);
     }
     job_free(vm, job);
 }
@@ -99,6 +104,7 @@ static void answer(struct core *core, uint32_t slot, struct core_job *job, enum 
 static void refuse(struct core *core, uint32_t session, uint32_t request_id, enum vgpu_error status,
                    enum core_event_kind kind)
 {
+    metrics_record_rejection(core->metrics, core->sessions[session].vm, status);
     core_session_answer(core, session, request_id, status);
     core_report(core, &(struct core_event){
                           .kind = kind,
@@ -135,6 +141,7 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
 
     if (vm->config.quarantined) {
         vm->rejected_quarantined++;
+        metrics_record_rejection(core->metrics, slot, VGPU_ERR_VM_QUARANTINED);
         core_session_answer(core, session, request_id, VGPU_ERR_VM_QUARANTINED);
         return;
     }
@@ -157,7 +164,10 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
         refuse(core, session, request_id, VGPU_ERR_GPU_UNAVAILABLE, CORE_EVENT_REQUEST_INVALID);
         return;
     }
-    verdict = rl_check(&vm->limiter, vm->job_count - vm->in_flight_count, now_ns);
+    /* A full table is a full queue, and takes no token either. */
+    verdict = vm->free_job == CORE_NONE
+                  ? RL_DENY_QUEUE
+                  : rl_check(&vm->limiter, vm->job_count - vm->in_flight_count, now_ns);
     if (verdict == RL_DENY_RATE) {
         vm->rejected_rate++;
         refuse(core, session, request_id, VGPU_ERR_RATE_LIMITED, CORE_EVENT_REJECTED);
@@ -174,6 +184,7 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     job->session = session;
     job->session_serial = core->sessions[session].serial;
     job->request_id = request_id;
+    job->accepted_ns = now_ns;
     job->id = ++core->next_job;
     /* The private copy, and a view into it: what was checked is what runs. */
     memcpy(job->bytes, bytes, length);
@@ -182,9 +193,33 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     job->request.data = request.data ? job->bytes + (request.data - bytes) : NULL;
     job->sched.vm = slot;
     vm->submitted++;
+    metrics_record_count(core->metrics, slot, METRICS_ACCEPTED, 1);
+    metrics_record_count(core->metrics, slot, METRICS_REQUEST_BYTES, length);
     wfq_enqueue(core->schedulers[vm->gpu], &job->sched, now_ns);
     core_worker_want(core, slot, now_ns);
     core_pump(core, vm->gpu, now_ns);
+}
+
+/*
+ * Its turn began when it was handed out, or when the worker was done with the
+ * job before it: that wait is the VM's own, not the hand-over's.
+ */
+static void record_job(struct core *core, uint32_t slot, const struct core_job *job,
+                       uint64_t gpu_time_ns, const vgpu_worker_done *done, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    uint64_t before_ns = vm->finished_ns;
+    uint64_t dispatched_ns = job->sched.dispatched_ns;
+
+    vm->finished_ns = done && done->finished_ns < now_ns ? done->finished_ns : now_ns;
+    metrics_record_job(core->metrics, slot, vm->gpu,
+                       &(struct metrics_job){
+                           .accepted_ns = job->accepted_ns,
+                           .turn_ns = before_ns > dispatched_ns ? before_ns : dispatched_ns,
+                           .ended_ns = now_ns,
+                           .gpu_ns = gpu_time_ns,
+                           .charged_ns = job->sched.charged_ns,
+                       });
 }
 
 void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint64_t gpu_time_ns,
@@ -205,6 +240,7 @@ void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint
     }
     vm->completed++;
     vm->gpu_time_ns += job->sched.charged_ns;
+    record_job(core, slot, job, gpu_time_ns, done, now_ns);
     answer(core, slot, job, status, gpu_time_ns, done, body);
 }
 

@@ -300,12 +300,14 @@ static void on_request(struct core *core, uint32_t session, const struct frame *
     }
     state->requests++;
     if (state->state == CORE_SESSION_UNREGISTERED) {
+        metrics_record_rejection(core->metrics, METRICS_NO_VM, VGPU_ERR_VM_NOT_REGISTERED);
         core_session_answer(core, session, header->request_id, VGPU_ERR_VM_NOT_REGISTERED);
         return;
     }
     vm = &core->vms[state->vm];
     if (header->vm_id != vm->config.vm_id && !(vm->has_old_id && header->vm_id == vm->old_vm_id)) {
         state->protocol_errors++;
+        metrics_record_rejection(core->metrics, state->vm, VGPU_ERR_INVALID_REQUEST);
         core_session_answer(core, session, header->request_id, VGPU_ERR_INVALID_REQUEST);
         core_report(core, &(struct core_event){
                               .kind = CORE_EVENT_REQUEST_INVALID,

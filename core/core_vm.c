@@ -62,6 +62,7 @@ static uint32_t slot_allocate(struct core *core, const struct core_vm_config *co
         if (slot >= core->vm_high) {
             core->vm_high = slot + 1;
         }
+        metrics_vm_add(core->metrics, slot, config->name, config->vm_id);
         return slot;
     }
     return CORE_NONE;
@@ -212,6 +213,7 @@ void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns)
     vm->free_job = CORE_NONE;
     if (vm->removing || !vm->registered) {
         timers_set(&core->timers, slot, TIMERS_NEVER);
+        metrics_vm_remove(core->metrics, slot);
         vm->used = false;
     }
 }
@@ -330,6 +332,9 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     if (!changed) {
         return false;
     }
+    if (strcmp(old.name, config->name) != 0 || old.vm_id != config->vm_id) {
+        metrics_vm_rename(core->metrics, slot, config->name, config->vm_id);
+    }
     rl_configure_vm(&vm->limiter, config->max_jobs_per_sec, config->burst, config->max_queue_depth,
                     now_ns);
     if (gpu != CORE_NONE) {
@@ -369,6 +374,7 @@ static void remove_vm(struct core *core, uint32_t slot, uint64_t now_ns)
 
     core_jobs_refuse_waiting(core, slot, VGPU_ERR_VM_NOT_REGISTERED, now_ns);
     vm->removing = true;
+    metrics_vm_remove(core->metrics, slot); /* its name may be another's at once */
     if (vm->session != CORE_NONE) {
         core_session_unbind(core, vm->session);
     }

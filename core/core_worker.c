@@ -169,13 +169,14 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
     vm = &core->vms[slot];
     state = vm->worker.state;
     gpu = vm->gpu;
+    /* Whatever follows must not ask it to stop, nor give it jobs. */
+    enter(vm, CORE_WORKER_STOPPING, now_ns);
     if (vm->in_flight_count > 0) {
         if (!vm->worker.faulted) {
             core_worker_fault(core, slot, VGPU_ERR_CUDA_ERROR, vm->in_flight[0]->id, now_ns);
         }
         fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, now_ns);
     }
-    /* A fault may have led to quarantine, which asks the worker to stop. */
     if (state == CORE_WORKER_STOPPING) {
         enter(vm, CORE_WORKER_NONE, now_ns);
     } else {

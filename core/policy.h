@@ -41,6 +41,8 @@ struct policy {
     const char *name;
     /* A VM keeps the GPU for a quantum; else every job is chosen afresh. */
     bool turns;
+    /* It keeps accounts straight: nobody who is ahead is let in beside a long job. */
+    bool shares;
     /* The view has at least one VM. */
     void (*choose)(const struct policy_view *view, struct policy_choice *choice);
 };
@@ -48,8 +50,12 @@ struct policy {
 extern const struct policy policy_wfq, policy_urgency, policy_priority, policy_fifo;
 
 /* Index of the most urgent VM with start <= v_limit; ties go to the earliest
- * arrival.  view->count if there is none. */
-uint32_t policy_most_urgent(const struct policy_view *view, double v_limit);
+ * arrival.  view->count if there is none.  v_limit is finite.  *eligible: how
+ * many have start <= v_limit. */
+uint32_t policy_most_urgent(const struct policy_view *view, double v_limit, uint32_t *eligible);
+
+/* Rounding of V and S, far below any job's length. */
+#define POLICY_SLACK 1e-3
 
 /* The formula's last factor, per nanosecond: waited_seconds / 10. */
 #define POLICY_WAIT_PER_NS 1e-10

@@ -9,28 +9,18 @@
  */
 #include "core/policy.h"
 
-/* Rounding of V and S, far below any job's length. */
-#define SLACK 1e-3
-
 static void choose(const struct policy_view *view, struct policy_choice *choice)
 {
-    double limit = view->v + SLACK;
-
     choice->reason = WFQ_REASON_URGENT;
-    choice->index = policy_most_urgent(view, limit);
+    choice->index = policy_most_urgent(view, view->v + POLICY_SLACK, &choice->eligible);
     if (choice->index == view->count) {
         double least = view->start[0];
 
         for (uint32_t i = 1; i < view->count; i++) {
             least = view->start[i] < least ? view->start[i] : least;
         }
-        limit = least;
-        choice->index = policy_most_urgent(view, limit);
-    }
-    choice->eligible = 0;
-    for (uint32_t i = 0; i < view->count; i++) {
-        choice->eligible += view->start[i] <= limit;
+        choice->index = policy_most_urgent(view, least, &choice->eligible);
     }
 }
 
-const struct policy policy_wfq = {.name = "wfq", .turns = true, .choose = choose};
+const struct policy policy_wfq = {.name = "wfq", .turns = true, .shares = true, .choose = choose};

@@ -30,7 +30,8 @@
  *
  * A job that overruns is set aside: its VM keeps no turn, it is charged by the
  * clock (half of it while another VM's job runs beside it, for the driver
- * divides the time between the two), and the next VM is chosen.
+ * divides the time between the two), and the next VM is chosen.  Under wfq only
+ * VMs that are owed time are let in beside it.
  */
 #include "core/scheduler_wfq.h"
 
@@ -48,6 +49,15 @@
 
 /* What a VM's first job is taken to last; corrected when it is known. */
 #define FIRST_ESTIMATE_NS 1000000ull
+/*
+ * A tiny job holds the GPU for longer than it computes, for the hand-over costs
+ * more than the work.  It is charged what it held, up to this; or else a VM that
+ * floods with empty jobs would owe nothing and keep the GPU for ever.
+ */
+#define HELD_MAX_NS 50000ull
+/* How often it is looked whether somebody is owed time beside a job aside. */
+#define OWED_CHECK_MIN_NS 10e3
+#define OWED_CHECK_MAX_NS 100e6
 /* A turn may be cut after this part of the quantum. */
 #define CUT_DIVISOR 8
 /* Gaps longer than this say nothing about how fast the next job follows. */
@@ -296,12 +306,14 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     struct vm_state *state = &wfq->vms[vm];
     uint32_t others = wfq->run_count - (state->run_index != NOBODY);
     struct wfq_job *job = state->in_flight.head;
-    uint64_t ran_ns;
+    uint64_t ran_ns, beside_ns;
 
     if (wfq->aside != NOBODY || others == 0 || !job) {
         return false;
     }
     ran_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
+    beside_ns = wfq->aside_clock_ns - job->aside_mark_ns; /* of one that was aside before */
+    ran_ns -= (beside_ns < ran_ns ? beside_ns : ran_ns) / 2;
     charge(wfq, vm, (double)ran_ns - (double)job->charged_ns);
     vt_advance(&wfq->vt, (double)ran_ns);
     wfq->pending_ns -= job->charged_ns;
@@ -350,6 +362,12 @@ static uint64_t estimate_ns(const struct vm_state *state)
     return state->average_ns == UNKNOWN ? FIRST_ESTIMATE_NS : state->average_ns;
 }
 
+/* V, as it will be when what is in flight is done. */
+static double virtual_now(const struct wfq *wfq)
+{
+    return wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0);
+}
+
 static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice *choice)
 {
     const struct policy_view view = {
@@ -359,7 +377,7 @@ static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice 
         .urgency0 = wfq->run_urgency0,
         .arrival_ns = wfq->run_arrival_ns,
         .sequence = wfq->run_sequence,
-        .v = wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0),
+        .v = virtual_now(wfq),
         .now_ns = (double)now_ns,
         .params = wfq->params,
         .preferred = wfq->preferred,
@@ -482,9 +500,19 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     return dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
 }
 
+/*
+ * A job that runs aside keeps the GPU busy, so whoever is let in beside it takes
+ * time from it: it must be owed that, or long jobs would undo the shares.
+ */
+static bool may_run(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->aside == NOBODY || !wfq->policy->shares ||
+           wfq->vt.accounts[vm].start <= virtual_now(wfq) + POLICY_SLACK;
+}
+
 static bool turn_goes_on(const struct wfq *wfq)
 {
-    if (wfq->run_count == 1) {
+    if (wfq->run_count == 1 && wfq->aside == NOBODY) {
         return true; /* the holder is the one */
     }
     if (!wfq->policy->turns || wfq->turn_used_ns >= wfq->config.quantum_ns) {
@@ -518,6 +546,9 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     }
     choose(wfq, now_ns, &choice);
     if (wfq->in_flight > 0 && wfq->run_vm[choice.index] != wfq->holder) {
+        return NULL;
+    }
+    if (!may_run(wfq, wfq->run_vm[choice.index])) {
         return NULL;
     }
     return begin_turn(wfq, &choice, now_ns);
@@ -566,12 +597,16 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     struct vm_state *state = &wfq->vms[vm];
     bool was_aside = wfq->aside == vm;
     uint64_t used_ns = gpu_time_ns;
+    uint64_t held_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
+    uint64_t cost_ns;
 
     assert(job->in_flight && state->in_flight.head == job);
     account_aside(wfq, now_ns);
     if (was_aside) {
-        /* The clock has been charged; an exact figure replaces it. */
-        used_ns = elapsed ? job->charged_ns : gpu_time_ns;
+        /* The clock has been charged; an exact figure replaces it, and so does a smaller one. */
+        if (elapsed && gpu_time_ns > job->charged_ns) {
+            used_ns = job->charged_ns;
+        }
         vt_advance(&wfq->vt, (double)used_ns - (double)job->charged_ns);
     } else {
         uint64_t beside_ns = wfq->aside_clock_ns - job->aside_mark_ns;
@@ -582,11 +617,13 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         wfq->pending_ns -= job->charged_ns;
         wfq->in_flight--;
     }
-    charge(wfq, vm, (double)used_ns - (double)job->charged_ns);
+    held_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
+    cost_ns = used_ns > held_ns || was_aside ? used_ns : held_ns;
+    charge(wfq, vm, (double)cost_ns - (double)job->charged_ns);
     if (!was_aside) {
-        vt_advance(&wfq->vt, (double)used_ns);
+        vt_advance(&wfq->vt, (double)cost_ns);
         if (wfq->holder == vm) {
-            wfq->turn_used_ns += used_ns;
+            wfq->turn_used_ns += cost_ns;
             wfq->turn_used_ns -=
                 wfq->turn_used_ns < job->charged_ns ? wfq->turn_used_ns : job->charged_ns;
         }
@@ -599,13 +636,16 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     state->gpu_time_ns += used_ns;
     wfq->busy_ns += used_ns;
     state->average_ns = state->average_ns == UNKNOWN
-                            ? used_ns
-                            : state->average_ns - state->average_ns / 8 + used_ns / 8;
-    if (used_ns > state->max_job_ns) {
-        state->max_job_ns = used_ns;
+                            ? cost_ns
+                            : state->average_ns - state->average_ns / 8 + cost_ns / 8;
+    if (cost_ns > state->max_job_ns) {
+        state->max_job_ns = cost_ns;
     }
     state->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;
+    if (state->in_flight.head) {
+        state->in_flight.head->aside_mark_ns = wfq->aside_clock_ns; /* it runs from now on */
+    }
     rebase(wfq);
 
     if (was_aside) {
@@ -614,6 +654,10 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         anticipate(wfq, now_ns);
     }
     refresh(wfq, vm);
+    if (state->waiting.head) {
+        /* Long queues fall out of the cache.  This one is looked at when the head goes. */
+        __builtin_prefetch(state->waiting.head->next);
+    }
 }
 
 struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
@@ -630,9 +674,31 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     return job;
 }
 
+/* The job aside has the GPU alone: when will V have reached the next VM that waits? */
+static uint64_t next_owed_ns(const struct wfq *wfq)
+{
+    double start = HUGE_VAL, wait_ns;
+
+    for (uint32_t i = 0; i < wfq->run_count; i++) {
+        start = wfq->run_start[i] < start ? wfq->run_start[i] : start;
+    }
+    wait_ns = (start - virtual_now(wfq)) * (double)wfq->vt.phi_sum;
+    wait_ns = wait_ns > OWED_CHECK_MIN_NS ? wait_ns : OWED_CHECK_MIN_NS;
+    wait_ns = wait_ns < OWED_CHECK_MAX_NS ? wait_ns : OWED_CHECK_MAX_NS;
+    return wfq->aside_marked_ns + (uint64_t)wait_ns;
+}
+
 uint64_t wfq_next_wakeup_ns(const struct wfq *wfq)
 {
-    return wfq->anticipating && !wfq->paused ? wfq->anticipation_ends_ns : WFQ_NEVER;
+    if (wfq->paused) {
+        return WFQ_NEVER;
+    }
+    if (wfq->anticipating) {
+        return wfq->anticipation_ends_ns;
+    }
+    return wfq->aside != NOBODY && wfq->policy->shares && wfq->in_flight == 0 && wfq->run_count > 0
+               ? next_owed_ns(wfq)
+               : WFQ_NEVER;
 }
 
 /* ---- VMs ---- */
@@ -813,7 +879,12 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
         const struct vm_state *state = &wfq->vms[other];
 
         if (other != vm && state->attached && state->submitted > 0) {
-            bound_ns += wfq->config.quantum_ns + wfq->config.depth * state->max_job_ns;
+            uint64_t longest_ns = state->max_job_ns;
+
+            if (wfq->aside == other && state->in_flight.head->charged_ns > longest_ns) {
+                longest_ns = state->in_flight.head->charged_ns; /* and growing */
+            }
+            bound_ns += wfq->config.quantum_ns + wfq->config.depth * longest_ns;
         }
     }
     return bound_ns;

@@ -66,7 +66,7 @@ struct wfq_job {
     uint64_t sequence;      /* order of arrival on this GPU */
     uint64_t dispatched_ns; /* returned by wfq_dequeue() */
     uint64_t charged_ns;    /* what the VM's account holds for it so far */
-    uint64_t aside_mark_ns; /* clock of "something ran aside" when it was dispatched */
+    uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
 };
 
 struct wfq_vm_params {

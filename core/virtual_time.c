@@ -147,9 +147,8 @@ bool vt_join(struct virtual_time *vt, uint32_t vm)
         idler_remove(vt, vm);
         return false;
     }
-    if (account->start < vt->v) {
-        account->start = vt->v;
-    }
+    /* Also when S > V: a correction has moved V back since it left, and even it was. */
+    account->start = vt->v;
     account->member = true;
     vt->phi_sum += account->phi;
     return true;

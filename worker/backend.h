@@ -10,7 +10,7 @@
  *
  * Jobs have passed request_check_op(), counts and lengths fit the operation, and
  * a spin is no longer than VGPU_TEST_SPIN_MAX_US.
- * GET_DEVICE_INFO and TEST_FAIL never get here, the executor answers them.
+ * NOP, GET_DEVICE_INFO and TEST_FAIL never get here, the executor answers them.
  */
 #ifndef WORKER_BACKEND_H
 #define WORKER_BACKEND_H
@@ -27,17 +27,10 @@
 #define BACKEND_GPUS_MAX 64u
 #define BACKEND_REASON_BYTES 256u
 
-/* How vector operands and results travel between host and GPU. */
-enum backend_transfer {
-    BACKEND_TRANSFER_MAPPED, /* kernels read and write pinned host memory */
-    BACKEND_TRANSFER_COPY,   /* asynchronous copies to and from GPU memory */
-};
-
 struct backend_config {
     const char *gpu;             /* UUID or index; NULL: the first one */
     uint64_t memory_limit_bytes; /* 0: none */
     unsigned depth;              /* slots, 1 to WORKER_DEPTH_MAX */
-    enum backend_transfer transfer;
 };
 
 /* One GPU as --probe lists it. */

@@ -206,7 +206,6 @@ static enum backend_state cpu_submit(struct backend *cpu, unsigned slot,
     uint64_t start_ns = backend_thread_cpu_ns();
 
     switch (job->opcode) {
-    case VGPU_OP_NOP: break;
     case VGPU_OP_CUDA_KERNEL:
         result->body[0] = job->params[0] + job->params[1];
         result->result_count = 1;

@@ -67,14 +67,9 @@ struct cuda_api {
     cuda_result (*ModuleLoadDataEx)(cuda_module *module, const void *image, unsigned options,
                                     unsigned *names, void **values);
     cuda_result (*ModuleGetFunction)(cuda_function *function, cuda_module module, const char *name);
-    cuda_result (*MemAlloc)(cuda_address *address, size_t bytes);
-    cuda_result (*MemFree)(cuda_address address);
     cuda_result (*MemHostAlloc)(void **memory, size_t bytes, unsigned flags);
     cuda_result (*MemFreeHost)(void *memory);
     cuda_result (*MemHostGetDevicePointer)(cuda_address *address, void *memory, unsigned flags);
-    cuda_result (*MemcpyHtoDAsync)(cuda_address to, const void *from, size_t bytes,
-                                   cuda_stream stream);
-    cuda_result (*MemcpyDtoHAsync)(void *to, cuda_address from, size_t bytes, cuda_stream stream);
     cuda_result (*StreamCreate)(cuda_stream *stream, unsigned flags);
     cuda_result (*StreamQuery)(cuda_stream stream);
     cuda_result (*StreamSynchronize)(cuda_stream stream);

@@ -15,13 +15,17 @@
  * or else the GPU idles between jobs.  So it alternates between a recv() that
  * doesn't wait and the backend's poll():
  *
- *   - for the head's first SPIN_NS it does so without a pause.  Tiny jobs end
- *     here and are answered within about a microsecond of their end;
- *   - then it sleeps in ppoll() on the socket for a slice of a sixteenth of
- *     the time that the head has taken so far, 20 us to 1 ms.  So an answer is
- *     late by at most a sixteenth of its job's own time and never by more
- *     than a millisecond, the CPU's share shrinks as the job grows, and an
- *     endless kernel costs a thousand short wake-ups a second.  A RUN frame
+ *   - while the head may end at any moment it does so without a pause: in the
+ *     first 50 us of a job of which nothing better is known, and around the
+ *     times at which the last jobs of its kind ended (forecast.c).  So tiny
+ *     jobs and jobs like those before them are answered within about a
+ *     microsecond of their end;
+ *   - else it sleeps in ppoll() on the socket: until shortly before the next
+ *     time at which an end is expected, and never longer than a part of the
+ *     time that the head has taken so far (a quarter, or a sixteenth where no
+ *     end is expected) or a millisecond.  So an answer that nothing foretold is
+ *     late by no more than that, the CPU's share shrinks as the job grows, and
+ *     an endless kernel costs a thousand short wake-ups a second.  A RUN frame
  *     ends the sleep at once.
  *
  * The alternative, a callback that the driver runs after the job, makes the
@@ -35,8 +39,10 @@
  *
  * What ends the loop: QUIT (after what is in flight), the socket's end (at
  * once: nobody is left to answer), a malformed frame (the mediator has a bug,
- * nothing it says can be trusted), or a lost context: every job in flight is
- * answered, CUDA_ERROR unless its result was already there.
+ * nothing it says can be trusted), or a lost context.  Then the jobs whose
+ * results were there have been answered, and the one that broke it and those
+ * behind it have not: the mediator answers for them when it has seen the process
+ * end, so that the VM's next job can't be sent to a worker that is leaving.
  */
 #include "worker/executor.h"
 
@@ -50,15 +56,12 @@
 
 #include "common/log.h"
 #include "common/request.h"
-
-#define SPIN_NS 50000u
-#define SLICE_MIN_NS 20000u
-#define SLICE_MAX_NS 1000000u
-#define SLICE_SHARE 16u
+#include "worker/forecast.h"
 
 struct slot {
     uint64_t job_id;
     uint64_t taken_ns; /* CLOCK_MONOTONIC */
+    uint32_t opcode;
     enum backend_state state;
     struct backend_result result;
 };
@@ -69,6 +72,7 @@ struct executor {
     struct slot slots[WORKER_DEPTH_MAX];
     unsigned head, count;
     uint64_t head_since_ns; /* when the head had the GPU for itself */
+    struct forecast forecast;
     bool lost;
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
@@ -164,7 +168,9 @@ static enum backend_state start_job(struct executor *e, unsigned index,
     if (result->status != VGPU_ERR_NONE) {
         return BACKEND_DONE;
     }
+    /* What needs no GPU doesn't wait for one, except for its turn in the ring. */
     switch (job->opcode) {
+    case VGPU_OP_NOP: return BACKEND_DONE;
     case VGPU_OP_GET_DEVICE_INFO: answer_device_info(e, result); return BACKEND_DONE;
     case VGPU_OP_TEST_FAIL: result->status = VGPU_ERR_CUDA_ERROR; return BACKEND_DONE;
     default: return e->config->ops->submit(e->config->backend, index, job, result);
@@ -204,6 +210,7 @@ static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
     job.data = e->frame + fixed_bytes + run.param_count * 4;
 
     slot->job_id = job_id;
+    slot->opcode = run.opcode;
     slot->taken_ns = backend_now_ns();
     if (e->count == 0) {
         e->head_since_ns = slot->taken_ns;
@@ -262,50 +269,42 @@ static enum take take_frame(struct executor *e, int flags)
  * Waits a little for the head's end, or for the next frame where there is room.
  * Returns false when the mediator is gone.
  */
-static bool pause_a_slice(const struct executor *e, bool room)
+static bool pause_a_little(struct executor *e, bool room)
 {
-    uint64_t waited_ns = backend_now_ns() - e->head_since_ns;
+    uint64_t now_ns = backend_now_ns();
+    uint64_t pause_ns =
+        forecast_pause_ns(&e->forecast, e->slots[e->head].opcode, now_ns - e->head_since_ns);
     struct pollfd socket = {.fd = e->config->fd, .events = room ? POLLIN : 0};
-    struct timespec slice = {0, 0};
+    struct timespec pause = {.tv_nsec = (long)pause_ns};
+    int ready;
 
-    if (waited_ns < SPIN_NS) {
+    if (pause_ns == 0) {
         return true;
     }
-    waited_ns /= SLICE_SHARE;
-    slice.tv_nsec = waited_ns < SLICE_MIN_NS   ? SLICE_MIN_NS
-                    : waited_ns > SLICE_MAX_NS ? SLICE_MAX_NS
-                                               : (long)waited_ns;
-    if (ppoll(&socket, 1, &slice, NULL) > 0 && (socket.revents & (POLLHUP | POLLERR)) &&
-        !(socket.revents & POLLIN)) {
-        return false;
+    ready = ppoll(&socket, 1, &pause, NULL);
+    if (ready == 0) {
+        forecast_slept(&e->forecast, pause_ns, backend_now_ns() - now_ns);
     }
-    return true;
+    return !(ready > 0 && (socket.revents & (POLLHUP | POLLERR)) && !(socket.revents & POLLIN));
 }
 
-/* The context is gone: answers what is in flight, with results where they were in time. */
-static void answer_all(struct executor *e)
+/* Looks at the head once. */
+static enum backend_state look_at_head(struct executor *e)
 {
-    while (e->count > 0) {
-        struct slot *slot = &e->slots[e->head];
+    struct slot *slot = &e->slots[e->head];
 
-        if (slot->state == BACKEND_RUNNING) {
-            slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
-        }
-        if (slot->state != BACKEND_DONE) {
-            slot->result.status = VGPU_ERR_CUDA_ERROR;
-            slot->result.result_count = 0;
-            slot->result.data_length = 0;
-            slot->result.gpu_time_ns = backend_now_ns() - e->head_since_ns;
-        }
-        if (send_done(e) < 0) {
-            return;
+    if (slot->state == BACKEND_RUNNING) {
+        slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
+        if (slot->state == BACKEND_DONE) {
+            forecast_learn(&e->forecast, slot->opcode, backend_now_ns() - e->head_since_ns);
         }
     }
+    return slot->state;
 }
 
 /*
- * Unread frames at exit would reset the connection, and the mediator would see
- * the reset before the answers that wait in its own queue.
+ * The context is gone.  Unread frames at exit would reset the connection, and
+ * the mediator would see the reset before the answers that wait in its own queue.
  */
 static void discard_unread(const struct executor *e)
 {
@@ -335,22 +334,17 @@ static enum vgpu_worker_exit serve(struct executor *e)
         case TAKE_NOTHING: break;
         }
         if (!e->lost && e->count > 0) {
-            struct slot *slot = &e->slots[e->head];
+            enum backend_state state = look_at_head(e);
 
-            if (slot->state == BACKEND_RUNNING) {
-                slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
-            }
-            if (slot->state == BACKEND_DONE && send_done(e) < 0) {
+            if (state == BACKEND_DONE && send_done(e) < 0) {
                 return VGPU_WORKER_EXIT_OK;
             }
-            e->lost = slot->state == BACKEND_LOST;
-            if (slot->state == BACKEND_RUNNING && taken == TAKE_NOTHING &&
-                !pause_a_slice(e, room)) {
+            e->lost = state == BACKEND_LOST;
+            if (state == BACKEND_RUNNING && taken == TAKE_NOTHING && !pause_a_little(e, room)) {
                 return VGPU_WORKER_EXIT_OK;
             }
         }
         if (e->lost) {
-            answer_all(e);
             discard_unread(e);
             return VGPU_WORKER_EXIT_GPU_FAULT;
         }

@@ -20,7 +20,6 @@ static const char help_text[] =
     "  --vm-id N              the VM, for messages\n"
     "  --memory-limit BYTES   GPU memory that the VM may use (default: all)\n"
     "  --depth N              jobs taken ahead of completion, 1 to 16 (default 2)\n"
-    "  --transfer mapped|copy how vector data reaches the GPU (default mapped)\n"
     "  --enable-test-ops      take the test operations: spin, hang, crash, fail\n"
     "  --probe                print the backend and the GPUs found as JSON, and exit\n"
     "  --log-level LEVEL      error, warning, notice, info or debug (default info)\n"
@@ -37,7 +36,6 @@ enum {
     OPT_VM_ID,
     OPT_MEMORY_LIMIT,
     OPT_DEPTH,
-    OPT_TRANSFER,
     OPT_TEST_OPS,
     OPT_PROBE,
     OPT_LOG_LEVEL,
@@ -51,7 +49,6 @@ static const struct option long_options[] = {
     {"vm-id", required_argument, NULL, OPT_VM_ID},
     {"memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT},
     {"depth", required_argument, NULL, OPT_DEPTH},
-    {"transfer", required_argument, NULL, OPT_TRANSFER},
     {"enable-test-ops", no_argument, NULL, OPT_TEST_OPS},
     {"probe", no_argument, NULL, OPT_PROBE},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -94,18 +91,6 @@ static int take_backend(struct worker_options *options, const char *value, bool 
     return -1;
 }
 
-static int take_transfer(struct worker_options *options, const char *value)
-{
-    if (strcmp(value, "mapped") == 0) {
-        options->backend.transfer = BACKEND_TRANSFER_MAPPED;
-    } else if (strcmp(value, "copy") == 0) {
-        options->backend.transfer = BACKEND_TRANSFER_COPY;
-    } else {
-        return complain("--transfer", value, "mapped or copy");
-    }
-    return -1;
-}
-
 static int take_option(struct worker_options *options, int option, bool *any_backend)
 {
     uint64_t number;
@@ -113,7 +98,6 @@ static int take_option(struct worker_options *options, int option, bool *any_bac
 
     switch (option) {
     case OPT_BACKEND: return take_backend(options, optarg, any_backend);
-    case OPT_TRANSFER: return take_transfer(options, optarg);
     case OPT_GPU: options->backend.gpu = optarg; return -1;
     case OPT_TEST_OPS: options->test_ops = true; return -1;
     case OPT_PROBE: options->probe = true; return -1;
@@ -155,7 +139,7 @@ int options_parse(int argc, char **argv, struct worker_options *options)
     int option;
 
     *options = (struct worker_options){
-        .backend = {.depth = WORKER_DEPTH_DEFAULT, .transfer = BACKEND_TRANSFER_MAPPED},
+        .backend = {.depth = WORKER_DEPTH_DEFAULT},
         .log_level = LOG_LEVEL_INFO,
     };
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {

@@ -11,6 +11,7 @@
  *   STAND_IN_GPUS=N          number of GPUs (default 1)
  *   STAND_IN_MISSING=NAME    cuGetProcAddress doesn't know this function
  *   STAND_IN_MEMORY=BYTES    GPU memory (default 1 GiB)
+ *   STAND_IN_PINNABLE=BYTES  host memory that one call can pin (default 1 GiB)
  *   STAND_IN_FAIL_LAUNCH=N   the Nth launch fails, once, without harm
  */
 #include <math.h>
@@ -44,14 +45,11 @@ struct cuda_function_s {
 };
 
 struct work {
-    enum { WORK_EVENT, WORK_KERNEL, WORK_COPY } kind;
+    enum { WORK_EVENT, WORK_KERNEL } kind;
     struct cuda_event_s *event;
     const struct cuda_function_s *kernel;
     uint64_t params[PARAM_WORDS];
     unsigned threads;
-    void *to;
-    const void *from;
-    size_t bytes;
 };
 
 static struct {
@@ -60,7 +58,6 @@ static struct {
     struct work queue[QUEUE_MAX];
     unsigned first, last; /* free-running */
     cuda_result lost;
-    size_t memory_used;
     unsigned launches;
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -149,8 +146,6 @@ static void *work_off(void *unused)
         pthread_mutex_unlock(&gpu.lock);
         if (gpu.lost == CUDA_OK && work.kind == WORK_KERNEL) {
             error = run_kernel(&work);
-        } else if (gpu.lost == CUDA_OK && work.kind == WORK_COPY) {
-            memcpy(work.to, work.from, work.bytes);
         }
         pthread_mutex_lock(&gpu.lock);
         if (error) {
@@ -298,28 +293,9 @@ static cuda_result do_ModuleGetFunction(cuda_function *function, cuda_module mod
     return NOT_FOUND;
 }
 
-static cuda_result do_MemAlloc(cuda_address *address, size_t bytes)
-{
-    void *memory;
-
-    if (bytes > setting("STAND_IN_MEMORY", 1ul << 30) - gpu.memory_used) {
-        return CUDA_OUT_OF_MEMORY;
-    }
-    memory = malloc(bytes);
-    gpu.memory_used += bytes;
-    *address = (cuda_address)(uintptr_t)memory;
-    return memory ? CUDA_OK : CUDA_OUT_OF_MEMORY;
-}
-
-static cuda_result do_MemFree(cuda_address address)
-{
-    free((void *)(uintptr_t)address);
-    return CUDA_OK;
-}
-
 static cuda_result do_MemHostAlloc(void **memory, size_t bytes, unsigned flags)
 {
-    *memory = malloc(bytes);
+    *memory = bytes <= setting("STAND_IN_PINNABLE", 1ul << 30) ? malloc(bytes) : NULL;
     return *memory ? CUDA_OK : CUDA_OUT_OF_MEMORY;
 }
 
@@ -333,23 +309,6 @@ static cuda_result do_MemHostGetDevicePointer(cuda_address *address, void *memor
 {
     *address = (cuda_address)(uintptr_t)memory;
     return CUDA_OK;
-}
-
-static cuda_result do_MemcpyHtoDAsync(cuda_address to, const void *from, size_t bytes,
-                                      cuda_stream stream)
-{
-    struct work work = {
-        .kind = WORK_COPY, .to = (void *)(uintptr_t)to, .from = from, .bytes = bytes};
-
-    return enqueue(&work);
-}
-
-static cuda_result do_MemcpyDtoHAsync(void *to, cuda_address from, size_t bytes, cuda_stream stream)
-{
-    struct work work = {
-        .kind = WORK_COPY, .to = to, .from = (void *)(uintptr_t)from, .bytes = bytes};
-
-    return enqueue(&work);
 }
 
 static cuda_result do_StreamCreate(cuda_stream *stream, unsigned flags)
@@ -469,13 +428,9 @@ cuda_result cuGetProcAddress_v2(const char *name, void **function, int version, 
         ENTRY(CtxSetCurrent),
         ENTRY(ModuleLoadDataEx),
         ENTRY(ModuleGetFunction),
-        ENTRY(MemAlloc),
-        ENTRY(MemFree),
         ENTRY(MemHostAlloc),
         ENTRY(MemFreeHost),
         ENTRY(MemHostGetDevicePointer),
-        ENTRY(MemcpyHtoDAsync),
-        ENTRY(MemcpyDtoHAsync),
         ENTRY(StreamCreate),
         ENTRY(StreamQuery),
         ENTRY(StreamSynchronize),

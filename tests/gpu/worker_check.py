@@ -17,43 +17,16 @@ import random
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "protocol")]
 import worker_link as wl  # noqa: E402
+from report import Report, cpu_seconds, percentiles, run_text, skip  # noqa: E402
 from worker_link import Worker  # noqa: E402
 
-SKIPPED = 77
 VECTOR_MAX = 992 // 8
-TRANSFERS = ("mapped", "copy")
-
-
-class Report:
-    def __init__(self):
-        self.checks = []
-        self.measures = {}
-
-    def check(self, name, ok, detail=""):
-        self.checks.append({"name": name, "ok": bool(ok), "detail": str(detail)})
-        print("%s %s%s" % ("ok  " if ok else "FAIL", name, ": " + str(detail) if detail else ""),
-              flush=True)  # fmt: skip
-
-    def measure(self, name, value):
-        self.measures[name] = value
-        print("     %s: %s" % (name, json.dumps(value)), flush=True)
-
-
-def percentiles(seconds):
-    ordered = sorted(seconds)
-
-    def at(share):
-        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e6, 1)
-
-    return {"count": len(ordered), "p50_us": at(0.5), "p95_us": at(0.95), "p99_us": at(0.99),
-            "max_us": at(1.0)}  # fmt: skip
 
 
 def start(*args, backend="cuda", gpu=None, **kwargs):
@@ -77,14 +50,6 @@ def timed_calls(worker, frame, count, warm_up=200):
     status = wl.DONE_BODY.unpack_from(reply, wl.HEADER.size)[0]
     assert status == wl.OK, "status %d" % status
     return taken
-
-
-def run_text(*command):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "", str(error)
-    return done.stdout.strip(), done.stderr.strip()
 
 
 # ---- What is there ----------------------------------------------------------
@@ -126,7 +91,7 @@ def check_memory_limit(report):
         info = w.run(wl.DEVICE_INFO)
         report.check("memory limit is what the VM is told", info.results[4] == 3072, info.results)
     try:
-        start("--memory-limit", "1000", "--transfer", "copy").stop()
+        start("--memory-limit", "1000").stop()
         report.check("a limit below the worker's buffers is refused", False)
     except RuntimeError as error:
         report.check("a limit below the worker's buffers is refused",
@@ -177,36 +142,35 @@ def vectors(rng):
 
 
 def check_agreement(report, seed):
-    for transfer in TRANSFERS:
-        rng = random.Random(seed)
-        compared = wrong_int = wrong_float = other_bits = 0
-        worst = 0
-        with start("--transfer", transfer) as gpu, start(backend="cpu") as cpu:
-            for part in vectors(rng):
-                operands = [a for a, _ in part] + [b for _, b in part]
-                data = struct.pack("<%dI" % len(operands), *operands)
-                for op in (wl.VECTOR_ADD_I32, wl.VECTOR_ADD_F32):
-                    one, two = gpu.run(op, data=data), cpu.run(op, data=data)
-                    compared += len(part)
-                    if one.status or two.status or len(one.data) != len(two.data):
-                        wrong_int += 1
-                    elif op == wl.VECTOR_ADD_I32:
-                        wrong_int += one.data != two.data
-                    else:
-                        other_bits += one.data != two.data
-                        layout = "<%dI" % len(part)
-                        for x, y in zip(struct.unpack(layout, one.data),
-                                        struct.unpack(layout, two.data)):  # fmt: skip
-                            apart = ulps_apart(x, y)
-                            worst = max(worst, apart)
-                            wrong_float += apart > 1
-            for _ in range(2000):
-                a, b = rng.getrandbits(32), rng.getrandbits(32)
-                wrong_int += gpu.run(wl.ADD, (a, b)).results != ((a + b) & 0xFFFFFFFF,)
-        report.check("CUDA and CPU agree (%s)" % transfer, not wrong_int and not wrong_float,
-                     "%d elements, seed %d, %d wrong ints, %d floats beyond 1 ulp, worst %s ulp, "
-                     "%d float vectors with other bits"
-                     % (compared, seed, wrong_int, wrong_float, worst, other_bits))  # fmt: skip
+    rng = random.Random(seed)
+    compared = wrong_int = wrong_float = other_bits = 0
+    worst = 0
+    with start() as gpu, start(backend="cpu") as cpu:
+        for part in vectors(rng):
+            operands = [a for a, _ in part] + [b for _, b in part]
+            data = struct.pack("<%dI" % len(operands), *operands)
+            for op in (wl.VECTOR_ADD_I32, wl.VECTOR_ADD_F32):
+                one, two = gpu.run(op, data=data), cpu.run(op, data=data)
+                compared += len(part)
+                if one.status or two.status or len(one.data) != len(two.data):
+                    wrong_int += 1
+                elif op == wl.VECTOR_ADD_I32:
+                    wrong_int += one.data != two.data
+                else:
+                    other_bits += one.data != two.data
+                    layout = "<%dI" % len(part)
+                    for x, y in zip(struct.unpack(layout, one.data),
+                                    struct.unpack(layout, two.data)):  # fmt: skip
+                        apart = ulps_apart(x, y)
+                        worst = max(worst, apart)
+                        wrong_float += apart > 1
+        for _ in range(2000):
+            a, b = rng.getrandbits(32), rng.getrandbits(32)
+            wrong_int += gpu.run(wl.ADD, (a, b)).results != ((a + b) & 0xFFFFFFFF,)
+    report.check("CUDA and CPU agree", not wrong_int and not wrong_float,
+                 "%d elements, seed %d, %d wrong ints, %d floats beyond 1 ulp, worst %s ulp, "
+                 "%d float vectors with other bits"
+                 % (compared, seed, wrong_int, wrong_float, worst, other_bits))  # fmt: skip
 
 
 # ---- Time -------------------------------------------------------------------
@@ -223,31 +187,63 @@ def measure_latency(report, count):
     with start(backend="cpu") as w:
         for name, frame in frames.items():
             report.measure("latency cpu %s" % name, percentiles(timed_calls(w, frame, count)))
-    for transfer in TRANSFERS:
-        with start("--transfer", transfer) as w:
-            for name, frame in frames.items():
-                report.measure("latency cuda %s %s" % (transfer, name),
-                               percentiles(timed_calls(w, frame, count)))  # fmt: skip
-            for name, op, params in (("nop", wl.NOP, ()), ("add", wl.ADD, (1, 2))):
-                done = [w.run(op, params) for _ in range(1000)]
-                report.measure(
-                    "inside cuda %s %s" % (transfer, name),
-                    {
-                        "worker_p50_us": statistics.median(
-                            d.finished_ns - d.started_ns for d in done) / 1e3,
-                        "gpu_p50_us": statistics.median(d.gpu_time_ns for d in done) / 1e3,
-                    },
-                )  # fmt: skip
+    with start() as w:
+        for name, frame in frames.items():
+            report.measure("latency cuda %s" % name, percentiles(timed_calls(w, frame, count)))
+        report.measure("inside cuda add", inside(w, wl.ADD, (1, 2), 1000))
 
 
-def cpu_seconds(pid):
-    with open("/proc/%d/stat" % pid, encoding="ascii") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def inside(worker, op, params, count):
+    """Where a job's time goes: in the worker, on the GPU, and what lies between the two:
+    starting it, and being late in seeing its end."""
+    done = [worker.run(op, params) for _ in range(count)]
+    over = sorted(d.finished_ns - d.started_ns - d.gpu_time_ns for d in done[count // 10 :])
+    return {
+        "worker_p50_us": statistics.median(d.finished_ns - d.started_ns for d in done) / 1e3,
+        "gpu_p50_us": statistics.median(d.gpu_time_ns for d in done) / 1e3,
+        "between_p50_us": over[len(over) // 2] / 1e3,
+        "between_p99_us": over[len(over) * 99 // 100] / 1e3,
+    }
+
+
+def receive_awake(sock):
+    """As recv(), but never asleep: leaves this program's own waking up out of a measurement."""
+    while True:
+        try:
+            return sock.recv(2048, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+
+
+def measure_lateness(report):
+    """Between a job's end on the GPU and its DONE frame, once the worker knows such jobs."""
+    with start() as w:
+        for us, count in ((20, 500), (100, 500), (300, 500), (1000, 500), (3000, 200), (10000, 60),
+                          (100000, 10)):  # fmt: skip
+            report.measure("inside cuda spin of %d us" % us, inside(w, wl.SPIN, (us,), count))
+        over = []
+        for i in range(400):
+            done = w.run(wl.SPIN, ((300, 1000, 3000)[i % 3],))
+            over.append(done.finished_ns - done.started_ns - done.gpu_time_ns)
+        over = sorted(over[40:])
+        report.measure("three lengths in turn", {"between_p50_us": over[len(over) // 2] / 1e3,
+                       "between_p99_us": over[len(over) * 99 // 100] / 1e3})  # fmt: skip
+        rng = random.Random(3)
+        late = []
+        for _ in range(300):
+            us = int(10 ** rng.uniform(1.5, 4))
+            done = w.run(wl.SPIN, (us,))
+            late.append((done.finished_ns - done.started_ns - done.gpu_time_ns) / done.gpu_time_ns)
+        report.measure("lengths never seen before: late by, of their own time",
+                       {"p50": round(statistics.median(late), 4), "max": round(max(late), 4)})  # fmt: skip
+
+
+def blocking(sock):
+    return sock.recv(2048)
 
 
 def measure_throughput(report):
-    for depth in (1, 2, 4):
+    for depth, receive in ((1, blocking), (1, receive_awake), (2, blocking), (4, blocking)):
         for spin_us, jobs in ((100, 5000), (1000, 1000), (10000, 100)):
             frame = wl.run_frame(1, wl.SPIN, (spin_us,))
             with start("--depth", str(depth)) as w:
@@ -258,13 +254,14 @@ def measure_throughput(report):
                 for _ in range(depth):
                     w.sock.send(frame)
                 for i in range(jobs):
-                    gpu_ns += wl.DONE_BODY.unpack_from(w.sock.recv(2048), 24)[4]
+                    gpu_ns += wl.DONE_BODY.unpack_from(receive(w.sock), 24)[4]
                     if i + depth < jobs:
                         w.sock.send(frame)
                 wall = time.perf_counter() - begin
                 cpu = cpu_seconds(w.process.pid) - cpu
                 report.measure(
-                    "back to back, depth %d, %d us" % (depth, spin_us),
+                    "back to back, depth %d, %d us%s"
+                    % (depth, spin_us, ", sender awake" if receive is receive_awake else ""),
                     {
                         "jobs": jobs,
                         "asked_of_wall": round(jobs * spin_us / 1e6 / wall, 4),
@@ -301,23 +298,33 @@ def measure_switches(report, count):
         )
         # How large a turn must be for switches to cost little.
         for turn in (1, 2, 5, 10):
-            spin = wl.run_frame(1, wl.SPIN, (1000,))
-            begin = time.perf_counter()
-            turns = 40
-            for i in range(turns):
-                worker = (a, b)[i % 2]
-                outstanding = 0
-                for _ in range(turn):
-                    worker.sock.send(spin)
-                    outstanding += 1
-                    if outstanding == 2:
-                        worker.sock.recv(2048)
-                        outstanding -= 1
-                for _ in range(outstanding):
-                    worker.sock.recv(2048)
-            wall = time.perf_counter() - begin
-            report.measure("two workers, turns of %d x 1 ms: asked of wall" % turn,
-                           round(turns * turn * 1e-3 / wall, 4))  # fmt: skip
+            for early in (0, 1):
+                report.measure(
+                    "two workers, turns of %d x 1 ms%s: asked of wall"
+                    % (turn, ", the next let in one job early" if early else ""),
+                    round(turns_of(turn, early, a, b), 4),
+                )
+
+
+def turns_of(turn, early, a, b, turns=40):
+    """Two jobs ahead in one worker, turn by turn; the next worker starts when `early` jobs of
+    the one before are still under way."""
+    spin = wl.run_frame(1, wl.SPIN, (1000,))
+    under_way = []
+
+    def wait_until(count):
+        while len(under_way) > count:
+            under_way.pop(0).recv(2048)
+
+    begin = time.perf_counter()
+    for i in range(turns):
+        sock = (a, b)[i % 2].sock
+        for k in range(turn):
+            wait_until(early if k == 0 else 1)
+            sock.send(spin)
+            under_way.append(sock)
+    wait_until(0)
+    return turns * turn * 1e-3 / (time.perf_counter() - begin)
 
 
 def measure_memory(report):
@@ -388,29 +395,20 @@ class Neighbour:
 
 def check_faults(report, count):
     with Neighbour() as beside:
-        right = 0
+        right, left = 0, []
         for _ in range(count):
             with start() as w:
-                ids = [w.send(wl.CRASH)]
-                replies = []
+                w.send(wl.CRASH)
+                begin = time.monotonic()
                 try:
-                    ids.append(w.send(wl.ADD, (1, 2)))
-                except BrokenPipeError:
-                    pass  # it has noticed the fault already
-                try:
-                    replies.append(w.receive())
-                    replies.append(w.receive())
+                    w.receive()
                 except wl.Closed:
-                    pass  # the second came too late to be taken up
-                right += (
-                    w.exit_status() == wl.EXIT_GPU_FAULT
-                    and all(r.status == wl.CUDA_ERROR for r in replies)
-                    and len(replies) > 0
-                    and [r.job_id for r in replies] == ids[: len(replies)]
-                )
+                    right += w.exit_status() == wl.EXIT_GPU_FAULT
+                    left.append(time.monotonic() - begin)
         failed, seen = beside.finish()
-    report.check("illegal address: CUDA_ERROR and status 3", right == count,
+    report.check("illegal address: the worker leaves with status 3", right == count,
                  "%d of %d" % (right, count))  # fmt: skip
+    report.measure("illegal address: from the job to the worker's end", percentiles(left))
     report.check("illegal address: the neighbour's jobs are right", failed == 0 and len(seen) > 0,
                  "%d failed of %d" % (failed, len(seen)))  # fmt: skip
     report.measure("neighbour during faults", percentiles([t for _, t in seen]))
@@ -505,56 +503,26 @@ def main():
     if args.bin_dir:
         os.environ["VGPU_BIN_DIR"] = args.bin_dir
     report = Report()
-    begin = time.monotonic()
     probe = check_probe(report)
     if probe and probe["backend"] != "cuda":
-        print("SKIP: no GPU to test on: %s" % probe["reason"])
-        if args.out:
-            with open(args.out, "w", encoding="utf-8") as out:
-                json.dump({"skipped": probe["reason"]}, out)
-        return SKIPPED
+        return skip(args.out, probe["reason"])
     sections = [
-        lambda: check_selection(report, probe),
-        lambda: check_memory_limit(report),
-        lambda: measure_start(report),
-        lambda: check_agreement(report, args.seed),
-        lambda: check_order(report),
-        lambda: check_errors_without_harm(report),
-        lambda: measure_latency(report, args.count),
-        lambda: measure_throughput(report),
-        lambda: measure_switches(report, args.count),
-        lambda: measure_memory(report),
-        lambda: check_faults(report, args.faults),
-        lambda: check_hang(report),
+        ("selection", lambda: check_selection(report, probe)),
+        ("memory limit", lambda: check_memory_limit(report)),
+        ("start", lambda: measure_start(report)),
+        ("agreement", lambda: check_agreement(report, args.seed)),
+        ("order", lambda: check_order(report)),
+        ("errors", lambda: check_errors_without_harm(report)),
+        ("latency", lambda: measure_latency(report, args.count)),
+        ("lateness", lambda: measure_lateness(report)),
+        ("throughput", lambda: measure_throughput(report)),
+        ("switches", lambda: measure_switches(report, args.count)),
+        ("memory", lambda: measure_memory(report)),
+        ("faults", lambda: check_faults(report, args.faults)),
+        ("hang", lambda: check_hang(report)),
     ]
-    for section in sections if probe else []:
-        try:
-            section()
-        except Exception as error:  # one section's end must not hide the others
-            report.check("%s ran to its end" % section.__code__.co_names[0], False,
-                         "%s: %s" % (type(error).__name__, error))  # fmt: skip
-    smi, _ = run_text("nvidia-smi", "--query-gpu=name,driver_version,vbios_version,pstate",
-                      "--format=csv,noheader")  # fmt: skip
-    failed = sum(not check["ok"] for check in report.checks)
-    if args.out:
-        with open(args.out, "w", encoding="utf-8") as out:
-            json.dump(
-                {
-                    "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                    "command": " ".join(sys.argv),
-                    "host": socket.gethostname(),
-                    "kernel": os.uname().release,
-                    "cpus": os.cpu_count(),
-                    "gpus": smi.splitlines(),
-                    "seconds": round(time.monotonic() - begin, 1),
-                    "checks": report.checks,
-                    "measures": report.measures,
-                },
-                out,
-                indent=1,
-            )
-    print("%d passed, %d failed" % (len(report.checks) - failed, failed))
-    return 1 if failed else 0
+    report.run(sections if probe else [])
+    return report.finish(args.out)
 
 
 if __name__ == "__main__":

@@ -404,7 +404,6 @@ def test_a_stream_socket_is_not_the_mediators():
         (("--backend", "cpu", "--vm-id", "-1"), "from 0"),
         (("--backend", "cpu", "--vm-id", "4294967296"), "from 0"),
         (("--backend", "cpu", "--log-level", "loud"), "debug"),
-        (("--backend", "cpu", "--transfer", "pigeon"), "mapped or copy"),
         (("--backend", "cpu", "extra"), "extra"),
         (("--no-such-option",), "--help"),
     ],

@@ -116,10 +116,9 @@ def test_ready_describes_the_gpu():
 # ---- Jobs -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transfer", ["mapped", "copy"])
-def test_results_are_the_cpu_backends(transfer):
+def test_results_are_the_cpu_backends():
     rng = random.Random(5)
-    with cuda("--transfer", transfer) as gpu, Worker() as cpu:
+    with cuda() as gpu, Worker() as cpu:
         for count in (1, 2, 31, 123, 124):
             data = rng.randbytes(8 * count)
             for op in (wl.VECTOR_ADD_I32, wl.VECTOR_ADD_F32):
@@ -127,6 +126,21 @@ def test_results_are_the_cpu_backends(transfer):
                 assert (one.status, one.results, one.data) == (wl.OK, (), two.data)
         assert gpu.run(wl.ADD, (0xFFFFFFFF, 2)).results == (1,)
         assert gpu.run(wl.NOP).status == wl.OK
+
+
+def test_nop_and_device_info_do_not_use_the_gpu():
+    """They are answered at once, but in their turn behind what is on the GPU."""
+    with cuda("--depth", "4") as w:
+        assert w.run(wl.NOP).gpu_time_ns == 0
+        ids = [w.send(wl.SPIN, (50_000,)), w.send(wl.NOP), w.send(wl.DEVICE_INFO)]
+        done = [w.receive() for _ in ids]
+        assert [(d.job_id, d.status) for d in done] == [(i, wl.OK) for i in ids]
+        assert done[0].gpu_time_ns >= 50_000_000
+        assert [d.gpu_time_ns for d in done[1:]] == [0, 0]
+        w.send(wl.HANG)
+        w.send(wl.NOP)
+        with pytest.raises(TimeoutError):
+            w.receive(timeout=0.2)
 
 
 def test_spin_is_charged():
@@ -185,32 +199,39 @@ def test_quit_waits_for_the_gpu():
 # ---- Faults -----------------------------------------------------------------
 
 
-def test_illegal_address_answers_all_and_leaves():
+def test_illegal_address_ends_the_worker():
+    """What was done before is answered; the rest is left to the mediator, which knows by
+    the process's end that no further job can be sent to it."""
     with cuda("--depth", "8") as w:
         assert w.run(wl.ADD, (1, 2)).results == (3,)
-        # Queued behind a spin, all are taken up before the fault happens.
-        ids = [w.send(wl.SPIN, (200_000,)), w.send(wl.CRASH), w.send(wl.ADD, (1, 2)),
-               w.send(0x7777)]  # fmt: skip
-        done = [w.receive() for _ in ids]
-        assert [d.job_id for d in done] == ids
-        assert [d.status for d in done[1:]] == [wl.CUDA_ERROR, wl.CUDA_ERROR, wl.UNSUPPORTED_OP]
+        # All are taken up before the fault happens.
+        ids = [w.send(wl.SPIN, (100_000,)), w.send(wl.FAIL), w.send(wl.SPIN, (200_000,)),
+               w.send(wl.CRASH), w.send(wl.ADD, (1, 2)), w.send(0x7777)]  # fmt: skip
+        done = [w.receive() for _ in ids[:2]]
+        assert [d.job_id for d in done] == ids[:2]
+        assert [d.status for d in done] == [wl.OK, wl.CUDA_ERROR]
+        with pytest.raises(wl.Closed):
+            while w.receive().job_id != ids[3]:
+                pass
         assert w.exit_status() == wl.EXIT_GPU_FAULT
         assert w.stderr_text().count("context is lost") == 1
 
 
-def test_unread_jobs_do_not_hide_the_answer():
+def test_unread_jobs_do_not_hide_an_answer():
     """Frames that a lost worker never read must not reset the connection before
     the mediator has read the answers."""
     with cuda("--depth", "1") as w:
-        crash = w.send(wl.CRASH)
+        first, _ = w.send(wl.ADD, (1, 2)), w.send(wl.CRASH)
         try:
             for _ in range(50):
                 w.send(wl.NOP)
         except BrokenPipeError:
             pass
-        done = w.receive()
-        assert (done.job_id, done.status) == (crash, wl.CUDA_ERROR)
         assert w.exit_status() == wl.EXIT_GPU_FAULT
+        done = w.receive()
+        assert (done.job_id, done.results) == (first, (3,))
+        with pytest.raises(wl.Closed):
+            w.receive()
 
 
 def test_failed_launch_costs_one_job_only():
@@ -244,13 +265,13 @@ def test_memory_limit():
         assert w.ready.memory_bytes == 64 << 20
     with cuda("--memory-limit", str(1 << 40)) as w:
         assert w.ready.memory_bytes == 1 << 30
-    with cuda("--memory-limit", "4096", "--transfer", "copy", "--depth", "2") as w:
+    with cuda("--memory-limit", "4096", "--depth", "2") as w:
         assert w.run(wl.VECTOR_ADD_I32, data=bytes(8)).data == bytes(4)
-    refused("memory limit of 4095 bytes", "--memory-limit", "4095", "--transfer", "copy")
+    refused("memory limit of 4095 bytes", "--memory-limit", "4095", "--depth", "2")
 
 
 def test_full_gpu():
-    refused("CUDA_ERROR_OUT_OF_MEMORY", "--transfer", "copy", memory=100)
+    refused("CUDA_ERROR_OUT_OF_MEMORY", pinnable=100)
 
 
 def test_unusable_drivers():

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The front door; meson and ninja do the work.  "make help" lists what there is.
+
+BUILD ?= build
+CLIENT_BUILD ?= build-client
+PREFIX ?= /usr/local
+DESTDIR ?=
+MESON ?= meson
+NINJA ?= ninja
+DB ?= /etc/vgpu/vgpu_config.db
+MESONFLAGS ?=
+ARGS ?=
+
+.PHONY: all client check install migrate bench gpu-bundle clean help
+
+all: $(BUILD)/build.ninja
+	$(NINJA) -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@command -v $(MESON) >/dev/null || { echo "meson is missing: run scripts/setup" >&2; exit 1; }
+	$(MESON) setup --prefix=$(PREFIX) $(MESONFLAGS) $(BUILD)
+
+# Only libvgpu and vgpu-client: a C compiler, meson and ninja are enough.
+client: $(CLIENT_BUILD)/build.ninja
+	$(NINJA) -C $(CLIENT_BUILD)
+	@mkdir -p $(BUILD)/bin
+	@test -e $(BUILD)/build.ninja || install -m 755 $(CLIENT_BUILD)/bin/vgpu-client $(BUILD)/bin/
+	@test ! -e $(BUILD)/build.ninja || $(NINJA) -C $(BUILD) bin/vgpu-client
+	@echo "built $(BUILD)/bin/vgpu-client"
+
+$(CLIENT_BUILD)/build.ninja:
+	@command -v $(MESON) >/dev/null || { echo "meson is missing: run scripts/setup --client" >&2; exit 1; }
+	$(MESON) setup --prefix=$(PREFIX) -Dclient_only=true $(MESONFLAGS) $(CLIENT_BUILD)
+
+check:
+	scripts/check $(ARGS)
+
+install: all
+	$(MESON) configure $(BUILD) --prefix=$(PREFIX)
+	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD)
+
+migrate: all
+	$(BUILD)/bin/vgpu-admin --db $(DB) migrate
+
+bench: all
+	$(NINJA) -C $(BUILD) benchmark
+
+# A folder to copy to a host that has an NVIDIA GPU and nothing to build with.
+gpu-bundle: all
+	@test -x scripts/gpu-bundle || { echo "scripts/gpu-bundle is not in this tree" >&2; exit 1; }
+	scripts/gpu-bundle $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(CLIENT_BUILD) build-asan build-fuzz
+
+help:
+	@echo 'make                 build everything; the programs are in $(BUILD)/bin/'
+	@echo 'make client          build only vgpu-client and libvgpu: no SQLite, no GPU package'
+	@echo 'make check           all tests; ARGS="--suite unit" runs one suite'
+	@echo 'make install         to PREFIX=$(PREFIX), below DESTDIR if set'
+	@echo 'make migrate         upgrade an older database, DB=$(DB)'
+	@echo 'make bench           measurements'
+	@echo 'make gpu-bundle      what a test on an NVIDIA host needs, in one folder'
+	@echo 'make clean           remove the build folders'
+	@echo
+	@echo 'Packages: scripts/setup.  Try it: scripts/demo.'

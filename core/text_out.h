@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Text into a buffer of fixed size, without the cost of printf() for what is
+ * written a hundred thousand times.  What does not fit sets `overflow`.
+ */
+#ifndef CORE_TEXT_OUT_H
+#define CORE_TEXT_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct text_out {
+    char *text; /* not NUL-terminated */
+    size_t used, size;
+    bool overflow;
+};
+
+void text_init(struct text_out *out, char *buffer, size_t size);
+void text_bytes(struct text_out *out, const char *bytes, size_t length);
+void text_string(struct text_out *out, const char *string);
+void text_char(struct text_out *out, char c);
+void text_lower(struct text_out *out, const char *ascii);
+void text_uint(struct text_out *out, uint64_t value);
+/* Nanoseconds as exact decimal seconds: 0.00003, 12. */
+void text_seconds(struct text_out *out, uint64_t time_ns);
+/* 16 bytes as 01234567-89ab-... */
+void text_uuid(struct text_out *out, const uint8_t *uuid);
+/* Nine significant digits; NaN and infinities as Prometheus writes them. */
+void text_double(struct text_out *out, double value);
+
+enum text_escape {
+    TEXT_ESCAPE_LABEL, /* a Prometheus label's value: \\ \" \n */
+    TEXT_ESCAPE_JSON,
+};
+/* With the quotes around it. */
+void text_quoted(struct text_out *out, const char *string, enum text_escape escape);
+
+#endif /* CORE_TEXT_OUT_H */

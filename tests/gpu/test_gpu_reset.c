@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mediator/gpu_reset.h"
+
+#define UUID "GPU-00000000-0000-0000-0000-000000000007"
+#define LONG_MS 60000
+
+static char folder[] = "/tmp/vgpu-reset-XXXXXX";
+static char script[sizeof(folder) + 16], mark[sizeof(folder) + 16];
+
+static void write_script(const char *text)
+{
+    FILE *file = fopen(script, "w");
+
+    assert_non_null(file);
+    fprintf(file, "#!/bin/sh\n%s\n", text);
+    fclose(file);
+    assert_int_equal(chmod(script, 0700), 0);
+}
+
+static void test_the_command_gets_the_uuid(void **state)
+{
+    struct gpu_reset_result result;
+
+    write_script("echo \"$# $1\"; echo more >&2");
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_true(gpu_reset_succeeded(&result));
+    assert_string_equal(result.output, "1 " UUID " more");
+}
+
+static void test_its_failure_is_told(void **state)
+{
+    struct gpu_reset_result result;
+
+    write_script("echo 'in use'; exit 19");
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_false(gpu_reset_succeeded(&result));
+    assert_int_equal(result.status, 19);
+    assert_string_equal(result.output, "in use");
+    write_script("kill -TERM $$");
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(result.status, 128 + SIGTERM);
+}
+
+static void test_what_cannot_be_started(void **state)
+{
+    struct gpu_reset_result result;
+
+    assert_int_equal(gpu_reset_run("/nonexistent/reset", UUID, LONG_MS, &result), -ENOENT);
+    write_script("exit 0");
+    chmod(script, 0600);
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), -EACCES);
+}
+
+/* Nothing of what it started goes on. */
+static void test_deadline_ends_the_whole_group(void **state)
+{
+    struct gpu_reset_result result;
+    char text[256];
+    pid_t child = 0;
+    FILE *file;
+
+    snprintf(text, sizeof(text), "sleep 600 & echo $! > %s; echo begun; wait", mark);
+    write_script(text);
+    assert_int_equal(gpu_reset_run(script, UUID, 300, &result), 0);
+    assert_true(result.timed_out);
+    assert_false(gpu_reset_succeeded(&result));
+    assert_true(result.took_ms >= 300);
+    assert_int_equal(result.status, 128 + SIGKILL);
+    file = fopen(mark, "r");
+    if (!file) {
+        return; /* a machine so slow that the script had not begun */
+    }
+    assert_int_equal(fscanf(file, "%d", &child), 1);
+    fclose(file);
+    for (int i = 0; i < 20000 && kill(child, 0) == 0; i++) {
+        char path[64], state_char = 'Z';
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", child);
+        file = fopen(path, "r");
+        if (file) {
+            if (fscanf(file, "%*d %*s %c", &state_char) != 1) {
+                state_char = 'Z';
+            }
+            fclose(file);
+        }
+        if (state_char == 'Z') {
+            return; /* dead; nobody has looked yet */
+        }
+        usleep(1000);
+    }
+    assert_int_not_equal(kill(child, 0), 0);
+}
+
+/* A daemon that it leaves behind keeps its output open; that doesn't hold us. */
+static void test_output_may_stay_open(void **state)
+{
+    struct gpu_reset_result result;
+
+    write_script("sleep 2 & exit 0");
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_true(gpu_reset_succeeded(&result));
+    assert_true(result.took_ms < 2000);
+}
+
+static void test_long_output_is_cut(void **state)
+{
+    struct gpu_reset_result result;
+
+    write_script("i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; "
+                 "i=$((i+1)); done; printf '\\033[0m\\200'");
+    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_true(gpu_reset_succeeded(&result));
+    assert_true(strlen(result.output) > GPU_RESET_OUTPUT_BYTES - 42);
+    assert_null(strchr(result.output, '\n'));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_command_gets_the_uuid),
+        cmocka_unit_test(test_its_failure_is_told),
+        cmocka_unit_test(test_what_cannot_be_started),
+        cmocka_unit_test(test_deadline_ends_the_whole_group),
+        cmocka_unit_test(test_output_may_stay_open),
+        cmocka_unit_test(test_long_output_is_cut),
+    };
+    int failed;
+
+    if (!mkdtemp(folder)) {
+        perror("mkdtemp");
+        return 2;
+    }
+    snprintf(script, sizeof(script), "%s/reset", folder);
+    snprintf(mark, sizeof(mark), "%s/mark", folder);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(script);
+    unlink(mark);
+    rmdir(folder);
+    return failed;
+}

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A process whose command line is a QEMU's. It goes into a chroot and to another user if
+told so, and connects for us: the device at the other end is ours, the peer is that process."""
+
+import os
+import socket
+import subprocess
+
+import wire
+
+BODY = """
+import os, socket, sys
+root, uid, path = os.environ["QEMU_ROOT"], int(os.environ["QEMU_UID"]), os.environ["QEMU_SOCKET"]
+passed = socket.socket(fileno=int(os.environ["QEMU_FD"]))
+if root:
+    os.chroot(root)
+    os.chdir("/")
+if uid:
+    os.setgid(uid)
+    os.setuid(uid)
+passed.send(b"r")
+while passed.recv(1) == b"c":
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+        socket.send_fds(passed, [b"y"], [sock.fileno()])
+    except OSError as error:
+        passed.send(b"n")
+    sock.close()
+"""
+
+
+class FakeQemu:
+    def __init__(self, *arguments, path="/tmp/vgpu-mediator.sock", root="", uid=0):
+        self.ours, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-c", BODY, *arguments], executable="/usr/bin/python3",
+            stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            env={**os.environ, "QEMU_SOCKET": str(path), "QEMU_FD": str(theirs.fileno()),
+                 "QEMU_ROOT": str(root), "QEMU_UID": str(uid)})
+        theirs.close()
+        self.ours.settimeout(60)
+        assert self.ours.recv(1) == b"r"
+
+    def connect(self, vm_id=1):
+        """A device whose peer is this process, or None: it could not connect."""
+        self.ours.send(b"c")
+        data, fds, _, _ = socket.recv_fds(self.ours, 1, 1)
+        if data != b"y":
+            return None
+        device = wire.Device.__new__(wire.Device)
+        device.vm_id, device.pool, device.priority, device.next_id = vm_id, "A", 1, 1
+        device.sock = socket.socket(fileno=fds[0])
+        device.sock.settimeout(30)
+        return device
+
+    def end(self):
+        self.ours.close()
+        self.process.wait(60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real vgpu-mediator process for tests: starts it, waits until it is ready, looks at it,
+and sees to it that nothing of it is left."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import wire
+
+
+def program(name):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    folder = os.environ.get("VGPU_BIN_DIR") or os.environ.get("VGPU_BIN") or root / "build" / "bin"
+    path = pathlib.Path(folder).resolve() / name
+    assert path.exists(), f"{path} is missing: build first, or set VGPU_BIN_DIR"
+    return str(path)
+
+
+def wait_for(condition, what, timeout=60):
+    """The first true value of condition(); the time is for slow machines only."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
+        time.sleep(0.02)
+
+
+def children(pid):
+    """Pids of the living children (zombies do not count)."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue
+    return [child for child in found if alive(child)]
+
+
+def alive(pid):
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+class Mediator:
+    """In a folder of its own. Arguments are added to those that keep it there."""
+
+    def __init__(self, folder, *arguments, db=None, shared=True, trust=True, backend="cpu",
+                 discovery=False, prefix=()):
+        self.folder = pathlib.Path(folder)
+        self.socket = self.folder / "vgpu.sock"
+        self.admin_socket = self.folder / "admin.sock"
+        self.log_path = self.folder / "mediator.log"
+        self.command = [*prefix, program("vgpu-mediator"), "--admin-socket", str(self.admin_socket),
+                        "--backend", backend, "--no-nvml"]
+        if shared:
+            self.command += ["--socket-path", str(self.socket)]
+        if trust:
+            self.command.append("--trust-claims")
+        if not discovery:
+            self.command.append("--no-discovery")
+        self.command += ["--db", str(db)] if db else ["--no-db"]
+        self.command += [str(argument) for argument in arguments]
+        self.process = None
+
+    def start(self):
+        self.log_file = open(self.log_path, "ab")
+        # Some tests have workers crash, which a sanitizer must not report as a finding.
+        env = {"ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0", **os.environ}
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, env=env,
+                                        stdout=self.log_file, stderr=self.log_file)
+        wait_for(lambda: self.process.poll() is not None or self.is_ready(), "the mediator")
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def is_ready(self):
+        try:
+            with self.admin() as admin:
+                return bool(admin.call(wire.SHOW_HEALTH))
+        except (OSError, wire.Closed):
+            return False
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *failure):
+        self.log_file.close()
+        if self.process.poll() is not None:
+            if failure[0]:
+                print(self.log())
+            return
+        workers = children(self.process.pid)
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        if failure[0]:
+            print(self.log())
+            return
+        assert status == 0, self.log()
+        log = self.log()
+        assert "Sanitizer" not in log and "runtime error" not in log, log
+        assert not self.admin_socket.exists() and not self.socket.exists()
+        assert not any(alive(worker) for worker in workers)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(60)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def device(self, vm_id=1, **options):
+        return wire.Device(self.socket, vm_id, **options)
+
+    def admin(self):
+        return wire.Admin(self.admin_socket)
+
+    def status(self):
+        with self.admin() as admin:
+            return admin.call(wire.SHOW_STATUS)
+
+    def vm(self, vm_id):
+        for vm in self.status()["vms"]:
+            if vm["vm_id"] == vm_id:
+                return vm
+        return None
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def workers(self):
+        return children(self.process.pid)

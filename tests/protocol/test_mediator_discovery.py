@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding QEMUs: sockets in chroots, whose they are, what hostile chroots can't do."""
+import os
+import stat
+
+import pytest
+
+import wire
+from fake_qemu import FakeQemu
+from mediator import Mediator, wait_for
+
+UUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+USER = 34567
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")
+
+
+@pytest.fixture
+def mediator(lab):
+    with Mediator(lab, trust=False, discovery=True) as running:
+        yield running
+
+
+@pytest.fixture
+def jail(lab):
+    """A chroot as a toolstack makes it; its tmp belongs to the QEMU's user."""
+    root = lab / "root"
+    (root / "tmp").mkdir(parents=True)
+    os.chown(root / "tmp", USER, USER)
+    os.chmod(lab, 0o755)
+    return root
+
+
+def found(mediator, qemu):
+    return f"QEMU {qemu.process.pid} found" in mediator.log()
+
+
+def test_a_socket_appears_works_and_goes(mediator, jail):
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with FakeQemu("-uuid", UUID, "-name", "guest=jailed", "-device", "vgpu-stub,vm_id=4",
+                  root=jail, uid=USER) as qemu:
+        wait_for(path.exists, "the socket")
+        status = path.stat()
+        assert stat.S_ISSOCK(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
+        assert (status.st_uid, status.st_gid) == (USER, USER)
+        with wait_for(lambda: qemu.connect(vm_id=4), "the socket to listen") as device:
+            assert device.add(40, 2) == 42
+            vm = mediator.vm(4)
+            assert vm["uuid"] == UUID and vm["name"] == "jailed"
+            with mediator.admin() as admin:
+                # This host may have other QEMUs.
+                assert admin.call(wire.SHOW_HEALTH)["mediator"]["qemus"] >= 1
+    wait_for(lambda: not path.exists(), "the socket to be removed")
+
+
+def test_a_qemu_that_was_there_before(lab, jail):
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+        with Mediator(lab, trust=False, discovery=True):
+            wait_for(path.exists, "the socket")
+            with wait_for(lambda: qemu.connect(vm_id=9), "the socket to listen") as device:
+                assert device.add(1, 2) == 3
+        assert not path.exists()
+
+
+def test_folder_of_root(mediator, jail):
+    """The QEMU's user may not write there: the socket is its all the same."""
+    os.chown(jail / "tmp", 0, 0)
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+        wait_for(lambda: path.exists() and path.stat().st_uid == USER, "the socket")
+        with wait_for(lambda: qemu.connect(), "the socket to listen") as device:
+            assert device.add(1, 2) == 3
+
+
+def test_missing_folder_is_made_and_removed(mediator, jail):
+    (jail / "tmp").rmdir()
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+        wait_for(path.exists, "the socket")
+        with wait_for(lambda: qemu.connect(), "the socket to listen") as device:
+            assert device.add(1, 2) == 3
+    wait_for(lambda: not (jail / "tmp").exists(), "the folder to be removed")
+
+
+def test_the_path_of_its_chardev(mediator, jail):
+    (jail / "run").mkdir()
+    os.chown(jail / "run", USER, USER)
+    path = jail / "run" / "gpu.sock"
+    with FakeQemu("-uuid", UUID, "-chardev", "socket,id=g,path=/run/gpu.sock,reconnect=1",
+                  "-device", "vgpu-stub,chardev=g", root=jail, uid=USER, path="/run/gpu.sock"):
+        wait_for(path.exists, "the socket")
+        assert not (jail / "tmp" / "vgpu-mediator.sock").exists()
+
+
+def test_links_in_a_chroot_lead_nowhere(mediator, jail, lab):
+    """A hostile QEMU points its tmp, or the socket's name, at something outside."""
+    outside = lab / "outside"
+    outside.mkdir()
+    (jail / "tmp").rmdir()
+    (jail / "tmp").symlink_to(outside)
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER):
+        wait_for(lambda: "no socket can be made" in mediator.log(), "the refusal")
+        assert list(outside.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_left_alone(mediator, jail, lab):
+    precious = lab / "precious"
+    precious.write_text("keep")
+    (jail / "tmp" / "vgpu-mediator.sock").symlink_to(precious)
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER):
+        wait_for(lambda: "no socket can be made" in mediator.log(), "the refusal")
+        assert precious.read_text() == "keep" and precious.stat().st_uid == 0
+        assert (jail / "tmp" / "vgpu-mediator.sock").is_symlink()
+
+
+def test_two_qemus_in_one_chroot_share_its_socket(mediator, jail):
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with FakeQemu("-device", "vgpu-stub,vm_id=1", root=jail, uid=USER) as one:
+        wait_for(path.exists, "the socket")
+        with FakeQemu("-device", "vgpu-stub,vm_id=2", root=jail, uid=USER) as two:
+            wait_for(lambda: found(mediator, one) and found(mediator, two), "both to be found")
+            with one.connect(vm_id=1) as first, two.connect(vm_id=2) as second:
+                assert first.add(1, 1) == 2 and second.add(1, 2) == 3
+            with two.connect(vm_id=1) as liar:
+                try:
+                    assert liar.run(wire.NOP).status != wire.OK
+                except (wire.Closed, BrokenPipeError):
+                    pass
+        with one.connect(vm_id=1) as again:
+            assert again.add(1, 1) == 2
+        assert path.exists()
+    wait_for(lambda: not path.exists(), "the socket to be removed")
+
+
+def test_other_processes_get_nothing(mediator, jail):
+    with FakeQemu("-uuid", UUID, "-device", "virtio-net", "-name", "vgpu-stub", root=jail):
+        with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", path=mediator.socket) as plain:
+            with plain.connect(vm_id=2) as device:
+                assert device.add(1, 2) == 3
+            wait_for(lambda: found(mediator, plain), "the scan")
+        assert list((jail / "tmp").iterdir()) == []
+
+
+def test_many_come_and_go_without_a_leak(mediator, lab):
+    before = mediator.fds()
+    for round_number in range(2):
+        qemus = []
+        for i in range(6):
+            root = lab / f"root{i}"
+            (root / "tmp").mkdir(parents=True, exist_ok=True)
+            qemus.append(FakeQemu("-device", f"vgpu-stub,vm_id={i + 1}", root=root))
+        wait_for(lambda: all((lab / f"root{i}/tmp/vgpu-mediator.sock").exists() for i in range(6)),
+                 "the sockets")
+        for qemu in qemus:
+            qemu.end()
+        wait_for(lambda: not any((lab / f"root{i}/tmp/vgpu-mediator.sock").exists()
+                                 for i in range(6)), "the sockets to go")
+    wait_for(lambda: mediator.fds() <= before, "the descriptors to be closed")

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The checks of this folder find what they are there for: each gets bad samples."""
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import layering_check  # noqa: E402
+import protocol_doc_check  # noqa: E402
+import spdx_check  # noqa: E402
+
+
+class Sample(unittest.TestCase):
+    """A small tree in a temporary folder."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = folder.name
+
+    def write(self, path, text):
+        full = os.path.join(self.root, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "w", encoding="utf-8") as out:
+            out.write(text)
+
+    def run_main(self, check):
+        """Exit status and output of a check on this tree."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            status = check.main(["check", self.root])
+        return status, out.getvalue()
+
+
+class Layering(Sample):
+    def setUp(self):
+        super().setUp()
+        self.write("include/vgpu/p.h", "#include <stdint.h>\n")
+        self.write("core/core.h", '#include "vgpu/p.h"\n')
+        self.write("core/core.c", '#include "core/core.h"\n#include <string.h>\n')
+
+    def expect(self, path, text, message):
+        self.write(path, text)
+        status, out = self.run_main(layering_check)
+        self.assertEqual(status, 1, out)
+        self.assertIn(path, out)
+        self.assertIn(message, out)
+
+    def test_good_tree(self):
+        self.write("mediator/main.c", '#include "core/core.h"\n#include <unistd.h>\n')
+        self.write("guest/lib/vgpu/vgpu.h", '#include "vgpu/p.h"\n')
+        self.write("guest/client/main.c", '#include "vgpu/vgpu.h"\n')
+        self.write("qemu/stub.c", '#include "qemu/osdep.h"\n#include "vgpu/p.h"\n')
+        self.write("core/test_core.c", '#include <setjmp.h>\n#include "core/core.h"\n')
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+
+    def test_upwards(self):
+        self.write("mediator/loop.h", "")
+        self.expect("core/a.c", '#include "mediator/loop.h"\n', "core must not include mediator")
+
+    def test_upwards_to_a_header_that_is_not_there(self):
+        self.expect("common/a.c", '#include "core/gone.h"\n', "common must not include core")
+
+    def test_sideways(self):
+        self.write("worker/backend.h", "")
+        self.expect("mediator/a.c", '#include "worker/backend.h"\n', "must not include worker")
+
+    def test_guest_takes_contracts_only(self):
+        self.write("common/frame.h", "")
+        self.expect("guest/client/a.c", '#include "common/frame.h"\n', "must not include common")
+
+    def test_library_and_client(self):
+        self.write("guest/client/client.h", "")
+        self.expect("guest/lib/a.c", '#include "../client/client.h"\n', "climbs out")
+
+    def test_angle_brackets_are_no_way_round(self):
+        self.write("store/db.h", "")
+        self.expect("core/a.c", "#  include <store/db.h>\n", "core must not include store")
+
+    def test_core_is_pure(self):
+        self.expect("core/a.c", "#include <time.h>\n", "stay pure")
+
+    def test_contracts_are_freestanding(self):
+        self.expect("include/vgpu/q.h", "#include <stdio.h>\n", "stay pure")
+
+    def test_empty_folder_is_no_success(self):
+        with tempfile.TemporaryDirectory() as empty:
+            self.root = empty
+            self.assertEqual(self.run_main(layering_check)[0], 2)
+
+
+class Spdx(Sample):
+    GPL = "SPDX-License-Identifier: GPL-2.0-or-later"
+    BSD = "SPDX-License-Identifier: BSD-3-Clause"
+
+    def setUp(self):
+        super().setUp()
+        self.write("include/vgpu/p.h", f"/* {self.BSD} */\n")
+        self.write("core/core.c", f"/* {self.GPL} */\n")
+        self.write("scripts/run", f"#!/bin/sh\n# {self.GPL}\n")
+
+    def test_good_tree(self):
+        self.write("build/generated.c", "int x;\n")
+        self.write("docs/notes.md", "no licence line needed\n")
+        self.assertEqual(self.run_main(spdx_check)[0], 0)
+
+    def test_missing(self):
+        for path, text in (("core/a.c", "int x;\n"), ("scripts/b", "#!/bin/sh\necho\n"),
+                           ("c/meson.build", "x = 1\n"), ("d/e.py", "import os\n"),
+                           ("core/late.h", f"\n\n/* {self.GPL} */\n"), ("core/empty.c", "")):
+            with self.subTest(path):
+                self.write(path, text)
+                status, out = self.run_main(spdx_check)
+                self.assertEqual(status, 1)
+                self.assertIn(f"{path}: line", out)
+
+    def test_wrong_licence(self):
+        for path, line in (("include/vgpu/a.h", self.GPL), ("guest/lib/a.c", self.GPL),
+                           ("core/a.c", self.BSD), ("guest/client/a.c", self.BSD),
+                           ("worker/a.c", "SPDX-License-Identifier: MIT")):
+            with self.subTest(path):
+                self.write(path, f"/* {line} */\n")
+                status, out = self.run_main(spdx_check)
+                self.assertEqual(status, 1)
+                self.assertIn(f"{path}: ", out)
+
+
+class ProtocolDoc(Sample):
+    HEADER = ("#define VGPU_REG_STATUS 0x004u /* RO */\n"
+              "#define VGPU_REQUEST_BUFFER 0x040u\n"
+              "enum vgpu_error {\n    VGPU_ERR_NONE = 0x00,\n    VGPU_ERR_TIMEOUT = 0x04, /* x */\n"
+              "    VGPU_ERR_COUNT\n};\n")
+    DOC = ("| 0x004 | `STATUS` |\n| 0x040 | `VGPU_REQUEST_BUFFER` |\n"
+           "| 0x00 | `NONE` |\n| 0x04 | `TIMEOUT` |\n")
+
+    def check(self, header, doc):
+        self.write("include/vgpu/vgpu_protocol.h", header)
+        self.write("docs/protocol.md", doc)
+        return self.run_main(protocol_doc_check)
+
+    def test_complete(self):
+        status, out = self.check(self.HEADER, self.DOC)
+        self.assertEqual(status, 0, out)
+
+    def test_constant_missing(self):
+        status, out = self.check(self.HEADER.replace("};", "    VGPU_ERR_NEW = 0x0F,\n};"), self.DOC)
+        self.assertEqual(status, 1)
+        self.assertIn("VGPU_ERR_NEW", out)
+
+    def test_value_differs(self):
+        status, out = self.check(self.HEADER, self.DOC.replace("0x04 | `TIMEOUT`",
+                                                               "0x05 | `TIMEOUT`"))
+        self.assertEqual(status, 1)
+        self.assertIn("VGPU_ERR_TIMEOUT", out)
+
+    def test_hex_example(self):
+        example = ("55 50 47 56  05 00 00 00  07 00 00 00  2a 00 00 00   magic\n"
+                   "41 01 00 00  20 00 00 00\n"
+                   "00 00 01 00  0a 00 00 00  00 00 00 00  20 00 00 00\n"
+                   "00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00\n")
+        for text, status in ((example, 0), (example.replace("41 01 00 00  20", "41 01 00 00  21"), 1),
+                             (example.replace("55 50", "56 50"), 1)):
+            self.assertEqual(self.check(self.HEADER, self.DOC + f"```hex\n{text}```\n")[0], status)
+
+    def test_no_constants_is_no_success(self):
+        self.assertEqual(self.check("/* nothing */\n", self.DOC)[0], 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
