@@ -145,6 +145,26 @@ void core_report(struct core *core, const struct core_event *event)
 
 /* ---- time ---- */
 
+static void report_dispatch(struct core *core, uint32_t gpu, const struct core_job *job,
+                            uint64_t now_ns)
+{
+    struct wfq_dispatch decision;
+
+    if (!core->effects.job) {
+        return;
+    }
+    wfq_dispatch_log(core->schedulers[gpu], &decision, 1);
+    core->effects.job(core->effects.opaque, &(struct core_job_step){
+                                                .kind = CORE_JOB_DISPATCHED,
+                                                .vm = job->sched.vm,
+                                                .serial = job->serial,
+                                                .job_id = job->id,
+                                                .now_ns = now_ns,
+                                                .gpu = gpu,
+                                                .decision = &decision,
+                                            });
+}
+
 void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
 {
     uint64_t switches;
@@ -168,6 +188,7 @@ void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
             wd_job_started(&vm->watchdog, now_ns);
             core_vm_arm(core, next->vm);
         }
+        report_dispatch(core, gpu, job, now_ns);
         core->effects.worker_run(core->effects.opaque, vm->worker.handle, job->id, &job->request);
     }
 }

@@ -100,6 +100,38 @@ struct core_event {
     const char *text; /* more for a person, never NULL */
 };
 
+/* ---- a job's way, step by step ---- */
+
+enum core_job_step_kind {
+    CORE_JOB_ACCEPTED,
+    CORE_JOB_DISPATCHED,
+    CORE_JOB_ENDED,
+};
+
+/* Who the job is comes with every step; the rest with the step that it is said of. */
+struct core_job_step {
+    enum core_job_step_kind kind;
+    uint32_t vm;     /* slot */
+    uint64_t serial; /* how many jobs of this VM were accepted, this one included */
+    uint64_t job_id;
+    uint64_t now_ns;
+    uint32_t gpu;
+    /* ACCEPTED */
+    uint32_t vm_id;
+    uint32_t session;
+    uint32_t request_id;
+    uint32_t opcode;
+    uint32_t queue_depth; /* jobs of its VM that waited before it */
+    bool worker_ready;    /* else it also waits for its worker to start */
+    /* DISPATCHED: the scheduler's decision */
+    const struct wfq_dispatch *decision;
+    /* ENDED */
+    enum vgpu_error status;
+    bool answered;                /* false: dropped, its session went away */
+    uint64_t gpu_time_ns;         /* 0 when it never ran */
+    const vgpu_worker_done *done; /* NULL: no worker answered */
+};
+
 struct core_effects {
     void *opaque;
     /* Send one frame to a session's device. payload_len is in the header. */
@@ -114,6 +146,8 @@ struct core_effects {
     void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
     /* Something worth a line in the log, an audit record or a counter. */
     void (*event)(void *opaque, const struct core_event *event);
+    /* A job took a step.  NULL: nobody wants to know.  On the hot path: be quick. */
+    void (*job)(void *opaque, const struct core_job_step *step);
 };
 
 /* ---- life ---- */

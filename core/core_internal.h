@@ -33,6 +33,7 @@ struct core_job {
     uint32_t request_id;
     uint64_t accepted_ns; /* the scheduler's arrival_ns starts anew on another GPU */
     uint64_t id;          /* 0 while free */
+    uint64_t serial;      /* among the jobs of its VM */
     struct request_view request;
     uint8_t bytes[VGPU_REQUEST_BUFFER_BYTES]; /* what request points into */
 };

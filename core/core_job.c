@@ -79,14 +79,62 @@ static uint32_t to_us(uint64_t ns)
     return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
+static void report_accepted(struct core *core, uint32_t slot, const struct core_job *job)
+{
+    const struct core_vm *vm = &core->vms[slot];
+
+    if (!core->effects.job) {
+        return;
+    }
+    core->effects.job(core->effects.opaque,
+                      &(struct core_job_step){
+                          .kind = CORE_JOB_ACCEPTED,
+                          .vm = slot,
+                          .serial = job->serial,
+                          .job_id = job->id,
+                          .now_ns = job->accepted_ns,
+                          .gpu = vm->gpu,
+                          .vm_id = vm->config.vm_id,
+                          .session = job->session,
+                          .request_id = job->request_id,
+                          .opcode = job->request.opcode,
+                          .queue_depth = vm->job_count - vm->in_flight_count - 1,
+                          .worker_ready = vm->worker.state == CORE_WORKER_READY,
+                      });
+}
+
+static void report_ended(struct core *core, uint32_t slot, const struct core_job *job,
+                         enum vgpu_error status, bool answered, uint64_t gpu_time_ns,
+                         const vgpu_worker_done *done, uint64_t now_ns)
+{
+    if (!core->effects.job) {
+        return;
+    }
+    core->effects.job(core->effects.opaque, &(struct core_job_step){
+                                                .kind = CORE_JOB_ENDED,
+                                                .vm = slot,
+                                                .serial = job->serial,
+                                                .job_id = job->id,
+                                                .now_ns = now_ns,
+                                                .gpu = core->vms[slot].gpu,
+                                                .status = status,
+                                                .answered = answered,
+                                                .gpu_time_ns = gpu_time_ns,
+                                                .done = done,
+                                            });
+}
+
 /* The one reply, if the session is still there; the job is free afterwards. */
 static void answer(struct core *core, uint32_t slot, struct core_job *job, enum vgpu_error status,
-                   uint64_t gpu_time_ns, const vgpu_worker_done *done, const void *body)
+                   uint64_t gpu_time_ns, const vgpu_worker_done *done, const void *body,
+                   uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
     const struct core_session *session = &core->sessions[job->session];
+    bool answered = session->state != CORE_SESSION_FREE && session->serial == job->session_serial;
 
-    if (session->state != CORE_SESSION_FREE && session->serial == job->session_serial) {
+    report_ended(core, slot, job, status, answered, gpu_time_ns, done, now_ns);
+    if (answered) {
         send_response(core, job->session, job->request_id, status, to_us(gpu_time_ns), body,
                       done ? done->result_count : 0, done ? done->data_length : 0);
         if (status != VGPU_ERR_NONE) {
@@ -192,7 +240,8 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     job->request.params = job->bytes + (request.params - bytes);
     job->request.data = request.data ? job->bytes + (request.data - bytes) : NULL;
     job->sched.vm = slot;
-    vm->submitted++;
+    job->serial = ++vm->submitted;
+    report_accepted(core, slot, job);
     metrics_record_count(core->metrics, slot, METRICS_ACCEPTED, 1);
     metrics_record_count(core->metrics, slot, METRICS_REQUEST_BYTES, length);
     wfq_enqueue(core->schedulers[vm->gpu], &job->sched, now_ns);
@@ -241,7 +290,7 @@ void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint
     vm->completed++;
     vm->gpu_time_ns += job->sched.charged_ns;
     record_job(core, slot, job, gpu_time_ns, done, now_ns);
-    answer(core, slot, job, status, gpu_time_ns, done, body);
+    answer(core, slot, job, status, gpu_time_ns, done, body, now_ns);
 }
 
 void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
@@ -254,6 +303,6 @@ void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error 
         return; /* then nothing waits */
     }
     while ((next = wfq_take_queued(core->schedulers[vm->gpu], slot, now_ns)) != NULL) {
-        answer(core, slot, (struct core_job *)next, status, 0, NULL, NULL);
+        answer(core, slot, (struct core_job *)next, status, 0, NULL, NULL, now_ns);
     }
 }

@@ -345,7 +345,9 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
         core->placement.load[gpu] += vm->placed_share;
         wfq_vm_update(core->schedulers[gpu], slot, &params, now_ns);
     }
-    if (old.memory_limit_bytes != config->memory_limit_bytes) {
+    /* In BACKOFF there is none to stop, and jobs may wait for the next one. */
+    if (old.memory_limit_bytes != config->memory_limit_bytes &&
+        vm->worker.state != CORE_WORKER_BACKOFF) {
         core_worker_stop(core, slot, false, now_ns); /* the next one gets the new limit */
     }
     if (config->quarantined && !old.quarantined) {

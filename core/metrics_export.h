@@ -30,13 +30,16 @@ struct metrics_gpu_readings {
     double temperature_celsius;
     double power_watts;
     double power_limit_watts;
-    double utilization_ratio; /* of time with a kernel running, 0 to 1 */
+    double utilization_ratio;        /* of time with a kernel running, 0 to 1 */
+    double memory_utilization_ratio; /* of time with memory read or written, 0 to 1 */
     double memory_used_bytes;
     double memory_total_bytes;
-    double sm_clock_hertz;
-    double ecc_errors;     /* uncorrected, since the driver was loaded */
+    double ecc_corrected; /* since the driver was loaded */
+    double ecc_uncorrected;
+    double xid_errors;     /* since monitoring began */
     double throttled;      /* 1: clocks are held down by heat or power */
     double reset_required; /* 1 */
+    double age_seconds;    /* of all these */
 };
 
 /* What only the program around the core knows; NAN: not known. */

@@ -310,8 +310,11 @@ enum gpu_value {
     GPU_UTILIZATION,
     GPU_MEMORY_USED,
     GPU_MEMORY_TOTAL,
-    GPU_CLOCK,
-    GPU_ECC,
+    GPU_MEMORY_UTILIZATION,
+    GPU_ECC_CORRECTED,
+    GPU_ECC_UNCORRECTED,
+    GPU_XID_ERRORS,
+    GPU_AGE,
     GPU_THROTTLED,
     GPU_RESET_REQUIRED,
 };
@@ -336,8 +339,11 @@ static double gpu_value_of(const struct metrics_export *export, uint32_t gpu, en
     case GPU_UTILIZATION: return readings->utilization_ratio;
     case GPU_MEMORY_USED: return readings->memory_used_bytes;
     case GPU_MEMORY_TOTAL: return readings->memory_total_bytes;
-    case GPU_CLOCK: return readings->sm_clock_hertz;
-    case GPU_ECC: return readings->ecc_errors;
+    case GPU_MEMORY_UTILIZATION: return readings->memory_utilization_ratio;
+    case GPU_ECC_CORRECTED: return readings->ecc_corrected;
+    case GPU_ECC_UNCORRECTED: return readings->ecc_uncorrected;
+    case GPU_XID_ERRORS: return readings->xid_errors;
+    case GPU_AGE: return readings->age_seconds;
     case GPU_THROTTLED: return readings->throttled;
     case GPU_RESET_REQUIRED: return readings->reset_required;
     }
@@ -543,9 +549,16 @@ static const struct family families[] = {
               "Part of the time that a kernel was running, by the driver."),
     GPU_VALUE("vgpu_gpu_memory_used_bytes", "gauge", GPU_MEMORY_USED, "GPU memory in use."),
     GPU_VALUE("vgpu_gpu_memory_total_bytes", "gauge", GPU_MEMORY_TOTAL, "GPU memory."),
-    GPU_VALUE("vgpu_gpu_sm_clock_hertz", "gauge", GPU_CLOCK, "Clock of the multiprocessors."),
-    GPU_VALUE("vgpu_gpu_ecc_errors", "gauge", GPU_ECC,
+    GPU_VALUE("vgpu_gpu_memory_utilization_ratio", "gauge", GPU_MEMORY_UTILIZATION,
+              "Part of the time that GPU memory was read or written, by the driver."),
+    GPU_VALUE("vgpu_gpu_ecc_corrected_errors", "gauge", GPU_ECC_CORRECTED,
+              "Corrected memory errors since the driver was loaded."),
+    GPU_VALUE("vgpu_gpu_ecc_uncorrected_errors", "gauge", GPU_ECC_UNCORRECTED,
               "Uncorrected memory errors since the driver was loaded."),
+    GPU_VALUE("vgpu_gpu_xid_errors_total", "counter", GPU_XID_ERRORS,
+              "Xid errors since monitoring of the GPU began."),
+    GPU_VALUE("vgpu_gpu_health_age_seconds", "gauge", GPU_AGE,
+              "How old the driver's figures are; large when the driver hangs."),
     GPU_VALUE("vgpu_gpu_throttled", "gauge", GPU_THROTTLED,
               "1: heat or power hold the GPU's clocks down."),
     GPU_VALUE("vgpu_gpu_reset_required", "gauge", GPU_RESET_REQUIRED,

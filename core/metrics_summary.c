@@ -189,10 +189,13 @@ static void one_gpu(struct text_out *out, const struct metrics_export *export, u
     number(out, "utilization", readings->utilization_ratio);
     number(out, "memory_used_bytes", readings->memory_used_bytes);
     number(out, "memory_bytes", readings->memory_total_bytes);
-    number(out, "sm_clock_hertz", readings->sm_clock_hertz);
-    number(out, "ecc_errors", readings->ecc_errors);
+    number(out, "memory_utilization", readings->memory_utilization_ratio);
+    number(out, "ecc_corrected", readings->ecc_corrected);
+    number(out, "ecc_uncorrected", readings->ecc_uncorrected);
+    number(out, "xid_errors", readings->xid_errors);
     number(out, "throttled", readings->throttled);
     number(out, "reset_required", readings->reset_required);
+    number(out, "age_s", readings->age_seconds);
     close_with(out, "}");
 }
 

@@ -29,8 +29,8 @@
  * V lags behind by what is in flight (pending_ns), which choosing adds back.
  *
  * A job that overruns is set aside: its VM keeps no turn, it is charged by the
- * clock (half of it while another VM's job runs beside it, for the driver
- * divides the time between the two), and the next VM is chosen.  Under wfq only
+ * clock (less what others turn out to have used beside it, for the driver
+ * divides the time between them), and the next VM is chosen.  Under wfq only
  * VMs that are owed time are let in beside it.
  */
 #include "core/scheduler_wfq.h"
@@ -47,6 +47,8 @@
 #define NOBODY UINT32_MAX
 #define UNKNOWN UINT64_MAX
 
+/* The driver's time slice between two busy workers, as measured. */
+#define DRIVER_SLICE_NS 2000000ull
 /* What a VM's first job is taken to last; corrected when it is known. */
 #define FIRST_ESTIMATE_NS 1000000ull
 /*
@@ -111,6 +113,7 @@ struct wfq {
     uint32_t aside;
     uint64_t aside_marked_ns; /* up to when the VM aside is charged */
     uint64_t aside_clock_ns;  /* time, in all, that something was aside */
+    uint64_t aside_began_ns;  /* that clock, when the one aside became it */
 
     uint32_t waiting;    /* jobs, all VMs */
     uint32_t in_flight;  /* jobs, the VM aside not counted */
@@ -283,22 +286,50 @@ static void rebase(struct wfq *wfq)
 
 /* ---- what runs aside ---- */
 
+/*
+ * The VM aside is charged for all the time that passes.  What others use beside
+ * it is known when their jobs end, and is taken off its account then.
+ */
 static void account_aside(struct wfq *wfq, uint64_t now_ns)
 {
-    struct wfq_job *job;
-    uint64_t passed_ns, share_ns;
+    uint64_t passed_ns;
 
     if (wfq->aside == NOBODY || now_ns <= wfq->aside_marked_ns) {
         return;
     }
     passed_ns = now_ns - wfq->aside_marked_ns;
-    share_ns = wfq->in_flight > 0 ? passed_ns / 2 : passed_ns;
-    job = wfq->vms[wfq->aside].in_flight.head;
-    job->charged_ns += share_ns;
-    charge(wfq, wfq->aside, (double)share_ns);
-    vt_advance(&wfq->vt, (double)share_ns);
+    wfq->vms[wfq->aside].in_flight.head->charged_ns += passed_ns;
+    charge(wfq, wfq->aside, (double)passed_ns);
+    vt_advance(&wfq->vt, (double)passed_ns);
     wfq->aside_clock_ns += passed_ns;
     wfq->aside_marked_ns = now_ns;
+}
+
+/* A job that used so much ended beside the one aside. */
+static void credit_aside(struct wfq *wfq, const struct wfq_job *beside, uint64_t used_ns)
+{
+    struct wfq_job *job = wfq->vms[wfq->aside].in_flight.head;
+    uint64_t since_ns =
+        beside->aside_mark_ns > wfq->aside_began_ns ? beside->aside_mark_ns : wfq->aside_began_ns;
+    uint64_t overlap_ns = wfq->aside_clock_ns - since_ns;
+    uint64_t credit_ns = used_ns < overlap_ns ? used_ns : overlap_ns;
+
+    credit_ns = credit_ns < job->charged_ns ? credit_ns : job->charged_ns;
+    job->charged_ns -= credit_ns;
+    charge(wfq, wfq->aside, -(double)credit_ns);
+    vt_advance(&wfq->vt, -(double)credit_ns);
+}
+
+/*
+ * What a job used of the time between its start and its end, so much of which it
+ * had a neighbour: the driver gives them slices in turn, and the job's first and
+ * last moments are its own.
+ */
+static uint64_t own_part_ns(uint64_t elapsed_ns, uint64_t beside_ns)
+{
+    uint64_t shared_ns = beside_ns < elapsed_ns ? beside_ns : elapsed_ns;
+
+    return elapsed_ns - (shared_ns > DRIVER_SLICE_NS ? (shared_ns - DRIVER_SLICE_NS) / 2 : 0);
 }
 
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
@@ -306,14 +337,13 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     struct vm_state *state = &wfq->vms[vm];
     uint32_t others = wfq->run_count - (state->run_index != NOBODY);
     struct wfq_job *job = state->in_flight.head;
-    uint64_t ran_ns, beside_ns;
+    uint64_t ran_ns;
 
     if (wfq->aside != NOBODY || others == 0 || !job) {
         return false;
     }
     ran_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
-    beside_ns = wfq->aside_clock_ns - job->aside_mark_ns; /* of one that was aside before */
-    ran_ns -= (beside_ns < ran_ns ? beside_ns : ran_ns) / 2;
+    ran_ns = own_part_ns(ran_ns, wfq->aside_clock_ns - job->aside_mark_ns); /* an earlier one */
     charge(wfq, vm, (double)ran_ns - (double)job->charged_ns);
     vt_advance(&wfq->vt, (double)ran_ns);
     wfq->pending_ns -= job->charged_ns;
@@ -321,6 +351,7 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 
     wfq->aside = vm;
     wfq->aside_marked_ns = now_ns;
+    wfq->aside_began_ns = wfq->aside_clock_ns;
     wfq->in_flight -= state->in_flight.count;
     if (wfq->holder == vm) {
         wfq->holder = NOBODY;
@@ -598,7 +629,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     bool was_aside = wfq->aside == vm;
     uint64_t used_ns = gpu_time_ns;
     uint64_t held_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
-    uint64_t cost_ns;
+    uint64_t cost_ns, longest_ns = 0;
 
     assert(job->in_flight && state->in_flight.head == job);
     account_aside(wfq, now_ns);
@@ -609,13 +640,17 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         }
         vt_advance(&wfq->vt, (double)used_ns - (double)job->charged_ns);
     } else {
-        uint64_t beside_ns = wfq->aside_clock_ns - job->aside_mark_ns;
-
-        if (elapsed && beside_ns > 0) {
-            used_ns -= (beside_ns < used_ns ? beside_ns : used_ns) / 2;
+        if (elapsed) {
+            used_ns = own_part_ns(used_ns, wfq->aside_clock_ns - job->aside_mark_ns);
+        }
+        if (wfq->aside != NOBODY) {
+            credit_aside(wfq, job, used_ns);
         }
         wfq->pending_ns -= job->charged_ns;
         wfq->in_flight--;
+    }
+    if (job->aside_mark_ns != wfq->aside_clock_ns) {
+        longest_ns = held_ns; /* so long its neighbour's account was not final */
     }
     held_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
     cost_ns = used_ns > held_ns || was_aside ? used_ns : held_ns;
@@ -638,8 +673,9 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     state->average_ns = state->average_ns == UNKNOWN
                             ? cost_ns
                             : state->average_ns - state->average_ns / 8 + cost_ns / 8;
-    if (cost_ns > state->max_job_ns) {
-        state->max_job_ns = cost_ns;
+    longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
+    if (longest_ns > state->max_job_ns) {
+        state->max_job_ns = longest_ns;
     }
     state->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;

@@ -155,16 +155,6 @@ int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request
         return EINVAL;
     }
     switch (request->command) {
-    case VGPU_ADMIN_SHOW_METRICS:
-        if (request->param1 == 0) {
-            admin_json_metrics(mediator, out);
-        } else if (request->param1 == 1) {
-            admin_prometheus(mediator, out);
-        } else {
-            admin_command_error(out, "param1 must be 0 (JSON) or 1 (Prometheus text)");
-            ret = EINVAL;
-        }
-        break;
     case VGPU_ADMIN_SHOW_HEALTH: admin_json_health(mediator, out); break;
     case VGPU_ADMIN_SHOW_CONNECTIONS: admin_json_connections(mediator, out); break;
     case VGPU_ADMIN_SHOW_STATUS: admin_json_status(mediator, out); break;

@@ -18,7 +18,7 @@ bool admin_command_has_body(uint32_t command);
 /*
  * Does it, and writes the answer into `out`; `body` is NUL-terminated.
  * Returns 0 or an errno value, with {"error": ...} in `out` then.  Not for
- * RELOAD_CONFIG and EVENTS, which take their time.
+ * RELOAD_CONFIG, SHOW_METRICS and EVENTS, which take their time.
  */
 int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request, const char *body,
                       pid_t peer, struct json_out *out);

@@ -366,34 +366,3 @@ void admin_json_schedule(struct mediator *mediator, struct json_out *json)
     jout_array_end(json);
     jout_object_end(json);
 }
-
-void admin_json_metrics(struct mediator *mediator, struct json_out *json)
-{
-    struct core_vm_stats stats;
-
-    jout_object(json, NULL);
-    jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / 1e9);
-    jout_uint(json, "sessions", session_io_count(mediator->sessions));
-    jout_uint(json, "workers", supervisor_count(mediator->supervisor));
-    put_gpus(mediator, json);
-    jout_array(json, "vms");
-    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
-        if (!core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats)) {
-            continue;
-        }
-        jout_object(json, NULL);
-        jout_uint(json, "vm_id", stats.config.vm_id);
-        put_uuid(json, "uuid", &stats.config);
-        jout_string(json, "name", stats.config.name);
-        put_counters(json, &stats);
-        jout_uint(json, "queue_depth", stats.queue_depth);
-        jout_uint(json, "in_flight", stats.in_flight);
-        jout_uint(json, "average_execution_ns", stats.scheduler.average_execution_ns);
-        jout_uint(json, "context_switches", stats.scheduler.context_switches);
-        jout_uint(json, "worker_restarts", stats.worker_restarts);
-        jout_uint(json, "fault_count", stats.fault_count);
-        jout_object_end(json);
-    }
-    jout_array_end(json);
-    jout_object_end(json);
-}

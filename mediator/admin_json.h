@@ -10,8 +10,5 @@ void admin_json_status(struct mediator *mediator, struct json_out *json);
 void admin_json_health(struct mediator *mediator, struct json_out *json);
 void admin_json_connections(struct mediator *mediator, struct json_out *json);
 void admin_json_schedule(struct mediator *mediator, struct json_out *json);
-void admin_json_metrics(struct mediator *mediator, struct json_out *json);
-/* The same as Prometheus text. */
-void admin_prometheus(struct mediator *mediator, struct json_out *out);
 
 #endif /* MEDIATOR_ADMIN_JSON_H */

@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "mediator/admin_commands.h"
+#include "mediator/admin_export.h"
 #include "mediator/byte_queue.h"
 #include "mediator/config_store.h"
 #include "mediator/events.h"
@@ -27,7 +28,7 @@
 #define OUT_PAUSE_BYTES 1048576u
 
 /*
- * A client reads requests, one at a time; is BUSY while a reload goes on; or
+ * A client reads requests, one at a time; is BUSY while a reload or an export goes on; or
  * listens to EVENTS, for good.  CLOSING: what waits is written, then it ends.
  */
 enum client_state {
@@ -41,7 +42,8 @@ struct admin_client {
     uv_poll_t poll;
     struct admin_server *server;
     struct admin_client *next, *prev;
-    struct reload *reload; /* BUSY: tells it where we are */
+    struct reload *reload;       /* BUSY: tells it where we are */
+    struct admin_export *export; /* BUSY with that */
     enum client_state state;
     int fd;
     int poll_events;
@@ -81,6 +83,9 @@ static void close_client(struct admin_client *client)
 
     if (client->reload) {
         client->reload->client = NULL;
+    }
+    if (client->export) {
+        admin_export_cancel(client->export);
     }
     if (client->prev) {
         client->prev->next = client->next;
@@ -223,6 +228,34 @@ static void start_reload(struct admin_client *client)
     queue_error(client, EBUSY, "the database is too slow: too much is waiting; try again later");
 }
 
+static void on_exported(void *opaque, struct json_out *out)
+{
+    struct admin_client *client = opaque;
+
+    client->export = NULL;
+    client->state = CLIENT_READING;
+    queue_answer(client, 0, out);
+    if (settle(client)) {
+        on_client(&client->poll, 0, 0);
+    }
+}
+
+static void start_export(struct admin_client *client, uint32_t format)
+{
+    if (format > 1) {
+        queue_error(client, EINVAL, "param1 must be 0 (JSON) or 1 (Prometheus text)");
+        return;
+    }
+    client->export = admin_export_start(client->server->mediator,
+                                        format ? METRICS_FORMAT_PROMETHEUS : METRICS_FORMAT_SUMMARY,
+                                        on_exported, client);
+    if (client->export) {
+        client->state = CLIENT_BUSY;
+    } else {
+        queue_error(client, ENOMEM, "the mediator has no memory for that");
+    }
+}
+
 static void send_event(struct admin_client *client, const struct event_record *record)
 {
     struct json_out out;
@@ -267,6 +300,8 @@ static void run_request(struct admin_client *client, const VGPUAdminRequest *req
 
     if (request->command == VGPU_ADMIN_RELOAD_CONFIG) {
         start_reload(client);
+    } else if (request->command == VGPU_ADMIN_SHOW_METRICS) {
+        start_export(client, request->param1);
     } else if (request->command == VGPU_ADMIN_EVENTS) {
         client->state = CLIENT_EVENTS;
         events_recent(mediator->events, request->param1, send_recent, client);

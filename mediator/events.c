@@ -157,7 +157,10 @@ static void describe_unregistered(struct events *events, const struct core_event
     if (identity && identity->kind == CORE_IDENTITY_UUID) {
         uuid_format(identity->uuid, uuid);
     }
-    if (identity && identity->name[0]) {
+    /* People paste this line into a shell. */
+    if (identity && identity->name[0] &&
+        identity->name[strspn(identity->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789 ._-")] == '\0') {
         name = identity->name;
     }
     snprintf(text, bytes,

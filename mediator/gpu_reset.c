@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -118,4 +121,93 @@ int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
     }
     close(fds[0]);
     return ret;
+}
+
+/* ---- in a thread ---- */
+
+#define THREAD_ENDED 1u
+#define OWNER_LEFT 2u
+
+struct gpu_reset {
+    char *command, *uuid;
+    uint32_t timeout_ms;
+    int error;
+    struct gpu_reset_result result;
+    atomic_uint flags; /* the second of the two to set its flag frees */
+};
+
+static void free_reset(struct gpu_reset *reset)
+{
+    free(reset->command);
+    free(reset->uuid);
+    free(reset);
+}
+
+static void *run(void *opaque)
+{
+    struct gpu_reset *reset = opaque;
+
+    reset->error = gpu_reset_run(reset->command, reset->uuid, reset->timeout_ms, &reset->result);
+    if (atomic_fetch_or(&reset->flags, THREAD_ENDED) & OWNER_LEFT) {
+        free_reset(reset);
+    }
+    return NULL;
+}
+
+/* Signals are the main thread's. */
+static int start_thread(struct gpu_reset *reset)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&thread, NULL, run, reset);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == 0) {
+        pthread_detach(thread);
+    }
+    return -error;
+}
+
+int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
+                    struct gpu_reset **result)
+{
+    struct gpu_reset *reset = calloc(1, sizeof(*reset));
+    int ret = -ENOMEM;
+
+    if (!reset) {
+        return ret;
+    }
+    reset->command = strdup(command);
+    reset->uuid = strdup(uuid);
+    reset->timeout_ms = timeout_ms;
+    if (reset->command && reset->uuid) {
+        ret = start_thread(reset);
+    }
+    if (ret < 0) {
+        free_reset(reset);
+        return ret;
+    }
+    *result = reset;
+    return 0;
+}
+
+bool gpu_reset_ended(struct gpu_reset *reset, int *error, struct gpu_reset_result *result)
+{
+    if (!(atomic_load(&reset->flags) & THREAD_ENDED)) {
+        return false;
+    }
+    *error = reset->error;
+    *result = reset->result;
+    free_reset(reset);
+    return true;
+}
+
+void gpu_reset_abandon(struct gpu_reset *reset)
+{
+    if (atomic_fetch_or(&reset->flags, OWNER_LEFT) & THREAD_ENDED) {
+        free_reset(reset);
+    }
 }

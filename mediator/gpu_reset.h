@@ -28,6 +28,17 @@ struct gpu_reset_result {
 int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
                   struct gpu_reset_result *result);
 
+/*
+ * The same in a thread of its own.  Asked now and then, gpu_reset_ended() tells
+ * the end, once: it frees *reset then, and *error is what gpu_reset_run()
+ * returned.  gpu_reset_abandon() lets the command end by itself.
+ */
+struct gpu_reset;
+int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
+                    struct gpu_reset **reset);
+bool gpu_reset_ended(struct gpu_reset *reset, int *error, struct gpu_reset_result *result);
+void gpu_reset_abandon(struct gpu_reset *reset);
+
 /* Did it do its work? */
 static inline bool gpu_reset_succeeded(const struct gpu_reset_result *result)
 {

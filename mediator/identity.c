@@ -26,6 +26,53 @@ struct search {
     struct process process;
 };
 
+struct kept {
+    struct process process;
+    uint64_t until_ns; /* 0: nothing is kept here */
+};
+
+struct identity_cache {
+    struct kept kept[IDENTITY_KEPT];
+    uint32_t next;
+};
+
+struct identity_cache *identity_cache_new(void)
+{
+    return calloc(1, sizeof(struct identity_cache));
+}
+
+void identity_cache_free(struct identity_cache *cache)
+{
+    free(cache);
+}
+
+static void keep(struct mediator *mediator, const struct process *process)
+{
+    struct identity_cache *cache = mediator->identities;
+    struct kept *kept = &cache->kept[cache->next++ % IDENTITY_KEPT];
+
+    kept->process = *process;
+    kept->until_ns = mediator_now_ns() + IDENTITY_KEEP_NS;
+}
+
+static const struct process *find_kept(struct mediator *mediator, pid_t pid)
+{
+    uint64_t now_ns = mediator_now_ns();
+    struct process_stamp stamp;
+
+    for (uint32_t i = 0; i < IDENTITY_KEPT; i++) {
+        const struct kept *kept = &mediator->identities->kept[i];
+
+        if (kept->until_ns > now_ns && kept->process.pid == pid) {
+            return process_read_stamp(mediator->options.proc_path, pid, &stamp) == 0 &&
+                           memcmp(&stamp, &kept->process.stamp, sizeof(stamp)) == 0
+                       ? &kept->process
+                       : NULL;
+        }
+    }
+    return NULL;
+}
+
 bool identity_from_process(const struct process *process, struct core_identity *identity)
 {
     const struct qemu_cmdline *cmdline = &process->cmdline;
@@ -89,6 +136,7 @@ static void after_look(uv_work_t *work, int status)
     if (status < 0 || search->ret < 0) {
         search->done(search->opaque, IDENTITY_GONE, NULL);
     } else {
+        keep(search->mediator, &search->process);
         answer(&search->process, search->pidfd, search->done, search->opaque);
     }
     if (search->pidfd >= 0) {
@@ -111,6 +159,9 @@ void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done d
     }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) < 0) {
         pidfd = -1;
+    }
+    if (!known) {
+        known = find_kept(mediator, pid);
     }
     if (known) {
         answer(known, pidfd, done, opaque);

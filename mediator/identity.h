@@ -17,6 +17,19 @@
 #include "mediator/process.h"
 
 struct mediator;
+struct identity_cache;
+
+/*
+ * What was found out is kept for IDENTITY_KEEP_NS, for as long as the process
+ * has the same start time and name: many connections of one process need no
+ * more than one look at it.
+ */
+#define IDENTITY_KEEP_NS 2000000000ull
+#define IDENTITY_KEPT 32u
+
+/* NULL when there is no memory. */
+struct identity_cache *identity_cache_new(void);
+void identity_cache_free(struct identity_cache *cache);
 
 enum identity_result {
     IDENTITY_OK,

@@ -210,6 +210,11 @@ void jout_double(struct json_out *json, const char *key, double value)
     add_text(json, text);
 }
 
+void jout_bytes(struct json_out *json, const char *bytes, size_t length)
+{
+    add(json, bytes, length);
+}
+
 void jout_raw(struct json_out *json, const char *format, ...)
 {
     char line[512];

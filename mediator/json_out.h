@@ -40,7 +40,8 @@ void jout_null(struct json_out *json, const char *key);
 /* Not finite becomes null. */
 void jout_double(struct json_out *json, const char *key, double value);
 
-/* Plain text, for answers that are no JSON. */
+/* Text as it is: what others have written. */
+void jout_bytes(struct json_out *json, const char *bytes, size_t length);
 void jout_raw(struct json_out *json, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif /* MEDIATOR_JSON_OUT_H */

@@ -18,10 +18,13 @@
 #include "mediator/events.h"
 #include "mediator/glue.h"
 #include "mediator/gpus.h"
+#include "mediator/http_metrics.h"
+#include "mediator/identity.h"
 #include "mediator/listeners.h"
 #include "mediator/mediator.h"
 #include "mediator/notify.h"
 #include "mediator/options.h"
+#include "mediator/own_metrics.h"
 #include "mediator/session_io.h"
 #include "mediator/shares.h"
 #include "mediator/supervisor.h"
@@ -61,6 +64,8 @@ static void on_database_idle(struct mediator *self)
     close_signals();
     supervisor_close(self->supervisor);
     shares_stop(self->shares);
+    http_metrics_stop(self->http);
+    own_metrics_stop(self->own_metrics);
     glue_stop(self);
 }
 
@@ -195,11 +200,12 @@ static bool make_core(void)
     mediator.events = events_new(&mediator);
     mediator.sessions = session_io_new(&mediator);
     mediator.listeners = listeners_new(&mediator);
+    mediator.identities = identity_cache_new();
     mediator.supervisor = supervisor_new(&mediator, worker_path);
     mediator.shares = shares_new(&mediator);
     mediator.core = core_new(config, &effects);
-    if (!mediator.events || !mediator.sessions || !mediator.listeners || !mediator.supervisor ||
-        !mediator.shares || !mediator.core) {
+    if (!mediator.events || !mediator.sessions || !mediator.listeners || !mediator.identities ||
+        !mediator.supervisor || !mediator.shares || !mediator.core) {
         log_error("out of memory");
         return false;
     }
@@ -271,6 +277,25 @@ static bool add_listeners(void)
     return !mediator.options.socket_path || add_listener(mediator.options.socket_path, NULL);
 }
 
+/* Without its metrics the mediator still does its work: only who asked for them is refused. */
+static bool start_metrics(void)
+{
+    char error[SOCKET_ERROR_BYTES];
+
+    mediator.own_metrics = own_metrics_start(&mediator);
+    if (mediator.options.metrics.off ||
+        http_metrics_start(&mediator, &mediator.options.metrics, &mediator.http, error,
+                           sizeof(error)) == 0) {
+        return true;
+    }
+    if (mediator.options.metrics_given) {
+        log_error("--metrics-listen: cannot listen on %s", error);
+        return false;
+    }
+    log_warning("no metrics over HTTP: cannot listen on %s", error);
+    return true;
+}
+
 static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
@@ -288,6 +313,9 @@ static bool start_parts(void)
         log_error(
             "cannot listen on the admin socket %s: %s (--admin-socket PATH puts it elsewhere)",
             mediator.options.admin_path, error);
+        return false;
+    }
+    if (!start_metrics()) {
         return false;
     }
     if (mediator.options.discovery) {
@@ -310,9 +338,12 @@ static void free_all(void)
     discovery_free(mediator.discovery);
     listeners_free(mediator.listeners);
     session_io_free(mediator.sessions);
+    identity_cache_free(mediator.identities);
     supervisor_free(mediator.supervisor);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
+    http_metrics_free(mediator.http);
+    own_metrics_free(mediator.own_metrics);
     if (mediator.core) {
         core_free(mediator.core);
     }

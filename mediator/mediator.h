@@ -36,7 +36,10 @@ struct discovery;
 struct events;
 struct gpu_list;
 struct glue;
+struct http_metrics;
+struct identity_cache;
 struct listeners;
+struct own_metrics;
 struct session_io;
 struct shares;
 struct supervisor;
@@ -50,11 +53,14 @@ struct mediator {
     struct session_io *sessions;
     struct listeners *listeners;
     struct discovery *discovery; /* NULL with --no-discovery */
+    struct identity_cache *identities;
     struct supervisor *supervisor;
     struct config_store *config; /* NULL with --no-db */
     struct events *events;
     struct admin_server *admin;
     struct shares *shares;
+    struct own_metrics *own_metrics;
+    struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;
 
     char backend[8]; /* "cpu", "cuda" */

@@ -17,6 +17,7 @@ enum option_id {
     OPT_TRUST_CLAIMS,
     OPT_NO_DISCOVERY,
     OPT_ADMIN_SOCKET,
+    OPT_METRICS_LISTEN,
     OPT_DB,
     OPT_NO_DB,
     OPT_UNREGISTERED,
@@ -49,6 +50,7 @@ static const struct option long_options[] = {
     {"trust-claims", no_argument, NULL, OPT_TRUST_CLAIMS},
     {"no-discovery", no_argument, NULL, OPT_NO_DISCOVERY},
     {"admin-socket", required_argument, NULL, OPT_ADMIN_SOCKET},
+    {"metrics-listen", required_argument, NULL, OPT_METRICS_LISTEN},
     {"db", required_argument, NULL, OPT_DB},
     {"no-db", no_argument, NULL, OPT_NO_DB},
     {"unregistered", required_argument, NULL, OPT_UNREGISTERED},
@@ -87,6 +89,9 @@ static const char help_text[] =
     "  --trust-claims         believe the vm_id of peers that are no QEMU (laboratories only)\n"
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default " VGPU_ADMIN_SOCKET_PATH ")\n"
+    "  --metrics-listen ADDRESS:PORT|off\n"
+    "                         HTTP for Prometheus: /metrics and /healthz, for anybody who can\n"
+    "                         connect (default " HTTP_METRICS_LISTEN_DEFAULT ")\n"
     "\n"
     "Configuration:\n"
     "  --db PATH              database (default $VGPU_DB, else /etc/vgpu/vgpu_config.db)\n"
@@ -257,6 +262,13 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_TRUST_CLAIMS: options->trust_claims = true; return true;
     case OPT_NO_DISCOVERY: options->discovery = false; return true;
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
+    case OPT_METRICS_LISTEN:
+        if (http_address_parse(&options->metrics, value) < 0) {
+            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT or off");
+            return false;
+        }
+        options->metrics_given = true;
+        return true;
     case OPT_DB: options->db_path = value; return true;
     case OPT_NO_DB: options->use_db = false; return true;
     case OPT_UNREGISTERED:
@@ -346,6 +358,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
     memset(options, 0, sizeof(*options));
     core_config_defaults(&options->core);
     options->admin_path = VGPU_ADMIN_SOCKET_PATH;
+    http_address_parse(&options->metrics, HTTP_METRICS_LISTEN_DEFAULT);
     options->use_db = true;
     options->discovery = true;
     options->cpu_gpus = 1;

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "core/core.h"
+#include "mediator/http_metrics.h"
 #include "mediator/uuid.h"
 
 #define OPTIONS_VM_SOCKETS_MAX 256u
@@ -38,6 +39,8 @@ struct options {
     const char *socket_path;  /* the shared socket; NULL = none */
     const char *socket_group; /* may use the shared socket; NULL = its owner only */
     const char *admin_path;
+    struct http_address metrics;
+    bool metrics_given; /* then it is an error when it can't be had */
     struct option_vm_socket vm_sockets[OPTIONS_VM_SOCKETS_MAX];
     uint32_t vm_socket_count;
     bool discovery;

@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#define WIDTH 860
+#define WIDTH 900
 #define LEFT 64
 #define TOP 44
 #define PLOT_WIDTH 600
@@ -64,7 +64,7 @@ static void print_axes(const struct sim_result *result, FILE *out)
         print_text(out, x_of(i / 6.0), TOP + PLOT_HEIGHT + 18, "middle", label);
     }
     print_text(out, LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT + 38, "middle", "seconds");
-    print_text(out, LEFT, TOP - 10, "start", "share of the GPU time used");
+    print_text(out, LEFT, TOP - 10, "start", "share of the GPU time used (dashed: due share)");
 }
 
 /* A point stands for the mean over as many samples as it takes to be calm. */

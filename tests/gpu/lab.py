@@ -35,7 +35,8 @@ class Lab:
         self.log_path = os.path.join(self.folder, "log")
         self.db = os.path.join(self.folder, "vgpu.db")
         self.args = ["--backend", backend, "--trust-claims", "--no-discovery",
-                     "--socket-path", self.socket, "--admin-socket", self.admin_socket]  # fmt: skip
+                     "--socket-path", self.socket, "--admin-socket", self.admin_socket,
+                     "--metrics-listen", "off"]  # fmt: skip
         if test_ops:
             self.args.append("--enable-test-ops")
         self.process = None

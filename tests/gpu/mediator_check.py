@@ -361,7 +361,7 @@ def main():
         out, err = run_text(os.path.join(args.bin_dir, "vgpu-worker"), "--probe")
         probe = json.loads(out) if out else {"backend": "none", "reason": err}
         if probe["backend"] != "cuda":
-            return skip(args.out, probe["reason"])
+            return skip(args.out, "no GPU to test on: " + probe["reason"])
     report = Report()
     suite = Suite(report, args.bin_dir, args.backend)
     names = ["jobs_of_four_vms", "latency", "shares", "endless_kernel", "illegal_addresses",

@@ -93,7 +93,7 @@ class Report:
 
 
 def skip(path, reason):
-    print("SKIP: no GPU to test on: %s" % reason)
+    print("SKIP: %s" % reason)
     if path:
         with open(path, "w", encoding="utf-8") as out:
             json.dump({"skipped": reason}, out)

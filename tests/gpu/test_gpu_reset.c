@@ -108,11 +108,57 @@ static void test_deadline_ends_the_whole_group(void **state)
 static void test_output_may_stay_open(void **state)
 {
     struct gpu_reset_result result;
+    char text[256];
+    pid_t child = 0;
+    FILE *file;
 
-    write_script("sleep 2 & exit 0");
+    snprintf(text, sizeof(text), "sleep 600 & echo $! > %s; exit 0", mark);
+    write_script(text);
     assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    file = fopen(mark, "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%d", &child), 1);
+    fclose(file);
+    kill(child, SIGKILL);
     assert_true(gpu_reset_succeeded(&result));
-    assert_true(result.took_ms < 2000);
+}
+
+static void test_in_a_thread(void **state)
+{
+    struct gpu_reset_result result;
+    struct gpu_reset *reset;
+    int error = 1;
+
+    write_script("echo done; exit 3");
+    assert_int_equal(gpu_reset_start(script, UUID, LONG_MS, &reset), 0);
+    while (!gpu_reset_ended(reset, &error, &result)) {
+        usleep(1000);
+    }
+    assert_int_equal(error, 0);
+    assert_int_equal(result.status, 3);
+    assert_string_equal(result.output, "done");
+    assert_int_equal(gpu_reset_start("/nonexistent/reset", UUID, LONG_MS, &reset), 0);
+    while (!gpu_reset_ended(reset, &error, &result)) {
+        usleep(1000);
+    }
+    assert_int_equal(error, -ENOENT);
+}
+
+/* Left alone it still does its work. */
+static void test_abandoned(void **state)
+{
+    struct gpu_reset *reset;
+    char text[256];
+
+    unlink(mark);
+    snprintf(text, sizeof(text), "sleep 0.2; echo 1 > %s", mark);
+    write_script(text);
+    assert_int_equal(gpu_reset_start(script, UUID, LONG_MS, &reset), 0);
+    gpu_reset_abandon(reset);
+    for (int i = 0; i < 20000 && access(mark, F_OK) < 0; i++) {
+        usleep(1000);
+    }
+    assert_int_equal(access(mark, F_OK), 0);
 }
 
 static void test_long_output_is_cut(void **state)
@@ -136,6 +182,8 @@ int main(void)
         cmocka_unit_test(test_deadline_ends_the_whole_group),
         cmocka_unit_test(test_output_may_stay_open),
         cmocka_unit_test(test_long_output_is_cut),
+        cmocka_unit_test(test_in_a_thread),
+        cmocka_unit_test(test_abandoned),
     };
     int failed;
 

@@ -505,7 +505,7 @@ def main():
     report = Report()
     probe = check_probe(report)
     if probe and probe["backend"] != "cuda":
-        return skip(args.out, probe["reason"])
+        return skip(args.out, "no GPU to test on: " + probe["reason"])
     sections = [
         ("selection", lambda: check_selection(report, probe)),
         ("memory limit", lambda: check_memory_limit(report)),

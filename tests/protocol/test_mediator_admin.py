@@ -64,7 +64,9 @@ def test_metrics_count(mediator):
         status, text = admin.read_raw()
     assert status == 0
     text = text.decode()
-    assert 'vgpu_jobs_total{vm="1"} 5' in text and 'vgpu_job_errors_total{vm="1"} 1' in text
+    labels = 'vm="vm 1",pool="A",gpu="0"'
+    assert f'vgpu_jobs_total{{{labels}}} 5' in text
+    assert f'vgpu_job_errors_total{{{labels},reason="cuda_error"}} 1' in text
     seen = set()
     for line in text.splitlines():
         if line.startswith("# TYPE"):

@@ -180,6 +180,7 @@ def test_a_device_that_leaves_in_the_middle(mediator):
         device = mediator.device()
         for i in range(40):
             device.submit(wire.ADD, (i, i))
+        device.read()
         device.close()
         wait_for(lambda: not (mediator.vm(1) or {}).get("connected"), "the session to end")
     with mediator.device() as device:

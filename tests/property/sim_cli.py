@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vgpu-sim from outside: its options, its outputs, its determinism, its exit status.
+
+    sim_cli.py VGPU_SIM
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+PROGRAM = "vgpu-sim"
+
+
+def run(*args):
+    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, check=False)
+
+
+def result_of(*args):
+    done = run(*args, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Output(unittest.TestCase):
+    def test_json_has_what_was_promised(self):
+        result = result_of("--vms", "n=2,weight=80,prio=1,job_us=1000,depth=8;n=1,weight=20",
+                           "--policy", "wfq", "--gpus", "1", "--seconds", "5", "--seed", "7")
+        self.assertEqual((result["policy"], result["seed"]), ("wfq", 7))
+        for key in ["lag_bound_ns", "switches", "violations", "trace_hash"]:
+            self.assertIn(key, result)
+        self.assertEqual(len(result["vms"]), 3)
+        for vm in result["vms"]:
+            for key in ["weight", "priority", "due_share", "share", "jobs", "max_lag_ns",
+                        "wait_p50_ns", "wait_p99_ns", "wait_max_ns"]:
+                self.assertIn(key, vm)
+            self.assertAlmostEqual(vm["share"], vm["due_share"], delta=0.01)
+            self.assertLess(vm["max_lag_ns"], vm["lag_bound_ns"])
+
+    def test_table(self):
+        done = run("--vms", "weight=80;weight=20", "--seconds", "1")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("Violations: 0.", done.stdout)
+
+    def test_plot_is_xml_with_a_line_per_vm(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "shares.svg")
+            self.assertEqual(run("--vms", "n=3;weight=20", "--seconds", "1",
+                                 "--plot", path).returncode, 0)
+            root = xml.etree.ElementTree.parse(path).getroot()
+        lines = root.findall("{http://www.w3.org/2000/svg}polyline")
+        self.assertEqual(len(lines), 4)
+
+    def test_plot_that_cannot_be_written(self):
+        done = run("--vms", "n=1", "--seconds", "0.1", "--plot", "/nowhere/x.svg")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("/nowhere/x.svg", done.stderr)
+
+    def test_help_and_version(self):
+        for option in ["--help", "--version"]:
+            self.assertEqual(run(option).returncode, 0)
+        self.assertIn("Example", run("--help").stdout)
+
+
+class Determinism(unittest.TestCase):
+    ARGS = ["--faults", "11", "--seconds", "3"]
+
+    def test_same_seed_same_run(self):
+        self.assertEqual(run(*self.ARGS).stdout, run(*self.ARGS).stdout)
+
+    def test_another_seed_another_run(self):
+        hashes = {result_of("--vms", "job_us=exp:500;n=2", "--seconds", "1", "--seed", str(seed))
+                  ["trace_hash"] for seed in range(4)}
+        self.assertEqual(len(hashes), 4)
+
+    def test_options_beside_a_seed_win(self):
+        self.assertEqual(result_of("--faults", "3", "--gpus", "2", "--pools", "1", "--vms", "n=2",
+                                   "--seconds", "1")["gpus"], 2)
+
+
+class Policies(unittest.TestCase):
+    SPEC = "weight=80;weight=20"
+
+    def share(self, policy, spec=SPEC):
+        return result_of("--vms", spec, "--policy", policy, "--seconds", "10")["vms"][0]["share"]
+
+    def test_urgency_starves_and_wfq_does_not(self):
+        self.assertGreater(self.share("urgency"), 0.99)
+        self.assertAlmostEqual(self.share("wfq"), 0.8, delta=0.01)
+
+    def test_priority_is_strict(self):
+        self.assertGreater(self.share("priority", "prio=2;prio=1"), 0.97)
+
+    def test_fifo_goes_by_jobs(self):
+        self.assertAlmostEqual(self.share("fifo"), 0.5, delta=0.01)
+
+
+class Usage(unittest.TestCase):
+    def expect(self, message, *args):
+        done = run(*args)
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn(message, done.stderr)
+
+    def test_nothing_to_simulate(self):
+        self.expect("--vms")
+
+    def test_bad_values(self):
+        self.expect("weight", "--vms", "weight=101")
+        self.expect("no such key", "--vms", "wait=1")
+        self.expect("job_us", "--vms", "job_us=exp:1-2")
+        self.expect("on_ms", "--vms", "on_ms=3")
+        self.expect("--policy", "--policy", "fair", "--vms", "n=1")
+        self.expect("--seconds", "--seconds", "-1", "--vms", "n=1")
+        self.expect("--seed", "--seed", "-1", "--vms", "n=1")
+        self.expect("can't be simulated", "--vms", "pool=C")
+        self.expect("can't be simulated", "--vms", "n=200;n=200")
+
+    def test_contradiction(self):
+        self.expect("exclude", "--vms", "n=1", "--random-mix", "1")
+
+    def test_stray_argument(self):
+        self.expect("extra", "--vms", "n=1", "extra")
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()
