@@ -2,18 +2,24 @@
 /*
  * Logging to stderr: one line per event.
  *
- * Under systemd (JOURNAL_STREAM set) each line starts with its priority, "<6>",
- * and has no time stamp; elsewhere it starts with the local time and the level.
- * Text is sanitised: control characters of a peer's string become '?'.
- * Lines longer than VGPU_LOG_LINE_MAX are cut.  Not safe in signal handlers.
+ * When stderr is the journal's (JOURNAL_STREAM names it) each line starts with
+ * its priority, "<6>", and has no time stamp; elsewhere it starts with the local
+ * time and the level.  What a line is about may be given as fields too, which
+ * follow the text as key=value, or are members of the line's JSON object.
+ * Text is sanitised: control characters and broken UTF-8 of a peer's string
+ * become '?'.  Texts longer than VGPU_LOG_LINE_MAX are cut.  Not safe in signal
+ * handlers.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define VGPU_LOG_LINE_MAX 1024
+#define VGPU_LOG_FIELDS_MAX 12 /* those beyond are left out */
 
 enum log_level {
     LOG_LEVEL_ERROR = 3, /* syslog's numbers */
@@ -32,6 +38,16 @@ int log_level_from_name(const char *name);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void log_write_va(enum log_level level, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
+
+struct log_field {
+    const char *key;  /* a word of ours */
+    const char *text; /* NULL: it is the number */
+    int64_t number;
+};
+
+/* A line with `count` fields. */
+void log_fields(enum log_level level, const struct log_field *fields, size_t count,
+                const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

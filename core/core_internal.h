@@ -47,6 +47,7 @@ struct core_worker {
     uint32_t start_failures; /* in a row */
     uint32_t restarts;
     bool faulted; /* the fault that ends it has been counted */
+    bool overdue; /* it did not start in time and was killed: its READY comes too late */
 };
 
 struct core_vm {

@@ -44,6 +44,7 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
     enter(vm, CORE_WORKER_STARTING, now_ns);
     vm->worker.handle = ++core->next_worker * CORE_VMS_MAX + slot;
     vm->worker.faulted = false;
+    vm->worker.overdue = false;
     core_vm_arm(core, slot);
     core->effects.worker_start(core->effects.opaque,
                                &(struct core_worker_spec){
@@ -204,7 +205,8 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
     uint32_t slot = slot_of(core, worker);
     struct core_vm *vm;
 
-    if (slot == CORE_NONE || core->vms[slot].worker.state != CORE_WORKER_STARTING) {
+    if (slot == CORE_NONE || core->vms[slot].worker.state != CORE_WORKER_STARTING ||
+        core->vms[slot].worker.overdue) {
         return;
     }
     vm = &core->vms[slot];
@@ -321,8 +323,9 @@ static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     switch (vm->worker.state) {
     case CORE_WORKER_STARTING:
-        /* Its exit will find it STARTING: a failed start.  Asked for once. */
+        /* Its exit will find it STARTING: a failed start. */
         vm->worker.since_ns = now_ns;
+        vm->worker.overdue = true;
         core->effects.worker_stop(core->effects.opaque, vm->worker.handle, true);
         break;
     case CORE_WORKER_STOPPING: core_worker_stop(core, slot, true, now_ns); break;

@@ -552,6 +552,24 @@ static bool turn_goes_on(const struct wfq *wfq)
     return !wfq->turn_cut || wfq->turn_used_ns < wfq->config.quantum_ns / CUT_DIVISOR;
 }
 
+/*
+ * Enough is handed out.  Tiny jobs go further ahead than `depth`: their hand-over
+ * costs more than they do, and together they delay nobody.
+ */
+static bool enough_ahead(const struct wfq *wfq)
+{
+    if (wfq->in_flight < wfq->config.depth) {
+        return false;
+    }
+    return wfq->in_flight >= WFQ_DEPTH_MAX || wfq->holder == NOBODY ||
+           wfq->pending_ns + estimate_ns(&wfq->vms[wfq->holder]) > wfq->config.ahead_ns;
+}
+
+uint32_t wfq_in_flight_max(const struct wfq_config *config)
+{
+    return config->ahead_ns ? WFQ_DEPTH_MAX : config->depth;
+}
+
 struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
 {
     struct policy_choice choice;
@@ -564,7 +582,7 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     if (wfq->anticipating && now_ns >= wfq->anticipation_ends_ns) {
         end_anticipation(wfq, now_ns);
     }
-    if (wfq->run_count == 0 || wfq->in_flight >= wfq->config.depth || wfq->anticipating) {
+    if (wfq->run_count == 0 || enough_ahead(wfq) || wfq->anticipating) {
         return NULL;
     }
     holder_can_run = wfq->holder != NOBODY && wfq->vms[wfq->holder].run_index != NOBODY;
@@ -920,7 +938,8 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
             if (wfq->aside == other && state->in_flight.head->charged_ns > longest_ns) {
                 longest_ns = state->in_flight.head->charged_ns; /* and growing */
             }
-            bound_ns += wfq->config.quantum_ns + wfq->config.depth * longest_ns;
+            bound_ns +=
+                wfq->config.quantum_ns + wfq->config.ahead_ns + wfq->config.depth * longest_ns;
         }
     }
     return bound_ns;

@@ -45,6 +45,7 @@ int wfq_policy_from_name(const char *name);
 #define WFQ_QUANTUM_DEFAULT_NS 6000000ull
 #define WFQ_DEPTH_DEFAULT 2u
 #define WFQ_DEPTH_MAX 16u
+#define WFQ_AHEAD_DEFAULT_NS 200000ull
 #define WFQ_SWITCH_COST_NS 135000ull
 #define WFQ_ANTICIPATION_DEFAULT_NS 1000000ull
 #define WFQ_NEVER UINT64_MAX
@@ -52,6 +53,8 @@ int wfq_policy_from_name(const char *name);
 struct wfq_config {
     uint32_t max_vms;
     uint32_t depth;           /* jobs handed ahead to one worker, 1..WFQ_DEPTH_MAX */
+    uint64_t ahead_ns;        /* beyond depth, up to WFQ_DEPTH_MAX, as long as all that is in
+                                 flight is expected to take no longer than this; 0 = never */
     uint64_t quantum_ns;      /* GPU time of one turn while others wait */
     uint64_t anticipation_ns; /* longest wait for the next job of a VM that is owed; 0 = never */
     enum wfq_policy_id policy;
@@ -76,6 +79,9 @@ struct wfq_vm_params {
 };
 
 struct wfq;
+
+/* The most jobs that a worker is ever given ahead. */
+uint32_t wfq_in_flight_max(const struct wfq_config *config);
 
 /* NULL when there is no memory. */
 struct wfq *wfq_init(const struct wfq_config *config);
@@ -158,7 +164,8 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
 
 /*
  * The published bound on lag_ns for `vm` among the attached VMs, from the
- * longest jobs seen: sum over the others of (quantum + depth * longest job).
+ * longest jobs seen: sum over the others of (quantum + ahead + depth * longest
+ * job).
  */
 uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm);
 

@@ -324,8 +324,7 @@ static struct core_vm_config vm_config(uint32_t vm_id, uint32_t weight)
     return config;
 }
 
-static int apply(const struct core_vm_config *vms, uint32_t count,
-                 struct core_apply_result *result)
+static int apply(const struct core_vm_config *vms, uint32_t count, struct core_apply_result *result)
 {
     return core_apply_vms(w.core, vms, count, w.now_ns, result, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "mediator/admin_json.h"
+#include "mediator/admin_trace.h"
 #include "mediator/events.h"
 #include "mediator/json_out.h"
 #include "mediator/mediator.h"
@@ -169,6 +170,7 @@ int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request
     case VGPU_ADMIN_PAUSE: ret = set_paused(mediator, parsed, true, peer, out); break;
     case VGPU_ADMIN_RESUME: ret = set_paused(mediator, parsed, false, peer, out); break;
     case VGPU_ADMIN_PREFER_VM: ret = prefer_vm(mediator, request->param1, peer, out); break;
+    case VGPU_ADMIN_TRACE_JOB: ret = admin_trace_jobs(mediator, parsed, out); break;
     default:
         admin_command_error(out,
                             "command 0x%" PRIx32 " is unknown to vgpu-mediator " VGPU_VERSION

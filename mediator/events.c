@@ -19,7 +19,8 @@
 struct bucket {
     uint64_t updated_ns;
     uint32_t tokens;
-    uint32_t suppressed;
+    uint32_t suppressed; /* lines since the last one that said so */
+    uint32_t vm_id;      /* of the latest of them */
 };
 
 struct events {
@@ -27,6 +28,8 @@ struct events {
     struct bucket of_vm[CORE_VMS_MAX];
     struct bucket of_nobody;
     bool applying;
+    uv_timer_t timer;
+    bool timer_open;
     uint64_t sequence; /* of the latest record, from 1 */
     struct event_record ring[EVENTS_KEPT];
 };
@@ -56,8 +59,8 @@ void events_set_applying(struct events *events, bool applying)
     events->applying = applying;
 }
 
-/* May another line about this be written? */
-static bool take_token(struct bucket *bucket)
+/* May another line about this be written, with so many tokens left for others? */
+static bool take_token(struct bucket *bucket, uint32_t reserve)
 {
     uint64_t now_ns = mediator_now_ns();
     uint64_t earned = (now_ns - bucket->updated_ns) / (1000000000u / EVENTS_PER_SECOND);
@@ -70,12 +73,71 @@ static bool take_token(struct bucket *bucket)
                              : bucket->tokens + (uint32_t)earned;
         bucket->updated_ns = now_ns;
     }
-    if (bucket->tokens == 0) {
-        bucket->suppressed++;
+    if (bucket->tokens <= reserve) {
         return false;
     }
     bucket->tokens--;
     return true;
+}
+
+/* ---- what was left out ---- */
+
+static void tell_suppressed(struct bucket *bucket)
+{
+    const struct log_field fields[] = {
+        {.key = "event", .text = "suppressed"},
+        {.key = "count", .number = bucket->suppressed},
+        {.key = "vm_id", .number = bucket->vm_id},
+    };
+
+    if (bucket->suppressed == 0) {
+        return;
+    }
+    if (bucket->vm_id == CORE_NONE) {
+        log_fields(LOG_LEVEL_NOTICE, fields, 2,
+                   "%" PRIu32 " lines about connections of no known VM were suppressed",
+                   bucket->suppressed);
+    } else {
+        log_fields(LOG_LEVEL_NOTICE, fields, 3,
+                   "VM %" PRIu32 ": %" PRIu32 " lines were suppressed: a VM may cause %u at once, "
+                   "then %u a second",
+                   bucket->vm_id, bucket->suppressed, EVENTS_BURST, EVENTS_PER_SECOND);
+    }
+    bucket->suppressed = 0;
+}
+
+static void tell_all_suppressed(struct events *events)
+{
+    for (uint32_t vm = 0; vm < CORE_VMS_MAX; vm++) {
+        tell_suppressed(&events->of_vm[vm]);
+    }
+    tell_suppressed(&events->of_nobody);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    tell_all_suppressed(timer->data);
+}
+
+int events_start(struct events *events)
+{
+    int ret = uv_timer_init(&events->mediator->loop, &events->timer);
+
+    if (ret < 0) {
+        return ret;
+    }
+    events->timer_open = true;
+    events->timer.data = events;
+    return uv_timer_start(&events->timer, on_timer, EVENTS_SUPPRESSED_MS, EVENTS_SUPPRESSED_MS);
+}
+
+void events_stop(struct events *events)
+{
+    if (events && events->timer_open) {
+        events->timer_open = false;
+        uv_close((uv_handle_t *)&events->timer, NULL);
+        tell_all_suppressed(events);
+    }
 }
 
 static void record(struct events *events, const char *kind, uint32_t vm_id, const char *text)
@@ -105,6 +167,12 @@ static bool caused_by_guest(enum core_event_kind kind)
     case CORE_EVENT_GPU_BACK: return false;
     default: return true;
     }
+}
+
+/* A guest can cause these with every request, without end. */
+static bool is_cheap(enum core_event_kind kind)
+{
+    return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID;
 }
 
 static enum log_level level_of(enum core_event_kind kind)
@@ -249,15 +317,61 @@ static bool for_database(enum core_event_kind kind)
            kind == CORE_EVENT_UNQUARANTINED;
 }
 
+static bool has_error_code(enum core_event_kind kind)
+{
+    return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID ||
+           kind == CORE_EVENT_FAULT;
+}
+
+static void log_event(enum log_level level, const struct core_event *event, const char *text)
+{
+    struct log_field fields[VGPU_LOG_FIELDS_MAX];
+    bool of_vm = event->vm_id != CORE_NONE && (event->vm < CORE_VMS_MAX || event->vm_id);
+    size_t count = 0;
+
+    fields[count++] = (struct log_field){"event", core_event_name(event->kind), 0};
+    if (of_vm) {
+        fields[count++] = (struct log_field){"vm_id", NULL, event->vm_id};
+    }
+    if (event->gpu != CORE_NONE) {
+        fields[count++] = (struct log_field){"gpu", NULL, event->gpu};
+    }
+    if (event->job_id) {
+        fields[count++] = (struct log_field){"job_id", NULL, (int64_t)event->job_id};
+    }
+    if (event->session != CORE_NONE) {
+        fields[count++] = (struct log_field){"session", NULL, event->session};
+    }
+    if (has_error_code(event->kind)) {
+        fields[count++] = (struct log_field){"error", request_error_name(event->code), 0};
+    }
+    if (event->kind == CORE_EVENT_FAULT || event->kind == CORE_EVENT_QUARANTINED) {
+        fields[count++] = (struct log_field){"fault_count", NULL, (int64_t)event->value};
+    }
+    if (event->kind == CORE_EVENT_JOB_OVERRUN || event->kind == CORE_EVENT_JOB_TIMEOUT) {
+        fields[count++] = (struct log_field){"ran_ns", NULL, (int64_t)event->value};
+    }
+    if (of_vm) {
+        log_fields(level, fields, count, "VM %" PRIu32 ": %s", event->vm_id, text);
+    } else {
+        log_fields(level, fields, count, "%s", text);
+    }
+}
+
 void events_core(struct events *events, const struct core_event *event)
 {
-    struct bucket *bucket =
-        event->vm < CORE_VMS_MAX ? &events->of_vm[event->vm] : &events->of_nobody;
+    bool of_vm = event->vm < CORE_VMS_MAX;
+    struct bucket *bucket = of_vm ? &events->of_vm[event->vm] : &events->of_nobody;
     enum log_level level = level_of(event->kind);
     char text[EVENTS_TEXT_BYTES];
-    uint32_t suppressed;
-    bool tell = !caused_by_guest(event->kind) || take_token(bucket);
+    /* What it can cause most cheaply must not hide the rest. */
+    bool tell = !caused_by_guest(event->kind) ||
+                take_token(bucket, is_cheap(event->kind) ? EVENTS_BURST / 2 : 0);
 
+    if (!tell && log_enabled(level)) {
+        bucket->suppressed++;
+        bucket->vm_id = of_vm ? event->vm_id : CORE_NONE;
+    }
     if (!tell && !for_database(event->kind)) {
         return;
     }
@@ -276,42 +390,39 @@ void events_core(struct events *events, const struct core_event *event)
     if (!tell) {
         return;
     }
-
-    suppressed = bucket->suppressed;
-    bucket->suppressed = 0;
-    if (suppressed) {
-        log_notice("%" PRIu32 " messages of the same origin were left out", suppressed);
-    }
-    if (event->vm_id != CORE_NONE && (event->vm < CORE_VMS_MAX || event->vm_id)) {
-        log_write(level, "VM %" PRIu32 ": %s", event->vm_id, text);
-    } else {
-        log_write(level, "%s", text);
-    }
+    log_event(level, event, text);
     record(events, core_event_name(event->kind), event->vm_id, text);
 }
 
 void events_session_note(struct events *events, pid_t pid, const char *text)
 {
-    if (take_token(&events->of_nobody)) {
-        if (events->of_nobody.suppressed) {
-            log_notice("%" PRIu32 " messages of the same origin were left out",
-                       events->of_nobody.suppressed);
-            events->of_nobody.suppressed = 0;
-        }
-        log_warning("process %d: %s", (int)pid, text);
-        record(events, "session_note", CORE_NONE, text);
+    const struct log_field fields[] = {
+        {.key = "event", .text = "session_note"},
+        {.key = "pid", .number = pid},
+    };
+
+    if (!take_token(&events->of_nobody, 0)) {
+        events->of_nobody.suppressed++;
+        events->of_nobody.vm_id = CORE_NONE;
+        return;
     }
+    log_fields(LOG_LEVEL_WARNING, fields, 2, "process %d: %s", (int)pid, text);
+    record(events, "session_note", CORE_NONE, text);
 }
 
 void events_admin(struct events *events, const char *kind, uint32_t vm_id, const char *format, ...)
 {
+    const struct log_field fields[] = {
+        {.key = "event", .text = kind},
+        {.key = "vm_id", .number = vm_id},
+    };
     char text[EVENTS_TEXT_BYTES];
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    log_notice("%s", text);
+    log_fields(LOG_LEVEL_NOTICE, fields, vm_id == CORE_NONE ? 1 : 2, "%s", text);
     record(events, kind, vm_id, text);
 }
 

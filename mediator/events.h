@@ -2,9 +2,10 @@
 /*
  * What happened, for people: the log, the admin socket's stream, the database's
  * audit table.  A guest can cause events as fast as it likes, so each VM has a
- * bucket of EVENTS_BURST lines that fills by EVENTS_PER_SECOND; what does not
- * fit is counted, and the count is logged.  Nothing that only an administrator
- * or the mediator itself can cause is ever left out.
+ * bucket of EVENTS_BURST lines that fills by EVENTS_PER_SECOND; half of it is
+ * kept for what is rarer than a refused request.  What does not fit is counted,
+ * and the count is logged every EVENTS_SUPPRESSED_MS.  Nothing that only an
+ * administrator or the mediator itself can cause is ever left out.
  */
 #ifndef MEDIATOR_EVENTS_H
 #define MEDIATOR_EVENTS_H
@@ -15,6 +16,7 @@
 
 #define EVENTS_BURST 20u
 #define EVENTS_PER_SECOND 1u
+#define EVENTS_SUPPRESSED_MS 5000u
 #define EVENTS_KEPT 512u /* for those who begin to listen later */
 #define EVENTS_TEXT_BYTES 320u
 
@@ -26,6 +28,9 @@ struct mediator;
 /* NULL when there is no memory. */
 struct events *events_new(struct mediator *mediator);
 void events_free(struct events *events);
+/* The timer that tells what was left out.  After stop the loop must run once more. */
+int events_start(struct events *events);
+void events_stop(struct events *events);
 
 /* An effect of the core. */
 void events_core(struct events *events, const struct core_event *event);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mediator/events.h"
+#include "mediator/job_trace.h"
 #include "mediator/mediator.h"
 #include "mediator/session_io.h"
 #include "mediator/supervisor.h"
@@ -65,7 +66,17 @@ static void effect_event(void *opaque, const struct core_event *event)
 {
     struct mediator *mediator = opaque;
 
+    if (event->kind == CORE_EVENT_SESSION_BOUND) {
+        job_trace_add_vm(mediator->trace, event->vm);
+    }
     events_core(mediator->events, event);
+}
+
+static void effect_job(void *opaque, const struct core_job_step *step)
+{
+    struct mediator *mediator = opaque;
+
+    job_trace_step(mediator->trace, step);
 }
 
 void glue_effects(struct mediator *mediator, struct core_effects *effects)
@@ -78,6 +89,7 @@ void glue_effects(struct mediator *mediator, struct core_effects *effects)
         .worker_run = effect_worker_run,
         .worker_stop = effect_worker_stop,
         .event = effect_event,
+        .job = effect_job,
     };
 }
 

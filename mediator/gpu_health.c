@@ -324,6 +324,7 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
 {
     const nvml_health_t *reading;
     const struct nvml_verdict *verdict;
+    struct nvml_verdict newest; /* the warning is the reading's, the rest is what was acted on */
     char clocks[128];
 
     if (!health || !health->monitor) {
@@ -333,13 +334,14 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
     nvml_monitor_read(health->monitor, gpu, &health->reading);
     reading = &health->reading;
     verdict = &health->gpus[gpu].verdict;
+    nvml_health_judge(reading, &newest);
     nvml_clocks_events_text(reading->clocks_events, clocks, sizeof(clocks));
     jout_object(json, "health");
     jout_bool(json, "available", verdict->available);
     jout_bool(json, "needs_reset", verdict->needs_reset);
     jout_bool(json, "resetting", health->state != RESET_IDLE && health->reset_gpu == gpu);
     jout_string(json, "reason", verdict->reason);
-    jout_string(json, "warning", verdict->warning);
+    jout_string(json, "warning", newest.warning);
     jout_bool(json, "stale", reading->stale);
     jout_uint(json, "age_ms", reading->age_ns / NS_PER_MS);
     jout_bool(json, "lost", reading->lost);
@@ -349,6 +351,7 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
     put_known(json, reading, NVML_HAS_UTILIZATION, "memory_percent", reading->memory_percent);
     put_known(json, reading, NVML_HAS_MEMORY, "memory_used_bytes", reading->memory_used_bytes);
     put_known(json, reading, NVML_HAS_MEMORY, "memory_total_bytes", reading->memory_total_bytes);
+    put_known(json, reading, NVML_HAS_SM_CLOCK, "sm_clock_mhz", reading->sm_clock_mhz);
     put_known(json, reading, NVML_HAS_POWER, "power_mw", reading->power_mw);
     put_known(json, reading, NVML_HAS_POWER_LIMIT, "power_limit_mw", reading->power_limit_mw);
     put_known(json, reading, NVML_HAS_ECC, "ecc_corrected", reading->ecc_corrected);
@@ -367,97 +370,48 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
     jout_object_end(json);
 }
 
-static double get_temperature(const nvml_health_t *h)
+void gpu_health_fill(struct gpu_health *health, uint32_t gpu, struct metrics_gpu_readings *readings)
 {
-    return h->temperature_c;
-}
+    const uint64_t throttled = NVML_CLOCKS_POWER_CAP | NVML_CLOCKS_HW_SLOWDOWN |
+                               NVML_CLOCKS_SW_THERMAL | NVML_CLOCKS_HW_THERMAL |
+                               NVML_CLOCKS_POWER_BRAKE;
+    const nvml_health_t *reading;
 
-static double get_gpu_share(const nvml_health_t *h)
-{
-    return h->gpu_percent / 100.0;
-}
-
-static double get_memory_share(const nvml_health_t *h)
-{
-    return h->memory_percent / 100.0;
-}
-
-static double get_memory_used(const nvml_health_t *h)
-{
-    return (double)h->memory_used_bytes;
-}
-
-static double get_power(const nvml_health_t *h)
-{
-    return h->power_mw / 1e3;
-}
-
-static double get_corrected(const nvml_health_t *h)
-{
-    return (double)h->ecc_corrected;
-}
-
-static double get_uncorrected(const nvml_health_t *h)
-{
-    return (double)h->ecc_uncorrected;
-}
-
-static double get_clocks(const nvml_health_t *h)
-{
-    return (double)h->clocks_events;
-}
-
-static double get_xids(const nvml_health_t *h)
-{
-    return (double)h->xid_count;
-}
-
-static double get_age(const nvml_health_t *h)
-{
-    return (double)h->age_ns / 1e9;
-}
-
-void gpu_health_put_prometheus(struct gpu_health *health, struct json_out *out)
-{
-    static const struct {
-        const char *name, *type, *help;
-        uint32_t has; /* 0: always there */
-        double (*value)(const nvml_health_t *health);
-    } families[] = {
-        {"vgpu_gpu_temperature_celsius", "gauge", "Temperature.", NVML_HAS_TEMPERATURE,
-         get_temperature},
-        {"vgpu_gpu_utilization_ratio", "gauge", "Time in which a kernel ran, 0 to 1.",
-         NVML_HAS_UTILIZATION, get_gpu_share},
-        {"vgpu_gpu_memory_utilization_ratio", "gauge",
-         "Time in which memory was read or written, 0 to 1.", NVML_HAS_UTILIZATION,
-         get_memory_share},
-        {"vgpu_gpu_memory_used_bytes", "gauge", "GPU memory in use.", NVML_HAS_MEMORY,
-         get_memory_used},
-        {"vgpu_gpu_power_watts", "gauge", "Power drawn.", NVML_HAS_POWER, get_power},
-        {"vgpu_gpu_ecc_corrected", "gauge", "Corrected memory errors since the driver was loaded.",
-         NVML_HAS_ECC, get_corrected},
-        {"vgpu_gpu_ecc_uncorrected", "gauge",
-         "Uncorrected memory errors since the driver was loaded.", NVML_HAS_ECC, get_uncorrected},
-        {"vgpu_gpu_clocks_event_reasons", "gauge",
-         "NVML's bits for why clocks are lower than they could be.", NVML_HAS_CLOCKS_EVENTS,
-         get_clocks},
-        {"vgpu_gpu_xids_total", "counter", "Xid errors since monitoring began.", NVML_HAS_XIDS,
-         get_xids},
-        {"vgpu_gpu_health_age_seconds", "gauge", "How old these values are.", 0, get_age},
-    };
-
-    if (!health || !health->monitor) {
+    if (!health || !health->monitor || gpu >= health->mediator->gpus->count) {
         return;
     }
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        jout_raw(out, "# HELP %s %s\n# TYPE %s %s\n", families[i].name, families[i].help,
-                 families[i].name, families[i].type);
-        for (uint32_t gpu = 0; gpu < health->mediator->gpus->count; gpu++) {
-            nvml_monitor_read(health->monitor, gpu, &health->reading);
-            if ((health->reading.has & families[i].has) == families[i].has) {
-                jout_raw(out, "%s{gpu=\"%" PRIu32 "\"} %.9g\n", families[i].name, gpu,
-                         families[i].value(&health->reading));
-            }
-        }
+    nvml_monitor_read(health->monitor, gpu, &health->reading);
+    reading = &health->reading;
+    readings->age_seconds = (double)reading->age_ns / 1e9;
+    if (reading->taken_ns == 0 || reading->stale) {
+        return; /* old values would look like new ones */
     }
+    if (reading->has & NVML_HAS_TEMPERATURE) {
+        readings->temperature_celsius = reading->temperature_c;
+    }
+    if (reading->has & NVML_HAS_POWER) {
+        readings->power_watts = reading->power_mw / 1e3;
+    }
+    if (reading->has & NVML_HAS_POWER_LIMIT) {
+        readings->power_limit_watts = reading->power_limit_mw / 1e3;
+    }
+    if (reading->has & NVML_HAS_UTILIZATION) {
+        readings->utilization_ratio = reading->gpu_percent / 100.0;
+        readings->memory_utilization_ratio = reading->memory_percent / 100.0;
+    }
+    if (reading->has & NVML_HAS_MEMORY) {
+        readings->memory_used_bytes = (double)reading->memory_used_bytes;
+        readings->memory_total_bytes = (double)reading->memory_total_bytes;
+    }
+    if (reading->has & NVML_HAS_ECC) {
+        readings->ecc_corrected = (double)reading->ecc_corrected;
+        readings->ecc_uncorrected = (double)reading->ecc_uncorrected;
+    }
+    if (reading->has & NVML_HAS_XIDS) {
+        readings->xid_errors = (double)reading->xid_count;
+    }
+    if (reading->has & NVML_HAS_CLOCKS_EVENTS) {
+        readings->throttled = (reading->clocks_events & throttled) != 0;
+    }
+    readings->reset_required = health->gpus[gpu].verdict.needs_reset;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/metrics_export.h"
 #include "mediator/nvml_health.h"
 
 #define GPU_HEALTH_LOOK_MS 500u
@@ -42,7 +43,8 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
 const char *gpu_health_trouble(struct gpu_health *health);
 /* GPU memory of a worker, in bytes; 0 = unknown. */
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid);
-/* The families vgpu_gpu_temperature_celsius, ..., as Prometheus text. */
-void gpu_health_put_prometheus(struct gpu_health *health, struct json_out *out);
+/* For the metrics: what isn't known, or is stale, stays as it is. */
+void gpu_health_fill(struct gpu_health *health, uint32_t gpu,
+                     struct metrics_gpu_readings *readings);
 
 #endif /* MEDIATOR_GPU_HEALTH_H */

@@ -180,10 +180,10 @@ uint32_t job_trace_recent(const struct job_trace *trace, const struct job_trace_
     for (uint32_t vm = 0; vm < CORE_VMS_MAX; vm++) {
         const struct job_record *record;
 
-        /* Ids fall from one to the next, so the first without a place ends it. */
         for (uint32_t n = 0; (record = nth_latest(&trace->rings[vm], n)) != NULL; n++) {
-            if (matches(record, query) && !insert(out, &count, max, record)) {
-                break;
+            if (matches(record, query) && !insert(out, &count, max, record) &&
+                record->serial == trace->rings[vm].latest - n) {
+                break; /* the rest is older, an earlier VM's jobs too */
             }
         }
     }

@@ -18,6 +18,7 @@
 #include "mediator/events.h"
 #include "mediator/glue.h"
 #include "mediator/gpus.h"
+#include "mediator/job_trace.h"
 #include "mediator/http_metrics.h"
 #include "mediator/identity.h"
 #include "mediator/listeners.h"
@@ -63,6 +64,7 @@ static void on_database_idle(struct mediator *self)
 {
     close_signals();
     supervisor_close(self->supervisor);
+    events_stop(self->events);
     shares_stop(self->shares);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);
@@ -198,14 +200,15 @@ static bool make_core(void)
                                      : mediator.options.unregistered == UNREGISTERED_ALLOW;
     glue_effects(&mediator, &effects);
     mediator.events = events_new(&mediator);
+    mediator.trace = job_trace_new();
     mediator.sessions = session_io_new(&mediator);
     mediator.listeners = listeners_new(&mediator);
     mediator.identities = identity_cache_new();
     mediator.supervisor = supervisor_new(&mediator, worker_path);
     mediator.shares = shares_new(&mediator);
     mediator.core = core_new(config, &effects);
-    if (!mediator.events || !mediator.sessions || !mediator.listeners || !mediator.identities ||
-        !mediator.supervisor || !mediator.shares || !mediator.core) {
+    if (!mediator.events || !mediator.trace || !mediator.sessions || !mediator.listeners ||
+        !mediator.identities || !mediator.supervisor || !mediator.shares || !mediator.core) {
         log_error("out of memory");
         return false;
     }
@@ -301,7 +304,7 @@ static bool start_parts(void)
     char error[SOCKET_ERROR_BYTES];
 
     if (supervisor_start(mediator.supervisor) < 0 || glue_start(&mediator) < 0 ||
-        shares_start(mediator.shares) < 0) {
+        shares_start(mediator.shares) < 0 || events_start(mediator.events) < 0) {
         log_error("cannot start the event loop's parts");
         return false;
     }
@@ -347,6 +350,7 @@ static void free_all(void)
     if (mediator.core) {
         core_free(mediator.core);
     }
+    job_trace_free(mediator.trace);
     events_free(mediator.events);
 }
 

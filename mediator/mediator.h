@@ -36,6 +36,7 @@ struct discovery;
 struct events;
 struct gpu_list;
 struct glue;
+struct job_trace;
 struct http_metrics;
 struct identity_cache;
 struct listeners;
@@ -57,6 +58,7 @@ struct mediator {
     struct supervisor *supervisor;
     struct config_store *config; /* NULL with --no-db */
     struct events *events;
+    struct job_trace *trace;
     struct admin_server *admin;
     struct shares *shares;
     struct own_metrics *own_metrics;

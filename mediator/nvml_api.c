@@ -31,6 +31,7 @@ static const struct symbol {
     NEEDED(DeviceGetPowerUsage, ""),
     NEEDED(DeviceGetTotalEccErrors, ""),
     OPTIONAL(DeviceGetTemperatureThreshold, "", NULL),
+    OPTIONAL(DeviceGetClockInfo, "", NULL),
     OPTIONAL(DeviceGetEnforcedPowerLimit, "", NULL),
     OPTIONAL(DeviceGetCurrentClocksEventReasons, "", "nvmlDeviceGetCurrentClocksThrottleReasons"),
     OPTIONAL(DeviceGetComputeRunningProcesses, "_v3", "nvmlDeviceGetComputeRunningProcesses_v2"),

@@ -31,6 +31,7 @@
 #define NVML_UNKNOWN 999u
 
 #define NVML_TEMPERATURE_GPU 0u
+#define NVML_CLOCK_SM 1u
 #define NVML_THRESHOLD_SLOWDOWN 1u
 #define NVML_ERROR_CORRECTED 0u
 #define NVML_ERROR_UNCORRECTED 1u
@@ -112,6 +113,7 @@ struct nvml_api {
     /* Optional from here. */
     nvml_result (*DeviceGetTemperatureThreshold)(nvml_device device, unsigned kind,
                                                  unsigned *celsius);
+    nvml_result (*DeviceGetClockInfo)(nvml_device device, unsigned clock, unsigned *mhz);
     nvml_result (*DeviceGetEnforcedPowerLimit)(nvml_device device, unsigned *milliwatts);
     nvml_result (*DeviceGetCurrentClocksEventReasons)(nvml_device device,
                                                       unsigned long long *reasons);

@@ -25,7 +25,8 @@
 #define NVML_HAS_PAGES (1u << 9)
 #define NVML_HAS_RECOVERY (1u << 10)
 #define NVML_HAS_PROCESSES (1u << 11)
-#define NVML_HAS_XIDS (1u << 12) /* Xid events are watched */
+#define NVML_HAS_SM_CLOCK (1u << 12)
+#define NVML_HAS_XIDS (1u << 13) /* Xid events are watched */
 
 struct nvml_process {
     uint32_t pid;
@@ -48,6 +49,7 @@ typedef struct nvml_health {
     uint32_t memory_percent; /* of time in which memory was read or written */
     uint64_t memory_total_bytes;
     uint64_t memory_used_bytes;
+    uint32_t sm_clock_mhz;
     uint32_t power_mw;
     uint32_t power_limit_mw;
     uint64_t ecc_corrected; /* since the driver was loaded */

@@ -40,6 +40,11 @@ static void read_load(const struct nvml_api *api, nvml_device device, nvml_healt
     if (nvml_call_worked(health, api->DeviceGetPowerUsage(device, &health->power_mw))) {
         health->has |= NVML_HAS_POWER;
     }
+    if (api->DeviceGetClockInfo &&
+        nvml_call_worked(health,
+                         api->DeviceGetClockInfo(device, NVML_CLOCK_SM, &health->sm_clock_mhz))) {
+        health->has |= NVML_HAS_SM_CLOCK;
+    }
     if (api->DeviceGetEnforcedPowerLimit &&
         nvml_call_worked(health,
                          api->DeviceGetEnforcedPowerLimit(device, &health->power_limit_mw))) {

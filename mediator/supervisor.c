@@ -398,7 +398,8 @@ static int spawn(struct worker *worker, const struct core_worker_spec *spec)
 
     snprintf(vm_id, sizeof(vm_id), "%" PRIu32, spec->vm_id);
     snprintf(memory, sizeof(memory), "%" PRIu64, spec->memory_limit_bytes);
-    snprintf(depth, sizeof(depth), "%" PRIu32, mediator->options.core.scheduler.depth);
+    snprintf(depth, sizeof(depth), "%" PRIu32,
+             wfq_in_flight_max(&mediator->options.core.scheduler));
     argv[n++] = (char *)worker->supervisor->worker_path;
     argv[n++] = "--backend";
     argv[n++] = mediator->backend;

@@ -1,23 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Builds a minimal qemu-system-x86_64 with vgpu-stub compiled in and prints its path.
+# Builds a minimal QEMU with vgpu-stub compiled in and prints its path.
 #
-#   build-qemu.sh 7.2 [--source FOLDER]
+#   build-qemu.sh 7.2 [--source FOLDER] [--xen FOLDER]
 #
 # The source is Debian 12's package (fetched by fetch-source.sh), or the QEMU source
-# tree in FOLDER, which is not changed.  The series patches/7.2 is applied.  Machines:
-# q35 and pc; no display, no network, no disk: it is made for tests.  It takes a few
-# minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator under a
-# hash of everything that went in.
+# tree in FOLDER, which is not changed.  The series patches/7.2 is applied.
+#   qemu-system-x86_64          machines q35 and pc; no display, no network, no disk: it is
+#                               made for tests
+#   qemu-system-i386, --xen     Xen's device model, nothing else; FOLDER is the root under
+#                               which Xen's development files are: / or an unpacked libxen-dev
+# It takes a few minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator
+# under a hash of everything that went in.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 
 die() { echo "build-qemu.sh: $*" >&2; exit 1; }
-usage() { sed -n '3,11s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '3,15s/^# \{0,1\}//p' "$0"; }
 
-line='' source=''
+line='' source='' xen=''
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -27,6 +30,13 @@ while [ $# -gt 0 ]; do
     --source)
         [ $# -ge 2 ] || die "--source needs a folder"
         source=$(cd "$2" && pwd) || die "no folder '$2'"
+        shift
+        ;;
+    --xen)
+        [ $# -ge 2 ] || die "--xen needs a folder"
+        xen=$(cd "$2" && pwd) || die "no folder '$2'"
+        [ -e "${xen%/}/usr/include/xenctrl.h" ] ||
+            die "no Xen development files in '$2' (usr/include/xenctrl.h is missing): libxen-dev"
         shift
         ;;
     7.2) line=$1 ;;
@@ -58,13 +68,19 @@ else
     package=
     origin=$source-$(cat "$source/VERSION")
 fi
-hash=$({ echo "$origin"; cc --version; cat "$0" "$here/patches/$line"/*.patch; } | sha256sum |
+# With --without-default-devices, as XCP-ng builds it, nothing that xenfv needs would be left
+# out by mistake only to be missed at a guest's start: so the usual devices stay.
+program=qemu-system-x86_64
+if [ -n "$xen" ]; then
+    program=qemu-system-i386
+fi
+hash=$({ echo "$origin $xen"; cc --version; cat "$0" "$here/patches/$line"/*.patch; } | sha256sum |
     cut -c 1-16)
 done=$cache/qemu-$line/$hash
 exec 8>"$cache/qemu-$line.lock"
 flock 8
-if [ -x "$done/qemu-system-x86_64" ]; then
-    echo "$done/qemu-system-x86_64"
+if [ -x "$done/$program" ]; then
+    echo "$done/$program"
     exit 0
 fi
 
@@ -85,23 +101,32 @@ cd "$work/source"
 for patch in "$here/patches/$line"/*.patch; do
     step patch -p1 --fuzz=0 -i "$patch"
 done
-cat >configs/devices/x86_64-softmmu/vgpu.mak <<'MAK'
+mkdir build
+cd build
+# The firmware comes from the distribution's packages (seabios, qemu-system-data).
+set -- --without-default-features --disable-install-blobs --enable-system --disable-debug-info \
+    --disable-werror --with-pkgversion="vgpu-mediator, $(basename "$origin")" \
+    --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
+if [ -n "$xen" ]; then
+    libraries=${xen%/}/usr/lib/x86_64-linux-gnu
+    PKG_CONFIG_PATH=$libraries/pkgconfig
+    export PKG_CONFIG_PATH
+    step ../configure "$@" --target-list=i386-softmmu --enable-xen --disable-tcg --disable-kvm \
+        --enable-fdt=system --extra-cflags="-I${xen%/}/usr/include" \
+        --extra-ldflags="-L$libraries -Wl,-rpath-link,$libraries"
+else
+    cat >../configs/devices/x86_64-softmmu/vgpu.mak <<'MAK'
 CONFIG_Q35=y
 CONFIG_I440FX=y
 CONFIG_PCIE_PORT=y
 CONFIG_VGPU_STUB=y
 MAK
-mkdir build
-cd build
-# The firmware comes from the distribution's packages (seabios, qemu-system-data).
-step ../configure --target-list=x86_64-softmmu --without-default-features \
-    --without-default-devices --with-devices-x86_64=vgpu --disable-install-blobs \
-    --enable-system --enable-tcg --enable-kvm --disable-debug-info --disable-werror \
-    --with-pkgversion="vgpu-mediator, $(basename "$origin")" \
-    --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
-step nice ninja -j"$(nproc)" qemu-system-x86_64
-strip -o "$work/qemu-system-x86_64" qemu-system-x86_64
+    step ../configure "$@" --target-list=x86_64-softmmu --without-default-devices \
+        --with-devices-x86_64=vgpu --enable-tcg --enable-kvm
+fi
+step nice ninja -j"$(nproc)" "$program"
+strip -o "$work/$program" "$program"
 cd /
 mkdir -p "$done"
-mv "$work/qemu-system-x86_64" "$done/"
-echo "$done/qemu-system-x86_64"
+mv "$work/$program" "$done/"
+echo "$done/$program"

@@ -132,7 +132,7 @@ struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worke
         sim_violation(sim, "VM %u runs a job on GPU %u, which is %s", vm->vm_id, worker->gpu,
                       sim->paused ? "paused" : "not available");
     }
-    if (worker->outstanding >= sim->config->core.scheduler.depth) {
+    if (worker->outstanding >= wfq_in_flight_max(&sim->config->core.scheduler)) {
         sim_violation(sim, "VM %u has %u jobs in its worker already", vm->vm_id,
                       worker->outstanding);
     }
@@ -270,7 +270,8 @@ static uint64_t lag_bound_ns(const struct sim *sim, const struct sim_vm *vm)
         const struct sim_vm *other = &sim->vms[i];
 
         if (other != vm && (other->gpus_seen & vm->gpus_seen) != 0 && other->ever_dispatched) {
-            bound_ns += config->quantum_ns + config->depth * other->longest_job_ns;
+            bound_ns +=
+                config->quantum_ns + config->ahead_ns + config->depth * other->longest_job_ns;
         }
     }
     return bound_ns;
@@ -333,12 +334,13 @@ static void check_zero_sum(struct sim *sim, uint32_t gpu)
 
 /* ---- the moment ---- */
 
+/* One killed after QUIT keeps its jobs until it is gone; one killed for its job has lost them. */
 static bool gpu_has_holder(const struct sim *sim, uint32_t gpu)
 {
     for (uint32_t i = 0; i < sim->worker_count; i++) {
         const struct sim_worker *worker = sim->workers[i];
 
-        if (worker->gpu == gpu && worker->outstanding > 0 && !worker->killed) {
+        if (worker->gpu == gpu && worker->outstanding > 0 && (!worker->killed || worker->quit)) {
             return true;
         }
     }

@@ -28,6 +28,7 @@ static const char help[] =
     "  --seed N             of everything random (1); same seed, same trace hash\n"
     "  --quantum-us N       GPU time of one turn (6000)\n"
     "  --depth N            jobs handed to a worker ahead (2)\n"
+    "  --ahead-us N         beyond depth, while what is handed out takes no longer (200)\n"
     "  --anticipation-us N  longest wait for a VM's next job (1000), 0 = none\n"
     "  --overrun-ms N       let others in beside a job that runs longer (100), 0 = never\n"
     "  --job-timeout-ms N   kill a worker whose job runs longer (30000), 0 = never\n"
@@ -67,6 +68,7 @@ enum option_id {
     OPT_SEED,
     OPT_QUANTUM,
     OPT_DEPTH,
+    OPT_AHEAD,
     OPT_ANTICIPATION,
     OPT_OVERRUN,
     OPT_TIMEOUT,
@@ -94,6 +96,7 @@ static const struct option options[] = {
     {"seed", required_argument, NULL, OPT_SEED},
     {"quantum-us", required_argument, NULL, OPT_QUANTUM},
     {"depth", required_argument, NULL, OPT_DEPTH},
+    {"ahead-us", required_argument, NULL, OPT_AHEAD},
     {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION},
     {"overrun-ms", required_argument, NULL, OPT_OVERRUN},
     {"job-timeout-ms", required_argument, NULL, OPT_TIMEOUT},
@@ -189,6 +192,7 @@ static void take_option(int id, struct command *command)
         config->core.scheduler.quantum_ns = (uint64_t)(1e3 * number(id, 0, 1e7));
         break;
     case OPT_DEPTH: config->core.scheduler.depth = (uint32_t)number(id, 1, WFQ_DEPTH_MAX); break;
+    case OPT_AHEAD: config->core.scheduler.ahead_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
     case OPT_ANTICIPATION:
         config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
         break;

@@ -321,6 +321,8 @@ void sim_random_faults(struct sim_config *config, uint64_t seed, bool keep_group
     config->elapsed = rng_chance(&rng, 0.5);
     config->switch_ns = rng_chance(&rng, 0.8) ? config->switch_ns : 0;
     config->core.scheduler.depth = (uint32_t)rng_range(&rng, 1, rng_chance(&rng, 0.2) ? 16 : 4);
+    config->core.scheduler.ahead_ns =
+        rng_chance(&rng, 0.7) ? (uint64_t)rng_log_uniform(&rng, 20e3, 1e6) : 0;
     config->core.scheduler.quantum_ns = (uint64_t)rng_log_uniform(&rng, 0.2e6, 20e6);
     config->core.scheduler.anticipation_ns =
         rng_chance(&rng, 0.7) ? (uint64_t)rng_log_uniform(&rng, 50e3, 5e6) : 0;

@@ -29,6 +29,8 @@ enum vgpu_admin_command {
     VGPU_ADMIN_EVENTS = 0x1A,        /* stream: a response per event until the peer closes */
     VGPU_ADMIN_SHOW_STATUS = 0x1B,   /* pools, GPUs, VMs, in one answer */
     VGPU_ADMIN_SHOW_SCHEDULE = 0x1C, /* the last dispatch decisions with their reasons */
+    /* {"job_id": N}, or the "last" N jobs, of "vm_id" and "request_id" if these are given. */
+    VGPU_ADMIN_TRACE_JOB = 0x1D,
 };
 
 typedef struct VGPUAdminRequest {

@@ -22,6 +22,7 @@
 #include "mediator/gpus.h"
 #include "mediator/listeners.h"
 #include "mediator/mediator.h"
+#include "mediator/job_trace.h"
 #include "mediator/session_io.h"
 #include "mediator/shares.h"
 #include "mediator/supervisor.h"
@@ -58,12 +59,13 @@ static void start_server(void)
     mediator.started_ns = mediator_now_ns();
     strcpy(mediator.backend, "cpu");
     mediator.events = events_new(&mediator);
+    mediator.trace = job_trace_new();
     mediator.sessions = session_io_new(&mediator);
     mediator.listeners = listeners_new(&mediator);
     mediator.supervisor = supervisor_new(&mediator, "/nonexistent");
     mediator.shares = shares_new(&mediator);
-    CHECK(mediator.events && mediator.sessions && mediator.listeners && mediator.supervisor &&
-          mediator.shares);
+    CHECK(mediator.events && mediator.trace && mediator.sessions && mediator.listeners &&
+          mediator.supervisor && mediator.shares);
     if (admin_server_start(&mediator, path, &mediator.admin, error, sizeof(error)) < 0) {
         fprintf(stderr, "%s\n", error);
         abort();

@@ -564,7 +564,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.test_ops = true;
     config.allow_unregistered = (choice & 1) != 0;
     config.scheduler.policy = (choice >> 1) % WFQ_POLICY_COUNT;
-    config.scheduler.depth = m->depth = 1 + (choice >> 4) % 4;
+    config.scheduler.depth = 1 + (choice >> 4) % 4;
+    m->depth = wfq_in_flight_max(&config.scheduler);
     m->core = core_new(&config, &effects);
     CHECK(m->core);
     for (uint32_t gpu = 0; gpu < GPUS; gpu++) {

@@ -6,7 +6,8 @@
  * read at every call: words NAME=NUMBER, separated by white space.  Without the
  * file all is well.
  *
- *   gpus=N           GPUs there are (default 1); UUID GPU-00000000-0000-0000-0000-00000000000N
+ *   gpus=N           GPUs there are (default 1), with the UUIDs that worker/test_libcuda.c
+ *                    gives them: GPU-abababab-abab-abab-abab-ababababab0N
  *   init=CODE        nvmlInit_v2 answers this
  *   error=CODE       every call on a device answers this, or only
  *   only=N           ... those on device N
@@ -93,6 +94,7 @@ nvml_result nvmlDeviceGetTemperatureThreshold(nvml_device device, unsigned kind,
 nvml_result nvmlDeviceGetUtilizationRates(nvml_device device, struct nvml_utilization *rates);
 nvml_result nvmlDeviceGetMemoryInfo(nvml_device device, struct nvml_memory *memory);
 nvml_result nvmlDeviceGetPowerUsage(nvml_device device, unsigned *milliwatts);
+nvml_result nvmlDeviceGetClockInfo(nvml_device device, unsigned clock, unsigned *mhz);
 nvml_result nvmlDeviceGetEnforcedPowerLimit(nvml_device device, unsigned *milliwatts);
 nvml_result nvmlDeviceGetTotalEccErrors(nvml_device device, unsigned kind, unsigned counter,
                                         unsigned long long *count);
@@ -151,8 +153,8 @@ nvml_result nvmlDeviceGetHandleByUUID(const char *uuid, nvml_device *device)
     unsigned index;
     nvml_result result;
 
-    if (sscanf(uuid, "GPU-00000000-0000-0000-0000-%012u", &index) != 1 || index >= GPUS_MAX ||
-        index >= setting("gpus", 1)) {
+    if (sscanf(uuid, "GPU-abababab-abab-abab-abab-ababababab%2x", &index) != 1 ||
+        index >= GPUS_MAX || index >= setting("gpus", 1)) {
         return NVML_NOT_FOUND;
     }
     devices[index].index = index;
@@ -191,6 +193,12 @@ nvml_result nvmlDeviceGetMemoryInfo(nvml_device device, struct nvml_memory *memo
 nvml_result nvmlDeviceGetPowerUsage(nvml_device device, unsigned *milliwatts)
 {
     *milliwatts = (unsigned)setting("power", 120000);
+    return enter(device);
+}
+
+nvml_result nvmlDeviceGetClockInfo(nvml_device device, unsigned clock, unsigned *mhz)
+{
+    *mhz = clock == NVML_CLOCK_SM ? 1980 : 3201;
     return enter(device);
 }
 

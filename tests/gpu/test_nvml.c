@@ -14,8 +14,8 @@
 
 #include "mediator/nvml_monitor.h"
 
-#define GPU0 "GPU-00000000-0000-0000-0000-000000000000"
-#define GPU1 "GPU-00000000-0000-0000-0000-000000000001"
+#define GPU0 "GPU-abababab-abab-abab-abab-ababababab00"
+#define GPU1 "GPU-abababab-abab-abab-abab-ababababab01"
 #define WAIT_MS 20000
 
 static const char *library;
@@ -240,6 +240,7 @@ static void test_values(void **state)
     assert_true(health.memory_used_bytes == 2ull << 30);
     assert_int_equal(health.power_mw, 345678);
     assert_int_equal(health.power_limit_mw, 700000);
+    assert_int_equal(health.sm_clock_mhz, 1980);
     assert_int_equal(health.ecc_corrected, 3);
     assert_int_equal(health.ecc_uncorrected, 0);
     assert_int_equal(health.clocks_events, NVML_CLOCKS_POWER_CAP);

@@ -135,8 +135,8 @@ static void on_run(void *opaque, uint64_t handle, uint64_t job_id,
 
     PROPERTY(worker && worker->ready && !worker->stopped, world.seed, "worker %llu takes no jobs",
              (unsigned long long)handle);
-    PROPERTY(worker->job_count < world.config.scheduler.depth, world.seed, "%u jobs in a worker",
-             worker->job_count);
+    PROPERTY(worker->job_count < wfq_in_flight_max(&world.config.scheduler), world.seed,
+             "%u jobs in a worker", worker->job_count);
     PROPERTY(request_check_op(request->opcode, request->param_count, request->data_length,
                               world.config.test_ops) == VGPU_ERR_NONE,
              world.seed, "opcode %u is not checked", request->opcode);
@@ -417,7 +417,7 @@ static void look(void)
     for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
         if (core_vm_stats(world.core, slot, world.now_ns, &stats)) {
             PROPERTY(stats.queue_depth + stats.in_flight <= CORE_VM_JOBS_MAX &&
-                         stats.in_flight <= world.config.scheduler.depth,
+                         stats.in_flight <= wfq_in_flight_max(&world.config.scheduler),
                      world.seed, "slot %u: %u and %u jobs", slot, stats.queue_depth,
                      stats.in_flight);
         }

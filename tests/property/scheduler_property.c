@@ -117,8 +117,8 @@ static void check_taken(struct world *world, struct wfq_job *taken)
     PROPERTY(job == oldest(world, taken->vm, WAITING), world->seed, "not its VM's oldest");
     PROPERTY(vm->ready && vm->attached && !world->paused, world->seed, "VM %u can't run",
              taken->vm);
-    PROPERTY(vm->running < world->config.depth, world->seed, "VM %u: %u in flight", taken->vm,
-             vm->running);
+    PROPERTY(vm->running < wfq_in_flight_max(&world->config), world->seed, "VM %u: %u in flight",
+             taken->vm, vm->running);
     for (uint32_t i = 0; i < VMS; i++) {
         PROPERTY(i == taken->vm || world->vms[i].running == 0 || world->vms[i].aside || vm->aside,
                  world->seed, "VM %u beside VM %u", taken->vm, i);
@@ -365,6 +365,7 @@ static void run(uint64_t seed)
     world.config = (struct wfq_config){
         .max_vms = VMS,
         .depth = (uint32_t)rng_range(&world.rng, 1, 4),
+        .ahead_ns = rng_chance(&world.rng, 0.5) ? 200000 : 0,
         .quantum_ns = (uint64_t)rng_log_uniform(&world.rng, 1e4, 1e7),
         .anticipation_ns = rng_chance(&world.rng, 0.5) ? 1000000 : 0,
         .policy = (enum wfq_policy_id)rng_range(&world.rng, 0, WFQ_POLICY_COUNT - 1),

@@ -84,8 +84,9 @@ class Determinism(unittest.TestCase):
 class Policies(unittest.TestCase):
     SPEC = "weight=80;weight=20"
 
-    def share(self, policy, spec=SPEC):
-        return result_of("--vms", spec, "--policy", policy, "--seconds", "10")["vms"][0]["share"]
+    def share(self, policy, spec=SPEC, *args):
+        return result_of("--vms", spec, "--policy", policy, "--seconds", "20",
+                         *args)["vms"][0]["share"]
 
     def test_urgency_starves_and_wfq_does_not(self):
         self.assertGreater(self.share("urgency"), 0.99)
@@ -93,6 +94,13 @@ class Policies(unittest.TestCase):
 
     def test_priority_is_strict(self):
         self.assertGreater(self.share("priority", "prio=2;prio=1"), 0.97)
+
+    def test_overrunning_jobs_keep_the_shares(self):
+        spec = "weight=75,job_us=300000;weight=25,job_us=2000"
+        self.assertAlmostEqual(self.share("wfq", spec), 0.75, delta=0.03)
+        self.assertAlmostEqual(self.share("wfq", spec, "--exclusive-time"), 0.75, delta=0.01)
+        spec = "weight=99,prio=2,job_us=200000;weight=2,job_us=200000"
+        self.assertAlmostEqual(self.share("wfq", spec), 0.99, delta=0.01)
 
     def test_fifo_goes_by_jobs(self):
         self.assertAlmostEqual(self.share("fifo"), 0.5, delta=0.01)

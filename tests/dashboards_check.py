@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks that dashboards, rules and documentation use metrics that exist.
+
+    dashboards_check.py FOLDER EXPORTER
+
+FOLDER is the tree; EXPORTER is a program that prints a Prometheus export when its
+argument is "prometheus" (core/test_metrics_export).  Every name of a metric in
+dashboards/ and in docs/monitoring.md must be in that export, or be recorded by a
+rule; labels in selectors must be ones that the metric has.  Where promtool is
+installed (package prometheus), it looks at the export and the rules too.
+Exit status: 0 all well, 1 violations (one line each), 2 wrong usage.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+NAME = re.compile(r"(?<![\w:.])((?:vgpu|process)_[a-z0-9_]+|(?:vm|gpu|instance):[a-z0-9_:]+)"
+                  r"(?![\w:.-])(\{[^}]*\})?")
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)\s*(?:=~|!~|!=|=)\s*"')
+SAMPLE = re.compile(r'([a-z_:]+)(?:\{(.*)\})? \S+$')
+# What Prometheus adds, and the loose ends of sentences about kinds of metrics.
+SCRAPE_LABELS = {"job", "instance", "le", "quantile"}
+DOCUMENTED = "docs/monitoring.md"
+
+
+def exported(program):
+    """{series name: its labels}; a family without a sample has None for unknown labels."""
+    text = subprocess.run([program, "prometheus"], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout
+    names = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line.split()[2:4]
+            for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):
+                names[name + suffix] = None
+        elif not line.startswith("#"):
+            match = SAMPLE.match(line)
+            labels = set(re.findall(r'(?:^|,)([a-z_]+)="', match.group(2) or ""))
+            names[match.group(1)] = (names.get(match.group(1)) or set()) | labels
+    return names, text
+
+
+def recorded(folder):
+    names = {}
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".yml"):
+            with open(os.path.join(folder, name), encoding="utf-8") as source:
+                names.update((rule, None)
+                             for rule in re.findall(r"^\s*- record: (\S+)$", source.read(), re.M))
+    return names
+
+
+def strings_of(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in ("uid", "refId"):
+                yield from strings_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings_of(item)
+
+
+def uses(path):
+    """(metric, selector) pairs of a file."""
+    with open(path, encoding="utf-8") as source:
+        text = source.read()
+    texts = strings_of(json.loads(text)) if path.endswith(".json") else [text]
+    for piece in texts:
+        yield from NAME.findall(piece)
+
+
+def check(path, shown, names):
+    problems, used = [], set()
+    for name, selector in uses(path):
+        used.add(name)
+        if name not in names:
+            problems.append(f"{shown}: there is no metric {name}")
+            continue
+        labels = names[name]
+        for label in LABEL.findall(selector):
+            if labels is not None and label not in labels | SCRAPE_LABELS:
+                problems.append(f"{shown}: {name} has no label {label}")
+    if not used:
+        problems.append(f"{shown}: uses no metric at all")
+    return problems
+
+
+def promtool(dashboards, export):
+    tool = shutil.which("promtool")
+    if not tool:
+        print("promtool is not installed: rules are not tested (package prometheus)")
+        return []
+    problems = []
+    for command, text in ((["check", "metrics"], export),
+                          (["check", "rules", "vgpu-rules.yml"], None),
+                          (["test", "rules", "vgpu-rules-test.yml"], None)):
+        done = subprocess.run([tool, *command], input=text, cwd=dashboards, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # check metrics exits with 3 on findings, and writes them
+        if done.returncode != 0 or (text is not None and done.stdout.strip()):
+            problems.append(f"promtool {' '.join(command)}:\n{done.stdout}")
+    return problems
+
+
+def main():
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    root, program = sys.argv[1:]
+    dashboards = os.path.join(root, "dashboards")
+    names, export = exported(program)
+    families = set(names)
+    names.update(recorded(dashboards))
+    problems = []
+    files = [f"dashboards/{name}" for name in sorted(os.listdir(dashboards))
+             if name.endswith((".json", ".yml"))]
+    for shown in files + [DOCUMENTED]:
+        problems += check(os.path.join(root, shown), shown, names)
+    # And the other way round: what is exported is documented.
+    documented = {name for name, _ in uses(os.path.join(root, DOCUMENTED))}
+    for name in sorted(families):
+        base = re.sub(r"_(bucket|sum|count)$", "", name)
+        if name not in documented and base not in documented:
+            problems.append(f"{DOCUMENTED}: {name} is exported and not described")
+    problems += promtool(dashboards, export)
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{len(files) + 1} files use {len(names)} metrics and recorded names as they are")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

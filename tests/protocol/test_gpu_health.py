@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""GPU health in the real mediator: libnvidia-ml.so.1 is tests/gpu/nvml_stand_in.c, libcuda.so.1
+is worker/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
+
+import os
+import re
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "gpu")]
+import lab as vl  # noqa: E402
+from lab import Client, Lab  # noqa: E402
+
+BIN = os.path.abspath(
+    os.environ.get("VGPU_BIN_DIR", os.path.join(HERE, "..", "..", "build", "bin"))
+)
+CUDA = os.environ.get("VGPU_STAND_IN_DIR", os.path.join(BIN, "..", "worker"))
+NVML = os.environ.get(
+    "VGPU_NVML_STAND_IN", os.path.join(BIN, "..", "tests", "gpu", "libnvidia-ml.so.1")
+)
+WAIT_S = 30
+GPU_UNAVAILABLE = 0x0D
+
+
+def eventually(condition, what):
+    end = time.monotonic() + WAIT_S
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+class Host:
+    """A mediator on a host whose GPUs do as settings() says."""
+
+    def __init__(self, tmp_path, monkeypatch, *args, gpus=1):
+        self.path = tmp_path / "nvml"
+        self.gpus = gpus
+        self.settings()
+        monkeypatch.setenv("LD_LIBRARY_PATH", CUDA)
+        monkeypatch.setenv("STAND_IN_GPUS", str(gpus))
+        monkeypatch.setenv("NVML_STAND_IN", str(self.path))
+        self.lab = Lab(BIN, "--nvml-library", NVML, *args)
+
+    def settings(self, **settings):
+        words = ["gpus=%d" % self.gpus] + ["%s=%s" % pair for pair in settings.items()]
+        new = self.path.with_suffix(".new")
+        new.write_text(" ".join(words))
+        new.replace(self.path)
+
+    def gpu(self, index=0):
+        return self.lab.health()["gpus"][index]
+
+    def wait_health(self, index=0, **wanted):
+        def there():
+            health = self.gpu(index)["health"]
+            return health if all(health[k] == v for k, v in wanted.items()) else None
+
+        return eventually(there, wanted)
+
+    def __enter__(self):
+        self.lab.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.lab.__exit__()
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Host(tmp_path, monkeypatch, *args, **kwargs))
+        return made[-1].__enter__()
+
+    yield make
+    for one in made:
+        one.__exit__()
+
+
+def test_values_are_shown(host):
+    h = host()
+    h.settings(temperature=61, gpu=77, memory=33, used=2048, power=345678, ecc=2)
+    health = h.wait_health(temperature_c=61, ecc_uncorrected=2)
+    assert health["available"] and not health["needs_reset"] and not health["stale"]
+    assert (health["gpu_percent"], health["memory_percent"]) == (77, 33)
+    assert health["memory_used_bytes"] == 2 << 30 and health["power_mw"] == 345678
+    assert health["warning"] == "2 uncorrected memory errors"
+    assert h.lab.health()["mediator"]["nvml_error"] == ""
+
+
+def test_memory_of_a_worker(host):
+    h = host()
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+        (worker,) = h.lab.health()["workers"]
+        h.settings(pid=worker["pid"])
+        eventually(
+            lambda: h.lab.health()["workers"][0]["gpu_memory_bytes"] == 500 << 20, "its memory"
+        )
+
+
+@pytest.mark.parametrize("trouble", [{"recovery": 1}, {"error": 15}, {"error": 16}])
+def test_a_broken_gpu_gets_no_work_until_it_is_well(host, trouble):
+    h = host()
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+        h.settings(**trouble)
+        h.wait_health(available=False)
+        eventually(lambda: client.call(vl.ADD, 1, 2)[0] == GPU_UNAVAILABLE, "refused")
+        assert h.gpu()["state"] != "ok"
+        assert not h.lab.health()["mediator"]["ok"]
+        h.settings()
+        h.wait_health(available=True)
+        eventually(lambda: client.call(vl.ADD, 1, 2) == (vl.OK, (3,)), "served again")
+    text = h.lab.log_text()
+    assert len(re.findall("is taken out of use", text)) == 1
+    assert len(re.findall("is well again", text)) == 1
+
+
+def test_vms_move_to_the_pools_other_gpu(host):
+    h = host(gpus=2)
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+        (worker,) = h.lab.health()["workers"]
+        h.settings(error=15, only=worker["gpu"])
+        h.wait_health(worker["gpu"], available=False)
+        eventually(lambda: client.call(vl.ADD, 2, 2) == (vl.OK, (4,)), "served by the other")
+        assert [w["gpu"] for w in h.lab.health()["workers"]] == [1 - worker["gpu"]]
+
+
+def test_heat_and_guests_faults_only_warn(host):
+    h = host()
+    h.settings(temperature=95, clocks=0x40)
+    health = h.wait_health(temperature_c=95)
+    assert health["available"] and "too hot: 95 C" in health["warning"]
+    h.settings(xid=31, serial=1, recovery=99)
+    health = h.wait_health(last_xid=31, xid_count=1)
+    assert health["available"] and health["reason"] == ""
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+
+
+def test_a_hung_nvml_holds_nobody(host):
+    h = host()
+    h.wait_health(temperature_c=40)
+    h.settings(hang=1)
+    health = h.wait_health(stale=True)
+    assert health["available"] and "no news from NVML" in health["warning"]
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    assert h.lab.terminate() == 0
+    assert "NVML hangs" in h.lab.log_text()
+
+
+@pytest.mark.parametrize("args", [("--no-nvml",), ("--nvml-library", "/nonexistent/nvml.so")])
+def test_without_nvml(host, args):
+    h = host(*args)
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    if args[0] == "--no-nvml":
+        assert h.gpu()["health"] is None
+    else:
+        eventually(lambda: "no NVML" in h.lab.health()["mediator"]["nvml_error"], "why not")
+    assert h.gpu()["state"] == "ok"
+
+
+def test_reset_by_the_configured_command(host, tmp_path):
+    command = tmp_path / "reset"
+    h = host("--gpu-reset-command", str(command))
+    # What a reset does to the GPU, and the proof of what it was called with.
+    command.write_text(
+        "#!/bin/sh\necho \"$#\" \"$1\" >>%s\necho gpus=1 >%s\n" % (tmp_path / "called", h.path)
+    )
+    command.chmod(0o755)
+    with Client(h.lab.socket, 3) as client:
+        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+        uuid = h.gpu()["uuid"]
+        h.settings(recovery=1)
+        eventually((tmp_path / "called").exists, "the command")
+        h.wait_health(available=True, resetting=False)
+        eventually(lambda: client.call(vl.ADD, 1, 2) == (vl.OK, (3,)), "served again")
+    assert (tmp_path / "called").read_text() == "1 %s\n" % uuid
+    assert "reset in" in h.lab.log_text()
+
+
+def test_a_reset_that_fails_is_told_and_not_repeated_at_once(host, tmp_path):
+    command = tmp_path / "reset"
+    h = host("--gpu-reset-command", str(command))
+    command.write_text("#!/bin/sh\necho call >>%s\necho cannot\nexit 3\n" % (tmp_path / "called"))
+    command.chmod(0o755)
+    h.settings(recovery=1)
+    eventually(lambda: "failed with status 3: cannot" in h.lab.log_text(), "the failure")
+    health = h.wait_health(resetting=False, available=False, needs_reset=True)
+    assert "asks for a reset" in health["reason"]
+    assert (tmp_path / "called").read_text() == "call\n"
+
+
+def test_a_gpu_in_use_is_not_reset(host, tmp_path):
+    command = tmp_path / "reset"
+    h = host("--gpu-reset-command", str(command))
+    h.settings(recovery=1, pid=os.getpid())
+    h.wait_health(resetting=True, available=False, processes=1)
+    assert not (tmp_path / "called").exists()
+
+
+def test_no_reset_without_a_command(host):
+    h = host()
+    h.settings(recovery=1)
+    health = h.wait_health(available=False, needs_reset=True)
+    assert not health["resetting"]
+    assert "reset in" not in h.lab.log_text()
+
+
