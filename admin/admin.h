@@ -64,7 +64,13 @@ struct admin_command {
     const char *example;                /* one or more lines, each a command */
     const struct admin_option *options; /* ends with a name of NULL; may be NULL */
     int (*run)(struct admin *admin);
+    bool only_looks;        /* may be repeated: --watch */
+    const char *positional; /* the option whose value may come without its name; NULL: none */
 };
+
+/* The end of an admin_command: those that only look may be repeated. */
+#define ADMIN_LOOKS true, NULL
+#define ADMIN_CHANGES false, NULL
 
 /* All commands, ends with a name of NULL. */
 extern const struct admin_command *const admin_command_families[];
@@ -78,7 +84,8 @@ struct admin {
     bool json;
     bool yes;
     bool color;
-    int timeout_s; /* 0: the default of what is waited for */
+    double watch_s; /* --watch: seconds from one look to the next; 0: once */
+    int timeout_s;  /* 0: the default of what is waited for */
 
     const struct admin_command *command;
     const char *values[ADMIN_OPTIONS_MAX]; /* by index in command->options */
@@ -124,6 +131,13 @@ const char *admin_priority_name(unsigned priority);
 
 /* Opens admin->db and loads admin->config; 0 or an exit status after saying why. */
 int admin_open_db(struct admin *admin, enum vgpu_db_mode mode);
+/*
+ * For commands that the mediator can answer alone: reads the database if there
+ * is one.  False: *error says why not, and admin->config is empty.
+ */
+bool admin_open_db_if_any(struct admin *admin, char *error, size_t error_bytes);
+/* Closes it and forgets admin->config, so that it can be opened afresh. */
+void admin_close_db(struct admin *admin);
 /* Says vgpu_db_error(); returns ADMIN_USAGE for a refused value, else ADMIN_FAILED. */
 int admin_db_failed(struct admin *admin, int result);
 int admin_reload_config(struct admin *admin);

@@ -186,13 +186,13 @@ static int run_check(struct admin *admin)
 const struct admin_command commands_database[] = {
     {"init-db", GROUP, "Create the database", "",
      "With the pools A and B. An existing database is left as it is.",
-     "vgpu-admin init-db\nvgpu-admin --db /tmp/try.db init-db", NULL, run_init},
+     "vgpu-admin init-db\nvgpu-admin --db /tmp/try.db init-db", NULL, run_init, ADMIN_CHANGES},
     {"migrate", GROUP, "Upgrade a Phase 2 database", "",
      "A copy of the old file is kept beside it. Any command that changes something, and the\n"
      "mediator when it starts, do the same by themselves.",
-     "vgpu-admin migrate", NULL, run_migrate},
+     "vgpu-admin migrate", NULL, run_migrate, ADMIN_CHANGES},
     {"check-config", GROUP, "Check the database and say what is wrong", "",
      "The exit status is 1 if there are errors; warnings do not count.", "vgpu-admin check-config",
-     NULL, run_check},
+     NULL, run_check, ADMIN_LOOKS},
     {0},
 };

@@ -204,6 +204,6 @@ const struct admin_command commands_events[] = {
          {"last", "N", "at most N from the database (default 50)", false, NULL},
          ADMIN_OPTIONS_VM,
          {0}},
-     run_events},
+     run_events, ADMIN_CHANGES},
     {0},
 };

@@ -269,11 +269,11 @@ const struct admin_command commands_limits[] = {
      "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
      (const struct admin_option[]){
          ADMIN_OPTIONS_VM, {"weight", "1..100", "the new weight", true, NULL}, {0}},
-     run_set_weight},
+     run_set_weight, ADMIN_CHANGES},
     {"show-weights", GROUP, "Show weights and the share of GPU time each VM is due", "",
      "Computed from the database; the mediator need not run. vgpu-admin status shows the\n"
      "shares that VMs really receive.",
-     "vgpu-admin show-weights", NULL, run_show_weights},
+     "vgpu-admin show-weights", NULL, run_show_weights, ADMIN_LOOKS},
     {"set-rate-limit", GROUP, "Limit a VM's jobs per second and its queue",
      WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
      "0 takes a limit away. Requests beyond a limit are answered \"busy\" and the guest tries\n"
@@ -285,9 +285,9 @@ const struct admin_command commands_limits[] = {
          {"burst", "N", "jobs that may come at once, 0: a tenth of the rate", false, NULL},
          {"queue-depth", "N", "jobs that may wait, 0: no limit", false, "max-queue"},
          {0}},
-     run_set_rate_limit},
+     run_set_rate_limit, ADMIN_CHANGES},
     {"show-rate-limits", GROUP, "Show the limits of all VMs", "", NULL,
-     "vgpu-admin show-rate-limits", NULL, run_show_rate_limits},
+     "vgpu-admin show-rate-limits", NULL, run_show_rate_limits, ADMIN_LOOKS},
     {"set-memory-limit", GROUP, "Limit the GPU memory of a VM", WHICH "--limit=SIZE",
      "The worker of the VM enforces it; 0 takes the limit away.",
      "vgpu-admin set-memory-limit --vm-name=\"web 1\" --limit=16G",
@@ -295,6 +295,6 @@ const struct admin_command commands_limits[] = {
          ADMIN_OPTIONS_VM,
          {"limit", "SIZE", "such as 512M or 16G, 0: no limit", true, "memory"},
          {0}},
-     run_set_memory_limit},
+     run_set_memory_limit, ADMIN_CHANGES},
     {0},
 };

@@ -227,9 +227,9 @@ const struct admin_command commands_metrics[] = {
      "vgpu-admin show-metrics",
      (const struct admin_option[]){
          {"prometheus", NULL, "the text that Prometheus reads", false, NULL}, {0}},
-     run_metrics},
+     run_metrics, ADMIN_LOOKS},
     {"show-health", GROUP, "Show the state of mediator, GPUs and workers", "",
      "The exit status is 1 if something is not well, so that it can be used as a check.",
-     "vgpu-admin show-health", NULL, run_health},
+     "vgpu-admin show-health", NULL, run_health, ADMIN_LOOKS},
     {0},
 };

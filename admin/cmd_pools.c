@@ -153,17 +153,17 @@ static int run_show(struct admin *admin)
 
 const struct admin_command commands_pools[] = {
     {"show-pools", GROUP, "Show pools, their GPUs and how many VMs they have", "", NULL,
-     "vgpu-admin show-pools", NULL, run_show},
+     "vgpu-admin show-pools", NULL, run_show, ADMIN_LOOKS},
     {"create-pool", GROUP, "Make a new pool", "--pool=A..Z [--name=NAME] [--description=TEXT]",
      NULL, "vgpu-admin create-pool --pool=T --name=Training",
      (const struct admin_option[]){OPTION_POOL,
                                    {"name", "NAME", "its name", false, NULL},
                                    {"description", "TEXT", "what it is for", false, NULL},
                                    {0}},
-     run_create},
+     run_create, ADMIN_CHANGES},
     {"remove-pool", GROUP, "Remove a pool that has no VMs", "--pool=A..Z", NULL,
-     "vgpu-admin remove-pool --pool=T", (const struct admin_option[]){OPTION_POOL, {0}},
-     run_remove},
+     "vgpu-admin remove-pool --pool=T", (const struct admin_option[]){OPTION_POOL, {0}}, run_remove,
+     ADMIN_CHANGES},
     {"assign-gpu", GROUP, "Give a GPU to a pool, or take it out",
      "--pool=A..Z --gpu=UUID|INDEX [--remove]",
      "A pool without assigned GPUs uses every GPU of the host. A GPU may be in several pools.\n"
@@ -173,6 +173,6 @@ const struct admin_command commands_pools[] = {
                                    {"gpu", "UUID|INDEX", "the GPU", true, NULL},
                                    {"remove", NULL, "take it out of the pool", false, NULL},
                                    {0}},
-     run_assign},
+     run_assign, ADMIN_CHANGES},
     {0},
 };

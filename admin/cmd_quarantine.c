@@ -64,9 +64,9 @@ const struct admin_command commands_quarantine[] = {
      "vgpu-admin quarantine-vm --vm-name=\"web 1\" --reason=\"floods the GPU\"",
      (const struct admin_option[]){
          ADMIN_OPTIONS_VM, {"reason", "TEXT", "why, for show-vm and events", false, NULL}, {0}},
-     run_quarantine},
+     run_quarantine, ADMIN_CHANGES},
     {"clear-quarantine", GROUP, "Release a VM and set its fault count to 0",
      "(--vm-name=NAME | --vm-uuid=UUID)", NULL, "vgpu-admin clear-quarantine --vm-name=\"web 1\"",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_clear},
+     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_clear, ADMIN_CHANGES},
     {0},
 };

@@ -198,7 +198,7 @@ static int run_connections(struct admin *admin)
 const struct admin_command commands_schedule[] = {
     {"reload-config", GROUP, "Make the mediator read the database again", "",
      "Every change through vgpu-admin does so by itself.", "vgpu-admin reload-config", NULL,
-     run_reload},
+     run_reload, ADMIN_CHANGES},
     {"set-policy", GROUP, "Choose the scheduling policy", "--policy=wfq|urgency|priority|fifo",
      "wfq: fair shares, the most urgent of those who are owed first (default).\n"
      "urgency: the urgency formula alone.  priority: strict priority, first come first served.\n"
@@ -206,19 +206,19 @@ const struct admin_command commands_schedule[] = {
      "vgpu-admin set-policy --policy=wfq",
      (const struct admin_option[]){
          {"policy", "wfq|urgency|priority|fifo", "the policy", true, NULL}, {0}},
-     run_set_policy},
+     run_set_policy, ADMIN_CHANGES},
     {"pause", GROUP, "Stop giving work to the GPUs", "[--gpu=INDEX]",
      "For maintenance: running jobs end, new requests wait.", "vgpu-admin pause --gpu=0",
-     (const struct admin_option[]){OPTION_GPU, {0}}, run_pause},
+     (const struct admin_option[]){OPTION_GPU, {0}}, run_pause, ADMIN_CHANGES},
     {"resume", GROUP, "Give work to the GPUs again", "[--gpu=INDEX]", NULL, "vgpu-admin resume",
-     (const struct admin_option[]){OPTION_GPU, {0}}, run_resume},
+     (const struct admin_option[]){OPTION_GPU, {0}}, run_resume, ADMIN_CHANGES},
     {"prefer-vm", GROUP, "Prefer a VM among those of its priority",
      "(--vm-name=NAME | --vm-uuid=UUID | --none)", "A tie-break of the policy \"priority\" only.",
      "vgpu-admin prefer-vm --vm-name=\"web 1\"",
      (const struct admin_option[]){
          ADMIN_OPTIONS_VM, {"none", NULL, "prefer none any longer", false, NULL}, {0}},
-     run_prefer},
+     run_prefer, ADMIN_CHANGES},
     {"show-connections", GROUP, "Show the connected devices", "", NULL,
-     "vgpu-admin show-connections", NULL, run_connections},
+     "vgpu-admin show-connections", NULL, run_connections, ADMIN_LOOKS},
     {0},
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The control panel: what the database says, and what the mediator says of it.
- * Without a mediator the first half is shown, and the exit status says so.
+ * Without a mediator the first half is shown, and the exit status says so; a
+ * mediator that runs without a database (--no-db) is all there is to ask.
  */
 #include <stdio.h>
 #include <string.h>
@@ -103,6 +104,34 @@ static void print_mediator(struct admin *admin, const json_t *live)
     }
 }
 
+static bool without_db(const json_t *live)
+{
+    return json_is_null(json_object_get(live, "database"));
+}
+
+/* The mediator's pools, when there is no database. */
+static void print_live_pools(const json_t *live)
+{
+    static const struct render_column columns[] = {{"POOL", 0}, {"GPUS", COLUMN_SHRINK}};
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    json_t *pool, *gpu;
+    size_t p, g;
+
+    json_array_foreach(json_object_get(live, "pools"), p, pool)
+    {
+        char gpus[400] = "";
+        json_array_foreach(json_object_get(pool, "gpus"), g, gpu)
+        {
+            size_t used = strlen(gpus);
+            snprintf(gpus + used, sizeof(gpus) - used, "%s%lld", used ? ", " : "",
+                     (long long)json_integer_value(gpu));
+        }
+        render_cell(t, STYLE_BOLD, "%s", json_get_text(pool, "pool", "?"));
+        render_cell(t, STYLE_PLAIN, "%s", gpus);
+    }
+    render_table_end(t, "There are no pools.");
+}
+
 static void print_pools(struct admin *admin)
 {
     static const struct render_column columns[] = {
@@ -199,6 +228,14 @@ static void print_gpus(struct admin *admin, const json_t *live)
     render_table_end(t, "The mediator has no GPU.");
 }
 
+/* What a VM that nobody registered is called. */
+static const char *live_name(const json_t *item)
+{
+    const char *name = json_get_text(item, "name", "");
+
+    return name[0] ? name : json_get_text(item, "uuid", "-");
+}
+
 static const char *json_priority(const json_t *live)
 {
     const json_t *value = json_object_get(live, "priority");
@@ -261,12 +298,17 @@ static void print_vms(struct admin *admin, const json_t *live)
             continue;
         }
         render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(item, "vm_id", 0));
-        render_cell(t, STYLE_PLAIN, "%s",
-                    json_get_text(item, "name", json_get_text(item, "uuid", "?")));
+        render_cell(t, STYLE_PLAIN, "%s", live_name(item));
         render_cell(t, STYLE_PLAIN, "%s", json_get_text(item, "pool", "-"));
         render_cell(t, STYLE_PLAIN, "%s", json_priority(item));
         number_cell(t, item, "weight");
-        render_cell(t, STYLE_WARN, "not registered");
+        if (without_db(live)) {
+            const char *state = json_get_bool(item, "connected") ? json_get_text(item, "state", "?")
+                                                                 : "not connected";
+            render_cell(t, state_style(state), "%s", state);
+        } else {
+            render_cell(t, STYLE_WARN, "not registered");
+        }
         number_cell(t, item, "gpu");
         number_cell(t, item, "queue_depth");
         number_cell(t, item, "completed");
@@ -277,8 +319,10 @@ static void print_vms(struct admin *admin, const json_t *live)
         share_cell(t, item, "due_share");
         share_cell(t, item, "share");
     }
-    render_table_end(t, "No VM is registered. vgpu-admin scan-vms shows the host's VMs, "
-                        "vgpu-admin register-vm registers one.");
+    render_table_end(t, live && without_db(live)
+                            ? "No VM has been connected since the mediator started."
+                            : "No VM is registered. vgpu-admin scan-vms shows the host's VMs, "
+                              "vgpu-admin register-vm registers one.");
 }
 
 static json_t *document(struct admin *admin, const json_t *live)
@@ -324,47 +368,68 @@ static json_t *document(struct admin *admin, const json_t *live)
     return doc;
 }
 
+static void print_text(struct admin *admin, const json_t *live, bool has_db)
+{
+    print_mediator(admin, live);
+    if (live && without_db(live)) {
+        render_pair("Database", STYLE_WARN, "none: the mediator runs with --no-db%s",
+                    has_db ? ", what the database says is not in force" : "");
+    }
+    printf("\n");
+    if (has_db) {
+        print_pools(admin);
+    } else {
+        print_live_pools(live);
+    }
+    if (live) {
+        printf("\n");
+        print_gpus(admin, live);
+    }
+    printf("\n");
+    print_vms(admin, live);
+}
+
 static int run_status(struct admin *admin)
 {
+    char error[VGPU_DB_ERROR_BYTES];
     json_t *live = NULL;
-    int status = admin_open_db(admin, VGPU_DB_READ);
-
-    if (status != ADMIN_OK) {
-        return status;
-    }
+    bool has_db = admin_open_db_if_any(admin, error, sizeof(error));
+    int status = ADMIN_OK;
     int result =
         mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &live);
+
+    if (!has_db && result < 0) {
+        return admin_fail(admin, ADMIN_FAILED, "%s", error);
+    }
+    if (result < 0) {
+        status = mediator_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED;
+    } else if (!has_db && !without_db(live)) {
+        status = ADMIN_FAILED;
+    }
+    if (!admin->json) {
+        print_text(admin, live, has_db);
+        fflush(stdout);
+    }
+    if (result < 0) {
+        admin_note(admin, "%s", mediator_error(admin->mediator));
+    } else if (status == ADMIN_FAILED) {
+        admin_note(admin, "%s; the mediator uses %s", error,
+                   json_get_text(live, "database", "another one"));
+    } else if (!has_db && admin->json) {
+        admin_note(admin, "there is no database: the mediator runs with --no-db");
+    }
     if (admin->json) {
-        if (result < 0) {
-            admin_note(admin, "%s", mediator_error(admin->mediator));
-        }
         admin_print_json(admin, document(admin, live));
-    } else {
-        print_mediator(admin, live);
-        printf("\n");
-        print_pools(admin);
-        if (live) {
-            printf("\n");
-            print_gpus(admin, live);
-        }
-        printf("\n");
-        print_vms(admin, live);
-        if (result < 0) {
-            fflush(stdout);
-            admin_note(admin, "%s", mediator_error(admin->mediator));
-        }
     }
     json_decref(live);
-    return result == 0                       ? ADMIN_OK
-           : mediator_is_unreachable(result) ? ADMIN_UNREACHABLE
-                                             : ADMIN_FAILED;
+    return status;
 }
 
 const struct admin_command commands_status[] = {
     {"status", "At a glance", "Show pools, GPUs and VMs, and who is connected", "",
      "DUE is the part of its GPU's time that a VM may have while others want it too, GOT what it\n"
      "had lately. Without a running mediator the database's part is shown, and the exit status\n"
-     "is 3.",
-     "vgpu-admin status", NULL, run_status},
+     "is 3. Of a mediator that runs with --no-db its own part is shown.",
+     "vgpu-admin status", NULL, run_status, ADMIN_LOOKS},
     {0},
 };

@@ -312,6 +312,6 @@ const struct admin_command commands_test_mode[] = {
          {"seconds", "S", "release after this time at the latest", false, NULL},
          {"prefer-vm", "NAME|UUID|ID", "prefer this VM meanwhile", false, NULL},
          {0}},
-     run_test_mode},
+     run_test_mode, ADMIN_CHANGES},
     {0},
 };

@@ -71,7 +71,8 @@ void admin_print_json(struct admin *admin, json_t *document)
         json_object_set_new(document, "notes", admin->notes);
         admin->notes = NULL;
     }
-    if (json_dumpf(document, stdout, JSON_INDENT(2)) == 0) {
+    /* Looking again and again makes a stream: one document a line. */
+    if (json_dumpf(document, stdout, admin->watch_s > 0 ? JSON_COMPACT : JSON_INDENT(2)) == 0) {
         putchar('\n');
     }
     json_decref(document);
@@ -151,6 +152,34 @@ int admin_open_db(struct admin *admin, enum vgpu_db_mode mode)
                    vgpu_db_backup_path(admin->db));
     }
     return admin_reload_config(admin);
+}
+
+bool admin_open_db_if_any(struct admin *admin, char *error, size_t error_bytes)
+{
+    const char *path = vgpu_db_path(admin->db_path);
+    int result = vgpu_db_open(path, VGPU_DB_READ, &admin->db, error, error_bytes);
+
+    if (result == 0 && vgpu_db_load(admin->db, &admin->config) < 0) {
+        snprintf(error, error_bytes, "%s", vgpu_db_error(admin->db));
+        result = -1;
+    }
+    if (result == 0) {
+        return true;
+    }
+    admin_close_db(admin);
+    admin->config = calloc(1, sizeof(*admin->config));
+    if (!admin->config) {
+        abort();
+    }
+    return false;
+}
+
+void admin_close_db(struct admin *admin)
+{
+    vgpu_config_snapshot_free(admin->config);
+    vgpu_db_close(admin->db);
+    admin->config = NULL;
+    admin->db = NULL;
 }
 
 /* ---- VMs -------------------------------------------------------------------------- */

@@ -9,8 +9,12 @@ static void print_options(const struct admin_option *options)
 {
     for (const struct admin_option *o = options; o && o->name; o++) {
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", o->name, o->metavar ? "=" : "",
-                 o->metavar ? o->metavar : "");
+        if (o->metavar && o->metavar[0] == '[') {
+            snprintf(left, sizeof(left), "--%s[=%s", o->name, o->metavar + 1);
+        } else {
+            snprintf(left, sizeof(left), "--%s%s%s", o->name, o->metavar ? "=" : "",
+                     o->metavar ? o->metavar : "");
+        }
         printf("  %-26s %s%s\n", left, o->help, o->required ? " (required)" : "");
     }
 }
@@ -88,7 +92,7 @@ static void complete_values(const struct admin_option *options, const char *name
 static void complete_options(const struct admin_option *options)
 {
     for (const struct admin_option *o = options; o && o->name; o++) {
-        printf("--%s%s\n", o->name, o->metavar ? "=" : "");
+        printf("--%s%s\n", o->name, o->metavar && o->metavar[0] != '[' ? "=" : "");
     }
 }
 

@@ -17,6 +17,9 @@
          "guest's shutdown)",                                                                      \
          false, NULL},                                                                             \
         {"json", NULL, "print one JSON document", false, NULL},                                    \
+        {"watch", "[SECONDS]",                                                                     \
+         "look again and again (every 2 s) until Ctrl-C, for commands that only look", false,      \
+         NULL},                                                                                    \
         {"yes", NULL, "answer yes to every question", false, NULL},                                \
         {"no-color", NULL, "no colours (NO_COLOR in the environment does the same)", false, NULL}, \
         {"help", NULL, "show help, of a command if one is given", false, NULL},                    \

@@ -12,11 +12,27 @@
 #include "admin/render.h"
 #include "admin/suggest.h"
 #include "admin/toolstack.h"
+#include "admin/watch.h"
 
 static const struct admin_option global_options[] = {
     ADMIN_GLOBAL_OPTIONS,
     {0},
 };
+
+/* value NULL: --watch alone. */
+static int set_watch(struct admin *admin, const char *value)
+{
+    char *end = NULL;
+
+    admin->watch_s = value ? strtod(value, &end) : WATCH_DEFAULT_S;
+    if (value && (end == value || *end || !(admin->watch_s >= WATCH_MIN_S) ||
+                  !(admin->watch_s <= WATCH_MAX_S))) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "--watch must be a number of seconds from %g to %g, not \"%s\"",
+                          WATCH_MIN_S, WATCH_MAX_S, value);
+    }
+    return ADMIN_OK;
+}
 
 /* Takes the global options out of argv, wherever they stand; -1 or an exit status. */
 static int parse_globals(struct admin *admin, int *argc, char **argv, bool *help, bool *no_color)
@@ -41,10 +57,11 @@ static int parse_globals(struct admin *admin, int *argc, char **argv, bool *help
             continue;
         }
         const char *value = argument[2 + length] == '=' ? argument + 2 + length + 1 : NULL;
-        if (o->metavar && !value && n + 1 < *argc) {
+        bool optional = o->metavar && o->metavar[0] == '[';
+        if (o->metavar && !optional && !value && n + 1 < *argc) {
             value = argv[++n];
         }
-        if (o->metavar ? !value || !value[0] : value != NULL) {
+        if (!optional && (o->metavar ? !value || !value[0] : value != NULL)) {
             return admin_fail(admin, ADMIN_USAGE,
                               o->metavar ? "--%s needs a value: --%s=%s" : "--%s takes no value",
                               o->name, o->name, o->metavar);
@@ -56,6 +73,13 @@ static int parse_globals(struct admin *admin, int *argc, char **argv, bool *help
         case 'y': admin->yes = true; break;
         case 'n': *no_color = true; break;
         case 'h': *help = true; break;
+        case 'w': {
+            int status = set_watch(admin, value);
+            if (status != ADMIN_OK) {
+                return status;
+            }
+            break;
+        }
         case 'v': printf("vgpu-admin %s\n", VGPU_VERSION); return ADMIN_OK;
         case 't':
             if (strcmp(o->name, "toolstack") == 0) {
@@ -162,7 +186,10 @@ static int run(struct admin *admin, int argc, char **argv)
     if (status == ADMIN_OK) {
         status = admin_parse_options(admin, argc - 1, argv + 1);
     }
-    return status == ADMIN_OK ? admin->command->run(admin) : status;
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    return admin->watch_s > 0 ? watch_run(admin) : admin->command->run(admin);
 }
 
 int main(int argc, char **argv)

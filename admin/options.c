@@ -57,20 +57,22 @@ int admin_parse_options(struct admin *admin, int argc, char **argv)
 
     for (int n = 0; n < argc; n++) {
         const char *argument = argv[n];
-        if (strncmp(argument, "--", 2) != 0 || argument[2] == '\0') {
+        bool bare = strncmp(argument, "--", 2) != 0 || argument[2] == '\0';
+        if (bare && !command->positional) {
             return admin_fail(
                 admin, ADMIN_USAGE,
                 "%s does not know what to do with \"%s\"; options begin with -- and a "
                 "name with spaces needs quotes, for example:\n  %.*s",
                 command->name, argument, (int)strcspn(command->example, "\n"), command->example);
         }
-        size_t length = strcspn(argument + 2, "=");
-        int i = find_option(command, argument + 2, length);
+        const char *name = bare ? command->positional : argument + 2;
+        size_t length = strcspn(name, "=");
+        int i = find_option(command, name, length);
         if (i < 0) {
             return unknown_option(admin, argument);
         }
         const struct admin_option *option = &command->options[i];
-        const char *value = argument[2 + length] == '=' ? argument + 2 + length + 1 : NULL;
+        const char *value = bare ? argument : name[length] == '=' ? name + length + 1 : NULL;
         if (admin->values[i]) {
             return admin_fail(admin, ADMIN_USAGE, "--%s is given twice", option->name);
         }

@@ -26,7 +26,7 @@ void metrics_external_init(struct metrics_external *external)
     };
     for (uint32_t gpu = 0; gpu < METRICS_GPUS_MAX; gpu++) {
         external->gpus[gpu] = (struct metrics_gpu_readings){
-            NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN,
+            NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN,
         };
     }
 }

@@ -34,6 +34,7 @@ struct metrics_gpu_readings {
     double memory_utilization_ratio; /* of time with memory read or written, 0 to 1 */
     double memory_used_bytes;
     double memory_total_bytes;
+    double sm_clock_hertz;
     double ecc_corrected; /* since the driver was loaded */
     double ecc_uncorrected;
     double xid_errors;     /* since monitoring began */

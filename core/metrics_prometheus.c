@@ -311,6 +311,7 @@ enum gpu_value {
     GPU_MEMORY_USED,
     GPU_MEMORY_TOTAL,
     GPU_MEMORY_UTILIZATION,
+    GPU_SM_CLOCK,
     GPU_ECC_CORRECTED,
     GPU_ECC_UNCORRECTED,
     GPU_XID_ERRORS,
@@ -340,6 +341,7 @@ static double gpu_value_of(const struct metrics_export *export, uint32_t gpu, en
     case GPU_MEMORY_USED: return readings->memory_used_bytes;
     case GPU_MEMORY_TOTAL: return readings->memory_total_bytes;
     case GPU_MEMORY_UTILIZATION: return readings->memory_utilization_ratio;
+    case GPU_SM_CLOCK: return readings->sm_clock_hertz;
     case GPU_ECC_CORRECTED: return readings->ecc_corrected;
     case GPU_ECC_UNCORRECTED: return readings->ecc_uncorrected;
     case GPU_XID_ERRORS: return readings->xid_errors;
@@ -551,6 +553,7 @@ static const struct family families[] = {
     GPU_VALUE("vgpu_gpu_memory_total_bytes", "gauge", GPU_MEMORY_TOTAL, "GPU memory."),
     GPU_VALUE("vgpu_gpu_memory_utilization_ratio", "gauge", GPU_MEMORY_UTILIZATION,
               "Part of the time that GPU memory was read or written, by the driver."),
+    GPU_VALUE("vgpu_gpu_sm_clock_hertz", "gauge", GPU_SM_CLOCK, "Clock of the multiprocessors."),
     GPU_VALUE("vgpu_gpu_ecc_corrected_errors", "gauge", GPU_ECC_CORRECTED,
               "Corrected memory errors since the driver was loaded."),
     GPU_VALUE("vgpu_gpu_ecc_uncorrected_errors", "gauge", GPU_ECC_UNCORRECTED,

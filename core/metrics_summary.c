@@ -190,6 +190,7 @@ static void one_gpu(struct text_out *out, const struct metrics_export *export, u
     number(out, "memory_used_bytes", readings->memory_used_bytes);
     number(out, "memory_bytes", readings->memory_total_bytes);
     number(out, "memory_utilization", readings->memory_utilization_ratio);
+    number(out, "sm_clock_hertz", readings->sm_clock_hertz);
     number(out, "ecc_corrected", readings->ecc_corrected);
     number(out, "ecc_uncorrected", readings->ecc_uncorrected);
     number(out, "xid_errors", readings->xid_errors);

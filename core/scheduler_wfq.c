@@ -561,7 +561,7 @@ static bool enough_ahead(const struct wfq *wfq)
     if (wfq->in_flight < wfq->config.depth) {
         return false;
     }
-    return wfq->in_flight >= WFQ_DEPTH_MAX || wfq->holder == NOBODY ||
+    return wfq->config.ahead_ns == 0 || wfq->in_flight >= WFQ_DEPTH_MAX || wfq->holder == NOBODY ||
            wfq->pending_ns + estimate_ns(&wfq->vms[wfq->holder]) > wfq->config.ahead_ns;
 }
 

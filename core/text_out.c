@@ -18,8 +18,10 @@ void text_bytes(struct text_out *out, const char *bytes, size_t length)
         out->overflow = true;
         return;
     }
-    memcpy(out->text + out->used, bytes, length);
-    out->used += length;
+    if (length > 0) { /* a buffer of no size may have no address */
+        memcpy(out->text + out->used, bytes, length);
+        out->used += length;
+    }
 }
 
 void text_string(struct text_out *out, const char *string)

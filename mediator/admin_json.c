@@ -6,6 +6,7 @@
 
 #include "mediator/config_store.h"
 #include "mediator/discovery.h"
+#include "mediator/gpu_health.h"
 #include "mediator/gpus.h"
 #include "mediator/json_out.h"
 #include "mediator/mediator.h"
@@ -114,6 +115,7 @@ static void put_gpu(struct mediator *mediator, struct json_out *json, uint32_t g
     jout_uint(json, "context_switches", wfq_context_switches(wfq));
     jout_uint(json, "busy_ns", wfq_busy_ns(wfq));
     jout_uint(json, "memory_bytes", mediator->gpus->gpus[gpu].memory_bytes);
+    gpu_health_put_json(mediator->gpu_health, json, gpu);
 }
 
 static void put_gpus(struct mediator *mediator, struct json_out *json)
@@ -235,6 +237,12 @@ static void put_workers(struct mediator *mediator, struct json_out *json)
         }
         jout_string(json, "state", core_worker_state_name(stats.worker_state));
         jout_uint(json, "restarts", stats.worker_restarts);
+        if (pid && stats.gpu != CORE_NONE) {
+            jout_uint(json, "gpu_memory_bytes",
+                      gpu_health_process_bytes(mediator->gpu_health, stats.gpu, (uint32_t)pid));
+        } else {
+            jout_null(json, "gpu_memory_bytes");
+        }
         jout_object_end(json);
     }
     jout_array_end(json);
@@ -258,6 +266,7 @@ void admin_json_health(struct mediator *mediator, struct json_out *json)
     jout_uint(json, "qemus", mediator->discovery ? discovery_count(mediator->discovery) : 0);
     jout_string(json, "backend", mediator->backend);
     jout_string(json, "backend_reason", mediator->gpus->reason);
+    jout_string(json, "nvml_error", gpu_health_trouble(mediator->gpu_health));
     if (mediator->config) {
         jout_object(json, "database");
         jout_string(json, "path", config_store_path(mediator->config));

@@ -278,6 +278,11 @@ static void send_recent(void *opaque, const struct event_record *record)
     send_event(opaque, record);
 }
 
+uint32_t admin_server_clients(const struct admin_server *server)
+{
+    return server->count;
+}
+
 void admin_server_publish(struct admin_server *server, const struct event_record *record)
 {
     struct admin_client *next;

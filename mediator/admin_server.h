@@ -30,6 +30,8 @@ void admin_server_stop(struct admin_server *server);
 /* After the loop has run since. */
 void admin_server_free(struct admin_server *server);
 
+uint32_t admin_server_clients(const struct admin_server *server);
+
 /* To those who listen to events. */
 void admin_server_publish(struct admin_server *server, const struct event_record *record);
 

@@ -403,6 +403,9 @@ void gpu_health_fill(struct gpu_health *health, uint32_t gpu, struct metrics_gpu
         readings->memory_used_bytes = (double)reading->memory_used_bytes;
         readings->memory_total_bytes = (double)reading->memory_total_bytes;
     }
+    if (reading->has & NVML_HAS_SM_CLOCK) {
+        readings->sm_clock_hertz = reading->sm_clock_mhz * 1e6;
+    }
     if (reading->has & NVML_HAS_ECC) {
         readings->ecc_corrected = (double)reading->ecc_corrected;
         readings->ecc_uncorrected = (double)reading->ecc_uncorrected;

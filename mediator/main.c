@@ -17,6 +17,7 @@
 #include "mediator/discovery.h"
 #include "mediator/events.h"
 #include "mediator/glue.h"
+#include "mediator/gpu_health.h"
 #include "mediator/gpus.h"
 #include "mediator/job_trace.h"
 #include "mediator/http_metrics.h"
@@ -66,6 +67,7 @@ static void on_database_idle(struct mediator *self)
     supervisor_close(self->supervisor);
     events_stop(self->events);
     shares_stop(self->shares);
+    gpu_health_stop(self->gpu_health);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);
     glue_stop(self);
@@ -299,6 +301,23 @@ static bool start_metrics(void)
     return true;
 }
 
+/* A mediator without news about its GPUs' health is better than none. */
+static void start_gpu_health(void)
+{
+    int ret;
+
+    if (!mediator.options.use_nvml ||
+        (strcmp(mediator.backend, "cuda") != 0 && !mediator.options.nvml_path)) {
+        return;
+    }
+    mediator.gpu_health =
+        gpu_health_new(&mediator, mediator.options.nvml_path, mediator.options.gpu_reset_command);
+    ret = mediator.gpu_health ? gpu_health_start(mediator.gpu_health) : -ENOMEM;
+    if (ret < 0) {
+        log_warning("the GPUs' health is not watched: %s", strerror(-ret));
+    }
+}
+
 static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
@@ -311,6 +330,7 @@ static bool start_parts(void)
     if (!add_listeners()) {
         return false;
     }
+    start_gpu_health();
     if (admin_server_start(&mediator, mediator.options.admin_path, &mediator.admin, error,
                            sizeof(error)) < 0) {
         log_error(
@@ -345,6 +365,7 @@ static void free_all(void)
     supervisor_free(mediator.supervisor);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
+    gpu_health_free(mediator.gpu_health);
     http_metrics_free(mediator.http);
     own_metrics_free(mediator.own_metrics);
     if (mediator.core) {

@@ -36,6 +36,7 @@ struct discovery;
 struct events;
 struct gpu_list;
 struct glue;
+struct gpu_health;
 struct job_trace;
 struct http_metrics;
 struct identity_cache;
@@ -64,6 +65,7 @@ struct mediator {
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;
+    struct gpu_health *gpu_health; /* NULL with --no-nvml, or without an NVIDIA GPU */
 
     char backend[8]; /* "cpu", "cuda" */
     uint64_t started_ns;

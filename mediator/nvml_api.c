@@ -30,6 +30,7 @@ static const struct symbol {
     NEEDED(DeviceGetMemoryInfo, ""),
     NEEDED(DeviceGetPowerUsage, ""),
     NEEDED(DeviceGetTotalEccErrors, ""),
+    OPTIONAL(DeviceGetMemoryInfo_v2, "", NULL),
     OPTIONAL(DeviceGetTemperatureThreshold, "", NULL),
     OPTIONAL(DeviceGetClockInfo, "", NULL),
     OPTIONAL(DeviceGetEnforcedPowerLimit, "", NULL),

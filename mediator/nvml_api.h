@@ -37,6 +37,7 @@
 #define NVML_ERROR_UNCORRECTED 1u
 #define NVML_VOLATILE_ECC 0u /* since the driver was loaded */
 #define NVML_EVENT_XID 8ull
+#define NVML_MEMORY_V2 (40u | 2u << 24) /* the structure's size and version */
 
 /* nvmlClocksEventReasons: why the clocks are lower than they could be. */
 #define NVML_CLOCKS_IDLE 0x001ull
@@ -70,6 +71,12 @@ struct nvml_memory {
     unsigned long long total, free, used; /* bytes */
 };
 
+/* As nvidia-smi counts: what the driver keeps for itself isn't "used". */
+struct nvml_memory_v2 {
+    unsigned version; /* NVML_MEMORY_V2 */
+    unsigned long long total, reserved, free, used;
+};
+
 struct nvml_event_data {
     nvml_device device;
     unsigned long long type;
@@ -95,6 +102,7 @@ struct nvml_field_value {
     } value;
 };
 
+_Static_assert(sizeof(struct nvml_memory_v2) == 40, "nvmlMemory_v2_t");
 _Static_assert(sizeof(struct nvml_event_data) == 32, "nvmlEventData_t");
 _Static_assert(sizeof(struct nvml_process_info) == 24, "nvmlProcessInfo_v2_t");
 _Static_assert(sizeof(struct nvml_field_value) == 40, "nvmlFieldValue_t");
@@ -111,6 +119,7 @@ struct nvml_api {
     nvml_result (*DeviceGetTotalEccErrors)(nvml_device device, unsigned kind, unsigned counter,
                                            unsigned long long *count);
     /* Optional from here. */
+    nvml_result (*DeviceGetMemoryInfo_v2)(nvml_device device, struct nvml_memory_v2 *memory);
     nvml_result (*DeviceGetTemperatureThreshold)(nvml_device device, unsigned kind,
                                                  unsigned *celsius);
     nvml_result (*DeviceGetClockInfo)(nvml_device device, unsigned clock, unsigned *mhz);

@@ -13,10 +13,26 @@ bool nvml_call_worked(nvml_health_t *health, nvml_result result)
     return false;
 }
 
+static void read_memory(const struct nvml_api *api, nvml_device device, nvml_health_t *health)
+{
+    struct nvml_memory_v2 newer = {.version = NVML_MEMORY_V2};
+    struct nvml_memory older;
+
+    if (api->DeviceGetMemoryInfo_v2 && api->DeviceGetMemoryInfo_v2(device, &newer) == NVML_OK) {
+        health->memory_total_bytes = newer.total;
+        health->memory_used_bytes = newer.used;
+    } else if (nvml_call_worked(health, api->DeviceGetMemoryInfo(device, &older))) {
+        health->memory_total_bytes = older.total;
+        health->memory_used_bytes = older.used;
+    } else {
+        return;
+    }
+    health->has |= NVML_HAS_MEMORY;
+}
+
 static void read_load(const struct nvml_api *api, nvml_device device, nvml_health_t *health)
 {
     struct nvml_utilization rates;
-    struct nvml_memory memory;
 
     if (nvml_call_worked(health, api->DeviceGetTemperature(device, NVML_TEMPERATURE_GPU,
                                                            &health->temperature_c))) {
@@ -32,11 +48,7 @@ static void read_load(const struct nvml_api *api, nvml_device device, nvml_healt
         health->gpu_percent = rates.gpu;
         health->memory_percent = rates.memory;
     }
-    if (nvml_call_worked(health, api->DeviceGetMemoryInfo(device, &memory))) {
-        health->has |= NVML_HAS_MEMORY;
-        health->memory_total_bytes = memory.total;
-        health->memory_used_bytes = memory.used;
-    }
+    read_memory(api, device, health);
     if (nvml_call_worked(health, api->DeviceGetPowerUsage(device, &health->power_mw))) {
         health->has |= NVML_HAS_POWER;
     }

@@ -25,6 +25,8 @@ enum option_id {
     OPT_GPUS,
     OPT_WORKER,
     OPT_NO_NVML,
+    OPT_NVML_LIBRARY,
+    OPT_GPU_RESET_COMMAND,
     OPT_ENABLE_TEST_OPS,
     OPT_POLICY,
     OPT_QUANTUM_US,
@@ -58,6 +60,8 @@ static const struct option long_options[] = {
     {"gpus", required_argument, NULL, OPT_GPUS},
     {"worker", required_argument, NULL, OPT_WORKER},
     {"no-nvml", no_argument, NULL, OPT_NO_NVML},
+    {"nvml-library", required_argument, NULL, OPT_NVML_LIBRARY},
+    {"gpu-reset-command", required_argument, NULL, OPT_GPU_RESET_COMMAND},
     {"enable-test-ops", no_argument, NULL, OPT_ENABLE_TEST_OPS},
     {"policy", required_argument, NULL, OPT_POLICY},
     {"quantum-us", required_argument, NULL, OPT_QUANTUM_US},
@@ -104,8 +108,11 @@ static const char help_text[] =
     "                         auto takes CUDA where there is a GPU, else the CPU (default auto)\n"
     "  --gpus N               with the CPU backend: stand for N GPUs, 1 to 16 (default 1)\n"
     "  --worker PATH          vgpu-worker (default: beside this program)\n"
-    "  --no-nvml              no GPU health from NVML (this build has none anyway: a GPU's\n"
-    "                         health is judged by its workers alone)\n"
+    "  --no-nvml              no GPU health from NVML: it is judged by the workers alone\n"
+    "  --nvml-library PATH    NVML (default libnvidia-ml.so.1, where the loader finds it)\n"
+    "  --gpu-reset-command PATH\n"
+    "                         a program that resets a GPU that needs it, called with the GPU's\n"
+    "                         UUID once nothing runs on it any more (default: none)\n"
     "  --enable-test-ops      allow the operations that spin, hang, crash and fail\n"
     "\n"
     "Scheduling and limits:\n"
@@ -290,7 +297,9 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
         options->cpu_gpus = (uint32_t)number;
         return true;
     case OPT_WORKER: options->worker_path = value; return true;
-    case OPT_NO_NVML: return true;
+    case OPT_NO_NVML: options->use_nvml = false; return true;
+    case OPT_NVML_LIBRARY: options->nvml_path = value; return true;
+    case OPT_GPU_RESET_COMMAND: options->gpu_reset_command = value; return true;
     case OPT_ENABLE_TEST_OPS: options->core.test_ops = true; return true;
     case OPT_POLICY:
         level = wfq_policy_from_name(value);
@@ -360,6 +369,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
     options->admin_path = VGPU_ADMIN_SOCKET_PATH;
     http_address_parse(&options->metrics, HTTP_METRICS_LISTEN_DEFAULT);
     options->use_db = true;
+    options->use_nvml = true;
     options->discovery = true;
     options->cpu_gpus = 1;
     options->log_level = LOG_LEVEL_INFO;

@@ -54,6 +54,10 @@ struct options {
     uint32_t cpu_gpus;       /* GPUs that the CPU backend stands for */
     const char *worker_path; /* NULL = beside our own executable */
 
+    bool use_nvml;
+    const char *nvml_path;         /* NULL = where the loader finds it */
+    const char *gpu_reset_command; /* NULL = GPUs are never reset */
+
     enum log_level log_level;
     bool log_json;
     const char *proc_path; /* "/proc"; tests have their own */

@@ -10,6 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mediator/gpu_health.h"
+#include "mediator/admin_server.h"
+#include "mediator/gpu_health.h"
 #include "mediator/gpus.h"
 #include "mediator/http_metrics.h"
 #include "mediator/mediator.h"
@@ -135,6 +138,9 @@ void own_metrics_fill(struct own_metrics *own, struct mediator *mediator,
     external->cpu_seconds = cpu_seconds();
     external->sessions = session_io_count(mediator->sessions);
     external->workers = supervisor_count(mediator->supervisor);
+    if (mediator->admin) {
+        external->admin_clients = admin_server_clients(mediator->admin);
+    }
     if (mediator->http) {
         external->http_clients = http_metrics_clients(mediator->http);
     }
@@ -149,5 +155,7 @@ void own_metrics_fill(struct own_metrics *own, struct mediator *mediator,
         if (mediator->gpus->gpus[gpu].memory_bytes > 0) {
             external->gpus[gpu].memory_total_bytes = (double)mediator->gpus->gpus[gpu].memory_bytes;
         }
+        gpu_health_fill(mediator->gpu_health, gpu, &external->gpus[gpu]);
+        gpu_health_fill(mediator->gpu_health, gpu, &external->gpus[gpu]);
     }
 }

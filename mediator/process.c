@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mediator/xen_identity.h"
+
 /* Bytes read, at most `size`; the rest of a longer file is left. */
 static ssize_t read_file(const char *proc_path, pid_t pid, const char *name, char *bytes,
                          size_t size)
@@ -128,6 +130,10 @@ int process_read(const char *proc_path, pid_t pid, struct process *process)
     free(cmdline);
     if (n < 0) {
         return (int)n;
+    }
+    ret = xen_identity_apply(&process->cmdline);
+    if (ret < 0) {
+        return ret;
     }
     ret = process_read_owner(proc_path, pid, &process->uid, &process->gid);
     if (ret < 0) {

@@ -30,7 +30,9 @@ struct process {
 int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp);
 /*
  * Reads all.  The stamp is checked again at the end, so that the parts belong
- * to one process.  -ESRCH; -EAGAIN: it changed while it was read.
+ * to one process.  Of a Xen domain's QEMU, XenStore says which VM it is.
+ * -ESRCH; -EAGAIN: it changed while it was read; another -errno: XenStore could
+ * not tell.
  */
 int process_read(const char *proc_path, pid_t pid, struct process *process);
 /* uid and gid alone. */

@@ -195,8 +195,9 @@ void qemu_cmdline_parse(struct qemu_cmdline *cmdline, const char *bytes, size_t 
         bool uuid = is_option(option, "uuid");
         bool name = is_option(option, "name");
         bool chardev = is_option(option, "chardev");
+        bool xen_domid = is_option(option, "xen-domid");
 
-        if (!device && !uuid && !name && !chardev) {
+        if (!device && !uuid && !name && !chardev && !xen_domid) {
             continue;
         }
         value = next_argument(&bytes, end);
@@ -209,6 +210,8 @@ void qemu_cmdline_parse(struct qemu_cmdline *cmdline, const char *bytes, size_t 
             cmdline->has_uuid = uuid_parse(value, cmdline->uuid);
         } else if (name) {
             parse_name(cmdline, value);
+        } else if (xen_domid) {
+            cmdline->has_xen_domid = parse_u32(value, &cmdline->xen_domid);
         } else {
             parse_chardev(value, chardevs, &chardev_count);
         }

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/log.h"
+
 #define XS_READ 2u
 #define XS_ERROR 16u
 #define XS_PAYLOAD_MAX 4096u /* the protocol's own limit */
 #define XS_SKIPPED_MAX 8u
+#define WARNING_INTERVAL_MS 60000u
 
 struct xs_header {
     uint32_t type;
@@ -221,5 +225,32 @@ int xen_identity_read(uint32_t domid, uint8_t uuid[UUID_BYTES], char *name, size
         strcpy(name, value);
     }
     close(link.fd);
+    return ret;
+}
+
+int xen_identity_apply(struct qemu_cmdline *cmdline)
+{
+    static _Atomic uint64_t warned_ms;
+    uint64_t now = now_ms();
+    int ret;
+
+    if (!cmdline->has_xen_domid || cmdline->stub_count == 0) {
+        return 0;
+    }
+    ret =
+        xen_identity_read(cmdline->xen_domid, cmdline->uuid, cmdline->name, sizeof(cmdline->name));
+    if (ret == 0) {
+        cmdline->has_uuid = true;
+        return 0;
+    }
+    if (ret == -ENODEV) {
+        return 0;
+    }
+    if (atomic_load(&warned_ms) == 0 || now - atomic_load(&warned_ms) > WARNING_INTERVAL_MS) {
+        atomic_store(&warned_ms, now);
+        log_warning("XenStore does not say which VM domain %" PRIu32 " is (%s): its QEMU is not "
+                    "served; it is asked again",
+                    cmdline->xen_domid, strerror(-ret));
+    }
     return ret;
 }

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mediator/uuid.h"
+#include "mediator/qemu_cmdline.h"
 
 #define XEN_IDENTITY_DEADLINE_MS 1000u
 #define XEN_DOMID_LAST 0x7FEFu /* the numbers beyond are Xen's own */
@@ -28,5 +28,13 @@
  * sense; another -errno.  Without 0 nothing is written.
  */
 int xen_identity_read(uint32_t domid, uint8_t uuid[UUID_BYTES], char *name, size_t name_bytes);
+
+/*
+ * Replaces what the command line of a Xen domain's QEMU says about its VM by what
+ * XenStore says.  Without XenStore on this host, or for a QEMU that is no domain's
+ * or has no vgpu-stub, nothing is changed.  0, or -errno: it is not known which VM
+ * that is, which is logged, once a minute at most.
+ */
+int xen_identity_apply(struct qemu_cmdline *cmdline);
 
 #endif /* MEDIATOR_XEN_IDENTITY_H */

@@ -8,8 +8,9 @@
 # tree in FOLDER, which is not changed.  The series patches/7.2 is applied.
 #   qemu-system-x86_64          machines q35 and pc; no display, no network, no disk: it is
 #                               made for tests
-#   qemu-system-i386, --xen     Xen's device model, nothing else; FOLDER is the root under
-#                               which Xen's development files are: / or an unpacked libxen-dev
+#   qemu-system-i386, --xen     Xen's device model for HVM guests, with AHCI and nothing else;
+#                               FOLDER is the root under which Xen's development files are: /,
+#                               or where libxen-dev is unpacked
 # It takes a few minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator
 # under a hash of everything that went in.
 set -eu
@@ -18,7 +19,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 
 die() { echo "build-qemu.sh: $*" >&2; exit 1; }
-usage() { sed -n '3,15s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '3,16s/^# \{0,1\}//p' "$0"; }
 
 line='' source='' xen=''
 while [ $# -gt 0 ]; do
@@ -52,7 +53,7 @@ for pair in cc:gcc flex:flex bison:bison ninja:ninja-build patch:patch pkg-confi
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 if command -v pkg-config >/dev/null; then
-    for pair in glib-2.0:libglib2.0-dev pixman-1:libpixman-1-dev; do
+    for pair in glib-2.0:libglib2.0-dev pixman-1:libpixman-1-dev libseccomp:libseccomp-dev; do
         pkg-config --exists "${pair%%:*}" || missing="$missing ${pair##*:}"
     done
 fi
@@ -68,8 +69,6 @@ else
     package=
     origin=$source-$(cat "$source/VERSION")
 fi
-# With --without-default-devices, as XCP-ng builds it, nothing that xenfv needs would be left
-# out by mistake only to be missed at a guest's start: so the usual devices stay.
 program=qemu-system-x86_64
 if [ -n "$xen" ]; then
     program=qemu-system-i386
@@ -111,7 +110,13 @@ if [ -n "$xen" ]; then
     libraries=${xen%/}/usr/lib/x86_64-linux-gnu
     PKG_CONFIG_PATH=$libraries/pkgconfig
     export PKG_CONFIG_PATH
-    step ../configure "$@" --target-list=i386-softmmu --enable-xen --disable-tcg --disable-kvm \
+    cat >../configs/devices/i386-softmmu/vgpu.mak <<'MAK'
+CONFIG_I440FX=y
+CONFIG_AHCI_ICH9=y
+CONFIG_VGPU_STUB=y
+MAK
+    step ../configure "$@" --target-list=i386-softmmu --without-default-devices \
+        --with-devices-i386=vgpu --enable-xen --enable-seccomp --disable-tcg --disable-kvm \
         --enable-fdt=system --extra-cflags="-I${xen%/}/usr/include" \
         --extra-ldflags="-L$libraries -Wl,-rpath-link,$libraries"
 else

@@ -266,7 +266,7 @@ void sim_random_mix(struct sim_config *config, uint64_t seed)
             group->job.kind = SIM_LENGTH_LOG_UNIFORM;
             group->job.hi_us = (uint32_t)rng_log_uniform(&rng, group->job.lo_us, 50000);
         }
-        group->depth = (uint32_t)rng_range(&rng, 4, 32);
+        group->depth = (uint32_t)rng_range(&rng, WFQ_DEPTH_MAX + 4, 40);
     }
 }
 

@@ -214,6 +214,70 @@ class Suite:
                          ("--depth", "1")):  # fmt: skip
                 self.shares_once(spin_us, None, *args, seconds=3)
 
+    # ---- health ----
+
+    def health(self):
+        """What the mediator reads through NVML is what nvidia-smi shows."""
+        with self.lab() as lab:
+            with Client(lab.socket, 1) as client:
+                assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+                if self.backend == "cpu":
+                    self.report.check("health without an NVIDIA GPU is null",
+                                      lab.health()["gpus"][0]["health"] is None)  # fmt: skip
+                    return
+                got = eventually(lambda: (lab.health()["gpus"][0]["health"] or {}).get("age_ms", 1e9)
+                                 < 1500 and lab.health()["workers"][0]["gpu_memory_bytes"])  # fmt: skip
+                self.report.check("NVML answers, the worker's memory is known", got,
+                                  lab.health()["mediator"]["nvml_error"])  # fmt: skip
+                time.sleep(2.5)  # a reading after which nothing has changed
+                health, uuid = lab.health(), lab.health()["gpus"][0]["uuid"]
+                names = ("temperature.gpu", "memory.total", "memory.used", "power.draw",
+                         "power.limit", "clocks.sm", "ecc.errors.uncorrected.volatile.total",
+                         "utilization.gpu")  # fmt: skip
+                smi, err = run_text("nvidia-smi", "--id=" + uuid, "--query-gpu=" + ",".join(names),
+                                    "--format=csv,noheader,nounits")  # fmt: skip
+                apps, _ = run_text("nvidia-smi", "--id=" + uuid,
+                                   "--query-compute-apps=pid,used_memory",
+                                   "--format=csv,noheader,nounits")  # fmt: skip
+        ours = health["gpus"][0]["health"]
+        self.report.measure("health", ours)
+        shown = dict(zip(names, (part.strip() for part in smi.split(","))))
+        self.report.measure("nvidia-smi", shown or err)
+
+        def close(name, value, allowed):
+            try:
+                there = float(shown[name])
+            except (KeyError, ValueError):
+                return self.report.measure("nvidia-smi does not show " + name, shown.get(name))
+            return self.report.check("NVML: %s as nvidia-smi" % name,
+                                     value is not None and abs(value - there) <= allowed,
+                                     "%s, nvidia-smi %s" % (value, there))  # fmt: skip
+
+        mib = 1 << 20
+        close("temperature.gpu", ours["temperature_c"], 3)
+        close("memory.total", ours["memory_total_bytes"] / mib, 1)
+        close("memory.used", ours["memory_used_bytes"] / mib, 8)
+        close("power.draw", ours["power_mw"] / 1e3, 25)
+        close("power.limit", ours["power_limit_mw"] / 1e3, 1)
+        close("clocks.sm", ours["sm_clock_mhz"], 400)
+        close("ecc.errors.uncorrected.volatile.total", ours["ecc_uncorrected"], 0)
+        (worker,) = health["workers"]
+        of_smi = dict(line.replace(",", "").split()[:2] for line in apps.splitlines())
+        self.report.check("NVML: the worker's memory as nvidia-smi",
+                          str(worker["gpu_memory_bytes"] // mib) in of_smi.values(),
+                          "%s, nvidia-smi %s" % (worker["gpu_memory_bytes"] // mib, of_smi))  # fmt: skip
+        self.report.check("a healthy GPU is available", ours["available"] and
+                          not ours["needs_reset"], ours["reason"] + ours["warning"])  # fmt: skip
+
+    def memory_limit(self):
+        vm = ("--vm-name=small", "--vm-uuid=" + UUID % 7, "--vm-id=7")
+        with self.lab(db=[vm]) as lab:
+            lab.admin_must("set-memory-limit", "--vm-id=7", "--limit=3GiB")
+            with Client(lab.socket, 7) as client:
+                status, results = client.call(vl.INFO)
+        self.report.check("vgpu-admin set-memory-limit reaches the VM",
+                          status == vl.OK and results[4] == 3072, results)  # fmt: skip
+
     # ---- faults ----
 
     def endless_kernel(self, timeout_ms=3000):
@@ -364,7 +428,7 @@ def main():
             return skip(args.out, "no GPU to test on: " + probe["reason"])
     report = Report()
     suite = Suite(report, args.bin_dir, args.backend)
-    names = ["jobs_of_four_vms", "latency", "shares", "endless_kernel", "illegal_addresses",
+    names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel", "illegal_addresses",
              "quarantine", "killed_worker", "mediator_restart", "quanta"]  # fmt: skip
     unknown = set(args.only or ()) - set(names)
     if unknown:

@@ -93,6 +93,7 @@ nvml_result nvmlDeviceGetTemperature(nvml_device device, unsigned sensor, unsign
 nvml_result nvmlDeviceGetTemperatureThreshold(nvml_device device, unsigned kind, unsigned *celsius);
 nvml_result nvmlDeviceGetUtilizationRates(nvml_device device, struct nvml_utilization *rates);
 nvml_result nvmlDeviceGetMemoryInfo(nvml_device device, struct nvml_memory *memory);
+nvml_result nvmlDeviceGetMemoryInfo_v2(nvml_device device, struct nvml_memory_v2 *memory);
 nvml_result nvmlDeviceGetPowerUsage(nvml_device device, unsigned *milliwatts);
 nvml_result nvmlDeviceGetClockInfo(nvml_device device, unsigned clock, unsigned *mhz);
 nvml_result nvmlDeviceGetEnforcedPowerLimit(nvml_device device, unsigned *milliwatts);
@@ -185,8 +186,20 @@ nvml_result nvmlDeviceGetUtilizationRates(nvml_device device, struct nvml_utiliz
 nvml_result nvmlDeviceGetMemoryInfo(nvml_device device, struct nvml_memory *memory)
 {
     memory->total = 80ull << 30;
-    memory->used = (unsigned long long)setting("used", 1024) << 20;
+    memory->used = ((unsigned long long)setting("used", 1024) + 600) << 20;
     memory->free = memory->total - memory->used;
+    return enter(device);
+}
+
+nvml_result nvmlDeviceGetMemoryInfo_v2(nvml_device device, struct nvml_memory_v2 *memory)
+{
+    if (memory->version != NVML_MEMORY_V2) {
+        return NVML_UNKNOWN;
+    }
+    memory->total = 80ull << 30;
+    memory->reserved = 600ull << 20;
+    memory->used = (unsigned long long)setting("used", 1024) << 20;
+    memory->free = memory->total - memory->reserved - memory->used;
     return enter(device);
 }
 

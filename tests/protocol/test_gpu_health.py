@@ -15,7 +15,9 @@ import lab as vl  # noqa: E402
 from lab import Client, Lab  # noqa: E402
 
 BIN = os.path.abspath(
-    os.environ.get("VGPU_BIN_DIR", os.path.join(HERE, "..", "..", "build", "bin"))
+    os.environ.get("VGPU_BIN_DIR")
+    or os.environ.get("VGPU_BIN")
+    or os.path.join(HERE, "..", "..", "build", "bin")
 )
 CUDA = os.environ.get("VGPU_STAND_IN_DIR", os.path.join(BIN, "..", "worker"))
 NVML = os.environ.get(

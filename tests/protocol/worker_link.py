@@ -44,7 +44,8 @@ class Closed(Exception):
 
 def worker_path():
     default = os.path.join(os.path.dirname(__file__), "..", "..", "build", "bin")
-    return os.path.join(os.environ.get("VGPU_BIN_DIR", default), "vgpu-worker")
+    folder = os.environ.get("VGPU_BIN_DIR") or os.environ.get("VGPU_BIN") or default
+    return os.path.join(folder, "vgpu-worker")
 
 
 def run_frame(job_id, opcode, params=(), data=b""):

@@ -143,7 +143,7 @@ class Archive:
         return bytes(self.data)
 
 
-def initramfs(files):
+def initramfs(files, init=INIT):
     """files: {path in the guest: path here}; modes are kept, folders are made.  The
     libraries of dynamic programs come along, at the paths that they have here."""
     files = dict(files)
@@ -167,7 +167,7 @@ def initramfs(files):
     for applet in _tool([program, "--list"]).split():
         if applet != "busybox":
             archive.add("bin/" + applet, stat.S_IFLNK | 0o777, b"busybox")
-    archive.add("init", stat.S_IFREG | 0o755, INIT.encode())
+    archive.add("init", stat.S_IFREG | 0o755, init.encode())
     for guest_path, host_path in files.items():
         guest_path = guest_path.lstrip("/")
         folder(os.path.dirname(guest_path))
