@@ -194,6 +194,12 @@ void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
     }
 }
 
+/* Nothing is handed to a GPU that is not available, so nothing is due there. */
+static uint64_t wakeup_ns(const struct core *core, uint32_t gpu)
+{
+    return core_gpu_available(core, gpu) ? wfq_next_wakeup_ns(core->schedulers[gpu]) : CORE_NEVER;
+}
+
 void core_tick(struct core *core, uint64_t now_ns)
 {
     uint32_t object;
@@ -206,7 +212,7 @@ void core_tick(struct core *core, uint64_t now_ns)
         }
     }
     for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
-        if (wfq_next_wakeup_ns(core->schedulers[gpu]) <= now_ns) {
+        if (wakeup_ns(core, gpu) <= now_ns) {
             core_pump(core, gpu, now_ns);
         }
     }
@@ -217,9 +223,9 @@ uint64_t core_next_deadline_ns(const struct core *core)
     uint64_t next_ns = timers_next_ns(&core->timers);
 
     for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
-        uint64_t wakeup_ns = wfq_next_wakeup_ns(core->schedulers[gpu]);
+        uint64_t due_ns = wakeup_ns(core, gpu);
 
-        next_ns = wakeup_ns < next_ns ? wakeup_ns : next_ns;
+        next_ns = due_ns < next_ns ? due_ns : next_ns;
     }
     return next_ns;
 }

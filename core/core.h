@@ -158,7 +158,7 @@ struct core_config {
     uint64_t job_timeout_ns;     /* 0 = never kill */
     uint64_t worker_start_timeout_ns;
     uint64_t linger_ns;       /* an idle worker of a VM without session lives this long */
-    uint64_t first_frame_ns;  /* a session that says nothing for so long is closed */
+    uint64_t first_frame_ns;  /* nobody knows the peer, and it says nothing for so long: closed */
     uint32_t fault_threshold; /* 0 = never quarantine */
     bool test_ops;            /* VGPU_OP_TEST_* are allowed */
     bool allow_unregistered;  /* VMs that are not configured are served with defaults */

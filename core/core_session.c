@@ -6,6 +6,9 @@
  *                         └──► UNREGISTERED  known, but nobody registered it
  *                         └──► closed        not who it says, or a second session
  *
+ * A peer that nobody knows must say something in time.  One that the host has
+ * identified may be silent: a 1.0 device speaks with its guest's first request.
+ *
  * An UNREGISTERED session stays, so that registering the VM takes effect at
  * once; until then its requests are answered with VM_NOT_REGISTERED.
  */
@@ -74,7 +77,9 @@ int core_session_open(struct core *core, const struct core_identity *identity, u
             .vm = CORE_NONE,
             .opened_ns = now_ns,
         };
-        timers_set(&core->timers, CORE_VMS_MAX + i, now_ns + core->config.first_frame_ns);
+        if (identity->kind == CORE_IDENTITY_CLAIM) {
+            timers_set(&core->timers, CORE_VMS_MAX + i, now_ns + core->config.first_frame_ns);
+        }
         *session = i;
         return 0;
     }

@@ -249,6 +249,10 @@ int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
     }
     core_job_end(core, slot, status, done->gpu_time_ns, done, body, now_ns);
     if (vm->in_flight_count == 0) {
+        if (vm->worker.state == CORE_WORKER_STOPPING) {
+            vm->worker.since_ns = now_ns; /* its grace begins */
+            core_vm_arm(core, slot);
+        }
         core_vm_move_if_needed(core, slot, now_ns);
         core_vm_settle(core, slot, now_ns);
     }
@@ -262,7 +266,11 @@ static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm
 {
     switch (vm->worker.state) {
     case CORE_WORKER_STARTING: return vm->worker.since_ns + core->config.worker_start_timeout_ns;
-    case CORE_WORKER_STOPPING: return vm->worker.since_ns + CORE_STOP_GRACE_NS;
+    case CORE_WORKER_STOPPING:
+        /* It may finish what runs; the watchdog sees to it that this ends. */
+        return vm->in_flight_count > 0 && core->config.job_timeout_ns != 0
+                   ? CORE_NEVER
+                   : vm->worker.since_ns + CORE_STOP_GRACE_NS;
     case CORE_WORKER_BACKOFF: return vm->worker.since_ns + vm->worker.backoff_ns;
     case CORE_WORKER_READY:
         return vm->session == CORE_NONE && vm->job_count == 0

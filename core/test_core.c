@@ -668,6 +668,60 @@ static void test_silent_sessions_are_closed(void **state)
     end();
 }
 
+/* A 1.0 device speaks with its guest's first request, which may be days away. */
+static void test_known_devices_may_be_silent(void **state)
+{
+    uint32_t session;
+
+    begin(NULL);
+    session = connect_as(CORE_IDENTITY_IDS, 7);
+    advance(60000 * MS);
+    assert_int_equal(w.closed_session, CORE_NONE);
+    request(session, 7, 1);
+    assert_int_equal(w.start_count, 1);
+    end();
+}
+
+/* Quarantine by the administrator lets a running job end, however long it takes. */
+static void test_quarantine_lets_the_running_job_end(void **state)
+{
+    uint32_t session;
+
+    begin(NULL);
+    session = ready_vm(7);
+    request(session, 7, 1);
+    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
+    assert_int_equal(w.stopped, w.starts[0].worker);
+    assert_false(w.stopped_by_kill);
+    advance(20000 * MS);
+    assert_false(w.stopped_by_kill);
+    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_NONE), 0);
+    assert_int_equal(last_sent()->response.status, VGPU_ERR_NONE);
+    advance(2001 * MS); /* now it has nothing left to do, and does not go */
+    assert_true(w.stopped_by_kill);
+    end();
+}
+
+/* While a GPU is gone no deadline of its scheduler may come up again and again. */
+static void test_lost_gpu_has_no_deadlines(void **state)
+{
+    uint32_t first, second;
+
+    begin(NULL);
+    first = ready_vm(1);
+    second = ready_vm(2);
+    request(first, 1, 1);
+    request(second, 2, 1);
+    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_NONE), 0); /* anticipates */
+    core_gpu_set_available(w.core, 0, false, w.now_ns);
+    for (uint32_t i = 0; i < 10; i++) {
+        w.now_ns += MS;
+        core_tick(w.core, w.now_ns);
+    }
+    assert_true(core_next_deadline_ns(w.core) > w.now_ns);
+    end();
+}
+
 static void test_nonsense_closes(void **state)
 {
     static const uint32_t types[] = {VGPU_MSG_RESPONSE, VGPU_MSG_BUSY, VGPU_MSG_QUARANTINED,
@@ -800,6 +854,9 @@ int main(void)
         cmocka_unit_test(test_disconnect_drops_what_waits),
         cmocka_unit_test(test_idle_worker_lingers_then_leaves),
         cmocka_unit_test(test_silent_sessions_are_closed),
+        cmocka_unit_test(test_known_devices_may_be_silent),
+        cmocka_unit_test(test_quarantine_lets_the_running_job_end),
+        cmocka_unit_test(test_lost_gpu_has_no_deadlines),
         cmocka_unit_test(test_nonsense_closes),
         cmocka_unit_test(test_gpu_lost_and_back),
         cmocka_unit_test(test_pool_without_gpu),

@@ -272,7 +272,7 @@ class Suite:
     def memory_limit(self):
         vm = ("--vm-name=small", "--vm-uuid=" + UUID % 7, "--vm-id=7")
         with self.lab(db=[vm]) as lab:
-            lab.admin_must("set-memory-limit", "--vm-id=7", "--limit=3GiB")
+            lab.admin_must("set-memory-limit", "--vm-id=7", "--limit=3G")
             with Client(lab.socket, 7) as client:
                 status, results = client.call(vl.INFO)
         self.report.check("vgpu-admin set-memory-limit reaches the VM",
