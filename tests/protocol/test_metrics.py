@@ -11,7 +11,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -400,30 +399,19 @@ def bucket_of(seconds, bounds):
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="the package prometheus is missing")
 def test_prometheus_comes_to_the_same_figures(lab, measured):
-    jobs = {1: 3000, 2: 1500, 3: 1500, 4: 400}
-    groups = ";".join(["n=1,vm_id=1,op=add,depth=1", "n=2,vm_id=2,op=spin:300,depth=3",
-                       "n=1,vm_id=4,op=add=90+fail=10,depth=1"])
-    results = {}
+    """Two VMs have long jobs, whose latency is that of the queue and not of this machine's noise."""
+    count = 600
+    groups = "n=1,vm_id=1,op=add;n=2,vm_id=2,op=spin:2000,depth=4;n=1,vm_id=4,op=add=90+fail=10"
     host, port = address(measured)
     with Prometheus(lab, f"{host}:{port}") as prometheus:
-        def load(vms, count):
-            done = subprocess.run(
-                [program("vgpu-loadgen"), "--socket", str(measured.socket), "--vms", vms,
-                 "--count", str(count), "--quiet", "--json", "-"],
-                capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stderr
-            for vm in json.loads(done.stdout)["vms"]:
-                results[vm["vm_id"]] = vm
-
-        threads = [threading.Thread(target=load, args=(group, jobs[first]))
-                   for group, first in zip(groups.split(";"), (1, 2, 4))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert set(results) == set(jobs)
-
-        total = sum(jobs.values())
+        done = subprocess.run(
+            [program("vgpu-loadgen"), "--socket", str(measured.socket), "--vms", groups,
+             "--count", str(count), "--quiet", "--json", "-"],
+            capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        results = {vm["vm_id"]: vm for vm in json.loads(done.stdout)["vms"]}
+        assert set(results) == {1, 2, 3, 4}
+        total = len(results) * count
         wait_for(lambda: sum(prometheus.query("vgpu_jobs_total").values()) == total,
                  "Prometheus to have scraped the end")
         counts = prometheus.query("vgpu_jobs_total")
@@ -439,16 +427,15 @@ def test_prometheus_comes_to_the_same_figures(lab, measured):
                     if name == "vgpu_mediator_job_seconds_bucket" and labels["le"] != "+Inf")
     for vm_id, vm in results.items():
         label = f"vm {vm_id}"
-        assert counts[label] == jobs[vm_id] == vm["answered"]
+        assert counts[label] == count == vm["answered"]
         assert errors[label] == failed[label] == sum(vm["errors"].values())
         assert rejected[label] == vm["busy"] == 0
-        if vm["gpu_us"] > 100000:  # it is rounded to 1 us for each job
-            assert gpu_seconds[label] == pytest.approx(vm["gpu_us"] / 1e6, rel=0.02)
-        assert not math.isnan(p99[label])
-        distance = bucket_of(p99[label], bounds) - bucket_of(vm["p99_us"] / 1e6, bounds)
-        assert abs(distance) <= 1, (label, p99[label], vm["p99_us"])
         assert sum(parts[part][label] for part in PARTS) == pytest.approx(whole[label])
-        # What the device measured contains what the mediator measured.
-        if not vm["errors"]:
-            assert whole[label] / counts[label] <= vm["mean_us"] / 1e6
-    assert failed["vm 4"] > 0
+        if "spin" in vm["op"]:  # else it is rounding to 1 us for each job
+            assert gpu_seconds[label] == pytest.approx(vm["gpu_us"] / 1e6, rel=0.01)
+            assert not math.isnan(p99[label])
+            distance = bucket_of(p99[label], bounds) - bucket_of(vm["p99_us"] / 1e6, bounds)
+            assert abs(distance) <= 1, (label, p99[label], vm["p99_us"])
+            # What the device measured contains what the mediator measured.
+            assert whole[label] / count <= vm["mean_us"] / 1e6
+    assert failed["vm 4"] > 0 == failed["vm 1"]

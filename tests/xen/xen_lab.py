@@ -10,8 +10,6 @@ without KVM.  Only Python's standard library is needed; it is not tied to pytest
 The emulated processor has AMD's virtualisation, which TCG implements, with nested paging.
 Without SMAP and RDTSCP, with which Dom0 and the guest crash under it.
 """
-import os
-import re
 import shlex
 import time
 
@@ -94,9 +92,22 @@ class XenHost(Guest):
             assert time.monotonic() < deadline, f"did not happen in {limit_s} s: {what}\n{output}"
             time.sleep(0.2)
 
+    def background(self, name, command):
+        """Starts a command that may run beside others; result() waits for its end."""
+        self.check(f"rm -f /tmp/{name}.status; "
+                   f"({command} >/tmp/{name}.out 2>&1; echo $? >/tmp/{name}.status) &")
+
+    def ended(self, name):
+        return self.run(f"test -s /tmp/{name}.status")[0] == 0
+
+    def result(self, name, limit_s=COMMAND_LIMIT_S):
+        """(exit status, output) of what background() started."""
+        code = int(self.wait(f"cat /tmp/{name}.status 2>/dev/null", f"{name} ends", limit_s))
+        return code, self.check(f"cat /tmp/{name}.out")
+
     def write(self, path, text):
-        self.check(f"printf %s {shlex.quote(text)} > {path}" if "\n" not in text else
-                   f"printf %b {shlex.quote(text.replace(chr(10), chr(92) + 'n'))} > {path}")
+        quoted = shlex.quote(text.replace("\n", "\\n"))  # a command is one line
+        self.check(f"printf %b {quoted} >{path}")
 
     def create(self, name, uuid, device="vgpu-stub", wait=True):
         guest = XenGuest(self, name, uuid, device)

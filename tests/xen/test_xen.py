@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The whole path under Xen, as XCP-ng runs it: vgpu-client in an HVM guest, vgpu-stub in a
+deprivileged device model, the mediator and its workers in Dom0."""
+import json
+import re
+import time
+
+import pytest
+
+from conftest import UUIDS, VM_IDS
+from dom0_image import DEVICE_MODEL_GID, DEVICE_MODEL_UID
+
+
+def chroot(guest):
+    return f"/var/xen/qemu/root-{guest.domid}"
+
+
+def chroot_socket(guest):
+    return chroot(guest) + "/tmp/vgpu-mediator.sock"
+
+
+def until(condition, what, limit_s=90):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen in {limit_s} s: {what}"
+        time.sleep(0.3)
+
+
+def wait_for_socket(dom0, guest):
+    dom0.wait(f"test -S {chroot_socket(guest)}", "the mediator makes a socket in the chroot")
+
+
+def test_the_sum(guest):
+    assert guest.check("vgpu-client 100 200") == "100 + 200 = 300"
+    answer = json.loads(guest.check("vgpu-client --json --op vadd-f32"))
+    assert answer["correct"] and answer["elements"] == 124
+
+
+def test_every_register(guest):
+    """Real instructions of each size, at every offset of the buffers: thousands of exits."""
+    output = guest.check("guest_mmio", 300)
+    assert re.search(r"[1-9]\d{3,} checks", output), output
+    # What it left in the request buffer harms nobody.
+    assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
+
+
+def test_identity_comes_from_xenstore(dom0, mediator, guest):
+    """Neither -uuid nor -name nor vm_id= on the command line, as on XCP-ng."""
+    cmdline = dom0.check(f"tr '\\0' '\\n' </proc/{guest.pid}/cmdline").splitlines()
+    assert "-uuid" not in cmdline and "-name" not in cmdline
+    assert "vgpu-stub" in cmdline
+    assert cmdline[cmdline.index("-xen-domid") + 1] == str(guest.domid)
+    assert dom0.check(f"xenstore-read /local/domain/{guest.domid}/vm") == "/vm/" + UUIDS["g1"]
+    connection = mediator.connection("g1")
+    assert connection["uuid"] == UUIDS["g1"]
+    assert connection["pid"] == guest.pid
+    assert f"QEMU {guest.pid} found: g1, 1 vgpu-stub" in mediator.log()
+
+
+def test_socket_in_the_chroot(dom0, guest):
+    wait_for_socket(dom0, guest)
+    stat = dom0.check(f"stat -c '%F %a %u %g' {chroot_socket(guest)}")
+    assert stat == f"socket 600 {DEVICE_MODEL_UID + guest.domid} {DEVICE_MODEL_GID}"
+
+
+def test_the_confinement_holds(dom0, guest):
+    """What XCP-ng's wrapper takes away stays away while jobs run."""
+    dom0.start(guest.command("vgpu-client --json --op nop --count 30"))
+    code, output = dom0.finish(120)
+    assert code == 0 and json.loads(output)["errors"] == 0, output
+    process = f"/proc/{guest.pid}"
+    status = dict(line.split(":", 1) for line in dom0.check(f"cat {process}/status").splitlines())
+    uid, gid = str(DEVICE_MODEL_UID + guest.domid), str(DEVICE_MODEL_GID)
+    assert status["Uid"].split() == [uid] * 4
+    assert status["Gid"].split() == [gid] * 4
+    assert status["Groups"].split() == []
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert status["Seccomp"].strip() == "2"  # a filter
+    assert dom0.check(f"readlink {process}/root") == chroot(guest)
+    for namespace in ("net", "mnt", "ipc"):
+        theirs, ours = (dom0.check(f"readlink /proc/{pid}/ns/{namespace}")
+                        for pid in (guest.pid, 1))
+        assert theirs != ours, namespace
+    limits = dom0.check(f"cat {process}/limits")
+    assert re.search(r"Max file size\s+262144\s+262144", limits), limits
+    assert "-xen-domid-restrict" in dom0.check(f"tr '\\0' '\\n' <{process}/cmdline").splitlines()
+
+
+def test_mmio_cost(guest, record_property):
+    """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
+    times = json.loads(guest.check("mmio_time 300"))
+    for operation in ("add", "vadd-f32", "nop"):
+        for mode in ("", " --exclusive"):
+            bench = json.loads(guest.check(
+                f"vgpu-client --json --op {operation} --bench --count 40{mode}", 300))
+            record_property(f"{operation}{mode}", json.dumps(bench))
+            print(f"\n{operation}{mode}: {json.dumps(bench)}")
+            assert bench["errors"] == 0 and bench["wrong"] == 0
+    record_property("access", json.dumps(times))
+    print(f"\none access: {times}")
+    assert times["accesses"] == 300
+
+
+def test_rate_limit_reaches_the_guest(dom0, mediator, guest):
+    dom0.check("vgpu-admin set-rate-limit --vm-name=g1 --rate=1 --burst=1")
+    code, output = guest.run("vgpu-client --json --op nop --count 8 --retries 0 --keep-going")
+    summary = json.loads(output.splitlines()[-1])
+    assert code == 4 and summary["last_error"] == "RATE_LIMITED", output
+    assert summary["jobs"] >= 1
+    assert mediator.vm("g1")["rejected_rate"] >= 1
+    # With retries the guest waits its turn and gets all that it asked for.
+    summary = json.loads(guest.check("vgpu-client --json --op nop --count 3"))
+    assert summary["jobs"] == 3 and summary["retries"] >= 1
+    dom0.check("vgpu-admin set-rate-limit --vm-name=g1 --rate=0 --burst=0")
+    assert json.loads(guest.check("vgpu-client --json --op nop --count 8 --retries 0"))["jobs"] == 8
+
+
+def test_quarantine_reaches_the_guest(dom0, mediator, guest):
+    for _ in range(3):
+        assert guest.run("vgpu-client --op fail")[0] == 1
+    code, output = guest.run("vgpu-client 1 2")
+    assert code == 5 and "quarantine" in output.lower(), output
+    assert mediator.vm("g1")["quarantined"]
+    dom0.check("vgpu-admin clear-quarantine --vm-name=g1")
+    assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
+
+
+def test_save_is_refused(dom0, guest):
+    """The device's state is in the mediator: xl says so, and the guest goes on."""
+    code, output = dom0.run(f"xl -v save {guest.name} /tmp/saved 2>&1", 180)
+    print(output)
+    dom0.run("rm -f /tmp/saved")
+    assert code != 0, output
+    assert "vgpu-stub" in output and "can't be migrated or saved" in output, output
+    assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
+
+
+def test_mediator_killed_under_load(dom0, mediator, guest):
+    """The device connects again, now from inside its chroot."""
+    wait_for_socket(dom0, guest)
+    before = mediator.vm("g1")["completed"]
+    dom0.background("load", guest.command(
+        "vgpu-client --json --op vadd-i32 --seconds 15 --keep-going"))
+    until(lambda: mediator.vm("g1")["completed"] >= before + 3, "the load runs")
+    mediator.kill()
+    mediator.start()
+    connection = mediator.wait_connected("g1", guest.pid)
+    assert connection["socket"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
+    assert not dom0.ended("load"), dom0.result("load")  # it was under load
+    summary = json.loads(dom0.result("load")[1].splitlines()[-1])
+    print(summary)
+    assert summary["event"] == "summary" and summary["wrong"] == 0
+    assert summary["jobs"] > 3
+    assert guest.check("vgpu-client 20 22") == "20 + 22 = 42"
+
+
+def test_shut_down_and_created_again(dom0, mediator, guests):
+    """A new domain, a new process, a new chroot: the same VM."""
+    first = guests("g1")
+    old_socket = chroot_socket(first)
+    dom0.run(first.command("(sleep 1; poweroff -f) >/dev/null 2>&1 &", 30))
+    dom0.wait("! xl domid g1 2>/dev/null", "g1 has shut down", 90)
+    dom0.wait(f"test ! -e {old_socket}", "the mediator removes its socket")
+    assert f"QEMU {first.pid} (g1) is gone" in mediator.log()
+    second = guests("g1")
+    assert second.domid > first.domid and second.pid != first.pid
+    assert mediator.connection("g1")["uuid"] == UUIDS["g1"]
+    assert second.check("vgpu-client 100 200") == "100 + 200 = 300"
+
+
+def test_device_model_killed(dom0, mediator, guests):
+    """xl sees a dead guest; the mediator forgets the process; the other guest goes on."""
+    victim, other = guests("g1"), guests("g2")
+    dom0.background("other", other.command("vgpu-client --json --op nop --seconds 8"))
+    dom0.check(f"kill -9 {victim.pid}")
+    dom0.wait(f"test ! -e {chroot_socket(victim)}", "the mediator removes its socket")
+    assert mediator.connection("g1") is None
+    summary = json.loads(dom0.result("other")[1].splitlines()[-1])
+    assert summary["errors"] == 0 and summary["wrong"] == 0 and summary["jobs"] > 0, summary
+    victim.destroy()
+    assert guests("g1").check("vgpu-client 2 2") == "2 + 2 = 4"
+
+
+def test_weights_80_20(dom0, mediator, guests):
+    """Shares of GPU time while both have work, by the mediator's own account."""
+    both = [guests("g1"), guests("g2")]
+    dom0.check("vgpu-admin set-weight --vm-name=g1 --weight=80")
+    dom0.check("vgpu-admin set-weight --vm-name=g2 --weight=20")
+    for guest in both:
+        dom0.background(guest.name, guest.command(
+            "vgpu-client --json --op spin --us 60000 --seconds 30"))
+
+    def used():
+        vms = {vm["name"]: vm["gpu_time_ns"] for vm in mediator.json("status")["vms"]}
+        return {name: vms[name] for name in VM_IDS}
+
+    start = used()
+    until(lambda: all(used()[name] > start[name] + 300e6 for name in VM_IDS), "both have begun")
+    first = last = used()
+    while not dom0.ended("g1") and not dom0.ended("g2"):
+        last = used()
+        time.sleep(1)
+    times = {name: last[name] - first[name] for name in VM_IDS}
+    share = times["g1"] / sum(times.values())
+    print(f"\nshares of {sum(times.values()) / 1e9:.1f} s of GPU time: "
+          f"g1 {share:.1%}, g2 {1 - share:.1%}")
+    for guest in both:
+        code, output = dom0.result(guest.name)
+        assert code == 0, output
+    assert sum(times.values()) > 5e9
+    assert share == pytest.approx(0.80, abs=0.05)
