@@ -20,7 +20,7 @@ static struct wfq_vm_params params_of(const struct core_vm *vm)
 
 static uint32_t share_of(const struct core_vm *vm)
 {
-    return vm->config.weight << vm->config.priority;
+    return wfq_share(vm->config.weight, vm->config.priority);
 }
 
 uint32_t core_vm_slot_by_uuid(const struct core *core, const uint8_t *uuid)

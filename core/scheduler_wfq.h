@@ -78,6 +78,12 @@ struct wfq_vm_params {
     char pool;         /* letter */
 };
 
+/* A VM's share, phi: base_mult (1, 2, 4) * weight. */
+static inline uint32_t wfq_share(uint32_t weight, uint32_t priority)
+{
+    return weight << priority;
+}
+
 struct wfq;
 
 /* The most jobs that a worker is ever given ahead. */

@@ -111,11 +111,6 @@ void wfq_rebase(struct wfq *wfq)
 
 /* ---- VMs ---- */
 
-static uint32_t share_of(const struct wfq_vm_params *params)
-{
-    return params->weight << params->priority; /* base_mult is 1, 2, 4 */
-}
-
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -124,7 +119,7 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
     *state = (struct vm_state){
         .attached = true, .run_index = NOBODY, .average_ns = UNKNOWN, .think_ns = UNKNOWN};
     wfq->params[vm] = *params;
-    vt_reset(&wfq->vt, vm, share_of(params));
+    vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }
 
 void wfq_vm_detach(struct wfq *wfq, uint32_t vm)
@@ -157,7 +152,7 @@ void wfq_vm_update(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
     assert(wfq->vms[vm].attached);
     wfq_account_aside(wfq, now_ns);
     wfq->params[vm] = *params;
-    vt_set_share(&wfq->vt, vm, share_of(params));
+    vt_set_share(&wfq->vt, vm, wfq_share(params->weight, params->priority));
     wfq_refresh(wfq, vm);
 }
 

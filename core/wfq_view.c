@@ -113,7 +113,8 @@ uint64_t wfq_share_sum(const struct wfq *wfq)
     uint64_t sum = 0;
 
     for (uint32_t vm = 0; vm < wfq->config.max_vms; vm++) {
-        sum += wfq->vms[vm].attached ? share_of(&wfq->params[vm]) : 0;
+        sum +=
+            wfq->vms[vm].attached ? wfq_share(wfq->params[vm].weight, wfq->params[vm].priority) : 0;
     }
     return sum;
 }
