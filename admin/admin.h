@@ -20,7 +20,7 @@
 struct mediator;
 struct toolstack;
 
-/* Exit status, documented in vgpu-admin(1). */
+/* Exit status, documented in vgpu-admin(8). */
 enum admin_exit {
     ADMIN_OK = 0,
     ADMIN_FAILED = 1,

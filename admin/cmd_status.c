@@ -348,6 +348,10 @@ static json_t *document(struct admin *admin, const json_t *live)
         json_object_set_new(vm, "connected",
                             live ? json_boolean(l && json_get_bool(l, "connected")) : json_null());
         if (l) {
+            /* The mediator writes a quarantine to the database a moment after it is in force. */
+            json_object_set_new(
+                vm, "quarantined",
+                json_boolean(json_get_bool(vm, "quarantined") || json_get_bool(l, "quarantined")));
             json_object_update_missing(vm, (json_t *)l);
         }
         json_array_append_new(vms, vm);

@@ -7,6 +7,7 @@
 
 /* Each ends with a name of NULL. */
 extern const struct admin_command commands_vm[];
+extern const struct admin_command commands_attach[];
 extern const struct admin_command commands_list[];
 extern const struct admin_command commands_limits[];
 extern const struct admin_command commands_quarantine[];

@@ -48,7 +48,7 @@ void help_overview(const struct admin_option *globals)
     printf("  vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high\n"
            "  vgpu-admin set-weight --vm-name=\"web 1\" --weight=80\n"
            "  vgpu-admin status\n\n"
-           "vgpu-admin COMMAND --help shows more about a command; see also vgpu-admin(1).\n");
+           "vgpu-admin COMMAND --help shows more about a command; see also vgpu-admin(8).\n");
 }
 
 void help_command(const struct admin_command *c, const struct admin_option *globals)

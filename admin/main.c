@@ -150,7 +150,8 @@ static int run(struct admin *admin, int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-    render_init(!no_color && isatty(STDOUT_FILENO));
+    admin->color = !no_color && isatty(STDOUT_FILENO);
+    render_init(admin->color);
     if (argc > 0 && strcmp(argv[0], "--complete") == 0) {
         return help_complete(argc - 1, argv + 1, global_options);
     }

@@ -420,7 +420,8 @@ static void put_vm(struct top_line *line, const struct top_view *view, const str
 
 /* ---- GPUs ---- */
 
-#define GPU_WIDTHS 66 /* of all but the name, with gaps */
+#define GPU_WIDTHS 63 /* of all but the name, with gaps */
+#define GPU_MEMORY 7  /* narrow terminals go without it */
 
 static void put_gpu_cells(struct top_line *line, unsigned width, const char *const texts[9],
                           const enum render_style styles[9])
@@ -429,6 +430,9 @@ static void put_gpu_cells(struct top_line *line, unsigned width, const char *con
     const unsigned widths[9] = {3, name < NAME_MAX ? name : NAME_MAX, 7, 5, 6, 6, 6, 15, 7};
 
     for (int c = 0; c < 9; c++) {
+        if (c == GPU_MEMORY && width < GPU_WIDTHS + 8) {
+            continue;
+        }
         if (c > 0) {
             put_gap(line, width);
         }
@@ -547,16 +551,16 @@ static bool put_help(const struct top_view *view, struct top_page *page)
         "  up, down, PgUp, PgDn   choose a VM",
         "  s, S                   sort by the next, the previous column",
         "  r                      reverse the order",
-        "  /                      show only VMs whose name, UUID or state has a text in it,",
-        "                         or that have this pool or vm_id; empty: all",
+        "  /                      show only VMs with a text in their name, UUID or",
+        "                         state, or of a pool or vm_id; empty: all",
         "  p, space               stop the picture, go on",
         "  +, -                   look more often, less often",
         "  w                      set the weight of the chosen VM",
         "  x                      quarantine the chosen VM, or let it in again",
         "  q                      quit",
         "",
-        "  HAD is the part of its GPU's time that a VM had lately, DUE the part that it",
-        "  may have while others want it too ('|' in the bar). QUEUE is waiting + in flight.",
+        "  HAD is the part of its GPU's time that a VM had lately, DUE (| in the bar)",
+        "  what it may have while others want it too. QUEUE is waiting + in flight.",
         "",
         "  Any key goes back.",
     };

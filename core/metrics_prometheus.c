@@ -11,6 +11,7 @@
 
 #include "common/request.h"
 #include "core/metrics_export_internal.h"
+#include "core/prometheus_line.h"
 
 enum scope {
     SCOPE_MEDIATOR, /* one piece */
@@ -26,13 +27,7 @@ struct family {
     uint32_t what; /* which of them, for `write` */
 };
 
-static const char *const bucket_names[METRICS_BUCKETS] = {
-    "1e-05",  "2.5e-05", "5e-05", "0.0001", "0.00025", "0.0005", "0.001",
-    "0.0025", "0.005",   "0.01",  "0.025",  "0.05",    "0.1",    "0.25",
-    "0.5",    "1",       "2.5",   "5",      "10",      "30",     "60",
-};
-
-/* ---- lines ---- */
+/* ---- labels ---- */
 
 #define LABELS_BYTES 320u
 
@@ -62,71 +57,6 @@ static void gpu_labels(struct text_out *labels, char *buffer, uint32_t gpu)
     text_char(labels, '"');
 }
 
-/* name{labels,more}, then a space; `labels` and `more` may be empty. */
-static void line_begin(struct text_out *out, const char *name, const struct text_out *labels)
-{
-    text_string(out, name);
-    if (labels) {
-        text_char(out, '{');
-        text_bytes(out, labels->text, labels->used);
-        out->overflow |= labels->overflow;
-        text_char(out, '}');
-    }
-    text_char(out, ' ');
-}
-
-static void line_uint(struct text_out *out, const char *name, const struct text_out *labels,
-                      uint64_t value)
-{
-    line_begin(out, name, labels);
-    text_uint(out, value);
-    text_char(out, '\n');
-}
-
-/* Not known: no line. */
-static void line_double(struct text_out *out, const char *name, const struct text_out *labels,
-                        double value)
-{
-    if (!isnan(value)) {
-        line_begin(out, name, labels);
-        text_double(out, value);
-        text_char(out, '\n');
-    }
-}
-
-static void line_seconds(struct text_out *out, const char *name, const struct text_out *labels,
-                         uint64_t time_ns)
-{
-    line_begin(out, name, labels);
-    text_seconds(out, time_ns);
-    text_char(out, '\n');
-}
-
-static void histogram(struct text_out *out, const char *name, const struct text_out *labels,
-                      const struct metrics_histogram *values)
-{
-    uint64_t so_far = 0;
-
-    for (uint32_t bucket = 0; bucket <= METRICS_BUCKETS; bucket++) {
-        so_far += values->buckets[bucket];
-        text_string(out, name);
-        text_string(out, "_bucket{");
-        if (labels) {
-            text_bytes(out, labels->text, labels->used);
-            text_char(out, ',');
-        }
-        text_string(out, "le=\"");
-        text_string(out, bucket < METRICS_BUCKETS ? bucket_names[bucket] : "+Inf");
-        text_string(out, "\"} ");
-        text_uint(out, so_far);
-        text_char(out, '\n');
-    }
-    text_string(out, name);
-    line_seconds(out, "_sum", labels, values->sum_ns);
-    text_string(out, name);
-    line_uint(out, "_count", labels, values->count);
-}
-
 /* ---- of VMs, or in all: a VM's labels, or none ---- */
 
 /* Slot to read, and the labels to write. */
@@ -151,9 +81,9 @@ static void write_counter(struct text_out *out, const struct metrics_export *exp
     const struct text_out *shown = labels.used ? &labels : NULL;
 
     if (family->what == METRICS_GPU_TIME_NS) {
-        line_seconds(out, family->name, shown, value);
+        prom_seconds(out, family->name, shown, value);
     } else {
-        line_uint(out, family->name, shown, value);
+        prom_uint(out, family->name, shown, value);
     }
 }
 
@@ -212,7 +142,7 @@ static void write_histogram(struct text_out *out, const struct metrics_export *e
         metrics_histogram_of(export->metrics, vm, (enum metrics_part)family->what);
 
     if (values->count > 0 || vm == METRICS_NO_VM) {
-        histogram(out, family->name, labels.used ? &labels : NULL, values);
+        prom_histogram(out, family->name, labels.used ? &labels : NULL, values);
     }
 }
 
@@ -257,7 +187,7 @@ static void write_vm_gauge(struct text_out *out, const struct metrics_export *ex
     struct text_out labels;
 
     vm_labels(&labels, buffer, export, index);
-    line_double(out, family->name, &labels,
+    prom_double(out, family->name, &labels,
                 vm_gauge_value(&export->vms[index], (enum vm_gauge)family->what));
 }
 
@@ -359,7 +289,7 @@ static void write_gpu_value(struct text_out *out, const struct metrics_export *e
     struct text_out labels;
 
     gpu_labels(&labels, buffer, gpu);
-    line_double(out, family->name, &labels,
+    prom_double(out, family->name, &labels,
                 gpu_value_of(export, gpu, (enum gpu_value)family->what));
 }
 
@@ -394,7 +324,7 @@ static void write_mediator_value(struct text_out *out, const struct metrics_expo
     case PROCESS_MEMORY: value = external->resident_memory_bytes; break;
     case PROCESS_OPEN_FDS: value = external->open_fds; break;
     }
-    line_double(out, family->name, NULL, value);
+    prom_double(out, family->name, NULL, value);
 }
 
 static void write_build(struct text_out *out, const struct metrics_export *export,
@@ -411,7 +341,7 @@ static void write_build(struct text_out *out, const struct metrics_export *expor
 static void write_loop(struct text_out *out, const struct metrics_export *export,
                        const struct family *family, uint32_t index)
 {
-    histogram(out, family->name, NULL, &export->external.loop);
+    prom_histogram(out, family->name, NULL, &export->external.loop);
 }
 
 /* ---- the table ---- */

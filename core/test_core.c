@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/core.h"
+#include "core/metrics.h"
 
 #define MS 1000000ull
 #define LOG_MAX 1024
@@ -834,9 +835,85 @@ static void test_a_thousand_sessions(void **state)
     end();
 }
 
+static uint64_t part_ns(uint32_t vm_id, enum metrics_part part)
+{
+    return metrics_histogram_of(core_metrics(w.core), core_vm_find(w.core, vm_id), part)->sum_ns;
+}
+
+/* Two jobs handed out together: the second one's turn comes when the first is done. */
+static void test_metrics_split_the_time(void **state)
+{
+    vgpu_worker_done frame = {.status = VGPU_ERR_NONE};
+    struct metrics *metrics;
+    uint32_t session, slot;
+
+    begin(NULL);
+    metrics = core_metrics(w.core);
+    session = connect_as(CORE_IDENTITY_CLAIM, 7);
+    request(session, 7, 1);
+    slot = core_vm_find(w.core, 7);
+    assert_string_equal(metrics_vm_label(metrics, slot), "vm 7");
+    request(session, 7, 2);
+    advance(10 * MS);
+    worker_ready(w.starts[0].worker); /* both are handed out */
+    assert_int_equal(w.run_count, 2);
+    advance(5 * MS);
+    frame.gpu_time_ns = 4 * MS;
+    frame.finished_ns = w.now_ns;
+    assert_int_equal(
+        core_worker_done(w.core, w.runs[0].worker, w.runs[0].job_id, &frame, NULL, w.now_ns), 0);
+    assert_int_equal(part_ns(7, METRICS_TOTAL), 15 * MS);
+    assert_int_equal(part_ns(7, METRICS_QUEUE), 10 * MS);
+    assert_int_equal(part_ns(7, METRICS_GPU), 4 * MS);
+    assert_int_equal(part_ns(7, METRICS_TRANSPORT), 1 * MS);
+    advance(6 * MS);
+    frame.finished_ns = w.now_ns + 1000 * MS; /* a worker that lies about its clock */
+    assert_int_equal(
+        core_worker_done(w.core, w.runs[1].worker, w.runs[1].job_id, &frame, NULL, w.now_ns), 0);
+    assert_int_equal(part_ns(7, METRICS_TOTAL), (15 + 21) * MS);
+    assert_int_equal(part_ns(7, METRICS_QUEUE), (10 + 15) * MS);
+    assert_int_equal(part_ns(7, METRICS_GPU), (4 + 4) * MS);
+    assert_int_equal(part_ns(7, METRICS_TRANSPORT), (1 + 2) * MS);
+    request(session, 7, 3); /* and has no effect on the next */
+    assert_int_equal(done(&w.runs[2], VGPU_ERR_NONE), 0);
+    assert_int_equal(part_ns(7, METRICS_QUEUE), (10 + 15) * MS);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_ACCEPTED), 3);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_JOBS), 3);
+    end();
+}
+
+static void test_metrics_count_what_goes_wrong(void **state)
+{
+    struct metrics *metrics;
+    uint32_t session, slot;
+
+    begin(NULL);
+    metrics = core_metrics(w.core);
+    session = ready_vm(7);
+    slot = core_vm_find(w.core, 7);
+    request(session, 8, 1); /* not its vm_id */
+    assert_int_equal(metrics_rejections(metrics, slot, VGPU_ERR_INVALID_REQUEST), 1);
+    request(session, 7, 2);
+    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_CUDA_ERROR), 0);
+    assert_int_equal(metrics_errors(metrics, slot, VGPU_ERR_CUDA_ERROR), 1);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_FAULTS), 1);
+    request(session, 7, 3);
+    core_worker_exited(w.core, w.starts[0].worker, CORE_WORKER_END_SIGNALED, 11, w.now_ns);
+    assert_int_equal(metrics_errors(metrics, slot, VGPU_ERR_CUDA_ERROR), 2);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_WORKER_RESTARTS), 1);
+    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_QUARANTINES), 1);
+    request(session, 7, 4);
+    assert_int_equal(metrics_rejections(metrics, slot, VGPU_ERR_VM_QUARANTINED), 1);
+    assert_int_equal(metrics_count(metrics, slot, METRICS_JOBS), 3);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_metrics_split_the_time),
+        cmocka_unit_test(test_metrics_count_what_goes_wrong),
         cmocka_unit_test(test_one_request),
         cmocka_unit_test(test_done_must_match),
         cmocka_unit_test(test_malformed_requests),

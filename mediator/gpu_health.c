@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "core/metrics.h"
 #include "mediator/events.h"
 #include "mediator/glue.h"
 #include "mediator/gpu_reset.h"
@@ -118,6 +119,7 @@ static void tell_result(struct gpu_health *health, int error, const struct gpu_r
                  result->output);
     } else {
         snprintf(text, sizeof(text), "reset in %" PRIu64 " ms", result->took_ms);
+        metrics_record_gpu_reset(core_metrics(health->mediator->core), health->reset_gpu);
     }
     note_reset(health, text);
 }

@@ -3,9 +3,11 @@
 # Builds a minimal QEMU with vgpu-stub compiled in and prints its path.
 #
 #   build-qemu.sh 7.2 [--source FOLDER] [--xen FOLDER]
+#   build-qemu.sh 4.2.1|10.1 --source FOLDER --xen FOLDER
 #
 # The source is Debian 12's package (fetched by fetch-source.sh), or the QEMU source
-# tree in FOLDER, which is not changed.  The series patches/7.2 is applied.
+# tree in FOLDER, which is not changed: for XCP-ng's lines, the unpacked source RPM's or
+# upstream's.  The line's series from patches/ is applied.
 #   qemu-system-x86_64          machines q35 and pc; no display, no network, no disk: it is
 #                               made for tests
 #   qemu-system-i386, --xen     Xen's device model for HVM guests, with AHCI and nothing else;
@@ -19,7 +21,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 
 die() { echo "build-qemu.sh: $*" >&2; exit 1; }
-usage() { sed -n '3,16s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '3,18s/^# \{0,1\}//p' "$0"; }
 
 line='' source='' xen=''
 while [ $# -gt 0 ]; do
@@ -40,12 +42,15 @@ while [ $# -gt 0 ]; do
             die "no Xen development files in '$2' (usr/include/xenctrl.h is missing): libxen-dev"
         shift
         ;;
-    7.2) line=$1 ;;
+    7.2 | 4.2.1 | 10.1) line=$1 ;;
     *) die "unknown argument '$1'; the QEMU lines with a patch series are: $(ls "$here/patches")" ;;
     esac
     shift
 done
 [ -n "$line" ] || { usage >&2; exit 2; }
+if [ "$line" != 7.2 ] && { [ -z "$source" ] || [ -z "$xen" ]; }; then
+    die "QEMU $line is built for Xen from a source tree of yours: --source and --xen are needed"
+fi
 
 missing=
 for pair in cc:gcc flex:flex bison:bison ninja:ninja-build patch:patch pkg-config:pkg-config \
@@ -103,33 +108,55 @@ done
 mkdir build
 cd build
 # The firmware comes from the distribution's packages (seabios, qemu-system-data).
-set -- --without-default-features --disable-install-blobs --enable-system --disable-debug-info \
-    --disable-werror --with-pkgversion="vgpu-mediator, $(basename "$origin")" \
-    --firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
+firmware=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
+version="vgpu-mediator, $(basename "$origin")"
 if [ -n "$xen" ]; then
     libraries=${xen%/}/usr/lib/x86_64-linux-gnu
     PKG_CONFIG_PATH=$libraries/pkgconfig
     export PKG_CONFIG_PATH
+    set -- --target-list=i386-softmmu --enable-xen --enable-seccomp --disable-tcg --disable-kvm \
+        --disable-werror --without-default-devices --with-pkgversion="$version" \
+        --extra-cflags="-I${xen%/}/usr/include" \
+        --extra-ldflags="-L$libraries -Wl,-rpath-link,$libraries"
+fi
+case $line${xen:+-xen} in
+4.2.1-xen)
+    # What XCP-ng's spec leaves out, as far as this version of configure knows it.
+    step ../configure "$@" --python=/usr/bin/python3 --firmwarepath="$firmware" --disable-docs \
+        --disable-guest-agent --disable-sdl --disable-gtk --disable-curses --disable-curl \
+        --disable-vnc --disable-gnutls --disable-nettle --disable-gcrypt --disable-slirp \
+        --disable-fdt --disable-capstone --disable-vhost-net --disable-vhost-scsi \
+        --disable-vhost-vsock --disable-vhost-user --disable-virtfs --disable-libusb \
+        --disable-spice --disable-smartcard --disable-xen-pci-passthrough --disable-tools \
+        --disable-blobs --audio-drv-list=
+    step nice make -j"$(nproc)" i386-softmmu/all
+    cd i386-softmmu
+    ;;
+*-xen)
     cat >../configs/devices/i386-softmmu/vgpu.mak <<'MAK'
 CONFIG_I440FX=y
 CONFIG_AHCI_ICH9=y
 CONFIG_VGPU_STUB=y
 MAK
-    step ../configure "$@" --target-list=i386-softmmu --without-default-devices \
-        --with-devices-i386=vgpu --enable-xen --enable-seccomp --disable-tcg --disable-kvm \
-        --enable-fdt=system --extra-cflags="-I${xen%/}/usr/include" \
-        --extra-ldflags="-L$libraries -Wl,-rpath-link,$libraries"
-else
+    step ../configure "$@" --without-default-features --disable-install-blobs --enable-system \
+        --disable-debug-info --enable-fdt=system --firmwarepath="$firmware" \
+        --with-devices-i386=vgpu
+    step nice ninja -j"$(nproc)" "$program"
+    ;;
+*)
     cat >../configs/devices/x86_64-softmmu/vgpu.mak <<'MAK'
 CONFIG_Q35=y
 CONFIG_I440FX=y
 CONFIG_PCIE_PORT=y
 CONFIG_VGPU_STUB=y
 MAK
-    step ../configure "$@" --target-list=x86_64-softmmu --without-default-devices \
-        --with-devices-x86_64=vgpu --enable-tcg --enable-kvm
-fi
-step nice ninja -j"$(nproc)" "$program"
+    step ../configure --target-list=x86_64-softmmu --without-default-features \
+        --without-default-devices --with-devices-x86_64=vgpu --disable-install-blobs \
+        --enable-system --enable-tcg --enable-kvm --disable-debug-info --disable-werror \
+        --with-pkgversion="$version" --firmwarepath="$firmware"
+    step nice ninja -j"$(nproc)" "$program"
+    ;;
+esac
 strip -o "$work/$program" "$program"
 cd /
 mkdir -p "$done"

@@ -35,22 +35,10 @@ new_file() { # PATH in QEMU, FILE here
     sed 's/^/+/' "$2"
 }
 
-# Both files are extended at their very top, where 4.2 to 10.1 have the same line.
-series_meson() { # FOLDER, the name of the source set
-    mkdir -p "$out/$1"
-    {
-        header "include: add the vgpu-mediator protocol" <<'TEXT'
-The contract between guests, the vgpu-stub device and vgpu-mediator: registers,
-requests and the frames on the socket.
-TEXT
-        new_file include/vgpu/vgpu_protocol.h "$here/../include/vgpu/vgpu_protocol.h"
-    } >"$out/$1/0001-include-add-the-vgpu-mediator-protocol.patch"
-    {
-        header "hw/misc: add the vgpu-stub device" <<'TEXT'
-A PCI device that passes a guest's GPU requests to vgpu-mediator through a
-character device.
-TEXT
-        cat <<PATCH
+# Every file is extended at its very top, where 4.2 to 10.1 have the same lines and XCP-ng's
+# own patches change nothing.
+kconfig() {
+    cat <<'PATCH'
 diff --git a/hw/misc/Kconfig b/hw/misc/Kconfig
 --- a/hw/misc/Kconfig
 +++ b/hw/misc/Kconfig
@@ -63,18 +51,73 @@ diff --git a/hw/misc/Kconfig b/hw/misc/Kconfig
  config APPLESMC
      bool
      depends on ISA_BUS
+PATCH
+}
+
+meson_build() { # the name of the source set
+    cat <<PATCH
 diff --git a/hw/misc/meson.build b/hw/misc/meson.build
 --- a/hw/misc/meson.build
 +++ b/hw/misc/meson.build
 @@ -1,1 +1,2 @@
-+$2.add(when: 'CONFIG_VGPU_STUB', if_true: files('vgpu-stub.c'))
- $2.add(when: 'CONFIG_APPLESMC', if_true: files('applesmc.c'))
++$1.add(when: 'CONFIG_VGPU_STUB', if_true: files('vgpu-stub.c'))
+ $1.add(when: 'CONFIG_APPLESMC', if_true: files('applesmc.c'))
 PATCH
-        new_file hw/misc/vgpu-stub.c "$here/vgpu-stub.c"
-    } >"$out/$1/0002-hw-misc-add-the-vgpu-stub-device.patch"
 }
 
-series_meson 7.2 softmmu_ss
+makefile_objs() {
+    cat <<'PATCH'
+diff --git a/hw/misc/Makefile.objs b/hw/misc/Makefile.objs
+--- a/hw/misc/Makefile.objs
++++ b/hw/misc/Makefile.objs
+@@ -1,1 +1,2 @@
++common-obj-$(CONFIG_VGPU_STUB) += vgpu-stub.o
+ common-obj-$(CONFIG_APPLESMC) += applesmc.o
+PATCH
+}
+
+# Xen's device model is built with --without-default-devices, which drops every "default y".
+device_list() { # PATH of the list
+    cat <<PATCH
+diff --git a/$1 b/$1
+--- a/$1
++++ b/$1
+@@ -1,3 +1,5 @@
++CONFIG_VGPU_STUB=y
++
+ # Default configuration for i386-softmmu
+ 
+ # Uncomment the following lines to disable these optional devices:
+PATCH
+}
+
+series() { # FOLDER, then the functions that print what enters the build
+    line=$1
+    shift
+    mkdir -p "$out/$line"
+    {
+        header "include: add the vgpu-mediator protocol" <<'TEXT'
+The contract between guests, the vgpu-stub device and vgpu-mediator: registers,
+requests and the frames on the socket.
+TEXT
+        new_file include/vgpu/vgpu_protocol.h "$here/../include/vgpu/vgpu_protocol.h"
+    } >"$out/$line/0001-include-add-the-vgpu-mediator-protocol.patch"
+    {
+        header "hw/misc: add the vgpu-stub device" <<'TEXT'
+A PCI device that passes a guest's GPU requests to vgpu-mediator through a
+character device.
+TEXT
+        for part; do
+            $part
+        done
+        new_file hw/misc/vgpu-stub.c "$here/vgpu-stub.c"
+    } >"$out/$line/0002-hw-misc-add-the-vgpu-stub-device.patch"
+}
+
+series 7.2 kconfig "meson_build softmmu_ss"
+# XCP-ng's two lines.
+series 4.2.1 "device_list default-configs/i386-softmmu.mak" kconfig makefile_objs
+series 10.1 "device_list configs/devices/i386-softmmu/default.mak" kconfig "meson_build system_ss"
 
 if [ -n "$check" ] && ! diff -rq "$here/patches" "$out"; then
     echo "the patches are stale: run qemu/make-patches.sh and commit the result" >&2

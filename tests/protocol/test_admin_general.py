@@ -17,7 +17,7 @@ COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], t
                           capture_output=True, check=True).stdout.split()
 
 # What issue and documentation promise.
-EXPECTED = """register-vm scan-vms list-vms show-vm set-pool set-priority set-vm-id update-vm
+EXPECTED = """register-vm attach-vm detach-vm scan-vms list-vms show-vm set-pool set-priority set-vm-id update-vm
 remove-vm status set-weight show-weights set-rate-limit show-rate-limits set-memory-limit
 quarantine-vm clear-quarantine show-metrics show-health reload-config create-pool remove-pool
 assign-gpu show-pools set-policy pause resume prefer-vm show-connections events init-db migrate
@@ -228,7 +228,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def test_man_page_names_everything():
-    text = (TREE / "docs" / "man" / "vgpu-admin.1").read_text(encoding="utf-8").replace("\\-", "-")
+    text = (TREE / "docs" / "man" / "vgpu-admin.8").read_text(encoding="utf-8").replace("\\-", "-")
     for command in COMMANDS:
         assert re.search(rf"^\.B[R]? ?\"?{command}\b", text, re.M) or f".B {command}" in text, command
     for option in subprocess.run([str(BIN / "vgpu-admin"), "--complete", "options"], text=True,

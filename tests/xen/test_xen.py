@@ -73,7 +73,7 @@ def test_the_confinement_holds(dom0, guest):
     uid, gid = str(DEVICE_MODEL_UID + guest.domid), str(DEVICE_MODEL_GID)
     assert status["Uid"].split() == [uid] * 4
     assert status["Gid"].split() == [gid] * 4
-    assert status["Groups"].split() == []
+    assert status["Groups"].split() == [gid]
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[name], 16) == 0, name
     assert status["Seccomp"].strip() == "2"  # a filter

@@ -59,7 +59,7 @@ class XenHost(Guest):
         dom0_image.build(folder, bin_folder, guest_files)
         self.image_s = time.monotonic() - started
         started = time.monotonic()
-        QemuProcess.__init__(self, ["nice", "qemu-system-x86_64"], folder, [
+        QemuProcess.__init__(self, ["qemu-system-x86_64"], folder, [
             "-M", "q35", "-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", str(memory_mib),
             "-no-reboot", "-kernel", f"{folder}/xen.elf",
             "-append", "com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning "

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The real vgpu-admin with the real mediator: every command in text and in JSON, changes
+that take effect at once, and kill -9 of either at any moment."""
+import random
+import re
+import shlex
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+import wire
+from adminkit import BIN, UUID, Kit
+from mediator import Mediator, wait_for
+from test_admin_general import EXPECTED
+
+ARGS = "-device vgpu-stub,pool_id=A,priority=medium,vm_id=1,chardev=c0"
+
+
+@pytest.fixture
+def kit(lab):
+    k = Kit(lab)
+    yield k
+    k.close()
+
+
+@pytest.fixture
+def host(kit, lab):
+    """Two registered VMs and one that is not, each with a socket of its own; two GPUs."""
+    kit.init("web", "batch")
+    sockets = [argument for n in (1, 2, 3)
+               for argument in ("--vm", f"{UUID[n]}={lab}/{n}.sock")]
+    kit.real = Mediator(lab, "--gpus", "2", "--enable-test-ops", *sockets, db=kit.db, shared=False,
+                        trust=False)
+    kit.at = lambda n, **options: wire.Device(lab / f"{n}.sock", **{"vm_id": n, **options})
+    with kit.real:
+        yield kit
+
+
+def modern(host, n):
+    """A device that understands CONFIG, which has been told who it is."""
+    device = host.at(n)
+    device.hello()
+    follow(device)
+    return device
+
+
+def follow(device):
+    """Takes the next CONFIG over, as vgpu-stub does."""
+    config = device.read()
+    assert config.msg == wire.MSG_CONFIG
+    device.vm_id, device.pool, device.priority = config.vm_id, config.pool, config.priority
+    device.send(device.frame(wire.MSG_CONFIG, config.data))
+    return device.pool, device.priority, device.vm_id
+
+
+# One use of each command, in an order in which each has something to do; {json key: value}
+# says what the JSON document has, the regular expression what the text has.
+NO_CHANGE = {"changed": False}
+APPLIED = {"changed": True, "mediator": "applied", "restart_needed": False}
+EVERY = [
+    (["status"], r"web .*active|web .*idle", {}),
+    (["scan-vms"], r"Not registered", {"toolstack": "xe"}),
+    (["register-vm", "--vm-name=fresh"], r"Registered fresh as vm_id", APPLIED),
+    (["list-vms"], r"fresh", {}),
+    (["show-vm", "--vm-name=web"], UUID[1], {}),
+    (["set-pool", "--vm-name=web", "--pool=B"], r"pool A -> B", APPLIED),
+    (["set-priority", "--vm-name=web", "--priority=high"], r"priority medium -> high", APPLIED),
+    (["set-vm-id", "--vm-name=web", "--vm-id=31"], r"vm_id 1 -> 31", APPLIED),
+    (["update-vm", "--vm-name=web", "--pool=A", "--priority=low"],
+     r"pool B -> A, priority high -> low", APPLIED),
+    (["set-weight", "--vm-name=web", "--weight=80"], r"weight 50 -> 80", APPLIED),
+    (["show-weights"], r"web +low +80", {}),
+    (["set-rate-limit", "--vm-name=web", "--rate=100", "--queue-depth=8"],
+     r"rate no limit -> 100, queue depth no limit -> 8", APPLIED),
+    (["set-memory-limit", "--vm-name=web", "--limit=1G"], r"1 GiB", APPLIED),
+    (["show-rate-limits"], r"100/s", {}),
+    (["quarantine-vm", "--vm-name=web"], r"is quarantined", APPLIED),
+    (["clear-quarantine", "--vm-name=web"], r"is released", APPLIED),
+    (["create-pool", "--pool=C", "--name=fast"], r"Created pool C", {"mediator": "applied"}),
+    (["assign-gpu", "--pool=C", "--gpu=1"], r"GPU 1 to pool C", {"mediator": "applied"}),
+    (["show-pools"], r"fast", {}),
+    (["assign-gpu", "--pool=C", "--gpu=1", "--remove"], r"out of pool C", {"mediator": "applied"}),
+    (["remove-pool", "--pool=C"], r"Removed pool C", {"mediator": "applied"}),
+    (["set-policy", "--policy=urgency"], r"urgency", {}),
+    (["prefer-vm", "--vm-name=batch"], r"batch .*preferred", {}),
+    (["pause"], r"paused", {}),
+    (["resume"], r"at work", {}),
+    (["test-mode", "--seconds=1"], r"", {}),
+    (["show-metrics"], r"P99", {}),
+    (["show-health"], r"good", {}),
+    (["show-connections"], r"1\.0\+hello", {}),
+    (["trace-job", "--vm-name=web"], r"", {}),
+    (["reload-config"], r"read the database again", {}),
+    (["events"], r"weight 50 -> 80", {}),
+    (["migrate"], r"up to date", NO_CHANGE),
+    (["init-db"], r"there already", NO_CHANGE),
+    (["check-config"], r"0 errors", {"ok": True}),
+    (["remove-vm", "--vm-name=batch", "--yes"], r"Removed batch", APPLIED),
+]
+# The full-screen view needs a terminal; test_admin_top.py has it.
+ELSEWHERE = {"top"}
+
+
+def test_the_list_is_whole():
+    assert {arguments[0] for arguments, _, _ in EVERY} == set(EXPECTED) - ELSEWHERE
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_every_command(host, as_json):
+    host.toolstack("xe", [{"uuid": UUID[4], "name": "fresh", "state": "running"}])
+    with modern(host, 1) as web:
+        web.add(1, 2)
+        for arguments, text, values in EVERY:
+            if as_json:
+                document = host.json(*arguments)
+                for key, value in values.items():
+                    assert document[key] == value, (arguments, document)
+            else:
+                r = host.ok(*arguments)
+                assert re.search(text, r.out), (arguments, r.out)
+                assert r.err == "", (arguments, r.err)
+    prometheus = host.ok("show-metrics", "--prometheus").out
+    assert re.search(r"^# TYPE vgpu_\w+ counter", prometheus, re.M)
+
+
+def test_a_change_reaches_device_and_scheduler(host):
+    with modern(host, 1) as web:
+        assert web.add(1, 2) == 3
+        host.ok("update-vm", "--vm-name=web", "--pool=B", "--priority=high", "--vm-id=31",
+                "--weight=99")
+        assert follow(web) == ("B", 2, 31)
+        assert web.add(3, 4) == 7
+        vm = host.real.vm(31)
+        assert (vm["pool"], vm["priority"], vm["weight"], vm["connected"]) == ("B", 2, 99, True)
+        host.ok("quarantine-vm", "--vm-name=web")
+        assert web.run(wire.NOP).status == wire.VM_QUARANTINED
+        host.ok("clear-quarantine", "--vm-name=web")
+        assert web.add(5, 6) == 11
+        host.ok("set-rate-limit", "--vm-name=web", "--rate=10")
+        statuses = {web.run(wire.NOP).status for _ in range(50)}
+        assert wire.RATE_LIMITED in statuses
+
+
+def test_unregistered_until_the_logs_command_is_run(host):
+    with host.at(3) as device:
+        assert device.run(wire.ADD, (1, 2)).status == wire.NOT_REGISTERED
+        command = re.search(r"vgpu-admin (register-vm .*?) event=", host.real.log()).group(1)
+        document = host.json(*shlex.split(command))
+        assert document["vm"]["uuid"] == UUID[3] and document["mediator"] == "applied"
+        assert device.add(1, 2) == 3
+
+
+def test_an_old_device_is_restarted_through_the_toolstack(host):
+    """The answer comes from the mediator's own look at the device, not from a stand-in."""
+    host.toolstack("xe", [{"uuid": UUID[1], "name": "web", "state": "running", "args": ARGS}])
+    with host.at(1) as web:
+        assert web.add(1, 2) == 3
+        assert not host.json("set-weight", "--vm-name=web", "--weight=3")["restart_needed"]
+        document = host.json("set-pool", "--vm-name=web", "--pool=B")
+        assert document["restart_needed"] and not document["restarted"]
+        assert "vm-shutdown" not in host.calls()
+        r = host.ok("set-priority", "--vm-name=web", "--priority=high", "--yes")
+        assert "must be restarted" in r.out and "was restarted" in r.out
+        assert host.calls()[-2:] == ["vm-shutdown", "vm-start"]
+    args = host.state()["vms"][0]["args"]
+    assert args == ARGS.replace("pool_id=A,priority=medium", "pool_id=B,priority=high")
+    # What the toolstack starts has the new values, and is served with them.
+    with host.at(1, pool="B", priority=2) as web:
+        assert web.add(1, 2) == 3
+        assert not host.json("set-weight", "--vm-name=web", "--weight=4")["restart_needed"]
+
+
+def test_changed_while_the_mediator_is_down(host):
+    host.real.kill()
+    r = host.ok("set-weight", "--vm-name=web", "--weight=90")
+    assert "takes effect when it starts" in r.err
+    host.real.start()
+    assert host.real.vm(1)["weight"] == 90
+
+
+def test_events_as_they_happen(host):
+    process = subprocess.Popen([str(BIN / "vgpu-admin"), "events", "--follow", "--json"],
+                               env=host.env, stdout=subprocess.PIPE, text=True)
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
+    reader.start()
+    try:
+        def seen(kind):
+            return [line for line in lines if f'"{kind}"' in line.replace(" ", "")]
+        wait_for(lambda: host.ok("set-policy", "--policy=fifo") and seen("policy"), "an event")
+        host.ok("quarantine-vm", "--vm-name=web")
+        wait_for(lambda: seen("quarantined"), "the quarantine")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        reader.join(60)
+
+
+def test_no_administrator_stops_the_scheduler(host):
+    """Clients that send nothing, half a request, or read nothing, and 32 of them."""
+    clients = [host.real.admin() for _ in range(30)]
+    try:
+        for client in clients[:10]:
+            client.sock.sendall(b"\x55\x50")
+        for client in clients[10:20]:
+            for _ in range(200):
+                client.send(wire.SHOW_STATUS)
+        with modern(host, 1) as web:
+            for n in range(500):
+                assert web.add(n, 1) == n + 1
+        host.ok("status")
+    finally:
+        for client in clients:
+            client.sock.close()
+
+
+def weights(db):
+    with sqlite3.connect(db) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = dict(connection.execute("SELECT vm_name, weight FROM vms"))
+    connection.close()
+    return found
+
+
+def test_killed_at_any_moment(host):
+    """kill -9 of the mediator and of vgpu-admin while both write: the database opens, and
+    what was acknowledged is in it.  A change that was killed before it could say so is there
+    or not; which of the two may show only when the next program has opened the file."""
+    rng = random.Random(4)
+    with sqlite3.connect(host.db) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    possible = {50}
+    killed = 0
+    for _ in range(12):
+        stop = threading.Event()
+
+        def faults():
+            """The mediator writes too: each failed job is a fault in the database."""
+            while not stop.is_set():
+                try:
+                    with host.at(2) as device:
+                        device.run(wire.FAIL)
+                except (OSError, wire.Closed):
+                    time.sleep(0.01)
+
+        other = threading.Thread(target=faults)
+        other.start()
+        try:
+            for _ in range(4):
+                wanted = rng.randint(1, 100)
+                process = subprocess.Popen([str(BIN / "vgpu-admin"), "set-weight", "--vm-name=web",
+                                            f"--weight={wanted}"], env=host.env,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                if rng.random() < 0.5:
+                    # The moment is the point of this test, not something to wait for.
+                    time.sleep(rng.random() * 0.02)
+                    process.kill()
+                out, err = process.communicate(timeout=60)
+                if b"vm_id" in out:
+                    possible = {wanted}
+                else:
+                    assert process.returncode == -signal.SIGKILL, err
+                    possible |= {wanted}
+                    killed += 1
+                assert weights(host.db)["web"] in possible
+            host.real.kill()
+        finally:
+            stop.set()
+            other.join(60)
+        assert weights(host.db)["web"] in possible
+        assert host.json("check-config")["errors"] == 0
+        host.real.start()
+        assert host.real.vm(1)["weight"] == weights(host.db)["web"] in possible
+        host.ok("clear-quarantine", "--vm-name=batch")
+    assert killed
