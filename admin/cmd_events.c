@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "admin/admin.h"
 #include "admin/commands.h"
@@ -43,6 +44,17 @@ static enum render_style kind_style(const char *kind)
     return strcmp(kind, "fault") == 0 || strcmp(kind, "quarantine") == 0 ? STYLE_BAD : STYLE_PLAIN;
 }
 
+/* Its number may have changed since the event, or belong to another VM by now. */
+static const vgpu_vm_config_t *vm_by_uuid(const struct admin *admin, const char *uuid)
+{
+    for (uint32_t i = 0; i < admin->config->vm_count; i++) {
+        if (strcasecmp(admin->config->vms[i].vm_uuid, uuid) == 0) {
+            return &admin->config->vms[i];
+        }
+    }
+    return NULL;
+}
+
 static int visit(const struct vgpu_event *e, void *opaque)
 {
     struct listing *l = opaque;
@@ -54,8 +66,8 @@ static int visit(const struct vgpu_event *e, void *opaque)
     } else {
         char label[ADMIN_LABEL_BYTES] = "-";
         if (e->vm_uuid[0]) {
-            const vgpu_vm_config_t *vm = admin_vm_by_id(l->admin, e->vm_id);
-            if (vm && vm->vm_name[0] && strcasecmp(vm->vm_uuid, e->vm_uuid) == 0) {
+            const vgpu_vm_config_t *vm = vm_by_uuid(l->admin, e->vm_uuid);
+            if (vm && vm->vm_name[0]) {
                 snprintf(label, sizeof(label), "%s", vm->vm_name);
             } else {
                 snprintf(label, sizeof(label), "vm_id %u", e->vm_id);
@@ -150,8 +162,8 @@ static int follow(struct admin *admin, const vgpu_vm_config_t *only)
 static int run_events(struct admin *admin)
 {
     static const struct render_column columns[] = {
-        {"TIME (UTC)", 0},         {"EVENT", 0}, {"VM", COLUMN_SHRINK}, {"BY", COLUMN_SHRINK},
-        {"DETAIL", COLUMN_SHRINK},
+        {"TIME (UTC)", 0},       {"EVENT", 0}, {"VM", COLUMN_SHRINK}, {"BY", COLUMN_SHRINK},
+        {"DETAIL", COLUMN_WRAP},
     };
     bool following = admin_option(admin, "follow") != NULL;
     const vgpu_vm_config_t *vm = NULL;

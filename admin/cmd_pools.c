@@ -5,7 +5,11 @@
 
 #include "admin/admin.h"
 #include "admin/commands.h"
+#include "admin/json_get.h"
+#include "admin/mediator_client.h"
 #include "admin/render.h"
+#include "admin/tools.h"
+#include "vgpu/vgpu_admin.h"
 
 static json_t *pool_json(const vgpu_pool_config_t *pool)
 {
@@ -80,6 +84,35 @@ static int run_remove(struct admin *admin)
     return finish(admin, pool, message);
 }
 
+/* A GPU may be configured before it is there; while the mediator runs, a slip shows. */
+static void note_missing_gpu(struct admin *admin, char pool, const char *gpu)
+{
+    json_t *answer, *gpus, *item;
+    bool found = false;
+    size_t i;
+
+    if (mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &answer) <
+        0) {
+        return;
+    }
+    gpus = json_object_get(answer, "gpus");
+    json_array_foreach(gpus, i, item)
+    {
+        char index[32];
+        snprintf(index, sizeof(index), "%lld", (long long)json_get_int(item, "index", -1));
+        found =
+            found || strcmp(gpu, index) == 0 || strcmp(gpu, json_get_text(item, "uuid", "")) == 0;
+    }
+    found = found || !json_is_array(gpus);
+    json_decref(answer);
+    if (!found) {
+        admin_note(admin,
+                   "this host has no GPU %s at present (vgpu-admin status lists those it has); to "
+                   "take it out again: vgpu-admin assign-gpu --pool=%c --gpu=%s --remove",
+                   gpu, pool, gpu);
+    }
+}
+
 static int run_assign(struct admin *admin)
 {
     const char *gpu = admin_option(admin, "gpu");
@@ -100,6 +133,9 @@ static int run_assign(struct admin *admin)
     }
     snprintf(message, sizeof(message),
              remove ? "Took GPU %s out of pool %c." : "Assigned GPU %s to pool %c.", gpu, pool);
+    if (!remove) {
+        note_missing_gpu(admin, pool, gpu);
+    }
     return finish(admin, pool, message);
 }
 

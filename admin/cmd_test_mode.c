@@ -6,9 +6,11 @@
  * Whatever happens in between (an error, Ctrl-C), the GPUs are let go again and
  * the preference is taken back.
  */
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,6 +21,8 @@
 #include "vgpu/vgpu_admin.h"
 
 #define POLL_MS 100
+#define SERVED_POLL_MS 10 /* the mediator keeps the last 256 decisions of each GPU */
+#define GPUS_MAX 64
 #define DEFAULT_SECONDS 10
 #define DRAIN_SECONDS 60 /* how long the waiting requests may take to be served */
 
@@ -65,22 +69,47 @@ static int waiting_requests(struct admin *admin, json_int_t *count)
     return status;
 }
 
-static int last_sequence(struct admin *admin, json_int_t *sequence)
+/*
+ * What came out of SHOW_SCHEDULE so far.  Each GPU numbers its own decisions, so
+ * "what is new" has to be known for each.
+ */
+struct decisions {
+    json_int_t seen[GPUS_MAX]; /* the latest decision of each GPU */
+    double now_ns;             /* the mediator's clock at the last look */
+    json_t *order;             /* of those wanted; NULL: only look at the numbers */
+    double released_ns;        /* wanted is what had arrived by then */
+    json_int_t missed;         /* decisions that the mediator kept no longer */
+};
+
+static int look(struct admin *admin, struct decisions *d)
 {
     json_t *answer, *dispatch;
     size_t i;
     int status = ask(admin, VGPU_ADMIN_SHOW_SCHEDULE, 0, &answer);
 
-    *sequence = -1;
-    if (status == ADMIN_OK) {
-        json_array_foreach(json_object_get(answer, "dispatches"), i, dispatch)
-        {
-            json_int_t seq = json_get_int(dispatch, "seq", -1);
-            *sequence = seq > *sequence ? seq : *sequence;
-        }
-        json_decref(answer);
+    if (status != ADMIN_OK) {
+        return status;
     }
-    return status;
+    d->now_ns = json_get_number(answer, "now_ns", 0);
+    json_array_foreach(json_object_get(answer, "dispatches"), i, dispatch)
+    {
+        json_int_t gpu = json_get_int(dispatch, "gpu", 0);
+        json_int_t seq = json_get_int(dispatch, "seq", 0);
+        double arrived_ns =
+            json_get_number(dispatch, "time_ns", 0) - json_get_number(dispatch, "waited_ns", 0);
+        if (gpu < 0 || gpu >= GPUS_MAX || seq <= d->seen[gpu]) {
+            continue;
+        }
+        if (d->order) {
+            d->missed += seq - d->seen[gpu] - 1;
+            if (arrived_ns <= d->released_ns) {
+                json_array_append(d->order, dispatch);
+            }
+        }
+        d->seen[gpu] = seq;
+    }
+    json_decref(answer);
+    return ADMIN_OK;
 }
 
 /* Until `target` requests wait, or the time is over. */
@@ -99,37 +128,55 @@ static int pile_up(struct admin *admin, json_int_t target, double seconds, json_
     return status;
 }
 
-/* The first `count` dispatches after `after`, in order; waits until they are there. */
-static int served(struct admin *admin, json_int_t after, json_int_t count, json_t **out)
+static int compare_times(const void *a, const void *b)
+{
+    double at = json_get_number(*(json_t *const *)a, "time_ns", 0);
+    double bt = json_get_number(*(json_t *const *)b, "time_ns", 0);
+
+    return at < bt ? -1 : at > bt;
+}
+
+/* Of several GPUs, whose decisions came one GPU after the other. */
+static int sort_by_time(json_t *order)
+{
+    size_t count = json_array_size(order);
+    json_t **items = calloc(count + 1, sizeof(json_t *));
+
+    if (!items) {
+        return ADMIN_FAILED;
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i] = json_incref(json_array_get(order, i));
+    }
+    json_array_clear(order);
+    qsort(items, count, sizeof(json_t *), compare_times);
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(order, items[i]);
+    }
+    free(items);
+    return ADMIN_OK;
+}
+
+/* Collects in which order the `count` requests that waited are served, until they all are. */
+static int served(struct admin *admin, json_int_t count, struct decisions *d)
 {
     double deadline = now_s() + DRAIN_SECONDS;
+    json_int_t waiting = 0;
     int status;
 
     for (;;) {
-        json_t *answer, *dispatch;
-        size_t i;
-        *out = json_array();
-        status = ask(admin, VGPU_ADMIN_SHOW_SCHEDULE, 0, &answer);
-        if (status != ADMIN_OK) {
+        /* In this order: when nothing waits any more, all decisions are to be seen. */
+        status = waiting_requests(admin, &waiting);
+        if (status == ADMIN_OK) {
+            status = look(admin, d);
+        }
+        if (status != ADMIN_OK || waiting == 0 || interrupted || now_s() >= deadline ||
+            (json_int_t)json_array_size(d->order) + d->missed >= count) {
             break;
         }
-        json_array_foreach(json_object_get(answer, "dispatches"), i, dispatch)
-        {
-            if (json_get_int(dispatch, "seq", -1) > after &&
-                (json_int_t)json_array_size(*out) < count) {
-                json_array_append(*out, dispatch);
-            }
-        }
-        json_decref(answer);
-        if ((json_int_t)json_array_size(*out) >= count || now_s() >= deadline || interrupted) {
-            return ADMIN_OK;
-        }
-        json_decref(*out);
-        poll(NULL, 0, POLL_MS);
+        poll(NULL, 0, SERVED_POLL_MS);
     }
-    json_decref(*out);
-    *out = NULL;
-    return status;
+    return status == ADMIN_OK ? sort_by_time(d->order) : status;
 }
 
 /* How many of the waiting VMs were owed GPU time at that moment. */
@@ -147,10 +194,10 @@ static void owed_cell(struct render_table *t, const json_t *dispatch)
 static void print_order(struct admin *admin, const json_t *order)
 {
     static const struct render_column columns[] = {
-        {"#", COLUMN_RIGHT},      {"VM", COLUMN_SHRINK},
-        {"JOB", COLUMN_RIGHT},    {"GPU", COLUMN_RIGHT | COLUMN_DROP},
-        {"WAITED", COLUMN_RIGHT}, {"URGENCY", COLUMN_RIGHT},
-        {"OWED", COLUMN_DROP},    {"WHY", COLUMN_SHRINK},
+        {"#", COLUMN_RIGHT},       {"VM", COLUMN_SHRINK},
+        {"ARRIVAL", COLUMN_RIGHT}, {"GPU", COLUMN_RIGHT | COLUMN_DROP},
+        {"WAITED", COLUMN_RIGHT},  {"URGENCY", COLUMN_RIGHT},
+        {"OWED", COLUMN_DROP},     {"WHY", COLUMN_SHRINK},
     };
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     char text[RENDER_BYTES], label[ADMIN_LABEL_BYTES];
@@ -164,8 +211,7 @@ static void print_order(struct admin *admin, const json_t *order)
         snprintf(label, sizeof(label), "vm_id %lld", (long long)id);
         render_cell(t, STYLE_PLAIN, "%zu", i + 1);
         render_cell(t, STYLE_BOLD, "%s", vm ? admin_vm_label(vm, label) : label);
-        render_cell(t, STYLE_PLAIN, "%lld",
-                    (long long)json_get_int(d, "job_seq", json_get_int(d, "job_id", 0)));
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(d, "job_seq", 0));
         render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(d, "gpu", 0));
         render_cell(t, STYLE_PLAIN, "%s",
                     render_duration_ns(json_get_number(d, "waited_ns", 0), text));
@@ -185,7 +231,8 @@ static void say(const struct admin *admin, const char *text)
 }
 
 /* Everything between pause and resume. */
-static int hold(struct admin *admin, json_int_t target, double seconds, json_int_t *waiting)
+static int hold(struct admin *admin, json_int_t target, double seconds, json_int_t *waiting,
+                struct decisions *d)
 {
     char text[128];
     int status = ask(admin, VGPU_ADMIN_PAUSE, 0, NULL);
@@ -202,6 +249,10 @@ static int hold(struct admin *admin, json_int_t target, double seconds, json_int
     }
     say(admin, text);
     status = pile_up(admin, target, seconds, waiting);
+    if (status == ADMIN_OK) {
+        status = look(admin, d);
+        d->released_ns = d->now_ns > 0 ? d->now_ns : HUGE_VAL; /* an older mediator says no time */
+    }
     int released = ask(admin, VGPU_ADMIN_RESUME, 0, NULL);
     if (status != ADMIN_OK || released != ADMIN_OK) {
         return status != ADMIN_OK ? status : released;
@@ -236,8 +287,8 @@ static int run_test_mode(struct admin *admin)
     const char *prefer = admin_option(admin, "prefer-vm");
     const vgpu_vm_config_t *preferred = NULL;
     uint64_t target = 0, seconds = DEFAULT_SECONDS;
-    json_int_t before = -1, waiting = 0;
-    json_t *order = NULL;
+    struct decisions decisions = {0};
+    json_int_t waiting = 0;
     int status = ADMIN_OK;
 
     if (admin_option(admin, "wait")) {
@@ -264,26 +315,27 @@ static int run_test_mode(struct admin *admin)
     }
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    status = last_sequence(admin, &before);
-    if (status == ADMIN_OK && preferred) {
+    if (preferred) {
         status = ask(admin, VGPU_ADMIN_PREFER_VM, preferred->vm_id, NULL);
     }
     if (status == ADMIN_OK) {
-        status = hold(admin, (json_int_t)target, (double)seconds, &waiting);
+        status = hold(admin, (json_int_t)target, (double)seconds, &waiting, &decisions);
+        decisions.order = json_array();
         if (status == ADMIN_OK && waiting > 0 && !interrupted) {
-            status = served(admin, before, waiting, &order);
+            status = served(admin, waiting, &decisions);
         }
         if (preferred) {
             int cleared = ask(admin, VGPU_ADMIN_PREFER_VM, 0, NULL);
             status = status == ADMIN_OK ? cleared : status;
         }
     }
-    if (status == ADMIN_OK && !order) {
-        order = json_array();
-    }
     if (status != ADMIN_OK) {
-        json_decref(order);
+        json_decref(decisions.order);
         return status;
+    }
+    if (decisions.missed > 0) {
+        admin_note(admin, "%lld decisions are missing: the mediator keeps the last 256 of each GPU",
+                   (long long)decisions.missed);
     }
     if (interrupted) {
         admin_note(admin, "interrupted; the GPUs are at work again");
@@ -291,10 +343,10 @@ static int run_test_mode(struct admin *admin)
     if (admin->json) {
         admin_print_json(admin, json_pack("{s:I, s:o, s:o}", "waiting", waiting, "preferred_vm",
                                           preferred ? json_integer(preferred->vm_id) : json_null(),
-                                          "order", order));
+                                          "order", decisions.order));
     } else {
-        print_order(admin, order);
-        json_decref(order);
+        print_order(admin, decisions.order);
+        json_decref(decisions.order);
     }
     return interrupted ? ADMIN_FAILED : ADMIN_OK;
 }
@@ -305,7 +357,8 @@ const struct admin_command commands_test_mode[] = {
      "[--wait=REQUESTS] [--seconds=S] [--prefer-vm=NAME|UUID|ID]",
      "Pauses all GPUs until so many requests wait (at most --seconds, 60 by default) or, without\n"
      "--wait, for --seconds (default 10); then resumes and prints the order with the scheduler's\n"
-     "reasons. A preferred VM counts under the policy \"priority\" only.",
+     "reasons. ARRIVAL counts each GPU's requests as they came. A preferred VM counts under the\n"
+     "policy \"priority\" only.",
      "vgpu-admin test-mode --wait=8\nvgpu-admin test-mode --wait=8 --prefer-vm=\"web 1\"",
      (const struct admin_option[]){
          {"wait", "REQUESTS", "release when so many wait", false, NULL},

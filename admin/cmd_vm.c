@@ -119,7 +119,8 @@ static int run_register(struct admin *admin)
         vm.weight = (uint8_t)number;
     }
     if (status == ADMIN_OK && admin_option(admin, "vm-id")) {
-        status = admin_uint(admin, "vm-id", 1, UINT32_MAX, &number);
+        /* 0, a device's default, is no number yet: one is chosen. */
+        status = admin_uint(admin, "vm-id", 0, UINT32_MAX, &number);
         vm.vm_id = (uint32_t)number;
     }
     if (status == ADMIN_OK) {
@@ -360,7 +361,7 @@ const struct admin_command commands_vm[] = {
     {"register-vm", GROUP, "Allow a VM to use a GPU",
      "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A] [--priority=medium] [--weight=50] [--vm-id=N]",
      "Given only its name, the VM's UUID is asked from the toolstack, and the other way\n"
-     "round. Without --vm-id the VM gets the number after the highest in use.",
+     "round. Without --vm-id, or with 0, the VM gets the number after the highest in use.",
      "vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high",
      (const struct admin_option[]){ADMIN_OPTION_VM_NAME,
                                    ADMIN_OPTION_VM_UUID,

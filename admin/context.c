@@ -23,11 +23,7 @@
 static void say(const char *prefix, const char *format, va_list args, char text[TEXT_BYTES])
 {
     vsnprintf(text, TEXT_BYTES, format, args);
-    for (char *p = text; *p; p++) {
-        if (((unsigned char)*p < 0x20 && *p != '\n') || *p == 0x7f) {
-            *p = '?';
-        }
-    }
+    render_sanitise(text, true);
     fflush(stdout);
     fprintf(stderr, "%s%s\n", prefix, text);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 
 #define CELL_BYTES_MAX 512
 #define GAP 2
-#define SHRUNK_MIN 8 /* a cut off column keeps this many letters */
+#define SHRUNK_MIN 8   /* a cut off column keeps this many letters */
+#define WRAPPED_MIN 24 /* and one that goes on in the next line, this many */
 
 struct cell {
     enum render_style style;
@@ -60,15 +62,6 @@ static const char *style_code(enum render_style style)
     }
 }
 
-static void sanitise(char *text)
-{
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
-            *text = '?';
-        }
-    }
-}
-
 /* Bytes of the UTF-8 character at text, and its columns; rubbish counts as one byte. */
 static size_t character(const char *text, unsigned *width)
 {
@@ -87,6 +80,24 @@ static size_t character(const char *text, unsigned *width)
     int columns = wcwidth(code);
     *width = columns < 0 ? 1 : (unsigned)columns;
     return length;
+}
+
+/* UTF-8 has a second set of control characters, U+0080 to U+009F, that terminals obey too. */
+void render_sanitise(char *text, bool keep_newlines)
+{
+    unsigned width;
+
+    while (*text) {
+        size_t length = character(text, &width);
+        unsigned char c = (unsigned char)*text;
+        bool rubbish = length == 1 && (c < 0x20 || c >= 0x7f);
+        bool control = length == 2 && (c < 0xc2 || (c == 0xc2 && (unsigned char)text[1] < 0xa0));
+
+        if ((rubbish && !(keep_newlines && c == '\n')) || control) {
+            memset(text, '?', length);
+        }
+        text += length;
+    }
 }
 
 static unsigned text_width(const char *text)
@@ -118,7 +129,7 @@ void render_text(enum render_style style, const char *text)
     char *copy = strdup(text);
 
     if (copy) {
-        sanitise(copy);
+        render_sanitise(copy, false);
         put_styled(style, copy, strlen(copy));
         free(copy);
     }
@@ -146,7 +157,7 @@ void render_cell(struct render_table *table, enum render_style style, const char
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    sanitise(text);
+    render_sanitise(text, false);
     if (table->cell_count == table->cell_space) {
         table->cell_space = table->cell_space ? 2 * table->cell_space : 64;
         table->cells = realloc(table->cells, table->cell_space * sizeof(*table->cells));
@@ -158,8 +169,27 @@ void render_cell(struct render_table *table, enum render_style style, const char
     table->cells[table->cell_count++] = (struct cell){style, copy};
 }
 
+/* What dropped columns have left over goes back to those that were cut before. */
+static void widen(const struct render_table *t, unsigned *widths, const unsigned *wanted,
+                  const bool *shown, unsigned spare)
+{
+    for (; spare > 0; spare--) {
+        size_t narrowest = t->column_count;
+        for (size_t c = 0; c < t->column_count; c++) {
+            if (shown[c] && widths[c] < wanted[c] &&
+                (narrowest == t->column_count || widths[c] < widths[narrowest])) {
+                narrowest = c;
+            }
+        }
+        if (narrowest == t->column_count) {
+            break;
+        }
+        widths[narrowest]++;
+    }
+}
+
 /* Widths that fit: first cut the wide texts, then leave out what may be left out. */
-static void fit(const struct render_table *t, unsigned *widths, bool *shown)
+static void fit(const struct render_table *t, unsigned *widths, unsigned *wanted, bool *shown)
 {
     unsigned limit = render_width();
     size_t n = t->column_count;
@@ -171,6 +201,7 @@ static void fit(const struct render_table *t, unsigned *widths, bool *shown)
             unsigned width = text_width(t->cells[i].text);
             widths[c] = width > widths[c] ? width : widths[c];
         }
+        wanted[c] = widths[c];
     }
     while (limit > 0) {
         unsigned total = 0;
@@ -180,15 +211,19 @@ static void fit(const struct render_table *t, unsigned *widths, bool *shown)
                 continue;
             }
             total += widths[c] + (total ? GAP : 0);
-            if ((t->columns[c].flags & COLUMN_SHRINK) && widths[c] > SHRUNK_MIN &&
-                (widest == n || widths[c] > widths[widest])) {
+            unsigned flags = t->columns[c].flags;
+            unsigned least = flags & COLUMN_WRAP     ? WRAPPED_MIN
+                             : flags & COLUMN_SHRINK ? SHRUNK_MIN
+                                                     : UINT_MAX;
+            if (widths[c] > least && (widest == n || widths[c] > widths[widest])) {
                 widest = c;
             }
-            if (t->columns[c].flags & COLUMN_DROP) {
+            if (flags & COLUMN_DROP) {
                 droppable = c;
             }
         }
         if (total <= limit) {
+            widen(t, widths, wanted, shown, limit - total);
             break;
         }
         if (widest < n) {
@@ -233,35 +268,72 @@ static void put_cell(const char *text, enum render_style style, unsigned width, 
     }
 }
 
+/* In lines of width, cut at blanks where there are any; indent columns are before it. */
+static void put_wrapped(const char *text, enum render_style style, unsigned width, unsigned indent)
+{
+    while (text_width(text) > width) {
+        size_t bytes = 0, blank = 0;
+        unsigned taken = 0, one;
+        for (;;) {
+            size_t length = character(text + bytes, &one);
+            if (text[bytes] == ' ' && bytes > 0) {
+                blank = bytes;
+            }
+            if (taken + one > width) {
+                break;
+            }
+            taken += one;
+            bytes += length;
+        }
+        if (blank > 0) {
+            bytes = blank;
+        }
+        put_styled(style, text, bytes);
+        printf("\n%*s", (int)indent, "");
+        text += bytes + (text[bytes] == ' ');
+    }
+    put_styled(style, text, strlen(text));
+}
+
 void render_table_end(struct render_table *t, const char *empty)
 {
     size_t n = t->column_count;
     unsigned *widths = calloc(n, sizeof(*widths));
+    unsigned *wanted = calloc(n, sizeof(*wanted));
     bool *shown = calloc(n, sizeof(*shown));
+    unsigned indent = 0;
     size_t last = 0;
 
-    if (!widths || !shown) {
+    if (!widths || !wanted || !shown) {
         abort();
     }
     if (t->cell_count == 0) {
         printf("%s\n", empty);
     } else {
-        fit(t, widths, shown);
+        fit(t, widths, wanted, shown);
         for (size_t c = 0; c < n; c++) {
             last = shown[c] ? c : last;
+        }
+        for (size_t c = 0; c < last; c++) {
+            indent += shown[c] ? widths[c] + GAP : 0;
         }
         for (size_t i = 0; i < t->cell_count + n; i++) {
             size_t c = i % n;
             if (shown[c]) {
                 bool title = i < n;
-                put_cell(title ? t->columns[c].title : t->cells[i - n].text,
-                         title ? STYLE_BOLD : t->cells[i - n].style, widths[c], t->columns[c].flags,
-                         c == last);
+                const char *text = title ? t->columns[c].title : t->cells[i - n].text;
+                enum render_style style = title ? STYLE_BOLD : t->cells[i - n].style;
+                if (c == last && (t->columns[c].flags & COLUMN_WRAP)) {
+                    put_wrapped(text, style, widths[c], indent);
+                } else {
+                    put_cell(text, style, widths[c], t->columns[c].flags, c == last);
+                }
                 fputs(c == last ? "\n" : "  ", stdout);
             }
         }
     }
     free(widths);
+    free(wanted);
     free(shown);
     render_table_discard(t);
 }

@@ -23,6 +23,7 @@ enum render_column_flags {
     COLUMN_RIGHT = 1 << 0,  /* numbers */
     COLUMN_SHRINK = 1 << 1, /* may be cut off when the terminal is narrow */
     COLUMN_DROP = 1 << 2,   /* may be left out, the rightmost first */
+    COLUMN_WRAP = 1 << 3,   /* goes on in the next line; the last column only */
 };
 
 struct render_column {
@@ -51,6 +52,8 @@ void render_heading(const char *format, ...) __attribute__((format(printf, 1, 2)
 /* One "label  value" line. */
 void render_pair(const char *label, enum render_style style, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Replaces what a terminal would obey, and broken UTF-8, by '?'; the length stays. */
+void render_sanitise(char *text, bool keep_newlines);
 /* A text with its control characters replaced, on stdout. */
 void render_text(enum render_style style, const char *text);
 

@@ -48,6 +48,37 @@ static void test_suggestion(void **state)
     }
 }
 
+static void test_sanitise(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"web 1", "web 1"},
+        {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac"},
+        {"\x1b[2J\x7f", "?[2J?"},
+        {"\xc2\x9b"
+         "31m",
+         "??31m"},
+        {"\x9b"
+         "31m",
+         "?31m"},
+        {"\xc1\x9b", "??"},
+        {"cut \xe2\x82", "cut ??"},
+        {"a\nb", "a?b"},
+    };
+
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        char text[64];
+
+        strcpy(text, cases[c].text);
+        render_sanitise(text, false);
+        assert_string_equal(text, cases[c].shown);
+    }
+    char lines[] = "a\nb\r";
+    render_sanitise(lines, true);
+    assert_string_equal(lines, "a\nb?");
+}
+
 static void test_rewrite_device(void **state)
 {
     static const struct toolstack_device device = {.pool_id = 'B', .priority = 2, .vm_id = 30};
@@ -107,9 +138,8 @@ static void test_quantities(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_suggestion),
-        cmocka_unit_test(test_rewrite_device),
+        cmocka_unit_test(test_distance),   cmocka_unit_test(test_suggestion),
+        cmocka_unit_test(test_sanitise),   cmocka_unit_test(test_rewrite_device),
         cmocka_unit_test(test_quantities),
     };
 

@@ -499,8 +499,11 @@ static void put_title(struct top_line *line, const struct top_view *view,
     if (!view->clock) {
         return;
     }
-    snprintf(right, sizeof(right), "%s%s  every %g s", view->paused ? "STOPPED  " : "", view->clock,
-             view->interval_s);
+    if (view->paused) {
+        snprintf(right, sizeof(right), "STOPPED  %s", view->clock);
+    } else {
+        snprintf(right, sizeof(right), "%s  every %g s", view->clock, view->interval_s);
+    }
     width = width_of(right);
     if (line->columns + width + 2 <= view->width) {
         put_spaces(line, view->width - width - line->columns, view->width);

@@ -136,6 +136,50 @@ static double one_trip_us(int fd, struct nop_frame *frame, bool check)
     return (double)(ended_ns - began_ns) / 1000;
 }
 
+struct run_frame {
+    vgpu_worker_header header;
+    vgpu_worker_run run;
+};
+
+/* The last hop by itself: a worker that this program talks to as the mediator does. */
+static void bench_worker(const struct daemon *daemon, bool quick)
+{
+    struct run_frame frame = {.header = {.magic = VGPU_WORKER_MAGIC,
+                                         .version = VGPU_WORKER_VERSION,
+                                         .type = VGPU_WORKER_RUN,
+                                         .length = RUN_BYTES},
+                              .run = {.opcode = VGPU_OP_NOP}};
+    static double trips[BATCH * BATCHES];
+    size_t count = quick ? BATCH * BATCHES / 10 : BATCH * BATCHES;
+    char bytes[VGPU_WORKER_FRAME_MAX];
+    vgpu_worker_header header;
+    pid_t pid;
+    int fd = daemon_start_worker(daemon, &pid);
+
+    if (recv(fd, bytes, sizeof(bytes), 0) <= 0) {
+        die("vgpu-worker does not start");
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t began_ns = bench_clock_ns();
+
+        frame.header.job_id++;
+        if (send(fd, &frame, sizeof(frame), MSG_NOSIGNAL) != (ssize_t)sizeof(frame) ||
+            recv(fd, bytes, sizeof(bytes), 0) != (ssize_t)DONE_BYTES) {
+            die("vgpu-worker is gone");
+        }
+        trips[i] = (double)(bench_clock_ns() - began_ns) / 1000;
+        memcpy(&header, bytes, sizeof(header));
+        if (header.type != VGPU_WORKER_DONE || header.job_id != frame.header.job_id) {
+            errno = EPROTO;
+            die("a wrong answer of vgpu-worker");
+        }
+    }
+    close(fd);
+    waitpid(pid, NULL, 0);
+    bench_figure("NOP to a worker and back, without mediator, p50", "us",
+                 bench_quantile(trips, count, 0.5));
+}
+
 static void bench_latency(const struct daemon *daemon, bool quick)
 {
     struct nop_frame frame = {
@@ -217,6 +261,7 @@ int main(int argc, char **argv)
     }
     daemon_prepare(&daemon);
     daemon_start(&daemon, false, NULL);
+    bench_worker(&daemon, options.quick);
     bench_latency(&daemon, options.quick);
     bench_throughput(&daemon, options.quick, "64 VMs, 32 NOPs in flight each",
                      "the slowest of the 64 VMs");

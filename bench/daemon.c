@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "vgpu/vgpu_worker.h"
 
 #define START_TIMEOUT_NS 20000000000ull
 
@@ -49,7 +50,8 @@ static void program_path(const char *program, char *path, size_t size)
     }
 }
 
-static pid_t spawn(const char *program, const char *const *args, const char *output)
+/* link_fd: becomes the program's VGPU_WORKER_FD, -1 = none. */
+static pid_t spawn(const char *program, const char *const *args, const char *output, int link_fd)
 {
     char path[4096];
     pid_t pid, parent = getpid();
@@ -71,6 +73,11 @@ static pid_t spawn(const char *program, const char *const *args, const char *out
     }
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
+    if (link_fd == VGPU_WORKER_FD) {
+        fcntl(link_fd, F_SETFD, 0);
+    } else if (link_fd >= 0) {
+        dup2(link_fd, VGPU_WORKER_FD);
+    }
     execv(path, (char *const *)args);
     _exit(127);
 }
@@ -102,10 +109,23 @@ void daemon_run(const struct daemon *daemon, const char *program, const char *co
     for (unsigned i = 0; args[i] && i < DAEMON_ARGS_MAX; i++) {
         argv[i + 1] = args[i];
     }
-    pid = spawn(program, argv, daemon->log);
+    pid = spawn(program, argv, daemon->log, -1);
     if (waitpid(pid, &status, 0) < 0 || status != 0) {
         die(daemon, "this failed:", program);
     }
+}
+
+int daemon_start_worker(const struct daemon *daemon, pid_t *pid)
+{
+    const char *const argv[] = {"vgpu-worker", "--backend", "cpu", "--log-level", "warning", NULL};
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        die(NULL, "no socket for", "vgpu-worker");
+    }
+    *pid = spawn("vgpu-worker", argv, daemon->log, ends[1]);
+    close(ends[1]);
+    return ends[0];
 }
 
 static bool takes_connections(const char *path)
@@ -125,6 +145,9 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
     const char *argv[32] = {
         "vgpu-mediator",
         "--no-discovery",
+        "--no-nvml",
+        "--metrics-listen",
+        "off",
         "--trust-claims",
         "--backend",
         "cpu",
@@ -137,7 +160,7 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
         "warning",
     };
     uint64_t until_ns = bench_clock_ns() + START_TIMEOUT_NS;
-    unsigned n = 12;
+    unsigned n = 15;
 
     argv[n++] = with_db ? "--db" : "--no-db";
     if (with_db) {
@@ -146,7 +169,7 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
     for (unsigned i = 0; extra && extra[i] && n < 31; i++) {
         argv[n++] = extra[i];
     }
-    daemon->pid = spawn("vgpu-mediator", argv, daemon->log);
+    daemon->pid = spawn("vgpu-mediator", argv, daemon->log, -1);
     while (!takes_connections(daemon->socket)) {
         if (waitpid(daemon->pid, NULL, WNOHANG) != 0 || bench_clock_ns() > until_ns) {
             die(daemon, "did not start:", "vgpu-mediator");

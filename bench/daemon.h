@@ -33,6 +33,12 @@ void daemon_prepare(struct daemon *daemon);
 void daemon_run(const struct daemon *daemon, const char *program, const char *const *args);
 
 /*
+ * Starts a worker (CPU backend) without a mediator, and returns the mediator's
+ * end of its socket; *pid is the caller's to wait for.  READY has not come yet.
+ */
+int daemon_start_worker(const struct daemon *daemon, pid_t *pid);
+
+/*
  * Starts the mediator with `extra` arguments (ends with NULL, may be NULL) and
  * waits until it takes connections.  with_db: it reads daemon->db, which exists;
  * otherwise --no-db.

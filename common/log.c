@@ -2,6 +2,7 @@
 #include "common/log.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,11 +198,6 @@ static void write_line(enum log_level level, const struct log_field *fields, siz
         /* There is nowhere left to say it. */
         return;
     }
-}
-
-void log_write_va(enum log_level level, const char *format, va_list args)
-{
-    write_line(level, NULL, 0, format, args);
 }
 
 void log_write(enum log_level level, const char *format, ...)

@@ -13,7 +13,6 @@
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,8 +35,6 @@ bool log_enabled(enum log_level level);
 int log_level_from_name(const char *name);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void log_write_va(enum log_level level, const char *format, va_list args)
-    __attribute__((format(printf, 2, 0)));
 
 struct log_field {
     const char *key;  /* a word of ours */

@@ -50,6 +50,7 @@ void core_config_defaults(struct core_config *config)
                 .max_vms = CORE_VMS_MAX,
                 .depth = WFQ_DEPTH_DEFAULT,
                 .ahead_ns = WFQ_AHEAD_DEFAULT_NS,
+                .handover_ns = WFQ_HANDOVER_DEFAULT_NS,
                 .quantum_ns = WFQ_QUANTUM_DEFAULT_NS,
                 .anticipation_ns = WFQ_ANTICIPATION_DEFAULT_NS,
                 .policy = WFQ_POLICY_WFQ,

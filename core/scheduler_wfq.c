@@ -11,7 +11,9 @@
  * During its turn the holder's jobs are handed out up to `depth` ahead, so the
  * GPU does not idle between them; when the turn ends its jobs in flight are
  * waited for, because two VMs' jobs at once would share the GPU in ways that
- * nobody can account for.  While nobody else waits a turn does not end.
+ * nobody can account for.  But the last of them, if it is shorter than the
+ * driver's time slice, has the next VM's first job behind it already.  While
+ * nobody else waits a turn does not end.
  *
  * Two things bend that rule for the sake of latency and of shares:
  *   - Cut.  A VM that comes back from idle, having had no more than its share,
@@ -153,25 +155,38 @@ static bool would_win(const struct wfq *wfq, uint64_t now_ns)
                        now_ns > arrival_ns ? now_ns - arrival_ns : 0);
 }
 
-/* The holder ran dry: is it worth keeping the GPU for its next job? */
-static void anticipate(struct wfq *wfq, uint64_t now_ns)
+/* What the turn has taken: GPU time, and at least the time that it lasts. */
+static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t lasted_ns = now_ns > wfq->turn_began_ns ? now_ns - wfq->turn_began_ns : 0;
+
+    return lasted_ns > wfq->turn_used_ns ? lasted_ns : wfq->turn_used_ns;
+}
+
+/* The holder has no more jobs: is it worth keeping the GPU for its next one? */
+static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
 {
     const struct vm_state *state = &wfq->vms[wfq->holder];
     uint64_t worth_ns = 2 * WFQ_SWITCH_COST_NS;
-    uint64_t limit_ns;
 
     if (state->average_ns != UNKNOWN && state->average_ns > worth_ns) {
         worth_ns = state->average_ns;
     }
-    if (!wfq->policy->turns || wfq->run_count == 0 || state->think_ns == UNKNOWN ||
-        state->think_ns > worth_ns || state->think_ns > wfq->config.anticipation_ns ||
-        vt_lag_ns(&wfq->vt, wfq->holder) < 0) {
+    return wfq->policy->turns && wfq->aside == NOBODY && wfq->run_count > 0 &&
+           state->think_ns != UNKNOWN && state->think_ns <= worth_ns &&
+           state->think_ns <= wfq->config.anticipation_ns &&
+           wfq->vt.accounts[wfq->holder].start <= virtual_now(wfq) + POLICY_SLACK &&
+           (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
+}
+
+static void anticipate(struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t limit_ns;
+
+    if (!worth_waiting(wfq, now_ns)) {
         return;
     }
-    if (wfq->turn_used_ns >= wfq->config.quantum_ns && !would_win(wfq, now_ns)) {
-        return;
-    }
-    limit_ns = 2 * state->think_ns + 50000;
+    limit_ns = 2 * wfq->vms[wfq->holder].think_ns + 50000;
     if (limit_ns > wfq->config.anticipation_ns) {
         limit_ns = wfq->config.anticipation_ns;
     }
@@ -240,6 +255,7 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
         wfq->vms[vm].context_switches++;
     }
     wfq->holder = wfq->last_holder = vm;
+    wfq->turn_began_ns = now_ns;
     wfq->turn_used_ns = 0;
     wfq->turn_cut = false;
     return dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
@@ -255,15 +271,50 @@ static bool may_run(const struct wfq *wfq, uint32_t vm)
            wfq->vt.accounts[vm].start <= virtual_now(wfq) + POLICY_SLACK;
 }
 
-static bool turn_goes_on(const struct wfq *wfq)
+static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
 {
-    if (wfq->run_count == 1 && wfq->aside == NOBODY) {
+    uint64_t used_ns = turn_used_ns(wfq, now_ns);
+
+    if (wfq->aside != NOBODY) {
+        return false; /* each of its jobs waits for the one aside: take turns job by job */
+    }
+    if (wfq->run_count == 1) {
         return true; /* the holder is the one */
     }
-    if (!wfq->policy->turns || wfq->turn_used_ns >= wfq->config.quantum_ns) {
+    if (!wfq->policy->turns || used_ns >= wfq->config.quantum_ns) {
         return false;
     }
-    return !wfq->turn_cut || wfq->turn_used_ns < wfq->config.quantum_ns / CUT_DIVISOR;
+    return !wfq->turn_cut || used_ns < wfq->config.quantum_ns / CUT_DIVISOR;
+}
+
+/*
+ * The last job of an earlier turn is still in flight.  It was expected to be
+ * short; if it is not, one job of the next VM beside it is all that it costs.
+ */
+static bool handed_over(const struct wfq *wfq)
+{
+    return wfq->in_flight > (wfq->holder == NOBODY ? 0 : wfq->vms[wfq->holder].in_flight.count);
+}
+
+/*
+ * A turn is over but for one job of a VM whose jobs are short, which has begun (it was behind another
+ * that has ended): the next VM's first job may go to its worker now.  The driver
+ * begins it when that one ends, so the GPU need not idle while the news of the end
+ * makes its way to us and back.  Not when the holder has just run dry: its next
+ * job may be on its way, and it may be owed the GPU.  Beside a job aside both wait
+ * for that one's time slice to end, and only those who are owed are let in.
+ */
+static bool may_hand_over(const struct wfq *wfq)
+{
+    const struct vm_state *state;
+
+    if (!wfq->policy->turns || wfq->in_flight != 1 || wfq->holder == NOBODY ||
+        wfq->vms[wfq->holder].recent_longest_ns > wfq->config.handover_ns) {
+        return false;
+    }
+    state = &wfq->vms[wfq->holder];
+    return wfq->aside != NOBODY || (state->waiting.count > 0 &&
+                                    state->in_flight.head->dispatched_ns < state->head_started_ns);
 }
 
 /*
@@ -287,7 +338,7 @@ uint32_t wfq_in_flight_max(const struct wfq_config *config)
 struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
 {
     struct policy_choice choice;
-    bool holder_can_run;
+    bool holder_can_run, drained;
 
     wfq_account_aside(wfq, now_ns);
     if (wfq->paused) {
@@ -296,19 +347,20 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     if (wfq->anticipating && now_ns >= wfq->anticipation_ends_ns) {
         wfq_end_anticipation(wfq, now_ns);
     }
-    if (wfq->run_count == 0 || enough_ahead(wfq) || wfq->anticipating) {
+    if (wfq->run_count == 0 || enough_ahead(wfq) || wfq->anticipating || handed_over(wfq)) {
         return NULL;
     }
     holder_can_run = wfq->holder != NOBODY && wfq->vms[wfq->holder].run_index != NOBODY;
-    if (holder_can_run && turn_goes_on(wfq)) {
+    if (holder_can_run && turn_goes_on(wfq, now_ns)) {
         return dispatch(wfq, wfq->holder, wfq->run_count == 1 ? WFQ_REASON_ALONE : WFQ_REASON_TURN,
                         0, now_ns);
     }
-    if (wfq->in_flight > 0 && !holder_can_run) {
-        return NULL; /* drain first */
+    drained = wfq->in_flight == 0 || may_hand_over(wfq);
+    if (!drained && !holder_can_run) {
+        return NULL;
     }
     choose(wfq, now_ns, &choice);
-    if (wfq->in_flight > 0 && wfq->run_vm[choice.index] != wfq->holder) {
+    if (!drained && wfq->run_vm[choice.index] != wfq->holder) {
         return NULL;
     }
     if (!may_run(wfq, wfq->run_vm[choice.index])) {
@@ -408,6 +460,11 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
     if (longest_ns > state->max_job_ns) {
         state->max_job_ns = longest_ns;
+    }
+    if (state->recent_longest_ns == UNKNOWN || cost_ns > state->recent_longest_ns) {
+        state->recent_longest_ns = cost_ns;
+    } else {
+        state->recent_longest_ns -= state->recent_longest_ns / 256;
     }
     state->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;

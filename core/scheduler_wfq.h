@@ -46,6 +46,7 @@ int wfq_policy_from_name(const char *name);
 #define WFQ_DEPTH_DEFAULT 2u
 #define WFQ_DEPTH_MAX 16u
 #define WFQ_AHEAD_DEFAULT_NS 200000ull
+#define WFQ_HANDOVER_DEFAULT_NS 2000000ull /* the driver's time slice, as measured */
 #define WFQ_SWITCH_COST_NS 135000ull
 #define WFQ_ANTICIPATION_DEFAULT_NS 1000000ull
 #define WFQ_NEVER UINT64_MAX
@@ -55,6 +56,8 @@ struct wfq_config {
     uint32_t depth;           /* jobs handed ahead to one worker, 1..WFQ_DEPTH_MAX */
     uint64_t ahead_ns;        /* beyond depth, up to WFQ_DEPTH_MAX, as long as all that is in
                                  flight is expected to take no longer than this; 0 = never */
+    uint64_t handover_ns;     /* a turn's last job that is expected to be no longer than this has
+                                 the next VM's first one behind it already; 0 = never */
     uint64_t quantum_ns;      /* GPU time of one turn while others wait */
     uint64_t anticipation_ns; /* longest wait for the next job of a VM that is owed; 0 = never */
     enum wfq_policy_id policy;

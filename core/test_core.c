@@ -531,12 +531,17 @@ static void test_worker_that_never_starts(void **state)
     end();
 }
 
+static void no_handover(struct core_config *config)
+{
+    config->scheduler.handover_ns = 0;
+}
+
 static void test_hang_times_out_and_neighbour_goes_on(void **state)
 {
     uint32_t hog, other;
     struct run stuck;
 
-    begin(NULL);
+    begin(no_handover);
     hog = ready_vm(1);
     other = ready_vm(2);
     request(hog, 1, 1);

@@ -36,6 +36,7 @@ struct vm_state {
     double submit_gap_ns; /* average, 0 = unknown */
     uint64_t submitted, completed, gpu_time_ns, context_switches;
     uint64_t max_job_ns;
+    uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
     double max_lag_ns;
 };
 
@@ -57,7 +58,7 @@ struct wfq {
     uint64_t *run_sequence;
 
     uint32_t holder, last_holder;
-    uint64_t turn_used_ns;
+    uint64_t turn_began_ns, turn_used_ns;
     bool turn_cut;
     bool anticipating; /* for the holder */
     uint64_t anticipation_began_ns, anticipation_ends_ns;

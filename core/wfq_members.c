@@ -116,8 +116,11 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
     struct vm_state *state = &wfq->vms[vm];
 
     assert(vm < wfq->config.max_vms && !state->attached);
-    *state = (struct vm_state){
-        .attached = true, .run_index = NOBODY, .average_ns = UNKNOWN, .think_ns = UNKNOWN};
+    *state = (struct vm_state){.attached = true,
+                               .run_index = NOBODY,
+                               .average_ns = UNKNOWN,
+                               .think_ns = UNKNOWN,
+                               .recent_longest_ns = UNKNOWN};
     wfq->params[vm] = *params;
     vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }

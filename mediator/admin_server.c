@@ -2,6 +2,7 @@
 #include "mediator/admin_server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -64,6 +65,7 @@ struct admin_server {
     uv_poll_t poll;
     struct socket_file file;
     int fd;
+    int spare_fd; /* given up for a moment to refuse a client when there are no more */
     struct admin_client *clients;
     uint32_t count;
 };
@@ -393,6 +395,26 @@ static void on_client(uv_poll_t *poll, int status, int events)
 
 /* ---- the socket ---- */
 
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* No descriptor is left: what waits must still be taken, or the loop spins. */
+static void refuse_one(struct admin_server *server)
+{
+    int fd;
+
+    if (server->spare_fd >= 0) {
+        close(server->spare_fd);
+    }
+    fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        close(fd);
+    }
+    server->spare_fd = open_spare();
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
     struct admin_server *server = poll->data;
@@ -402,6 +424,9 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE) {
+            refuse_one(server);
+        }
         return;
     }
     if (server->count >= ADMIN_CLIENTS_MAX ||
@@ -485,6 +510,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         return ret;
     }
     server->poll.data = server;
+    server->spare_fd = open_spare();
     uv_poll_start(&server->poll, UV_READABLE, on_connection);
     *result = server;
     return 0;
@@ -501,6 +527,9 @@ void admin_server_stop(struct admin_server *server)
     uv_poll_stop(&server->poll);
     close(server->fd);
     server->fd = -1;
+    if (server->spare_fd >= 0) {
+        close(server->spare_fd);
+    }
     socket_file_remove(&server->file);
     uv_close((uv_handle_t *)&server->poll, NULL);
 }

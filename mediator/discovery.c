@@ -70,6 +70,7 @@ struct qemu {
     ino_t root_inode;
     struct qemu_socket sockets[QEMU_STUBS_MAX];
     uint32_t socket_count;
+    bool root_told; /* why its root is not looked at */
 };
 
 struct discovery {
@@ -129,6 +130,11 @@ void discovery_free(struct discovery *discovery)
     free(discovery->known_pids);
     free(discovery->qemus);
     free(discovery);
+}
+
+static const char *name_of(const struct process *process)
+{
+    return process->cmdline.name[0] ? process->cmdline.name : "no name";
 }
 
 uint32_t discovery_count(const struct discovery *discovery)
@@ -200,6 +206,7 @@ static void add_found(struct discovery *discovery, const struct process *process
 {
     struct found *found = &discovery->found[discovery->found_count];
     const char *proc_path = discovery->mediator->options.proc_path;
+    struct process_stamp after;
 
     if (discovery->found_count == DISCOVERY_QEMUS_MAX) {
         return;
@@ -211,6 +218,12 @@ static void add_found(struct discovery *discovery, const struct process *process
         return;
     }
     found->root_fd = process_open_root(proc_path, process->pid);
+    /* Its number may have become another's on the way here. */
+    if (found->root_fd >= 0 && (process_read_stamp(proc_path, process->pid, &after) < 0 ||
+                                after.start_ticks != process->stamp.start_ticks)) {
+        close(found->root_fd);
+        return;
+    }
     discovery->found_count++;
 }
 
@@ -363,8 +376,7 @@ static void tell(struct qemu *qemu, struct qemu_socket *socket, const char *text
 {
     if (!socket->told) {
         socket->told = true;
-        log_warning("QEMU %d (%s): %s", (int)qemu->process.pid,
-                    qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name", text);
+        log_warning("QEMU %d (%s): %s", (int)qemu->process.pid, name_of(&qemu->process), text);
     }
 }
 
@@ -422,8 +434,8 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
         tell(qemu, socket, text);
         return;
     }
-    log_info("QEMU %d (%s): socket made at %s", (int)qemu->process.pid,
-             qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name", shown);
+    log_info("QEMU %d (%s): socket made at %s", (int)qemu->process.pid, name_of(&qemu->process),
+             shown);
 }
 
 static struct qemu *find_qemu(struct discovery *discovery, const struct process *process)
@@ -454,10 +466,15 @@ static void take_found(struct discovery *discovery, const struct found *found)
         qemu->uid = found->process.uid;
         list_sockets(qemu);
         log_info("QEMU %d found: %s, %" PRIu32 " vgpu-stub", (int)found->process.pid,
-                 found->process.cmdline.name[0] ? found->process.cmdline.name : "no name",
-                 found->process.cmdline.stub_count);
+                 name_of(&found->process), found->process.cmdline.stub_count);
     }
     qemu->seen = true;
+    if (found->root_fd == -EPERM && !qemu->root_told) {
+        qemu->root_told = true;
+        log_warning("QEMU %d (%s): it runs in a user namespace of its own, where any user may "
+                    "pose as any VM: no socket is made for it; --vm UUID=PATH makes one",
+                    (int)found->process.pid, name_of(&qemu->process));
+    }
     if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
         return;
     }
@@ -488,8 +505,7 @@ static void drop_gone(struct discovery *discovery)
             i++;
             continue;
         }
-        log_info("QEMU %d (%s) is gone", (int)qemu->process.pid,
-                 qemu->process.cmdline.name[0] ? qemu->process.cmdline.name : "no name");
+        log_info("QEMU %d (%s) is gone", (int)qemu->process.pid, name_of(&qemu->process));
         remove_sockets(qemu, discovery);
         *qemu = discovery->qemus[--discovery->qemu_count];
     }

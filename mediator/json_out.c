@@ -214,19 +214,3 @@ void jout_bytes(struct json_out *json, const char *bytes, size_t length)
 {
     add(json, bytes, length);
 }
-
-void jout_raw(struct json_out *json, const char *format, ...)
-{
-    char line[512];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof(line)) {
-        json->failed = true;
-        return;
-    }
-    add(json, line, (size_t)n);
-}

@@ -42,6 +42,5 @@ void jout_double(struct json_out *json, const char *key, double value);
 
 /* Text as it is: what others have written. */
 void jout_bytes(struct json_out *json, const char *bytes, size_t length);
-void jout_raw(struct json_out *json, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif /* MEDIATOR_JSON_OUT_H */

@@ -81,11 +81,6 @@ const char *listener_path(const struct listener *listener)
     return listener->path;
 }
 
-bool listener_is_shared(const struct listener *listener)
-{
-    return listener->shared;
-}
-
 void listener_make_shared(struct listener *listener)
 {
     listener->shared = true;

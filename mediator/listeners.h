@@ -45,7 +45,6 @@ void listeners_remove_all(struct listeners *listeners);
 const char *listener_path(const struct listener *listener);
 /* From now on its connections are identified by their processes. */
 void listener_make_shared(struct listener *listener);
-bool listener_is_shared(const struct listener *listener);
 /* The listener whose socket is in this folder under this name, or NULL. */
 struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file);
 

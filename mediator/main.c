@@ -338,6 +338,7 @@ static bool start_parts(void)
             mediator.options.admin_path, error);
         return false;
     }
+    log_info("vgpu-admin's socket is %s", mediator.options.admin_path);
     if (!start_metrics()) {
         return false;
     }

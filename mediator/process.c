@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mediator/xen_identity.h"
@@ -146,12 +147,35 @@ int process_read(const char *proc_path, pid_t pid, struct process *process)
     return memcmp(&after, &process->stamp, sizeof(after)) == 0 ? 0 : -EAGAIN;
 }
 
+/* `folder_fd` is the process's own entry, which never becomes another's. */
+static bool in_our_user_namespace(int folder_fd)
+{
+    struct stat ours, theirs;
+
+    if (stat("/proc/self/ns/user", &ours) < 0) {
+        return errno == ENOENT; /* a kernel without user namespaces */
+    }
+    return fstatat(folder_fd, "ns/user", &theirs, 0) == 0 && ours.st_dev == theirs.st_dev &&
+           ours.st_ino == theirs.st_ino;
+}
+
 int process_open_root(const char *proc_path, pid_t pid)
 {
     char path[256];
-    int fd;
+    int folder_fd, fd, ret;
 
-    snprintf(path, sizeof(path), "%s/%d/root", proc_path, (int)pid);
-    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    snprintf(path, sizeof(path), "%s/%d", proc_path, (int)pid);
+    folder_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0) {
+        return -errno;
+    }
+    fd = openat(folder_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ret = fd < 0 ? -errno : fd;
+    /* Afterwards: one does not come back from another namespace. */
+    if (fd >= 0 && !in_our_user_namespace(folder_fd)) {
+        close(fd);
+        ret = -EPERM;
+    }
+    close(folder_fd);
+    return ret;
 }

@@ -37,7 +37,11 @@ int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *s
 int process_read(const char *proc_path, pid_t pid, struct process *process);
 /* uid and gid alone. */
 int process_read_owner(const char *proc_path, pid_t pid, uid_t *uid, gid_t *gid);
-/* An O_PATH descriptor of its root folder, or -errno. */
+/*
+ * An O_PATH descriptor of its root folder, or -errno.  -EPERM: it lives in a user
+ * namespace that is not ours, where anybody may go into a chroot of his own: its
+ * root and its command line say nothing about who it is.
+ */
 int process_open_root(const char *proc_path, pid_t pid);
 
 #endif /* MEDIATOR_PROCESS_H */

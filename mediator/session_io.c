@@ -307,12 +307,49 @@ bool session_io_admit(struct session_io *io, const struct listener *listener,
     return true;
 }
 
+static bool same_vm(const struct core_identity *a, const struct core_identity *b)
+{
+    if (a->kind != b->kind) {
+        return false;
+    }
+    switch (a->kind) {
+    case CORE_IDENTITY_UUID: return memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0;
+    case CORE_IDENTITY_IDS:
+        return a->vm_id_count == b->vm_id_count &&
+               memcmp(a->vm_ids, b->vm_ids, a->vm_id_count * sizeof(a->vm_ids[0])) == 0;
+    default: return false; /* who only claims may be many */
+    }
+}
+
+/* A QEMU that was taken over must not take all sessions: has this VM enough that serve nothing? */
+static bool too_many_spare(const struct session_io *io, const struct core_identity *identity)
+{
+    struct core_session_stats stats;
+    uint32_t spare = 0;
+
+    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+        if (same_vm(&conn->identity, identity)) {
+            spare += !core_session_stats(io->mediator->core, conn->session, &stats) ||
+                     stats.vm == CORE_NONE;
+        }
+    }
+    return spare >= SESSION_SPARE_VM_MAX;
+}
+
 void session_io_accept(struct session_io *io, struct listener *listener, int fd,
                        const struct session_peer *peer, const struct core_identity *identity)
 {
     struct mediator *mediator = io->mediator;
-    struct connection *conn = calloc(1, sizeof(*conn));
+    struct connection *conn;
 
+    if (too_many_spare(io, identity)) {
+        events_session_note(mediator->events, peer->pid,
+                            "its VM has too many connections that serve nothing: connection "
+                            "refused; one vgpu-stub needs one");
+        close(fd);
+        return;
+    }
+    conn = calloc(1, sizeof(*conn));
     if (!conn || uv_poll_init(&mediator->loop, &conn->poll, fd) < 0) {
         free(conn);
         close(fd);

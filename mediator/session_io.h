@@ -23,6 +23,8 @@
 /* Connections that have not sent a whole frame yet, of one listener and of one process. */
 #define SESSION_SILENT_LISTENER_MAX 256u
 #define SESSION_SILENT_PROCESS_MAX 128u
+/* Connections that serve no VM (PINGs alone, unregistered, refused ones), of one identified VM. */
+#define SESSION_SPARE_VM_MAX 16u
 
 struct listener;
 struct mediator;

@@ -63,6 +63,7 @@
 #include "hw/pci/pci.h"
 #include "hw/qdev-properties.h"
 #include "migration/blocker.h"
+#include "migration/vmstate.h"
 #include "vgpu/vgpu_protocol.h"
 
 /* ---- What differs between QEMU 4.2 and 10.1 ------------------------------ */
@@ -809,6 +810,26 @@ static void stub_exit(PCIDevice *pdev)
     s->migration_blocker = NULL;
 }
 
+/*
+ * Xen's "xen-save-devices-state" asks no migration blocker.  XCP-ng's QEMU asks there, and in
+ * "query-migratable", for devices that are unmigratable; any other saves what it has.  So the
+ * device says both, that it is unmigratable and, when it is saved all the same, an error.
+ */
+static int stub_pre_save(void *opaque)
+{
+    VgpuStub *s = opaque;
+
+    error_report_err(error_copy(s->migration_blocker));
+    return -EPERM;
+}
+
+static const VMStateDescription stub_vmstate = {
+    .name = TYPE_VGPU_STUB,
+    .unmigratable = 1,
+    .pre_save = stub_pre_save,
+    .fields = (VMStateField[]){VMSTATE_END_OF_LIST()},
+};
+
 static PROPERTIES stub_properties[] = {
     DEFINE_PROP_CHR("chardev", VgpuStub, chr),
     DEFINE_PROP_STRING("pool_id", VgpuStub, pool_name),
@@ -830,6 +851,7 @@ static void stub_class_init(ObjectClass *klass, ClassData *data)
     k->revision = VGPU_PCI_REVISION;
     k->class_id = VGPU_PCI_CLASS_ID;
     dc->desc = "Virtual GPU, served by vgpu-mediator";
+    dc->vmsd = &stub_vmstate;
     device_set_reset(dc, stub_reset);
     device_class_set_props(dc, stub_properties);
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);

@@ -29,6 +29,7 @@ static const char help[] =
     "  --quantum-us N       GPU time of one turn (6000)\n"
     "  --depth N            jobs handed to a worker ahead (2)\n"
     "  --ahead-us N         beyond depth, while what is handed out takes no longer (200)\n"
+    "  --handover-us N      hand over behind a turn's last job if no longer (2000), 0 = never\n"
     "  --anticipation-us N  longest wait for a VM's next job (1000), 0 = none\n"
     "  --overrun-ms N       let others in beside a job that runs longer (100), 0 = never\n"
     "  --job-timeout-ms N   kill a worker whose job runs longer (30000), 0 = never\n"
@@ -69,6 +70,7 @@ enum option_id {
     OPT_QUANTUM,
     OPT_DEPTH,
     OPT_AHEAD,
+    OPT_HANDOVER,
     OPT_ANTICIPATION,
     OPT_OVERRUN,
     OPT_TIMEOUT,
@@ -97,6 +99,7 @@ static const struct option options[] = {
     {"quantum-us", required_argument, NULL, OPT_QUANTUM},
     {"depth", required_argument, NULL, OPT_DEPTH},
     {"ahead-us", required_argument, NULL, OPT_AHEAD},
+    {"handover-us", required_argument, NULL, OPT_HANDOVER},
     {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION},
     {"overrun-ms", required_argument, NULL, OPT_OVERRUN},
     {"job-timeout-ms", required_argument, NULL, OPT_TIMEOUT},
@@ -192,6 +195,9 @@ static void take_option(int id, struct command *command)
         config->core.scheduler.quantum_ns = (uint64_t)(1e3 * number(id, 0, 1e7));
         break;
     case OPT_DEPTH: config->core.scheduler.depth = (uint32_t)number(id, 1, WFQ_DEPTH_MAX); break;
+    case OPT_HANDOVER:
+        config->core.scheduler.handover_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
+        break;
     case OPT_AHEAD: config->core.scheduler.ahead_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
     case OPT_ANTICIPATION:
         config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));

@@ -13,8 +13,8 @@
 /* Names are shown on terminals: nothing that a terminal would obey. */
 static bool has_control_characters(const char *text)
 {
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) {
             return true;
         }
     }

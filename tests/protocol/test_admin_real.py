@@ -174,6 +174,14 @@ def test_an_old_device_is_restarted_through_the_toolstack(host):
         assert not host.json("set-weight", "--vm-name=web", "--weight=4")["restart_needed"]
 
 
+def test_a_gpu_that_is_not_there(host):
+    assert host.ok("assign-gpu", "--pool=A", "--gpu=1").err == ""
+    assert host.ok("assign-gpu", "--pool=A", "--gpu=CPU-0").err == ""
+    r = host.ok("assign-gpu", "--pool=A", "--gpu=7")
+    assert "no GPU 7" in r.err and "--gpu=7 --remove" in r.err
+    assert "no GPU 7" not in host.ok("assign-gpu", "--pool=A", "--gpu=7", "--remove").err
+
+
 def test_changed_while_the_mediator_is_down(host):
     host.real.kill()
     r = host.ok("set-weight", "--vm-name=web", "--weight=90")

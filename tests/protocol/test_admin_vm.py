@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vgpu-admin: registering, showing and changing VMs, in text and in JSON."""
+import re
 import sqlite3
 
 import pytest
 
 from adminkit import UUID, Kit
 import fakeadmin
+from test_admin_general import on_terminal
 
 
 @pytest.fixture
@@ -31,6 +33,9 @@ def test_register_and_show(kit):
     assert document["changed"] and document["vm"]["vm_id"] == 40
     assert document["mediator"] == "unreachable" and document["notes"]
     assert kit.json("register-vm", f"--vm-uuid={UUID[3]}", "--vm-name=y")["vm"]["vm_id"] == 41
+    # 0 is what the mediator's log says of a device without a number: one is chosen.
+    document = kit.json("register-vm", f"--vm-uuid={UUID[4]}", "--vm-name=z", "--vm-id=0")
+    assert document["vm"]["vm_id"] == 42
 
 
 @pytest.mark.parametrize("args, status, text", [
@@ -39,8 +44,8 @@ def test_register_and_show(kit):
     ([], 2, "which VM"),
     ([f"--vm-uuid={UUID[1]}"], 1, "update-vm"),
     ([f"--vm-uuid={UUID[9]}", "--vm-id=1"], 1, "belongs to VM"),
-    ([f"--vm-uuid={UUID[9]}", "--vm-id=0"], 2, "from 1 to"),
-    ([f"--vm-uuid={UUID[9]}", "--vm-id=4294967296"], 2, "from 1 to"),
+    ([f"--vm-uuid={UUID[9]}", "--vm-id=-1"], 2, "from 0 to"),
+    ([f"--vm-uuid={UUID[9]}", "--vm-id=4294967296"], 2, "from 0 to"),
     ([f"--vm-uuid={UUID[9]}", "--pool=C"], 1, "create-pool"),
     ([f"--vm-uuid={UUID[9]}", "--pool=AB"], 2, "one letter"),
     ([f"--vm-uuid={UUID[9]}", "--priority=hihg"], 2, "did you mean high?"),
@@ -274,3 +279,17 @@ def test_mediator_that_cannot_reload(kit):
     assert "saved" in r.err and "the database is locked" in r.err and "reload-config" in r.err
     assert kit.json("show-vm", "--vm-name=one")["vm"]["weight"] == 80
     assert kit.json("set-weight", "--vm-name=one", "--weight=81", check=1)["mediator"] == "failed"
+
+
+def test_events_on_a_terminal(kit):
+    """The audit's text is whole on a narrow terminal, and names the VM by its UUID."""
+    kit.init("one", "two")
+    kit.ok("update-vm", "--vm-name=one", "--pool=B", "--priority=high", "--vm-id=70", "--weight=3")
+    kit.ok("set-vm-id", "--vm-name=two", "--vm-id=1")
+    out, status = on_terminal(kit, "events", NO_COLOR="1")
+    assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
+    detail = kit.json("events")["events"][-2]["detail"]
+    assert "vm_id 1 -> 70" in detail and "weight 50 -> 3" in detail
+    assert detail in " ".join(out.split())
+    for line in out.splitlines():
+        assert not re.search(r"register +vm_id", line), line

@@ -2,6 +2,7 @@
 """Finding QEMUs: sockets in chroots, whose they are, what hostile chroots can't do."""
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -131,6 +132,30 @@ def test_two_qemus_in_one_chroot_share_its_socket(mediator, jail):
             assert again.add(1, 1) == 2
         assert path.exists()
     wait_for(lambda: not path.exists(), "the socket to be removed")
+
+
+def test_nobody_poses_as_a_vm_in_a_user_namespace(mediator, jail):
+    """Any local user may go into a chroot there, with any command line."""
+    try:
+        subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=True,
+                       stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no user namespaces here")
+    body = ("import ctypes, os, sys\n"
+            "assert ctypes.CDLL(None).unshare(0x10000000) == 0\n"
+            "os.chroot(sys.argv[1])\n"
+            "sys.stdout.write('r'); sys.stdout.flush()\n"
+            "sys.stdin.read()\n")
+    with subprocess.Popen(["qemu-system-x86_64", "-c", body, str(jail), "-uuid", UUID, "-device",
+                           "vgpu-stub"], executable="/usr/bin/python3", stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, user=USER, group=USER,
+                          extra_groups=[]) as process:
+        assert process.stdout.read(1) == b"r"
+        with FakeQemu("-uuid", UUID, "-device", "vgpu-stub") as qemu:
+            wait_for(lambda: found(mediator, qemu), "a scan")
+        wait_for(lambda: "user namespace" in mediator.log(), "the refusal")
+        assert list((jail / "tmp").iterdir()) == []
+        process.stdin.close()
 
 
 def test_other_processes_get_nothing(mediator, jail):

@@ -151,6 +151,40 @@ def test_a_silent_client_is_closed(lab):
             assert busy.add(1, 1) == 2
 
 
+@pytest.mark.parametrize("first", ["ping", "request"])
+def test_one_vm_cannot_take_all_sessions(lab, first):
+    """Connections that serve no VM: PINGs alone, or requests of a VM that is not registered."""
+    uuids = [f"00000000-0000-0000-0000-{n:012d}" for n in (1, 2)]
+    frames = {"ping": wire.frame(wire.MSG_PING, b"x"),
+              "request": wire.frame(wire.MSG_REQUEST, wire.request_body(wire.NOP))}
+    sockets = [option for uuid in uuids for option in ("--vm", f"{uuid}={lab}/{uuid[-1]}.sock")]
+    with Mediator(lab, *sockets, "--unregistered", "deny", shared=False, trust=False) as mediator:
+        greedy = []
+        refused = False
+        while not refused and len(greedy) < 100:
+            device = wire.Device(lab / "1.sock", 1)
+            greedy.append(device)
+            try:
+                device.send(frames[first])
+                device.read()
+            except (wire.Closed, OSError):
+                refused = True
+        assert refused
+        with wire.Device(lab / "2.sock", 2) as other:
+            assert other.run(wire.NOP).status == wire.NOT_REGISTERED
+        for device in greedy:
+            device.close()
+
+        def served():
+            with wire.Device(lab / "1.sock", 1) as device:
+                try:
+                    return device.run(wire.NOP).status == wire.NOT_REGISTERED
+                except (wire.Closed, OSError):
+                    return False
+        wait_for(served, "room for the VM again")
+        assert "connections that serve nothing" in mediator.log()
+
+
 def test_a_thousand_connections(mediator, neighbour):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2048:
@@ -193,6 +227,32 @@ def test_out_of_descriptors(lab):
         wait_for(mediator.is_ready, "free descriptors")
         with mediator.device(2) as device:
             assert device.add(1, 2) == 3
+
+
+def test_out_of_descriptors_on_the_admin_socket(lab):
+    """Who cannot be served is sent away: one left waiting would keep the loop busy."""
+    with Mediator(lab, prefix=("prlimit", "--nofile=60:60")) as mediator:
+        crowd = []
+        for vm_id in range(1, 60):
+            device = mediator.device(vm_id)
+            crowd.append(device)
+            try:
+                device.run(99)
+            except (wire.Closed, OSError):
+                break
+        sent_away = False
+        for _ in range(20):
+            device = mediator.admin()
+            crowd.append(device.sock)
+            try:
+                device.call(wire.SHOW_HEALTH)
+            except (wire.Closed, BrokenPipeError):
+                sent_away = True
+                break
+        assert sent_away
+        for device in crowd:
+            device.close()
+        wait_for(mediator.is_ready, "free descriptors")
 
 
 def test_a_thousand_vms_connect_and_leave(mediator):

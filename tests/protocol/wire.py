@@ -29,7 +29,8 @@ Answer = collections.namedtuple("Answer", "msg request_id status results data vm
 ADMIN_REQUEST = struct.Struct("<4I")
 ADMIN_RESPONSE = struct.Struct("<3I")
 (SHOW_METRICS, SHOW_HEALTH, RELOAD_CONFIG, QUARANTINE_VM, UNQUARANTINE_VM, SHOW_CONNECTIONS,
- SET_POLICY, PAUSE, RESUME, PREFER_VM, EVENTS, SHOW_STATUS, SHOW_SCHEDULE) = range(0x10, 0x1D)
+ SET_POLICY, PAUSE, RESUME, PREFER_VM, EVENTS, SHOW_STATUS, SHOW_SCHEDULE,
+ TRACE_JOB) = range(0x10, 0x1E)
 
 
 def request_body(opcode, params=(), data=b"", version=VERSION):

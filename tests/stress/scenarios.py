@@ -9,6 +9,9 @@ BASELINE_REQUESTS = 50
 WEIGHTS = (20, 40, 60, 80)
 RATE, RATE_BURST, FLOOD_HZ = 50, 5, 500
 QUEUE_DEPTH, BURST = 4, 128
+# The tolerance is wider for jobs shorter than this, and for guests that have one request at a
+# time and lose their turn while they make the next one.
+TINY_JOB_US = 100
 REFUSED_REQUESTS = 20
 FAULTS_MAX = 64
 # Histograms of vgpu-loadgen are within 1/64; clocks of two processes are compared.
@@ -60,8 +63,6 @@ def baseline(s, lab, loads):
 def fairness(s, lab, loads):
     seconds = lab.options.seconds
     op = lab.options.work
-    # A guest with one request at a time loses its turn while it makes the next one.
-    tolerance = 0.03 if loads.name == "wire" else 0.10
     vms = [lab.register(f"weight-{weight}", weight) for weight in WEIGHTS]
     loads.boot(vms)
     for vm in vms:
@@ -71,7 +72,14 @@ def fairness(s, lab, loads):
     for delta in deltas:
         delta.end()
     used = sum(delta["gpu_time_ns"] for delta in deltas)
+    job_us = used / max(sum(delta["completed"] for delta in deltas), 1) / 1000
+    tiny = job_us < TINY_JOB_US
+    tolerance = 0.10 if loads.name != "wire" or tiny else 0.03
     s.number_of("gpu_seconds", used / 1e9, "s")
+    s.number_of("us_of_a_job", job_us)
+    if tiny:
+        s.say("the jobs are too short to load a GPU and answers count whole microseconds: shares "
+              "are rough (a mediator with --enable-test-ops allows longer ones)")
     for vm, delta in zip(vms, deltas):
         load = result[vm.vm_id]
         due = vm.weight / sum(WEIGHTS)
@@ -89,7 +97,7 @@ def fairness(s, lab, loads):
                 f"weight {vm.weight}: jobs in the metrics",
                 f"metrics {delta['completed']}, load {load['sent']} sent and "
                 f"{load['well']} answered in time")
-        if "share" in load:
+        if "share" in load and not tiny:
             s.check(abs(load["share"] - got) <= 0.01,
                     f"weight {vm.weight}: share in the metrics is what the answers add up to",
                     f"metrics {100 * got:.2f} %, answers {100 * load['share']:.2f} %")

@@ -178,9 +178,10 @@ def test_the_vm_moves_to_the_pools_gpu(host, start):
         assert (vm["pool"], vm["gpu"]) == (pool, gpu)
 
 
-def test_registering_and_removing_a_running_vm(host, start):
+@pytest.mark.parametrize("properties", ["", "vm_id=5"])
+def test_registering_and_removing_a_running_vm(host, start, properties):
     host.start()
-    _, device = start("vm_id=5", "-uuid", ONE)
+    _, device = start(properties, "-uuid", ONE)
     connected(host)
     assert add(device, 1, 2) == NOT_REGISTERED
     # The command that the log names is one that works as it stands.

@@ -112,7 +112,7 @@ def dom0():
         if keep:
             pathlib.Path(keep).mkdir(parents=True, exist_ok=True)
             for path in folder.glob("*.log"):
-                shutil.copy(path, keep)
+                shutil.copy(path, f"{keep}/xen-{path.name}")
         shutil.rmtree(folder)
 
 
@@ -125,7 +125,7 @@ def mediator(dom0):
     keep = os.environ.get("VGPU_XEN_KEEP")
     if keep:
         pathlib.Path(keep).mkdir(parents=True, exist_ok=True)
-        (pathlib.Path(keep) / "mediator.log").write_text(log)
+        (pathlib.Path(keep) / "xen-mediator.log").write_text(log)
 
 
 @pytest.fixture(scope="session")

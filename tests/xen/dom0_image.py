@@ -24,9 +24,9 @@ XEN_PROGRAMS = ["xl", "xenstored", "xen-init-dom0", "xenconsoled", "libxl-save-h
 STORE_PROGRAMS = ["xenstore-read", "xenstore-write", "xenstore-ls", "xenstore-list"]
 MODULES = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "virtio_pci",
            "virtio_console"]
-# XCP-ng's base user: the device model of domain N runs as 65535 + N.
+# XCP-ng's qemu_base: the device model of domain N runs as this user and group plus N.
 DEVICE_MODEL_UID = 65535
-DEVICE_MODEL_GID = 997
+DEVICE_MODEL_GID = 990
 
 
 class ImageError(Exception):
@@ -197,7 +197,7 @@ def dom0_tree(root, qemu, bin_folder, cd):
              ("xen-qemuuser-range-base", DEVICE_MODEL_UID, DEVICE_MODEL_GID, "/bin/false")]
     tree.text("/etc/passwd", "".join(f"{name}:x:{uid}:{gid}::/root:{shell}\n"
                                      for name, uid, gid, shell in users))
-    tree.text("/etc/group", f"root:x:0:\nvgpu:x:990:\ncgred:x:{DEVICE_MODEL_GID}:\n")
+    tree.text("/etc/group", f"root:x:0:\nvgpu:x:989:\nqemu_base:x:{DEVICE_MODEL_GID}:\n")
     tree.text("/etc/nsswitch.conf", "passwd: files\ngroup: files\n")
     tree.text("/etc/ld.so.conf", "")
     ordered = modules_in_order(root)

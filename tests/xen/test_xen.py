@@ -60,7 +60,7 @@ def test_identity_comes_from_xenstore(dom0, mediator, guest):
 def test_socket_in_the_chroot(dom0, guest):
     wait_for_socket(dom0, guest)
     stat = dom0.check(f"stat -c '%F %a %u %g' {chroot_socket(guest)}")
-    assert stat == f"socket 600 {DEVICE_MODEL_UID + guest.domid} {DEVICE_MODEL_GID}"
+    assert stat == f"socket 600 {DEVICE_MODEL_UID + guest.domid} {DEVICE_MODEL_GID + guest.domid}"
 
 
 def test_the_confinement_holds(dom0, guest):
@@ -70,7 +70,7 @@ def test_the_confinement_holds(dom0, guest):
     assert code == 0 and json.loads(output)["errors"] == 0, output
     process = f"/proc/{guest.pid}"
     status = dict(line.split(":", 1) for line in dom0.check(f"cat {process}/status").splitlines())
-    uid, gid = str(DEVICE_MODEL_UID + guest.domid), str(DEVICE_MODEL_GID)
+    uid, gid = str(DEVICE_MODEL_UID + guest.domid), str(DEVICE_MODEL_GID + guest.domid)
     assert status["Uid"].split() == [uid] * 4
     assert status["Gid"].split() == [gid] * 4
     assert status["Groups"].split() == [gid]
@@ -106,8 +106,9 @@ def test_rate_limit_reaches_the_guest(dom0, mediator, guest):
     dom0.check("vgpu-admin set-rate-limit --vm-name=g1 --rate=1 --burst=1")
     code, output = guest.run("vgpu-client --json --op nop --count 8 --retries 0 --keep-going")
     summary = json.loads(output.splitlines()[-1])
-    assert code == 4 and summary["last_error"] == "RATE_LIMITED", output
+    assert summary["last_error"] == "RATE_LIMITED" and summary["errors"] >= 1, output
     assert summary["jobs"] >= 1
+    assert guest.run("vgpu-client --op nop --retries 0; vgpu-client --op nop --retries 0")[0] == 4
     assert mediator.vm("g1")["rejected_rate"] >= 1
     # With retries the guest waits its turn and gets all that it asked for.
     summary = json.loads(guest.check("vgpu-client --json --op nop --count 3"))
@@ -128,11 +129,13 @@ def test_quarantine_reaches_the_guest(dom0, mediator, guest):
 
 def test_save_is_refused(dom0, guest):
     """The device's state is in the mediator: xl says so, and the guest goes on."""
-    code, output = dom0.run(f"xl -v save {guest.name} /tmp/saved 2>&1", 180)
+    code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
+                            "grep -v Frames", 180)
     print(output)
     dom0.run("rm -f /tmp/saved")
-    assert code != 0, output
-    assert "vgpu-stub" in output and "can't be migrated or saved" in output, output
+    assert "saving Xen device state failed" in output, output
+    assert re.search("vgpu-stub device .* can't be migrated or saved", guest.log()), guest.log()
+    assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
     assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
 
 
@@ -146,7 +149,7 @@ def test_mediator_killed_under_load(dom0, mediator, guest):
     mediator.kill()
     mediator.start()
     connection = mediator.wait_connected("g1", guest.pid)
-    assert connection["socket"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
+    assert connection["path"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
     assert not dom0.ended("load"), dom0.result("load")  # it was under load
     summary = json.loads(dom0.result("load")[1].splitlines()[-1])
     print(summary)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One job's way by its id, and what the log says and does not say."""
+import errno
+import json
+import re
+
+import pytest
+
+import wire
+from mediator import Mediator, wait_for
+
+REASONS = ("alone", "turn", "urgent", "priority", "preferred", "first")
+
+
+def jobs_of(admin, **query):
+    return admin.call(wire.TRACE_JOB, 0, query)["jobs"]
+
+
+# ---- trace
+
+def test_a_jobs_way(mediator):
+    with mediator.device(7) as device, mediator.admin() as admin:
+        assert device.add(1, 2) == 3
+        job, = jobs_of(admin, vm_id=7)
+        assert (job["vm_id"], job["operation"], job["opcode"], job["state"], job["status"]) == \
+            (7, "add", 1, "done", "NONE")
+        assert job["accepted_ns"] <= job["dispatched_ns"] <= job["started_ns"] \
+            <= job["finished_ns"] <= job["ended_ns"]
+        assert job["worker_ready"] is False  # its first job starts the worker
+        assert job["waiting_before"] == 0
+        assert job["decision"]["reason"] == "alone" and job["decision"]["waiting_vms"] == 1
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", job["accepted"])
+        assert jobs_of(admin, job_id=job["job_id"])[0]["accepted_ns"] == job["accepted_ns"]
+        device.add(1, 2)
+        assert jobs_of(admin, vm_id=7)[-1]["worker_ready"] is True
+
+
+def test_waiting_and_lost_jobs(mediator):
+    with mediator.admin() as admin:
+        with mediator.device(1) as device:
+            device.add(1, 1)
+            admin.call(wire.PAUSE)
+            for _ in range(3):
+                device.send(device.frame(wire.MSG_REQUEST, wire.request_body(1, (1, 2))))
+            wait_for(lambda: mediator.vm(1)["queue_depth"] == 3, "three waiting jobs")
+            waiting = jobs_of(admin, vm_id=1)[-3:]
+            assert [(j["state"], j["waiting_before"]) for j in waiting] == \
+                [("queued", 0), ("queued", 1), ("queued", 2)]
+            for job in waiting:
+                assert job["decision"] is None and job["status"] is None
+                assert job["dispatched_ns"] is None and job["ended_ns"] is None
+        wait_for(lambda: mediator.vm(1)["dropped"] == 3, "the jobs to be dropped")
+        lost = jobs_of(admin, job_id=waiting[0]["job_id"])[0]
+        assert (lost["state"], lost["status"]) == ("dropped", None)
+        assert lost["ended_ns"] >= lost["accepted_ns"] and lost["dispatched_ns"] is None
+        admin.call(wire.RESUME)
+
+
+def test_failures_are_in_the_trace(mediator):
+    with mediator.device(1) as device, mediator.admin() as admin:
+        for opcode in (0x23, 0x22):  # fails; its worker dies
+            assert device.run(opcode).status == wire.CUDA_ERROR
+            job = jobs_of(admin, vm_id=1)[-1]
+            assert (job["state"], job["status"]) == ("done", "CUDA_ERROR")
+        assert job["started_ns"] is None  # no worker was left to say
+
+
+def test_lists(mediator):
+    with mediator.device(1) as one, mediator.device(2) as two, mediator.admin() as admin:
+        for n in range(30):
+            (two if n % 3 == 0 else one).add(n, n)
+        everything = jobs_of(admin)
+        assert len(everything) == 20
+        ids = [job["job_id"] for job in everything]
+        assert ids == sorted(ids) and len(set(ids)) == 20
+        of_two = jobs_of(admin, vm_id=2, last=256)
+        assert len(of_two) == 10 and {job["vm_id"] for job in of_two} == {2}
+        wanted = of_two[4]["request_id"]
+        assert [j["job_id"] for j in jobs_of(admin, vm_id=2, request_id=wanted)] == \
+            [j["job_id"] for j in of_two if j["request_id"] == wanted]
+        assert jobs_of(admin, last=0) == []
+        assert jobs_of(admin, vm_id=99) == []
+        assert all(j["decision"]["reason"] in REASONS for j in jobs_of(admin, last=256))
+
+
+def test_a_busy_vm_pushes_out_its_own_jobs_only(mediator):
+    with mediator.device(1) as busy, mediator.device(2) as quiet, mediator.admin() as admin:
+        quiet.add(1, 1)
+        kept = jobs_of(admin, vm_id=2)[0]["job_id"]
+        busy.add(1, 1)
+        first = jobs_of(admin, vm_id=1)[0]["job_id"]
+        for n in range(256):
+            busy.add(n, n)
+        assert jobs_of(admin, job_id=kept)[0]["vm_id"] == 2
+        with pytest.raises(wire.AdminError) as failure:
+            jobs_of(admin, job_id=first)
+        assert failure.value.status == errno.ENOENT and "not known any more" in failure.value.text
+        assert len(jobs_of(admin, vm_id=1, last=256)) == 256
+
+
+@pytest.mark.parametrize("query, status", [
+    ({"job_id": 99999}, errno.ENOENT), ({"job_id": -1}, errno.EINVAL),
+    ({"job_id": "1"}, errno.EINVAL), ({"job_id": 1.5}, errno.EINVAL), ({"last": 257}, errno.EINVAL),
+    ({"vm_id": 2 ** 32}, errno.EINVAL), ({"vm_id": None}, errno.EINVAL),
+    ({"request_id": []}, errno.EINVAL),
+])
+def test_wrong_queries(mediator, query, status):
+    with mediator.admin() as admin:
+        with pytest.raises(wire.AdminError) as failure:
+            admin.call(wire.TRACE_JOB, 0, query)
+        assert failure.value.status == status and len(failure.value.text) > 10
+        assert admin.call(wire.TRACE_JOB)["jobs"] == []
+
+
+# ---- logs
+
+def about(log, vm_id):
+    return [line for line in log.splitlines() if f"VM {vm_id}:" in line]
+
+
+def test_a_flood_is_summed_up(mediator):
+    """Few lines for each VM, one that counts the rest, and none that hides another VM's."""
+    with mediator.device(1) as hostile, mediator.device(2) as honest:
+        honest.add(1, 1)
+        for _ in range(100):
+            hostile.send(hostile.frame(wire.MSG_REQUEST, wire.request_body(0x99)) * 20)
+            for _ in range(20):
+                assert hostile.read().status == wire.UNSUPPORTED_OP
+        hostile.run(0x23)  # what is rarer than a refused request is still told
+        honest.run(0x23)
+    wait_for(lambda: "lines were suppressed" in mediator.log(), "the sum")
+    log = mediator.log()
+    refusals = [line for line in about(log, 1) if "invalid request" in line]
+    # Half a burst, and one for each second that the flood took.
+    assert 0 < len(refusals) < 60
+    assert any("fault 1" in line for line in about(log, 1))
+    assert any("fault 1" in line for line in about(log, 2))
+
+    def told():
+        sums = re.findall(r"VM 1: (\d+) lines were suppressed", mediator.log())
+        shown = len([line for line in about(mediator.log(), 1) if "invalid request" in line])
+        return sum(map(int, sums)) + shown == 2000
+    wait_for(told, "all 2000 to be told or counted")
+
+
+def test_connections_of_nobody_are_bounded(mediator):
+    """A process that connects and talks nonsense, again and again."""
+    for _ in range(300):
+        with wire.Device(mediator.socket, 1) as stranger:
+            stranger.sock.sendall(b"no frame at all, but long enough to be one, surely")
+            assert stranger.sock.recv(100) == b""
+    with mediator.device(2) as honest:
+        assert honest.add(1, 2) == 3
+    assert mediator.log().count("\n") < 150
+
+
+def test_text_has_fields(mediator):
+    with mediator.device(3) as device, mediator.admin() as admin:
+        device.run(0x23)
+        job = jobs_of(admin, vm_id=3)[-1]["job_id"]
+    line = next(line for line in about(mediator.log(), 3) if "fault 1" in line)
+    assert " warning: VM 3: fault 1: CUDA_ERROR " in line
+    fields = dict(re.findall(r" ([a-z_]+)=(\S+)", line))
+    assert fields["event"] == "fault" and fields["vm_id"] == "3" and fields["gpu"] == "0"
+    assert fields["job_id"] == str(job) and fields["error"] == "CUDA_ERROR"
+
+
+def test_json_lines(lab):
+    with Mediator(lab, "--enable-test-ops", "--fault-threshold", "2", "--log-format", "json",
+                  "--log-level", "debug") as mediator:
+        with mediator.device(3) as device, mediator.admin() as admin:
+            device.run(0x23)
+            device.run(0x23)
+            job = jobs_of(admin, vm_id=3)[-1]["job_id"]
+            admin.call(wire.SET_POLICY, 0, {"policy": "fifo"})
+        lines = [json.loads(line) for line in mediator.log().splitlines() if line.startswith("{")]
+    assert all({"time", "level", "program", "text"} <= set(line) for line in lines)
+    by_event = {line["event"]: line for line in lines if "event" in line}
+    fault = by_event["fault"]
+    assert (fault["vm_id"], fault["gpu"], fault["job_id"], fault["error"], fault["fault_count"],
+            fault["level"]) == (3, 0, job, "CUDA_ERROR", 2, "warning")
+    assert by_event["quarantined"]["vm_id"] == 3
+    assert by_event["policy"]["level"] == "notice" and "vm_id" not in by_event["policy"]
+    assert {"session_bound", "worker_ready", "vm_placed"} <= set(by_event)
+
+
+def test_journal_priorities(lab):
+    """With stderr at the journal each line begins with its priority; with JOURNAL_STREAM about
+    another file it does not."""
+    log = lab / "mediator.log"
+    log.touch()
+    stat = log.stat()
+    mediator = Mediator(lab, "--enable-test-ops", "--fault-threshold", "0",
+                        prefix=("env", f"JOURNAL_STREAM={stat.st_dev}:{stat.st_ino}"))
+    with mediator.start():
+        with mediator.device(3) as device:
+            device.run(0x23)
+    lines = mediator.log().splitlines()
+    assert "<4>vgpu-mediator: VM 3: fault 1: CUDA_ERROR event=fault" in mediator.log()
+    assert any(line.startswith("<6>") for line in lines)
+    assert all(re.match(r"<[3-7]>", line) for line in lines if "vgpu-mediator" in line)
+
+
+def test_journal_elsewhere(lab):
+    with Mediator(lab, prefix=("env", "JOURNAL_STREAM=1:2")) as mediator:
+        assert not re.search(r"^<\d>", mediator.log(), re.M)
