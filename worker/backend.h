@@ -72,6 +72,9 @@ struct backend; /* each backend's own */
 
 struct backend_ops {
     const char *name; /* as --backend takes it */
+    /* With nothing to do, look for the next job for so long before going to
+     * sleep: waking up costs about as much as a tiny job takes on a GPU. */
+    uint64_t idle_spin_ns;
 
     /* 0, or -errno after saying on the log what is wrong and what to do. */
     int (*open)(const struct backend_config *config, struct backend **backend);

@@ -424,6 +424,7 @@ static void cuda_describe(const struct backend *cuda, vgpu_worker_ready *ready)
 
 const struct backend_ops backend_cuda = {
     .name = "cuda",
+    .idle_spin_ns = 50000,
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,

@@ -10,7 +10,8 @@
  * or the executor itself.
  *
  * With nothing in flight the thread sleeps in recv(), and a job costs no more
- * than the wake-up.  With jobs in flight it must see both the head's end and
+ * than the wake-up; a worker of a GPU keeps looking for 50 us first, because the
+ * wake-up is a good part of a tiny job's way.  With jobs in flight it must see both the head's end and
  * the next RUN frame, which has to reach the GPU's queue before the head ends,
  * or else the GPU idles between jobs.  So it alternates between a recv() that
  * doesn't wait and the backend's poll():
@@ -72,6 +73,7 @@ struct executor {
     struct slot slots[WORKER_DEPTH_MAX];
     unsigned head, count;
     uint64_t head_since_ns; /* when the head had the GPU for itself */
+    uint64_t idle_since_ns; /* when the last job in flight was answered */
     struct forecast forecast;
     bool lost;
     /* One byte more than any valid frame, so that a longer one shows. */
@@ -132,6 +134,8 @@ static int send_done(struct executor *e)
         uint64_t taken_ns = e->slots[e->head].taken_ns;
 
         e->head_since_ns = taken_ns > done.finished_ns ? taken_ns : done.finished_ns;
+    } else {
+        e->idle_since_ns = done.finished_ns;
     }
     return send_frame(e, VGPU_WORKER_DONE, slot->job_id, &done, sizeof(done), result->body,
                       body_bytes);
@@ -315,6 +319,13 @@ static void discard_unread(const struct executor *e)
     }
 }
 
+/* Nothing is in flight, but there was a moment ago: the next job is likely to come soon. */
+static bool stays_awake(const struct executor *e)
+{
+    return e->config->ops->idle_spin_ns > 0 &&
+           backend_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
+}
+
 static enum vgpu_worker_exit serve(struct executor *e)
 {
     bool quitting = false;
@@ -324,7 +335,7 @@ static enum vgpu_worker_exit serve(struct executor *e)
         enum take taken = TAKE_NOTHING;
 
         if (room) {
-            taken = take_frame(e, e->count > 0 ? MSG_DONTWAIT : 0);
+            taken = take_frame(e, e->count > 0 || stays_awake(e) ? MSG_DONTWAIT : 0);
         }
         switch (taken) {
         case TAKE_CLOSED: return VGPU_WORKER_EXIT_OK;
