@@ -162,7 +162,8 @@ static int follow(struct admin *admin, const vgpu_vm_config_t *only)
 static int run_events(struct admin *admin)
 {
     static const struct render_column columns[] = {
-        {"TIME (UTC)", 0},       {"EVENT", 0}, {"VM", COLUMN_SHRINK}, {"BY", COLUMN_SHRINK},
+        {"TIME (UTC)", 0},       {"EVENT", 0},
+        {"VM", COLUMN_SHRINK},   {"BY", COLUMN_SHRINK | COLUMN_DROP},
         {"DETAIL", COLUMN_WRAP},
     };
     bool following = admin_option(admin, "follow") != NULL;

@@ -209,7 +209,8 @@ static int run_health(struct admin *admin)
 
 const struct admin_command commands_health[] = {
     {"show-health", "Watching", "Show the state of mediator, database, GPUs and workers", "",
-     "The exit status is 1 if something is not well, so that it can be used as a check.",
-     "vgpu-admin show-health\nvgpu-admin show-health --watch=5", NULL, run_health, ADMIN_LOOKS},
+     "The exit status is 1 if something is not well, so that it can be used as a check.\n"
+     "--watch=5 looks again every 5 seconds.",
+     "vgpu-admin show-health", NULL, run_health, ADMIN_LOOKS},
     {0},
 };

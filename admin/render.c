@@ -15,7 +15,7 @@
 #define CELL_BYTES_MAX 512
 #define GAP 2
 #define SHRUNK_MIN 8   /* a cut off column keeps this many letters */
-#define WRAPPED_MIN 24 /* and one that goes on in the next line, this many */
+#define WRAPPED_MIN 16 /* and one that goes on in the next line, this many */
 
 struct cell {
     enum render_style style;

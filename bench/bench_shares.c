@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-    seconds = options.quick ? "1" : "10";
+    seconds = options.quick ? "3" : "10"; /* of fewer turns nothing can be said */
     daemon_prepare(&daemon);
     register_vms(&daemon);
     daemon_start(&daemon, true, NULL);

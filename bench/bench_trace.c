@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
-#include "mediator/job_trace.h"
+#include "core/job_trace.h"
 
 #define VMS 1000u
 #define BATCH 1000u

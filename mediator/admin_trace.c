@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "common/request.h"
+#include "core/job_trace.h"
 #include "mediator/admin_commands.h"
-#include "mediator/job_trace.h"
 #include "mediator/json_out.h"
 #include "mediator/mediator.h"
 

@@ -83,13 +83,16 @@ uint64_t config_store_dropped(const struct config_store *store)
 
 static void work_item(struct vgpu_db *db, struct item *item)
 {
-    switch (item->kind) {
-    case ITEM_RELOAD: item->ret = vgpu_db_load(db, &item->snapshot); break;
-    case ITEM_FAULT:
-        item->ret = vgpu_increment_error_count(db, item->uuid, item->detail, NULL);
-        break;
-    case ITEM_QUARANTINE: item->ret = vgpu_quarantine_vm(db, item->uuid, item->detail); break;
-    case ITEM_UNQUARANTINE: item->ret = vgpu_unquarantine_vm(db, item->uuid); break;
+    item->ret = vgpu_db_check_place(db);
+    if (item->ret == 0) {
+        switch (item->kind) {
+        case ITEM_RELOAD: item->ret = vgpu_db_load(db, &item->snapshot); break;
+        case ITEM_FAULT:
+            item->ret = vgpu_increment_error_count(db, item->uuid, item->detail, NULL);
+            break;
+        case ITEM_QUARANTINE: item->ret = vgpu_quarantine_vm(db, item->uuid, item->detail); break;
+        case ITEM_UNQUARANTINE: item->ret = vgpu_unquarantine_vm(db, item->uuid); break;
+        }
     }
     if (item->ret < 0) {
         snprintf(item->error, sizeof(item->error), "%s", vgpu_db_error(db));

@@ -299,13 +299,17 @@ static void describe(struct events *events, const struct core_event *event, char
 static void tell_database(struct events *events, const struct core_event *event, const char *text)
 {
     struct config_store *config = events->mediator->config;
+    char reason[48];
 
     if (!config || events->applying) {
         return;
     }
     switch (event->kind) {
     case CORE_EVENT_FAULT: config_store_fault(config, event->vm_id, text); break;
-    case CORE_EVENT_QUARANTINED: config_store_quarantine(config, event->vm_id, text); break;
+    case CORE_EVENT_QUARANTINED:
+        snprintf(reason, sizeof(reason), "after %" PRIu64 " faults", event->value);
+        config_store_quarantine(config, event->vm_id, reason);
+        break;
     case CORE_EVENT_UNQUARANTINED: config_store_unquarantine(config, event->vm_id); break;
     default: break;
     }

@@ -7,8 +7,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/job_trace.h"
 #include "mediator/events.h"
-#include "mediator/job_trace.h"
 #include "mediator/mediator.h"
 #include "mediator/session_io.h"
 #include "mediator/supervisor.h"

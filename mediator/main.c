@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "core/job_trace.h"
 #include "mediator/admin_server.h"
 #include "mediator/config_store.h"
 #include "mediator/discovery.h"
@@ -19,7 +20,6 @@
 #include "mediator/glue.h"
 #include "mediator/gpu_health.h"
 #include "mediator/gpus.h"
-#include "mediator/job_trace.h"
 #include "mediator/http_metrics.h"
 #include "mediator/identity.h"
 #include "mediator/listeners.h"

@@ -177,6 +177,7 @@ const char *vgpu_db_path(const char *option)
 static int create_file(struct vgpu_db *db)
 {
     char *slash = strrchr(db->path, '/');
+    struct stat st;
 
     if (slash && slash != db->path) {
         *slash = '\0';
@@ -194,6 +195,10 @@ static int create_file(struct vgpu_db *db)
         int err = errno;
         return db_error(db, -err, "cannot create %s: %s%s", db->path, strerror(err),
                         err == EACCES ? "; run this as root" : "");
+    }
+    if (fstat(fd, &st) == 0) {
+        db->device = st.st_dev;
+        db->inode = st.st_ino;
     }
     close(fd);
     return 0;
@@ -225,6 +230,8 @@ static int check_file(struct vgpu_db *db)
                         "vgpu-admin --db %s init-db",
                         db->path, db->path);
     }
+    db->device = st.st_dev;
+    db->inode = st.st_ino;
     if (access(db->path, R_OK) < 0) {
         return db_error(db, -errno, "cannot read %s: %s; run this as root", db->path,
                         strerror(errno));
@@ -333,6 +340,21 @@ void vgpu_db_close(struct vgpu_db *db)
         free(db->backup_path);
         free(db);
     }
+}
+
+int vgpu_db_check_place(struct vgpu_db *db)
+{
+    struct stat st;
+
+    if (stat(db->path, &st) == 0 && st.st_dev == db->device && st.st_ino == db->inode) {
+        return 0;
+    }
+    /* Opening what is there now would apply the old file's -wal to it. */
+    return db_error(db, -ESTALE,
+                    "%s was removed or replaced while it was open; to use another file, stop the "
+                    "mediator, put the file there, remove %s-wal and %s-shm, and start the "
+                    "mediator",
+                    db->path, db->path, db->path);
 }
 
 const char *vgpu_db_error(const struct vgpu_db *db)

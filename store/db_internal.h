@@ -6,6 +6,7 @@
 #define STORE_DB_INTERNAL_H
 
 #include <sqlite3.h>
+#include <sys/types.h>
 
 #include "store/vgpu_config.h"
 
@@ -14,6 +15,8 @@ struct vgpu_db {
     char *path;
     char *backup_path;
     enum vgpu_db_mode mode;
+    dev_t device; /* of the file that was opened */
+    ino_t inode;
     char actor[VGPU_EVENT_ACTOR_BYTES];
     char error[VGPU_DB_ERROR_BYTES];
 };

@@ -99,6 +99,12 @@ const char *vgpu_db_path(const char *option);
 int vgpu_db_open(const char *path, enum vgpu_db_mode mode, struct vgpu_db **db, char *err,
                  size_t err_size);
 void vgpu_db_close(struct vgpu_db *db);
+/*
+ * 0 while the file at the path is the one that was opened.  -ESTALE: it was
+ * removed or replaced since; what this handle reads and writes is seen by
+ * nobody else, and the text says what to do.
+ */
+int vgpu_db_check_place(struct vgpu_db *db);
 
 /* Text of the last failure on this handle; "" if none.  Valid until the next call. */
 const char *vgpu_db_error(const struct vgpu_db *db);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Faults and quarantine of a VM. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "store/db_internal.h"
@@ -53,11 +54,15 @@ int vgpu_quarantine_vm(struct vgpu_db *db, const char *vm_uuid, const char *reas
 
 static int unquarantine(struct vgpu_db *db, const char *vm_uuid)
 {
+    char was[VGPU_REASON_BYTES + 8] = "";
     vgpu_vm_config_t vm;
     int result = vgpu_get_vm_config(db, vm_uuid, &vm);
 
     if (result < 0 || (!vm.quarantined && vm.error_count == 0)) {
         return result;
+    }
+    if (vm.quarantine_reason[0]) {
+        snprintf(was, sizeof(was), "it was: %s", vm.quarantine_reason);
     }
     result = update_row(db,
                         "UPDATE vms SET quarantined = 0, quarantined_at = NULL, "
@@ -66,7 +71,7 @@ static int unquarantine(struct vgpu_db *db, const char *vm_uuid)
                         vm_uuid, NULL);
     if (result == 0) {
         result = db_insert_event(db, vm.quarantined ? "clear-quarantine" : "reset-errors",
-                                 vm.vm_uuid, vm.vm_id, vm.quarantine_reason);
+                                 vm.vm_uuid, vm.vm_id, was);
     }
     return result;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "core/job_trace.h"
 #include "fuzz.h"
 #include "mediator/admin_server.h"
 #include "mediator/config_store.h"
@@ -22,7 +23,6 @@
 #include "mediator/gpus.h"
 #include "mediator/listeners.h"
 #include "mediator/mediator.h"
-#include "mediator/job_trace.h"
 #include "mediator/session_io.h"
 #include "mediator/shares.h"
 #include "mediator/supervisor.h"

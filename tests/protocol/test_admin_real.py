@@ -101,8 +101,8 @@ EVERY = [
     (["check-config"], r"0 errors", {"ok": True}),
     (["remove-vm", "--vm-name=batch", "--yes"], r"Removed batch", APPLIED),
 ]
-# The full-screen view needs a terminal; test_admin_top.py has it.
-ELSEWHERE = {"top"}
+# What needs a terminal (test_admin_top.py) or a VM's configuration (test_admin_toolstack.py).
+ELSEWHERE = {"top", "attach-vm", "detach-vm"}
 
 
 def test_the_list_is_whole():

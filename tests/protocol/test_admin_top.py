@@ -158,6 +158,10 @@ class Screen:
 
     def close(self):
         try:
+            if not self.after.exists():
+                self.keys("Escape")
+                self.keys("q")
+                wait_for(self.after.exists, "top's end")
             self.tmux("kill-server")
         except subprocess.CalledProcessError:
             pass

@@ -218,3 +218,26 @@ def test_a_qemu_is_known_by_its_uuid(lab, db):
                 assert device.run(wire.NOP).status == wire.NOT_REGISTERED
             except wire.Closed:
                 pass
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_is_removed_or_replaced(lab, db, replaced):
+    """The open file is nobody's any more: said at once, and the last configuration stays."""
+    register(db, 1, weight=80)
+    copy = lab / "copy.db"
+    with Mediator(lab, "--vm", f"{UUIDS[1]}={lab}/1.sock", db=db) as mediator:
+        with wire.Device(lab / "1.sock", vm_id=1) as device:
+            assert device.add(1, 2) == 3
+            connection = sqlite3.connect(db)
+            connection.execute("VACUUM INTO ?", (str(copy),))
+            connection.close()
+            if replaced:
+                copy.rename(db)
+            else:
+                db.unlink()
+            with pytest.raises(wire.AdminError, match="removed or replaced"):
+                reload(mediator)
+            with mediator.admin() as admin:
+                health = admin.call(wire.SHOW_HEALTH)["mediator"]["database"]
+            assert not health["ok"] and "removed or replaced" in health["error"]
+            assert device.add(2, 2) == 4 and mediator.vm(1)["weight"] == 80

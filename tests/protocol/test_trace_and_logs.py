@@ -192,7 +192,7 @@ def test_journal_priorities(lab):
     stat = log.stat()
     mediator = Mediator(lab, "--enable-test-ops", "--fault-threshold", "0",
                         prefix=("env", f"JOURNAL_STREAM={stat.st_dev}:{stat.st_ino}"))
-    with mediator.start():
+    with mediator:
         with mediator.device(3) as device:
             device.run(0x23)
     lines = mediator.log().splitlines()

@@ -47,7 +47,11 @@ def packages():
 
 
 def device_model(root):
-    """QEMU as Xen's device model, with vgpu-stub compiled in.  Takes minutes once."""
+    """QEMU as Xen's device model, with vgpu-stub compiled in.  Takes minutes once.
+    VGPU_XEN_QEMU names another one, of another QEMU line for instance."""
+    given = os.environ.get("VGPU_XEN_QEMU")
+    if given:
+        return pathlib.Path(given)
     return pathlib.Path(tool([TREE / "qemu" / "build-qemu.sh", "7.2", "--xen", root]).strip())
 
 

@@ -11,6 +11,10 @@ from conftest import UUIDS, VM_IDS
 from dom0_image import DEVICE_MODEL_GID, DEVICE_MODEL_UID
 
 
+# Accesses of a guest to its device per job, polls of STATUS not counted: docs/xcp-ng.md.
+ACCESSES = {"--op add": 12, "--op add --exclusive": 7, "--op vadd-f32": 196}
+
+
 def chroot(guest):
     return f"/var/xen/qemu/root-{guest.domid}"
 
@@ -90,13 +94,14 @@ def test_the_confinement_holds(dom0, guest):
 def test_mmio_cost(guest, record_property):
     """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
     times = json.loads(guest.check("mmio_time 300"))
-    for operation in ("add", "vadd-f32", "nop"):
-        for mode in ("", " --exclusive"):
-            bench = json.loads(guest.check(
-                f"vgpu-client --json --op {operation} --bench --count 40{mode}", 300))
-            record_property(f"{operation}{mode}", json.dumps(bench))
-            print(f"\n{operation}{mode}: {json.dumps(bench)}")
-            assert bench["errors"] == 0 and bench["wrong"] == 0
+    for options in ("--op add", "--op add --exclusive", "--op vadd-f32"):
+        bench = json.loads(guest.check(f"vgpu-client --json {options} --bench --count 5", 600))
+        record_property(options, json.dumps(bench))
+        print(f"\n{options}: {json.dumps(bench)}")
+        assert bench["errors"] == 0 and bench["wrong"] == 0
+        accesses = bench["mmio_writes_per_job"] + bench["mmio_reads_per_job"] - \
+            bench["status_polls_per_job"]
+        assert accesses <= ACCESSES[options] + 0.5, bench
     record_property("access", json.dumps(times))
     print(f"\none access: {times}")
     assert times["accesses"] == 300
@@ -125,18 +130,6 @@ def test_quarantine_reaches_the_guest(dom0, mediator, guest):
     assert mediator.vm("g1")["quarantined"]
     dom0.check("vgpu-admin clear-quarantine --vm-name=g1")
     assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
-
-
-def test_save_is_refused(dom0, guest):
-    """The device's state is in the mediator: xl says so, and the guest goes on."""
-    code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
-                            "grep -v Frames", 180)
-    print(output)
-    dom0.run("rm -f /tmp/saved")
-    assert "saving Xen device state failed" in output, output
-    assert re.search("vgpu-stub device .* can't be migrated or saved", guest.log()), guest.log()
-    assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
-    assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
 
 
 def test_mediator_killed_under_load(dom0, mediator, guest):
@@ -213,3 +206,15 @@ def test_weights_80_20(dom0, mediator, guests):
         assert code == 0, output
     assert sum(times.values()) > 5e9
     assert share == pytest.approx(0.80, abs=0.05)
+
+
+def test_save_is_refused(dom0, guest):
+    """The device's state is in the mediator: xl says so, and the guest goes on."""
+    code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
+                            "grep -v Frames", 180)
+    print(output)
+    dom0.run("rm -f /tmp/saved")
+    assert "Failed to save domain, resuming domain" in output, output
+    assert re.search("vgpu-stub device .* can't be migrated or saved", guest.log()), guest.log()
+    assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
+    assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mediator/job_trace.h"
+#include "core/job_trace.h"
 
 #include <stdlib.h>
 

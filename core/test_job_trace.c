@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "mediator/job_trace.h"
+#include "core/job_trace.h"
 
 static struct job_trace *trace;
 static uint64_t next_id;

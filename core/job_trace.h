@@ -9,8 +9,8 @@
  * unanswered, a job that was not answered yet is always there.  A record
  * outlives its VM until the slot's next VM has had as many jobs.
  */
-#ifndef MEDIATOR_JOB_TRACE_H
-#define MEDIATOR_JOB_TRACE_H
+#ifndef CORE_JOB_TRACE_H
+#define CORE_JOB_TRACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -76,4 +76,4 @@ uint32_t job_trace_recent(const struct job_trace *trace, const struct job_trace_
 /* The highest id so far. */
 uint64_t job_trace_latest_id(const struct job_trace *trace);
 
-#endif /* MEDIATOR_JOB_TRACE_H */
+#endif /* CORE_JOB_TRACE_H */
