@@ -90,6 +90,7 @@ struct core_session {
     bool hello;
     uint32_t features;
     uint32_t claimed_id; /* what the device said it is, before any CONFIG */
+    uint8_t claimed_pool, claimed_priority;
     uint64_t opened_ns;
     uint64_t requests, protocol_errors;
 };
@@ -131,7 +132,8 @@ uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_con
 /* Puts the VM on a GPU, or moves it when it is idle and may not stay. False: no GPU. */
 bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
-void core_vm_quarantine(struct core *core, uint32_t slot, uint64_t now_ns);
+/* fault: the last one, or NONE: the administrator wants it. */
+void core_vm_quarantine(struct core *core, uint32_t slot, enum vgpu_error fault, uint64_t now_ns);
 /* After a session or job or worker went: free what nobody needs any more. */
 void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_update_ready(struct core *core, uint32_t slot, uint64_t now_ns);

@@ -208,6 +208,8 @@ static bool bind_first(struct core *core, uint32_t session, const VGPUSocketHead
     uint32_t slot;
 
     state->claimed_id = header->vm_id;
+    state->claimed_pool = header->pool_id;
+    state->claimed_priority = header->priority;
     if (state->identity.kind == CORE_IDENTITY_IDS && !lists_id(&state->identity, header->vm_id)) {
         close_session(core, session, CORE_CLOSE_IDENTITY,
                       "its frame names a vm_id that its command line does not have", now_ns);

@@ -211,7 +211,10 @@ void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns)
     free(vm->jobs);
     vm->jobs = NULL;
     vm->free_job = CORE_NONE;
-    if (vm->removing || !vm->registered) {
+    /* A VM that nobody registered is forgotten, but not what it has done: reconnecting
+     * must not clear a quarantine. */
+    if (vm->removing ||
+        (!vm->registered && !vm->config.quarantined && vm->watchdog.fault_count == 0)) {
         timers_set(&core->timers, slot, TIMERS_NEVER);
         metrics_vm_remove(core->metrics, slot);
         vm->used = false;
@@ -220,7 +223,7 @@ void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns)
 
 /* ---- quarantine ---- */
 
-void core_vm_quarantine(struct core *core, uint32_t slot, uint64_t now_ns)
+void core_vm_quarantine(struct core *core, uint32_t slot, enum vgpu_error fault, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
 
@@ -230,6 +233,7 @@ void core_vm_quarantine(struct core *core, uint32_t slot, uint64_t now_ns)
                           .session = vm->session,
                           .vm = slot,
                           .gpu = vm->gpu,
+                          .code = fault,
                           .value = vm->watchdog.fault_count,
                       });
     core_jobs_refuse_waiting(core, slot, VGPU_ERR_VM_QUARANTINED, now_ns);
@@ -262,7 +266,7 @@ int core_quarantine_vm(struct core *core, uint32_t vm_id, uint64_t now_ns)
     if (!core->vms[slot].config.quarantined) {
         uint32_t gpu = core->vms[slot].gpu;
 
-        core_vm_quarantine(core, slot, now_ns);
+        core_vm_quarantine(core, slot, VGPU_ERR_NONE, now_ns);
         if (gpu != CORE_NONE) {
             core_pump(core, gpu, now_ns);
         }
@@ -351,7 +355,7 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
         core_worker_stop(core, slot, false, now_ns); /* the next one gets the new limit */
     }
     if (config->quarantined && !old.quarantined) {
-        core_vm_quarantine(core, slot, now_ns);
+        core_vm_quarantine(core, slot, VGPU_ERR_NONE, now_ns);
     } else if (!config->quarantined && old.quarantined) {
         unquarantine(core, slot);
         core_vm_update_ready(core, slot, now_ns);
@@ -361,7 +365,9 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
             vm->old_vm_id = old.vm_id;
             vm->has_old_id = old.vm_id != config->vm_id;
             core_session_send_config(core, vm->session);
-        } else {
+        } else if (core->sessions[vm->session].claimed_id != config->vm_id ||
+                   core->sessions[vm->session].claimed_pool != (uint8_t)config->pool ||
+                   core->sessions[vm->session].claimed_priority != config->priority) {
             result->restart_needed[result->restart_needed_count++] = config->vm_id;
         }
     }
@@ -432,6 +438,14 @@ int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t
             !keep[slot]) {
             remove_vm(core, slot, now_ns);
             result->removed++;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t holder = slots[i] == CORE_NONE ? core_vm_find(core, vms[i].vm_id) : CORE_NONE;
+
+        /* An unregistered VM has the id of one that is being registered: it has to go. */
+        if (holder != CORE_NONE && !core->vms[holder].registered) {
+            remove_vm(core, holder, now_ns);
         }
     }
     for (uint32_t i = 0; i < count; i++) {

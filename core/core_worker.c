@@ -92,7 +92,7 @@ void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, u
                           .value = vm->watchdog.fault_count,
                       });
     if (quarantine && !vm->config.quarantined) {
-        core_vm_quarantine(core, slot, now_ns);
+        core_vm_quarantine(core, slot, code, now_ns);
     }
 }
 

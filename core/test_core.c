@@ -435,6 +435,9 @@ static void test_old_devices_need_a_restart(void **state)
     assert_int_equal(apply(&vm, 1, &result), 0);
     assert_int_equal(result.restart_needed_count, 1);
     assert_int_equal(result.restart_needed[0], 7);
+    vm.priority = VGPU_PRIORITY_MEDIUM; /* back to what the device has */
+    assert_int_equal(apply(&vm, 1, &result), 0);
+    assert_int_equal(result.restart_needed_count, 0);
     for (uint32_t i = 0; i < w.sent_count; i++) {
         assert_true(w.sent[i].header.msg_type != VGPU_MSG_CONFIG);
     }
@@ -607,6 +610,50 @@ static void test_quarantine(void **state)
     request(session, 7, 61);
     assert_int_equal(w.start_count, 2);
     assert_int_equal(core_quarantine_vm(w.core, 1234, w.now_ns), -ENOENT);
+    end();
+}
+
+/* Nobody registered it, but what it did is not forgotten when it reconnects. */
+static void test_reconnecting_clears_no_quarantine(void **state)
+{
+    uint32_t session;
+
+    begin(NULL);
+    session = ready_vm(7);
+    for (uint32_t i = 0; i < 5; i++) {
+        request(session, 7, i);
+        assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_CUDA_ERROR), 0);
+    }
+    assert_true(stats_of(7).config.quarantined);
+    core_worker_exited(w.core, w.starts[0].worker, CORE_WORKER_END_EXITED, 0, w.now_ns);
+    core_session_closed(w.core, session, w.now_ns);
+    session = connect_as(CORE_IDENTITY_CLAIM, 7);
+    request(session, 7, 100);
+    assert_int_equal(last_sent()->response.status, VGPU_ERR_VM_QUARANTINED);
+    end();
+}
+
+/* The id that an unregistered VM took is given to a registered one. */
+static void test_registering_a_taken_id(void **state)
+{
+    struct core_vm_config vm = vm_config(7, 50);
+    struct core_apply_result result;
+    uint32_t squatter, session;
+    struct core_identity identity = {.kind = CORE_IDENTITY_UUID, .vm_ids = {7}, .vm_id_count = 1};
+
+    begin(NULL);
+    memset(identity.uuid, 0x55, sizeof(identity.uuid));
+    assert_int_equal(core_session_open(w.core, &identity, w.now_ns, &squatter), 0);
+    request(squatter, 7, 1);
+    assert_int_equal(apply(&vm, 1, &result), 0);
+    assert_int_equal(result.added, 1);
+    session = connect_as(CORE_IDENTITY_UUID, 7);
+    request(session, 7, 2);
+    assert_true(stats_of(7).registered);
+    assert_int_equal(stats_of(7).session, session);
+    request(squatter, 7, 3);
+    assert_int_equal(last_sent()->session, squatter);
+    assert_int_equal(last_sent()->response.status, VGPU_ERR_VM_NOT_REGISTERED);
     end();
 }
 
@@ -933,6 +980,8 @@ int main(void)
         cmocka_unit_test(test_worker_that_never_starts),
         cmocka_unit_test(test_hang_times_out_and_neighbour_goes_on),
         cmocka_unit_test(test_quarantine),
+        cmocka_unit_test(test_reconnecting_clears_no_quarantine),
+        cmocka_unit_test(test_registering_a_taken_id),
         cmocka_unit_test(test_disconnect_drops_what_waits),
         cmocka_unit_test(test_idle_worker_lingers_then_leaves),
         cmocka_unit_test(test_silent_sessions_are_closed),

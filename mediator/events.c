@@ -221,6 +221,7 @@ static void describe_unregistered(struct events *events, const struct core_event
         session_io_identity(events->mediator->sessions, event->session);
     char uuid[UUID_TEXT_BYTES] = "UUID";
     const char *name = "NAME";
+    char id[32] = "";
 
     if (identity && identity->kind == CORE_IDENTITY_UUID) {
         uuid_format(identity->uuid, uuid);
@@ -231,10 +232,13 @@ static void describe_unregistered(struct events *events, const struct core_event
                                               "0123456789 ._-")] == '\0') {
         name = identity->name;
     }
+    if (event->vm_id != 0) { /* 0: the device was given none */
+        snprintf(id, sizeof(id), " --vm-id=%" PRIu32, event->vm_id);
+    }
     snprintf(text, bytes,
              "refused: this VM is not registered. To register it: vgpu-admin register-vm "
-             "--vm-name='%s' --vm-uuid=%s --vm-id=%" PRIu32 " --pool=A --priority=medium",
-             name, uuid, event->vm_id);
+             "--vm-name='%s' --vm-uuid=%s%s --pool=A --priority=medium",
+             name, uuid, id);
 }
 
 static void describe(struct events *events, const struct core_event *event, char *text,
@@ -279,10 +283,14 @@ static void describe(struct events *events, const struct core_event *event, char
                  request_error_name(event->code));
         break;
     case CORE_EVENT_QUARANTINED:
-        snprintf(text, bytes,
-                 "quarantined after %" PRIu64 " faults. To let it in again: "
-                 "vgpu-admin clear-quarantine",
-                 event->value);
+        if (event->code == VGPU_ERR_NONE) {
+            snprintf(text, bytes, "quarantined by the administrator");
+        } else {
+            snprintf(text, bytes,
+                     "quarantined after %" PRIu64 " faults. To let it in again: "
+                     "vgpu-admin clear-quarantine",
+                     event->value);
+        }
         break;
     case CORE_EVENT_UNQUARANTINED: snprintf(text, bytes, "no longer quarantined"); break;
     case CORE_EVENT_VM_PLACED: snprintf(text, bytes, "placed on GPU %" PRIu32, event->gpu); break;

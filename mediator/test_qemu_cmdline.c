@@ -67,6 +67,10 @@ static void test_spellings(void **state)
     assert_int_equal(parse("q|-device|vgpu-stub,vm_id=0x10|").stubs[0].vm_id, 16);
     assert_int_equal(parse("q|-device|{\"driver\":\"vgpu-stub\",\"vm_id\":5}|").stubs[0].vm_id, 5);
     assert_string_equal(parse("q|-name|plain|-device|vgpu-stub|").name, "plain");
+    assert_true(parse("q|-xen-domid|12|-device|vgpu-stub|").has_xen_domid);
+    assert_int_equal(parse("q|-xen-domid|12|-device|vgpu-stub|").xen_domid, 12);
+    assert_false(parse("q|-xen-domid|x|-device|vgpu-stub|").has_xen_domid);
+    assert_false(parse("q|-xen-domid-restrict|-device|vgpu-stub|").has_xen_domid);
     assert_string_equal(parse("q|-name|guest=a,,b,process=x|-device|vgpu-stub|").name, "a,b");
 }
 

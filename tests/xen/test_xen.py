@@ -137,13 +137,13 @@ def test_mediator_killed_under_load(dom0, mediator, guest):
     wait_for_socket(dom0, guest)
     before = mediator.vm("g1")["completed"]
     dom0.background("load", guest.command(
-        "vgpu-client --json --op vadd-i32 --seconds 15 --keep-going"))
+        "vgpu-client --json --op vadd-i32 --seconds 25 --keep-going"))
     until(lambda: mediator.vm("g1")["completed"] >= before + 3, "the load runs")
     mediator.kill()
     mediator.start()
     connection = mediator.wait_connected("g1", guest.pid)
     assert connection["path"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
-    assert not dom0.ended("load"), dom0.result("load")  # it was under load
+    until(lambda: mediator.vm("g1")["completed"] >= 1, "the guest goes on by itself")
     summary = json.loads(dom0.result("load")[1].splitlines()[-1])
     print(summary)
     assert summary["event"] == "summary" and summary["wrong"] == 0
@@ -209,7 +209,8 @@ def test_weights_80_20(dom0, mediator, guests):
 
 
 def test_save_is_refused(dom0, guest):
-    """The device's state is in the mediator: xl says so, and the guest goes on."""
+    """The device's state is in the mediator, so saving fails, with the reason in the device
+    model's log, and the guest goes on.  The last test of its guest: xl's resuming is not ours."""
     code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
                             "grep -v Frames", 180)
     print(output)
@@ -218,3 +219,4 @@ def test_save_is_refused(dom0, guest):
     assert re.search("vgpu-stub device .* can't be migrated or saved", guest.log()), guest.log()
     assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
     assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
+    guest.destroy()
