@@ -68,6 +68,7 @@ struct admin_server {
     int spare_fd; /* given up for a moment to refuse a client when there are no more */
     struct admin_client *clients;
     uint32_t count;
+    gid_t group; /* VGPU_ADMIN_GROUP, (gid_t)-1 if there is none */
 };
 
 /* ---- clients ---- */
@@ -415,6 +416,33 @@ static void refuse_one(struct admin_server *server)
     server->spare_fd = open_spare();
 }
 
+/* The file's mode says the same; but modes get changed, and descriptors get passed on. */
+static bool peer_may_administer(const struct admin_server *server, int fd,
+                                const struct ucred *credentials)
+{
+    gid_t groups[NGROUPS_MAX];
+    socklen_t length = sizeof(groups);
+
+    if (credentials->uid == 0 || credentials->uid == geteuid()) {
+        return true;
+    }
+    if (server->group == (gid_t)-1) {
+        return false;
+    }
+    if (credentials->gid == server->group) {
+        return true;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < length / sizeof(groups[0]); i++) {
+        if (groups[i] == server->group) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
     struct admin_server *server = poll->data;
@@ -431,6 +459,13 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     }
     if (server->count >= ADMIN_CLIENTS_MAX ||
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) {
+        close(fd);
+        return;
+    }
+    if (!peer_may_administer(server, fd, &credentials)) {
+        log_warning("admin socket: uid %u (pid %d) is neither root nor in group " VGPU_ADMIN_GROUP
+                    ": connection refused",
+                    (unsigned)credentials.uid, (int)credentials.pid);
         close(fd);
         return;
     }
@@ -483,6 +518,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
+    server->group = group ? group->gr_gid : (gid_t)-1;
     if (group) {
         owner.gid = group->gr_gid;
         owner.mode = 0660;

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The administration socket: every command, wrong requests, many and slow clients."""
 import errno
+import os
 import random
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -258,3 +261,18 @@ def test_a_quarantine_in_a_stream_of_events(lab):
                 if event["kind"] == "quarantined":
                     break
             assert event["vm_id"] == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="must be root to become somebody else")
+def test_strangers_are_refused_whatever_the_mode(mediator):
+    os.chmod(mediator.admin_socket, 0o666)
+    for folder in mediator.admin_socket.parents:
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(folder.stat().st_mode | 0o005)
+    program = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(20);"
+               "s.connect(sys.argv[1]); sys.exit(0 if s.recv(1) == b'' else 1)")
+    stranger = subprocess.run([sys.executable, "-c", program, str(mediator.admin_socket)],
+                              user=65534, group=65534, extra_groups=[], timeout=60)
+    assert stranger.returncode == 0
+    assert "uid 65534" in mediator.log()
+    assert mediator.status()["policy"] == "wfq"
