@@ -38,6 +38,12 @@ check:
 install: all
 	$(MESON) configure $(BUILD) --prefix=$(PREFIX)
 	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD)
+	install -D -m 755 qemu/vgpu-qemu $(DESTDIR)$(PREFIX)/bin/vgpu-qemu
+# The device for the distribution's QEMU, if qemu/build-module.sh has made it.
+	@for file in vgpu-stub.so vgpu-preload.so qemu-version; do \
+	    test ! -e $(BUILD)/qemu/$$file || \
+	    install -D -m 644 $(BUILD)/qemu/$$file $(DESTDIR)$(PREFIX)/lib/vgpu-mediator/qemu/$$file; \
+	done
 
 migrate: all
 	$(BUILD)/bin/vgpu-admin --db $(DB) migrate
