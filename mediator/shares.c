@@ -34,8 +34,12 @@ static const struct sample *latest(const struct shares *shares)
 
 static uint64_t used_ns(const struct sample *first, const struct sample *last)
 {
-    if (last->gpu == CORE_NONE || first->gpu != last->gpu || first->vm_id != last->vm_id ||
-        last->gpu_time_ns < first->gpu_time_ns) {
+    /* It had no place yet, or there was no such VM: what it has used came since. */
+    bool is_new =
+        first->gpu == CORE_NONE && (first->vm_id == last->vm_id || first->gpu_time_ns == 0);
+
+    if (last->gpu == CORE_NONE || last->gpu_time_ns < first->gpu_time_ns ||
+        (!is_new && (first->gpu != last->gpu || first->vm_id != last->vm_id))) {
         return 0;
     }
     return last->gpu_time_ns - first->gpu_time_ns;
