@@ -6,7 +6,8 @@
  * GPU with its end as fd VGPU_WORKER_FD.  One packet is one frame: the header,
  * the type's fixed part, then its body.  The worker says READY once (after its
  * context exists), then answers every RUN with one DONE, in the order of the
- * RUNs.  It leaves when the socket closes or on QUIT.  Anything malformed on
+ * RUNs.  A worker whose GPU context is lost leaves without the DONEs that are due:
+ * the mediator answers for them.  Else it leaves when the socket closes or on QUIT.  Anything malformed on
  * this socket is a bug of one of the two: the worker exits with status 2, the
  * mediator kills the worker.
  *
@@ -93,10 +94,11 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_worker_done) == 40, "vgpu_worker_done is 40 bytes
 
 /* Exit status of a worker. */
 enum vgpu_worker_exit {
-    VGPU_WORKER_EXIT_OK = 0,        /* QUIT, or the socket closed */
-    VGPU_WORKER_EXIT_BACKEND = 1,   /* no such GPU, no driver, no memory: said on stderr */
-    VGPU_WORKER_EXIT_PROTOCOL = 2,  /* malformed frame, or started by hand */
-    VGPU_WORKER_EXIT_GPU_FAULT = 3, /* the context is lost; the job answered CUDA_ERROR */
+    VGPU_WORKER_EXIT_OK = 0,       /* QUIT, or the socket closed */
+    VGPU_WORKER_EXIT_BACKEND = 1,  /* no such GPU, no driver, no memory: said on stderr */
+    VGPU_WORKER_EXIT_PROTOCOL = 2, /* malformed frame, or started by hand */
+    VGPU_WORKER_EXIT_GPU_FAULT =
+        3, /* the context is lost; the mediator answers CUDA_ERROR for its jobs */
 };
 
 #endif /* VGPU_WORKER_H */
