@@ -10,7 +10,7 @@
 # upstream's.  The line's series from patches/ is applied.
 #   qemu-system-x86_64          machines q35 and pc; no display, no network, no disk: it is
 #                               made for tests
-#   qemu-system-i386, --xen     Xen's device model for HVM guests, with AHCI and nothing else;
+#   qemu-system-i386, --xen     Xen's device model for HVM guests, with AHCI, NVMe and nothing else;
 #                               FOLDER is the root under which Xen's development files are: /,
 #                               or where libxen-dev is unpacked
 # It takes a few minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator
@@ -136,6 +136,7 @@ case $line${xen:+-xen} in
     cat >../configs/devices/i386-softmmu/vgpu.mak <<'MAK'
 CONFIG_I440FX=y
 CONFIG_AHCI_ICH9=y
+CONFIG_NVME_PCI=y
 CONFIG_VGPU_STUB=y
 MAK
     step ../configure "$@" --without-default-features --disable-install-blobs --enable-system \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One Xen host for all tests: a boot costs more than any of them.  The guest "g1" is made
-by the first test that wants it and made again when a test has ended it.
+"""One Xen host for all tests: a boot costs more than any of them.  It has two guests, g1 and
+g2; one that a test has ended is made again when another wants it.
 
   VGPU_BUILD   the build folder (default build); VGPU_BIN its programs (default build/bin)
   VGPU_XEN_KEEP=FOLDER   keep the consoles and logs there
@@ -20,17 +20,16 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TREE / "tests" / "xen"), str(TREE / "tests" / "vm")]
 
 import dom0_image  # noqa: E402
-from xen_lab import XenHost  # noqa: E402
+from xen_lab import UUIDS, XenHost  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("VGPU_BUILD", TREE / "build")).resolve()
 BIN = pathlib.Path(os.environ.get("VGPU_BIN", BUILD / "bin")).resolve()
 MEMORY_NEEDED_GIB = 8
-UUIDS = {"g1": "3b8c7a10-1111-4000-8000-00000000000a", "g2": "3b8c7a10-2222-4000-8000-00000000000b"}
 VM_IDS = {"g1": 7, "g2": 8}
-# Jobs take tens of milliseconds here, for one access of a guest to its device takes half a
-# millisecond: a VM that is owed is waited for in proportion.
+# Jobs take tens of milliseconds here, for one access of a guest to its device takes
+# milliseconds: a VM that is owed is waited for in proportion.
 MEDIATOR = ("vgpu-mediator --backend cpu --no-nvml --enable-test-ops --fault-threshold 3 "
-            "--anticipation-us 200000 --overrun-ms 0")
+            "--anticipation-us 2000000 --overrun-ms 0")
 
 
 def memory_available_gib():
@@ -101,7 +100,8 @@ def dom0():
         client = BUILD / "guest/client/vgpu-client-static"
         assert client.exists(), f"{client} is missing: run make (static linking needs libc6-dev)"
         with XenHost(folder, BIN, {"/bin/vgpu-client": client, **programs}) as host:
-            print(f"\nDom0's image {host.image_s:.0f} s, boot {host.boot_s:.0f} s")
+            print(f"\nimages {host.image_s:.0f} s; Xen, Dom0 and two guests "
+                  f"{'restored' if host.restored else 'booted and saved'} in {host.start_s:.0f} s")
             host.check("vgpu-admin init-db")
             for name, uuid in UUIDS.items():
                 host.check(f"vgpu-admin register-vm --vm-name={name} --vm-uuid={uuid} "
@@ -130,15 +130,14 @@ def mediator(dom0):
 
 @pytest.fixture(scope="session")
 def guests(dom0, mediator):
-    """guests(name): the running guest of that name, made if there is none."""
-    running = {}
+    """guests(name): the running guest of that name, connected."""
 
     def get(name="g1"):
-        guest = running.get(name)
-        if guest is None or dom0.run(f"xl domid {name} 2>/dev/null")[1] != str(guest.domid):
-            started = time.monotonic()
-            guest = running[name] = dom0.create(name, UUIDS[name])
-            mediator.wait_connected(name, guest.pid)
+        started = time.monotonic()
+        before = dom0.guests[name].domid
+        guest = dom0.guest(name)
+        mediator.wait_connected(name, guest.pid)
+        if guest.domid != before:
             print(f"\n{name} is domain {guest.domid}, up after {time.monotonic() - started:.0f} s")
         return guest
 

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the Xen lab boots: Xen, Dom0's kernel and initramfs, and the guest's CD.
+"""What the Xen lab boots: Xen, Dom0's kernel and initramfs, and the guest's CD; and the disk
+with the project's programs.
 
-Everything comes from packages that fetch-packages.sh has unpacked, from the project's
-build, and from this folder; it needs no root.
+The image holds nothing of the project's build but the device model, so that it, and the
+machine that has booted from it, can be kept in the cache while the programs change: those
+are on a disk that is read later.  Everything comes from packages that fetch-packages.sh has
+unpacked, from the build, and from this folder; it needs no root.
 """
 import gzip
+import hashlib
+import io
 import os
 import pathlib
 import re
@@ -12,6 +17,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -23,7 +29,13 @@ import guest_image  # noqa: E402
 XEN_PROGRAMS = ["xl", "xenstored", "xen-init-dom0", "xenconsoled", "libxl-save-helper"]
 STORE_PROGRAMS = ["xenstore-read", "xenstore-write", "xenstore-ls", "xenstore-list"]
 MODULES = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "virtio_pci",
-           "virtio_console"]
+           "virtio_console", "virtio_blk"]
+# The disk with the programs: two archives, behind what the kernels look at (and then
+# remember) when they search for partitions.
+DISK_MIB = 64
+# In Dom0, when the disk has been read: the CD of guests that start then.
+GUEST_CD = "/tmp/guest.iso"
+KEPT_IMAGES = 2
 # XCP-ng's qemu_base: the device model of domain N runs as this user and group plus N.
 DEVICE_MODEL_UID = 65535
 DEVICE_MODEL_GID = 990
@@ -119,7 +131,18 @@ class Tree:
     def file(self, path, source, mode=0o755):
         self.entries[path] = (stat.S_IFREG | mode, pathlib.Path(source).read_bytes())
 
+    def archive(self):
+        """The files alone, as tar reads them."""
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            for path, (mode, content) in self.entries.items():
+                member = tarfile.TarInfo(path.lstrip("/"))
+                member.mode, member.size = stat.S_IMODE(mode), len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return data.getvalue()
+
     def pack(self):
+        """An initramfs."""
         archive = guest_image.Archive()
         made = set()
 
@@ -140,6 +163,11 @@ class Tree:
         return archive.finish()
 
 
+def guest_initrd(files):
+    return gzip.compress(guest_image.initramfs(files, (HERE / "guest-init").read_text()), 6,
+                         mtime=0)
+
+
 def guest_cd(root, folder, files):
     """An ISO with the guest's kernel and initramfs; SeaBIOS loads it ten times faster
     than Xen's own way for kernels, through fw_cfg."""
@@ -148,8 +176,7 @@ def guest_cd(root, folder, files):
     shutil.copy(root / "usr/lib/ISOLINUX/isolinux.bin", tree / "isolinux")
     shutil.copy(root / "usr/lib/syslinux/modules/bios/ldlinux.c32", tree / "isolinux")
     shutil.copy(guest_image.kernel(), tree / "vmlinuz")
-    (tree / "initrd.gz").write_bytes(gzip.compress(
-        guest_image.initramfs(files, (HERE / "guest-init").read_text()), 6))
+    (tree / "initrd.gz").write_bytes(guest_initrd(files))
     (tree / "isolinux/isolinux.cfg").write_text(
         "default lab\nprompt 0\ntimeout 0\nlabel lab\n kernel /vmlinuz\n"
         " append initrd=/initrd.gz console=hvc0 quiet panic=1\n")
@@ -160,8 +187,19 @@ def guest_cd(root, folder, files):
     return image
 
 
-def dom0_tree(root, qemu, bin_folder, cd):
-    """Dom0's root: Xen's tools, the device model, the project's programs."""
+def add_program(tree, there, here, root, present=()):
+    """A program and its libraries, without those that are present already."""
+    tree.file(there, here)
+    for library, path in libraries(here, root).items():
+        # /lib64 is a link there: the loader's file lies where it leads.
+        if library.startswith("/lib64/"):
+            library = "/usr" + library
+        if library not in present:
+            tree.file(library, path)
+
+
+def dom0_tree(root, qemu):
+    """Dom0's root: Xen's tools and the device model."""
     tree = Tree()
     programs = {}
     for path in ("/proc", "/sys", "/dev", "/run", "/var/lib/xen", "/var/lib/xenstored",
@@ -180,15 +218,9 @@ def dom0_tree(root, qemu, bin_folder, cd):
         programs["/usr/lib/xen-4.17/bin/" + name] = root / "usr/lib/xen-4.17/bin" / name
     for name in STORE_PROGRAMS:
         programs["/usr/bin/" + name] = root / "usr/bin" / name
-    for name in ("vgpu-mediator", "vgpu-worker", "vgpu-admin"):
-        programs["/usr/bin/" + name] = bin_folder / name
     programs["/usr/libexec/qemu-system-i386"] = qemu
     for there, here in programs.items():
-        tree.file(there, here)
-        for library, path in libraries(here, root).items():
-            # /lib64 is a link there: the loader's file lies where it leads.
-            tree.file(library.replace("/lib64/", "/usr/lib64/", 1) if
-                      library.startswith("/lib64/") else library, path)
+        add_program(tree, there, here, root)
     tree.file("/usr/lib/xen-4.17/boot/hvmloader", root / "usr/lib/xen-4.17/boot/hvmloader")
     for name in ("bios.bin", "bios-256k.bin"):
         tree.file("/usr/share/seabios/" + name, root / "usr/share/seabios" / name, 0o644)
@@ -210,19 +242,62 @@ def dom0_tree(root, qemu, bin_folder, cd):
     tree.text("/modules/order", "".join(module.name + "\n" for module in ordered))
     tree.file("/usr/libexec/device-model", HERE / "device-model")
     tree.file("/bin/guest-run", HERE / "guest-run")
-    tree.file("/guest.iso", cd, 0o644)
     tree.file("/init", HERE / "dom0-init")
     return tree
 
 
-def build(folder, bin_folder, guest_files):
-    """Writes xen.elf, vmlinuz and dom0.cpio into a folder."""
+def host_image(*seeds):
+    """The folder in the cache with xen.elf, vmlinuz and dom0.cpio, made if it is not there.
+    It is named by a hash of all that went in and of the seeds, files that it is used by."""
     root = packages()
-    qemu = device_model(root)
-    with gzip.open(only(root / "boot", "xen-*-amd64.gz")) as source:
-        (folder / "xen.elf").write_bytes(source.read())
-    shutil.copy(only(root / "boot", "vmlinuz-*"), folder / "vmlinuz")
+    tree = dom0_tree(root, device_model(root))
+    xen, kernel = only(root / "boot", "xen-*-amd64.gz"), only(root / "boot", "vmlinuz-*")
+    digest = hashlib.sha256(repr(sorted(tree.entries.items())).encode())
+    for path in (xen, kernel, guest_image.kernel(), pathlib.Path(__file__), *seeds):
+        digest.update(pathlib.Path(path).read_bytes())
+    digest.update(guest_initrd({}))
+    digest.update(tool(["qemu-system-x86_64", "--version"]).encode())
+    cache = root.parent
+    folder = cache / ("host-" + digest.hexdigest()[:16])
+    if folder.exists():
+        return folder
+    old = sorted(cache.glob("host-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in old[KEPT_IMAGES - 1:]:
+        shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        image = pathlib.Path(work) / "image"
+        image.mkdir()
+        image.joinpath("xen.elf").write_bytes(gzip.decompress(xen.read_bytes()))
+        shutil.copy(kernel, image / "vmlinuz")
+        tree.file("/guest.iso", guest_cd(root, pathlib.Path(work), {}), 0o644)
+        image.joinpath("dom0.cpio").write_bytes(tree.pack())
+        image.rename(folder)
+    return folder
+
+
+def programs_disk(path, bin_folder, guest_files):
+    """Writes the disk with what is read after the start: the project's programs for Dom0
+    and, by path there, the files for the guests.  Returns where the two archives are, each
+    as (start, length) in MiB."""
+    root = packages()
+    present = dom0_tree(root, device_model(root)).entries
+    dom0, guest = Tree(), Tree()
+    for name in ("vgpu-mediator", "vgpu-worker", "vgpu-admin"):
+        add_program(dom0, "/usr/bin/" + name, pathlib.Path(bin_folder) / name, root, present)
+    for there, here in guest_files.items():
+        guest.file(there, here)
     with tempfile.TemporaryDirectory() as work:
-        cd = guest_cd(root, pathlib.Path(work), guest_files)
-        tree = dom0_tree(root, qemu, pathlib.Path(bin_folder), cd)
-    (folder / "dom0.cpio").write_bytes(tree.pack())
+        dom0.file(GUEST_CD, guest_cd(root, pathlib.Path(work), guest_files), 0o644)
+    places = []
+    with open(path, "wb") as disk:
+        start_mib = 1
+        for tree in (dom0, guest):
+            archive = tree.archive()
+            disk.seek(start_mib << 20)
+            disk.write(archive)
+            places.append((start_mib, -(-len(archive) >> 20)))
+            start_mib += places[-1][1]
+        if start_mib >= DISK_MIB:
+            raise ImageError(f"the programs need more than {DISK_MIB} MiB: raise DISK_MIB")
+        disk.truncate(DISK_MIB << 20)
+    return places

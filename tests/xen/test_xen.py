@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from conftest import UUIDS, VM_IDS
+from conftest import VM_IDS
 from dom0_image import DEVICE_MODEL_GID, DEVICE_MODEL_UID
+from xen_lab import UUIDS
 
 
 # Accesses of a guest to its device per job, polls of STATUS not counted: docs/xcp-ng.md.
@@ -93,7 +94,12 @@ def test_the_confinement_holds(dom0, guest):
 
 def test_mmio_cost(guest, record_property):
     """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
-    times = json.loads(guest.check("mmio_time 300"))
+    times = json.loads(guest.check("mmio_time access 300"))
+    published = json.loads(guest.check("mmio_time published 20", 300))
+    print(f"\nadd as published: {json.dumps(published)}")
+    record_property("add as published", json.dumps(published))
+    assert published["mmio_writes_per_job"] == 12
+    assert published["mmio_reads_per_job"] - published["status_polls_per_job"] == 13
     for options in ("--op add", "--op add --exclusive", "--op vadd-f32"):
         bench = json.loads(guest.check(f"vgpu-client --json {options} --bench --count 5", 600))
         record_property(options, json.dumps(bench))
@@ -133,49 +139,35 @@ def test_quarantine_reaches_the_guest(dom0, mediator, guest):
 
 
 def test_mediator_killed_under_load(dom0, mediator, guest):
-    """The device connects again, now from inside its chroot."""
+    """The device connects again, inside its chroot, and the guest goes on by itself."""
     wait_for_socket(dom0, guest)
     before = mediator.vm("g1")["completed"]
-    dom0.background("load", guest.command(
-        "vgpu-client --json --op vadd-i32 --seconds 40 --keep-going"))
-    until(lambda: mediator.vm("g1")["completed"] > before, "the load runs")
+    guest.background("vgpu-client --json --op vadd-i32 --seconds 600 --keep-going")
+    until(lambda: mediator.vm("g1")["completed"] > before + 2, "the load runs")
     mediator.kill()
     mediator.start()
     connection = mediator.wait_connected("g1", guest.pid)
     assert connection["path"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
-    until(lambda: mediator.vm("g1")["completed"] >= 1, "the guest goes on by itself")
-    summary = json.loads(dom0.result("load")[1].splitlines()[-1])
-    print(summary)
+    until(lambda: mediator.vm("g1")["completed"] > 2, "the guest goes on by itself")
+    summary = json.loads(guest.stop("vgpu-client")[1].splitlines()[-1])
+    print(f"\n{summary}")
     assert summary["event"] == "summary" and summary["wrong"] == 0
-    assert summary["jobs"] > 3
+    assert summary["jobs"] > 4
     assert guest.check("vgpu-client 20 22") == "20 + 22 = 42"
 
 
 def test_shut_down_and_created_again(dom0, mediator, guests):
     """A new domain, a new process, a new chroot: the same VM."""
-    first = guests("g1")
-    old_socket = chroot_socket(first)
-    dom0.run(first.command("(sleep 1; poweroff -f) >/dev/null 2>&1 &", 30))
+    guest = guests("g1")
+    old_domid, old_pid, old_socket = guest.domid, guest.pid, chroot_socket(guest)
+    dom0.run(guest.command("(sleep 1; poweroff -f) >/dev/null 2>&1 &", 30))
     dom0.wait("! xl domid g1 2>/dev/null", "g1 has shut down", 90)
     dom0.wait(f"test ! -e {old_socket}", "the mediator removes its socket")
-    assert f"QEMU {first.pid} (g1) is gone" in mediator.log()
-    second = guests("g1")
-    assert second.domid > first.domid and second.pid != first.pid
+    assert f"QEMU {old_pid} (g1) is gone" in mediator.log()
+    guest = guests("g1")
+    assert guest.domid > old_domid and guest.pid != old_pid
     assert mediator.connection("g1")["uuid"] == UUIDS["g1"]
-    assert second.check("vgpu-client 100 200") == "100 + 200 = 300"
-
-
-def test_device_model_killed(dom0, mediator, guests):
-    """xl sees a dead guest; the mediator forgets the process; the other guest goes on."""
-    victim, other = guests("g1"), guests("g2")
-    dom0.background("other", other.command("vgpu-client --json --op nop --seconds 8"))
-    dom0.check(f"kill -9 {victim.pid}")
-    dom0.wait(f"test ! -e {chroot_socket(victim)}", "the mediator removes its socket")
-    assert mediator.connection("g1") is None
-    summary = json.loads(dom0.result("other")[1].splitlines()[-1])
-    assert summary["errors"] == 0 and summary["wrong"] == 0 and summary["jobs"] > 0, summary
-    victim.destroy()
-    assert guests("g1").check("vgpu-client 2 2") == "2 + 2 = 4"
+    assert guest.check("vgpu-client 100 200") == "100 + 200 = 300"
 
 
 def test_weights_80_20(dom0, mediator, guests):
@@ -184,28 +176,40 @@ def test_weights_80_20(dom0, mediator, guests):
     dom0.check("vgpu-admin set-weight --vm-name=g1 --weight=80")
     dom0.check("vgpu-admin set-weight --vm-name=g2 --weight=20")
     for guest in both:
-        dom0.background(guest.name, guest.command(
-            "vgpu-client --json --op spin --us 60000 --seconds 30"))
+        guest.background("vgpu-client --json --op spin --us 400000 --seconds 600")
 
     def used():
         vms = {vm["name"]: vm["gpu_time_ns"] for vm in mediator.json("status")["vms"]}
         return {name: vms[name] for name in VM_IDS}
 
     start = used()
-    until(lambda: all(used()[name] > start[name] + 300e6 for name in VM_IDS), "both have begun")
-    first = last = used()
-    while not dom0.ended("g1") and not dom0.ended("g2"):
-        last = used()
-        time.sleep(1)
-    times = {name: last[name] - first[name] for name in VM_IDS}
+    until(lambda: all(used()[name] > start[name] for name in VM_IDS), "both have begun")
+    first = used()
+    until(lambda: sum(used().values()) - sum(first.values()) > 10e9, "10 s of GPU time", 180)
+    times = {name: ns - first[name] for name, ns in used().items()}
+    for guest in both:
+        code, output = guest.stop("vgpu-client")
+        assert code == 0 and json.loads(output.splitlines()[-1])["errors"] == 0, output
     share = times["g1"] / sum(times.values())
     print(f"\nshares of {sum(times.values()) / 1e9:.1f} s of GPU time: "
           f"g1 {share:.1%}, g2 {1 - share:.1%}")
-    for guest in both:
-        code, output = dom0.result(guest.name)
-        assert code == 0, output
-    assert sum(times.values()) > 5e9
-    assert share == pytest.approx(0.80, abs=0.05)
+    # A job is 4 % of what is looked at, and a VM's own pauses, long here, are charged to it.
+    assert share == pytest.approx(0.80, abs=0.07)
+
+
+def test_device_model_killed(dom0, mediator, guests):
+    """xl sees a dead guest; the mediator forgets the process; the other guest goes on."""
+    victim, other = guests("g2"), guests("g1")
+    other.background("vgpu-client --json --op nop --seconds 600")
+    dom0.check(f"kill -9 {victim.pid}")
+    dom0.wait(f"test ! -e {chroot_socket(victim)}", "the mediator removes its socket")
+    assert mediator.connection("g2") is None
+    before = mediator.vm("g1")["completed"]
+    until(lambda: mediator.vm("g1")["completed"] > before, "the other guest goes on")
+    summary = json.loads(other.stop("vgpu-client")[1].splitlines()[-1])
+    assert summary["errors"] == 0 and summary["wrong"] == 0 and summary["jobs"] > 0, summary
+    victim.destroy()
+    assert other.check("vgpu-client 2 2") == "2 + 2 = 4"
 
 
 def test_save_is_refused(dom0, guest):

@@ -4,29 +4,39 @@ without KVM.  Only Python's standard library is needed; it is not tied to pytest
 
     with XenHost(folder, bin_folder, {"/bin/vgpu-client": client}) as dom0:
         dom0.run("vgpu-admin init-db")
-        guest = dom0.create("g1", uuid)
-        code, output = guest.run("vgpu-client 100 200")
+        code, output = dom0.guests["g1"].run("vgpu-client 100 200")
 
 The emulated processor has AMD's virtualisation, which TCG implements, with nested paging.
-Without SMAP and RDTSCP, with which Dom0 and the guest crash under it.
+Without SMAP and RDTSCP, with which Dom0 and the guest crash under it.  Dom0 has one of its
+two processors and the guests share the other: an access of a guest to its device costs twice
+as much where both are on one.
+
+Xen, Dom0 and two guests are booted once; then the machine's state is saved in the cache, and
+later runs begin there.  The project's programs come from a disk that nobody has read until
+then, so they may change; the device model is a part of the state.
 """
+import pathlib
 import shlex
 import time
 
 import dom0_image
-from qemu_process import QemuProcess
+from qemu_process import QemuProcess, wait_for
 from vm import Guest, GuestError
 
 BOOT_LIMIT_S = 300
 GUEST_BOOT_LIMIT_S = 180
+LOAD_LIMIT_S = 60
 COMMAND_LIMIT_S = 120
 CPU = "max,-smap,-rdtscp"
+# The guests of the saved state.
+UUIDS = {"g1": "3b8c7a10-1111-4000-8000-00000000000a", "g2": "3b8c7a10-2222-4000-8000-00000000000b"}
 
 CONFIG = """type = "hvm"
 name = "{name}"
 uuid = "{uuid}"
 memory = 192
 vcpus = 1
+cpus = "1"
 serial = "none"
 vga = "none"
 nographic = 1
@@ -41,40 +51,109 @@ dm_restrict = 1
 xen_platform_pci = 0
 device_model_override = "/usr/libexec/device-model"
 device_model_args_hvm = [ "-drive",
-    "if=none,id=cd0,file=/guest.iso,format=raw,readonly=on,media=cdrom",
+    "if=none,id=cd0,file={cd},format=raw,readonly=on,media=cdrom",
     "-device", "ahci,id=ahci0,addr=6",
-    "-device", "ide-cd,drive=cd0,bus=ahci0.0,bootindex=0", {arguments} ]
+    "-device", "ide-cd,drive=cd0,bus=ahci0.0,bootindex=0",
+    {disk} "-device", "vgpu-stub" ]
 """
+# The guests of the saved state read the programs from Dom0's disk; the kernel has a driver
+# for no other.  Later ones find them on their CD.
+EARLY = {"cd": "/guest.iso", "disk": """"-drive",
+    "if=none,id=programs,file=/dev/vda,format=raw,readonly=on",
+    "-device", "nvme,drive=programs,serial=programs,addr=7","""}
+LATER = {"cd": dom0_image.GUEST_CD, "disk": ""}
+
+
+def unpack(disk, place):
+    start_mib, length_mib = place
+    return (f"dd if={disk} bs=1M skip={start_mib} count={length_mib} of=/tmp/programs.tar "
+            "2>/dev/null && tar xf /tmp/programs.tar -C / && rm /tmp/programs.tar")
 
 
 class XenHost(Guest):
     """Its Dom0: run() and the like are Guest's.  Xen's and Dom0's messages are in
-    {folder}/console.log."""
+    {folder}/console.log.  restored: whether it began from the saved state; start_s: how
+    long that took, or the boot and the saving; image_s: what was before that."""
 
     def __init__(self, folder, bin_folder, guest_files, memory_mib=3072):
-        self.last_id = 0
-        self.buffered = b""
-        self.guests = []
+        self.guests = {}
         started = time.monotonic()
-        dom0_image.build(folder, bin_folder, guest_files)
+        image = dom0_image.host_image(__file__)
+        disk = pathlib.Path(folder) / "programs.img"
+        dom0_archive, guest_archive = dom0_image.programs_disk(disk, bin_folder, guest_files)
         self.image_s = time.monotonic() - started
         started = time.monotonic()
-        QemuProcess.__init__(self, ["qemu-system-x86_64"], folder, [
+        arguments = [
             "-M", "q35", "-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", str(memory_mib),
-            "-no-reboot", "-kernel", f"{folder}/xen.elf",
+            "-no-reboot", "-kernel", f"{image}/xen.elf",
             "-append", "com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning "
                        "dom0_mem=1024M,max:1024M dom0_max_vcpus=1 dom0_vcpus_pin",
-            "-initrd", f"{folder}/vmlinuz console=hvc0 quiet,{folder}/dom0.cpio",
+            "-initrd", f"{image}/vmlinuz console=hvc0 quiet,{image}/dom0.cpio",
             "-serial", f"file:{folder}/console.log",
             "-chardev", f"socket,id=agent,path={folder}/agent.sock",
             "-device", "virtio-serial-pci,max_ports=2",
-            "-device", "virtserialport,chardev=agent,nr=1"], ["agent"])
+            "-device", "virtserialport,chardev=agent,nr=1",
+            "-drive", f"if=virtio,format=raw,readonly=on,file={disk}"]
+        state = image / "machine.state"
+        self.restored = state.exists() and self._restore(folder, arguments, state)
+        if not self.restored:
+            self._boot(folder, arguments, state)
+        self.start_s = time.monotonic() - started
+        self.check(unpack("/dev/vda", dom0_archive))
+        for guest in self.guests.values():
+            guest.check(unpack("/dev/nvme0n1", guest_archive))
+
+    def _launch(self, folder, arguments):
+        self.last_id = 0
+        self.buffered = b""
+        QemuProcess.__init__(self, ["qemu-system-x86_64"], folder, arguments, ["agent"])
+
+    def _boot(self, folder, arguments, state):
+        self._launch(folder, arguments)
         try:
             self._expect_ready(BOOT_LIMIT_S)
+            for name, uuid in UUIDS.items():
+                self.guests[name] = XenGuest(self, name, uuid)
+            for guest in self.guests.values():
+                guest.start(EARLY)
+            for guest in self.guests.values():
+                guest.wait_booted()
+            self._save(state)
         except BaseException:
             self.close()
             raise
-        self.boot_s = time.monotonic() - started
+
+    def _save(self, state):
+        part = state.with_suffix(".part")
+        self.qmp("stop")
+        self.qmp("migrate-set-parameters", **{"max-bandwidth": 10**10})
+        self.qmp("migrate", uri=f"exec:cat >{shlex.quote(str(part))}")
+        done = wait_for(lambda: (info := self.qmp("query-migrate")).get("status") in
+                        ("completed", "failed") and info, "the machine's state is saved",
+                        LOAD_LIMIT_S)
+        assert done["status"] == "completed", done
+        part.rename(state)
+        self.qmp("cont")
+
+    def _restore(self, folder, arguments, state):
+        """Whether it could be; a state of no use is removed."""
+        try:
+            self._launch(folder, [*arguments, "-incoming",
+                                  f"exec:cat {shlex.quote(str(state))}"])
+            wait_for(lambda: self.qmp("query-status")["status"] == "paused",
+                     "the machine's state is loaded", LOAD_LIMIT_S)
+            self.qmp("cont")
+            for name, uuid in UUIDS.items():
+                self.guests[name] = XenGuest(self, name, uuid)
+                self.guests[name].find()
+            return True
+        except (AssertionError, GuestError, OSError) as error:
+            print(f"the saved state {state} is of no use: {error}")
+            state.unlink(missing_ok=True)
+            self.guests.clear()
+            if hasattr(self, "process"):
+                self.close()
+            return False
 
     def check(self, command, limit_s=COMMAND_LIMIT_S):
         """The output of a command that must succeed."""
@@ -92,66 +171,54 @@ class XenHost(Guest):
             assert time.monotonic() < deadline, f"did not happen in {limit_s} s: {what}\n{output}"
             time.sleep(0.2)
 
-    def background(self, name, command):
-        """Starts a command that may run beside others; result() waits for its end."""
-        self.check(f"rm -f /tmp/{name}.status; "
-                   f"({command} >/tmp/{name}.out 2>&1; echo $? >/tmp/{name}.status) &")
-
-    def ended(self, name):
-        return self.run(f"test -s /tmp/{name}.status")[0] == 0
-
-    def result(self, name, limit_s=COMMAND_LIMIT_S):
-        """(exit status, output) of what background() started."""
-        code = int(self.wait(f"cat /tmp/{name}.status 2>/dev/null", f"{name} ends", limit_s))
-        return code, self.check(f"cat /tmp/{name}.out")
-
     def write(self, path, text):
         quoted = shlex.quote(text.replace("\n", "\\n"))  # a command is one line
         self.check(f"printf %b {quoted} >{path}")
 
-    def create(self, name, uuid, device="vgpu-stub", wait=True):
-        guest = XenGuest(self, name, uuid, device)
-        guest.start()
-        if wait:
-            guest.wait_ready()
+    def guest(self, name):
+        """The running guest of that name, created again when it has ended."""
+        guest = self.guests[name]
+        if self.run(f"xl domid {name} 2>/dev/null")[1] != str(guest.domid):
+            guest.start(LATER)
+            guest.wait_booted()
         return guest
 
 
 class XenGuest:
-    def __init__(self, dom0, name, uuid, device):
+    def __init__(self, dom0, name, uuid):
         self.dom0 = dom0
         self.name = name
         self.uuid = uuid
-        self.device = device
         self.domid = None
         self.pid = None  # of its device model
+        self.console = f"/var/log/xen/console/guest-{name}.log"
 
-    def start(self):
-        arguments = f'"-device", "{self.device}"' if self.device else ""
+    def start(self, disks):
         config = f"/tmp/{self.name}.cfg"
-        self.dom0.write(config, CONFIG.format(name=self.name, uuid=self.uuid,
-                                              arguments=arguments))
-        console = f"/var/log/xen/console/guest-{self.name}.log"
-        code, output = self.dom0.run(f"rm -f {console}; xl create {config}", COMMAND_LIMIT_S)
+        self.dom0.write(config, CONFIG.format(name=self.name, uuid=self.uuid, **disks))
+        code, output = self.dom0.run(f"rm -f {self.console}; xl create {config}", COMMAND_LIMIT_S)
         if code:
-            log = self.dom0.run(f"cat /var/log/xen/qemu-dm-{self.name}.log")[1]
-            raise GuestError(f"xl create failed with {code}:\n{output}\n{log}")
-        self.domid = int(self.dom0.check(f"xl domid {self.name}"))
-        self.pid = int(self.dom0.check(
-            f"xenstore-read /local/domain/{self.domid}/image/device-model-pid"))
+            raise GuestError(f"xl create failed with {code}:\n{output}\n{self.log()}")
+        self.find()
 
-    def wait_ready(self):
-        console = f"/var/log/xen/console/guest-{self.name}.log"
+    def find(self):
+        """Learns what Xen calls it."""
+        self.domid = int(self.dom0.check(f"xl domid {self.name}"))
+        store = f"/local/domain/{self.domid}"
+        self.pid = int(self.dom0.check(f"xenstore-read {store}/image/device-model-pid"))
+        self.tty = self.dom0.check(f"xenstore-read {store}/console/tty")
+
+    def wait_booted(self):
         try:
-            self.dom0.wait(f"grep -q READY {console}", f"{self.name} boots", GUEST_BOOT_LIMIT_S)
+            self.dom0.wait(f"grep -q READY {self.console}", f"{self.name} boots",
+                           GUEST_BOOT_LIMIT_S)
         except AssertionError:
-            log = self.dom0.run(f"xl list; kill -0 {self.pid}; cat {console} "
-                                f"/var/log/xen/qemu-dm-{self.name}.log")[1]
-            raise GuestError(f"{self.name} does not boot:\n{log}") from None
+            log = self.dom0.run(f"xl list; kill -0 {self.pid}; cat {self.console}")[1]
+            raise GuestError(f"{self.name} does not boot:\n{log}\n{self.log()}") from None
 
     def command(self, command, limit_s=COMMAND_LIMIT_S):
         """What Dom0 runs to have the guest run a command."""
-        return f"timeout {limit_s} guest-run {self.name} {shlex.quote(command)}"
+        return f"timeout {limit_s} guest-run {self.tty} {shlex.quote(command)}"
 
     def run(self, command, limit_s=COMMAND_LIMIT_S):
         return self.dom0.run(self.command(command, limit_s), limit_s + 10)
@@ -160,6 +227,19 @@ class XenGuest:
         code, output = self.run(command, limit_s)
         assert code == 0, f"in {self.name}: {command}: exit status {code}\n{output}"
         return output
+
+    def background(self, command):
+        """Starts a command in the guest; it goes on until stop()."""
+        self.check(f"({command} >/tmp/out 2>&1; echo $? >/tmp/status) "
+                   "</dev/null >/dev/null 2>&1 &")
+
+    def stop(self, program, limit_s=COMMAND_LIMIT_S):
+        """Ends what background() started as Ctrl-C would; (exit status, output)."""
+        self.run(f"killall -INT {program}")
+        deadline = time.monotonic() + limit_s
+        while self.run("test -s /tmp/status")[0] != 0:
+            assert time.monotonic() < deadline, f"in {self.name}: {program} does not end"
+        return int(self.check("cat /tmp/status; rm /tmp/status")), self.check("cat /tmp/out")
 
     def destroy(self):
         self.dom0.run(f"xl destroy {self.name}", COMMAND_LIMIT_S)
