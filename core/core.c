@@ -414,10 +414,9 @@ bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
         .gpu_time_ns = vm->gpu_time_ns,
     };
     if (vm->gpu != CORE_NONE) {
-        const struct wfq *scheduler = core->schedulers[vm->gpu];
-        uint64_t sum = wfq_share_sum(scheduler);
+        uint64_t sum = core->placement.load[vm->gpu];
 
-        wfq_get_vm_stats(scheduler, slot, now_ns, &stats->scheduler);
+        wfq_get_vm_stats(core->schedulers[vm->gpu], slot, now_ns, &stats->scheduler);
         stats->due_share = sum ? (double)vm->placed_share / (double)sum : 0;
     }
     return true;

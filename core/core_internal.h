@@ -62,6 +62,7 @@ struct core_vm {
     uint32_t placed_share;
     bool aside;
     uint64_t idle_since_ns; /* since then no session and no job */
+    uint64_t debt_until_ns; /* nobody uses it, but it owes: no later than this; 0 = not so */
     struct core_worker worker;
     struct rate_limiter limiter;
     struct watchdog watchdog;
@@ -118,6 +119,14 @@ struct core {
 #define CORE_BACKOFF_MAX_NS 5000000000ull
 /* From QUIT to SIGKILL. */
 #define CORE_STOP_GRACE_NS 2000000000ull
+/*
+ * A VM that left while it was ahead keeps its account, so that coming back does
+ * not make it even; but no longer than so many times what it owes, so that
+ * nobody holds a place for ever.  Who waits that long gets 1 % of the time.
+ */
+#define CORE_DEBT_KEPT_TIMES 100u
+/* How often it is looked whether it still owes. */
+#define CORE_DEBT_CHECK_NS 1000000000ull
 
 /* core.c */
 void core_report(struct core *core, const struct core_event *event);

@@ -3,8 +3,10 @@
  * VMs: who they are, where they are, whether they may.
  *
  * A VM takes a place in a GPU's scheduler with its first job and gives it up
- * when it has neither session nor job nor worker.  It changes GPUs only with
- * nothing in flight: its waiting jobs move with it, in order.
+ * when it has neither session nor job nor worker, nor has had more than its
+ * share there.  It changes GPUs only with nothing in flight: its waiting jobs
+ * move with it, in order; what it owes or is owed does not, for that is between
+ * it and its neighbours.
  */
 #include "core/core_internal.h"
 
@@ -114,13 +116,47 @@ static void attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_
                       });
 }
 
+/* What it counts for where it is; 0: nothing, it has left and only owes. */
+static void count_share(struct core *core, struct core_vm *vm, uint32_t share)
+{
+    placement_release(&core->placement, vm->gpu, vm->placed_share);
+    core->placement.load[vm->gpu] += share;
+    vm->placed_share = share;
+}
+
 static void detach(struct core *core, uint32_t slot)
 {
     struct core_vm *vm = &core->vms[slot];
 
     wfq_vm_detach(core->schedulers[vm->gpu], slot);
-    placement_release(&core->placement, vm->gpu, vm->placed_share);
+    count_share(core, vm, 0);
     vm->gpu = CORE_NONE;
+}
+
+/*
+ * Nobody uses the VM any more: has it had GPU time ahead of its share that its
+ * neighbours are still owed?  From the first time on for a limited time only.
+ */
+static bool keeps_debt(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    struct wfq_vm_stats stats;
+    uint64_t debt_ns;
+
+    if (vm->removing || vm->gpu == CORE_NONE) {
+        return false;
+    }
+    wfq_get_vm_stats(core->schedulers[vm->gpu], slot, now_ns, &stats);
+    if (stats.lag_ns >= 0) {
+        return false;
+    }
+    debt_ns = 0 - (uint64_t)stats.lag_ns;
+    if (vm->debt_until_ns == 0) {
+        vm->debt_until_ns = debt_ns < (CORE_NEVER - now_ns) / CORE_DEBT_KEPT_TIMES
+                                ? now_ns + debt_ns * CORE_DEBT_KEPT_TIMES
+                                : CORE_NEVER;
+    }
+    return now_ns < vm->debt_until_ns;
 }
 
 bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns)
@@ -129,6 +165,9 @@ bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns)
     uint32_t gpu;
 
     if (vm->gpu != CORE_NONE && placement_allows(&core->placement, vm->config.pool, vm->gpu)) {
+        if (vm->placed_share == 0) {
+            count_share(core, vm, share_of(vm));
+        }
         return true;
     }
     if (vm->gpu != CORE_NONE) {
@@ -154,6 +193,10 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
 
     if (from == CORE_NONE || vm->in_flight_count > 0 ||
         placement_allows(&core->placement, vm->config.pool, from)) {
+        return;
+    }
+    if (vm->debt_until_ns != 0) {
+        detach(core, slot); /* it has left: nothing of it is to be moved */
         return;
     }
     core_worker_stop(core, slot, false, now_ns);
@@ -205,12 +248,18 @@ void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns)
         core_vm_arm(core, slot); /* it lingers */
         return;
     }
-    if (vm->gpu != CORE_NONE) {
-        detach(core, slot);
-    }
     free(vm->jobs);
     vm->jobs = NULL;
     vm->free_job = CORE_NONE;
+    if (keeps_debt(core, slot, now_ns)) {
+        count_share(core, vm, 0);
+        core_vm_arm(core, slot);
+        return;
+    }
+    vm->debt_until_ns = 0;
+    if (vm->gpu != CORE_NONE) {
+        detach(core, slot);
+    }
     /* A VM that nobody registered is forgotten, but not what it has done: reconnecting
      * must not clear a quarantine. */
     if (vm->removing ||
@@ -344,9 +393,7 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     if (gpu != CORE_NONE) {
         struct wfq_vm_params params = params_of(vm);
 
-        placement_release(&core->placement, gpu, vm->placed_share);
-        vm->placed_share = share_of(vm);
-        core->placement.load[gpu] += vm->placed_share;
+        count_share(core, vm, vm->debt_until_ns == 0 ? share_of(vm) : 0);
         wfq_vm_update(core->schedulers[gpu], slot, &params, now_ns);
     }
     /* In BACKOFF there is none to stop, and jobs may wait for the next one. */

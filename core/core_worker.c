@@ -276,6 +276,8 @@ static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm
         return vm->session == CORE_NONE && vm->job_count == 0
                    ? vm->idle_since_ns + core->config.linger_ns
                    : CORE_NEVER;
+    case CORE_WORKER_NONE:
+        return vm->debt_until_ns != 0 ? vm->idle_since_ns + CORE_DEBT_CHECK_NS : CORE_NEVER;
     default: return CORE_NEVER;
     }
 }
@@ -348,6 +350,7 @@ static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
         core_vm_settle(core, slot, now_ns);
         break;
     case CORE_WORKER_READY: core_worker_stop(core, slot, false, now_ns); break;
+    case CORE_WORKER_NONE: core_vm_settle(core, slot, now_ns); break;
     default: break;
     }
 }

@@ -98,7 +98,8 @@ void wfq_destroy(struct wfq *wfq);
 
 /* ---- VMs ---- */
 
-/* Attach: the VM starts not ready.  Detach: it must have no job here. */
+/* Attach: the VM starts not ready, and even.  Detach: it must have no job here; what it has had
+ * ahead is lost to those who are owed it. */
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params);
 void wfq_vm_detach(struct wfq *wfq, uint32_t vm);
 bool wfq_vm_attached(const struct wfq *wfq, uint32_t vm);
@@ -150,9 +151,8 @@ uint32_t wfq_queue_len(const struct wfq *wfq); /* waiting, all VMs */
 uint32_t wfq_in_flight(const struct wfq *wfq);
 uint32_t wfq_backlogged(const struct wfq *wfq); /* ready VMs with waiting jobs */
 uint64_t wfq_context_switches(const struct wfq *wfq);
-uint64_t wfq_busy_ns(const struct wfq *wfq);   /* GPU time charged in all */
-int64_t wfq_holder(const struct wfq *wfq);     /* whose turn it is, -1 = nobody's */
-uint64_t wfq_share_sum(const struct wfq *wfq); /* of attached VMs, base_mult * weight */
+uint64_t wfq_busy_ns(const struct wfq *wfq); /* GPU time charged in all */
+int64_t wfq_holder(const struct wfq *wfq);   /* whose turn it is, -1 = nobody's */
 
 struct wfq_vm_stats {
     uint32_t queue_depth;

@@ -119,6 +119,26 @@ void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi)
     }
 }
 
+/* Nobody will make good `debt_ns` to those who are owed it. */
+static void forgive(struct virtual_time *vt, double debt_ns)
+{
+    double owed_ns = 0, part;
+
+    for (uint32_t vm = 0; vm < vt->count; vm++) {
+        double lag_ns = vt_lag_ns(vt, vm);
+
+        owed_ns += lag_ns > 0 ? lag_ns : 0;
+    }
+    part = owed_ns > debt_ns ? debt_ns / owed_ns : 1;
+    for (uint32_t vm = 0; vm < vt->count; vm++) {
+        if (vt_lag_ns(vt, vm) > 0) {
+            vt->accounts[vm].start += (vt->v - vt->accounts[vm].start) * part;
+        }
+    }
+    /* Estimates of what is in flight are on accounts already, V has not moved for it yet. */
+    vt_advance(vt, part * owed_ns - debt_ns);
+}
+
 void vt_forget(struct virtual_time *vt, uint32_t vm)
 {
     struct vt_account *account = &vt->accounts[vm];
@@ -132,7 +152,11 @@ void vt_forget(struct virtual_time *vt, uint32_t vm)
     }
     account->working = false;
     expel(vt, account);
-    vt_advance(vt, owed_ns);
+    if (owed_ns < 0) {
+        forgive(vt, -owed_ns);
+    } else {
+        vt_advance(vt, owed_ns);
+    }
 }
 
 bool vt_join(struct virtual_time *vt, uint32_t vm)

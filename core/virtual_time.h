@@ -21,6 +21,9 @@
  *     ahead when it went idle is not forgotten before V has reached it.
  *   - A VM that leaves while it is owed gives that up: V moves on by it, as if
  *     the fluid system had served it, so the others' accounts stay zero-sum.
+ *   - A VM that is forgotten while it is ahead leaves the others with less that
+ *     they are owed: each of those who are owed loses the same part of it.  (To
+ *     move V back instead would set back those who are owed nothing, too.)
  *   - A change of share keeps phi * (S - V), the nanoseconds.
  *
  * phi is base_mult * weight, an integer 1..400.  V and S are doubles in
@@ -57,7 +60,7 @@ void vt_destroy(struct virtual_time *vt);
 /* A new VM with share phi: even, not a member. */
 void vt_reset(struct virtual_time *vt, uint32_t vm, uint32_t phi);
 void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi);
-/* Forget the VM; what it is owed or ahead goes to the others. */
+/* Forget the VM; what it is owed or ahead goes to the others, whose S may change. */
 void vt_forget(struct virtual_time *vt, uint32_t vm);
 
 /* It has work now.  Returns whether it was even with V: neither owed nor ahead. */

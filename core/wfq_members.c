@@ -99,13 +99,18 @@ void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
     }
 }
 
-void wfq_rebase(struct wfq *wfq)
+/* Accounts of several VMs have changed. */
+static void run_take_starts(struct wfq *wfq)
 {
-    if (vt_rebase(&wfq->vt) == 0) {
-        return;
-    }
     for (uint32_t i = 0; i < wfq->run_count; i++) {
         wfq->run_start[i] = wfq->vt.accounts[wfq->run_vm[i]].start;
+    }
+}
+
+void wfq_rebase(struct wfq *wfq)
+{
+    if (vt_rebase(&wfq->vt) != 0) {
+        run_take_starts(wfq);
     }
 }
 
@@ -141,6 +146,7 @@ void wfq_vm_detach(struct wfq *wfq, uint32_t vm)
         wfq->preferred = NOBODY;
     }
     vt_forget(&wfq->vt, vm);
+    run_take_starts(wfq);
     state->attached = false;
 }
 

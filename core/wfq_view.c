@@ -108,17 +108,6 @@ int64_t wfq_holder(const struct wfq *wfq)
     return wfq->holder == NOBODY ? -1 : (int64_t)wfq->holder;
 }
 
-uint64_t wfq_share_sum(const struct wfq *wfq)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t vm = 0; vm < wfq->config.max_vms; vm++) {
-        sum +=
-            wfq->vms[vm].attached ? wfq_share(wfq->params[vm].weight, wfq->params[vm].priority) : 0;
-    }
-    return sum;
-}
-
 void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
                       struct wfq_vm_stats *stats)
 {

@@ -261,7 +261,7 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
     }
 }
 
-static bool shares_promised(const struct sim *sim)
+bool sim_check_shares_promised(const struct sim *sim)
 {
     return sim->policy == WFQ_POLICY_WFQ && !sim->policy_changed;
 }
@@ -287,6 +287,7 @@ static void look_at_lag(struct sim *sim, struct sim_vm *vm)
 {
     uint32_t slot = core_vm_find(sim->core, vm->vm_id);
     struct core_vm_stats stats;
+    uint64_t bound_ns;
 
     if (slot == CORE_NONE || !core_vm_stats(sim->core, slot, sim->now_ns, &stats) ||
         stats.gpu == CORE_NONE) {
@@ -295,7 +296,11 @@ static void look_at_lag(struct sim *sim, struct sim_vm *vm)
     if (stats.scheduler.max_lag_ns > vm->max_lag_ns) {
         vm->max_lag_ns = stats.scheduler.max_lag_ns;
     }
-    vm->lag_bound_ns = wfq_lag_bound_ns(core_gpu_scheduler(sim->core, stats.gpu), slot);
+    bound_ns = wfq_lag_bound_ns(core_gpu_scheduler(sim->core, stats.gpu), slot);
+    if (sim_check_shares_promised(sim) && stats.scheduler.lag_ns > (int64_t)bound_ns) {
+        sim_violation(sim, "VM %u is owed %lld ns, the core says at most %llu", vm->vm_id,
+                      (long long)stats.scheduler.lag_ns, (unsigned long long)bound_ns);
+    }
 }
 
 void sim_check_core(struct sim *sim)
@@ -443,16 +448,16 @@ void sim_check_fluid(struct sim *sim, uint32_t index)
 
 static void check_vm_end(struct sim *sim, struct sim_vm *vm)
 {
-    uint64_t bound_ns = lag_bound_ns(sim, vm);
     int64_t difference_ns = vm->charged_ns - vm->settled_ns;
 
     if (vm->requests.count > 0 && vm->session != SIM_NONE) {
         sim_violation(sim, "VM %u: %u requests were never answered (the oldest: id %u)", vm->vm_id,
                       vm->requests.count, vm->requests.head->id);
     }
-    if (shares_promised(sim) && vm->max_lag_ns > (int64_t)bound_ns) {
+    vm->lag_bound_ns = lag_bound_ns(sim, vm);
+    if (sim_check_shares_promised(sim) && vm->max_lag_ns > (int64_t)vm->lag_bound_ns) {
         sim_violation(sim, "VM %u was owed %lld ns, the bound is %llu", vm->vm_id,
-                      (long long)vm->max_lag_ns, (unsigned long long)bound_ns);
+                      (long long)vm->max_lag_ns, (unsigned long long)vm->lag_bound_ns);
     }
     if (llabs(difference_ns) > vm->tolerance_ns) {
         sim_violation(sim, "VM %u used %lld ns of GPU time and was charged %lld", vm->vm_id,

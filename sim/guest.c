@@ -300,7 +300,7 @@ static void on_leave(struct sim *sim, struct sim_vm *vm)
         return;
     }
     sim->result->disconnects++;
-    sim_guest_lost(sim, vm, RECONNECT_NS);
+    sim_guest_lost(sim, vm, vm->group->away_ns);
     core_session_closed(sim->core, session, sim->now_ns);
 }
 

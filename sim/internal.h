@@ -191,6 +191,8 @@ void sim_check_rate_init(struct sim *sim, struct sim_vm *vm, bool reconfigured);
 void sim_check_running(struct sim *sim, const struct sim_worker *worker);
 /* Does something run aside there? */
 bool sim_check_aside(const struct sim *sim, uint32_t gpu);
+/* Only wfq promises shares, and only if nothing else ran before. */
+bool sim_check_shares_promised(const struct sim *sim);
 /* After every event. */
 void sim_check_moment(struct sim *sim);
 /* Now and then: what the core says about lags and accounts. */

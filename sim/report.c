@@ -15,8 +15,9 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
 {
     double gpu_ns = (double)result->duration_ns * config->gpus;
 
-    fprintf(out, "policy %s, %u GPU%s, %g s, seed %" PRIu64 ", quantum %g us, depth %u\n\n",
-            wfq_policy_name(config->core.scheduler.policy), config->gpus,
+    fprintf(out, "policy %s%s, %u GPU%s, %g s, seed %" PRIu64 ", quantum %g us, depth %u\n\n",
+            wfq_policy_name(config->core.scheduler.policy),
+            result->shares_promised ? "" : " (no bound is promised)", config->gpus,
             config->gpus == 1 ? "" : "s", (double)result->duration_ns / 1e9, config->seed,
             (double)config->core.scheduler.quantum_ns / 1e3, config->core.scheduler.depth);
     fprintf(out, "%4s %3s %6s %4s %7s %7s %9s %8s %8s %9s %9s | %9s %9s %9s ms\n", "vm", "gpu",
@@ -77,19 +78,19 @@ int sim_print_json(const struct sim_config *config, const struct sim_result *res
 
     snprintf(hash, sizeof(hash), "%016" PRIx64, result->trace_hash);
     root = json_pack(
-        "{s:s, s:I, s:i, s:f, s:[], s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:s}",
-        "policy", wfq_policy_name(config->core.scheduler.policy), "seed", (json_int_t)config->seed,
-        "gpus", (int)config->gpus, "seconds", (double)result->duration_ns / 1e9, "vms",
-        "lag_bound_ns", (json_int_t)result->lag_bound_ns, "switches", (json_int_t)result->switches,
-        "switching_ns", (json_int_t)result->switching_ns, "busy_ns", (json_int_t)result->busy_ns,
-        "anticipated_ns", (json_int_t)result->anticipated_ns, "dispatches",
-        (json_int_t)result->dispatches, "workers_lost", (json_int_t)result->workers_lost,
-        "mediators_lost", (json_int_t)result->mediators_lost, "gpus_lost",
-        (json_int_t)result->gpus_lost, "quarantines", (json_int_t)result->quarantines, "timeouts",
-        (json_int_t)result->timeouts, "overruns", (json_int_t)result->overruns, "disconnects",
-        (json_int_t)result->disconnects, "violations", (json_int_t)result->violations, "trace_hash",
-        hash);
+        "{s:s, s:b, s:I, s:i, s:f, s:[], s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:I, s:I, s:s}",
+        "policy", wfq_policy_name(config->core.scheduler.policy), "shares_promised",
+        (int)result->shares_promised, "seed", (json_int_t)config->seed, "gpus", (int)config->gpus,
+        "seconds", (double)result->duration_ns / 1e9, "vms", "lag_bound_ns",
+        (json_int_t)result->lag_bound_ns, "switches", (json_int_t)result->switches, "switching_ns",
+        (json_int_t)result->switching_ns, "busy_ns", (json_int_t)result->busy_ns, "anticipated_ns",
+        (json_int_t)result->anticipated_ns, "dispatches", (json_int_t)result->dispatches,
+        "workers_lost", (json_int_t)result->workers_lost, "mediators_lost",
+        (json_int_t)result->mediators_lost, "gpus_lost", (json_int_t)result->gpus_lost,
+        "quarantines", (json_int_t)result->quarantines, "timeouts", (json_int_t)result->timeouts,
+        "overruns", (json_int_t)result->overruns, "disconnects", (json_int_t)result->disconnects,
+        "violations", (json_int_t)result->violations, "trace_hash", hash);
     vms = root ? json_object_get(root, "vms") : NULL;
     for (uint32_t i = 0; vms && i < result->vm_count; i++) {
         if (json_array_append_new(vms, vm_to_json(&result->vms[i])) < 0) {

@@ -56,6 +56,7 @@ struct sim_group {
     double crash, hang, fail;   /* probability per job */
     double invalid;             /* probability per request: malformed */
     uint64_t disconnect_ns;     /* mean time between losses of the connection, 0 = never */
+    uint64_t away_ns;           /* ... and how long it stays away then, mean */
     uint64_t slow_ns;           /* the worker takes so long (mean) to take up a job */
 };
 
@@ -92,7 +93,7 @@ struct sim_vm_result {
     uint64_t jobs; /* answered by a worker */
     uint64_t submitted, refused, errors;
     int64_t max_lag_ns;    /* most owed, by the core's account */
-    uint64_t lag_bound_ns; /* what the core promises */
+    uint64_t lag_bound_ns; /* what max_lag_ns is checked against */
     int64_t fluid_lag_ns;  /* most owed, from the GPU's real work; see SATURATED */
     bool saturated;        /* never without waiting work: fluid_lag_ns is meaningful */
     uint64_t wait_p50_ns, wait_p99_ns, wait_max_ns; /* accepted to handed out */
@@ -106,6 +107,7 @@ struct sim_result {
     uint32_t vm_count;
     uint64_t duration_ns;
     uint64_t lag_bound_ns;   /* largest of the VMs' */
+    bool shares_promised;    /* wfq all the time: else the bound is not checked */
     uint64_t switches;       /* of the GPUs' contexts */
     uint64_t turns;          /* the scheduler's context switches */
     uint64_t switching_ns;   /* GPU time lost to switches */

@@ -39,6 +39,7 @@ static const struct key {
     {"fail", REAL, offsetof(struct sim_group, fail), 0, 1},
     {"invalid", REAL, offsetof(struct sim_group, invalid), 0, 1},
     {"disconnect_ms", NS_FROM_MS, offsetof(struct sim_group, disconnect_ns), 0, 1e9},
+    {"away_ms", NS_FROM_MS, offsetof(struct sim_group, away_ns), 0, 1e9},
     {"slow_us", NS_FROM_US, offsetof(struct sim_group, slow_ns), 0, 1e8},
 };
 

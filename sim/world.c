@@ -417,6 +417,7 @@ static void fill_lags(struct sim *sim)
             result->lag_bound_ns = sim->vms[i].lag_bound_ns;
         }
     }
+    result->shares_promised = sim_check_shares_promised(sim);
     result->trace_hash = sim->hash;
 }
 
@@ -516,6 +517,7 @@ void sim_group_defaults(struct sim_group *group)
         .job = {.kind = SIM_LENGTH_FIXED, .lo_us = 1000, .hi_us = 1000},
         .depth = 8,
         .burst = 1,
+        .away_ns = 200000000,
     };
 }
 

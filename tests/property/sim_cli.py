@@ -6,6 +6,7 @@
 """
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ class Output(unittest.TestCase):
         result = result_of("--vms", "n=2,weight=80,prio=1,job_us=1000,depth=8;n=1,weight=20",
                            "--policy", "wfq", "--gpus", "1", "--seconds", "5", "--seed", "7")
         self.assertEqual((result["policy"], result["seed"]), ("wfq", 7))
+        self.assertTrue(result["shares_promised"])
         for key in ["lag_bound_ns", "switches", "violations", "trace_hash"]:
             self.assertIn(key, result)
         self.assertEqual(len(result["vms"]), 3)
@@ -39,6 +41,18 @@ class Output(unittest.TestCase):
                 self.assertIn(key, vm)
             self.assertAlmostEqual(vm["share"], vm["due_share"], delta=0.01)
             self.assertLess(vm["max_lag_ns"], vm["lag_bound_ns"])
+
+    def test_the_bound_shown_is_the_one_that_is_kept(self):
+        """A mediator that is lost forgets how long jobs have been; the bound must not."""
+        lags = 0
+        for seed in range(1, 60):
+            result = result_of("--faults", str(seed), "--seconds", "3")
+            if not result["shares_promised"]:
+                continue
+            for vm in result["vms"]:
+                lags += vm["max_lag_ns"] > 0
+                self.assertLessEqual(vm["max_lag_ns"], vm["lag_bound_ns"], f"seed {seed}")
+        self.assertGreater(lags, 20)
 
     def test_table(self):
         done = run("--vms", "weight=80;weight=20", "--seconds", "1")
@@ -104,6 +118,29 @@ class Policies(unittest.TestCase):
 
     def test_fifo_goes_by_jobs(self):
         self.assertAlmostEqual(self.share("fifo"), 0.5, delta=0.01)
+
+
+class Debts(unittest.TestCase):
+    """A VM that leaves when it has had a long job, and comes back when its worker has gone."""
+
+    def examine(self, seed):
+        draw = random.Random(seed)
+        job_ms = draw.choice([1000, 3000, 10000])
+        spec = (f"n={draw.randint(1, 4)},weight={draw.randint(20, 100)},prio={draw.randint(0, 2)},"
+                f"job_us={draw.randint(500, 5000)};weight={draw.choice([1, 5])},prio=0,depth=2,"
+                f"job_us={job_ms * 1000},disconnect_ms={draw.randint(500, 2000)},"
+                f"away_ms={draw.randint(12000, 30000)}")
+        result = result_of("--vms", spec, "--seconds", "900", "--seed", str(seed),
+                           *(["--exclusive-time"] if draw.random() < 0.5 else []))
+        vm = result["vms"][-1]
+        # Its share, or the 1 % at which a debt is dropped; and quantum + ahead + depth * job.
+        most_ns = max(vm["due_share"], 0.01) * result["busy_ns"] + 6.2e6 + 2e6 * job_ms
+        self.assertGreater(result["disconnects"], 10, spec)
+        self.assertLess(vm["gpu_time_ns"], most_ns, f"seed {seed}: {spec}")
+
+    def test_leaving_is_no_way_round(self):
+        for seed in range(1, 9):
+            self.examine(seed)
 
 
 class Usage(unittest.TestCase):

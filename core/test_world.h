@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The core with recorded effects, for tests that are stories of events and
+ * replies.  One world at a time: world_world_begin() makes it, world_end() frees it.
+ */
+#ifndef CORE_TEST_WORLD_H
+#define CORE_TEST_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "core/core.h"
+
+#define MS 1000000ull
+#define LOG_MAX 1024
+
+struct sent {
+    uint32_t session;
+    VGPUSocketHeader header;
+    VGPUResponse response;
+    VGPUConfig config;
+};
+
+struct run {
+    uint64_t worker, job_id;
+    uint32_t opcode;
+};
+
+/* What the core wanted, in order. */
+struct world {
+    struct core *core;
+    uint64_t now_ns;
+    struct sent sent[LOG_MAX];
+    uint32_t sent_count;
+    struct run runs[LOG_MAX];
+    uint32_t run_count;
+    struct core_worker_spec starts[LOG_MAX];
+    uint32_t start_count;
+    uint64_t stopped;
+    bool stopped_by_kill;
+    uint32_t closed_session;
+    enum core_close_reason closed_reason;
+    uint32_t events[CORE_EVENT_KIND_COUNT];
+    struct core_event last[CORE_EVENT_KIND_COUNT];
+};
+
+extern struct world w;
+
+/* A core with the default settings, test operations, VMs that nobody registered,
+ * and one GPU in pool A.  `change` may change the settings; NULL: nothing. */
+void world_begin(void (*change)(struct core_config *config));
+void world_end(void);
+void deny_unregistered(struct core_config *config);
+
+/* Time passes, deadline by deadline. */
+void advance(uint64_t ns);
+
+/* UUID: all of its bytes are vm_id, as in vm_config(). */
+uint32_t connect_as(enum core_identity_kind kind, uint32_t vm_id);
+void frame_in(uint32_t session, uint32_t type, uint32_t vm_id, uint32_t request_id,
+              const void *payload, uint32_t length);
+void request(uint32_t session, uint32_t vm_id, uint32_t request_id);
+void worker_ready(uint64_t worker);
+/* The job took 1 ms. */
+int done(const struct run *run, enum vgpu_error status);
+/* A connected VM whose worker is ready and idle. */
+uint32_t ready_vm(uint32_t vm_id);
+
+const struct sent *last_sent(void);
+/* The VM must be there. */
+struct core_vm_stats stats_of(uint32_t vm_id);
+
+struct core_vm_config vm_config(uint32_t vm_id, uint32_t weight);
+int apply(const struct core_vm_config *vms, uint32_t count, struct core_apply_result *result);
+
+#endif /* CORE_TEST_WORLD_H */
