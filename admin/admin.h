@@ -110,6 +110,8 @@ int admin_fail(struct admin *admin, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Something to know that is no error: stderr, or "notes" of the JSON document. */
 void admin_note(struct admin *admin, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* jansson's json_dumpf() to stdout, safe for a terminal; false without memory. */
+bool admin_write_json(const json_t *value, size_t flags);
 /* Prints the JSON document (steals it) with the notes in it. */
 void admin_print_json(struct admin *admin, json_t *document);
 /* Asks on the terminal; false if there is none or the answer is not yes.  --yes: true. */
@@ -149,7 +151,7 @@ int admin_reload_config(struct admin *admin);
 int admin_select_vm(struct admin *admin, bool use_vm_id, const vgpu_vm_config_t **vm);
 bool admin_vm_is_named(const struct admin *admin, bool use_vm_id);
 const vgpu_vm_config_t *admin_vm_by_id(const struct admin *admin, uint32_t vm_id);
-/* "web1 (vm_id 3)"; the buffer is the caller's. */
+/* "web1 (vm_id 3)", for people: sanitised; the buffer is the caller's. */
 #define ADMIN_LABEL_BYTES 320
 const char *admin_vm_label(const vgpu_vm_config_t *vm, char label[ADMIN_LABEL_BYTES]);
 json_t *admin_vm_json(const vgpu_vm_config_t *vm);

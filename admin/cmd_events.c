@@ -34,7 +34,7 @@ static json_t *event_json(const struct vgpu_event *e)
 
 static void print_line(json_t *event)
 {
-    json_dumpf(event, stdout, JSON_COMPACT);
+    admin_write_json(event, JSON_COMPACT);
     putchar('\n');
     json_decref(event);
 }

@@ -140,6 +140,25 @@ static void print_workers(const json_t *workers)
     render_table_end(t, "No worker runs; one starts with a VM's first request.");
 }
 
+static void print_left_out(const json_t *mediator)
+{
+    json_int_t count = json_get_int(mediator, "qemus_left_out", 0);
+    char others[64] = "";
+
+    if (count <= 0) {
+        return;
+    }
+    if (count > 1) {
+        snprintf(others, sizeof(others), " and %lld other%s", (long long)count - 1,
+                 count == 2 ? "" : "s");
+    }
+    render_pair("QEMUs", STYLE_BAD,
+                "%lld are found, and there is no place for more: no socket is made for QEMU %lld%s "
+                "until one of those ends",
+                (long long)json_get_int(mediator, "qemus_limit", 0),
+                (long long)json_get_int(mediator, "qemu_left_out_pid", 0), others);
+}
+
 static void print_mediator(const json_t *mediator)
 {
     const json_t *database = json_object_get(mediator, "database");
@@ -155,6 +174,7 @@ static void print_mediator(const json_t *mediator)
                     (long long)json_get_int(mediator, "sessions", 0),
                     (long long)json_get_int(mediator, "workers", 0),
                     (long long)json_get_int(mediator, "qemus", 0));
+        print_left_out(mediator);
         render_pair("Backend", STYLE_PLAIN, "%s%s%s%s", json_get_text(mediator, "backend", "?"),
                     reason[0] ? " (" : "", reason, reason[0] ? ")" : "");
     }

@@ -4,6 +4,7 @@
  * Without a mediator the first half is shown, and the exit status says so; a
  * mediator that runs without a database (--no-db) is all there is to ask.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -402,6 +403,10 @@ static int run_status(struct admin *admin)
     int result =
         mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &live);
 
+    /* A mediator that has no place for us may well run without one. */
+    if (!has_db && result == -EUSERS) {
+        return admin_fail(admin, ADMIN_UNREACHABLE, "%s", mediator_error(admin->mediator));
+    }
     if (!has_db && result < 0) {
         return admin_fail(admin, ADMIN_FAILED, "%s", error);
     }

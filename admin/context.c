@@ -61,6 +61,36 @@ void admin_note(struct admin *admin, const char *format, ...)
     va_end(args);
 }
 
+/* DEL and U+0080 to U+009F need no escape in JSON, but the reader may be a terminal. */
+bool admin_write_json(const json_t *value, size_t flags)
+{
+    char *text = json_dumps(value, flags);
+
+    if (!text) {
+        return false;
+    }
+    for (const char *p = text; *p;) {
+        size_t plain = strcspn(p, "\xc2\x7f");
+        unsigned char c = (unsigned char)p[plain];
+        unsigned char next = c ? (unsigned char)p[plain + 1] : 0;
+
+        fwrite(p, 1, plain, stdout);
+        p += plain;
+        if (c == 0x7f) {
+            fputs("\\u007F", stdout);
+            p++;
+        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+            printf("\\u%04X", next);
+            p += 2;
+        } else if (c) {
+            putchar(c);
+            p++;
+        }
+    }
+    free(text);
+    return true;
+}
+
 void admin_print_json(struct admin *admin, json_t *document)
 {
     if (admin->notes) {
@@ -68,7 +98,7 @@ void admin_print_json(struct admin *admin, json_t *document)
         admin->notes = NULL;
     }
     /* Looking again and again makes a stream: one document a line. */
-    if (json_dumpf(document, stdout, admin->watch_s > 0 ? JSON_COMPACT : JSON_INDENT(2)) == 0) {
+    if (admin_write_json(document, admin->watch_s > 0 ? JSON_COMPACT : JSON_INDENT(2))) {
         putchar('\n');
     }
     json_decref(document);
@@ -313,6 +343,7 @@ const char *admin_vm_label(const vgpu_vm_config_t *vm, char label[ADMIN_LABEL_BY
 {
     snprintf(label, ADMIN_LABEL_BYTES, "%s (vm_id %u)", vm->vm_name[0] ? vm->vm_name : vm->vm_uuid,
              vm->vm_id);
+    render_sanitise(label, false);
     return label;
 }
 

@@ -62,7 +62,7 @@ const char *mediator_error(const struct mediator *m)
 bool mediator_is_unreachable(int result)
 {
     return result == -ECONNREFUSED || result == -ENOENT || result == -EACCES ||
-           result == -ETIMEDOUT || result == -ECONNRESET || result == -EPROTO;
+           result == -ETIMEDOUT || result == -ECONNRESET || result == -EPROTO || result == -EUSERS;
 }
 
 /* The connection is of no use after any of these. */
@@ -159,6 +159,7 @@ static int mediator_connect(struct mediator *m)
     return 0;
 }
 
+/* A mediator that closed the connection may have said why before: reading finds that, or the end. */
 static int send_all(struct mediator *m, const void *data, size_t bytes, int64_t deadline_ms)
 {
     const char *p = data;
@@ -173,6 +174,8 @@ static int send_all(struct mediator *m, const void *data, size_t bytes, int64_t 
             if (result < 0) {
                 return result;
             }
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            return 0;
         } else if (errno != EINTR) {
             int err = errno;
             return broken(m, -ECONNRESET, "the mediator at %s closed the connection (%s)", m->path,
@@ -267,6 +270,10 @@ static int receive_answer(struct mediator *m, char **data, int64_t deadline_ms)
                  error ? error : strerror((int)response.status));
         json_decref(object);
         free(text);
+        if (response.status == EUSERS) {
+            disconnect(m); /* it has no place for us, and is gone */
+            return -EUSERS;
+        }
         return -EREMOTEIO;
     }
     *data = text;

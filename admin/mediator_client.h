@@ -3,7 +3,8 @@
  * The client's side of the mediator's admin socket (include/vgpu/vgpu_admin.h).
  *
  * Results are 0 or negative:
- *   -ECONNREFUSED, -ENOENT, -EACCES, -ETIMEDOUT, -ECONNRESET, -EPROTO
+ *   -ECONNREFUSED, -ENOENT, -EACCES, -ETIMEDOUT, -ECONNRESET, -EPROTO, -EUSERS (it has no place
+ *            for another client)
  *            the mediator cannot be asked; mediator_is_unreachable() is true
  *   other    the mediator answered that it failed
  * and mediator_error() has the text.

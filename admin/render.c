@@ -66,6 +66,7 @@ static const char *style_code(enum render_style style)
 static size_t character(const char *text, unsigned *width)
 {
     static const unsigned char lead[] = {0x00, 0xc0, 0xe0, 0xf0};
+    static const wchar_t least[] = {0, 0x80, 0x800, 0x10000};
     unsigned char c = (unsigned char)*text;
     size_t length = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
     wchar_t code = length == 1 ? c : (wchar_t)(c ^ lead[length - 1]);
@@ -76,6 +77,11 @@ static size_t character(const char *text, unsigned *width)
             return 1;
         }
         code = (wchar_t)(code << 6 | (text[i] & 0x3f));
+    }
+    /* Too long a form (in which a control character could hide), a surrogate, beyond the last. */
+    if (code < least[length - 1] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) {
+        *width = 1;
+        return 1;
     }
     int columns = wcwidth(code);
     *width = columns < 0 ? 1 : (unsigned)columns;
@@ -91,7 +97,7 @@ void render_sanitise(char *text, bool keep_newlines)
         size_t length = character(text, &width);
         unsigned char c = (unsigned char)*text;
         bool rubbish = length == 1 && (c < 0x20 || c >= 0x7f);
-        bool control = length == 2 && (c < 0xc2 || (c == 0xc2 && (unsigned char)text[1] < 0xa0));
+        bool control = length == 2 && c == 0xc2 && (unsigned char)text[1] < 0xa0;
 
         if ((rubbish && !(keep_newlines && c == '\n')) || control) {
             memset(text, '?', length);

@@ -63,6 +63,10 @@ static void test_sanitise(void **state)
          "31m",
          "?31m"},
         {"\xc1\x9b", "??"},
+        {"\xe0\x82\x9b", "???"}, /* the same in too long a form */
+        {"\xf0\x80\x82\x9b", "????"},
+        {"\xed\xa0\x80 \xf5\x80\x80\x80", "??? ????"},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
         {"cut \xe2\x82", "cut ??"},
         {"a\nb", "a?b"},
     };

@@ -14,6 +14,7 @@
 
 #include "admin/top_layout.h"
 #include "admin/top_model.h"
+#include "admin/top_table.h"
 
 static json_t *vm_status(int vm_id, const char *name, int weight, int completed, double share,
                          const char *state)

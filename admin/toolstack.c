@@ -105,7 +105,9 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
     if (timeout_ms == 0) {
         timeout_ms = t->timeout_ms ? t->timeout_ms : TOOLSTACK_TIMEOUT_MS;
     }
-    *out = NULL;
+    if (out) {
+        *out = NULL;
+    }
     int rc = run_program(argv, timeout_ms, &result);
     switch (rc) {
     case 0: break;
@@ -140,7 +142,11 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
         run_result_free(&result);
         return -EIO;
     }
-    *out = result.out;
+    if (out) {
+        *out = result.out;
+    } else {
+        run_result_free(&result);
+    }
     return 0;
 }
 

@@ -74,7 +74,8 @@ int toolstack_fail(struct toolstack *toolstack, int result, const char *format, 
 /*
  * Runs the toolstack's program.  timeout_ms 0 is the limit of one call.  Fails
  * if it cannot be run, takes too long, or (unless status is not NULL) exits with
- * a status other than 0.  *out is the caller's.
+ * a status other than 0.  *out is the caller's; out NULL: what it prints is of no
+ * interest.
  */
 int toolstack_run(struct toolstack *toolstack, const char *const argv[], int timeout_ms, char **out,
                   int *status);

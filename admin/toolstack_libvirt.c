@@ -88,7 +88,6 @@ static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *
 static int define(struct toolstack *t, const char *xml)
 {
     char path[] = "/tmp/vgpu-admin-XXXXXX";
-    char *out;
     int fd = mkstemp(path);
 
     if (fd < 0) {
@@ -102,8 +101,7 @@ static int define(struct toolstack *t, const char *xml)
         result = toolstack_fail(t, -EIO, "cannot write the temporary file %s", path);
     } else {
         const char *const argv[] = {"virsh", "-q", "define", path, NULL};
-        result = toolstack_run(t, argv, 0, &out, NULL);
-        free(out);
+        result = toolstack_run(t, argv, 0, NULL, NULL);
     }
     unlink(path);
     return result;
@@ -175,18 +173,12 @@ static int libvirt_restart(struct toolstack *t, const char *uuid)
 {
     const char *const stop[] = {"virsh", "-q", "shutdown", uuid, NULL};
     const char *const start[] = {"virsh", "-q", "start", uuid, NULL};
-    char *out;
-    int result = toolstack_run(t, stop, 0, &out, NULL);
+    int result = toolstack_run(t, stop, 0, NULL, NULL);
 
-    free(out);
     if (result == 0) {
         result = wait_until_off(t, uuid);
     }
-    if (result == 0) {
-        result = toolstack_run(t, start, 0, &out, NULL);
-        free(out);
-    }
-    return result;
+    return result == 0 ? toolstack_run(t, start, 0, NULL, NULL) : result;
 }
 
 const struct toolstack_ops toolstack_libvirt = {

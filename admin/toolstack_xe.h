@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Giving an XCP-ng VM its vgpu-stub device, and taking it away. */
+/* The vgpu-stub device of an XCP-ng VM: giving it, changing it, taking it away. */
 #ifndef ADMIN_TOOLSTACK_XE_H
 #define ADMIN_TOOLSTACK_XE_H
 
@@ -13,6 +13,9 @@
 int toolstack_xe_attach(struct toolstack *toolstack, const char *uuid,
                         const struct toolstack_device *device);
 int toolstack_xe_detach(struct toolstack *toolstack, const char *uuid);
+/* toolstack_ops' set_device. */
+int toolstack_xe_set_device(struct toolstack *toolstack, const char *uuid,
+                            const struct toolstack_device *device);
 
 /*
  * Copies QEMU arguments without those that make a vgpu-stub.  `text` is shorter

@@ -64,44 +64,77 @@ bool toolstack_xe_remove_devices(const char *text, char out[TOOLSTACK_ARGS_BYTES
     return removed;
 }
 
-/* "" when the VM has none. */
-static int get_args(struct toolstack *t, const char *selector, char args[TOOLSTACK_ARGS_BYTES])
+static int too_long(struct toolstack *t, int result, const char *uuid)
+{
+    return toolstack_fail(t, result, "VM %s's platform:" ARGS_KEY " is too long", uuid);
+}
+
+/* *args is the caller's; NULL: the VM has none. */
+static int read_args(struct toolstack *t, const char *selector, char **args)
 {
     const char *const get[] = {
         "xe", "vm-param-get", selector, "param-name=platform", "param-key=" ARGS_KEY, NULL};
-    char *out;
-    int status, result = toolstack_run(t, get, 0, &out, &status);
+    int status, result = toolstack_run(t, get, 0, args, &status);
+
+    if (result == 0 && status != 0) { /* "Key device-model-args not found in map" */
+        free(*args);
+        *args = NULL;
+    } else if (result == 0) {
+        (*args)[strcspn(*args, "\n")] = '\0';
+    }
+    return result;
+}
+
+/* "" when the VM has none. */
+static int copy_args(struct toolstack *t, const char *selector, char args[TOOLSTACK_ARGS_BYTES])
+{
+    char *text;
+    int result = read_args(t, selector, &text);
 
     if (result < 0) {
         return result;
     }
-    if (status == 0) {
-        out[strcspn(out, "\n")] = '\0';
-    }
-    if (status != 0) {
-        args[0] = '\0'; /* "Key device-model-args not found in map" */
-    } else if (strlen(out) >= TOOLSTACK_ARGS_BYTES) {
+    if (text && strlen(text) >= TOOLSTACK_ARGS_BYTES) {
         result = toolstack_fail(t, -E2BIG, "the VM's platform:" ARGS_KEY " is too long");
     } else {
-        strcpy(args, out);
+        strcpy(args, text ? text : "");
     }
-    free(out);
+    free(text);
     return result;
 }
 
 static int set_args(struct toolstack *t, const char *selector, const char *args)
 {
     char assignment[TOOLSTACK_ARGS_BYTES + 64];
-    char *out;
-    int result;
 
     snprintf(assignment, sizeof(assignment), "platform:" ARGS_KEY "=%s", args);
     const char *const set[] = {"xe", "vm-param-set", selector, assignment, NULL};
     const char *const drop[] = {
         "xe", "vm-param-remove", selector, "param-name=platform", "param-key=" ARGS_KEY, NULL};
-    result = toolstack_run(t, args[0] ? set : drop, 0, &out, NULL);
-    free(out);
-    return result;
+    return toolstack_run(t, args[0] ? set : drop, 0, NULL, NULL);
+}
+
+int toolstack_xe_set_device(struct toolstack *t, const char *uuid,
+                            const struct toolstack_device *device)
+{
+    char selector[TOOLSTACK_UUID_BYTES + 8], after[TOOLSTACK_ARGS_BYTES];
+    char *before;
+
+    snprintf(selector, sizeof(selector), "uuid=%s", uuid);
+    int result = read_args(t, selector, &before);
+    if (result < 0) {
+        return result;
+    }
+    if (!before) {
+        return -ENOENT;
+    }
+    result = toolstack_rewrite_device(before, BLANKS, device, after, sizeof(after));
+    bool same = result == 0 && strcmp(before, after) == 0;
+    free(before);
+    if (result == -ENOENT || same) {
+        return result;
+    }
+    return result < 0 ? too_long(t, result, uuid) : set_args(t, selector, after);
 }
 
 int toolstack_xe_attach(struct toolstack *t, const char *uuid,
@@ -113,7 +146,7 @@ int toolstack_xe_attach(struct toolstack *t, const char *uuid,
     int result;
 
     snprintf(selector, sizeof(selector), "uuid=%s", uuid);
-    result = get_args(t, selector, before);
+    result = copy_args(t, selector, before);
     if (result < 0) {
         return result;
     }
@@ -124,7 +157,7 @@ int toolstack_xe_attach(struct toolstack *t, const char *uuid,
         result = toolstack_rewrite_device(args, BLANKS, device, after, sizeof(after));
     }
     if (result < 0) {
-        return toolstack_fail(t, result, "VM %s's platform:" ARGS_KEY " is too long", uuid);
+        return too_long(t, result, uuid);
     }
     if (strcmp(before, after) == 0) {
         return 0;
@@ -140,7 +173,7 @@ int toolstack_xe_detach(struct toolstack *t, const char *uuid)
     int result;
 
     snprintf(selector, sizeof(selector), "uuid=%s", uuid);
-    result = get_args(t, selector, before);
+    result = copy_args(t, selector, before);
     if (result < 0) {
         return result;
     }

@@ -10,31 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "admin/render.h"
+#include "admin/top_line.h"
 #include "admin/top_model.h"
 
 #define TOP_WIDTH_MIN 60u
 #define TOP_HEIGHT_MIN 12u
 #define TOP_WIDTH_MAX 240u
-#define TOP_LINE_BYTES 1024u /* 4 bytes a column */
-#define TOP_SPANS_MAX 32u
-
-struct top_line {
-    char text[TOP_LINE_BYTES];
-    size_t bytes;
-    unsigned columns;
-    struct {
-        size_t end; /* in bytes; a span begins where the one before it ends */
-        enum render_style style;
-    } spans[TOP_SPANS_MAX];
-    size_t span_count;
-    bool selected;
-};
-
-struct top_page {
-    struct top_line *lines;
-    size_t count, space;
-};
 
 struct top_view {
     unsigned width;
@@ -57,9 +38,5 @@ struct top_view {
  */
 bool top_layout(struct top_view *view, const struct top_snapshot *snapshot,
                 const struct top_rows *rows, struct top_page *page);
-void top_page_free(struct top_page *page);
-
-/* "######|...": what it had, and a mark where its due part ends. */
-void top_bar(double share, double due, unsigned width, char *out);
 
 #endif /* ADMIN_TOP_LAYOUT_H */

@@ -14,6 +14,7 @@
 
 #include "bench/bench.h"
 #include "core/metrics_export.h"
+#include "core/no_effects.h"
 
 #define VMS 1000u
 #define STEPS_MAX 4096u
@@ -29,32 +30,6 @@ static uint64_t next_random(void)
     return random_state;
 }
 
-static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *header,
-                    const void *payload)
-{
-}
-
-static void on_close(void *opaque, uint32_t session, enum core_close_reason reason)
-{
-}
-
-static void on_start(void *opaque, const struct core_worker_spec *spec)
-{
-}
-
-static void on_run(void *opaque, uint64_t worker, uint64_t job_id,
-                   const struct request_view *request)
-{
-}
-
-static void on_stop(void *opaque, uint64_t worker, bool kill)
-{
-}
-
-static void on_event(void *opaque, const struct core_event *event)
-{
-}
-
 static void *must(void *memory)
 {
     if (!memory) {
@@ -66,21 +41,13 @@ static void *must(void *memory)
 
 static struct core *make_core(void)
 {
-    const struct core_effects effects = {
-        .send = on_send,
-        .close_session = on_close,
-        .worker_start = on_start,
-        .worker_run = on_run,
-        .worker_stop = on_stop,
-        .event = on_event,
-    };
     struct core_vm_config *vms = must(calloc(VMS, sizeof(*vms)));
     struct core_apply_result *result = must(malloc(sizeof(*result)));
     struct core_config config;
     struct core *core;
 
     core_config_defaults(&config);
-    core = must(core_new(&config, &effects));
+    core = must(core_new(&config, &no_effects));
     core_gpu_add(core, "GPU-0");
     core_pool_set_gpus(core, 'A', 1, NOW);
     for (uint32_t i = 0; i < VMS; i++) {

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "core/metrics_export.h"
+#include "core/no_effects.h"
 #include "core/text_out.h"
 
 #define MS 1000000ull
@@ -24,47 +25,13 @@
 #define NOW (100 * SECOND)
 #define LIMIT (64u << 20)
 
-static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *header,
-                    const void *payload)
-{
-}
-
-static void on_close(void *opaque, uint32_t session, enum core_close_reason reason)
-{
-}
-
-static void on_start(void *opaque, const struct core_worker_spec *spec)
-{
-}
-
-static void on_run(void *opaque, uint64_t worker, uint64_t job_id,
-                   const struct request_view *request)
-{
-}
-
-static void on_stop(void *opaque, uint64_t worker, bool kill)
-{
-}
-
-static void on_event(void *opaque, const struct core_event *event)
-{
-}
-
 static struct core *make_core(void)
 {
-    const struct core_effects effects = {
-        .send = on_send,
-        .close_session = on_close,
-        .worker_start = on_start,
-        .worker_run = on_run,
-        .worker_stop = on_stop,
-        .event = on_event,
-    };
     struct core_config config;
     struct core *core;
 
     core_config_defaults(&config);
-    core = core_new(&config, &effects);
+    core = core_new(&config, &no_effects);
     assert_non_null(core);
     assert_int_equal(core_gpu_add(core, "GPU-\"0\"\\"), 0);
     assert_int_equal(core_gpu_add(core, "GPU-1"), 1);

@@ -34,6 +34,16 @@ static void add_vm(struct wfq *wfq, uint32_t vm, uint32_t weight, uint32_t prior
     wfq_vm_set_ready(wfq, vm, true, 0);
 }
 
+/* VMs 0 and 1 of medium priority in one pool. */
+static struct wfq *make_pair(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1)
+{
+    struct wfq *wfq = make(policy);
+
+    add_vm(wfq, 0, weight0, 1, 'A');
+    add_vm(wfq, 1, weight1, 1, 'A');
+    return wfq;
+}
+
 static struct wfq_job *submit(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct wfq_job *job = calloc(1, sizeof(*job));
@@ -43,10 +53,27 @@ static struct wfq_job *submit(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     return job;
 }
 
+/* A job of each of these VMs, in this order, all at time 0. */
+static void submit_each(struct wfq *wfq, const uint32_t *vms, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        submit(wfq, vms[i], 0);
+    }
+}
+
 static void finish(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_ns, uint64_t now_ns)
 {
     wfq_complete(wfq, job, gpu_ns, false, now_ns);
     free(job);
+}
+
+/* The job that was dispatched first of those in flight. */
+static struct wfq_job *take_first(struct wfq_job **flying, uint32_t *count)
+{
+    struct wfq_job *first = flying[0];
+
+    memmove(flying, flying + 1, --*count * sizeof(flying[0]));
+    return first;
 }
 
 /* One job after the other, each `cost` of its VM, `depth` waiting; returns the time. */
@@ -69,16 +96,16 @@ static uint64_t saturate(struct wfq *wfq, const uint64_t *cost_ns, uint32_t vms,
             flying[count++] = job;
         }
         assert_true(count > 0);
-        job = flying[0];
-        memmove(flying, flying + 1, --count * sizeof(flying[0]));
+        job = take_first(flying, &count);
         now_ns += cost_ns[job->vm];
         submit(wfq, job->vm, now_ns);
         finish(wfq, job, cost_ns[job->vm], now_ns);
     }
     while (count > 0) {
-        now_ns += cost_ns[flying[0]->vm];
-        finish(wfq, flying[0], cost_ns[flying[0]->vm], now_ns);
-        memmove(flying, flying + 1, --count * sizeof(flying[0]));
+        struct wfq_job *job = take_first(flying, &count);
+
+        now_ns += cost_ns[job->vm];
+        finish(wfq, job, cost_ns[job->vm], now_ns);
     }
     return now_ns;
 }
@@ -116,11 +143,9 @@ static void test_formula(void **state)
 
 static void test_weights_are_shares(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 80, 20);
     const uint64_t cost[] = {MS, MS};
 
-    add_vm(wfq, 0, 80, 1, 'A');
-    add_vm(wfq, 1, 20, 1, 'A');
     saturate(wfq, cost, 2, 0, 10000 * MS);
     assert_float_equal(share(wfq, 0), 0.8, 0.002);
     assert_float_equal(share(wfq, 1), 0.2, 0.002);
@@ -130,11 +155,9 @@ static void test_weights_are_shares(void **state)
 /* The same load under the formula alone: DESIGN's example of why it starves. */
 static void test_urgency_alone_starves(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_URGENCY);
+    struct wfq *wfq = make_pair(WFQ_POLICY_URGENCY, 80, 20);
     const uint64_t cost[] = {MS, MS};
 
-    add_vm(wfq, 0, 80, 1, 'A');
-    add_vm(wfq, 1, 20, 1, 'A');
     saturate(wfq, cost, 2, 0, 20000 * MS);
     assert_true(share(wfq, 1) < 0.01);
     drain(wfq, 2);
@@ -164,14 +187,12 @@ static void test_shares_with_unequal_jobs(void **state)
 
 static void test_weight_changes_live(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 10, 10);
     const uint64_t cost[] = {MS, MS};
     const struct wfq_vm_params heavy = {.weight = 90, .priority = 1, .pool = 'A'};
     struct wfq_vm_stats before, after;
     uint64_t now_ns;
 
-    add_vm(wfq, 0, 10, 1, 'A');
-    add_vm(wfq, 1, 10, 1, 'A');
     now_ns = saturate(wfq, cost, 2, 0, 5000 * MS);
     wfq_get_vm_stats(wfq, 0, now_ns, &before);
     assert_float_equal(share(wfq, 0), 0.5, 0.01);
@@ -185,11 +206,9 @@ static void test_weight_changes_live(void **state)
 /* A turn lasts a quantum, so switches are few; alone there are none at all. */
 static void test_quantum_amortises_switches(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 50, 50);
     const uint64_t cost[] = {100 * US, 100 * US};
 
-    add_vm(wfq, 0, 50, 1, 'A');
-    add_vm(wfq, 1, 50, 1, 'A');
     saturate(wfq, cost, 2, 0, 6000 * MS);
     assert_in_range(wfq_context_switches(wfq), 900, 1100); /* one in 6 ms */
     drain(wfq, 2);
@@ -203,11 +222,9 @@ static void test_quantum_amortises_switches(void **state)
 
 static void test_depth_and_one_vm_at_a_time(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 50, 50);
     struct wfq_job *a[2];
 
-    add_vm(wfq, 0, 50, 1, 'A');
-    add_vm(wfq, 1, 50, 1, 'A');
     for (int i = 0; i < 4; i++) {
         submit(wfq, 0, 0);
     }
@@ -228,13 +245,11 @@ static void test_depth_and_one_vm_at_a_time(void **state)
 /* A VM that was idle gets no back pay, and does not lose what it had ahead either. */
 static void test_idle_earns_nothing(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 50, 50);
     const uint64_t cost[] = {MS, MS};
     struct wfq_vm_stats before, after;
     uint64_t now_ns;
 
-    add_vm(wfq, 0, 50, 1, 'A');
-    add_vm(wfq, 1, 50, 1, 'A');
     now_ns = saturate(wfq, cost, 1, 0, 10000 * MS); /* only VM 0 */
     wfq_get_vm_stats(wfq, 0, now_ns, &before);
     saturate(wfq, cost, 2, now_ns, 2000 * MS);
@@ -246,14 +261,12 @@ static void test_idle_earns_nothing(void **state)
 /* One job at a time with a short pause, as a guest without rings does it. */
 static void test_anticipation_keeps_shares(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 80, 20);
     uint64_t now_ns = 0, end_ns = UINT64_MAX, next_ns = 0;
     struct wfq_job *flying[WFQ_DEPTH_MAX];
     uint32_t count = 0;
 
-    add_vm(wfq, 0, 80, 1, 'A'); /* the one with a single job at a time */
-    add_vm(wfq, 1, 20, 1, 'A');
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++) { /* VM 0 has a single job at a time */
         submit(wfq, 1, 0);
     }
     while (now_ns < 5000 * MS || count > 0) {
@@ -268,8 +281,7 @@ static void test_anticipation_keeps_shares(void **state)
             end_ns = count == 1 ? now_ns + MS : end_ns;
         }
         if (count > 0 && end_ns <= now_ns) {
-            job = flying[0];
-            memmove(flying, flying + 1, --count * sizeof(flying[0]));
+            job = take_first(flying, &count);
             end_ns = count > 0 ? now_ns + MS : UINT64_MAX;
             if (job->vm == 0) {
                 next_ns = now_ns + 100 * US;
@@ -291,13 +303,11 @@ static void test_anticipation_keeps_shares(void **state)
 
 static void test_overrun_lets_the_next_in(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 50, 50);
     struct wfq_job *hog, *job;
     struct wfq_vm_stats stats;
     uint64_t now_ns = 100 * MS;
 
-    add_vm(wfq, 0, 50, 1, 'A');
-    add_vm(wfq, 1, 50, 1, 'A');
     add_vm(wfq, 2, 50, 1, 'A');
     submit(wfq, 0, 0);
     hog = wfq_dequeue(wfq, 0);
@@ -363,9 +373,7 @@ static void test_fifo(void **state)
     for (uint32_t vm = 0; vm < 3; vm++) {
         add_vm(wfq, vm, 1 + 40 * vm, vm, 'A');
     }
-    for (int i = 0; i < 6; i++) {
-        submit(wfq, arrivals[i], 0);
-    }
+    submit_each(wfq, arrivals, 6);
     order_of_service(wfq, order, 6);
     assert_memory_equal(order, arrivals, sizeof(order));
     drain(wfq, 3);
@@ -382,11 +390,7 @@ static void test_priority(void **state)
     add_vm(wfq, 1, 50, 2, 'A');
     add_vm(wfq, 2, 50, 1, 'B');
     add_vm(wfq, 3, 50, 1, 'B');
-    submit(wfq, 0, 0);
-    submit(wfq, 1, 0);
-    submit(wfq, 2, 0);
-    submit(wfq, 3, 0);
-    submit(wfq, 2, 0);
+    submit_each(wfq, (const uint32_t[]){0, 1, 2, 3, 2}, 5);
     order_of_service(wfq, order, 5);
     assert_memory_equal(order, expected, sizeof(order));
     drain(wfq, 4);
@@ -402,9 +406,7 @@ static void test_preferred_breaks_ties(void **state)
     add_vm(wfq, 1, 50, 0, 'A');
     add_vm(wfq, 2, 50, 1, 'A'); /* higher priority: no tie to break */
     wfq_set_preferred(wfq, 1);
-    submit(wfq, 0, 0);
-    submit(wfq, 1, 0);
-    submit(wfq, 2, 0);
+    submit_each(wfq, (const uint32_t[]){0, 1, 2}, 3);
     order_of_service(wfq, order, 3);
     assert_memory_equal(order, expected, sizeof(order));
     drain(wfq, 3);
@@ -417,9 +419,7 @@ static void test_policy_switch_keeps_jobs(void **state)
 
     add_vm(wfq, 0, 1, 0, 'A');
     add_vm(wfq, 1, 100, 2, 'A');
-    submit(wfq, 0, 0);
-    submit(wfq, 0, 0);
-    submit(wfq, 1, 0);
+    submit_each(wfq, (const uint32_t[]){0, 0, 1}, 3);
     wfq_set_policy(wfq, WFQ_POLICY_WFQ);
     order_of_service(wfq, order, 3);
     assert_int_equal(order[0], 1); /* the most urgent of those that are even */
@@ -429,15 +429,11 @@ static void test_policy_switch_keeps_jobs(void **state)
 
 static void test_dispatch_log_gives_reasons(void **state)
 {
-    struct wfq *wfq = make(WFQ_POLICY_WFQ);
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 50, 60);
     struct wfq_dispatch log[8];
     uint32_t order[3];
 
-    add_vm(wfq, 0, 50, 1, 'A');
-    add_vm(wfq, 1, 60, 1, 'A');
-    submit(wfq, 0, 0);
-    submit(wfq, 1, 0);
-    submit(wfq, 1, 0);
+    submit_each(wfq, (const uint32_t[]){0, 1, 1}, 3);
     order_of_service(wfq, order, 3);
     assert_int_equal(wfq_dispatch_log(wfq, log, 8), 3);
     assert_int_equal(log[0].vm, 1);

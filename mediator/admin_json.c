@@ -248,22 +248,39 @@ static void put_workers(struct mediator *mediator, struct json_out *json)
     jout_array_end(json);
 }
 
+static void put_qemus(struct json_out *json, const struct discovery *discovery,
+                      const struct discovery_left_out *left_out)
+{
+    jout_uint(json, "qemus", discovery ? discovery_count(discovery) : 0);
+    jout_uint(json, "qemus_limit", DISCOVERY_QEMUS_MAX);
+    jout_uint(json, "qemus_left_out", left_out->count);
+    if (left_out->count) {
+        jout_int(json, "qemu_left_out_pid", left_out->pid);
+    } else {
+        jout_null(json, "qemu_left_out_pid");
+    }
+}
+
 void admin_json_health(struct mediator *mediator, struct json_out *json)
 {
     const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
+    struct discovery_left_out left_out = {0};
     bool gpus_ok = true;
 
     for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
         gpus_ok &= core_gpu_available(mediator->core, gpu);
     }
+    if (mediator->discovery) {
+        left_out = discovery_left_out(mediator->discovery);
+    }
     jout_object(json, NULL);
     jout_object(json, "mediator");
-    jout_bool(json, "ok", !trouble[0] && gpus_ok);
+    jout_bool(json, "ok", !trouble[0] && gpus_ok && !left_out.count);
     jout_string(json, "version", VGPU_VERSION);
     jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / 1e9);
     jout_uint(json, "sessions", session_io_count(mediator->sessions));
     jout_uint(json, "workers", supervisor_count(mediator->supervisor));
-    jout_uint(json, "qemus", mediator->discovery ? discovery_count(mediator->discovery) : 0);
+    put_qemus(json, mediator->discovery, &left_out);
     jout_string(json, "backend", mediator->backend);
     jout_string(json, "backend_reason", mediator->gpus->reason);
     jout_string(json, "nvml_error", gpu_health_trouble(mediator->gpu_health));

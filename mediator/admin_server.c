@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "mediator/admin_commands.h"
 #include "mediator/admin_export.h"
+#include "mediator/admin_peer.h"
 #include "mediator/byte_queue.h"
 #include "mediator/config_store.h"
 #include "mediator/events.h"
@@ -68,6 +69,7 @@ struct admin_server {
     int spare_fd; /* given up for a moment to refuse a client when there are no more */
     struct admin_client *clients;
     uint32_t count;
+    struct admin_refusals refusals;
     gid_t group; /* VGPU_ADMIN_GROUP, (gid_t)-1 if there is none */
 };
 
@@ -401,46 +403,67 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* False: it may not, and is gone. */
+static bool know_peer(struct admin_server *server, int fd, struct ucred *peer)
+{
+    socklen_t length = sizeof(*peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &length) < 0) {
+        close(fd);
+        return false;
+    }
+    if (!admin_peer_may(fd, peer, server->group)) {
+        log_warning("admin socket: uid %u (pid %d) is neither root nor in group " VGPU_ADMIN_GROUP
+                    ": connection refused",
+                    (unsigned)peer->uid, (int)peer->pid);
+        close(fd);
+        return false;
+    }
+    return true;
+}
+
 /* No descriptor is left: what waits must still be taken, or the loop spins. */
 static void refuse_one(struct admin_server *server)
 {
+    struct ucred peer;
     int fd;
 
     if (server->spare_fd >= 0) {
         close(server->spare_fd);
     }
     fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
-        close(fd);
+    if (fd >= 0 && know_peer(server, fd, &peer)) {
+        admin_peer_refuse(&server->refusals, fd, &peer,
+                          "the mediator may not open another file: raise LimitNOFILE= of its "
+                          "service (or ulimit -n)");
     }
     server->spare_fd = open_spare();
 }
 
-/* The file's mode says the same; but modes get changed, and descriptors get passed on. */
-static bool peer_may_administer(const struct admin_server *server, int fd,
-                                const struct ucred *credentials)
+/* Says whom to look at: usually it is one program that never closes its connections. */
+static void refuse_for_place(struct admin_server *server, int fd, const struct ucred *peer)
 {
-    gid_t groups[NGROUPS_MAX];
-    socklen_t length = sizeof(groups);
+    uint32_t most = 0;
+    pid_t holder = 0;
+    char text[320];
 
-    if (credentials->uid == 0 || credentials->uid == geteuid()) {
-        return true;
-    }
-    if (server->group == (gid_t)-1) {
-        return false;
-    }
-    if (credentials->gid == server->group) {
-        return true;
-    }
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) < 0) {
-        return false;
-    }
-    for (size_t i = 0; i < length / sizeof(groups[0]); i++) {
-        if (groups[i] == server->group) {
-            return true;
+    for (const struct admin_client *one = server->clients; one; one = one->next) {
+        uint32_t held = 0;
+
+        for (const struct admin_client *other = one; other; other = other->next) {
+            held += other->pid == one->pid;
+        }
+        if (held > most) {
+            most = held;
+            holder = one->pid;
         }
     }
-    return false;
+    snprintf(text, sizeof(text),
+             "all %u places of administration clients are taken, %" PRIu32
+             " of them by process %d: end what keeps its connections open (such as vgpu-admin top, "
+             "vgpu-admin events --follow, a monitoring program), or try again",
+             ADMIN_CLIENTS_MAX, most, (int)holder);
+    admin_peer_refuse(&server->refusals, fd, peer, text);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)
@@ -448,7 +471,6 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     struct admin_server *server = poll->data;
     struct admin_client *client;
     struct ucred credentials;
-    socklen_t length = sizeof(credentials);
     int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
@@ -457,22 +479,18 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         }
         return;
     }
-    if (server->count >= ADMIN_CLIENTS_MAX ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) {
-        close(fd);
+    if (!know_peer(server, fd, &credentials)) {
         return;
     }
-    if (!peer_may_administer(server, fd, &credentials)) {
-        log_warning("admin socket: uid %u (pid %d) is neither root nor in group " VGPU_ADMIN_GROUP
-                    ": connection refused",
-                    (unsigned)credentials.uid, (int)credentials.pid);
-        close(fd);
+    if (server->count >= ADMIN_CLIENTS_MAX) {
+        refuse_for_place(server, fd, &credentials);
         return;
     }
     client = calloc(1, sizeof(*client));
     if (!client || uv_poll_init(&server->mediator->loop, &client->poll, fd) < 0) {
         free(client);
-        close(fd);
+        admin_peer_refuse(&server->refusals, fd, &credentials,
+                          "the mediator has no memory for another administration client");
         return;
     }
     client->poll.data = client;

@@ -2,8 +2,9 @@
 /*
  * The administration socket: docs/admin-protocol.md.
  *
- * Up to ADMIN_CLIENTS_MAX at a time; each has one request at work and at most
- * ADMIN_OUT_MAX_BYTES of answers waiting, beyond which it is disconnected.
+ * Up to ADMIN_CLIENTS_MAX at a time, the next one is told that there is no place;
+ * each has one request at work and at most ADMIN_OUT_MAX_BYTES of answers waiting,
+ * beyond which it is disconnected.
  * Who may connect is the file's mode: its owner and the group vgpu.
  */
 #ifndef MEDIATOR_ADMIN_SERVER_H

@@ -2,12 +2,8 @@
 /*
  * Theory of operation.  Every other process's /proc entry is read on a thread
  * of the pool, for a process can make that slow; the result, a list of the
- * QEMUs that are there, is compared on the loop with those known.
- *
- * A scan is incremental: of a process that was looked at before, only
- * /proc/PID/stat is read.  If start time and name are the same it is neither a
- * new process nor has it exec'd, and its command line was judged already.  The
- * table of judged processes belongs to the scan, which runs one at a time.
+ * QEMUs that are there, is compared on the loop with those known.  The scan
+ * (discovery_scan.c) belongs to that thread while it runs, one at a time.
  *
  * A QEMU's command line counts as it was when first seen, before its guest
  * could have had a hand in it.  Its root folder and user may change after the
@@ -23,7 +19,6 @@
 #include "mediator/discovery.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -34,6 +29,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "mediator/discovery_scan.h"
 #include "mediator/identity.h"
 #include "mediator/listeners.h"
 #include "mediator/mediator.h"
@@ -41,20 +37,6 @@
 
 /* A scan that takes longer is worth a word. */
 #define SCAN_SLOW_NS 10000000000ull
-
-/* A process that was looked at. */
-struct judged {
-    pid_t pid;
-    struct process_stamp stamp;
-    bool seen; /* in this scan */
-};
-
-/* A QEMU as one scan found it. */
-struct found {
-    struct process process;
-    bool fresh; /* `process` was read now; else only pid, stamp, uid and gid */
-    int root_fd;
-};
 
 struct qemu_socket {
     char path[QEMU_PATH_BYTES];
@@ -83,19 +65,13 @@ struct discovery {
     bool slow_told;
     uint64_t scan_began_ns;
 
-    /* the scan's own */
-    struct judged *judged; /* not QEMUs; sorted by pid */
-    uint32_t judged_count, judged_capacity;
-    struct found *found;
-    uint32_t found_count;
-    struct process_stamp *known_stamps; /* of `qemus`, copied for the scan */
-    pid_t *known_pids;
-    uint32_t known_count;
-    int scan_error;
+    struct discovery_scan scan;
 
     /* the loop's own */
     struct qemu *qemus; /* DISCOVERY_QEMUS_MAX */
     uint32_t qemu_count;
+    struct discovery_left_out left_out;
+    bool full_told;
 };
 
 struct discovery *discovery_new(struct mediator *mediator)
@@ -107,11 +83,9 @@ struct discovery *discovery_new(struct mediator *mediator)
     }
     discovery->mediator = mediator;
     discovery->qemus = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->qemus));
-    discovery->found = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->found));
-    discovery->known_stamps = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->known_stamps));
-    discovery->known_pids = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->known_pids));
-    if (!discovery->qemus || !discovery->found || !discovery->known_stamps ||
-        !discovery->known_pids) {
+    if (discovery_scan_init(&discovery->scan, mediator->options.proc_path, DISCOVERY_QEMUS_MAX) <
+            0 ||
+        !discovery->qemus) {
         discovery_free(discovery);
         return NULL;
     }
@@ -124,10 +98,7 @@ void discovery_free(struct discovery *discovery)
         return;
     }
     assert(!discovery->scanning);
-    free(discovery->judged);
-    free(discovery->found);
-    free(discovery->known_stamps);
-    free(discovery->known_pids);
+    discovery_scan_destroy(&discovery->scan);
     free(discovery->qemus);
     free(discovery);
 }
@@ -142,9 +113,9 @@ uint32_t discovery_count(const struct discovery *discovery)
     return discovery->qemu_count;
 }
 
-static bool same_stamp(const struct process_stamp *a, const struct process_stamp *b)
+struct discovery_left_out discovery_left_out(const struct discovery *discovery)
 {
-    return memcmp(a, b, sizeof(*a)) == 0;
+    return discovery->left_out;
 }
 
 const struct process *discovery_find(struct discovery *discovery, pid_t pid)
@@ -162,147 +133,6 @@ const struct process *discovery_find(struct discovery *discovery, pid_t pid)
         }
     }
     return NULL;
-}
-
-/* ---- the scan, on a thread ---- */
-
-static int compare_judged(const void *a, const void *b)
-{
-    const struct judged *left = a, *right = b;
-
-    return (left->pid > right->pid) - (left->pid < right->pid);
-}
-
-/* `sorted`: how many of the judged were there, and sorted, before this scan. */
-static struct judged *find_judged(struct discovery *discovery, uint32_t sorted, pid_t pid)
-{
-    struct judged key = {.pid = pid};
-
-    return sorted ? bsearch(&key, discovery->judged, sorted, sizeof(key), compare_judged) : NULL;
-}
-
-static void remember_judged(struct discovery *discovery, pid_t pid,
-                            const struct process_stamp *stamp)
-{
-    if (discovery->judged_count == discovery->judged_capacity) {
-        uint32_t capacity = discovery->judged_capacity ? discovery->judged_capacity * 2 : 1024;
-        struct judged *more;
-
-        if (capacity > DISCOVERY_PROCESSES_MAX) {
-            return; /* then it is looked at again each time */
-        }
-        more = realloc(discovery->judged, capacity * sizeof(*more));
-        if (!more) {
-            return;
-        }
-        discovery->judged = more;
-        discovery->judged_capacity = capacity;
-    }
-    discovery->judged[discovery->judged_count++] =
-        (struct judged){.pid = pid, .stamp = *stamp, .seen = true};
-}
-
-static void add_found(struct discovery *discovery, const struct process *process, bool fresh)
-{
-    struct found *found = &discovery->found[discovery->found_count];
-    const char *proc_path = discovery->mediator->options.proc_path;
-    struct process_stamp after;
-
-    if (discovery->found_count == DISCOVERY_QEMUS_MAX) {
-        return;
-    }
-    found->process = *process;
-    found->fresh = fresh;
-    if (!fresh &&
-        process_read_owner(proc_path, process->pid, &found->process.uid, &found->process.gid) < 0) {
-        return;
-    }
-    found->root_fd = process_open_root(proc_path, process->pid);
-    /* Its number may have become another's on the way here. */
-    if (found->root_fd >= 0 && (process_read_stamp(proc_path, process->pid, &after) < 0 ||
-                                after.start_ticks != process->stamp.start_ticks)) {
-        close(found->root_fd);
-        return;
-    }
-    discovery->found_count++;
-}
-
-static bool scan_known(struct discovery *discovery, pid_t pid, const struct process_stamp *stamp)
-{
-    struct process process = {.pid = pid, .stamp = *stamp};
-
-    for (uint32_t i = 0; i < discovery->known_count; i++) {
-        /* Its name may change (threads' names do): the start time is what counts. */
-        if (discovery->known_pids[i] == pid &&
-            discovery->known_stamps[i].start_ticks == stamp->start_ticks) {
-            add_found(discovery, &process, false);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void scan_one(struct discovery *discovery, uint32_t sorted, pid_t pid)
-{
-    const char *proc_path = discovery->mediator->options.proc_path;
-    struct process_stamp stamp;
-    struct process process;
-    struct judged *judged;
-
-    if (process_read_stamp(proc_path, pid, &stamp) < 0 || scan_known(discovery, pid, &stamp)) {
-        return;
-    }
-    judged = find_judged(discovery, sorted, pid);
-    if (judged && same_stamp(&judged->stamp, &stamp)) {
-        judged->seen = true;
-        return;
-    }
-    if (process_read(proc_path, pid, &process) < 0) {
-        return;
-    }
-    if (process.cmdline.stub_count) {
-        add_found(discovery, &process, true);
-    } else if (judged) {
-        judged->stamp = process.stamp;
-        judged->seen = true;
-    } else {
-        remember_judged(discovery, pid, &process.stamp);
-    }
-}
-
-static void scan(uv_work_t *work)
-{
-    struct discovery *discovery = work->data;
-    uint32_t sorted = discovery->judged_count, kept = 0;
-    struct dirent *entry;
-    DIR *dir = opendir(discovery->mediator->options.proc_path);
-
-    discovery->found_count = 0;
-    discovery->scan_error = dir ? 0 : -errno;
-    if (!dir) {
-        return;
-    }
-    for (uint32_t i = 0; i < sorted; i++) {
-        discovery->judged[i].seen = false;
-    }
-    while ((entry = readdir(dir))) {
-        char *end;
-        long pid = strtol(entry->d_name, &end, 10);
-
-        if (*end == '\0' && pid > 0 && pid <= INT32_MAX) {
-            scan_one(discovery, sorted, (pid_t)pid);
-        }
-    }
-    closedir(dir);
-    for (uint32_t i = 0; i < discovery->judged_count; i++) {
-        if (discovery->judged[i].seen) {
-            discovery->judged[kept++] = discovery->judged[i];
-        }
-    }
-    discovery->judged_count = kept;
-    if (kept) {
-        qsort(discovery->judged, kept, sizeof(*discovery->judged), compare_judged);
-    }
 }
 
 /* ---- what to do about it, on the loop ---- */
@@ -451,7 +281,7 @@ static struct qemu *find_qemu(struct discovery *discovery, const struct process 
     return NULL;
 }
 
-static void take_found(struct discovery *discovery, const struct found *found)
+static void take_found(struct discovery *discovery, const struct discovery_found *found)
 {
     struct qemu *qemu = find_qemu(discovery, &found->process);
     struct stat root;
@@ -511,38 +341,68 @@ static void drop_gone(struct discovery *discovery)
     }
 }
 
+/* Where one of those that are known has ended, the next scan takes one of those left out. */
+static void tell_left_out(struct discovery *discovery)
+{
+    const struct discovery_left_out *left_out = &discovery->scan.left_out;
+
+    if (discovery->qemu_count < DISCOVERY_QEMUS_MAX) {
+        discovery->left_out = (struct discovery_left_out){0};
+        discovery->full_told = false;
+        return;
+    }
+    discovery->left_out = *left_out;
+    if (left_out->count && !discovery->full_told) {
+        discovery->full_told = true;
+        log_warning("%u QEMUs with a vgpu-stub are found, and there is no place for more: no "
+                    "socket is made for QEMU %d until another one ends (it is served if it can "
+                    "reach the shared socket); vgpu-admin show-health counts those left out",
+                    DISCOVERY_QEMUS_MAX, (int)left_out->pid);
+    }
+}
+
 static void take_scan(struct discovery *discovery)
 {
-    if (discovery->scan_error < 0) {
+    struct discovery_scan *scan = &discovery->scan;
+
+    if (scan->error < 0) {
         log_warning("cannot read %s: %s; running QEMUs are not found",
-                    discovery->mediator->options.proc_path, strerror(-discovery->scan_error));
+                    discovery->mediator->options.proc_path, strerror(-scan->error));
         return;
     }
     for (uint32_t i = 0; i < discovery->qemu_count; i++) {
         discovery->qemus[i].seen = false;
     }
-    for (uint32_t i = 0; i < discovery->found_count; i++) {
+    for (uint32_t i = 0; i < scan->found_count; i++) {
         if (!discovery->stopped) {
-            take_found(discovery, &discovery->found[i]);
+            take_found(discovery, &scan->found[i]);
         }
-        if (discovery->found[i].root_fd >= 0) {
-            close(discovery->found[i].root_fd);
+        if (scan->found[i].root_fd >= 0) {
+            close(scan->found[i].root_fd);
         }
     }
-    discovery->found_count = 0;
+    scan->found_count = 0;
     if (!discovery->stopped) {
         drop_gone(discovery);
+        tell_left_out(discovery);
     }
 }
 
 static void prepare_scan(struct discovery *discovery)
 {
-    discovery->known_count = discovery->qemu_count;
+    discovery->scan.known_count = discovery->qemu_count;
     for (uint32_t i = 0; i < discovery->qemu_count; i++) {
-        discovery->known_pids[i] = discovery->qemus[i].process.pid;
-        discovery->known_stamps[i] = discovery->qemus[i].process.stamp;
+        discovery->scan.known[i].pid = discovery->qemus[i].process.pid;
+        discovery->scan.known[i].start_ticks = discovery->qemus[i].process.stamp.start_ticks;
     }
     discovery->scan_began_ns = mediator_now_ns();
+}
+
+static void scan(uv_work_t *work)
+{
+    struct discovery *discovery = work->data;
+
+    discovery_scan_run(&discovery->scan);
 }
 
 static void after_scan(uv_work_t *work, int status)

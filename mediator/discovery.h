@@ -10,11 +10,11 @@
 
 #include <stdint.h>
 
+#include "mediator/discovery_scan.h"
 #include "mediator/process.h"
 
 #define DISCOVERY_INTERVAL_MS 2000u
-#define DISCOVERY_QEMUS_MAX 1024u
-#define DISCOVERY_PROCESSES_MAX 65536u /* others, remembered so as not to look at them again */
+#define DISCOVERY_QEMUS_MAX 1024u /* there are no more VMs or listeners either */
 
 struct discovery;
 struct mediator;
@@ -31,5 +31,8 @@ void discovery_free(struct discovery *discovery);
 /* The QEMU with this pid as it was first seen, if it still is that process; else NULL. */
 const struct process *discovery_find(struct discovery *discovery, pid_t pid);
 uint32_t discovery_count(const struct discovery *discovery);
+
+/* Those for which the latest scan found no place. */
+struct discovery_left_out discovery_left_out(const struct discovery *discovery);
 
 #endif /* MEDIATOR_DISCOVERY_H */

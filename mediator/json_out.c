@@ -152,8 +152,9 @@ void jout_string(struct json_out *json, const char *key, const char *value)
         if (*text == '"' || *text == '\\') {
             add(json, "\\", 1);
         }
-        if (*text < 0x20 || *text == 0x7f) {
-            snprintf(escaped, sizeof(escaped), "\\u%04x", *text);
+        /* U+0080 to U+009F are control characters too, and terminals obey them. */
+        if (*text < 0x20 || *text == 0x7f || (*text == 0xc2 && text[1] < 0xa0)) {
+            snprintf(escaped, sizeof(escaped), "\\u%04x", text[length - 1]);
             add_text(json, escaped);
         } else {
             add(json, (const char *)text, length);

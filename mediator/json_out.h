@@ -3,8 +3,8 @@
  * Writing JSON straight into a growing buffer: a status of a thousand VMs is
  * made on the loop's thread, so it must be cheap.
  *
- * Keys are literals of ours; string values are escaped, and what is no UTF-8
- * becomes '?'.  When memory runs out or `limit` is reached, `failed` stays set
+ * Keys are literals of ours; string values are escaped, control characters of
+ * C1 too, and what is no UTF-8 becomes '?'.  When memory runs out or `limit` is reached, `failed` stays set
  * and the rest does nothing.
  */
 #ifndef MEDIATOR_JSON_OUT_H

@@ -92,7 +92,8 @@ static const char help_text[] =
     "  --vm UUID=PATH         a socket for one VM; may be repeated\n"
     "  --trust-claims         believe the vm_id of peers that are no QEMU (laboratories only)\n"
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
-    "  --admin-socket PATH    for vgpu-admin (default " VGPU_ADMIN_SOCKET_PATH ")\n"
+    "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
+    "                         " VGPU_ADMIN_SOCKET_PATH ")\n"
     "  --metrics-listen ADDRESS:PORT|off\n"
     "                         HTTP for Prometheus: /metrics and /healthz, for anybody who can\n"
     "                         connect (default " HTTP_METRICS_LISTEN_DEFAULT ")\n"
@@ -359,6 +360,14 @@ static bool check_together(struct options *options, bool db_given)
     return true;
 }
 
+/* As vgpu-admin has it, so that one setting is enough for both. */
+static const char *default_admin_path(void)
+{
+    const char *path = getenv("VGPU_ADMIN_SOCKET");
+
+    return path && path[0] ? path : VGPU_ADMIN_SOCKET_PATH;
+}
+
 enum options_result options_parse(struct options *options, int argc, char **argv)
 {
     bool db_given = false;
@@ -366,7 +375,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
 
     memset(options, 0, sizeof(*options));
     core_config_defaults(&options->core);
-    options->admin_path = VGPU_ADMIN_SOCKET_PATH;
+    options->admin_path = default_admin_path();
     http_address_parse(&options->metrics, HTTP_METRICS_LISTEN_DEFAULT);
     options->use_db = true;
     options->use_nvml = true;

@@ -126,7 +126,8 @@ static void test_byte_queue_takes_all_or_nothing(void **state)
 
 static void test_json(void **state)
 {
-    static const char nasty[] = "a\"b\\c\n\x01\x7f \xc3\xa4 \xff\xc3 \xed\xa0\x80 \xf0\x9f\x98\x80";
+    static const char nasty[] = "a\"b\\c\n\x01\x7f \xc2\x80 \xc2\x9b \xc2\xa0 \xc3\xa4 \xff\xc3 "
+                                "\xed\xa0\x80 \xf0\x9f\x98\x80";
     struct json_out json;
     json_t *parsed, *list;
 
@@ -160,7 +161,9 @@ static void test_json(void **state)
     assert_true(json_real_value(json_object_get(parsed, "half")) == 0.5);
     assert_true(json_is_null(json_object_get(parsed, "infinite")));
     assert_string_equal(json_string_value(json_object_get(parsed, "nasty")),
-                        "a\"b\\c\n\x01\x7f \xc3\xa4 ?? ??? \xf0\x9f\x98\x80");
+                        "a\"b\\c\n\x01\x7f \xc2\x80 \xc2\x9b \xc2\xa0 \xc3\xa4 ?? ??? "
+                        "\xf0\x9f\x98\x80");
+    assert_non_null(strstr(json.text, "\\u000a\\u0001\\u007f \\u0080 \\u009b \xc2\xa0 \xc3\xa4 "));
     list = json_object_get(parsed, "list");
     assert_int_equal(json_array_size(list), 1000);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 999), "i")), 999);

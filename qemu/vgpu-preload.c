@@ -8,6 +8,10 @@
  * symbols, opens the device beside itself if so, and takes itself out of the
  * environment, so that QEMU's children start without it.
  *
+ * A folder whose path LD_PRELOAD can't carry is handed over as a descriptor,
+ * LD_PRELOAD=/proc/self/fd/N/vgpu-preload.so, and that is closed once the
+ * device is there: a QEMU that goes into a chroot must not hold a way out.
+ *
  * It runs as a constructor, before main(): type_init() in the device registers
  * it in time for QEMU's own start.
  */
@@ -17,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEVICE_FILE "vgpu-stub.so"
 
@@ -25,7 +30,7 @@ __attribute__((constructor)) static void vgpu_preload(void)
     char path[PATH_MAX];
     const char *slash;
     Dl_info self;
-    int n;
+    int n, folder_fd;
 
     if (!dlsym(RTLD_DEFAULT, "register_module_init") ||
         !dlsym(RTLD_DEFAULT, "type_register_static")) {
@@ -50,5 +55,8 @@ __attribute__((constructor)) static void vgpu_preload(void)
                 "Build it again with qemu/build-module.sh for the QEMU that is installed now.\n",
                 dlerror());
         exit(EXIT_FAILURE);
+    }
+    if (sscanf(path, "/proc/self/fd/%d/", &folder_fd) == 1) {
+        close(folder_fd);
     }
 }

@@ -14,6 +14,8 @@ import os
 import re
 import sys
 
+import tree
+
 ALLOWED = {
     "include": set(),
     "common": {"include"},
@@ -91,29 +93,13 @@ def check_file(root, path):
 
 def check_tree(root):
     """The violations as printable lines, and how many files were read."""
-    found, count = [], 0
-    for component in sorted(ALLOWED):
-        for folder, folders, names in os.walk(os.path.join(root, component)):
-            folders[:] = sorted(f for f in folders if not f.startswith((".", "build")))
-            for name in sorted(names):
-                if not name.endswith((".c", ".h", ".cu", ".inc")):
-                    continue
-                path = os.path.relpath(os.path.join(folder, name), root)
-                count += 1
-                found += [f"{path}:{n}: {text}" for n, text in check_file(root, path)]
-    return found, count
+    paths = list(tree.files(root, sorted(ALLOWED), endings=(".c", ".h", ".cu", ".inc")))
+    found = [f"{path}:{n}: {text}" for path in paths for n, text in check_file(root, path)]
+    return found, len(paths)
 
 
 def main(argv):
-    root = argv[1] if len(argv) > 1 else os.path.join(os.path.dirname(argv[0]), "..")
-    found, count = check_tree(root)
-    if count == 0:
-        print(f"layering_check: no source files under {root}", file=sys.stderr)
-        return 2
-    for line in found:
-        print(line)
-    print(f"{count} files, {len(found)} violations")
-    return 1 if found else 0
+    return tree.run("layering_check", check_tree, argv)
 
 
 if __name__ == "__main__":

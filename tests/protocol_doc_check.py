@@ -15,6 +15,8 @@ import re
 import struct
 import sys
 
+import tree
+
 HEADER = "include/vgpu/vgpu_protocol.h"
 DOC = "docs/protocol.md"
 
@@ -90,7 +92,7 @@ def frame_fault(block):
 
 
 def main(argv):
-    root = argv[1] if len(argv) > 1 else os.path.join(os.path.dirname(argv[0]), "..")
+    root = tree.root_of(argv)
     try:
         with open(os.path.join(root, HEADER), encoding="utf-8") as source:
             known = list(constants(source.read()))

@@ -12,9 +12,11 @@ import os
 import re
 import sys
 
+import tree
+
 BSD_FOLDERS = ("include/", "guest/lib/")
 KERNEL_FOLDERS = ("guest/linux/",)
-SKIPPED_FOLDERS = ("qemu/patches/", "legacy/", "LICENSES/", "tests/fuzz/corpus/")
+SKIPPED_FOLDERS = ("qemu/patches", "legacy", "LICENSES", "tests/fuzz/corpus")
 SOURCE_NAMES = {"meson.build", "meson_options.txt", "Makefile", "Kbuild", "Dockerfile"}
 SOURCE_ENDINGS = (".c", ".h", ".cu", ".py", ".sh", ".sql", ".mak", ".te", ".service", ".socket")
 
@@ -56,33 +58,19 @@ def check_file(root, path):
 def check_tree(root):
     """The violations as printable lines, and how many files were read."""
     found, count = [], 0
-    for folder, folders, names in os.walk(root):
-        inside = os.path.relpath(folder, root)
-        folders[:] = sorted(f for f in folders if f != "__pycache__" and
-                            not (inside == "." and f.startswith("build")) and
-                            (not f.startswith(".") or f == ".ci"))
-        for name in sorted(names):
-            path = os.path.normpath(os.path.join(inside, name))
-            full = os.path.join(folder, name)
-            if path.startswith(SKIPPED_FOLDERS) or os.path.islink(full) or not is_source(full):
-                continue
-            count += 1
-            message = check_file(root, path)
-            if message:
-                found.append(f"{path}: {message}")
+    for path in tree.files(root, skipped=SKIPPED_FOLDERS):
+        full = os.path.join(root, path)
+        if os.path.islink(full) or not is_source(full):
+            continue
+        count += 1
+        message = check_file(root, path)
+        if message:
+            found.append(f"{path}: {message}")
     return found, count
 
 
 def main(argv):
-    root = argv[1] if len(argv) > 1 else os.path.join(os.path.dirname(argv[0]), "..")
-    found, count = check_tree(root)
-    if count == 0:
-        print(f"spdx_check: no source files under {root}", file=sys.stderr)
-        return 2
-    for line in found:
-        print(line)
-    print(f"{count} files, {len(found)} violations")
-    return 1 if found else 0
+    return tree.run("spdx_check", check_tree, argv)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ Other versions of clang-format lay out some lines differently, so only version 1
 decides (Debian 12 and Ubuntu 24.04: package clang-format-14).
 Exit status: 0 all well, 1 differences, 77 skipped: no clang-format 14.
 """
-import os
 import re
 import shutil
 import subprocess
 import sys
+
+import tree
 
 VERSION = 14
 FOLDERS = ("include", "common", "core", "store", "mediator", "worker", "admin", "guest", "qemu",
@@ -31,23 +32,13 @@ def find_formatter():
     return None
 
 
-def c_files(root):
-    for top in FOLDERS:
-        for folder, folders, names in os.walk(os.path.join(root, top)):
-            folders[:] = sorted(f for f in folders
-                                if os.path.relpath(os.path.join(folder, f), root) not in SKIPPED)
-            for name in sorted(names):
-                if name.endswith((".c", ".h")):
-                    yield os.path.relpath(os.path.join(folder, name), root)
-
-
 def main(argv):
-    root = argv[1] if len(argv) > 1 else os.path.join(os.path.dirname(argv[0]), "..")
+    root = tree.root_of(argv)
     formatter = find_formatter()
     if not formatter:
         print(f"skipped: no clang-format {VERSION}")
         return 77
-    files = list(c_files(root))
+    files = list(tree.files(root, FOLDERS, SKIPPED, (".c", ".h")))
     if not files:
         print(f"style_check: no source files under {root}", file=sys.stderr)
         return 1

@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A running vgpu-mediator of one's own, and what to load it with: vgpu-loadgen for figures,
-a plain client in Python where the moment of each answer matters.  Standard library only."""
+"""A running vgpu-mediator of one's own, and programs to load it with.  Standard library only."""
 
 import json
 import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import time
 
 from report import run_text
-
-MAGIC = 0x56475055
-FRAME = struct.Struct("<IIIIBBHI")
-REQUEST_MSG, RESPONSE_MSG, BUSY_MSG, QUARANTINED_MSG = 1, 2, 5, 6
-HEADER = struct.Struct("<8I")
-VERSION = 0x00010000
-
-NOP, ADD, INFO, SPIN, HANG, CRASH = 0x00, 0x01, 0x05, 0x20, 0x21, 0x22
-OK, TIMEOUT, CUDA_ERROR, QUARANTINED = 0x00, 0x04, 0x05, 0x0B
 
 
 class Lab:
@@ -173,45 +162,3 @@ def faults(result):
     """What went wrong in a vgpu-loadgen run, as a number: wrong, missing and failed jobs."""
     total = result["total"]
     return total["wrong"] + total["missing"] + sum(total["errors"].values())
-
-
-class Client:
-    """One VM's device, spoken for in Python: one request at a time."""
-
-    def __init__(self, path, vm_id, timeout=60):
-        self.vm_id = vm_id
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(timeout)
-        self.sock.connect(path)
-        self.next_id = 1
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def receive(self, count):
-        data = b""
-        while len(data) < count:
-            part = self.sock.recv(count - len(data))
-            if not part:
-                raise ConnectionError("the mediator closed the connection")
-            data += part
-        return data
-
-    def call(self, opcode, *params):
-        """(status, results) of one request."""
-        body = HEADER.pack(VERSION, opcode, 0, len(params), 0, 0, 0, 0)
-        body += struct.pack("<%dI" % len(params), *params)
-        request_id = self.next_id
-        self.next_id += 1
-        self.sock.sendall(
-            FRAME.pack(MAGIC, REQUEST_MSG, self.vm_id, request_id, ord("A"), 1, 0, len(body)) + body
-        )
-        head = FRAME.unpack(self.receive(FRAME.size))
-        answer = self.receive(head[7])
-        assert head[0] == MAGIC and head[3] == request_id
-        assert head[1] in (RESPONSE_MSG, BUSY_MSG, QUARANTINED_MSG)
-        fields = HEADER.unpack_from(answer)
-        return fields[1], struct.unpack_from("<%dI" % fields[2], answer, HEADER.size)

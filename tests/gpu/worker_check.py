@@ -9,9 +9,9 @@ Python's standard library and an NVIDIA driver, nothing else.  Without a usable
 GPU it says so and exits with 77, which test runners count as skipped."""
 
 import argparse
+import contextlib
 import json
 import math
-import multiprocessing
 import os
 import random
 import socket
@@ -23,6 +23,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "protocol")]
 import worker_link as wl  # noqa: E402
+from neighbour import Neighbour, back_to_normal  # noqa: E402
 from report import Report, cpu_seconds, percentiles, run_text, skip  # noqa: E402
 from worker_link import Worker  # noqa: E402
 
@@ -351,50 +352,26 @@ def measure_memory(report):
 # ---- Faults -----------------------------------------------------------------
 
 
-def neighbour(stop, answers):
-    """Another VM's worker, in a process of its own: tiny jobs until told to stop."""
-    seen = []
-    failed = 0
+@contextlib.contextmanager
+def tiny_jobs():
+    """For a Neighbour: another VM's worker."""
     expected = struct.pack("<I", 300)
     frame = wl.run_frame(1, wl.ADD, (100, 200))
     with start() as w:
-        answers.put("ready")
-        while not stop.is_set():
-            begin = time.monotonic()
+
+        def job():
             w.sock.send(frame)
             reply = w.sock.recv(2048)
-            seen.append((begin, time.monotonic() - begin))
-            status = wl.DONE_BODY.unpack_from(reply, 24)[0] if len(reply) > 64 else -1
-            failed += status != wl.OK or reply[64:] != expected
             if not reply:
-                break
-    answers.put((failed, seen))
+                raise ConnectionError
+            status = wl.DONE_BODY.unpack_from(reply, 24)[0] if len(reply) > 64 else -1
+            return status == wl.OK and reply[64:] == expected
 
-
-class Neighbour:
-    def __enter__(self):
-        context = multiprocessing.get_context("fork")
-        self.stop = context.Event()
-        self.answers = context.Queue()
-        self.process = context.Process(target=neighbour, args=(self.stop, self.answers))
-        self.process.start()
-        self.answers.get(timeout=60)
-        return self
-
-    def finish(self):
-        self.stop.set()
-        return self.answers.get(timeout=60)
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.process.join(10)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        yield job
 
 
 def check_faults(report, count):
-    with Neighbour() as beside:
+    with Neighbour(tiny_jobs) as beside:
         right, left = 0, []
         for _ in range(count):
             with start() as w:
@@ -441,7 +418,7 @@ def check_order(report):
 
 
 def check_hang(report, hang_s=1.5):
-    with Neighbour() as beside:
+    with Neighbour(tiny_jobs) as beside:
         time.sleep(0.5)
         w = start()
         try:
@@ -470,15 +447,7 @@ def check_hang(report, hang_s=1.5):
     during = [t for at, t in seen if hung + 0.1 < at < killed]
     after = [t for at, t in seen if at > reaped + 0.1]
     normal = percentiles(before)["p95_us"] * 2e-6
-    # The first of ten tiny jobs in a row that were as quick as ever.
-    back = next(
-        (
-            seen[i][0] - killed
-            for i in range(len(seen) - 10)
-            if seen[i][0] > killed and all(t < normal for _, t in seen[i : i + 10])
-        ),
-        None,
-    )
+    back = back_to_normal(seen, killed, normal)
     report.measure("neighbour before the hang", percentiles(before))
     report.measure("neighbour during the hang", percentiles(during) if during else None)
     report.measure("neighbour after the kill", percentiles(after) if after else None)

@@ -84,7 +84,7 @@ class Mediator:
         try:
             with self.admin() as admin:
                 return bool(admin.call(wire.SHOW_HEALTH))
-        except (OSError, wire.Closed):
+        except (OSError, wire.Closed, wire.AdminError):
             return False
 
     def __enter__(self):

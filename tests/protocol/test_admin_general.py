@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vgpu-admin: help, options, exit status, output, and what goes with the program."""
 import fcntl
+import json
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ import termios
 
 import pytest
 
+import fakeadmin
 from adminkit import BIN, TREE, UUID, Kit
 
 COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], text=True,
@@ -192,6 +194,49 @@ def test_hostile_names_do_not_reach_the_terminal(kit):
         assert "\033" not in out and "evil?[2J?name" in out
     assert kit.json("list-vms")["vms"][0]["name"] == "evil\033[2J\nname"
     assert "\033" not in kit.run("set-weight", "--vm-id=1", "--weight=3").out
+
+
+# CSI of C0 and of C1, APC, DEL; what is like them and harmless; lead bytes at the end.
+NASTY = "e\033[2J\x9b31m\x80\x9f\x7f gr\xfc\xdf \xa0\u20ac \U0001f600 \xc2"
+
+
+def test_json_is_safe_on_a_terminal(kit):
+    kit.init("one")
+    import sqlite3
+    with sqlite3.connect(kit.db) as db:
+        db.execute("UPDATE vms SET vm_name = ?", (NASTY,))
+    detail = {"kind": NASTY, "vm_id": 1, "time": NASTY, "detail": NASTY}
+    vm = {"vm_id": 1, "name": NASTY, "uuid": UUID[1]}
+    kit.start_mediator({fakeadmin.EVENTS: [detail], fakeadmin.SHOW_METRICS: {"vms": [vm]},
+                        fakeadmin.SHOW_STATUS: {"gpus": [], "vms": [vm]}})
+    for arguments in (["list-vms"], ["show-vm", "--vm-id=1"], ["status"], ["show-metrics"],
+                      ["set-weight", "--vm-id=1", "--weight=3"], ["events"], ["top", "--once"],
+                      ["events", "--follow"], ["show-vm", "--vm-name=" + NASTY + "x"]):
+        r = kit.run(*arguments, "--json")
+        assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", r.out + r.err), (arguments, r.out)
+        r = kit.run(*arguments)
+        assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", r.out + r.err), (arguments, r.out)
+    assert kit.json("list-vms")["vms"][0]["name"] == NASTY
+    text = kit.ok("list-vms", "--json").out
+    assert r"e\u001B[2J\u009B31m\u0080\u009F\u007F gr" + "\xfc\xdf \xa0\u20ac \U0001f600 \xc2\"" in text
+    lines = kit.run("events", "--follow", "--json").out.splitlines()
+    assert NASTY in [json.loads(line)["detail"] for line in lines if line.startswith('{"')]
+
+
+def test_sentences_are_safe_on_a_terminal(kit):
+    kit.init("one")
+    import sqlite3
+    with sqlite3.connect(kit.db) as db:
+        db.execute("UPDATE vms SET vm_name = ?", ("a\x9b31m\x9fb",))
+    shown = "a??31m??b"
+    out, status = on_terminal(kit, "remove-vm", "--vm-id=1", answer=b"n")
+    assert status == 0 and shown in out and "\x9b" not in out and "\033[2J" not in out
+    kit.toolstack("xe", [{"uuid": UUID[1], "name": "one", "state": "running",
+                          "args": "-device vgpu-stub,pool_id=A,priority=medium,vm_id=1"}])
+    for command in ("attach-vm", "detach-vm"):
+        r = kit.run(command, "--vm-id=1")
+        assert shown in r.out, r.err
+        assert "\x9b" not in r.out + r.err and "\033" not in r.out + r.err
 
 
 def test_full_output_device(kit):

@@ -11,8 +11,8 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "gpu")]
-import lab as vl  # noqa: E402
-from lab import Client, Lab  # noqa: E402
+import wire  # noqa: E402
+from lab import Lab  # noqa: E402
 
 BIN = os.path.abspath(
     os.environ.get("VGPU_BIN_DIR")
@@ -86,6 +86,12 @@ def host(tmp_path, monkeypatch):
         one.__exit__()
 
 
+def added(client, a, b):
+    """Whether a job gave the right sum."""
+    answer = client.run(wire.ADD, (a, b))
+    return answer.status == wire.OK and answer.results == (a + b,)
+
+
 def test_values_are_shown(host):
     h = host()
     h.settings(temperature=61, gpu=77, memory=33, used=2048, power=345678, ecc=2)
@@ -99,8 +105,8 @@ def test_values_are_shown(host):
 
 def test_memory_of_a_worker(host):
     h = host()
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
         (worker,) = h.lab.health()["workers"]
         h.settings(pid=worker["pid"])
         eventually(
@@ -111,16 +117,16 @@ def test_memory_of_a_worker(host):
 @pytest.mark.parametrize("trouble", [{"recovery": 1}, {"error": 15}, {"error": 16}])
 def test_a_broken_gpu_gets_no_work_until_it_is_well(host, trouble):
     h = host()
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
         h.settings(**trouble)
         h.wait_health(available=False)
-        eventually(lambda: client.call(vl.ADD, 1, 2)[0] == GPU_UNAVAILABLE, "refused")
+        eventually(lambda: client.run(wire.ADD, (1, 2)).status == GPU_UNAVAILABLE, "refused")
         assert h.gpu()["state"] != "ok"
         assert not h.lab.health()["mediator"]["ok"]
         h.settings()
         h.wait_health(available=True)
-        eventually(lambda: client.call(vl.ADD, 1, 2) == (vl.OK, (3,)), "served again")
+        eventually(lambda: added(client, 1, 2), "served again")
     text = h.lab.log_text()
     assert len(re.findall("is taken out of use", text)) == 1
     assert len(re.findall("is well again", text)) == 1
@@ -128,12 +134,12 @@ def test_a_broken_gpu_gets_no_work_until_it_is_well(host, trouble):
 
 def test_vms_move_to_the_pools_other_gpu(host):
     h = host(gpus=2)
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
         (worker,) = h.lab.health()["workers"]
         h.settings(error=15, only=worker["gpu"])
         h.wait_health(worker["gpu"], available=False)
-        eventually(lambda: client.call(vl.ADD, 2, 2) == (vl.OK, (4,)), "served by the other")
+        eventually(lambda: added(client, 2, 2), "served by the other")
         assert [w["gpu"] for w in h.lab.health()["workers"]] == [1 - worker["gpu"]]
 
 
@@ -145,8 +151,8 @@ def test_heat_and_guests_faults_only_warn(host):
     h.settings(xid=31, serial=1, recovery=99)
     health = h.wait_health(last_xid=31, xid_count=1)
     assert health["available"] and health["reason"] == ""
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
 
 
 def test_a_hung_nvml_holds_nobody(host):
@@ -155,8 +161,8 @@ def test_a_hung_nvml_holds_nobody(host):
     h.settings(hang=1)
     health = h.wait_health(stale=True)
     assert health["available"] and "no news from NVML" in health["warning"]
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
     assert h.lab.terminate() == 0
     assert "NVML hangs" in h.lab.log_text()
 
@@ -164,8 +170,8 @@ def test_a_hung_nvml_holds_nobody(host):
 @pytest.mark.parametrize("args", [("--no-nvml",), ("--nvml-library", "/nonexistent/nvml.so")])
 def test_without_nvml(host, args):
     h = host(*args)
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
     if args[0] == "--no-nvml":
         assert h.gpu()["health"] is None
     else:
@@ -181,13 +187,13 @@ def test_reset_by_the_configured_command(host, tmp_path):
         "#!/bin/sh\necho \"$#\" \"$1\" >>%s\necho gpus=1 >%s\n" % (tmp_path / "called", h.path)
     )
     command.chmod(0o755)
-    with Client(h.lab.socket, 3) as client:
-        assert client.call(vl.ADD, 1, 2) == (vl.OK, (3,))
+    with wire.Device(h.lab.socket, 3) as client:
+        assert added(client, 1, 2)
         uuid = h.gpu()["uuid"]
         h.settings(recovery=1)
         eventually((tmp_path / "called").exists, "the command")
         h.wait_health(available=True, resetting=False)
-        eventually(lambda: client.call(vl.ADD, 1, 2) == (vl.OK, (3,)), "served again")
+        eventually(lambda: added(client, 1, 2), "served again")
     assert (tmp_path / "called").read_text() == "1 %s\n" % uuid
     assert "reset in" in h.lab.log_text()
 

@@ -220,7 +220,7 @@ def test_many_clients(mediator):
     for client in clients:
         assert client.call(wire.SHOW_HEALTH)["mediator"]["ok"]
     late = mediator.admin()
-    with pytest.raises((wire.Closed, BrokenPipeError, ConnectionResetError)):
+    with pytest.raises((wire.AdminError, BrokenPipeError, ConnectionResetError)):
         late.call(wire.SHOW_HEALTH)
     late.sock.close()
     clients.pop().sock.close()
