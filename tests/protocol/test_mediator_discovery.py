@@ -13,7 +13,9 @@ from mediator import Mediator, wait_for
 UUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 USER = 34567
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")
+# One at a time: each mediator finds the QEMUs of all tests.
+pytestmark = [pytest.mark.xdist_group("discovery"),
+              pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")]
 
 
 @pytest.fixture

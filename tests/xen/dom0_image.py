@@ -7,6 +7,7 @@ machine that has booted from it, can be kept in the cache while the programs cha
 are on a disk that is read later.  Everything comes from packages that fetch-packages.sh has
 unpacked, from the build, and from this folder; it needs no root.
 """
+import functools
 import gzip
 import hashlib
 import io
@@ -53,11 +54,13 @@ def tool(command, **options):
     return done.stdout
 
 
+@functools.cache
 def packages():
     """The folder with the unpacked packages."""
     return pathlib.Path(tool([HERE / "fetch-packages.sh"]).strip())
 
 
+@functools.cache
 def device_model(root):
     """QEMU as Xen's device model, with vgpu-stub compiled in.  Takes minutes once.
     VGPU_XEN_QEMU names another one, of another QEMU line for instance."""
@@ -252,7 +255,9 @@ def host_image(*seeds):
     root = packages()
     tree = dom0_tree(root, device_model(root))
     xen, kernel = only(root / "boot", "xen-*-amd64.gz"), only(root / "boot", "vmlinuz-*")
-    digest = hashlib.sha256(repr(sorted(tree.entries.items())).encode())
+    digest = hashlib.sha256()
+    for path, (mode, content) in sorted(tree.entries.items()):
+        digest.update(f"{path} {mode} {len(content)} ".encode() + content)
     for path in (xen, kernel, guest_image.kernel(), pathlib.Path(__file__), *seeds):
         digest.update(pathlib.Path(path).read_bytes())
     digest.update(guest_initrd({}))

@@ -24,11 +24,11 @@ def chroot_socket(guest):
     return chroot(guest) + "/tmp/vgpu-mediator.sock"
 
 
-def until(condition, what, limit_s=90):
+def until(condition, what, limit_s=90, pause_s=0.3):
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, f"did not happen in {limit_s} s: {what}"
-        time.sleep(0.3)
+        time.sleep(pause_s)
 
 
 def wait_for_socket(dom0, guest):
@@ -94,14 +94,14 @@ def test_the_confinement_holds(dom0, guest):
 
 def test_mmio_cost(guest, record_property):
     """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
-    times = json.loads(guest.check("mmio_time access 300"))
-    published = json.loads(guest.check("mmio_time published 20", 300))
+    times = json.loads(guest.check("mmio_time access 200"))
+    published = json.loads(guest.check("mmio_time published 10", 300))
     print(f"\nadd as published: {json.dumps(published)}")
     record_property("add as published", json.dumps(published))
     assert published["mmio_writes_per_job"] == 12
     assert published["mmio_reads_per_job"] - published["status_polls_per_job"] == 13
     for options in ("--op add", "--op add --exclusive", "--op vadd-f32"):
-        bench = json.loads(guest.check(f"vgpu-client --json {options} --bench --count 5", 600))
+        bench = json.loads(guest.check(f"vgpu-client --json {options} --bench --count 4", 600))
         record_property(options, json.dumps(bench))
         print(f"\n{options}: {json.dumps(bench)}")
         assert bench["errors"] == 0 and bench["wrong"] == 0
@@ -110,7 +110,7 @@ def test_mmio_cost(guest, record_property):
         assert accesses <= ACCESSES[options] + 0.5, bench
     record_property("access", json.dumps(times))
     print(f"\none access: {times}")
-    assert times["accesses"] == 300
+    assert times["accesses"] == 200
 
 
 def test_rate_limit_reaches_the_guest(dom0, mediator, guest):
@@ -185,7 +185,8 @@ def test_weights_80_20(dom0, mediator, guests):
     start = used()
     until(lambda: all(used()[name] > start[name] for name in VM_IDS), "both have begun")
     first = used()
-    until(lambda: sum(used().values()) - sum(first.values()) > 10e9, "10 s of GPU time", 180)
+    # Looked at seldom: Dom0's only processor is the GPU, too.
+    until(lambda: sum(used().values()) - sum(first.values()) > 10e9, "10 s of GPU time", 180, 3)
     times = {name: ns - first[name] for name, ns in used().items()}
     for guest in both:
         code, output = guest.stop("vgpu-client")
