@@ -12,8 +12,8 @@
  *
  * Errors: a value that a GPU doesn't have is left out.  "Lost" and "reset
  * required" are findings about that GPU.  A lost GPU's handle never recovers, so
- * as long as one is missing NVML is shut down and begun anew every retry_ms; the
- * others are read on meanwhile.  What says that NVML itself has gone
+ * as long as one is missing NVML is shut down and begun anew every retry_ms; it
+ * stays lost until it is found.  The others are read on meanwhile.  What says that NVML itself has gone
  * (uninitialised, driver unloaded or replaced) does so too, after a pause.
  *
  * Stopping: the thread looks at `stopping` at least every SLICE_MS, unless NVML
@@ -240,13 +240,15 @@ static bool begin(struct nvml_monitor *monitor)
     }
     for (uint32_t i = 0; i < monitor->count; i++) {
         struct gpu *gpu = &monitor->gpus[i];
+        const bool was_lost = gpu->draft.lost;
 
         gpu->draft.lost = gpu->draft.reset_required = false;
         gpu->draft.error = NVML_OK;
         gpu->draft.has = 0;
-        if (!nvml_call_worked(&gpu->draft,
-                              monitor->api.DeviceGetHandleByUUID(gpu->uuid, &gpu->device))) {
+        result = monitor->api.DeviceGetHandleByUUID(gpu->uuid, &gpu->device);
+        if (!nvml_call_worked(&gpu->draft, result)) {
             gpu->device = NULL;
+            gpu->draft.lost |= was_lost && result == NVML_NOT_FOUND;
         } else if (monitor->events &&
                    monitor->api.DeviceRegisterEvents(gpu->device, NVML_EVENT_XID,
                                                      monitor->events) == NVML_OK) {

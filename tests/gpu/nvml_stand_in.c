@@ -44,30 +44,39 @@ struct nvml_event_set_s {
 static struct nvml_device_s devices[GPUS_MAX];
 static unsigned initialised;
 
-static unsigned long setting(const char *name, unsigned long fallback)
+/* The values of some settings in one look; the file may be another one at the next. */
+static void look(unsigned count, const char *const *names, unsigned long *values)
 {
     const char *path = getenv("NVML_STAND_IN");
     FILE *file = path ? fopen(path, "r") : NULL;
-    unsigned long value = fallback;
     char word[128];
 
     while (file && fscanf(file, "%127s", word) == 1) {
         char *equals = strchr(word, '=');
 
-        if (equals && (size_t)(equals - word) == strlen(name) &&
-            strncmp(word, name, strlen(name)) == 0) {
-            value = strtoul(equals + 1, NULL, 0);
+        for (unsigned i = 0; equals && i < count; i++) {
+            if ((size_t)(equals - word) == strlen(names[i]) &&
+                strncmp(word, names[i], strlen(names[i])) == 0) {
+                values[i] = strtoul(equals + 1, NULL, 0);
+            }
         }
     }
     if (file) {
         fclose(file);
     }
-    return value;
+}
+
+static unsigned long setting(const char *name, unsigned long fallback)
+{
+    look(1, &name, &fallback);
+    return fallback;
 }
 
 /* What every call on a device does first. */
 static nvml_result enter(nvml_device device)
 {
+    static const char *const names[] = {"only", "error"};
+    unsigned long values[] = {device->index, NVML_OK};
     unsigned long slow_ms = setting("slow_ms", 0);
 
     if (!initialised) {
@@ -79,10 +88,8 @@ static nvml_result enter(nvml_device device)
     while (setting("hang", 0)) {
         usleep(5000);
     }
-    if (setting("only", device->index) != device->index) {
-        return NVML_OK;
-    }
-    return (nvml_result)setting("error", NVML_OK);
+    look(2, names, values);
+    return values[0] == device->index ? (nvml_result)values[1] : NVML_OK;
 }
 
 nvml_result nvmlInit_v2(void);

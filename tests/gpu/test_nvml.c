@@ -289,6 +289,7 @@ static void test_lost_and_back(void **state)
     struct nvml_monitor *monitor;
     uint32_t index = 1;
     nvml_health_t health;
+    struct nvml_verdict verdict;
     uint64_t seen_ns;
 
     set("gpus=2");
@@ -303,6 +304,8 @@ static void test_lost_and_back(void **state)
     index = 1;
     /* NVML was begun anew and doesn't find it. */
     WAIT_FOR(health.error == NVML_NOT_FOUND);
+    nvml_health_judge(&health, &verdict);
+    assert_true(health.lost && !verdict.available);
     set("gpus=2");
     WAIT_FOR(!health.lost && health.has & NVML_HAS_TEMPERATURE);
     stop(monitor);
