@@ -183,12 +183,13 @@ class FakeMediator:
 
     def _greet(self, connection, vm_id, payload):
         granted = struct.unpack("<4I", payload)[1] & (1 if self.config else 0)
-        connection.sendall(HEADER.pack(MAGIC, HELLO, vm_id, 0, ord("A"), 0, 0, 16)
-                           + struct.pack("<4I", VERSION, granted, 0, 0))
+        greeting = (HEADER.pack(MAGIC, HELLO, vm_id, 0, ord("A"), 0, 0, 16)
+                    + struct.pack("<4I", VERSION, granted, 0, 0))
         if granted:
             new_id, pool, priority = self.config
-            connection.sendall(HEADER.pack(MAGIC, CONFIG, new_id, 0, ord(pool), priority, 0, 16)
-                               + struct.pack("<IBB10x", new_id, ord(pool), priority))
+            greeting += (HEADER.pack(MAGIC, CONFIG, new_id, 0, ord(pool), priority, 0, 16)
+                         + struct.pack("<IBB10x", new_id, ord(pool), priority))
+        connection.sendall(greeting)  # at once: no request comes in between
 
     @staticmethod
     def _act(connection, action):
