@@ -7,8 +7,10 @@ without KVM.  Only Python's standard library is needed; it is not tied to pytest
         code, output = dom0.guests["g1"].run("vgpu-client 100 200")
 
 The emulated processor has AMD's virtualisation, which TCG implements, with nested paging.
-Without SMAP and RDTSCP, with which Dom0 and the guest crash under it.  Dom0 has one of its
-two processors and the guests share the other: an access of a guest to its device costs twice
+Without SMAP and RDTSCP, with which Dom0 and the guest crash under it, and with Xen switching
+the FPU's registers eagerly: switched lazily, a guest beside another one loses XMM registers
+now and then, which shows as programs that crash or compute nonsense.  Dom0 has one of its two
+processors and the guests share the other: an access of a guest to its device costs twice
 as much where both are on one.
 
 Xen, Dom0 and two guests are booted once; then the machine's state is saved in the cache, and
@@ -87,7 +89,8 @@ class XenHost(Guest):
             "-M", "q35", "-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", str(memory_mib),
             "-no-reboot", "-kernel", f"{image}/xen.elf",
             "-append", "com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning "
-                       "dom0_mem=1024M,max:1024M dom0_max_vcpus=1 dom0_vcpus_pin",
+                       "dom0_mem=1024M,max:1024M dom0_max_vcpus=1 dom0_vcpus_pin "
+                       "spec-ctrl=eager-fpu",
             "-initrd", f"{image}/vmlinuz console=hvc0 quiet,{image}/dom0.cpio",
             "-serial", f"file:{folder}/console.log",
             "-chardev", f"socket,id=agent,path={folder}/agent.sock",
