@@ -56,8 +56,8 @@
 #define OWED_CHECK_MAX_NS 100e6
 /* A turn may be cut after this part of the quantum. */
 #define CUT_DIVISOR 8
-/* Gaps longer than this say nothing about how fast the next job follows. */
-#define THINK_MAX_NS 1000000000ull
+/* Pauses beyond this multiple of the longest that is waited for all say the same: not soon. */
+#define THINK_MAX_SOON 4u
 
 /* ---- lists ---- */
 
@@ -163,18 +163,24 @@ static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
     return lasted_ns > wfq->turn_used_ns ? lasted_ns : wfq->turn_used_ns;
 }
 
-/* The holder has no more jobs: is it worth keeping the GPU for its next one? */
-static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
+/* The longest pause between two jobs of the VM that is worth waiting for. */
+static uint64_t soon_ns(const struct wfq *wfq, const struct vm_state *state)
 {
-    const struct vm_state *state = &wfq->vms[wfq->holder];
     uint64_t worth_ns = 2 * WFQ_SWITCH_COST_NS;
 
     if (state->average_ns != UNKNOWN && state->average_ns > worth_ns) {
         worth_ns = state->average_ns;
     }
+    return worth_ns < wfq->config.anticipation_ns ? worth_ns : wfq->config.anticipation_ns;
+}
+
+/* The holder has no more jobs: is it worth keeping the GPU for its next one? */
+static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
+{
+    const struct vm_state *state = &wfq->vms[wfq->holder];
+
     return wfq->policy->turns && wfq->aside == NOBODY && wfq->run_count > 0 &&
-           state->think_ns != UNKNOWN && state->think_ns <= worth_ns &&
-           state->think_ns <= wfq->config.anticipation_ns &&
+           state->think_ns != UNKNOWN && state->think_ns <= soon_ns(wfq, state) &&
            wfq->vt.accounts[wfq->holder].start <= virtual_now(wfq) + POLICY_SLACK &&
            (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
 }
@@ -377,9 +383,11 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     if (state->last_completed_ns != 0 && state->waiting.count == 0 && state->in_flight.count == 0 &&
         now_ns >= state->last_completed_ns) {
         uint64_t gap_ns = now_ns - state->last_completed_ns;
+        uint64_t gap_max_ns = THINK_MAX_SOON * soon_ns(wfq, state);
 
-        if (gap_ns > THINK_MAX_NS) {
-            gap_ns = THINK_MAX_NS;
+        /* Or else a VM that was away for a second would be taken for slow for twenty jobs. */
+        if (gap_ns > gap_max_ns) {
+            gap_ns = gap_max_ns;
         }
         state->think_ns = state->think_ns == UNKNOWN
                               ? gap_ns

@@ -258,35 +258,38 @@ static void test_idle_earns_nothing(void **state)
     drain(wfq, 2);
 }
 
-/* One job at a time with a short pause, as a guest without rings does it. */
-static void test_anticipation_keeps_shares(void **state)
+/* VM 0 has one job at a time and pauses for 100 us, as a guest without rings does it; VM 1
+ * always has work.  Jobs take 1 ms. */
+static void play_one_at_a_time(struct wfq *wfq, uint64_t begin_ns, uint64_t until_ns)
 {
-    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 80, 20);
-    uint64_t now_ns = 0, end_ns = UINT64_MAX, next_ns = 0;
+    uint64_t now_ns = begin_ns, end_ns = UINT64_MAX, next_ns = begin_ns;
     struct wfq_job *flying[WFQ_DEPTH_MAX];
-    uint32_t count = 0;
+    uint32_t count = 0, unfinished = 8;
 
-    for (int i = 0; i < 8; i++) { /* VM 0 has a single job at a time */
-        submit(wfq, 1, 0);
+    for (int i = 0; i < 8; i++) {
+        submit(wfq, 1, now_ns);
     }
-    while (now_ns < 5000 * MS || count > 0) {
+    while (now_ns < until_ns || unfinished > 0) {
         struct wfq_job *job;
 
-        if (now_ns >= next_ns && now_ns < 5000 * MS) {
+        if (now_ns >= next_ns && now_ns < until_ns) {
             submit(wfq, 0, now_ns);
+            unfinished++;
             next_ns = UINT64_MAX;
         }
-        while (now_ns < 5000 * MS && (job = wfq_dequeue(wfq, now_ns)) != NULL) {
+        while ((job = wfq_dequeue(wfq, now_ns)) != NULL) {
             flying[count++] = job;
             end_ns = count == 1 ? now_ns + MS : end_ns;
         }
         if (count > 0 && end_ns <= now_ns) {
             job = take_first(flying, &count);
             end_ns = count > 0 ? now_ns + MS : UINT64_MAX;
-            if (job->vm == 0) {
-                next_ns = now_ns + 100 * US;
-            } else {
+            unfinished--;
+            if (now_ns < until_ns && job->vm == 1) {
                 submit(wfq, 1, now_ns);
+                unfinished++;
+            } else if (now_ns < until_ns) {
+                next_ns = now_ns + 100 * US;
             }
             finish(wfq, job, MS, now_ns);
             continue;
@@ -296,8 +299,29 @@ static void test_anticipation_keeps_shares(void **state)
             now_ns = wfq_next_wakeup_ns(wfq);
         }
     }
+}
+
+static void test_anticipation_keeps_shares(void **state)
+{
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 80, 20);
+
+    play_one_at_a_time(wfq, 0, 5000 * MS);
     /* Its pauses are charged to it: 80 % * 1000/1100 is what it can get. */
     assert_in_range((uint64_t)(1000 * share(wfq, 0)), 750, 810);
+    drain(wfq, 2);
+}
+
+/* A VM that was away for long is not taken for one that is slow. */
+static void test_anticipation_after_a_long_pause(void **state)
+{
+    struct wfq *wfq = make_pair(WFQ_POLICY_WFQ, 80, 20);
+    struct wfq_vm_stats before, after;
+
+    play_one_at_a_time(wfq, 0, 1000 * MS);
+    wfq_get_vm_stats(wfq, 0, 5000 * MS, &before);
+    play_one_at_a_time(wfq, 5000 * MS, 5020 * MS);
+    wfq_get_vm_stats(wfq, 0, 5020 * MS, &after);
+    assert_in_range((after.gpu_time_ns - before.gpu_time_ns) / MS, 12, 16);
     drain(wfq, 2);
 }
 
@@ -495,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_depth_and_one_vm_at_a_time),
         cmocka_unit_test(test_idle_earns_nothing),
         cmocka_unit_test(test_anticipation_keeps_shares),
+        cmocka_unit_test(test_anticipation_after_a_long_pause),
         cmocka_unit_test(test_overrun_lets_the_next_in),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_fifo),
