@@ -252,13 +252,21 @@ static void test_long_jobs(void **state)
 {
     struct vgpu *v = open_device(NULL);
     struct vgpu_stats before, after;
-    uint64_t writes, reads;
+    uint64_t writes, reads, begun_ns;
     unsigned i;
 
-    device.busy_polls = 200;
+    device.busy_polls = 50;
     count_add(v, 1, 2, &writes, &reads);
-    assert_true(fake_time.sleeps > 100);
-    assert_true(fake_time.longest_ns == 1000000);
+    assert_int_equal(fake_time.longest_ns, 1000000);
+    /* A job of seconds is looked at a hundred times a second, one of 200 ms more often. */
+    device.busy_polls = 120;
+    begun_ns = fake_time.now_ns;
+    count_add(v, 1, 2, &writes, &reads);
+    assert_true(fake_time.longest_ns > 2000000 && fake_time.longest_ns < 10000000);
+    assert_true(fake_time.longest_ns <= (fake_time.now_ns - begun_ns) / 32);
+    device.busy_polls = 1000;
+    count_add(v, 1, 2, &writes, &reads);
+    assert_int_equal(fake_time.longest_ns, 10000000);
 
     /* Jobs that are over soon: the handle learns not to look too early. */
     device.busy_polls = 0;

@@ -18,7 +18,8 @@
  *     and waits nearly that long before it looks.  Short waits pause the CPU
  *     and read no clock, which in many guests would be another exit; then
  *     sleeps follow that grow by a quarter, so that little time is lost
- *     against the job's length, up to SLEEP_MAX_NS.
+ *     against the job's length.  From a millisecond on a sleep is at most a
+ *     32nd of the wait so far: a look costs the host more than the guest.
  *
  * The BAR has one request buffer, and nothing in the device keeps two
  * processes from writing it at once.  So an advisory lock on resource0 (fcntl,
@@ -44,7 +45,9 @@
 #define SPIN_ROUNDS 8u
 #define SPIN_PAUSES 64u
 #define SLEEP_FIRST_NS 20000u
-#define SLEEP_MAX_NS 1000000u
+#define SLEEP_SHORT_NS 1000000u /* up to here sleeps grow by themselves */
+#define SLEEP_PART 32u          /* of the wait so far, beyond */
+#define SLEEP_MAX_NS 10000000u
 #define USE_BYTE 0
 #define TURN_BYTE 1
 #define USE_SLEEP_MAX_NS 200000u
@@ -141,14 +144,26 @@ static uint32_t pci_lock(struct vgpu *v, uint64_t deadline_ns)
 
 /* ---- Waiting ------------------------------------------------------------ */
 
+static uint64_t longer_nap_ns(uint64_t nap_ns, uint64_t waited_ns)
+{
+    uint64_t limit_ns = waited_ns / SLEEP_PART;
+
+    limit_ns = limit_ns < SLEEP_SHORT_NS ? SLEEP_SHORT_NS : limit_ns;
+    limit_ns = limit_ns > SLEEP_MAX_NS ? SLEEP_MAX_NS : limit_ns;
+    nap_ns += nap_ns / 4;
+    return nap_ns < limit_ns ? nap_ns : limit_ns;
+}
+
 /* Read STATUS until it is not BUSY, after `spun` rounds of waiting; false: the deadline passed. */
 static bool poll_status(struct vgpu *v, uint32_t spun, uint64_t deadline_ns, uint32_t *status,
                         uint32_t *rounds)
 {
     struct pci_link *link = v->link;
-    uint64_t nap_ns = SLEEP_FIRST_NS;
+    uint64_t nap_ns = SLEEP_FIRST_NS, begun_ns = 0;
 
     for (;;) {
+        uint64_t time_ns;
+
         link->polls++;
         *status = mmio_read32(&link->mmio, VGPU_REG_STATUS);
         *rounds = spun;
@@ -160,14 +175,13 @@ static bool poll_status(struct vgpu *v, uint32_t spun, uint64_t deadline_ns, uin
             spun++;
             continue;
         }
-        if (now_ns(v) >= deadline_ns) {
+        time_ns = now_ns(v);
+        if (time_ns >= deadline_ns) {
             return false;
         }
+        begun_ns = begun_ns ? begun_ns : time_ns;
         v->clock.sleep_ns(v->clock.opaque, nap_ns);
-        nap_ns += nap_ns / 4;
-        if (nap_ns > SLEEP_MAX_NS) {
-            nap_ns = SLEEP_MAX_NS;
-        }
+        nap_ns = longer_nap_ns(nap_ns, time_ns - begun_ns);
     }
 }
 
