@@ -8,7 +8,7 @@
  * of protocol 1.0 cannot be told; the mediator lists such VMs as restart_needed.
  * Its properties come from the VM's configuration in the toolstack, and it reads
  * them when it is made, so the configuration is rewritten and the VM is shut down
- * and started: a reboot inside the guest keeps the same device.
+ * and started: except on XCP-ng a reboot inside the guest keeps the same device.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -116,8 +116,11 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
     by_hand(toolstack, after->vm_uuid, hand, sizeof(hand));
     if (!admin->json) {
         printf("\nThe device of %s is too old to be told while it runs: the VM must be restarted\n"
-               "(shut down and started; a reboot inside the guest is not enough).\n\n",
-               label);
+               "(shut down and started%s).\n\n",
+               label,
+               toolstack_ops(toolstack)->reboot_is_enough
+                   ? ", or rebooted"
+                   : "; a reboot inside the guest is not enough");
         print_current_and_new(before, after);
         putchar('\n');
     }

@@ -13,8 +13,7 @@
 
 /* ---- register-vm ---------------------------------------------------------------- */
 
-/* Finds the VM in the toolstack by name; its UUID goes into vm. */
-static int uuid_from_toolstack(struct admin *admin, const char *name, vgpu_vm_config_t *vm)
+int commands_uuid_from_toolstack(struct admin *admin, const char *name, vgpu_vm_config_t *vm)
 {
     struct toolstack *toolstack = admin_toolstack(admin);
     const char *tool = toolstack_ops(toolstack)->name;
@@ -138,7 +137,7 @@ static int run_register(struct admin *admin)
             name_from_toolstack(admin, &vm);
         }
     } else {
-        status = uuid_from_toolstack(admin, name, &vm);
+        status = commands_uuid_from_toolstack(admin, name, &vm);
         if (status != ADMIN_OK) {
             return status;
         }
@@ -336,6 +335,13 @@ static int run_remove(struct admin *admin)
     if (result < 0) {
         return admin_db_failed(admin, result);
     }
+    /* Whether it has one only the toolstack knows, which need not be there for this. */
+    if (toolstack_ops(admin_toolstack(admin)) == &toolstack_xe) {
+        admin_note(admin,
+                   "a device that attach-vm gave it stays in the VM's configuration; this takes it "
+                   "out: vgpu-admin detach-vm --vm-uuid=%s",
+                   vm->vm_uuid);
+    }
     snprintf(message, sizeof(message), "Removed %s.", label);
     return admin_finish_change(admin, vm, NULL, message,
                                json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(vm)));
@@ -408,8 +414,9 @@ const struct admin_command commands_vm[] = {
          {0}},
      run_update, ADMIN_CHANGES},
     {"remove-vm", GROUP, "Take a VM's access to the GPU away", "(--vm-name=NAME | --vm-uuid=UUID)",
-     "Its settings are forgotten; what was done to it stays in vgpu-admin events. On a\n"
-     "terminal the command asks first.",
+     "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device that\n"
+     "attach-vm gave it stays in its configuration: detach-vm takes it out, afterwards too. On\n"
+     "a terminal the command asks first.",
      "vgpu-admin remove-vm --vm-name=\"web 1\" --yes",
      (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_remove, ADMIN_CHANGES},
     {0},

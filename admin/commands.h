@@ -29,4 +29,10 @@ extern const struct admin_command commands_database[];
 int commands_change_vm(struct admin *admin, bool use_vm_id, unsigned fields,
                        const vgpu_vm_config_t *values);
 
+/*
+ * Finds the VM with this name in the toolstack; its UUID goes into vm.  0, or an
+ * exit status after saying why: there is none, or more than one.
+ */
+int commands_uuid_from_toolstack(struct admin *admin, const char *name, vgpu_vm_config_t *vm);
+
 #endif /* ADMIN_COMMANDS_H */

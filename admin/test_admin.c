@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The parts of vgpu-admin that need no process around them. */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +9,6 @@
 
 #include "admin/render.h"
 #include "admin/suggest.h"
-#include "admin/toolstack.h"
 
 static void test_distance(void **state)
 {
@@ -83,45 +81,6 @@ static void test_sanitise(void **state)
     assert_string_equal(lines, "a\nb?");
 }
 
-static void test_rewrite_device(void **state)
-{
-    static const struct toolstack_device device = {.pool_id = 'B', .priority = 2, .vm_id = 30};
-    const struct {
-        const char *text, *ends, *expected; /* NULL: there is no device */
-    } cases[] = {
-        {"-device vgpu-stub,pool_id=A,priority=low,vm_id=1", " \t",
-         "-device vgpu-stub,pool_id=B,priority=high,vm_id=30"},
-        {"-device vgpu-stub,vm_id=1,chardev=c0,priority=0 -m 4", " \t",
-         "-device vgpu-stub,vm_id=30,chardev=c0,priority=2,pool_id=B -m 4"},
-        {"-device vgpu-stub", " \t", "-device vgpu-stub,pool_id=B,priority=high,vm_id=30"},
-        {"driver=vgpu-stub,pool_id=A", " \t", "driver=vgpu-stub,pool_id=B,priority=high,vm_id=30"},
-        {"/usr/lib/vgpu-stub.so -device vgpu-stub,pool_id=A -x", " \t",
-         "/usr/lib/vgpu-stub.so -device vgpu-stub,pool_id=B,priority=high,vm_id=30 -x"},
-        {"<a v='vgpu-stub,pool_id=A,addr=5'/><b>,pool_id=A</b>", "'\"<>& \n",
-         "<a v='vgpu-stub,pool_id=B,addr=5,priority=high,vm_id=30'/><b>,pool_id=A</b>"},
-        {"-device other,pool_id=A", " \t", NULL},
-        {"-device my-vgpu-stub,pool_id=A", " \t", NULL},
-        {"-device vgpu-stub2,pool_id=A", " \t", NULL},
-        {"", " \t", NULL},
-    };
-    char out[256];
-
-    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
-        int result =
-            toolstack_rewrite_device(cases[c].text, cases[c].ends, &device, out, sizeof(out));
-        assert_int_equal(result, cases[c].expected ? 0 : -ENOENT);
-        if (cases[c].expected) {
-            assert_string_equal(out, cases[c].expected);
-        }
-    }
-    for (size_t room = 1; room < strlen(cases[0].expected) + 1; room++) {
-        assert_int_equal(toolstack_rewrite_device(cases[0].text, " ", &device, out, room), -E2BIG);
-    }
-    assert_int_equal(
-        toolstack_rewrite_device(cases[0].text, " ", &device, out, strlen(cases[0].expected) + 1),
-        0);
-}
-
 static void test_quantities(void **state)
 {
     char text[RENDER_BYTES];
@@ -142,8 +101,9 @@ static void test_quantities(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distance),   cmocka_unit_test(test_suggestion),
-        cmocka_unit_test(test_sanitise),   cmocka_unit_test(test_rewrite_device),
+        cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_suggestion),
+        cmocka_unit_test(test_sanitise),
         cmocka_unit_test(test_quantities),
     };
 

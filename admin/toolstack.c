@@ -95,8 +95,7 @@ static const char *short_command(const char *const argv[], char out[64])
     return out;
 }
 
-int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms, char **out,
-                  int *status)
+int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms, char **out)
 {
     struct run_result result;
     char command[64];
@@ -111,8 +110,8 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
     int rc = run_program(argv, timeout_ms, &result);
     switch (rc) {
     case 0: break;
-    case -ENOENT:
-        return toolstack_fail(t, rc,
+    case -ENOENT: /* not passed on: from set_device() it would mean that there is no device */
+        return toolstack_fail(t, -EIO,
                               "the program %s is not here; install it, or use another toolstack "
                               "with --toolstack",
                               argv[0]);
@@ -126,9 +125,7 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
                               RUN_OUTPUT_MAX);
     default: return toolstack_fail(t, rc, "%s could not be run: %s", command, strerror(-rc));
     }
-    if (status) {
-        *status = result.status;
-    } else if (result.status != 0) {
+    if (result.status != 0) {
         size_t length = strlen(result.error);
         while (length > 0 &&
                (result.error[length - 1] == '\n' || result.error[length - 1] == ' ')) {
@@ -191,97 +188,6 @@ int toolstack_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count
         qsort(*vms, *count, sizeof(**vms), by_name);
     }
     return 0;
-}
-
-/* ---- The device's properties ------------------------------------------------------ */
-
-static const char *const property_names[] = {"pool_id", "priority", "vm_id"};
-
-static void property_value(const struct toolstack_device *device, size_t property, const char *old,
-                           char out[32])
-{
-    static const char *const words[] = {"low", "medium", "high"};
-
-    switch (property) {
-    case 0: snprintf(out, 32, "%c", device->pool_id); break;
-    case 1:
-        /* Both spellings are allowed; keep the one that is used here. */
-        if (old && *old >= '0' && *old <= '9') {
-            snprintf(out, 32, "%u", device->priority);
-        } else {
-            snprintf(out, 32, "%s", device->priority < 3 ? words[device->priority] : "medium");
-        }
-        break;
-    default: snprintf(out, 32, "%u", device->vm_id); break;
-    }
-}
-
-static bool put(char *out, size_t out_bytes, size_t *used, const char *text, size_t length)
-{
-    if (*used + length + 1 > out_bytes) {
-        return false;
-    }
-    memcpy(out + *used, text, length);
-    *used += length;
-    out[*used] = '\0';
-    return true;
-}
-
-int toolstack_rewrite_device(const char *text, const char *ends,
-                             const struct toolstack_device *device, char *out, size_t out_bytes)
-{
-    static const char driver[] = "vgpu-stub";
-    bool seen[3] = {false};
-    char value[32], pair[64];
-    size_t used = 0;
-    const char *p = text;
-
-    /* The word itself, not a part of a path or of another word. */
-    for (;;) {
-        p = strstr(p, driver);
-        if (!p) {
-            return -ENOENT;
-        }
-        char before = p == text ? ' ' : p[-1];
-        char after = p[strlen(driver)];
-        if ((strchr(ends, before) || before == '=' || before == ' ') &&
-            (after == ',' || after == '\0' || strchr(ends, after))) {
-            break;
-        }
-        p += strlen(driver);
-    }
-    p += strlen(driver);
-    bool ok = put(out, out_bytes, &used, text, (size_t)(p - text));
-    while (*p == ',') {
-        size_t length = 1 + strcspn(p + 1, ",");
-        size_t end = strcspn(p, ends);
-        length = end < length ? end : length;
-        size_t which = 3;
-        for (size_t i = 0; i < 3; i++) {
-            size_t name = strlen(property_names[i]);
-            if (strncmp(p + 1, property_names[i], name) == 0 && p[1 + name] == '=') {
-                which = i;
-                property_value(device, i, p + 2 + name, value);
-            }
-        }
-        if (which < 3) {
-            int n = snprintf(pair, sizeof(pair), ",%s=%s", property_names[which], value);
-            ok = ok && put(out, out_bytes, &used, pair, (size_t)n);
-            seen[which] = true;
-        } else {
-            ok = ok && put(out, out_bytes, &used, p, length);
-        }
-        p += length;
-    }
-    for (size_t i = 0; i < 3; i++) {
-        if (!seen[i]) {
-            property_value(device, i, NULL, value);
-            int n = snprintf(pair, sizeof(pair), ",%s=%s", property_names[i], value);
-            ok = ok && put(out, out_bytes, &used, pair, (size_t)n);
-        }
-    }
-    ok = ok && put(out, out_bytes, &used, p, strlen(p));
-    return ok ? 0 : -E2BIG;
 }
 
 /* ---- None --------------------------------------------------------------------------- */

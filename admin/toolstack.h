@@ -16,7 +16,6 @@
 #define TOOLSTACK_UUID_BYTES 64
 #define TOOLSTACK_NAME_BYTES 256
 #define TOOLSTACK_STATE_BYTES 32
-#define TOOLSTACK_ARGS_BYTES 4096
 #define TOOLSTACK_VMS_MAX 8192
 #define TOOLSTACK_TIMEOUT_MS 60000   /* one call */
 #define TOOLSTACK_SHUTDOWN_MS 300000 /* until the guest has shut down */
@@ -46,12 +45,18 @@ struct toolstack_ops {
     int (*set_device)(struct toolstack *toolstack, const char *uuid,
                       const struct toolstack_device *device);
     /*
-     * A guest's reboot keeps the device model; the device reads its properties
-     * only when a new one is started.  So: shut down, wait, start.
+     * The device reads its properties when its QEMU starts.  So: shut down,
+     * wait, start.
      */
     int (*restart)(struct toolstack *toolstack, const char *uuid);
     /* How to do that by hand; the word UUID stands for the VM's. */
     const char *restart_by_hand;
+    /*
+     * Whether a reboot, one from inside the guest too, gives the VM a new QEMU.
+     * XCP-ng makes a new domain for it, with the platform map as it is then;
+     * libvirt only resets the QEMU that runs.
+     */
+    bool reboot_is_enough;
 };
 
 extern const struct toolstack_ops toolstack_xe;
@@ -72,25 +77,17 @@ int toolstack_list(struct toolstack *toolstack, struct toolstack_vm **vms, size_
 int toolstack_fail(struct toolstack *toolstack, int result, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /*
- * Runs the toolstack's program.  timeout_ms 0 is the limit of one call.  Fails
- * if it cannot be run, takes too long, or (unless status is not NULL) exits with
- * a status other than 0.  *out is the caller's; out NULL: what it prints is of no
- * interest.
+ * Runs the toolstack's program.  timeout_ms 0 is the limit of one call.  Fails,
+ * never with -ENOENT, if it cannot be run, takes too long, or exits with a status
+ * other than 0: then toolstack_error() ends with what it said.  *out is the
+ * caller's; out NULL: what it prints is of no interest.
  */
-int toolstack_run(struct toolstack *toolstack, const char *const argv[], int timeout_ms, char **out,
-                  int *status);
+int toolstack_run(struct toolstack *toolstack, const char *const argv[], int timeout_ms,
+                  char **out);
 /* How long a guest may take to shut down. */
 int toolstack_shutdown_ms(const struct toolstack *toolstack);
 /* Adds a copy of vm to a growing array. */
 int toolstack_add(struct toolstack *toolstack, struct toolstack_vm **vms, size_t *count,
                   const struct toolstack_vm *vm);
-
-/*
- * Rewrites pool_id, priority and vm_id of the vgpu-stub device in a text such as
- * "-device vgpu-stub,pool_id=A,priority=high,vm_id=3 -other"; the device's part
- * ends at any character of `ends`.  -ENOENT: there is none; -E2BIG: no room.
- */
-int toolstack_rewrite_device(const char *text, const char *ends,
-                             const struct toolstack_device *device, char *out, size_t out_bytes);
 
 #endif /* ADMIN_TOOLSTACK_H */

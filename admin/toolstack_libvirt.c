@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "admin/toolstack.h"
+#include "admin/toolstack_device.h"
 
 #define UUID_LENGTH 36
 #define POLL_MS 500 /* between two looks whether the guest is down */
@@ -35,7 +35,7 @@ static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, con
 {
     const char *const argv[] = {"virsh", "-q", "list", option, "--uuid", NULL};
     char *out, *rest, *line;
-    int result = toolstack_run(t, argv, 0, &out, NULL);
+    int result = toolstack_run(t, argv, 0, &out);
 
     if (result < 0) {
         return result;
@@ -58,7 +58,7 @@ static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *
 {
     static const char *const argv[] = {"virsh", "-q", "list", "--all", "--uuid", "--name", NULL};
     char *out, *rest, *line;
-    int result = toolstack_run(t, argv, 0, &out, NULL);
+    int result = toolstack_run(t, argv, 0, &out);
 
     if (result < 0) {
         return result;
@@ -91,7 +91,7 @@ static int define(struct toolstack *t, const char *xml)
     int fd = mkstemp(path);
 
     if (fd < 0) {
-        return toolstack_fail(t, -errno, "cannot write a temporary file: %s", strerror(errno));
+        return toolstack_fail(t, -EIO, "cannot write a temporary file: %s", strerror(errno));
     }
     size_t length = strlen(xml);
     ssize_t n = write(fd, xml, length);
@@ -101,7 +101,7 @@ static int define(struct toolstack *t, const char *xml)
         result = toolstack_fail(t, -EIO, "cannot write the temporary file %s", path);
     } else {
         const char *const argv[] = {"virsh", "-q", "define", path, NULL};
-        result = toolstack_run(t, argv, 0, NULL, NULL);
+        result = toolstack_run(t, argv, 0, NULL);
     }
     unlink(path);
     return result;
@@ -113,7 +113,7 @@ static int libvirt_set_device(struct toolstack *t, const char *uuid,
     const char *const argv[] = {"virsh",           "-q", "dumpxml", "--inactive",
                                 "--security-info", uuid, NULL};
     char *xml;
-    int result = toolstack_run(t, argv, 0, &xml, NULL);
+    int result = toolstack_run(t, argv, 0, &xml);
 
     if (result < 0) {
         return result;
@@ -124,8 +124,11 @@ static int libvirt_set_device(struct toolstack *t, const char *uuid,
         free(xml);
         return toolstack_fail(t, -ENOMEM, "out of memory");
     }
-    /* <qemu:arg value='vgpu-stub,pool_id=A,...'/> */
-    result = toolstack_rewrite_device(xml, "'\"<>& \n", device, changed, room);
+    result = toolstack_device_rewrite_xml(xml, device, changed, room);
+    if (result == -E2BIG) {
+        toolstack_fail(t, result, "the device of domain %s has its properties more than once",
+                       uuid);
+    }
     if (result == 0 && strcmp(xml, changed) != 0) {
         result = define(t, changed);
     }
@@ -150,7 +153,7 @@ static int wait_until_off(struct toolstack *t, const char *uuid)
 
     for (;;) {
         char *out;
-        int result = toolstack_run(t, argv, 0, &out, NULL);
+        int result = toolstack_run(t, argv, 0, &out);
         if (result < 0) {
             return result;
         }
@@ -173,12 +176,12 @@ static int libvirt_restart(struct toolstack *t, const char *uuid)
 {
     const char *const stop[] = {"virsh", "-q", "shutdown", uuid, NULL};
     const char *const start[] = {"virsh", "-q", "start", uuid, NULL};
-    int result = toolstack_run(t, stop, 0, NULL, NULL);
+    int result = toolstack_run(t, stop, 0, NULL);
 
     if (result == 0) {
         result = wait_until_off(t, uuid);
     }
-    return result == 0 ? toolstack_run(t, start, 0, NULL, NULL) : result;
+    return result == 0 ? toolstack_run(t, start, 0, NULL) : result;
 }
 
 const struct toolstack_ops toolstack_libvirt = {

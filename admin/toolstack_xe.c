@@ -39,7 +39,7 @@ static int xe_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count
                                        "params=uuid,name-label,power-state", NULL};
     struct toolstack_vm vm = {.uuid = ""};
     char *out, *rest, *line;
-    int result = toolstack_run(t, argv, 0, &out, NULL);
+    int result = toolstack_run(t, argv, 0, &out);
 
     if (result < 0) {
         return result;
@@ -77,8 +77,8 @@ static int xe_restart(struct toolstack *t, const char *uuid)
     snprintf(selector, sizeof(selector), "uuid=%s", uuid);
     const char *const stop[] = {"xe", "vm-shutdown", selector, NULL};
     const char *const start[] = {"xe", "vm-start", selector, NULL};
-    int result = toolstack_run(t, stop, toolstack_shutdown_ms(t), NULL, NULL);
-    return result == 0 ? toolstack_run(t, start, 0, NULL, NULL) : result;
+    int result = toolstack_run(t, stop, toolstack_shutdown_ms(t), NULL);
+    return result == 0 ? toolstack_run(t, start, 0, NULL) : result;
 }
 
 const struct toolstack_ops toolstack_xe = {
@@ -88,4 +88,5 @@ const struct toolstack_ops toolstack_xe = {
     .set_device = toolstack_xe_set_device,
     .restart = xe_restart,
     .restart_by_hand = "xe vm-shutdown uuid=UUID && xe vm-start uuid=UUID",
+    .reboot_is_enough = true,
 };

@@ -7,20 +7,14 @@
 
 /*
  * Both change what the VM's next start gives it: 1 changed, 0 was so already,
- * -errno after toolstack_fail().  A device that is there already gets the new
- * properties.
+ * -errno after toolstack_fail(), with nothing written.  Afterwards the VM has one
+ * device, or none.  *devices: how many it had.
  */
 int toolstack_xe_attach(struct toolstack *toolstack, const char *uuid,
-                        const struct toolstack_device *device);
+                        const struct toolstack_device *device, unsigned *devices);
 int toolstack_xe_detach(struct toolstack *toolstack, const char *uuid);
 /* toolstack_ops' set_device. */
 int toolstack_xe_set_device(struct toolstack *toolstack, const char *uuid,
                             const struct toolstack_device *device);
-
-/*
- * Copies QEMU arguments without those that make a vgpu-stub.  `text` is shorter
- * than TOOLSTACK_ARGS_BYTES.  Returns whether there was one.
- */
-bool toolstack_xe_remove_devices(const char *text, char out[TOOLSTACK_ARGS_BYTES]);
 
 #endif /* ADMIN_TOOLSTACK_XE_H */

@@ -115,6 +115,9 @@ def test_restart_of_an_old_device(hosted):
     old_device(hosted)
     r = hosted.ok("update-vm", "--vm-name=web 1", "--pool=B", "--priority=high", "--vm-id=30", "--yes")
     assert "too old" in r.out and "was restarted" in r.out
+    # libvirt resets the QEMU that runs, XCP-ng makes a new one.
+    assert ("not enough" in r.out) == (hosted.tool == "virsh")
+    assert ("or rebooted" in r.out) == (hosted.tool == "xe")
     assert re.search(r"pool +A +B", r.out) and re.search(r"priority +medium +high", r.out)
     assert re.search(r"vm_id +1 +30", r.out)
     vm = hosted.state()["vms"][0]
@@ -179,6 +182,19 @@ def test_device_that_the_toolstack_does_not_know(hosted):
     old_device(hosted)
     r = hosted.ok("set-pool", "--vm-name=web 1", "--pool=B", "--yes")
     assert "pool_id=B,priority=medium,vm_id=1" in r.err and "was restarted" in r.out
+
+
+def test_a_toolstack_that_fails_has_not_said_that_there_is_no_device(hosted):
+    old_device(hosted)
+    failing = "vm-param-get" if hosted.tool == "xe" else "dumpxml"
+    hosted.write_state({**hosted.state(), "fail": "Connection refused", "fail_at": failing})
+    r = hosted.run("set-pool", "--vm-name=web 1", "--pool=B", "--yes", check=1)
+    assert "saved" in r.err and "Connection refused" in r.err
+    assert hosted.calls()[-1] == failing and hosted.state()["vms"][0]["args"] == ARGS
+    (hosted.bin / hosted.tool).unlink()
+    r = hosted.run("set-pool", "--vm-name=web 1", "--pool=A", "--yes",
+                   f"--toolstack={hosted.tool}", check=1, PATH=str(hosted.bin))
+    assert "saved" in r.err and f"{hosted.tool} is not here" in r.err and "knows of no" not in r.err
 
 
 def test_no_restart_for_what_the_device_does_not_show(hosted):
