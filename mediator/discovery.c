@@ -6,7 +6,8 @@
  * (discovery_scan.c) belongs to that thread while it runs, one at a time.
  *
  * A QEMU's command line counts as it was when first seen, before its guest
- * could have had a hand in it.  Its root folder and user may change after the
+ * could have had a hand in it (after a restart of this program it may have: on a
+ * Xen host XenStore has to confirm it, xen_identity.h).  Its root folder and user may change after the
  * start (-chroot, -runas), so those are looked at in each scan.
  *
  * Where does a QEMU's device look for its socket?  At the path of its chardev,

@@ -156,7 +156,7 @@ static void scan_one(struct discovery_scan *scan, uint32_t sorted, pid_t pid)
         return;
     }
     if (process_read(proc_path, pid, &process) < 0) {
-        return;
+        return; /* looked at again in the next scan: XenStore may know it by then */
     }
     qemu = process.cmdline.stub_count > 0;
     if (qemu && has_place(scan)) {

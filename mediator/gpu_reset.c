@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -133,8 +132,16 @@ struct gpu_reset {
     uint32_t timeout_ms;
     int error;
     struct gpu_reset_result result;
-    atomic_uint flags; /* the second of the two to set its flag frees */
+    /* The second of the two to set its flag frees.  GCC's builtins: its 4.8, which XCP-ng's
+     * Dom0 has, knows no <stdatomic.h>. */
+    unsigned flags;
 };
+
+/* What was set before. */
+static unsigned set_flag(struct gpu_reset *reset, unsigned flag)
+{
+    return __atomic_fetch_or(&reset->flags, flag, __ATOMIC_SEQ_CST);
+}
 
 static void free_reset(struct gpu_reset *reset)
 {
@@ -148,7 +155,7 @@ static void *run(void *opaque)
     struct gpu_reset *reset = opaque;
 
     reset->error = gpu_reset_run(reset->command, reset->uuid, reset->timeout_ms, &reset->result);
-    if (atomic_fetch_or(&reset->flags, THREAD_ENDED) & OWNER_LEFT) {
+    if (set_flag(reset, THREAD_ENDED) & OWNER_LEFT) {
         free_reset(reset);
     }
     return NULL;
@@ -196,7 +203,7 @@ int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
 
 bool gpu_reset_ended(struct gpu_reset *reset, int *error, struct gpu_reset_result *result)
 {
-    if (!(atomic_load(&reset->flags) & THREAD_ENDED)) {
+    if (!(__atomic_load_n(&reset->flags, __ATOMIC_SEQ_CST) & THREAD_ENDED)) {
         return false;
     }
     *error = reset->error;
@@ -207,7 +214,7 @@ bool gpu_reset_ended(struct gpu_reset *reset, int *error, struct gpu_reset_resul
 
 void gpu_reset_abandon(struct gpu_reset *reset)
 {
-    if (atomic_fetch_or(&reset->flags, OWNER_LEFT) & THREAD_ENDED) {
+    if (set_flag(reset, OWNER_LEFT) & THREAD_ENDED) {
         free_reset(reset);
     }
 }

@@ -3,9 +3,10 @@
  * Who is at the other end of a connection to a shared socket?
  *
  * The kernel names the process (SO_PEERCRED).  If it is a QEMU with a
- * vgpu-stub, its command line, which the toolstack wrote, says which VM it is.
- * What discovery saw when that QEMU was young is preferred to what stands there
- * now, for a process can rewrite its own command line.
+ * vgpu-stub, its command line, which the toolstack wrote, says which VM it is;
+ * on a Xen host XenStore does (xen_identity.h).  What discovery saw when that
+ * QEMU was young is preferred to what stands there now, for a process can
+ * rewrite its own command line.
  *
  * Reading another process's command line reads its memory, which that process
  * can make slow: so it is done on a thread, never on the loop.
@@ -35,7 +36,7 @@ enum identity_result {
     IDENTITY_OK,
     IDENTITY_NOT_QEMU, /* no vgpu-stub on its command line */
     IDENTITY_NO_VM,    /* a vgpu-stub, but neither -uuid nor vm_id */
-    IDENTITY_GONE,     /* the process ended, or its number went to another */
+    IDENTITY_GONE,     /* it ended, or its number went to another; or process_read() failed */
     IDENTITY_BUSY,     /* no memory to find out */
 };
 

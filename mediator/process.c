@@ -132,7 +132,7 @@ int process_read(const char *proc_path, pid_t pid, struct process *process)
     if (n < 0) {
         return (int)n;
     }
-    ret = xen_identity_apply(&process->cmdline);
+    ret = xen_identity_apply(process);
     if (ret < 0) {
         return ret;
     }

@@ -30,9 +30,10 @@ struct process {
 int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp);
 /*
  * Reads all.  The stamp is checked again at the end, so that the parts belong
- * to one process.  Of a Xen domain's QEMU, XenStore says which VM it is.
- * -ESRCH; -EAGAIN: it changed while it was read; another -errno: XenStore could
- * not tell.
+ * to one process.  On a Xen host XenStore says which VM a QEMU is.
+ * -ESRCH; -EAGAIN: it changed while it was read; another -errno: it could not be
+ * read, or XenStore does not know this QEMU or could not tell (xen_identity.h,
+ * which logs that).
  */
 int process_read(const char *proc_path, pid_t pid, struct process *process);
 /* uid and gid alone. */

@@ -26,7 +26,7 @@ struct qemu_cmdline {
     bool has_uuid;
     uint8_t uuid[UUID_BYTES];
     char name[QEMU_NAME_BYTES]; /* "" = none */
-    bool has_xen_domid;         /* it is a Xen domain's device model */
+    bool has_xen_domid;         /* it says that it is a Xen domain's device model */
     uint32_t xen_domid;
     uint32_t stub_count; /* 0: not a QEMU of ours */
     struct qemu_stub stubs[QEMU_STUBS_MAX];

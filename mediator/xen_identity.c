@@ -9,14 +9,25 @@
  *
  * xenstored listens on a Unix socket.  Where it lives in a domain of its own,
  * the kernel's device carries the same bytes.  Both can be polled.
+ *
+ * Whether there is a XenStore is nothing that a QEMU has a say in: the
+ * mediator's environment names one, or somebody listens on its socket, whose
+ * folder is root's, or the kernel says that this is Dom0.  The kernel's device
+ * for it alone is no sign, for every domain has that.
+ *
+ * The three values are read one after the other, and the domain may go in
+ * between, its number to another.  So the pid is read first and again at the
+ * end.  The process lives all the while (process_read() sees to that), so no
+ * other domain's QEMU has its number.
  */
 #include "mediator/xen_identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +42,7 @@
 #define XS_ERROR 16u
 #define XS_PAYLOAD_MAX 4096u /* the protocol's own limit */
 #define XS_SKIPPED_MAX 8u
-#define WARNING_INTERVAL_MS 60000u
+#define TOLD_MAX 64u
 
 struct xs_header {
     uint32_t type;
@@ -95,7 +106,6 @@ static int transfer(const struct xs_link *link, void *bytes, size_t length, shor
     return 0;
 }
 
-/* -ENODEV: nothing is there; what is there and refuses gives its own error. */
 static int open_socket(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -112,10 +122,22 @@ static int open_socket(const char *path)
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
         return fd;
     }
-    /* A socket file that nobody listens on is left over; a full backlog (EAGAIN) is not. */
-    ret = errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED ? -ENODEV : -errno;
+    ret = -errno;
     close(fd);
     return ret;
+}
+
+/* Nothing is there, or a socket file that is left over; a full backlog (EAGAIN) is neither. */
+static bool is_absent(int ret)
+{
+    return ret == -ENOENT || ret == -ENOTDIR || ret == -ECONNREFUSED || ret == -ENXIO ||
+           ret == -ENODEV;
+}
+
+/* The kernel makes these for Dom0 alone. */
+static bool kernel_says_dom0(void)
+{
+    return access("/dev/xen/xenbus_backend", F_OK) == 0 || access("/proc/xen/xsd_port", F_OK) == 0;
 }
 
 static int open_xenstore(void)
@@ -127,24 +149,28 @@ static int open_xenstore(void)
     int ret;
 
     if (given) {
-        return open_socket(given);
+        ret = open_socket(given);
+        return is_absent(ret) ? -ECONNREFUSED : ret;
     }
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
         ret = open_socket(sockets[i]);
-        if (ret != -ENODEV) {
+        if (!is_absent(ret)) {
             return ret;
         }
+    }
+    if (!kernel_says_dom0()) {
+        return -ENODEV;
     }
     for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
         ret = open(devices[i], O_RDWR | O_CLOEXEC | O_NONBLOCK);
         if (ret >= 0) {
             return ret;
         }
-        if (errno != ENOENT && errno != ENOTDIR && errno != ENXIO && errno != ENODEV) {
+        if (!is_absent(-errno)) {
             return -errno;
         }
     }
-    return -ENODEV;
+    return -ECONNREFUSED;
 }
 
 static int error_of(const char *name)
@@ -195,62 +221,181 @@ static int read_value(struct xs_link *link, const char *path, char value[XS_PAYL
     return ret;
 }
 
-int xen_identity_read(uint32_t domid, uint8_t uuid[UUID_BYTES], char *name, size_t name_bytes)
+/* As the toolstacks write it: digits and nothing else. */
+static bool parse_pid(const char *text, pid_t *pid)
+{
+    size_t digits = strspn(text, "0123456789");
+    long long number;
+
+    if (digits == 0 || digits > 10 || text[digits]) {
+        return false;
+    }
+    number = strtoll(text, NULL, 10);
+    *pid = (pid_t)number;
+    return number > 0 && number <= INT_MAX;
+}
+
+static int read_node(struct xs_link *link, uint32_t domid, const char *node,
+                     char value[XS_PAYLOAD_MAX + 1])
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/local/domain/%" PRIu32 "/%s", domid, node);
+    return read_value(link, path, value);
+}
+
+static int check_pid(struct xs_link *link, uint32_t domid, pid_t pid)
+{
+    char value[XS_PAYLOAD_MAX + 1];
+    int ret = read_node(link, domid, "image/device-model-pid", value);
+    pid_t named;
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!parse_pid(value, &named)) {
+        return -EPROTO;
+    }
+    return named == pid ? 0 : -EPERM;
+}
+
+int xen_identity_read(uint32_t domid, pid_t pid, uint8_t uuid[UUID_BYTES], char *name,
+                      size_t name_bytes)
 {
     static const char prefix[] = "/vm/";
     struct xs_link link = {.deadline_ms = now_ms() + XEN_IDENTITY_DEADLINE_MS};
-    char path[64], value[XS_PAYLOAD_MAX + 1];
+    char vm[XS_PAYLOAD_MAX + 1], called[XS_PAYLOAD_MAX + 1];
     uint8_t found[UUID_BYTES];
     int ret;
 
-    if (domid > XEN_DOMID_LAST) {
-        return -ENOENT;
-    }
     link.fd = open_xenstore();
     if (link.fd < 0) {
         return link.fd;
     }
-    snprintf(path, sizeof(path), "/local/domain/%" PRIu32 "/vm", domid);
-    ret = read_value(&link, path, value);
-    if (ret == 0 && (strncmp(value, prefix, strlen(prefix)) != 0 ||
-                     !uuid_parse(value + strlen(prefix), found))) {
+    ret = domid <= XEN_DOMID_LAST ? check_pid(&link, domid, pid) : -ENOENT;
+    if (ret == 0) {
+        ret = read_node(&link, domid, "vm", vm);
+    }
+    if (ret == 0 &&
+        (strncmp(vm, prefix, strlen(prefix)) != 0 || !uuid_parse(vm + strlen(prefix), found))) {
         ret = -EPROTO;
     }
     if (ret == 0) {
-        snprintf(path, sizeof(path), "/local/domain/%" PRIu32 "/name", domid);
-        if (read_value(&link, path, value) < 0 || strlen(value) >= name_bytes) {
-            value[0] = '\0'; /* it is only for people */
+        if (read_node(&link, domid, "name", called) < 0 || strlen(called) >= name_bytes) {
+            called[0] = '\0'; /* it is only for people */
         }
+        ret = check_pid(&link, domid, pid);
+    }
+    if (ret == 0) {
         memcpy(uuid, found, sizeof(found));
-        strcpy(name, value);
+        strcpy(name, called);
     }
     close(link.fd);
     return ret;
 }
 
-int xen_identity_apply(struct qemu_cmdline *cmdline)
+/* ---- what people are told ---- */
+
+struct told {
+    pid_t pid;
+    uint64_t start_ticks;
+    int error;
+    uint64_t at_ms; /* 0: nothing was told */
+};
+
+/* From two threads at a time, or more.  Many liars make no more lines than there are places. */
+static bool may_tell(const struct process *process, int error)
 {
-    static _Atomic uint64_t warned_ms;
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static struct told all[TOLD_MAX];
     uint64_t now = now_ms();
+    struct told *place = NULL;
+    bool known = false;
+
+    pthread_mutex_lock(&mutex);
+    for (struct told *told = all; told < all + TOLD_MAX; told++) {
+        if (told->at_ms && now - told->at_ms < XEN_IDENTITY_TELL_MS) {
+            known |= told->pid == process->pid && told->error == error &&
+                     told->start_ticks == process->stamp.start_ticks;
+        } else {
+            place = told;
+        }
+    }
+    if (!known && place) {
+        *place = (struct told){process->pid, process->stamp.start_ticks, error, now};
+    }
+    pthread_mutex_unlock(&mutex);
+    return !known && place;
+}
+
+/* The kernel says when it started; a process can't look younger than it is. */
+static bool is_young(const struct process *process)
+{
+    long ticks_per_s = sysconf(_SC_CLK_TCK);
+    uint64_t ticks;
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    ticks = (uint64_t)now.tv_sec * (uint64_t)ticks_per_s +
+            (uint64_t)now.tv_nsec / (1000000000u / (uint64_t)ticks_per_s);
+    return ticks >= process->stamp.start_ticks &&
+           ticks - process->stamp.start_ticks < XEN_IDENTITY_LATE_MS * (uint64_t)ticks_per_s / 1000;
+}
+
+static void tell(const struct process *process, int ret)
+{
+    const struct qemu_cmdline *cmdline = &process->cmdline;
+    bool may_be_late = cmdline->has_xen_domid && (ret == -ENOENT || ret == -EPERM);
+
+    if ((may_be_late && is_young(process)) || !may_tell(process, ret)) {
+        return;
+    }
+    if (!cmdline->has_xen_domid) {
+        log_warning("QEMU %d is not served: it has a vgpu-stub and no -xen-domid, so XenStore "
+                    "can't say which VM it is. Its command line may have been changed: start its "
+                    "VM again; if it is no Xen domain's, give it a socket (--vm UUID=PATH)",
+                    (int)process->pid);
+    } else if (ret == -EPERM || ret == -ENOENT) {
+        log_warning("QEMU %d is not served: it says that it is domain %" PRIu32 "'s, but XenStore "
+                    "%s (/local/domain/%" PRIu32 "/image/device-model-pid). Its command line may "
+                    "have been changed: start its VM again",
+                    (int)process->pid, cmdline->xen_domid,
+                    ret == -EPERM ? "names another process as that domain's device model"
+                                  : "knows no device model of that domain",
+                    cmdline->xen_domid);
+    } else {
+        log_warning("QEMU %d is not served: XenStore does not say whether it is domain %" PRIu32
+                    "'s and which VM that is (%s). It is asked again; if that goes on, see "
+                    "whether xenstored runs (xenstore-ls /local/domain/%" PRIu32 ")",
+                    (int)process->pid, cmdline->xen_domid, strerror(-ret), cmdline->xen_domid);
+    }
+}
+
+int xen_identity_apply(struct process *process)
+{
+    struct qemu_cmdline *cmdline = &process->cmdline;
     int ret;
 
-    if (!cmdline->has_xen_domid || cmdline->stub_count == 0) {
+    if (cmdline->stub_count == 0) {
         return 0;
     }
-    ret =
-        xen_identity_read(cmdline->xen_domid, cmdline->uuid, cmdline->name, sizeof(cmdline->name));
+    if (cmdline->has_xen_domid) {
+        ret = xen_identity_read(cmdline->xen_domid, process->pid, cmdline->uuid, cmdline->name,
+                                sizeof(cmdline->name));
+    } else {
+        /* Is there one that could have been asked? */
+        ret = open_xenstore();
+        if (ret >= 0) {
+            close(ret);
+        }
+        ret = ret == -ENODEV ? ret : -EPERM;
+    }
     if (ret == 0) {
         cmdline->has_uuid = true;
-        return 0;
-    }
-    if (ret == -ENODEV) {
-        return 0;
-    }
-    if (atomic_load(&warned_ms) == 0 || now - atomic_load(&warned_ms) > WARNING_INTERVAL_MS) {
-        atomic_store(&warned_ms, now);
-        log_warning("XenStore does not say which VM domain %" PRIu32 " is (%s): its QEMU is not "
-                    "served; it is asked again",
-                    cmdline->xen_domid, strerror(-ret));
+    } else if (ret == -ENODEV) {
+        ret = 0;
+    } else {
+        tell(process, ret);
     }
     return ret;
 }

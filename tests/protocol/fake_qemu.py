@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process whose command line is a QEMU's. It goes into a chroot and to another user if
-told so, and connects for us: the device at the other end is ours, the peer is that process."""
+told so, and connects for us: the device at the other end is ours, the peer is that process.
+It writes over its own command line too, as one that was taken over can."""
 
 import os
 import socket
+import struct
 import subprocess
 
 import wire
 
 BODY = """
-import os, socket, sys
+import ctypes, os, socket, struct, sys
+begin, end = map(int, open("/proc/self/stat").read().rpartition(")")[2].split()[45:47])
 root, uid, path = os.environ["QEMU_ROOT"], int(os.environ["QEMU_UID"]), os.environ["QEMU_SOCKET"]
 passed = socket.socket(fileno=int(os.environ["QEMU_FD"]))
 if root:
@@ -19,7 +22,14 @@ if uid:
     os.setgid(uid)
     os.setuid(uid)
 passed.send(b"r")
-while passed.recv(1) == b"c":
+while order := passed.recv(1):
+    if order == b"w":
+        old = passed.recv(struct.unpack("=H", passed.recv(2))[0])
+        new = passed.recv(len(old), socket.MSG_WAITALL)
+        at = begin + ctypes.string_at(begin, end - begin).rindex(old)
+        ctypes.memmove(at, new, len(new))
+        passed.send(b"r")
+        continue
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)
@@ -53,6 +63,16 @@ class FakeQemu:
         device.sock = socket.socket(fileno=fds[0])
         device.sock.settimeout(30)
         return device
+
+    def rewrite(self, old, new):
+        """Bytes of its command line, where a NUL ends each argument."""
+        assert len(old) == len(new) and old in self.cmdline()
+        self.ours.sendall(b"w" + struct.pack("=H", len(old)) + old + new)
+        assert self.ours.recv(1) == b"r" and new in self.cmdline()
+
+    def cmdline(self):
+        with open(f"/proc/{self.process.pid}/cmdline", "rb") as file:
+            return file.read()
 
     def end(self):
         self.ours.close()
