@@ -72,14 +72,20 @@ if [ -z "$source" ]; then
     origin=$(basename "$package")
 else
     package=
-    origin=$source-$(cat "$source/VERSION")
+    origin=$(basename "$source")-$(cat "$source/VERSION")
 fi
 program=qemu-system-x86_64
 if [ -n "$xen" ]; then
     program=qemu-system-i386
 fi
-hash=$({ echo "$origin $xen"; cc --version; cat "$0" "$here/patches/$line"/*.patch; } | sha256sum |
-    cut -c 1-16)
+contents() { tar -C "$1" --exclude=.git --sort=name --owner=0 --group=0 --mtime=@0 -cf - "$2"; }
+hash=$({
+    echo "$origin $xen"
+    cc --version
+    cat "$0" "$here/patches/$line"/*.patch
+    [ -z "$source" ] || contents "$source" .
+    [ -z "$xen" ] || contents "${xen%/}/usr/include" xenctrl.h
+} | sha256sum | cut -c 1-16)
 done=$cache/qemu-$line/$hash
 exec 8>"$cache/qemu-$line.lock"
 flock 8

@@ -17,7 +17,7 @@
 #error "QEMU 10 no longer tells the sizes of its types: compile the device in (qemu/build-qemu.sh)"
 #endif
 
-#if __has_include("hw/pci/pci_device.h")
+#if QEMU_VERSION_MAJOR >= 8
 #include "hw/pci/pci_device.h"
 #endif
 

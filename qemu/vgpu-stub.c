@@ -72,10 +72,10 @@
     (QEMU_VERSION_MAJOR > (major) ||                                                               \
      (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
 
-#if __has_include("hw/pci/pci_device.h")
+#if QEMU_AT_LEAST(8, 0)
 #include "hw/pci/pci_device.h"
 #endif
-#if __has_include("hw/qdev-properties-system.h")
+#if QEMU_AT_LEAST(6, 0)
 #include "hw/qdev-properties-system.h"
 #endif
 
