@@ -70,9 +70,7 @@ def test_socket_in_the_chroot(dom0, guest):
 
 def test_the_confinement_holds(dom0, guest):
     """What XCP-ng's wrapper takes away stays away while jobs run."""
-    dom0.start(guest.command("vgpu-client --json --op nop --count 30"))
-    code, output = dom0.finish(120)
-    assert code == 0 and json.loads(output)["errors"] == 0, output
+    guest.background("vgpu-client --json --op nop --seconds 600")
     process = f"/proc/{guest.pid}"
     status = dict(line.split(":", 1) for line in dom0.check(f"cat {process}/status").splitlines())
     uid, gid = str(DEVICE_MODEL_UID + guest.domid), str(DEVICE_MODEL_GID + guest.domid)
@@ -90,12 +88,14 @@ def test_the_confinement_holds(dom0, guest):
     limits = dom0.check(f"cat {process}/limits")
     assert re.search(r"Max file size\s+262144\s+262144", limits), limits
     assert "-xen-domid-restrict" in dom0.check(f"tr '\\0' '\\n' <{process}/cmdline").splitlines()
+    summary = json.loads(guest.stop("vgpu-client")[1].splitlines()[-1])
+    assert summary["jobs"] > 0 and summary["errors"] == 0, summary
 
 
 def test_mmio_cost(guest, record_property):
     """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
     times = json.loads(guest.check("mmio_time access 200"))
-    published = json.loads(guest.check("mmio_time published 10", 300))
+    published = json.loads(guest.check("mmio_time published 6", 300))
     print(f"\nadd as published: {json.dumps(published)}")
     record_property("add as published", json.dumps(published))
     assert published["mmio_writes_per_job"] == 12
@@ -110,7 +110,9 @@ def test_mmio_cost(guest, record_property):
         assert accesses <= ACCESSES[options] + 0.5, bench
     record_property("access", json.dumps(times))
     print(f"\none access: {times}")
-    assert times["accesses"] == 200
+    # A wait is looked at ever more seldom, whatever the machine's speed.
+    bench = json.loads(guest.check("vgpu-client --json --op spin --us 300000 --bench --count 2"))
+    assert bench["status_polls_per_job"] < 150 + bench["max_us"] / 10_000, bench
 
 
 def test_rate_limit_reaches_the_guest(dom0, mediator, guest):
@@ -171,35 +173,55 @@ def test_shut_down_and_created_again(dom0, mediator, guests):
 
 
 def test_weights_80_20(dom0, mediator, guests):
-    """Shares of GPU time while both have work, by the mediator's own account."""
+    """Shares of the GPU while both have work, by the mediator's own account.  A VM's pause
+    between two jobs, for which the GPU waits, is charged to it (docs/scheduling.md); here
+    pauses are as long as the machine is slow, so they are counted in."""
     both = [guests("g1"), guests("g2")]
     dom0.check("vgpu-admin set-weight --vm-name=g1 --weight=80")
     dom0.check("vgpu-admin set-weight --vm-name=g2 --weight=20")
     for guest in both:
         guest.background("vgpu-client --json --op spin --us 400000 --seconds 600")
 
-    def used():
-        vms = {vm["name"]: vm["gpu_time_ns"] for vm in mediator.json("status")["vms"]}
-        return {name: vms[name] for name in VM_IDS}
+    def spins(name):
+        return [job for job in mediator.json(f"trace-job --vm-name={name} --last=256")["jobs"]
+                if job["operation"] == "test_spin" and job["state"] == "done"]
 
-    start = used()
-    until(lambda: all(used()[name] > start[name] for name in VM_IDS), "both have begun")
-    first = used()
-    # Looked at seldom: Dom0's only processor is the GPU, too.
-    until(lambda: sum(used().values()) - sum(first.values()) > 10e9, "10 s of GPU time", 180, 3)
-    times = {name: ns - first[name] for name, ns in used().items()}
+    slower = []
+
+    def enough():
+        slower[:] = spins("g2")
+        return len(slower) >= 6
+
+    # Looked at seldom: Dom0's only processor does the mediator's work, too.
+    time.sleep(10)
+    until(enough, "g2 gets through", 180, 3)
+    faster = spins("g1")
+    for guest in both:
+        guest.interrupt("vgpu-client")
     for guest in both:
         code, output = guest.stop("vgpu-client")
         assert code == 0 and json.loads(output.splitlines()[-1])["errors"] == 0, output
-    share = times["g1"] / sum(times.values())
-    print(f"\nshares of {sum(times.values()) / 1e9:.1f} s of GPU time: "
-          f"g1 {share:.1%}, g2 {1 - share:.1%}")
-    # A job is 4 % of what is looked at, and a VM's own pauses, long here, are charged to it.
-    assert share == pytest.approx(0.80, abs=0.07)
+    # From the end of one job of the slower VM to the end of another; until then the mediator
+    # has learned how soon the faster one comes back.
+    begin_ns, end_ns = slower[1]["ended_ns"], slower[-1]["ended_ns"]
+    jobs = sorted((job for job in faster + slower if begin_ns <= job["ended_ns"] <= end_ns),
+                  key=lambda job: job["ended_ns"])
+    used = dict.fromkeys(VM_IDS.values(), 0)
+    held = dict.fromkeys(VM_IDS.values(), 0)
+    for before, job in zip(jobs, jobs[1:]):
+        used[job["vm_id"]] += job["gpu_time_ns"]
+        held[job["vm_id"]] += job["gpu_time_ns"]
+        held[before["vm_id"]] += max(0, job["dispatched_ns"] - before["ended_ns"])
+    share, held_share = (times[VM_IDS["g1"]] / sum(times.values()) for times in (used, held))
+    print(f"\n{len(jobs) - 1} jobs in {sum(held.values()) / 1e9:.1f} s: g1 has {held_share:.1%} of "
+          f"the time charged and {share:.1%} of the GPU time used")
+    # One job of g2 is 4 % of it.
+    assert held_share == pytest.approx(0.80, abs=0.06)
+    assert share > 0.5
 
 
 def test_device_model_killed(dom0, mediator, guests):
-    """xl sees a dead guest; the mediator forgets the process; the other guest goes on."""
+    """The mediator forgets the process, and the other guest goes on."""
     victim, other = guests("g2"), guests("g1")
     other.background("vgpu-client --json --op nop --seconds 600")
     dom0.check(f"kill -9 {victim.pid}")

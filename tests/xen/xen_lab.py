@@ -54,7 +54,7 @@ xen_platform_pci = 0
 device_model_override = "/usr/libexec/device-model"
 device_model_args_hvm = [ "-drive",
     "if=none,id=cd0,file={cd},format=raw,readonly=on,media=cdrom",
-    "-device", "ahci,id=ahci0,addr=6",
+    "-device", "ahci,id=ahci0,addr=2",
     "-device", "ide-cd,drive=cd0,bus=ahci0.0,bootindex=0",
     {disk} "-device", "vgpu-stub" ]
 """
@@ -236,9 +236,13 @@ class XenGuest:
         self.check(f"({command} >/tmp/out 2>&1; echo $? >/tmp/status) "
                    "</dev/null >/dev/null 2>&1 &")
 
-    def stop(self, program, limit_s=COMMAND_LIMIT_S):
-        """Ends what background() started as Ctrl-C would; (exit status, output)."""
+    def interrupt(self, program):
+        """Ends what background() started as Ctrl-C would."""
         self.run(f"killall -INT {program}")
+
+    def stop(self, program, limit_s=COMMAND_LIMIT_S):
+        """Ends what background() started, or waits until it has ended; (exit status, output)."""
+        self.interrupt(program)
         deadline = time.monotonic() + limit_s
         while self.run("test -s /tmp/status")[0] != 0:
             assert time.monotonic() < deadline, f"in {self.name}: {program} does not end"
