@@ -130,7 +130,8 @@ case $line${xen:+-xen} in
     # What XCP-ng's spec leaves out, as far as this version of configure knows it.
     step ../configure "$@" --python=/usr/bin/python3 --firmwarepath="$firmware" --disable-docs \
         --disable-guest-agent --disable-sdl --disable-gtk --disable-curses --disable-curl \
-        --disable-vnc --disable-gnutls --disable-nettle --disable-gcrypt --disable-slirp \
+        --disable-vnc-jpeg --disable-vnc-png --disable-vnc-sasl --disable-gnutls \
+        --disable-nettle --disable-gcrypt --disable-slirp \
         --disable-fdt --disable-capstone --disable-vhost-net --disable-vhost-scsi \
         --disable-vhost-vsock --disable-vhost-user --disable-virtfs --disable-libusb \
         --disable-spice --disable-smartcard --disable-xen-pci-passthrough --disable-tools \

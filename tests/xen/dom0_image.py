@@ -183,7 +183,7 @@ def guest_cd(root, folder, files):
     (tree / "isolinux/isolinux.cfg").write_text(
         "default lab\nprompt 0\ntimeout 0\nlabel lab\n kernel /vmlinuz\n"
         " append initrd=/initrd.gz console=hvc0 quiet panic=1 "
-        "nokaslr mitigations=off cryptomgr.notests\n")
+        "nokaslr mitigations=off cryptomgr.notests xen_emul_unplug=never\n")
     image = folder / "guest.iso"
     tool([root / "usr/bin/genisoimage", "-quiet", "-o", image, "-b", "isolinux/isolinux.bin",
           "-c", "isolinux/boot.cat", "-no-emul-boot", "-boot-load-size", "4",

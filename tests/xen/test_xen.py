@@ -13,7 +13,7 @@ from xen_lab import UUIDS
 
 
 # Accesses of a guest to its device per job, polls of STATUS not counted: docs/xcp-ng.md.
-ACCESSES = {"--op add": 12, "--op add --exclusive": 7, "--op vadd-f32": 196}
+ACCESSES = {"--op add": 12, "--op add --exclusive --bench": 7, "--op vadd-f32": 196}
 
 
 def chroot(guest):
@@ -100,18 +100,18 @@ def test_mmio_cost(guest, record_property):
     record_property("add as published", json.dumps(published))
     assert published["mmio_writes_per_job"] == 12
     assert published["mmio_reads_per_job"] - published["status_polls_per_job"] == 13
-    for options in ("--op add", "--op add --exclusive", "--op vadd-f32"):
-        bench = json.loads(guest.check(f"vgpu-client --json {options} --bench --count 4", 600))
+    for options, count in ACCESSES.items():
+        bench = json.loads(guest.check(f"vgpu-client --json {options} --count 4", 600))
         record_property(options, json.dumps(bench))
         print(f"\n{options}: {json.dumps(bench)}")
         assert bench["errors"] == 0 and bench["wrong"] == 0
         accesses = bench["mmio_writes_per_job"] + bench["mmio_reads_per_job"] - \
             bench["status_polls_per_job"]
-        assert accesses <= ACCESSES[options] + 0.5, bench
+        assert accesses <= count + 0.5, bench
     record_property("access", json.dumps(times))
     print(f"\none access: {times}")
     # A wait is looked at ever more seldom, whatever the machine's speed.
-    bench = json.loads(guest.check("vgpu-client --json --op spin --us 300000 --bench --count 2"))
+    bench = json.loads(guest.check("vgpu-client --json --op spin --us 300000 --count 2"))
     assert bench["status_polls_per_job"] < 150 + bench["max_us"] / 10_000, bench
 
 
@@ -144,7 +144,7 @@ def test_mediator_killed_under_load(dom0, mediator, guest):
     """The device connects again, inside its chroot, and the guest goes on by itself."""
     wait_for_socket(dom0, guest)
     before = mediator.vm("g1")["completed"]
-    guest.background("vgpu-client --json --op vadd-i32 --seconds 600 --keep-going")
+    guest.background("vgpu-client --json --op add --seconds 600 --keep-going")
     until(lambda: mediator.vm("g1")["completed"] > before + 2, "the load runs")
     mediator.kill()
     mediator.start()
@@ -190,7 +190,7 @@ def test_weights_80_20(dom0, mediator, guests):
 
     def enough():
         slower[:] = spins("g2")
-        return len(slower) >= 6
+        return len(slower) >= 5
 
     # Looked at seldom: Dom0's only processor does the mediator's work, too.
     time.sleep(10)
@@ -237,13 +237,14 @@ def test_device_model_killed(dom0, mediator, guests):
 
 def test_save_is_refused(dom0, guest):
     """The device's state is in the mediator, so saving fails, with the reason in the device
-    model's log, and the guest goes on.  The last test of its guest: xl's resuming is not ours."""
+    model's log or, with XCP-ng's QEMU, from xl, and the guest goes on.  The last test of its guest: xl's resuming is not ours."""
     code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
                             "grep -v Frames", 180)
     print(output)
     dom0.run("rm -f /tmp/saved")
     assert "Failed to save domain, resuming domain" in output, output
-    assert re.search("vgpu-stub device .* can't be migrated or saved", guest.log()), guest.log()
+    reason = "vgpu-stub device .* can't be migrated or saved|non-migratable device '.*vgpu-stub'"
+    assert re.search(reason, output + guest.log()), output + guest.log()
     assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
     assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
     guest.destroy()

@@ -62,7 +62,8 @@ device_model_args_hvm = [ "-drive",
 # for no other.  Later ones find them on their CD.
 EARLY = {"cd": "/guest.iso", "disk": """"-drive",
     "if=none,id=programs,file=/dev/vda,format=raw,readonly=on",
-    "-device", "nvme,drive=programs,serial=programs,addr=7","""}
+    "-device", "nvme,id=nvme0,serial=programs,addr=7",
+    "-device", "nvme-ns,drive=programs,bus=nvme0,nsid=1","""}
 LATER = {"cd": dom0_image.GUEST_CD, "disk": ""}
 
 
