@@ -151,6 +151,8 @@ int admin_reload_config(struct admin *admin);
 int admin_select_vm(struct admin *admin, bool use_vm_id, const vgpu_vm_config_t **vm);
 bool admin_vm_is_named(const struct admin *admin, bool use_vm_id);
 const vgpu_vm_config_t *admin_vm_by_id(const struct admin *admin, uint32_t vm_id);
+/* Its name, its UUID if it has none. */
+const char *admin_vm_name(const vgpu_vm_config_t *vm);
 /* "web1 (vm_id 3)", for people: sanitised; the buffer is the caller's. */
 #define ADMIN_LABEL_BYTES 320
 const char *admin_vm_label(const vgpu_vm_config_t *vm, char label[ADMIN_LABEL_BYTES]);

@@ -117,7 +117,7 @@ static int run_show_weights(struct admin *admin)
                 }
                 json_array_append_new(list, weight_json(s, vm));
                 render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-                render_cell(t, STYLE_PLAIN, "%s", vm->vm_name[0] ? vm->vm_name : vm->vm_uuid);
+                render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
                 render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
                 render_cell(t, STYLE_PLAIN, "%u", vm->weight);
                 render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
@@ -233,7 +233,7 @@ static int run_show_rate_limits(struct admin *admin)
     for (uint32_t i = 0; i < s->vm_count; i++) {
         const vgpu_vm_config_t *vm = &s->vms[i];
         render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-        render_cell(t, STYLE_PLAIN, "%s", vm->vm_name[0] ? vm->vm_name : vm->vm_uuid);
+        render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
         if (vm->max_jobs_per_sec) {
             uint32_t derived = vm->max_jobs_per_sec / 10 ? vm->max_jobs_per_sec / 10 : 1;

@@ -24,6 +24,14 @@ static json_t *pool_json(const vgpu_pool_config_t *pool)
                      "gpus", gpus, "every_gpu", (int)(pool->gpu_count == 0));
 }
 
+/* Before a change of a pool: which one, and the database. */
+static int begin(struct admin *admin, char *pool_id)
+{
+    int status = admin_pool(admin, "pool", pool_id);
+
+    return status == ADMIN_OK ? admin_open_db(admin, VGPU_DB_WRITE) : status;
+}
+
 /* After a change of a pool: the document has the pool as it is now, if it still is. */
 static int finish(struct admin *admin, char pool_id, const char *message)
 {
@@ -45,11 +53,8 @@ static int finish(struct admin *admin, char pool_id, const char *message)
 static int run_create(struct admin *admin)
 {
     char message[256], pool;
-    int status = admin_pool(admin, "pool", &pool);
+    int status = begin(admin, &pool);
 
-    if (status == ADMIN_OK) {
-        status = admin_open_db(admin, VGPU_DB_WRITE);
-    }
     if (status != ADMIN_OK) {
         return status;
     }
@@ -68,11 +73,8 @@ static int run_create(struct admin *admin)
 static int run_remove(struct admin *admin)
 {
     char message[64], pool;
-    int status = admin_pool(admin, "pool", &pool);
+    int status = begin(admin, &pool);
 
-    if (status == ADMIN_OK) {
-        status = admin_open_db(admin, VGPU_DB_WRITE);
-    }
     if (status != ADMIN_OK) {
         return status;
     }
@@ -118,11 +120,8 @@ static int run_assign(struct admin *admin)
     const char *gpu = admin_option(admin, "gpu");
     bool remove = admin_option(admin, "remove") != NULL;
     char message[256], pool;
-    int status = admin_pool(admin, "pool", &pool);
+    int status = begin(admin, &pool);
 
-    if (status == ADMIN_OK) {
-        status = admin_open_db(admin, VGPU_DB_WRITE);
-    }
     if (status != ADMIN_OK) {
         return status;
     }

@@ -86,7 +86,7 @@ static const char *vm_name(const struct admin *admin, json_int_t vm_id)
     return vm && vm->vm_name[0] ? vm->vm_name : NULL;
 }
 
-static void print_mediator(struct admin *admin, const json_t *live)
+static void print_mediator(const json_t *live)
 {
     char text[RENDER_BYTES];
 
@@ -274,7 +274,7 @@ static void print_vms(struct admin *admin, const json_t *live)
                             : !l || !json_get_bool(l, "connected") ? "not connected"
                                                                    : json_get_text(l, "state", "?");
         render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-        render_cell(t, STYLE_PLAIN, "%s", vm->vm_name[0] ? vm->vm_name : vm->vm_uuid);
+        render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
         render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
         render_cell(t, STYLE_PLAIN, "%u", vm->weight);
@@ -375,7 +375,7 @@ static json_t *document(struct admin *admin, const json_t *live)
 
 static void print_text(struct admin *admin, const json_t *live, bool has_db)
 {
-    print_mediator(admin, live);
+    print_mediator(live);
     if (live && without_db(live)) {
         render_pair("Database", STYLE_WARN, "none: the mediator runs with --no-db%s",
                     has_db ? ", what the database says is not in force" : "");

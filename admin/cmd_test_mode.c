@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "admin/admin.h"
+#include "admin/clock.h"
 #include "admin/commands.h"
 #include "admin/json_get.h"
 #include "admin/render.h"
@@ -31,14 +31,6 @@ static volatile sig_atomic_t interrupted;
 static void on_signal(int number)
 {
     interrupted = 1;
-}
-
-static double now_s(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static int ask(struct admin *admin, uint32_t command, uint32_t param1, json_t **answer)
@@ -115,7 +107,7 @@ static int look(struct admin *admin, struct decisions *d)
 /* Until `target` requests wait, or the time is over. */
 static int pile_up(struct admin *admin, json_int_t target, double seconds, json_int_t *waiting)
 {
-    double deadline = now_s() + seconds;
+    double deadline = clock_now_s() + seconds;
     int status = ADMIN_OK;
 
     do {
@@ -124,7 +116,7 @@ static int pile_up(struct admin *admin, json_int_t target, double seconds, json_
             break;
         }
         poll(NULL, 0, POLL_MS);
-    } while (now_s() < deadline && !interrupted);
+    } while (clock_now_s() < deadline && !interrupted);
     return status;
 }
 
@@ -160,7 +152,7 @@ static int sort_by_time(json_t *order)
 /* Collects in which order the `count` requests that waited are served, until they all are. */
 static int served(struct admin *admin, json_int_t count, struct decisions *d)
 {
-    double deadline = now_s() + DRAIN_SECONDS;
+    double deadline = clock_now_s() + DRAIN_SECONDS;
     json_int_t waiting = 0;
     int status;
 
@@ -170,7 +162,7 @@ static int served(struct admin *admin, json_int_t count, struct decisions *d)
         if (status == ADMIN_OK) {
             status = look(admin, d);
         }
-        if (status != ADMIN_OK || waiting == 0 || interrupted || now_s() >= deadline ||
+        if (status != ADMIN_OK || waiting == 0 || interrupted || clock_now_s() >= deadline ||
             (json_int_t)json_array_size(d->order) + d->missed >= count) {
             break;
         }

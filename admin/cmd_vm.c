@@ -150,9 +150,8 @@ static int run_register(struct admin *admin)
         return admin_db_failed(admin, result);
     }
     snprintf(message, sizeof(message),
-             "Registered %s as vm_id %u: pool %c, priority %s, weight %u.",
-             vm.vm_name[0] ? vm.vm_name : vm.vm_uuid, vm.vm_id, vm.pool_id,
-             admin_priority_name(vm.priority), vm.weight);
+             "Registered %s as vm_id %u: pool %c, priority %s, weight %u.", admin_vm_name(&vm),
+             vm.vm_id, vm.pool_id, admin_priority_name(vm.priority), vm.weight);
     return admin_finish_change(admin, NULL, &vm, message,
                                json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(&vm)));
 }

@@ -339,10 +339,14 @@ int admin_select_vm(struct admin *admin, bool use_vm_id, const vgpu_vm_config_t 
     return ADMIN_OK;
 }
 
+const char *admin_vm_name(const vgpu_vm_config_t *vm)
+{
+    return vm->vm_name[0] ? vm->vm_name : vm->vm_uuid;
+}
+
 const char *admin_vm_label(const vgpu_vm_config_t *vm, char label[ADMIN_LABEL_BYTES])
 {
-    snprintf(label, ADMIN_LABEL_BYTES, "%s (vm_id %u)", vm->vm_name[0] ? vm->vm_name : vm->vm_uuid,
-             vm->vm_id);
+    snprintf(label, ADMIN_LABEL_BYTES, "%s (vm_id %u)", admin_vm_name(vm), vm->vm_id);
     render_sanitise(label, false);
     return label;
 }

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "admin/clock.h"
 #include "admin/mediator_client.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -78,19 +78,11 @@ broken(struct mediator *m, int result, const char *format, ...)
     return result;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int wait_for(struct mediator *m, short events, int64_t deadline_ms, bool interruptible)
 {
     for (;;) {
         struct pollfd p = {.fd = m->fd, .events = events};
-        int64_t left = deadline_ms == FOREVER ? -1 : deadline_ms - now_ms();
+        int64_t left = deadline_ms == FOREVER ? -1 : deadline_ms - clock_now_ms();
         if (deadline_ms != FOREVER && left <= 0) {
             return broken(m, -ETIMEDOUT,
                           "the mediator at %s did not answer within %d s; it may be overloaded or "
@@ -126,13 +118,13 @@ static int mediator_connect(struct mediator *m)
     if (m->fd < 0) {
         return broken(m, -ECONNREFUSED, "cannot make a socket: %s", strerror(errno));
     }
-    int64_t deadline_ms = now_ms() + m->timeout_ms;
+    int64_t deadline_ms = clock_now_ms() + m->timeout_ms;
     while (connect(m->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         int err = errno;
         if (err == EINTR) {
             continue;
         }
-        if (err == EAGAIN && now_ms() < deadline_ms) {
+        if (err == EAGAIN && clock_now_ms() < deadline_ms) {
             /* The listener's backlog is full; there is nothing to poll for. */
             poll(NULL, 0, 20);
             continue;
@@ -257,7 +249,7 @@ static int receive_answer(struct mediator *m, char **data, int64_t deadline_ms)
         return broken(m, -ENOMEM, "out of memory");
     }
     /* Having begun, an answer comes to its end in time. */
-    result = receive_all(m, text, response.data_len, now_ms() + m->timeout_ms, true);
+    result = receive_all(m, text, response.data_len, clock_now_ms() + m->timeout_ms, true);
     if (result < 0) {
         free(text);
         return result;
@@ -298,7 +290,7 @@ static int parse(struct mediator *m, char *text, json_t **answer)
 static int transact(struct mediator *m, uint32_t command, uint32_t param1, const json_t *body,
                     char **text)
 {
-    int64_t deadline_ms = now_ms() + m->timeout_ms;
+    int64_t deadline_ms = clock_now_ms() + m->timeout_ms;
     int result = mediator_connect(m);
 
     if (result == 0) {
@@ -327,7 +319,7 @@ int mediator_stream(struct mediator *m, uint32_t command)
 {
     int result = mediator_connect(m);
 
-    return result == 0 ? send_request(m, command, 0, NULL, now_ms() + m->timeout_ms) : result;
+    return result == 0 ? send_request(m, command, 0, NULL, clock_now_ms() + m->timeout_ms) : result;
 }
 
 int mediator_next(struct mediator *m, json_t **answer)

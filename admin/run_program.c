@@ -8,20 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "admin/clock.h"
 #include "admin/run_program.h"
 
 extern char **environ;
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid)
 {
@@ -53,7 +45,7 @@ static int collect(int out_fd, int err_fd, int64_t deadline_ms, struct run_resul
     char buffer[8192];
 
     while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-        int64_t left = deadline_ms - now_ms();
+        int64_t left = deadline_ms - clock_now_ms();
         if (left <= 0) {
             return -ETIMEDOUT;
         }
@@ -106,7 +98,7 @@ static int reap(pid_t pid, int64_t deadline_ms, int *status)
         if (got < 0 && errno != EINTR) {
             return -errno;
         }
-        if (now_ms() >= deadline_ms) {
+        if (clock_now_ms() >= deadline_ms) {
             return -ETIMEDOUT;
         }
         poll(NULL, 0, 5);
@@ -115,7 +107,7 @@ static int reap(pid_t pid, int64_t deadline_ms, int *status)
 
 int run_program(const char *const argv[], int timeout_ms, struct run_result *result)
 {
-    int64_t deadline_ms = now_ms() + timeout_ms;
+    int64_t deadline_ms = clock_now_ms() + timeout_ms;
     int out[2], err[2], status = 0;
     pid_t pid;
 

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "admin/clock.h"
 #include "admin/toolstack_device.h"
 
 #define UUID_LENGTH 36
@@ -137,19 +137,11 @@ static int libvirt_set_device(struct toolstack *t, const char *uuid,
     return result;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* virsh shutdown only asks the guest; wait until it has done so. */
 static int wait_until_off(struct toolstack *t, const char *uuid)
 {
     const char *const argv[] = {"virsh", "-q", "domstate", uuid, NULL};
-    int64_t deadline_ms = now_ms() + toolstack_shutdown_ms(t);
+    int64_t deadline_ms = clock_now_ms() + toolstack_shutdown_ms(t);
 
     for (;;) {
         char *out;
@@ -162,7 +154,7 @@ static int wait_until_off(struct toolstack *t, const char *uuid)
         if (off) {
             return 0;
         }
-        if (now_ms() >= deadline_ms) {
+        if (clock_now_ms() >= deadline_ms) {
             return toolstack_fail(t, -ETIMEDOUT,
                                   "the guest did not shut down within %d s; shut it down from "
                                   "inside, or by force: virsh destroy %s, then: virsh start %s",

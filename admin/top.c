@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "admin/clock.h"
 #include "admin/commands.h"
 #include "admin/mediator_client.h"
 #include "admin/render.h"
@@ -26,14 +27,6 @@
 #define INTERVAL_ONCE_S 1.0
 #define REQUEST_TIMEOUT_S 2 /* the keys must not wait for a stuck mediator any longer */
 #define ONCE_WIDTH 120      /* of --once without a terminal */
-
-double top_now_s(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 /* ---- looking ---- */
 
@@ -57,7 +50,7 @@ static int look(struct top *top)
         /* An older mediator may lack one of these: its columns stay empty. */
         ask(top, VGPU_ADMIN_SHOW_METRICS, &metrics);
         ask(top, VGPU_ADMIN_SHOW_HEALTH, &health);
-        snapshot = top_snapshot_new(status, metrics, health, top_now_s());
+        snapshot = top_snapshot_new(status, metrics, health, clock_now_s());
         if (!snapshot) {
             result = -EPROTO;
         }
@@ -139,7 +132,7 @@ static int run_live(struct top *top)
                           "top needs a terminal; vgpu-admin top --once prints one picture without");
     }
     while (going) {
-        double wait_s = next_s - top_now_s();
+        double wait_s = next_s - clock_now_s();
         bool again = false;
 
         if (wait_s <= 0) {
@@ -147,7 +140,7 @@ static int run_live(struct top *top)
                 look(top);
                 set_clock(top);
             }
-            next_s = top_now_s() + top->view.interval_s;
+            next_s = clock_now_s() + top->view.interval_s;
             wait_s = top->view.interval_s;
         }
         if (!show(top)) {

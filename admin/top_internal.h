@@ -46,9 +46,6 @@ struct top {
     char change_text[384];
 };
 
-/* Monotonic. */
-double top_now_s(void);
-
 /* ---- top_keys.c ---- */
 
 /* False: quit.  *again: look at the mediator at once. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin/clock.h"
 #include "admin/top_view.h"
 
 #define MESSAGE_S 6 /* a message gives way to the keys after so long */
@@ -20,7 +21,7 @@ void top_say(struct top *top, const char *format, ...)
     va_start(args, format);
     vsnprintf(top->message, sizeof(top->message), format, args);
     va_end(args);
-    top->message_until_s = top_now_s() + MESSAGE_S;
+    top->message_until_s = clock_now_s() + MESSAGE_S;
 }
 
 const struct top_row *top_chosen(const struct top *top)
@@ -168,7 +169,7 @@ const char *top_prompt(struct top *top)
         snprintf(top->prompt, sizeof(top->prompt), "%s [y/N]", top->change_text);
         break;
     default:
-        if (top_now_s() >= top->message_until_s) {
+        if (clock_now_s() >= top->message_until_s) {
             return NULL;
         }
         snprintf(top->prompt, sizeof(top->prompt), "%s", top->message);

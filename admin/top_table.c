@@ -146,25 +146,9 @@ static enum render_style cell_style(const struct top_row *row, enum column colum
     }
 }
 
-void top_vm_title(struct top_line *line, const struct top_view *view)
-{
-    unsigned widths[COLUMN_COUNT];
-
-    fit_columns(view->width, widths);
-    for (int c = 0; c < COLUMN_COUNT; c++) {
-        if (widths[c] == 0) {
-            continue;
-        }
-        if (c > 0) {
-            top_line_gap(line, view->width);
-        }
-        top_line_cell(line, view->width,
-                      columns[c].sort == (int)view->query.sort ? STYLE_BOLD : STYLE_DIM, widths[c],
-                      columns[c].right, columns[c].title);
-    }
-}
-
-void top_vm_line(struct top_line *line, const struct top_view *view, const struct top_row *row)
+/* row NULL: the columns' titles. */
+static void put_vm_cells(struct top_line *line, const struct top_view *view,
+                         const struct top_row *row)
 {
     unsigned widths[COLUMN_COUNT];
     char text[RENDER_BYTES];
@@ -177,13 +161,27 @@ void top_vm_line(struct top_line *line, const struct top_view *view, const struc
         if (c > 0) {
             top_line_gap(line, view->width);
         }
-        if (c == COLUMN_BAR) {
+        if (!row) {
+            top_line_cell(line, view->width,
+                          columns[c].sort == (int)view->query.sort ? STYLE_BOLD : STYLE_DIM,
+                          widths[c], columns[c].right, columns[c].title);
+        } else if (c == COLUMN_BAR) {
             put_bar(line, view->width, row->vm, widths[c]);
         } else {
             top_line_cell(line, view->width, cell_style(row, (enum column)c), widths[c],
                           columns[c].right, cell_text(row, (enum column)c, text));
         }
     }
+}
+
+void top_vm_title(struct top_line *line, const struct top_view *view)
+{
+    put_vm_cells(line, view, NULL);
+}
+
+void top_vm_line(struct top_line *line, const struct top_view *view, const struct top_row *row)
+{
+    put_vm_cells(line, view, row);
     line->selected = view->has_selection && row->vm->vm_id == view->selected;
 }
 

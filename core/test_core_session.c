@@ -61,7 +61,6 @@ static void test_identity_from_the_host(void **state)
 static void test_registering_takes_effect_at_once(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t session;
 
     world_begin(deny_unregistered);
@@ -69,16 +68,16 @@ static void test_registering_takes_effect_at_once(void **state)
     request(session, 7, 1);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_VM_NOT_REGISTERED);
     assert_int_equal(w.events[CORE_EVENT_UNREGISTERED], 1);
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.added, 1);
+    apply(&vm, 1);
+    assert_int_equal(w.applied.added, 1);
     request(session, 7, 2);
     assert_int_equal(w.start_count, 1);
     worker_ready(w.starts[0].worker);
     assert_int_equal(done(&w.runs[0], VGPU_ERR_NONE), 0);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_NONE);
     /* and so does removing it */
-    assert_int_equal(apply(NULL, 0, &result), 0);
-    assert_int_equal(result.removed, 1);
+    apply(NULL, 0);
+    assert_int_equal(w.applied.removed, 1);
     request(session, 7, 3);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_VM_NOT_REGISTERED);
     assert_int_equal(w.stopped, w.starts[0].worker);
@@ -113,13 +112,12 @@ static void hello(uint32_t session, uint32_t vm_id)
 static void test_config_reaches_the_device(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t session;
     VGPUConfig ack;
 
     world_begin(deny_unregistered);
     core_pool_set_gpus(w.core, 'B', 1, w.now_ns);
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     session = connect_as(CORE_IDENTITY_UUID, 7);
     hello(session, 3); /* its property is out of date: the socket says who it is */
     assert_int_equal(w.sent_count, 2);
@@ -136,9 +134,9 @@ static void test_config_reaches_the_device(void **state)
     vm.pool = 'B';
     vm.priority = VGPU_PRIORITY_HIGH;
     vm.vm_id = 9;
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.changed, 1);
-    assert_int_equal(result.restart_needed_count, 0);
+    apply(&vm, 1);
+    assert_int_equal(w.applied.changed, 1);
+    assert_int_equal(w.applied.restart_needed_count, 0);
     assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CONFIG);
     assert_int_equal(last_sent()->config.vm_id, 9);
     assert_int_equal(last_sent()->config.pool_id, 'B');
@@ -149,23 +147,22 @@ static void test_config_reaches_the_device(void **state)
 static void test_old_devices_need_a_restart(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t session;
 
     world_begin(deny_unregistered);
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     session = connect_as(CORE_IDENTITY_UUID, 7);
     request(session, 7, 1); /* no HELLO: 1.0 */
     vm.weight = 60;
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.restart_needed_count, 0); /* a weight is no register */
+    apply(&vm, 1);
+    assert_int_equal(w.applied.restart_needed_count, 0); /* a weight is no register */
     vm.priority = VGPU_PRIORITY_LOW;
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.restart_needed_count, 1);
-    assert_int_equal(result.restart_needed[0], 7);
+    apply(&vm, 1);
+    assert_int_equal(w.applied.restart_needed_count, 1);
+    assert_int_equal(w.applied.restart_needed[0], 7);
     vm.priority = VGPU_PRIORITY_MEDIUM; /* back to what the device has */
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.restart_needed_count, 0);
+    apply(&vm, 1);
+    assert_int_equal(w.applied.restart_needed_count, 0);
     for (uint32_t i = 0; i < w.sent_count; i++) {
         assert_true(w.sent[i].header.msg_type != VGPU_MSG_CONFIG);
     }
@@ -175,12 +172,11 @@ static void test_old_devices_need_a_restart(void **state)
 static void test_limits(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t session;
 
     world_begin(deny_unregistered);
     vm.max_queue_depth = 3;
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     session = connect_as(CORE_IDENTITY_UUID, 7);
     for (uint32_t i = 0; i < 3; i++) {
         request(session, 7, i);
@@ -191,14 +187,14 @@ static void test_limits(void **state)
     assert_int_equal(last_sent()->response.status, VGPU_ERR_QUEUE_FULL);
     vm.max_queue_depth = 0;
     vm.max_jobs_per_sec = 10; /* a burst of one */
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     request(session, 7, 4);
     request(session, 7, 5);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_RATE_LIMITED);
     assert_int_equal(stats_of(7).rejected_rate, 1);
     assert_int_equal(stats_of(7).rejected_queue, 1);
     vm.max_jobs_per_sec = 0;
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     for (uint32_t i = 4; i < CORE_VM_JOBS_MAX; i++) {
         request(session, 7, 100 + i);
     }
@@ -212,7 +208,6 @@ static void test_limits(void **state)
 static void test_registering_a_taken_id(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t squatter, session;
     struct core_identity identity = {.kind = CORE_IDENTITY_UUID, .vm_ids = {7}, .vm_id_count = 1};
 
@@ -220,8 +215,8 @@ static void test_registering_a_taken_id(void **state)
     memset(identity.uuid, 0x55, sizeof(identity.uuid));
     assert_int_equal(core_session_open(w.core, &identity, w.now_ns, &squatter), 0);
     request(squatter, 7, 1);
-    assert_int_equal(apply(&vm, 1, &result), 0);
-    assert_int_equal(result.added, 1);
+    apply(&vm, 1);
+    assert_int_equal(w.applied.added, 1);
     session = connect_as(CORE_IDENTITY_UUID, 7);
     request(session, 7, 2);
     assert_true(stats_of(7).registered);
@@ -295,12 +290,11 @@ static void test_nonsense_closes(void **state)
 static void test_pool_without_gpu(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
-    struct core_apply_result result;
     uint32_t session;
 
     world_begin(deny_unregistered);
     vm.pool = 'Q';
-    assert_int_equal(apply(&vm, 1, &result), 0);
+    apply(&vm, 1);
     session = connect_as(CORE_IDENTITY_UUID, 7);
     request(session, 7, 1);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_INVALID_POOL);

@@ -11,21 +11,12 @@
 #include "core/metrics.h"
 #include "core/metrics_label.h"
 #include "core/quantile.h"
+#include "core/test_random.h"
 
 #define US 1000ull
 #define MS 1000000ull
 #define SECOND 1000000000ull
 #define VMS 8u
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static struct metrics *begin(void)
 {

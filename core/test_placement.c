@@ -8,16 +8,7 @@
 #include <cmocka.h>
 
 #include "core/placement.h"
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
+#include "core/test_random.h"
 
 static void test_pool_letters(void **state)
 {
@@ -105,7 +96,7 @@ static void test_random(void **state)
         struct placement placement = {0};
         struct placed vms[VMS] = {{0}};
 
-        random_state = seed * 0x9e3779b97f4a7c15ull;
+        seed_random(seed);
         placement.gpu_count = 1 + (uint32_t)(next_random() % PLACEMENT_GPUS_MAX);
         for (uint32_t i = 0; i < VMS; i++) {
             vms[i].gpu = PLACEMENT_NONE;

@@ -10,21 +10,13 @@
 
 /* For both widths of the scan, which are private to it. */
 #include "core/policy_urgency.c"
+#include "core/test_random.h"
 
 enum { VMS_MAX = 300, ROOM = VMS_MAX + POLICY_LANES };
 
 static uint32_t vm_of[ROOM];
 static double start[ROOM], urgency0[ROOM], arrival_ns[ROOM];
 static uint64_t sequence[ROOM];
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static uint32_t plain_loop(const struct policy_view *view, double limit, uint32_t *eligible)
 {
@@ -82,7 +74,7 @@ static void test_same_choice(void **state)
         uint32_t expected, eligible, found;
         double limit;
 
-        random_state = run * 0x9e3779b97f4a7c15ull;
+        seed_random(run);
         fill(&view, 1 + (uint32_t)(next_random() % (run % 3 ? 40 : VMS_MAX)));
         limit = run % 7 == 0 ? DBL_MAX : (double)(next_random() % 110) - 5;
         expected = plain_loop(&view, limit, &eligible);

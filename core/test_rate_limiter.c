@@ -8,19 +8,10 @@
 #include <cmocka.h>
 
 #include "core/rate_limiter.h"
+#include "core/test_random.h"
 
 #define SECOND_NS 1000000000ull
 #define YEAR_NS (31557600ull * SECOND_NS)
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static void start(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t burst, uint64_t now_ns)
 {
@@ -80,7 +71,7 @@ static void test_window_limit(void **state)
     uint64_t granted_ns[KEEP] = {0};
     uint64_t now_ns = 0, grants = 0;
 
-    random_state = 88172645463325252ull;
+    seed_random(1);
     start(&limiter, RATE, BURST, now_ns);
     for (uint32_t check = 0; check < 300000; check++) {
         now_ns += next_random() % 100 == 0 ? next_random() % SECOND_NS : next_random() % 4000000;
@@ -210,7 +201,7 @@ static void test_queue_depth(void **state)
 /* The promise of rl_retry_after_ns(): one nanosecond earlier is too early. */
 static void test_retry_after(void **state)
 {
-    random_state = 0x2545f4914f6cdd1dull;
+    seed_random(2);
     for (uint32_t i = 0; i < 20000; i++) {
         struct rate_limiter limiter;
         uint64_t now_ns = next_random() % YEAR_NS, wait_ns;
@@ -291,7 +282,7 @@ static void test_against_model(void **state)
         struct model model = {0};
         uint64_t now_ns;
 
-        random_state = seed * 0x9e3779b97f4a7c15ull;
+        seed_random(seed);
         now_ns = seed % 10 == 0 ? UINT64_MAX - next_random() % (1ull << 45) : next_random() >> 24;
         model.updated_ns = now_ns;
         rl_init_vm(&limiter, now_ns);

@@ -6,19 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "core/test_random.h"
 #include "core/timers.h"
 
 enum { OBJECTS = 97 };
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static void test_empty(void **state)
 {
@@ -75,7 +66,7 @@ static void test_against_table(void **state)
         /* Few distinct times in some runs, so that many tie. */
         uint64_t span_ns = seed % 3 == 0 ? 8 : 1ull << (seed % 40);
 
-        random_state = seed * 0x9e3779b97f4a7c15ull;
+        seed_random(seed);
         assert_int_equal(timers_init(&timers, OBJECTS), 0);
         for (uint32_t i = 0; i < OBJECTS; i++) {
             when_ns[i] = TIMERS_NEVER;
@@ -126,7 +117,7 @@ static void test_drains_in_order(void **state)
     bool seen[1000] = {false};
     uint64_t last_ns = 0;
 
-    random_state = 424242;
+    seed_random(1);
     assert_int_equal(timers_init(&timers, 1000), 0);
     for (uint32_t i = 0; i < 1000; i++) {
         timers_set(&timers, i, next_random() % 5000);

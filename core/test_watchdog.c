@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "core/test_random.h"
 #include "core/watchdog.h"
 
 #define MS 1000000ull
@@ -14,16 +15,6 @@ static const struct watchdog_config config = {
     .timeout_ns = 30000 * MS,
     .fault_threshold = 5,
 };
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static void test_nothing_runs(void **state)
 {
@@ -130,7 +121,7 @@ static void test_fault_threshold(void **state)
  */
 static void test_deadline_is_exact(void **state)
 {
-    random_state = 0xfeedface12345ull;
+    seed_random(1);
     for (uint32_t run = 0; run < 20000; run++) {
         const struct watchdog_config any = {
             .overrun_ns = next_random() % 4 == 0 ? 0 : next_random() % (200 * MS),

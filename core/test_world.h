@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The core with recorded effects, for tests that are stories of events and
- * replies.  One world at a time: world_world_begin() makes it, world_end() frees it.
+ * replies.  One world at a time: world_begin() makes it, world_end() frees it.
  */
 #ifndef CORE_TEST_WORLD_H
 #define CORE_TEST_WORLD_H
@@ -45,6 +45,7 @@ struct world {
     enum core_close_reason closed_reason;
     uint32_t events[CORE_EVENT_KIND_COUNT];
     struct core_event last[CORE_EVENT_KIND_COUNT];
+    struct core_apply_result applied; /* the latest apply() */
 };
 
 extern struct world w;
@@ -74,6 +75,7 @@ const struct sent *last_sent(void);
 struct core_vm_stats stats_of(uint32_t vm_id);
 
 struct core_vm_config vm_config(uint32_t vm_id, uint32_t weight);
-int apply(const struct core_vm_config *vms, uint32_t count, struct core_apply_result *result);
+/* All of the registered VMs from now on; must be accepted. */
+void apply(const struct core_vm_config *vms, uint32_t count);
 
 #endif /* CORE_TEST_WORLD_H */

@@ -284,107 +284,90 @@ static void no_finding(const char *text, void *opaque)
     fail_msg("after fault %d: %s", *(int *)opaque, text);
 }
 
-static void remove_files(const char *path)
+/* Runs round() with the fault at the first write, the second, ... until one gets through. */
+static void at_every_write(const char *path, enum fault fault,
+                           bool (*round)(const char *path, enum fault fault, int k), int writes_min)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    int k = 1;
 
-    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-        char name[512];
-        snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
-}
-
-static void loop(const char *path, enum fault fault)
-{
-    int k;
-
-    for (k = 1; k < 5000; k++) {
-        int status;
-        int acks = run_child(path, fault, k, &status);
-        int acknowledged = acks > 0 ? acks - 1 : 0;
-
-        if (fault == FAULT_FULL && WIFEXITED(status) && WEXITSTATUS(status) == 99) {
-            fail_msg("k = %d: not reported as a full disk", k);
-        }
-        struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
-        assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
-        int done = steps_done(db);
-        if (done < acknowledged || done > acknowledged + 1) {
-            fail_msg("k = %d: %d steps acknowledged, %d there", k, acknowledged, done);
-        }
-        vgpu_db_close(db);
-        remove_files(path);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-            break;
-        }
+    while (k < 5000 && !round(path, fault, k)) {
+        support_remove_files(path);
+        k++;
     }
     print_message("%d points of failure\n", k - 1);
-    assert_in_range(k, 40, 4000);
+    assert_in_range(k, writes_min, 4000);
+}
+
+/* What was acknowledged is there; true: the script got through. */
+static bool script_round(const char *path, enum fault fault, int k)
+{
+    int status;
+    int acks = run_child(path, fault, k, &status);
+    int acknowledged = acks > 0 ? acks - 1 : 0;
+
+    if (fault == FAULT_FULL && WIFEXITED(status) && WEXITSTATUS(status) == 99) {
+        fail_msg("k = %d: not reported as a full disk", k);
+    }
+    struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
+    assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
+    int done = steps_done(db);
+    if (done < acknowledged || done > acknowledged + 1) {
+        fail_msg("k = %d: %d steps acknowledged, %d there", k, acknowledged, done);
+    }
+    vgpu_db_close(db);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 static void test_killed_at_every_write(void **state)
 {
-    loop(*state, FAULT_KILL);
+    at_every_write(*state, FAULT_KILL, script_round, 40);
 }
 
 static void test_full_at_every_write(void **state)
 {
-    loop(*state, FAULT_FULL);
+    at_every_write(*state, FAULT_FULL, script_round, 40);
 }
 
-/* The upgrade of a Phase 2 file, killed or out of space at every write. */
-static void upgrade_loop(const char *path, enum fault fault)
+/* The upgrade of a Phase 2 file, killed or out of space; true: it got through. */
+static bool upgrade_round(const char *path, enum fault fault, int k)
 {
-    int k;
+    int status;
 
-    for (k = 1; k < 5000; k++) {
-        int status;
-        support_make_old(path, SHAPE_PHASE2);
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            char error[VGPU_DB_ERROR_BYTES];
-            struct vgpu_db *db;
-            shim_install(fault, k);
-            int result = vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error));
-            shim.fault = FAULT_NONE;
-            _exit(result == 0 ? 0 : 1);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        bool through = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-
-        /* Opened again it is upgraded, with everything that was in it. */
-        struct vgpu_db *db = support_open(path, VGPU_DB_WRITE);
-        vgpu_vm_config_t vm;
-        assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
-        assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
-        assert_string_equal(vm.vm_name, "web, front");
-        assert_int_equal(vgpu_get_vm_config(db, UUID_2, &vm), 0);
-        assert_int_equal(vgpu_get_vm_config(db, UUID_3, &vm), 0);
-        vgpu_db_close(db);
-        assert_true(support_files(path, "phase2-backup-") >= 1);
-        assert_int_equal(support_files(path, "partial"), 0);
-
-        char command[600];
-        snprintf(command, sizeof(command), "rm -f '%s'*", path);
-        assert_int_equal(system(command), 0);
-        if (through && k > 1) {
-            break;
-        }
+    support_make_old(path, SHAPE_PHASE2);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char error[VGPU_DB_ERROR_BYTES];
+        struct vgpu_db *db;
+        shim_install(fault, k);
+        int result = vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error));
+        shim.fault = FAULT_NONE;
+        _exit(result == 0 ? 0 : 1);
     }
-    print_message("%d points of failure\n", k - 1);
-    assert_in_range(k, 10, 4000);
+    assert_int_equal(waitpid(child, &status, 0), child);
+
+    /* Opened again it is upgraded, with everything that was in it. */
+    struct vgpu_db *db = support_open(path, VGPU_DB_WRITE);
+    vgpu_vm_config_t vm;
+    assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_string_equal(vm.vm_name, "web, front");
+    assert_int_equal(vgpu_get_vm_config(db, UUID_2, &vm), 0);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_3, &vm), 0);
+    vgpu_db_close(db);
+    assert_true(support_files(path, "phase2-backup-") >= 1);
+    assert_int_equal(support_files(path, "partial"), 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 && k > 1;
 }
 
 static void test_upgrade_killed_at_every_write(void **state)
 {
-    upgrade_loop(*state, FAULT_KILL);
+    at_every_write(*state, FAULT_KILL, upgrade_round, 10);
 }
 
 static void test_upgrade_full_at_every_write(void **state)
 {
-    upgrade_loop(*state, FAULT_FULL);
+    at_every_write(*state, FAULT_FULL, upgrade_round, 10);
 }
 
 int main(void)

@@ -37,19 +37,26 @@ static void check_rows(struct vgpu_db *db, enum support_shape shape)
     assert_int_equal(vm.error_count, shape >= SHAPE_ALTERED ? 6 : 0);
 }
 
+static void check_refused(const char *path, enum vgpu_db_mode mode, int result, const char *text)
+{
+    char error[VGPU_DB_ERROR_BYTES];
+    struct vgpu_db *db;
+
+    assert_int_equal(vgpu_db_open(path, mode, &db, error, sizeof(error)), result);
+    assert_non_null(strstr(error, text));
+    assert_null(db);
+}
+
 static void test_every_shape(void **state)
 {
     char *path = *state;
 
     for (int shape = 0; shape < SHAPE_COUNT; shape++) {
-        char error[VGPU_DB_ERROR_BYTES];
         struct vgpu_db *db;
 
         support_make_old(path, shape);
         /* Reading never changes the file. */
-        assert_int_equal(vgpu_db_open(path, VGPU_DB_READ, &db, error, sizeof(error)),
-                         -EPROTONOSUPPORT);
-        assert_non_null(strstr(error, "migrate"));
+        check_refused(path, VGPU_DB_READ, -EPROTONOSUPPORT, "migrate");
         assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
 
         db = support_open(path, VGPU_DB_WRITE);
@@ -130,13 +137,10 @@ static void test_untidy_rows(void **state)
 static void test_refused_rows(void **state)
 {
     char *path = *state;
-    char error[VGPU_DB_ERROR_BYTES];
-    struct vgpu_db *db;
 
     support_make_old(path, SHAPE_PHASE2_PRIMARY);
     support_sql(path, "UPDATE vms SET priority = 17 WHERE vm_id = 1");
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -EINVAL);
-    assert_non_null(strstr(error, "upgrading"));
+    check_refused(path, VGPU_DB_WRITE, -EINVAL, "upgrading");
     assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
     assert_int_equal(support_int(path, "SELECT count(*) FROM vms"), 3);
     assert_int_equal(support_int(path, "SELECT count(*) FROM sqlite_master WHERE "
@@ -148,15 +152,11 @@ static void test_refused_rows(void **state)
 static void test_newer(void **state)
 {
     char *path = *state;
-    char error[VGPU_DB_ERROR_BYTES];
-    struct vgpu_db *db;
 
     vgpu_db_close(support_open(path, VGPU_DB_CREATE));
     support_sql(path, "PRAGMA user_version = 4");
     for (int mode = VGPU_DB_READ; mode <= VGPU_DB_CREATE; mode++) {
-        assert_int_equal(vgpu_db_open(path, mode, &db, error, sizeof(error)), -EPROTONOSUPPORT);
-        assert_non_null(strstr(error, "newer"));
-        assert_null(db);
+        check_refused(path, mode, -EPROTONOSUPPORT, "newer");
     }
     assert_int_equal(support_int(path, "PRAGMA user_version"), 4);
 }
@@ -222,9 +222,7 @@ static void test_cut_off_phase3(void **state)
 static void test_overwritten_page(void **state)
 {
     char *path = *state;
-    char error[VGPU_DB_ERROR_BYTES];
     char rubbish[4096];
-    struct vgpu_db *db;
     int page_bytes;
 
     support_make_old(path, SHAPE_PHASE2);
@@ -235,36 +233,30 @@ static void test_overwritten_page(void **state)
     fseek(f, (long)(root - 1) * page_bytes, SEEK_SET);
     fwrite(rubbish, 1, (size_t)page_bytes, f);
     fclose(f);
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -EUCLEAN);
-    assert_non_null(strstr(error, "damaged"));
+    check_refused(path, VGPU_DB_WRITE, -EUCLEAN, "damaged");
     assert_int_equal(support_files(path, "backup"), 0);
 }
 
 static void test_not_ours(void **state)
 {
     char *path = *state;
-    char error[VGPU_DB_ERROR_BYTES];
-    struct vgpu_db *db;
     FILE *f;
 
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_READ, &db, error, sizeof(error)), -ENOENT);
-    assert_non_null(strstr(error, "init-db"));
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error)), -ENOENT);
+    check_refused(path, VGPU_DB_READ, -ENOENT, "init-db");
+    check_refused(path, VGPU_DB_WRITE, -ENOENT, "");
     assert_int_equal(access(path, F_OK), -1);
 
     support_sql(path, "CREATE TABLE bookmarks (url TEXT)");
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_CREATE, &db, error, sizeof(error)), -EUCLEAN);
-    assert_non_null(strstr(error, "check the path"));
+    check_refused(path, VGPU_DB_CREATE, -EUCLEAN, "check the path");
 
     f = fopen(path, "wb");
     for (int i = 0; i < 500; i++) {
         fputs("these are not the pages you look for\n", f);
     }
     fclose(f);
-    assert_int_equal(vgpu_db_open(path, VGPU_DB_CREATE, &db, error, sizeof(error)), -EUCLEAN);
-    assert_int_equal(vgpu_db_open("/tmp", VGPU_DB_READ, &db, error, sizeof(error)), -EUCLEAN);
-    assert_int_equal(vgpu_db_open("/proc/nowhere/x.db", VGPU_DB_CREATE, &db, error, sizeof(error)),
-                     -ENOENT);
+    check_refused(path, VGPU_DB_CREATE, -EUCLEAN, "");
+    check_refused("/tmp", VGPU_DB_READ, -EUCLEAN, "");
+    check_refused("/proc/nowhere/x.db", VGPU_DB_CREATE, -ENOENT, "");
 }
 
 /* Two programs that start at the same moment upgrade once. */

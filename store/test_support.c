@@ -31,15 +31,9 @@ int support_setup(void **state)
 int support_teardown(void **state)
 {
     char *path = *state;
-    char *folder = dirname(path);
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
 
-    while (dir && (entry = readdir(dir))) {
-        unlinkat(dirfd(dir), entry->d_name, 0);
-    }
-    closedir(dir);
-    rmdir(folder);
+    support_remove_files(path);
+    rmdir(dirname(path));
     free(path);
     return 0;
 }
@@ -166,18 +160,36 @@ void support_register(struct vgpu_db *db, const char *uuid, const char *name)
     }
 }
 
-int support_files(const char *path, const char *part)
+static DIR *open_folder(const char *path)
 {
     char *copy = strdup(path);
     DIR *dir = opendir(dirname(copy));
+
+    assert_non_null(dir);
+    free(copy);
+    return dir;
+}
+
+void support_remove_files(const char *path)
+{
+    DIR *dir = open_folder(path);
+    struct dirent *entry;
+
+    while ((entry = readdir(dir))) {
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    closedir(dir);
+}
+
+int support_files(const char *path, const char *part)
+{
+    DIR *dir = open_folder(path);
     struct dirent *entry;
     int count = 0;
 
-    assert_non_null(dir);
     while ((entry = readdir(dir))) {
         count += strstr(entry->d_name, part) != NULL;
     }
     closedir(dir);
-    free(copy);
     return count;
 }

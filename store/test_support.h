@@ -37,6 +37,8 @@ int64_t support_int(const char *path, const char *query);
 /* Opens, or fails the test with the text. */
 struct vgpu_db *support_open(const char *path, enum vgpu_db_mode mode);
 void support_register(struct vgpu_db *db, const char *uuid, const char *name);
+/* Everything in the database's folder. */
+void support_remove_files(const char *path);
 /* Number of files in the database's folder whose names contain part. */
 int support_files(const char *path, const char *part);
 

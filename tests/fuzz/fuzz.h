@@ -38,16 +38,6 @@ static inline uint8_t supply_byte(struct supply *s)
     return *s->data++;
 }
 
-static inline uint32_t supply_word(struct supply *s)
-{
-    uint32_t word = 0;
-
-    for (int i = 0; i < 4; i++) {
-        word |= (uint32_t)supply_byte(s) << (8 * i);
-    }
-    return word;
-}
-
 /* Up to `want` bytes; how many is in *got. */
 static inline const uint8_t *supply_bytes(struct supply *s, size_t want, size_t *got)
 {

@@ -500,12 +500,5 @@ static void run(uint64_t seed)
 
 int main(void)
 {
-    struct property_seeds seeds = property_seeds(300);
-
-    for (uint64_t seed = seeds.first; seed < seeds.first + seeds.count; seed++) {
-        run(seed);
-    }
-    printf("core: seeds %llu to %llu hold\n", (unsigned long long)seeds.first,
-           (unsigned long long)(seeds.first + seeds.count - 1));
-    return 0;
+    return property_run("core", 300, run);
 }

@@ -14,22 +14,25 @@
 
 #include "sim/rng.h"
 
-struct property_seeds {
-    uint64_t first, count;
-};
-
-static inline struct property_seeds property_seeds(uint64_t count)
+/* A whole test: run() for the seeds 1 to count, or those of the environment. */
+static inline int property_run(const char *name, uint64_t count, void (*run)(uint64_t seed))
 {
-    const char *seed = getenv("VGPU_SEED"), *rounds = getenv("VGPU_ROUNDS");
-    struct property_seeds seeds = {1, count};
+    const char *only = getenv("VGPU_SEED"), *rounds = getenv("VGPU_ROUNDS");
+    uint64_t first = 1;
 
-    if (seed) {
-        seeds = (struct property_seeds){strtoull(seed, NULL, 0), 1};
+    if (only) {
+        first = strtoull(only, NULL, 0);
+        count = 1;
     }
     if (rounds) {
-        seeds.count = strtoull(rounds, NULL, 0);
+        count = strtoull(rounds, NULL, 0);
     }
-    return seeds;
+    for (uint64_t seed = first; seed - first < count; seed++) {
+        run(seed);
+    }
+    printf("%s: seeds %llu to %llu hold\n", name, (unsigned long long)first,
+           (unsigned long long)(first + count - 1));
+    return 0;
 }
 
 /* Ends the program: what was violated, and how to see it again. */

@@ -6,9 +6,8 @@ import pathlib
 import subprocess
 
 import fakeadmin
+from mediator import BIN, TREE
 
-TREE = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("VGPU_BIN", TREE / "build" / "bin"))
 TOOLSTACKS = TREE / "tests" / "protocol" / "fake-toolstacks"
 
 UUID = ["7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d%04d" % n for n in range(20)]
@@ -82,11 +81,14 @@ class Kit:
     def write_state(self, state):
         self.state_path.write_text(json.dumps(state), encoding="utf-8")
 
+    def change_state(self, **settings):
+        self.write_state({**self.state(), **settings})
+
     def state(self):
         return json.loads(self.state_path.read_text(encoding="utf-8"))
 
     def calls(self):
-        return [c[1] if c[0] == "xe" else c[1] for c in self.state().get("calls", [])]
+        return [c[1] for c in self.state().get("calls", [])]
 
     def close(self):
         if self.mediator:

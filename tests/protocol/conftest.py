@@ -8,6 +8,8 @@ import tempfile
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+from adminkit import Kit  # noqa: E402
+from fake_qemu import QEMU_UID  # noqa: E402
 from mediator import Mediator  # noqa: E402
 
 
@@ -17,6 +19,24 @@ def lab():
     folder = tempfile.mkdtemp(prefix="vgpu-")
     yield pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def kit(lab):
+    """vgpu-admin in that folder."""
+    k = Kit(lab)
+    yield k
+    k.close()
+
+
+@pytest.fixture
+def jail(lab):
+    """A chroot as a toolstack makes it; its tmp belongs to the QEMU's user."""
+    root = lab / "root"
+    (root / "tmp").mkdir(parents=True)
+    os.chown(root / "tmp", QEMU_UID, QEMU_UID)
+    os.chmod(lab, 0o755)
+    return root
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import subprocess
 
 import wire
 
+QEMU_UID = 65536  # of those in chroots; no user of the host has it
+
 BODY = """
 import ctypes, os, socket, struct, sys
 begin, end = map(int, open("/proc/self/stat").read().rpartition(")")[2].split()[45:47])
@@ -73,6 +75,9 @@ class FakeQemu:
     def cmdline(self):
         with open(f"/proc/{self.process.pid}/cmdline", "rb") as file:
             return file.read()
+
+    def found_by(self, mediator):
+        return f"QEMU {self.process.pid} found" in mediator.log()
 
     def end(self):
         self.ours.close()

@@ -11,11 +11,14 @@ import time
 import wire
 
 
+TREE = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("VGPU_BIN_DIR") or os.environ.get("VGPU_BIN")
+                   or TREE / "build" / "bin").resolve()
+
+
 def program(name):
-    root = pathlib.Path(__file__).resolve().parents[2]
-    folder = os.environ.get("VGPU_BIN_DIR") or os.environ.get("VGPU_BIN") or root / "build" / "bin"
-    path = pathlib.Path(folder).resolve() / name
-    assert path.exists(), f"{path} is missing: build first, or set VGPU_BIN_DIR"
+    path = BIN / name
+    assert path.exists(), f"{path} is missing: build first, or set VGPU_BIN"
     return str(path)
 
 

@@ -2,17 +2,9 @@
 """vgpu-admin attach-vm and detach-vm, with the stand-in xe."""
 import pytest
 
-from adminkit import UUID, Kit
+from adminkit import UUID
 
 DEVICE = "-device vgpu-stub,pool_id=B,priority=high,vm_id=5"
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    k.tool = "xe"
-    yield k
-    k.close()
 
 
 def host(kit, args=None, state="halted", register=True):
@@ -132,7 +124,7 @@ def test_a_halted_vm_needs_none(kit):
 
 def test_power_state_not_known(kit):
     host(kit)
-    kit.write_state({**kit.state(), "fail": "Too many sessions.", "fail_at": "vm-list"})
+    kit.change_state(fail="Too many sessions.", fail_at="vm-list")
     r = kit.ok("attach-vm", "--vm-name=web 1")
     assert "Too many sessions." in r.err and "Unless it is halted" in r.out
     assert kit.json("detach-vm", "--vm-name=web 1")["restart_needed"]
@@ -144,7 +136,7 @@ def test_power_state_not_known(kit):
 def test_reading_fails(kit, text, before):
     """That is not the same as a VM without arguments."""
     host(kit, before)
-    kit.write_state({**kit.state(), "fail": text, "fail_at": "vm-param-get"})
+    kit.change_state(fail=text, fail_at="vm-param-get")
     for command in ("attach-vm", "detach-vm"):
         r = kit.run(command, "--vm-name=web 1", check=1)
         assert "web 1" in r.err and text.replace("\n", " ") in r.err
@@ -196,7 +188,7 @@ def test_detach_of_no_vm(kit):
     assert "no UUID" in kit.run("detach-vm", "--vm-uuid=x", check=2).err
     assert "vm_id 7" in kit.run("detach-vm", "--vm-id=7", check=1).err
     kit.run("detach-vm", check=2)
-    kit.write_state({**kit.state(), "fail": "Connection refused"})
+    kit.change_state(fail="Connection refused")
     for which in ("--vm-name=web 1", f"--vm-uuid={UUID[1]}"):
         assert "Connection refused" in kit.run("detach-vm", which, check=1).err
     assert all(vm["args"] == DEVICE for vm in kit.state()["vms"])
@@ -217,8 +209,7 @@ def test_refused(kit):
     assert "other" in r.err and args(kit) is None
     r = kit.run("attach-vm", "--vm-name=web 1", "--toolstack=none", check=1)
     assert "works with xe" in r.err
-    kit.write_state({**kit.state(), "fail": "Lost connection to the server.",
-                     "fail_at": "vm-param-set"})
+    kit.change_state(fail="Lost connection to the server.", fail_at="vm-param-set")
     r = kit.run("attach-vm", "--vm-name=web 1", check=1)
     assert "Lost connection" in r.err
     host_args = "-x " + "y" * 5000

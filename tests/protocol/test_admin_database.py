@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from adminkit import BIN, TREE, UUID, Kit
+from adminkit import BIN, TREE, UUID
 
 SCHEMA = TREE / "store" / "schema"
 
@@ -40,13 +40,6 @@ def phase2(path, vms=3):
             db.execute("INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority) "
                        "VALUES (?, ?, ?, ?, ?)", (n, UUID[n], f"vm {n}", "AB"[n % 2], n % 3))
     db.close()
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
 
 
 def backups(kit):

@@ -12,8 +12,8 @@ import termios
 
 import pytest
 
-import fakeadmin
-from adminkit import BIN, TREE, UUID, Kit
+import wire
+from adminkit import BIN, TREE, UUID
 
 COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], text=True,
                           capture_output=True, check=True).stdout.split()
@@ -24,13 +24,6 @@ remove-vm status set-weight show-weights set-rate-limit show-rate-limits set-mem
 quarantine-vm clear-quarantine show-metrics show-health reload-config create-pool remove-pool
 assign-gpu show-pools set-policy pause resume prefer-vm show-connections events init-db migrate
 check-config test-mode top trace-job""".split()
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
 
 
 def on_terminal(kit, *args, columns=80, answer=None, **env):
@@ -207,8 +200,8 @@ def test_json_is_safe_on_a_terminal(kit):
         db.execute("UPDATE vms SET vm_name = ?", (NASTY,))
     detail = {"kind": NASTY, "vm_id": 1, "time": NASTY, "detail": NASTY}
     vm = {"vm_id": 1, "name": NASTY, "uuid": UUID[1]}
-    kit.start_mediator({fakeadmin.EVENTS: [detail], fakeadmin.SHOW_METRICS: {"vms": [vm]},
-                        fakeadmin.SHOW_STATUS: {"gpus": [], "vms": [vm]}})
+    kit.start_mediator({wire.EVENTS: [detail], wire.SHOW_METRICS: {"vms": [vm]},
+                        wire.SHOW_STATUS: {"gpus": [], "vms": [vm]}})
     for arguments in (["list-vms"], ["show-vm", "--vm-id=1"], ["status"], ["show-metrics"],
                       ["set-weight", "--vm-id=1", "--weight=3"], ["events"], ["top", "--once"],
                       ["events", "--follow"], ["show-vm", "--vm-name=" + NASTY + "x"]):

@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from adminkit import BIN, UUID, Kit
-import fakeadmin as fa
+import wire
+from adminkit import BIN, UUID
+from fakeadmin import FakeAdmin
 
 STATUS = {
     "version": "0.3.0", "uptime_s": 100.0, "policy": "wfq", "paused": False, "backend": "cuda",
@@ -27,16 +28,9 @@ STATUS = {
 }
 
 
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
-
-
 def test_status(kit):
     kit.init("web 1", "off")
-    kit.start_mediator({fa.SHOW_STATUS: STATUS})
+    kit.start_mediator({wire.SHOW_STATUS: STATUS})
     text = kit.ok("status").out
     for part in ("version 0.3.0", "wfq", "NVIDIA H200", "42 %", "1.23 M", "web 1", "active", "5000",
                  "75.0 %", "74.0 %", "not connected", "stranger", "not registered"):
@@ -52,7 +46,7 @@ def test_status(kit):
 def test_status_paused_and_quarantined(kit):
     kit.init("web 1")
     kit.ok("quarantine-vm", "--vm-name=web 1")
-    kit.start_mediator({fa.SHOW_STATUS: {**STATUS, "paused": True}})
+    kit.start_mediator({wire.SHOW_STATUS: {**STATUS, "paused": True}})
     text = kit.ok("status").out
     assert "PAUSED" in text and "quarantined" in text
 
@@ -91,7 +85,7 @@ def test_show_metrics(kit):
              "rejected_queue": 1, "gpu_time_ns": 12.5e9,
              "latency": {"p50_ns": 45000, "p95_ns": 90000, "p99_ns": 2.5e6}}]}
 
-    kit.start_mediator({fa.SHOW_METRICS: metrics})
+    kit.start_mediator({wire.SHOW_METRICS: metrics})
     text = kit.ok("show-metrics").out
     for part in ("web 1", "5000", "12.5 s", "45.0 us", "2.5 ms"):
         assert part in text
@@ -107,28 +101,28 @@ def test_show_health(kit):
                       "power_w": 120.5, "utilization_percent": 88, "memory_used_bytes": 2 << 30,
                       "memory_total_bytes": 141 << 30, "needs_reset": False}],
             "workers": [{"vm_id": 1, "gpu": 0, "pid": 77, "state": "ready", "restarts": 2}]}
-    kit.start_mediator({fa.SHOW_HEALTH: good})
+    kit.start_mediator({wire.SHOW_HEALTH: good})
     text = kit.ok("show-health").out
     for part in ("good", "41 C", "2 GiB / 141 GiB", "77", "ready"):
         assert part in text
     assert kit.json("show-health")["healthy"] is True
     bad = json.loads(json.dumps(good))
     bad["gpus"][0].update(state="failed", needs_reset=True)
-    kit.mediator.answers[fa.SHOW_HEALTH] = bad
+    kit.mediator.answers[wire.SHOW_HEALTH] = bad
     assert "NOT GOOD" in kit.run("show-health", check=1).out
     assert kit.json("show-health", check=1)["healthy"] is False
 
 
 def test_show_connections(kit):
     kit.init("web 1")
-    kit.start_mediator({fa.SHOW_CONNECTIONS: {"connections": [
+    kit.start_mediator({wire.SHOW_CONNECTIONS: {"connections": [
         {"session": 4, "vm_id": 1, "uuid": UUID[1], "pid": 4711, "path": "/tmp/x.sock",
          "since_s": 3600.0, "protocol": "1.0+hello", "requests": 12}]}})
     text = kit.ok("show-connections").out
     for part in ("4711", UUID[1], "60 min", "1.0+hello", "/tmp/x.sock"):
         assert part in text
     assert kit.json("show-connections")["connections"][0]["pid"] == 4711
-    kit.mediator.answers[fa.SHOW_CONNECTIONS] = {"connections": []}
+    kit.mediator.answers[wire.SHOW_CONNECTIONS] = {"connections": []}
     assert "No device is connected" in kit.ok("show-connections").out
 
 
@@ -144,9 +138,9 @@ def test_orders(kit):
     assert "message" in kit.json("prefer-vm", "--none")
     kit.ok("reload-config")
     assert m.requests == [
-        (fa.SET_POLICY, 0, {"policy": "priority"}), (fa.PAUSE, 0, None), (fa.PAUSE, 0, {"gpu": 1}),
-        (fa.RESUME, 0, {"gpu": 1}), (fa.RESUME, 0, None), (fa.PREFER_VM, 2, None),
-        (fa.PREFER_VM, 0, None), (fa.RELOAD_CONFIG, 0, None)]
+        (wire.SET_POLICY, 0, {"policy": "priority"}), (wire.PAUSE, 0, None),
+        (wire.PAUSE, 0, {"gpu": 1}), (wire.RESUME, 0, {"gpu": 1}), (wire.RESUME, 0, None),
+        (wire.PREFER_VM, 2, None), (wire.PREFER_VM, 0, None), (wire.RELOAD_CONFIG, 0, None)]
     assert "did you mean fifo?" in kit.run("set-policy", "--policy=fifi", check=2).err
     kit.run("set-policy", check=2)
     kit.run("prefer-vm", check=2)
@@ -156,29 +150,29 @@ def test_orders(kit):
 
 def test_refusal_of_the_mediator(kit):
     kit.init("web 1")
-    kit.start_mediator({fa.PAUSE: ValueError("there is no GPU 7")})
+    kit.start_mediator({wire.PAUSE: ValueError("there is no GPU 7")})
     assert "the mediator refused: there is no GPU 7" in kit.run("pause", "--gpu=7", check=1).err
     assert "no GPU 7" in kit.json("pause", "--gpu=7", check=1)["error"]
 
 
 @pytest.mark.parametrize("answer, text", [
     (b"HTTP/1.1 400 Bad Request\r\n\r\n", "admin protocol"),
-    (struct.pack("<III", fa.MAGIC, 0, 0xFFFFFFFF), "admin protocol"),
-    (struct.pack("<III", fa.MAGIC, 0, 4) + b"nope", "no JSON object"),
-    (struct.pack("<III", fa.MAGIC, 0, 2) + b"[]", "no JSON object"),
+    (struct.pack("<III", wire.MAGIC, 0, 0xFFFFFFFF), "admin protocol"),
+    (struct.pack("<III", wire.MAGIC, 0, 4) + b"nope", "no JSON object"),
+    (struct.pack("<III", wire.MAGIC, 0, 2) + b"[]", "no JSON object"),
     (None, "did not answer within 1 s"),
-    (struct.pack("<III", fa.MAGIC, 0, 100) + b"{", "did not answer within 1 s"),
+    (struct.pack("<III", wire.MAGIC, 0, 100) + b"{", "did not answer within 1 s"),
 ])
 def test_mediator_that_talks_nonsense(kit, answer, text):
     kit.init("web 1")
-    kit.start_mediator({fa.RESUME: answer})
+    kit.start_mediator({wire.RESUME: answer})
     r = kit.run("resume", "--timeout=1", check=3)
     assert text in r.err, r.err
 
 
 def test_refused_status_without_text(kit):
     kit.init("web 1")
-    kit.start_mediator({fa.RESUME: struct.pack("<III", fa.MAGIC, 13, 0)})
+    kit.start_mediator({wire.RESUME: struct.pack("<III", wire.MAGIC, 13, 0)})
     assert "Permission denied" in kit.run("resume", check=1).err
 
 
@@ -229,7 +223,7 @@ def test_events_follow(kit):
     kit.init("web 1")
     live = [{"time": "2026-01-01T00:00:00Z", "kind": "fault", "vm_id": 1, "detail": "illegal address"},
             {"time": 1767225600.5, "kind": "policy", "detail": {"policy": "fifo"}}]
-    kit.start_mediator({fa.EVENTS: live})
+    kit.start_mediator({wire.EVENTS: live})
     r = kit.run("events", "--follow", check=3)
     assert "register" in r.out and "illegal address" in r.out and "web 1" in r.out
     assert "closed the connection" in r.err
@@ -241,7 +235,7 @@ def test_events_follow(kit):
 
 def test_events_follow_ends_with_a_signal(kit):
     kit.init("web 1")
-    kit.start_mediator({fa.EVENTS: lambda *_: fa.FakeAdmin.response(0, b'{"kind": "hello"}')})
+    kit.start_mediator({wire.EVENTS: lambda *_: FakeAdmin.response(0, b'{"kind": "hello"}')})
     process = subprocess.Popen([str(BIN / "vgpu-admin"), "events", "--follow", "--last=0"],
                                env=kit.env, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
@@ -262,8 +256,9 @@ class Scheduler:
         self.dispatches = [{"seq": 10, "vm_id": 1, "job_seq": 1, "waited_ns": 5, "urgency": 1}]
 
     def answers(self):
-        return {fa.PAUSE: self.pause, fa.RESUME: self.resume, fa.PREFER_VM: self.prefer,
-                fa.SHOW_STATUS: self.status, fa.SHOW_SCHEDULE: lambda *_: {"dispatches": self.dispatches}}
+        return {wire.PAUSE: self.pause, wire.RESUME: self.resume, wire.PREFER_VM: self.prefer,
+                wire.SHOW_STATUS: self.status,
+                wire.SHOW_SCHEDULE: lambda *_: {"dispatches": self.dispatches}}
 
     def pause(self, *_):
         self.paused = True
@@ -298,8 +293,8 @@ def test_test_mode(kit):
     assert "two (vm_id 2)" in rows[0] and "preferred" in rows[0] and "1 of 2" in rows[0]
     assert "web 1" in rows[1] and "most urgent" in rows[2]
     assert scheduler.preferred == 0 and not scheduler.paused
-    order = [c for c in m.commands() if c not in (fa.SHOW_STATUS, fa.SHOW_SCHEDULE)]
-    assert order == [fa.PREFER_VM, fa.PAUSE, fa.RESUME, fa.PREFER_VM]
+    order = [c for c in m.commands() if c not in (wire.SHOW_STATUS, wire.SHOW_SCHEDULE)]
+    assert order == [wire.PREFER_VM, wire.PAUSE, wire.RESUME, wire.PREFER_VM]
 
     kit.mediator.answers.update(Scheduler().answers())
     document = kit.json("test-mode", "--wait=2")
@@ -321,7 +316,7 @@ def test_test_mode_with_several_gpus(kit):
     new = [decision(0, 901, 1, 210, 110), decision(0, 902, 1, 230, 125), decision(0, 903, 1, 240, 10),
            decision(1, 8, 2, 220, 120)]
     answers = scheduler.answers()
-    answers[fa.SHOW_SCHEDULE] = lambda *_: {
+    answers[wire.SHOW_SCHEDULE] = lambda *_: {
         "now_ns": 200, "dispatches": old if scheduler.paused else old[:1] + new[:3] + old[1:] + new[3:]}
     kit.start_mediator(answers)
     order = kit.json("test-mode", "--wait=3")["order"]
@@ -338,7 +333,7 @@ def test_test_mode_lets_go_when_interrupted(kit):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "at work again" in err
-    assert fa.RESUME in m.commands() and not scheduler.paused
+    assert wire.RESUME in m.commands() and not scheduler.paused
 
 
 def test_no_permission_for_the_socket(kit):

@@ -9,17 +9,9 @@ import threading
 import pytest
 
 import wire
-from adminkit import Kit
 from mediator import Mediator, wait_for
 
 PLACES = 32
-
-
-@pytest.fixture
-def kit(lab):
-    k = Kit(lab)
-    yield k
-    k.close()
 
 
 class Crowd:

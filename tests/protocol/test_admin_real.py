@@ -13,18 +13,11 @@ import time
 import pytest
 
 import wire
-from adminkit import BIN, UUID, Kit
+from adminkit import BIN, UUID
 from mediator import Mediator, wait_for
 from test_admin_general import EXPECTED
 
 ARGS = "-device vgpu-stub,pool_id=A,priority=medium,vm_id=1,chardev=c0"
-
-
-@pytest.fixture
-def kit(lab):
-    k = Kit(lab)
-    yield k
-    k.close()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from adminkit import UUID, Kit
-import fakeadmin
+import wire
+from adminkit import UUID
 from test_admin_general import on_terminal
 
 ARGS = "-device vgpu-stub,pool_id=A,priority=medium,vm_id=1,chardev=c0 -trace enable"
@@ -19,13 +19,6 @@ def host(running="running", halted="halted"):
         {"uuid": UUID[4], "name": "twin", "state": halted},
         {"uuid": UUID[5], "name": "", "state": running},
     ]
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
 
 
 @pytest.fixture(params=["xe", "virsh"])
@@ -69,8 +62,7 @@ def test_uuid_from_the_toolstack(hosted):
 
 
 def test_failing_toolstack(hosted):
-    state = hosted.state()
-    hosted.write_state({**state, "fail": "Lost connection to the server.\nDetails: none"})
+    hosted.change_state(fail="Lost connection to the server.\nDetails: none")
     r = hosted.run("scan-vms", check=1)
     assert "failed with status 1: Lost connection to the server. Details: none" in r.err
     assert "Lost connection" in hosted.json("scan-vms", check=1)["error"]
@@ -81,11 +73,10 @@ def test_failing_toolstack(hosted):
 
 
 def test_slow_and_flooding_toolstack(hosted):
-    state = hosted.state()
-    hosted.write_state({**state, "sleep": 60})
+    hosted.change_state(sleep=60)
     r = hosted.run("scan-vms", "--timeout=1", check=1)
     assert "did not end within 1 s" in r.err and "--timeout" in r.err
-    hosted.write_state({**state, "flood": True})
+    hosted.change_state(sleep=0, flood=True)
     assert "printed more than" in hosted.run("scan-vms", check=1).err
 
 
@@ -107,7 +98,7 @@ def test_choice_of_toolstack(kit):
 def old_device(kit, command=None):
     """A mediator whose VM 1 has a device that cannot be told."""
     kit.ok("register-vm", "--vm-name=web 1")
-    return kit.start_mediator({fakeadmin.RELOAD_CONFIG: command or
+    return kit.start_mediator({wire.RELOAD_CONFIG: command or
                                {"changed": 1, "vms": [1], "restart_needed": [1]}})
 
 
@@ -157,12 +148,17 @@ def test_question_on_a_terminal(hosted):
     assert status == 0 and "was restarted" in out
 
 
-def test_restart_that_fails(hosted):
+def change_that_fails(hosted, error, **failing):
+    """Of an old device; failing: toolstack -> its command that fails, which is returned."""
     old_device(hosted)
-    failing = "vm-shutdown" if hosted.tool == "xe" else "shutdown"
-    hosted.write_state({**hosted.state(), "fail": "The guest refuses.", "fail_at": failing})
+    hosted.change_state(fail=error, fail_at=failing[hosted.tool])
     r = hosted.run("set-pool", "--vm-name=web 1", "--pool=B", "--yes", check=1)
-    assert "saved" in r.err and "The guest refuses." in r.err
+    assert "saved" in r.err and error in r.err
+    return failing[hosted.tool]
+
+
+def test_restart_that_fails(hosted):
+    change_that_fails(hosted, "The guest refuses.", xe="vm-shutdown", virsh="shutdown")
     assert hosted.json("show-vm", "--vm-name=web 1")["vm"]["pool"] == "B"
     assert hosted.state()["vms"][0]["state"] == "running"
 
@@ -185,11 +181,7 @@ def test_device_that_the_toolstack_does_not_know(hosted):
 
 
 def test_a_toolstack_that_fails_has_not_said_that_there_is_no_device(hosted):
-    old_device(hosted)
-    failing = "vm-param-get" if hosted.tool == "xe" else "dumpxml"
-    hosted.write_state({**hosted.state(), "fail": "Connection refused", "fail_at": failing})
-    r = hosted.run("set-pool", "--vm-name=web 1", "--pool=B", "--yes", check=1)
-    assert "saved" in r.err and "Connection refused" in r.err
+    failing = change_that_fails(hosted, "Connection refused", xe="vm-param-get", virsh="dumpxml")
     assert hosted.calls()[-1] == failing and hosted.state()["vms"][0]["args"] == ARGS
     (hosted.bin / hosted.tool).unlink()
     r = hosted.run("set-pool", "--vm-name=web 1", "--pool=A", "--yes",
@@ -204,6 +196,6 @@ def test_no_restart_for_what_the_device_does_not_show(hosted):
 
 def test_old_device_without_toolstack(kit):
     kit.init("one")
-    kit.start_mediator({fakeadmin.RELOAD_CONFIG: {"restart_needed": [{"vm_id": 1}]}})
+    kit.start_mediator({wire.RELOAD_CONFIG: {"restart_needed": [{"vm_id": 1}]}})
     r = kit.ok("set-pool", "--vm-name=one", "--pool=B", "--yes")
     assert f"shut down VM {UUID[1]} and start it again" in r.err

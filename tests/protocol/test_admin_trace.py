@@ -5,32 +5,16 @@ import re
 import pytest
 
 import wire
-from adminkit import UUID, Kit
-import fakeadmin as fa
+from adminkit import UUID
 from mediator import Mediator
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
-
-
-@pytest.fixture
-def served(kit, lab):
-    """A mediator without a database, which the kit's vgpu-admin asks."""
-    with Mediator(lab, "--enable-test-ops", "--fault-threshold", "0") as running:
-        kit.env["VGPU_ADMIN_SOCKET"] = str(running.admin_socket)
-        yield running
 
 
 # ---- without a database
 
 @pytest.mark.parametrize("command", ["status", "show-connections", "show-metrics", "show-health",
                                      "trace-job", "top --once"])
-def test_looking_needs_no_database(kit, served, command):
-    with served.device(7) as device:
+def test_looking_needs_no_database(kit, mediator, command):
+    with mediator.device(7) as device:
         device.add(1, 2)
         for arguments in ([], ["--json"]):
             r = kit.run(*command.split(), *arguments)
@@ -38,8 +22,8 @@ def test_looking_needs_no_database(kit, served, command):
             assert "7" in r.out
 
 
-def test_status_says_that_there_is_none(kit, served):
-    with served.device(7) as device:
+def test_status_says_that_there_is_none(kit, mediator):
+    with mediator.device(7) as device:
         device.add(1, 2)
         text = kit.ok("status").out
         assert re.search(r"^Database +none: the mediator runs with --no-db$", text, re.M)
@@ -50,7 +34,7 @@ def test_status_says_that_there_is_none(kit, served):
         assert document["notes"] == ["there is no database: the mediator runs with --no-db"]
 
 
-def test_a_database_that_is_not_in_force(kit, served):
+def test_a_database_that_is_not_in_force(kit, mediator):
     asked = kit.env.pop("VGPU_ADMIN_SOCKET")
     kit.init("web")
     text = kit.ok("status", VGPU_ADMIN_SOCKET=asked).out
@@ -58,8 +42,9 @@ def test_a_database_that_is_not_in_force(kit, served):
 
 
 def test_another_database_than_the_mediators(kit):
-    kit.start_mediator({fa.SHOW_STATUS: {"version": "9", "uptime_s": 1, "policy": "wfq", "gpus": [],
-                                         "vms": [], "pools": [], "database": "/there/vgpu.db"}})
+    kit.start_mediator({wire.SHOW_STATUS: {
+        "version": "9", "uptime_s": 1, "policy": "wfq", "gpus": [], "vms": [], "pools": [],
+        "database": "/there/vgpu.db"}})
     r = kit.run("status")
     assert r.status == 1 and "there is no database at" in r.err
     assert "the mediator uses /there/vgpu.db" in r.err
@@ -73,8 +58,8 @@ def test_neither_database_nor_mediator(kit):
 
 # ---- trace-job
 
-def test_one_job(kit, served):
-    with served.device(7) as device:
+def test_one_job(kit, mediator):
+    with mediator.device(7) as device:
         device.add(1, 2)
         job = kit.json("trace-job", "--vm-id=7")["jobs"][0]
         text = kit.ok("trace-job", job["job_id"]).out
@@ -88,8 +73,8 @@ def test_one_job(kit, served):
     assert "its worker had to start first" in text
 
 
-def test_a_failed_job_and_one_that_waits(kit, served):
-    with served.device(7) as device:
+def test_a_failed_job_and_one_that_waits(kit, mediator):
+    with mediator.device(7) as device:
         device.run(0x23)
         job = kit.json("trace-job", "--vm-id=7")["jobs"][-1]["job_id"]
         assert "answered CUDA_ERROR" in kit.ok("trace-job", job).out
@@ -106,8 +91,8 @@ def test_a_failed_job_and_one_that_waits(kit, served):
         device.read(), device.read()
 
 
-def test_list(kit, served):
-    with served.device(7) as device, served.device(8) as other:
+def test_list(kit, mediator):
+    with mediator.device(7) as device, mediator.device(8) as other:
         for n in range(5):
             device.add(n, n)
         other.add(1, 1)
@@ -122,7 +107,6 @@ def test_list(kit, served):
 def test_by_name(kit, lab):
     kit.init("web", "db")
     with Mediator(lab, db=kit.db) as running:
-        kit.env["VGPU_ADMIN_SOCKET"] = str(running.admin_socket)
         with running.device(2) as device:
             device.add(1, 2)
             text = kit.ok("trace-job", "--vm-name=db").out
@@ -137,7 +121,7 @@ def test_by_name(kit, lab):
     (["--last=257"], 2, "--last must be"), (["4000000"], 1, "there was no job 4000000 yet"),
     (["--vm-name=web"], 1, "--vm-id names a VM without one"),
 ])
-def test_wrong_questions(kit, served, arguments, status, text):
+def test_wrong_questions(kit, mediator, arguments, status, text):
     r = kit.run("trace-job", *arguments)
     assert r.status == status and text in r.err
 
@@ -158,7 +142,7 @@ def test_health_of_every_part(kit):
                            "database": {"path": "/x.db", "ok": False, "error": "disk full", "dropped": 4}},
               "gpus": [gpu], "workers": [{"vm_id": 1, "gpu": 0, "pid": 77, "state": "ready",
                                           "restarts": 2, "gpu_memory_bytes": 2 ** 29}]}
-    kit.start_mediator({fa.SHOW_HEALTH: health})
+    kit.start_mediator({wire.SHOW_HEALTH: health})
     r = kit.run("show-health")
     assert r.status == 1
     for part in ("NOT GOOD", "91 C", "350 W", "88 %", "2 GiB / 128 GiB", "needed", "disk full",
@@ -172,7 +156,7 @@ def test_metrics_with_the_split(kit):
     vm = {"vm_id": 1, "name": "web", "completed": 9, "latency": {
         "total": {**part, "p50_ns": 60e6}, "queue": {**part, "p99_ns": 41e6},
         "transport": {**part, "p99_ns": 42e6}, "gpu": {**part, "p99_ns": 43e6}}}
-    kit.start_mediator({fa.SHOW_METRICS: {"vms": [vm]}})
+    kit.start_mediator({wire.SHOW_METRICS: {"vms": [vm]}})
     text = kit.ok("show-metrics").out
     for shown in ("60.0 ms", "41.0 ms", "42.0 ms", "43.0 ms", "WAITED", "HANDED", "ON GPU"):
         assert shown in text

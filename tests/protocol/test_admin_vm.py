@@ -5,16 +5,9 @@ import sqlite3
 
 import pytest
 
-from adminkit import UUID, Kit
-import fakeadmin
+import wire
+from adminkit import UUID
 from test_admin_general import on_terminal
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
 
 
 def test_register_and_show(kit):
@@ -270,13 +263,13 @@ def test_changes_reach_a_running_mediator(kit):
         document = kit.json(*args)
         assert document["mediator"] == "applied" and not document["restart_needed"]
         # assign-gpu looks first whether there is such a GPU.
-        commands = [c for c in mediator.commands()[before:] if c != fakeadmin.SHOW_STATUS]
-        assert commands == [fakeadmin.RELOAD_CONFIG]
+        commands = [c for c in mediator.commands()[before:] if c != wire.SHOW_STATUS]
+        assert commands == [wire.RELOAD_CONFIG]
 
 
 def test_mediator_that_cannot_reload(kit):
     kit.init("one")
-    kit.start_mediator({fakeadmin.RELOAD_CONFIG: ValueError("the database is locked")})
+    kit.start_mediator({wire.RELOAD_CONFIG: ValueError("the database is locked")})
     r = kit.run("set-weight", "--vm-name=one", "--weight=80", check=1)
     assert "saved" in r.err and "the database is locked" in r.err and "reload-config" in r.err
     assert kit.json("show-vm", "--vm-name=one")["vm"]["weight"] == 80

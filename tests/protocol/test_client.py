@@ -10,21 +10,14 @@ import subprocess
 
 import pytest
 
-import fakemed
+import wire
 from fakemed import CLOSE, SILENCE, FakeMediator, answer, body, frame, honest, refuse
+from mediator import program
 
 OK, FAILED, USAGE, UNREACHABLE, REFUSED, QUARANTINED = range(6)
 
 
-def find_client():
-    """The client in VGPU_BIN_DIR, build/bin/ of this tree without it."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    client = pathlib.Path(os.environ.get("VGPU_BIN_DIR", root / "build" / "bin")) / "vgpu-client"
-    assert client.exists(), f"{client} is missing: build first, or set VGPU_BIN_DIR"
-    return str(client)
-
-
-CLIENT = find_client()
+CLIENT = program("vgpu-client")
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def test_sum(path):
         result = client(path, 100, 200)
     assert (result.returncode, result.stdout, result.stderr) == (OK, "100 + 200 = 300\n", "")
     (request,) = mediator.requests
-    assert request.opcode == fakemed.OP_ADD and request.params == (100, 200)
+    assert request.opcode == wire.ADD and request.params == (100, 200)
     assert (request.vm_id, request.pool, request.priority) == (1, "A", 1)
     assert len(request.payload) == 40
 
@@ -232,13 +225,13 @@ def test_errors(path, status, exit_status, word):
 
 
 def test_quarantine_is_not_retried(path):
-    with FakeMediator(path, lambda r: refuse(r, fakemed.ERR_VM_QUARANTINED)) as mediator:
+    with FakeMediator(path, lambda r: refuse(r, wire.VM_QUARANTINED)) as mediator:
         result = client(path, "--count", 5, "--keep-going", "--json")
     assert result.returncode == QUARANTINED and len(mediator.requests) == 1
     assert lines(result)[-1]["exit"] == QUARANTINED
 
 
-@pytest.mark.parametrize("status", [fakemed.ERR_QUEUE_FULL, fakemed.ERR_RATE_LIMITED])
+@pytest.mark.parametrize("status", [wire.QUEUE_FULL, wire.RATE_LIMITED])
 def test_busy_then_success(path, status):
     with FakeMediator(path, lambda r: refuse(r, status) if r.number < 2 else honest(r)) as mediator:
         result = client(path, "--count", 2, "--json")
@@ -249,13 +242,13 @@ def test_busy_then_success(path, status):
 
 
 def test_busy_for_ever(path):
-    with FakeMediator(path, lambda r: refuse(r, fakemed.ERR_QUEUE_FULL)) as mediator:
+    with FakeMediator(path, lambda r: refuse(r, wire.QUEUE_FULL)) as mediator:
         result = client(path, "--retries", 2, 1, 2)
     assert result.returncode == REFUSED and len(mediator.requests) == 3
 
 
-@pytest.mark.parametrize("kind,exit_status", [(fakemed.BUSY, REFUSED),
-                                              (fakemed.QUARANTINED, QUARANTINED)])
+@pytest.mark.parametrize("kind,exit_status", [(wire.MSG_BUSY, REFUSED),
+                                              (wire.MSG_QUARANTINED, QUARANTINED)])
 def test_refusal_without_a_payload(path, kind, exit_status):
     with FakeMediator(path, lambda r: frame(kind, r)):
         assert client(path, "--retries", 0, 1, 2).returncode == exit_status
@@ -266,26 +259,26 @@ def test_refusal_without_a_payload(path, kind, exit_status):
 GARBAGE = {
     "noise": lambda r: random.Random(5).randbytes(4096),
     "zeros": lambda r: bytes(100),
-    "wrong magic": lambda r: frame(fakemed.RESPONSE, r, body(), magic=0x55504756),
-    "too long": lambda r: frame(fakemed.RESPONSE, r, b"", length=1025),
-    "much too long": lambda r: frame(fakemed.RESPONSE, r, b"", length=0xFFFFFFFF),
-    "no payload": lambda r: frame(fakemed.RESPONSE, r),
-    "short payload": lambda r: frame(fakemed.RESPONSE, r, body(results=[3])[:31]),
-    "no result": lambda r: frame(fakemed.RESPONSE, r, body()),
-    "two results": lambda r: frame(fakemed.RESPONSE, r, body(results=[3, 3])),
-    "cut results": lambda r: frame(fakemed.RESPONSE, r, body(results=[3, 3])[:-1]),
-    "wrong version": lambda r: frame(fakemed.RESPONSE, r, body(results=[3], version=0x20000)),
-    "other request's": lambda r: frame(fakemed.RESPONSE, r, body(results=[3]),
+    "wrong magic": lambda r: frame(wire.MSG_RESPONSE, r, body(), magic=0x55504756),
+    "too long": lambda r: frame(wire.MSG_RESPONSE, r, b"", length=1025),
+    "much too long": lambda r: frame(wire.MSG_RESPONSE, r, b"", length=0xFFFFFFFF),
+    "no payload": lambda r: frame(wire.MSG_RESPONSE, r),
+    "short payload": lambda r: frame(wire.MSG_RESPONSE, r, body(results=[3])[:31]),
+    "no result": lambda r: frame(wire.MSG_RESPONSE, r, body()),
+    "two results": lambda r: frame(wire.MSG_RESPONSE, r, body(results=[3, 3])),
+    "cut results": lambda r: frame(wire.MSG_RESPONSE, r, body(results=[3, 3])[:-1]),
+    "wrong version": lambda r: frame(wire.MSG_RESPONSE, r, body(results=[3], version=0x20000)),
+    "other request's": lambda r: frame(wire.MSG_RESPONSE, r, body(results=[3]),
                                        request_id=r.request_id + 1),
     "unknown type": lambda r: frame(99, r, body(results=[3])),
-    "a request": lambda r: frame(fakemed.REQUEST, r, r.payload),
-    "hello": lambda r: frame(fakemed.HELLO, r, bytes(16)),
-    "config": lambda r: frame(fakemed.CONFIG, r, bytes(16)),
-    "long ping": lambda r: frame(fakemed.PING, r, bytes(65)),
-    "data outside": lambda r: frame(fakemed.RESPONSE, r, struct.pack(
-        "<9I", fakemed.VERSION, 0, 1, 0xFFFFFFF0, 0x20, 0, 0, 0, 3)),
-    "many results": lambda r: frame(fakemed.RESPONSE, r, struct.pack(
-        "<9I", fakemed.VERSION, 0, 0x40000001, 0, 0, 0, 0, 0, 3)),
+    "a request": lambda r: frame(wire.MSG_REQUEST, r, r.payload),
+    "hello": lambda r: frame(wire.MSG_HELLO, r, bytes(16)),
+    "config": lambda r: frame(wire.MSG_CONFIG, r, bytes(16)),
+    "long ping": lambda r: frame(wire.MSG_PING, r, bytes(65)),
+    "data outside": lambda r: frame(wire.MSG_RESPONSE, r, struct.pack(
+        "<9I", wire.VERSION, 0, 1, 0xFFFFFFF0, 0x20, 0, 0, 0, 3)),
+    "many results": lambda r: frame(wire.MSG_RESPONSE, r, struct.pack(
+        "<9I", wire.VERSION, 0, 0x40000001, 0, 0, 0, 0, 0, 3)),
 }
 
 
@@ -325,11 +318,11 @@ def test_answer_byte_by_byte(path):
 
 def test_ping_is_answered(path):
     def ping(request):
-        return frame(fakemed.PING, request, b"are you there", request_id=77) + honest(request)
+        return frame(wire.MSG_PING, request, b"are you there", request_id=77) + honest(request)
 
     with FakeMediator(path, ping) as mediator:
         assert client(path, "--count", 3).returncode == OK
-    assert mediator.others.count((fakemed.PONG, b"are you there")) == 3
+    assert mediator.others.count((wire.MSG_PONG, b"are you there")) == 3
 
 
 # ---- Connections
@@ -363,7 +356,7 @@ def test_reconnects_and_goes_on(path):
     *_, line = lines(result)
     assert result.returncode == OK
     assert (line["jobs"], line["errors"], line["wrong"]) == (9, 3, 0)
-    assert mediator.connections == 1 + line["reconnects"] and line["reconnects"] >= 2
+    assert len(mediator.connections) == 1 + line["reconnects"] and line["reconnects"] >= 2
 
 
 def test_connection_closed_between_requests_costs_no_job(path):
@@ -406,7 +399,7 @@ def test_hello_and_config(path):
     assert result.stdout == "100 + 200 = 300\n"
     (request,) = mediator.requests
     assert (request.vm_id, request.pool, request.priority) == (9, "B", 2)
-    assert fakemed.CONFIG in [kind for kind, _ in mediator.others]
+    assert wire.MSG_CONFIG in [kind for kind, _ in mediator.others]
 
 
 def test_hello_without_config(path):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import wire
-from adminkit import TREE, Kit
+from adminkit import TREE
 from mediator import Mediator, wait_for
 
 FIRST = 100000  # of those that were there before; later ones have lower numbers
@@ -37,13 +37,6 @@ class Proc:
 @pytest.fixture
 def proc(lab):
     return Proc(lab)
-
-
-@pytest.fixture
-def kit(lab):
-    k = Kit(lab)
-    yield k
-    k.close()
 
 
 def limit():

@@ -5,7 +5,6 @@ is worker/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
 import os
 import re
 import sys
-import time
 
 import pytest
 
@@ -13,28 +12,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "gpu")]
 import wire  # noqa: E402
 from lab import Lab  # noqa: E402
+from mediator import BIN, wait_for  # noqa: E402
 
-BIN = os.path.abspath(
-    os.environ.get("VGPU_BIN_DIR")
-    or os.environ.get("VGPU_BIN")
-    or os.path.join(HERE, "..", "..", "build", "bin")
-)
 CUDA = os.environ.get("VGPU_STAND_IN_DIR", os.path.join(BIN, "..", "worker"))
 NVML = os.environ.get(
     "VGPU_NVML_STAND_IN", os.path.join(BIN, "..", "tests", "gpu", "libnvidia-ml.so.1")
 )
-WAIT_S = 30
-GPU_UNAVAILABLE = 0x0D
-
-
-def eventually(condition, what):
-    end = time.monotonic() + WAIT_S
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 class Host:
@@ -63,7 +46,7 @@ class Host:
             health = self.gpu(index)["health"]
             return health if all(health[k] == v for k, v in wanted.items()) else None
 
-        return eventually(there, wanted)
+        return wait_for(there, wanted)
 
     def __enter__(self):
         self.lab.__enter__()
@@ -109,7 +92,7 @@ def test_memory_of_a_worker(host):
         assert added(client, 1, 2)
         (worker,) = h.lab.health()["workers"]
         h.settings(pid=worker["pid"])
-        eventually(
+        wait_for(
             lambda: h.lab.health()["workers"][0]["gpu_memory_bytes"] == 500 << 20, "its memory"
         )
 
@@ -121,12 +104,12 @@ def test_a_broken_gpu_gets_no_work_until_it_is_well(host, trouble):
         assert added(client, 1, 2)
         h.settings(**trouble)
         h.wait_health(available=False)
-        eventually(lambda: client.run(wire.ADD, (1, 2)).status == GPU_UNAVAILABLE, "refused")
+        wait_for(lambda: client.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE, "refused")
         assert h.gpu()["state"] != "ok"
         assert not h.lab.health()["mediator"]["ok"]
         h.settings()
         h.wait_health(available=True)
-        eventually(lambda: added(client, 1, 2), "served again")
+        wait_for(lambda: added(client, 1, 2), "served again")
     text = h.lab.log_text()
     assert len(re.findall("is taken out of use", text)) == 1
     assert len(re.findall("is well again", text)) == 1
@@ -139,7 +122,7 @@ def test_vms_move_to_the_pools_other_gpu(host):
         (worker,) = h.lab.health()["workers"]
         h.settings(error=15, only=worker["gpu"])
         h.wait_health(worker["gpu"], available=False)
-        eventually(lambda: added(client, 2, 2), "served by the other")
+        wait_for(lambda: added(client, 2, 2), "served by the other")
         assert [w["gpu"] for w in h.lab.health()["workers"]] == [1 - worker["gpu"]]
 
 
@@ -175,7 +158,7 @@ def test_without_nvml(host, args):
     if args[0] == "--no-nvml":
         assert h.gpu()["health"] is None
     else:
-        eventually(lambda: "no NVML" in h.lab.health()["mediator"]["nvml_error"], "why not")
+        wait_for(lambda: "no NVML" in h.lab.health()["mediator"]["nvml_error"], "why not")
     assert h.gpu()["state"] == "ok"
 
 
@@ -191,9 +174,9 @@ def test_reset_by_the_configured_command(host, tmp_path):
         assert added(client, 1, 2)
         uuid = h.gpu()["uuid"]
         h.settings(recovery=1)
-        eventually((tmp_path / "called").exists, "the command")
+        wait_for((tmp_path / "called").exists, "the command")
         h.wait_health(available=True, resetting=False)
-        eventually(lambda: added(client, 1, 2), "served again")
+        wait_for(lambda: added(client, 1, 2), "served again")
     assert (tmp_path / "called").read_text() == "1 %s\n" % uuid
     assert "reset in" in h.lab.log_text()
 
@@ -204,7 +187,7 @@ def test_a_reset_that_fails_is_told_and_not_repeated_at_once(host, tmp_path):
     command.write_text("#!/bin/sh\necho call >>%s\necho cannot\nexit 3\n" % (tmp_path / "called"))
     command.chmod(0o755)
     h.settings(recovery=1)
-    eventually(lambda: "failed with status 3: cannot" in h.lab.log_text(), "the failure")
+    wait_for(lambda: "failed with status 3: cannot" in h.lab.log_text(), "the failure")
     health = h.wait_health(resetting=False, available=False, needs_reset=True)
     assert "asks for a reset" in health["reason"]
     assert (tmp_path / "called").read_text() == "call\n"

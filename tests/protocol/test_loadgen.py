@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import fakemed
+import wire
 from mediator import Mediator, program
 
 
@@ -50,11 +51,11 @@ def twice(request):
 
 def for_nobody(request):
     return fakemed.honest(request) + fakemed.frame(
-        fakemed.RESPONSE, request, fakemed.body(), request_id=request.request_id ^ 1)
+        wire.MSG_RESPONSE, request, fakemed.body(), request_id=request.request_id ^ 1)
 
 
 def busy_as_response(request):
-    return fakemed.answer(request, status=fakemed.ERR_QUEUE_FULL)
+    return fakemed.answer(request, status=wire.QUEUE_FULL)
 
 
 def too_few_results(request):
@@ -62,7 +63,7 @@ def too_few_results(request):
 
 
 def not_a_frame(request):
-    return fakemed.frame(fakemed.RESPONSE, request, fakemed.body(), magic=7)
+    return fakemed.frame(wire.MSG_RESPONSE, request, fakemed.body(), magic=7)
 
 
 @pytest.mark.parametrize("special", [wrong_sum, twice, for_nobody, busy_as_response,
@@ -95,7 +96,7 @@ def test_reconnects(lab):
     status, result, errors, mediator = against(lab, at(40, lambda request: fakemed.CLOSE),
                                                "--count", "100", "--depth", "3", "--reconnect")
     assert status == 0, errors
-    assert mediator.connections == 2
+    assert len(mediator.connections) == 2
     assert result["total"]["disconnects"] == 1 and result["total"]["lost"] >= 1
     assert result["total"]["answered"] + result["total"]["lost"] == 100
 
@@ -103,9 +104,9 @@ def test_reconnects(lab):
 def test_errors_are_answers(lab):
     def behaviour(request):
         if request.number % 10 == 3:
-            return fakemed.refuse(request, fakemed.ERR_QUEUE_FULL)
+            return fakemed.refuse(request, wire.QUEUE_FULL)
         if request.number % 10 == 5:
-            return fakemed.answer(request, status=fakemed.ERR_TIMEOUT)
+            return fakemed.answer(request, status=wire.TIMEOUT)
         return fakemed.honest(request)
 
     status, result, errors, _ = against(lab, behaviour, "--count", "100", "--busy-wait-ms", "1")
@@ -120,7 +121,7 @@ def test_config_is_followed(lab):
     assert status == 0, errors
     assert {(request.vm_id, request.pool, request.priority)
             for request in mediator.requests} == {(77, "B", 2)}
-    assert fakemed.CONFIG in [kind for kind, _ in mediator.others]
+    assert wire.MSG_CONFIG in [kind for kind, _ in mediator.others]
 
 
 def test_nobody_there(lab):

@@ -7,11 +7,10 @@ import subprocess
 import pytest
 
 import wire
-from fake_qemu import FakeQemu
+from fake_qemu import QEMU_UID, FakeQemu
 from mediator import Mediator, wait_for
 
 UUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-USER = 34567
 
 # One at a time: each mediator finds the QEMUs of all tests.
 pytestmark = [pytest.mark.xdist_group("discovery"),
@@ -24,28 +23,14 @@ def mediator(lab):
         yield running
 
 
-@pytest.fixture
-def jail(lab):
-    """A chroot as a toolstack makes it; its tmp belongs to the QEMU's user."""
-    root = lab / "root"
-    (root / "tmp").mkdir(parents=True)
-    os.chown(root / "tmp", USER, USER)
-    os.chmod(lab, 0o755)
-    return root
-
-
-def found(mediator, qemu):
-    return f"QEMU {qemu.process.pid} found" in mediator.log()
-
-
 def test_a_socket_appears_works_and_goes(mediator, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
     with FakeQemu("-uuid", UUID, "-name", "guest=jailed", "-device", "vgpu-stub,vm_id=4",
-                  root=jail, uid=USER) as qemu:
+                  root=jail, uid=QEMU_UID) as qemu:
         wait_for(path.exists, "the socket")
         status = path.stat()
         assert stat.S_ISSOCK(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
-        assert (status.st_uid, status.st_gid) == (USER, USER)
+        assert (status.st_uid, status.st_gid) == (QEMU_UID, QEMU_UID)
         with wait_for(lambda: qemu.connect(vm_id=4), "the socket to listen") as device:
             assert device.add(40, 2) == 42
             vm = mediator.vm(4)
@@ -58,7 +43,7 @@ def test_a_socket_appears_works_and_goes(mediator, jail):
 
 def test_a_qemu_that_was_there_before(lab, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
         with Mediator(lab, trust=False, discovery=True):
             wait_for(path.exists, "the socket")
             with wait_for(lambda: qemu.connect(vm_id=9), "the socket to listen") as device:
@@ -70,8 +55,8 @@ def test_folder_of_root(mediator, jail):
     """The QEMU's user may not write there: the socket is its all the same."""
     os.chown(jail / "tmp", 0, 0)
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
-        wait_for(lambda: path.exists() and path.stat().st_uid == USER, "the socket")
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
+        wait_for(lambda: path.exists() and path.stat().st_uid == QEMU_UID, "the socket")
         with wait_for(lambda: qemu.connect(), "the socket to listen") as device:
             assert device.add(1, 2) == 3
 
@@ -79,7 +64,7 @@ def test_folder_of_root(mediator, jail):
 def test_missing_folder_is_made_and_removed(mediator, jail):
     (jail / "tmp").rmdir()
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
         wait_for(path.exists, "the socket")
         with wait_for(lambda: qemu.connect(), "the socket to listen") as device:
             assert device.add(1, 2) == 3
@@ -88,10 +73,10 @@ def test_missing_folder_is_made_and_removed(mediator, jail):
 
 def test_the_path_of_its_chardev(mediator, jail):
     (jail / "run").mkdir()
-    os.chown(jail / "run", USER, USER)
+    os.chown(jail / "run", QEMU_UID, QEMU_UID)
     path = jail / "run" / "gpu.sock"
     with FakeQemu("-uuid", UUID, "-chardev", "socket,id=g,path=/run/gpu.sock,reconnect=1",
-                  "-device", "vgpu-stub,chardev=g", root=jail, uid=USER, path="/run/gpu.sock"):
+                  "-device", "vgpu-stub,chardev=g", root=jail, uid=QEMU_UID, path="/run/gpu.sock"):
         wait_for(path.exists, "the socket")
         assert not (jail / "tmp" / "vgpu-mediator.sock").exists()
 
@@ -102,7 +87,7 @@ def test_links_in_a_chroot_lead_nowhere(mediator, jail, lab):
     outside.mkdir()
     (jail / "tmp").rmdir()
     (jail / "tmp").symlink_to(outside)
-    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER):
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID):
         wait_for(lambda: "no socket can be made" in mediator.log(), "the refusal")
         assert list(outside.iterdir()) == []
 
@@ -111,7 +96,7 @@ def test_a_name_that_is_taken_is_left_alone(mediator, jail, lab):
     precious = lab / "precious"
     precious.write_text("keep")
     (jail / "tmp" / "vgpu-mediator.sock").symlink_to(precious)
-    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=USER):
+    with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID):
         wait_for(lambda: "no socket can be made" in mediator.log(), "the refusal")
         assert precious.read_text() == "keep" and precious.stat().st_uid == 0
         assert (jail / "tmp" / "vgpu-mediator.sock").is_symlink()
@@ -119,10 +104,10 @@ def test_a_name_that_is_taken_is_left_alone(mediator, jail, lab):
 
 def test_two_qemus_in_one_chroot_share_its_socket(mediator, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with FakeQemu("-device", "vgpu-stub,vm_id=1", root=jail, uid=USER) as one:
+    with FakeQemu("-device", "vgpu-stub,vm_id=1", root=jail, uid=QEMU_UID) as one:
         wait_for(path.exists, "the socket")
-        with FakeQemu("-device", "vgpu-stub,vm_id=2", root=jail, uid=USER) as two:
-            wait_for(lambda: found(mediator, one) and found(mediator, two), "both to be found")
+        with FakeQemu("-device", "vgpu-stub,vm_id=2", root=jail, uid=QEMU_UID) as two:
+            wait_for(lambda: one.found_by(mediator) and two.found_by(mediator), "both to be found")
             with one.connect(vm_id=1) as first, two.connect(vm_id=2) as second:
                 assert first.add(1, 1) == 2 and second.add(1, 2) == 3
             with two.connect(vm_id=1) as liar:
@@ -150,11 +135,11 @@ def test_nobody_poses_as_a_vm_in_a_user_namespace(mediator, jail):
             "sys.stdin.read()\n")
     with subprocess.Popen(["qemu-system-x86_64", "-c", body, str(jail), "-uuid", UUID, "-device",
                            "vgpu-stub"], executable="/usr/bin/python3", stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, user=USER, group=USER,
+                          stdout=subprocess.PIPE, user=QEMU_UID, group=QEMU_UID,
                           extra_groups=[]) as process:
         assert process.stdout.read(1) == b"r"
         with FakeQemu("-uuid", UUID, "-device", "vgpu-stub") as qemu:
-            wait_for(lambda: found(mediator, qemu), "a scan")
+            wait_for(lambda: qemu.found_by(mediator), "a scan")
         wait_for(lambda: "user namespace" in mediator.log(), "the refusal")
         assert list((jail / "tmp").iterdir()) == []
         process.stdin.close()
@@ -165,7 +150,7 @@ def test_other_processes_get_nothing(mediator, jail):
         with FakeQemu("-uuid", UUID, "-device", "vgpu-stub", path=mediator.socket) as plain:
             with plain.connect(vm_id=2) as device:
                 assert device.add(1, 2) == 3
-            wait_for(lambda: found(mediator, plain), "the scan")
+            wait_for(lambda: plain.found_by(mediator), "the scan")
         assert list((jail / "tmp").iterdir()) == []
 
 

@@ -7,13 +7,12 @@ import subprocess
 import pytest
 
 import wire
-from fake_qemu import FakeQemu
+from fake_qemu import QEMU_UID, FakeQemu
 from fake_xenstore import FakeXenStore
 from mediator import Mediator, wait_for
 
 ATTACKER = "00000000-0000-4000-8000-00000000000a"
 VICTIM = "00000000-0000-4000-8000-00000000000b"
-USER = 65536
 ARGUMENTS = ("-xen-domid", "1", "-device", "vgpu-stub")
 PID_NODE = "/image/device-model-pid"
 
@@ -24,30 +23,16 @@ pytestmark = [pytest.mark.xdist_group("discovery"),
 
 @pytest.fixture
 def store(lab, monkeypatch):
-    fake = FakeXenStore(lab / "xenstored")
-    fake.domain(1, ATTACKER, "attacker")
-    # The victim's device model is a process that lives, and is not the attacker's.
-    fake.domain(2, VICTIM, "victim", os.getpid())
-    monkeypatch.setenv("XENSTORED_PATH", fake.path)
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def jail(lab):
-    root = lab / "root"
-    (root / "tmp").mkdir(parents=True)
-    os.chown(root / "tmp", USER, USER)
-    os.chmod(lab, 0o755)
-    return root
+    with FakeXenStore(lab / "xenstored") as fake:
+        fake.domain(1, ATTACKER, "attacker")
+        # The victim's device model is a process that lives, and is not the attacker's.
+        fake.domain(2, VICTIM, "victim", os.getpid())
+        monkeypatch.setenv("XENSTORED_PATH", fake.path)
+        yield fake
 
 
 def start(lab, *arguments, **options):
     return Mediator(lab, *arguments, trust=False, discovery=True, **options)
-
-
-def found(mediator, qemu):
-    return f"QEMU {qemu.process.pid} found" in mediator.log()
 
 
 def not_served(mediator, qemu):
@@ -64,7 +49,7 @@ def check_served(mediator, qemu, vm_id, uuid, name):
 def check_not_served(mediator, qemu, path):
     """The mediator has looked at it and has told why; there is no socket, and no VM has a job."""
     line, *_ = wait_for(lambda: not_served(mediator, qemu), "the refusal")
-    assert not path.exists() and not found(mediator, qemu)
+    assert not path.exists() and not qemu.found_by(mediator)
     assert mediator.status()["vms"] == []
     return line
 
@@ -81,7 +66,7 @@ def test_xenstore_decides(lab, store, jail):
     """What the command line says besides the domain's number does not count."""
     path = jail / "tmp" / "vgpu-mediator.sock"
     with start(lab) as mediator, FakeQemu("-uuid", VICTIM, "-name", "victim", *ARGUMENTS,
-                                          root=jail, uid=USER) as qemu:
+                                          root=jail, uid=QEMU_UID) as qemu:
         store.device_model(1, qemu.process.pid)
         wait_for(path.exists, "the socket")
         check_served(mediator, qemu, 4, ATTACKER, "attacker")
@@ -89,7 +74,7 @@ def test_xenstore_decides(lab, store, jail):
 
 def test_a_lie_does_not_outlive_the_mediator(lab, store, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with FakeQemu(*ARGUMENTS, root=jail, uid=USER) as qemu:
+    with FakeQemu(*ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
         store.device_model(1, qemu.process.pid)
         with start(lab) as mediator:
             wait_for(path.exists, "the socket")
@@ -110,7 +95,7 @@ def test_without_a_domain_it_is_nobody(lab, store, jail):
     """It names no domain, so that XenStore is not asked, and the victim's UUID."""
     path = jail / "tmp" / "vgpu-mediator.sock"
     room = "x" * len(VICTIM)
-    with FakeQemu("-boot", room, *ARGUMENTS, root=jail, uid=USER) as qemu:
+    with FakeQemu("-boot", room, *ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
         store.device_model(1, qemu.process.pid)
         qemu.rewrite(b"-boot\0" + room.encode(), b"-uuid\0" + VICTIM.encode())
         qemu.rewrite(b"-xen-domid\0", b"-vga-domid\0")
@@ -129,7 +114,7 @@ def test_the_shared_socket_believes_no_more(lab, store, arguments):
         wait_for(lambda: not_served(mediator, qemu), "the refusal")
         with qemu.connect(vm_id=4) as device:
             assert refused(device)
-        assert mediator.status()["vms"] == [] and not found(mediator, qemu)
+        assert mediator.status()["vms"] == [] and not qemu.found_by(mediator)
 
 
 def test_claims_are_not_trusted_instead(lab, store):
@@ -143,7 +128,7 @@ def test_claims_are_not_trusted_instead(lab, store):
 
 def test_a_process_that_the_domain_does_not_name(lab, store, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=USER) as qemu:
+    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
         store.device_model(1, os.getpid())
         assert "names another process" in check_not_served(mediator, qemu, path)
 
@@ -152,13 +137,13 @@ def test_the_pid_comes_late(lab, store, jail):
     """The toolstack writes it after it has started QEMU; a guest just created."""
     path = jail / "tmp" / "vgpu-mediator.sock"
     store.destroy(1)
-    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=USER) as qemu:
+    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
         wait_for(lambda: store.times_asked("/1" + PID_NODE), "a look at it")
         assert not path.exists()
         store.domain(1, ATTACKER, "attacker")
         before = store.times_asked("/1" + PID_NODE)
         wait_for(lambda: store.times_asked("/1" + PID_NODE) > before + 1, "another look")
-        assert not path.exists() and not found(mediator, qemu)
+        assert not path.exists() and not qemu.found_by(mediator)
         store.device_model(1, qemu.process.pid)
         wait_for(path.exists, "the socket")
         check_served(mediator, qemu, 4, ATTACKER, "attacker")
@@ -166,13 +151,13 @@ def test_the_pid_comes_late(lab, store, jail):
 
 def test_a_pid_that_is_no_number(lab, store, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
-    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=USER) as qemu:
+    with start(lab) as mediator, FakeQemu(*ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
         pid = qemu.process.pid
         for value in (f"{pid} ", pid + 2 ** 32, "9" * 4000):
             store.device_model(1, value)
             before = store.times_asked("/1" + PID_NODE)
             wait_for(lambda: store.times_asked("/1" + PID_NODE) > before + 1, "a look at it")
-            assert not path.exists() and not found(mediator, qemu)
+            assert not path.exists() and not qemu.found_by(mediator)
         line, = not_served(mediator, qemu)
         assert "domain 1" in line
         store.device_model(1, pid)
@@ -183,7 +168,7 @@ def test_a_silent_xenstore(lab, store, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
     store.silent = True
     with start(lab) as mediator, FakeQemu("-uuid", VICTIM, *ARGUMENTS, root=jail,
-                                          uid=USER) as qemu:
+                                          uid=QEMU_UID) as qemu:
         store.device_model(1, qemu.process.pid)
         line = check_not_served(mediator, qemu, path)
         assert "timed out" in line and "xenstore-ls" in line
@@ -197,7 +182,7 @@ def test_a_xenstore_that_is_not_there(lab, jail, monkeypatch):
     path = jail / "tmp" / "vgpu-mediator.sock"
     monkeypatch.setenv("XENSTORED_PATH", str(lab / "nobody"))
     with start(lab) as mediator, FakeQemu("-uuid", VICTIM, *ARGUMENTS, root=jail,
-                                          uid=USER) as qemu:
+                                          uid=QEMU_UID) as qemu:
         assert "refused" in check_not_served(mediator, qemu, path)
 
 
@@ -205,7 +190,7 @@ def test_destroyed_and_created_again(lab, store, jail):
     """The VM has another domain and another process, and is the same VM."""
     path = jail / "tmp" / "vgpu-mediator.sock"
     with start(lab) as mediator:
-        with FakeQemu(*ARGUMENTS, root=jail, uid=USER) as qemu:
+        with FakeQemu(*ARGUMENTS, root=jail, uid=QEMU_UID) as qemu:
             store.device_model(1, qemu.process.pid)
             wait_for(path.exists, "the socket")
             check_served(mediator, qemu, 4, ATTACKER, "attacker")
@@ -213,7 +198,7 @@ def test_destroyed_and_created_again(lab, store, jail):
             # It ends a little later than its domain, and keeps what it has until then.
             check_served(mediator, qemu, 4, ATTACKER, "attacker")
         wait_for(lambda: not path.exists(), "the socket to be removed")
-        with FakeQemu("-xen-domid", "3", "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+        with FakeQemu("-xen-domid", "3", "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
             store.domain(3, ATTACKER, "attacker", qemu.process.pid)
             wait_for(path.exists, "the socket")
             check_served(mediator, qemu, 4, ATTACKER, "attacker")
@@ -248,7 +233,7 @@ def test_found_at_its_usual_place(lab, store, jail, monkeypatch):
     prefix = world(lab, monkeypatch,
                    IN_A_WORLD_OF_ITS_OWN + f"ln -s {store.path} /run/xenstored/socket && ")
     with start(lab, prefix=prefix) as mediator, FakeQemu("-uuid", VICTIM, *ARGUMENTS, root=jail,
-                                                         uid=USER) as qemu:
+                                                         uid=QEMU_UID) as qemu:
         store.device_model(1, qemu.process.pid)
         wait_for(path.exists, "the socket")
         check_served(mediator, qemu, 4, ATTACKER, "attacker")
@@ -261,9 +246,9 @@ def test_dom0_without_a_xenstore(lab, jail, monkeypatch):
     path = jail / "tmp" / "vgpu-mediator.sock"
     prefix = world(lab, monkeypatch, DOM0_DEVICES.format(lab / "dev"))
     with start(lab, prefix=prefix) as mediator:
-        with FakeQemu(*ARGUMENTS, "-uuid", VICTIM, root=jail, uid=USER) as qemu:
+        with FakeQemu(*ARGUMENTS, "-uuid", VICTIM, root=jail, uid=QEMU_UID) as qemu:
             assert "refused" in check_not_served(mediator, qemu, path)
-        with FakeQemu("-uuid", VICTIM, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+        with FakeQemu("-uuid", VICTIM, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
             assert "no -xen-domid" in check_not_served(mediator, qemu, path)
 
 
@@ -275,6 +260,6 @@ def test_a_socket_that_is_left_over_is_no_xenstore(lab, jail, monkeypatch):
     prefix = world(lab, monkeypatch,
                    IN_A_WORLD_OF_ITS_OWN + f"ln -s {lab}/left-over /run/xenstored/socket && ")
     with start(lab, prefix=prefix) as mediator, FakeQemu(
-            "-uuid", VICTIM, "-device", "vgpu-stub", root=jail, uid=USER) as qemu:
+            "-uuid", VICTIM, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
         wait_for(path.exists, "the socket")
         check_served(mediator, qemu, 4, VICTIM, "")

@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 import time
 import urllib.error

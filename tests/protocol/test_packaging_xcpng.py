@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from adminkit import TREE, UUID, Kit
+from adminkit import TREE, UUID
 
 FOLDER = TREE / "packaging" / "xcp-ng"
 KEY = "/local/domain/7/platform/device-model-args"
@@ -145,9 +145,7 @@ def test_bytes_that_are_no_text_stop_no_vm(byte, capsys):
     assert capsys.readouterr().out.isascii()
 
 
-def test_what_attach_vm_writes_passes(tmp_path):
-    kit = Kit(tmp_path)
-    kit.tool = "xe"
+def test_what_attach_vm_writes_passes(kit):
     kit.toolstack("xe", [{"uuid": UUID[1], "name": "web 1", "state": "halted"}])
     kit.ok("init-db")
     for n, (pool, priority) in enumerate((("A", "low"), ("B", "medium"), ("A", "high")), 1):
@@ -157,7 +155,6 @@ def test_what_attach_vm_writes_passes(tmp_path):
         args = kit.state()["vms"][0]["args"]
         assert wrapped(args.encode()) == args.split() and len(args.split()) == 2
         kit.ok("remove-vm", f"--vm-id={n}", "--yes")
-    kit.close()
 
 
 def release(spec_diff):

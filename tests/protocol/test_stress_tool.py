@@ -8,17 +8,10 @@ import subprocess
 
 import pytest
 
-from adminkit import BIN, Kit
+from adminkit import BIN
 from mediator import Mediator
 
 TOOL = pathlib.Path(__file__).resolve().parents[1] / "stress_test.sh"
-
-
-@pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    yield k
-    k.close()
 
 
 def stress(kit, *arguments, **env):
@@ -45,7 +38,6 @@ def test_on_its_own(kit):
 def live(kit, lab):
     kit.init("web")
     with Mediator(lab, "--enable-test-ops", "--fault-threshold", "3", db=kit.db) as running:
-        kit.env["VGPU_ADMIN_SOCKET"] = str(running.admin_socket)
         running.arguments = ["--live", "--db", kit.db, "--admin-socket", running.admin_socket,
                              "--socket", running.socket]
         yield running

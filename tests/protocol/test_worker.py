@@ -197,25 +197,9 @@ def test_wrong_job_is_refused(worker, opcode, params, data, status):
 
 
 def test_done_frames_keep_the_order_of_runs(worker):
-    sent = []
-    expected = []
-    for i in range(60):
-        kind = i % 5
-        if kind == 0:
-            sent.append(worker.send(wl.SPIN, (200,)))
-            expected.append((wl.OK, ()))
-        elif kind == 1:
-            sent.append(worker.send(0x7777))
-            expected.append((wl.UNSUPPORTED_OP, ()))
-        elif kind == 2:
-            sent.append(worker.send(wl.FAIL))
-            expected.append((wl.CUDA_ERROR, ()))
-        else:
-            sent.append(worker.send(wl.ADD, (i, 1000)))
-            expected.append((wl.OK, (i + 1000,)))
-    done = [worker.receive() for _ in sent]
-    assert [d.job_id for d in done] == sent
-    assert [(d.status, d.results) for d in done] == expected
+    expected = wl.send_mix(worker, 60)
+    done = [worker.receive() for _ in expected]
+    assert [(d.job_id, d.status, d.results) for d in done] == expected
     # Each had the processor for itself.
     assert all(a.finished_ns <= b.started_ns for a, b in zip(done, done[1:]))
 

@@ -152,24 +152,9 @@ def test_spin_is_charged():
 @pytest.mark.parametrize("depth", [1, 2, 5, 16])
 def test_order_at_any_depth(depth):
     with cuda("--depth", str(depth)) as w:
-        ids, expected = [], []
-        for i in range(64):
-            kind = i % 4
-            if kind == 0:
-                ids.append(w.send(wl.SPIN, (300,)))
-                expected.append((wl.OK, ()))
-            elif kind == 1:
-                ids.append(w.send(0x7777))
-                expected.append((wl.UNSUPPORTED_OP, ()))
-            elif kind == 2:
-                ids.append(w.send(wl.FAIL))
-                expected.append((wl.CUDA_ERROR, ()))
-            else:
-                ids.append(w.send(wl.ADD, (i, 7)))
-                expected.append((wl.OK, (i + 7,)))
-        done = [w.receive() for _ in ids]
-    assert [d.job_id for d in done] == ids
-    assert [(d.status, d.results) for d in done] == expected
+        expected = wl.send_mix(w, 64)
+        done = [w.receive() for _ in expected]
+    assert [(d.job_id, d.status, d.results) for d in done] == expected
     assert all(a.finished_ns <= b.started_ns for a, b in zip(done, done[1:]))
 
 

@@ -17,7 +17,7 @@ VERSION = 0x00010000
  MSG_HELLO) = range(1, 9)
 
 NOP, ADD, DEVICE_INFO = 0x00, 0x01, 0x05
-VECTOR_ADD_I32 = 0x10
+VECTOR_ADD_I32, VECTOR_ADD_F32 = 0x10, 0x11
 SPIN, HANG, CRASH, FAIL = 0x20, 0x21, 0x22, 0x23
 
 (OK, INVALID_REQUEST, TOO_LARGE, UNAVAILABLE, TIMEOUT, CUDA_ERROR, INVALID_POOL, QUEUE_FULL,
@@ -61,12 +61,8 @@ def receive(sock, count):
     return b"".join(parts)
 
 
-class Device:
-    """What a vgpu-stub of protocol 1.0 is to the mediator."""
-
-    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=30):
-        self.vm_id, self.pool, self.priority = vm_id, pool, priority
-        self.next_id = 1
+class Connection:
+    def __init__(self, path, timeout):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(str(path))
         self.sock.settimeout(timeout)
@@ -79,6 +75,15 @@ class Device:
 
     def close(self):
         self.sock.close()
+
+
+class Device(Connection):
+    """What a vgpu-stub of protocol 1.0 is to the mediator."""
+
+    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=30):
+        self.vm_id, self.pool, self.priority = vm_id, pool, priority
+        self.next_id = 1
+        super().__init__(path, timeout)
 
     def send(self, data):
         self.sock.sendall(data)
@@ -139,17 +144,9 @@ class AdminError(Exception):
         self.status, self.text = status, text
 
 
-class Admin:
+class Admin(Connection):
     def __init__(self, path, timeout=30):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(str(path))
-        self.sock.settimeout(timeout)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
+        super().__init__(path, timeout)
 
     def send(self, command, param1=0, body=None):
         data = b"" if body is None else json.dumps(body).encode()

@@ -58,6 +58,22 @@ def quit_frame():
     return HEADER.pack(MAGIC, VERSION, QUIT, HEADER.size, 0, 0)
 
 
+def send_mix(worker, count):
+    """Jobs that take their time, are refused, fail and add; returns what must come back, in
+    this order: [(job_id, status, results)]."""
+    expected = []
+    for i in range(count):
+        opcode, params, status, results = (
+            (SPIN, (200,), OK, ()),
+            (0x7777, (), UNSUPPORTED_OP, ()),
+            (FAIL, (), CUDA_ERROR, ()),
+            (ADD, (i, 1000), OK, (i + 1000,)),
+            (ADD, (i, 7), OK, (i + 7,)),
+        )[i % 5]
+        expected.append((worker.send(opcode, params), status, results))
+    return expected
+
+
 class Worker:
     """One running worker; `with Worker(...) as w` never leaves it behind."""
 
