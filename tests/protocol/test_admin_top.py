@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from adminkit import BIN, UUID, Kit
-import fakeadmin as fa
+import wire
+from adminkit import BIN, UUID
 from mediator import wait_for
 
 needs_tmux = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
@@ -56,16 +56,13 @@ class Lab:
         return {"vms": [{"vm_id": 1, "latency": {"total": {"samples": 9, "p99_ns": 13200000}}}]}
 
     def start(self):
-        self.kit.start_mediator({fa.SHOW_STATUS: self.status, fa.SHOW_HEALTH: self.health,
-                                 fa.SHOW_METRICS: self.metrics})
+        self.kit.start_mediator({wire.SHOW_STATUS: self.status, wire.SHOW_HEALTH: self.health,
+                                 wire.SHOW_METRICS: self.metrics})
 
 
 @pytest.fixture
-def kit(tmp_path):
-    k = Kit(tmp_path)
-    k.init("web", "db", "batch")
-    yield k
-    k.close()
+def kit(kit):
+    return kit.init("web", "db", "batch")
 
 
 @pytest.fixture
@@ -256,7 +253,8 @@ def test_setting_a_weight(top):
     top.wait("[y/N]")
     top.keys("y")
     wait_for(lambda: database(top, "db")["weight"] == 75, "the new weight")
-    assert (fa.RELOAD_CONFIG, 0, None) in top.kit.mediator.requests
+    wait_for(lambda: (wire.RELOAD_CONFIG, 0, None) in top.kit.mediator.requests,
+             "the mediator is told")  # after the database's commit
     top.wait("db (vm_id 2)", "75")
     for wrong in ("0", "101", "x"):
         top.keys("w", wrong, "Enter")
