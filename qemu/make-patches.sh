@@ -35,7 +35,7 @@ new_file() { # PATH in QEMU, FILE here
     sed 's/^/+/' "$2"
 }
 
-# Every file is extended at its very top, where 4.2 to 10.1 have the same lines and XCP-ng's
+# Every file is extended at its very top, where 4.2 to 10.2 have the same lines and XCP-ng's
 # own patches change nothing.
 kconfig() {
     cat <<'PATCH'

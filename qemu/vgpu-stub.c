@@ -66,7 +66,7 @@
 #include "migration/vmstate.h"
 #include "vgpu/vgpu_protocol.h"
 
-/* ---- What differs between QEMU 4.2 and 10.1 ------------------------------ */
+/* ---- What differs between QEMU 4.2 and 10.2 ------------------------------ */
 
 #define QEMU_AT_LEAST(major, minor)                                                                \
     (QEMU_VERSION_MAJOR > (major) ||                                                               \
@@ -77,6 +77,12 @@
 #endif
 #if QEMU_AT_LEAST(6, 0)
 #include "hw/qdev-properties-system.h"
+#endif
+
+#if QEMU_AT_LEAST(10, 2)
+typedef CharFrontend LinkFrontend;
+#else
+typedef CharBackend LinkFrontend;
 #endif
 
 #if QEMU_AT_LEAST(10, 1)
@@ -138,7 +144,7 @@ typedef struct VgpuStub {
     Error *migration_blocker;
 
     /* Properties, as the user gave them. */
-    CharBackend chr;
+    LinkFrontend chr;
     char *pool_name;
     char *priority_name;
     uint32_t vm_id_given;

@@ -32,9 +32,8 @@ exec 3<>/dev/ttyS1
 echo READY >&3
 while read -r verb id command <&3; do
     [ "$verb" = R ] || continue
-    { sh -c "$command" 2>&1 3>&-; echo $? >/status; } | while IFS= read -r line || [ "$line" ]; do
-        echo "O $id $line" >&3
-    done
+    { sh -c "$command" 2>&1 3>&-; echo $? >/status; } |
+        awk -v id="$id" '{ print "O " id " " $0; fflush() }' >&3
     read -r status </status
     echo "X $id $status" >&3
 done

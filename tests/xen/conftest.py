@@ -106,10 +106,9 @@ def dom0():
             print(f"\nimages {host.image_s:.0f} s; Xen, Dom0 and two guests "
                   f"{'restored' if host.restored else 'booted and saved'} in {host.start_s:.0f} s")
             host.write("/bin/gpu-worker", WORKER)
-            host.check("chmod +x /bin/gpu-worker; vgpu-admin init-db")
-            for name, uuid in UUIDS.items():
-                host.check(f"vgpu-admin register-vm --vm-name={name} --vm-uuid={uuid} "
-                           f"--vm-id={VM_IDS[name]}")
+            host.check("chmod +x /bin/gpu-worker && vgpu-admin init-db" + "".join(
+                f" && vgpu-admin register-vm --vm-name={name} --vm-uuid={uuid} "
+                f"--vm-id={VM_IDS[name]}" for name, uuid in UUIDS.items()))
             yield host
     finally:
         keep = os.environ.get("VGPU_XEN_KEEP")
@@ -136,13 +135,17 @@ def mediator(dom0):
 def guests(dom0, mediator):
     """guests(name): the running guest of that name, connected."""
 
+    connected = {}
+
     def get(name="g1"):
         started = time.monotonic()
-        before = dom0.guests[name].domid
         guest = dom0.guest(name)
-        mediator.wait_connected(name, guest.pid)
-        if guest.domid != before:
-            print(f"\n{name} is domain {guest.domid}, up after {time.monotonic() - started:.0f} s")
+        if connected.get(name) != guest.pid:
+            mediator.wait_connected(name, guest.pid)
+            connected[name] = guest.pid
+            if guest.domid > len(UUIDS):
+                print(f"\n{name} is domain {guest.domid}, waited for "
+                      f"{time.monotonic() - started:.0f} s")
         return guest
 
     return get

@@ -119,8 +119,8 @@ def modules_in_order(root):
 class Tree:
     """The files of an initramfs, by path."""
 
-    def __init__(self):
-        self.entries = {}
+    def __init__(self, entries=None):
+        self.entries = dict(entries or {})
 
     def folder(self, path, mode=0o755):
         self.entries[path] = (stat.S_IFDIR | mode, b"")
@@ -202,7 +202,8 @@ def add_program(tree, there, here, root, present=()):
             tree.file(library, path)
 
 
-def dom0_tree(root, qemu):
+@functools.cache
+def dom0_tree(root):
     """Dom0's root: Xen's tools and the device model."""
     tree = Tree()
     programs = {}
@@ -222,7 +223,7 @@ def dom0_tree(root, qemu):
         programs["/usr/lib/xen-4.17/bin/" + name] = root / "usr/lib/xen-4.17/bin" / name
     for name in STORE_PROGRAMS:
         programs["/usr/bin/" + name] = root / "usr/bin" / name
-    programs["/usr/libexec/qemu-system-i386"] = qemu
+    programs["/usr/libexec/qemu-system-i386"] = device_model(root)
     for there, here in programs.items():
         add_program(tree, there, here, root)
     tree.file("/usr/lib/xen-4.17/boot/hvmloader", root / "usr/lib/xen-4.17/boot/hvmloader")
@@ -254,7 +255,7 @@ def host_image(*seeds):
     """The folder in the cache with xen.elf, vmlinuz and dom0.cpio, made if it is not there.
     It is named by a hash of all that went in and of the seeds, files that it is used by."""
     root = packages()
-    tree = dom0_tree(root, device_model(root))
+    tree = dom0_tree(root)
     xen, kernel = only(root / "boot", "xen-*-amd64.gz"), only(root / "boot", "vmlinuz-*")
     digest = hashlib.sha256()
     for path, (mode, content) in sorted(tree.entries.items()):
@@ -275,8 +276,9 @@ def host_image(*seeds):
         image.mkdir()
         image.joinpath("xen.elf").write_bytes(gzip.decompress(xen.read_bytes()))
         shutil.copy(kernel, image / "vmlinuz")
-        tree.file("/guest.iso", guest_cd(root, pathlib.Path(work), {}), 0o644)
-        image.joinpath("dom0.cpio").write_bytes(tree.pack())
+        cd = guest_cd(root, pathlib.Path(work), {}).read_bytes()
+        image.joinpath("dom0.cpio").write_bytes(
+            Tree({**tree.entries, "/guest.iso": (stat.S_IFREG | 0o644, cd)}).pack())
         image.rename(folder)
     return folder
 
@@ -286,7 +288,7 @@ def programs_disk(path, bin_folder, guest_files):
     and, by path there, the files for the guests.  Returns where the two archives are, each
     as (start, length) in MiB."""
     root = packages()
-    present = dom0_tree(root, device_model(root)).entries
+    present = dom0_tree(root).entries
     dom0, guest = Tree(), Tree()
     for name in ("vgpu-mediator", "vgpu-worker", "vgpu-admin"):
         add_program(dom0, "/usr/bin/" + name, pathlib.Path(bin_folder) / name, root, present)

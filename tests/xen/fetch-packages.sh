@@ -24,13 +24,11 @@ for tool in apt-get apt-cache dpkg-deb; do
     command -v $tool >/dev/null || die "$tool is missing: the lab needs Debian 12"
 done
 # The kernel for clouds can't be Dom0 (no CONFIG_XEN_DOM0); the usual one can.
-kernel=$(apt-cache depends linux-image-amd64 2>/dev/null |
-    sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-[ -n "$kernel" ] || die "apt knows no linux-image-amd64: run apt-get update"
-packages="$packages $kernel"
+kernel=linux-image-amd64
 # shellcheck disable=SC2086
-versions=$(apt-cache policy $packages | awk '/^[^ ]/ { name = $1 } / Candidate:/ { print name $2 }')
-for package in $packages; do
+versions=$(apt-cache policy $packages $kernel |
+    awk '/^[^ ]/ { name = $1 } / Candidate:/ { print name $2 }')
+for package in $packages $kernel; do
     case $versions in
     *"$package:"*) ;;
     *) die "apt knows no package '$package': the lab needs Debian 12, and apt-get update" ;;
@@ -48,8 +46,10 @@ if [ ! -d "$folder" ]; then
     trap 'exit 1' HUP INT TERM
     mkdir -p "$work/debs" "$work/root"
     echo "fetching Xen's packages (once, 120 MB) ..." >&2
+    # That package is empty; the one that it needs has the kernel.
+    kernel=$(apt-cache depends $kernel | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
     # shellcheck disable=SC2086
-    (cd "$work/debs" && apt-get -q -o APT::Sandbox::User= download $packages) >"$work/log" 2>&1 ||
+    (cd "$work/debs" && apt-get -q -o APT::Sandbox::User= download $packages $kernel) >"$work/log" 2>&1 ||
         { tail -n 20 "$work/log" >&2; die "the packages can't be had"; }
     for archive in "$work"/debs/*.deb; do
         dpkg-deb -x "$archive" "$work/root"

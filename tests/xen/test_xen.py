@@ -4,6 +4,7 @@ deprivileged device model, the mediator and its workers in Dom0."""
 import json
 import re
 import time
+import types
 
 import pytest
 
@@ -42,9 +43,10 @@ def test_the_sum(guest):
 
 
 def test_every_register(guest):
-    """Real instructions of each size, at every offset of the buffers: thousands of exits."""
-    output = guest.check("guest_mmio", 300)
-    assert re.search(r"[1-9]\d{3,} checks", output), output
+    """Real instructions of each size, at every alignment: a thousand exits.  tests/vm has every
+    offset of the buffers."""
+    output = guest.check("guest_mmio sparse", 300)
+    assert re.search(r"[1-9]\d{2,} checks", output), output
     # What it left in the request buffer harms nobody.
     assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
 
@@ -81,10 +83,11 @@ def test_the_confinement_holds(dom0, guest):
         assert int(status[name], 16) == 0, name
     assert status["Seccomp"].strip() == "2"  # a filter
     assert dom0.check(f"readlink {process}/root") == chroot(guest)
-    for namespace in ("net", "mnt", "ipc"):
-        theirs, ours = (dom0.check(f"readlink /proc/{pid}/ns/{namespace}")
-                        for pid in (guest.pid, 1))
-        assert theirs != ours, namespace
+    namespaces = [dom0.check(f"cd /proc/{pid}/ns; for n in net mnt ipc; do readlink $n; done")
+                  .split() for pid in (guest.pid, 1)]
+    assert len(namespaces[0]) == 3
+    for theirs, ours in zip(*namespaces):
+        assert theirs != ours
     limits = dom0.check(f"cat {process}/limits")
     assert re.search(r"Max file size\s+262144\s+262144", limits), limits
     assert "-xen-domid-restrict" in dom0.check(f"tr '\\0' '\\n' <{process}/cmdline").splitlines()
@@ -94,14 +97,15 @@ def test_the_confinement_holds(dom0, guest):
 
 def test_mmio_cost(guest, record_property):
     """Not a test of speed: the counts must be what docs/xcp-ng.md says, the times are noted."""
-    times = json.loads(guest.check("mmio_time access 200"))
-    published = json.loads(guest.check("mmio_time published 6", 300))
+    times = json.loads(guest.check("mmio_time access 100"))
+    published = json.loads(guest.check("mmio_time published 5", 300))
     print(f"\nadd as published: {json.dumps(published)}")
     record_property("add as published", json.dumps(published))
     assert published["mmio_writes_per_job"] == 12
-    assert published["mmio_reads_per_job"] - published["status_polls_per_job"] == 13
+    reads = published["mmio_reads_per_job"] - published["status_polls_per_job"]
+    assert reads == pytest.approx(13)
     for options, count in ACCESSES.items():
-        bench = json.loads(guest.check(f"vgpu-client --json {options} --count 4", 600))
+        bench = json.loads(guest.check(f"vgpu-client --json {options} --count 2", 600))
         record_property(options, json.dumps(bench))
         print(f"\n{options}: {json.dumps(bench)}")
         assert bench["errors"] == 0 and bench["wrong"] == 0
@@ -115,61 +119,23 @@ def test_mmio_cost(guest, record_property):
     assert bench["status_polls_per_job"] < 150 + bench["max_us"] / 10_000, bench
 
 
-def test_rate_limit_reaches_the_guest(dom0, mediator, guest):
-    dom0.check("vgpu-admin set-rate-limit --vm-name=g1 --rate=1 --burst=1")
-    code, output = guest.run("vgpu-client --json --op nop --count 8 --retries 0 --keep-going")
-    summary = json.loads(output.splitlines()[-1])
-    assert summary["last_error"] == "RATE_LIMITED" and summary["errors"] >= 1, output
-    assert summary["jobs"] >= 1
-    assert guest.run("vgpu-client --op nop --count 8 --retries 0")[0] == 4
-    assert mediator.vm("g1")["rejected_rate"] >= 1
-    # With retries the guest waits its turn and gets all that it asked for.
-    summary = json.loads(guest.check("vgpu-client --json --op nop --count 3"))
-    assert summary["jobs"] == 3 and summary["retries"] >= 1
-    dom0.check("vgpu-admin set-rate-limit --vm-name=g1 --rate=0 --burst=0")
-    assert json.loads(guest.check("vgpu-client --json --op nop --count 8 --retries 0"))["jobs"] == 8
-
-
-def test_quarantine_reaches_the_guest(dom0, mediator, guest):
-    for _ in range(3):
-        assert guest.run("vgpu-client --op fail")[0] == 1
-    code, output = guest.run("vgpu-client 1 2")
-    assert code == 5 and "quarantine" in output.lower(), output
-    assert mediator.vm("g1")["quarantined"]
-    dom0.check("vgpu-admin clear-quarantine --vm-name=g1")
-    assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
-
-
 def test_mediator_killed_under_load(dom0, mediator, guest):
     """The device connects again, inside its chroot, and the guest goes on by itself."""
     wait_for_socket(dom0, guest)
-    before = mediator.vm("g1")["completed"]
+    before = mediator.connection("g1")["requests"]
     guest.background("vgpu-client --json --op add --seconds 600 --keep-going")
-    until(lambda: mediator.vm("g1")["completed"] > before + 2, "the load runs")
+    until(lambda: mediator.connection("g1")["requests"] > before + 2, "the load runs")
     mediator.kill()
     mediator.start()
     connection = mediator.wait_connected("g1", guest.pid)
     assert connection["path"] == f"/proc/{guest.pid}/root/tmp/vgpu-mediator.sock"
-    until(lambda: mediator.vm("g1")["completed"] > 2, "the guest goes on by itself")
+    # A guest has one request at a time.
+    until(lambda: mediator.connection("g1")["requests"] > 3, "the guest goes on by itself")
     summary = json.loads(guest.stop("vgpu-client")[1].splitlines()[-1])
     print(f"\n{summary}")
     assert summary["event"] == "summary" and summary["wrong"] == 0
     assert summary["jobs"] > 4
     assert guest.check("vgpu-client 20 22") == "20 + 22 = 42"
-
-
-def test_shut_down_and_created_again(dom0, mediator, guests):
-    """A new domain, a new process, a new chroot: the same VM."""
-    guest = guests("g1")
-    old_domid, old_pid, old_socket = guest.domid, guest.pid, chroot_socket(guest)
-    dom0.run(guest.command("(sleep 1; poweroff -f) >/dev/null 2>&1 &", 30))
-    dom0.wait("! xl domid g1 2>/dev/null", "g1 has shut down", 90)
-    dom0.wait(f"test ! -e {old_socket}", "the mediator removes its socket")
-    assert f"QEMU {old_pid} (g1) is gone" in mediator.log()
-    guest = guests("g1")
-    assert guest.domid > old_domid and guest.pid != old_pid
-    assert mediator.connection("g1")["uuid"] == UUIDS["g1"]
-    assert guest.check("vgpu-client 100 200") == "100 + 200 = 300"
 
 
 def test_weights_80_20(dom0, mediator, guests):
@@ -179,28 +145,19 @@ def test_weights_80_20(dom0, mediator, guests):
     both = [guests("g1"), guests("g2")]
     dom0.check("vgpu-admin set-weight --vm-name=g1 --weight=80")
     dom0.check("vgpu-admin set-weight --vm-name=g2 --weight=20")
-    for guest in both:
-        guest.background("vgpu-client --json --op spin --us 400000 --seconds 600")
+    spin = "vgpu-client --json --op spin --us 250000"
+    both[0].background(f"{spin} --seconds 600")
+    both[1].background(f"{spin} --count 7")
+    ends = [both[1].ended(180), both[0].stop("vgpu-client")]
+    for code, output in ends:
+        assert code == 0 and json.loads(output.splitlines()[-1])["errors"] == 0, output
 
     def spins(name):
-        return [job for job in mediator.json(f"trace-job --vm-name={name} --last=256")["jobs"]
+        return [job for job in mediator.json(f"trace-job --vm-name={name} --last=64")["jobs"]
                 if job["operation"] == "test_spin" and job["state"] == "done"]
 
-    slower = []
-
-    def enough():
-        slower[:] = spins("g2")
-        return len(slower) >= 5
-
-    # Looked at seldom: Dom0's only processor does the mediator's work, too.
-    time.sleep(10)
-    until(enough, "g2 gets through", 180, 3)
-    faster = spins("g1")
-    for guest in both:
-        guest.interrupt("vgpu-client")
-    for guest in both:
-        code, output = guest.stop("vgpu-client")
-        assert code == 0 and json.loads(output.splitlines()[-1])["errors"] == 0, output
+    faster, slower = spins("g1"), spins("g2")
+    assert len(slower) == 7
     # From the end of one job of the slower VM to the end of another; until then the mediator
     # has learned how soon the faster one comes back.
     begin_ns, end_ns = slower[1]["ended_ns"], slower[-1]["ended_ns"]
@@ -220,6 +177,59 @@ def test_weights_80_20(dom0, mediator, guests):
     assert share > 0.5
 
 
+@pytest.fixture(scope="module")
+def first_life(dom0, mediator, guests):
+    """g1's domid, process and socket, which it has shut down since; it starts again while the
+    next tests have g2."""
+    guest = guests("g1")
+    first = types.SimpleNamespace(domid=guest.domid, pid=guest.pid, socket=chroot_socket(guest))
+    dom0.run(guest.command("(sleep 0.3; poweroff -f) >/dev/null 2>&1 &", 30))
+    dom0.wait("! xl domid g1 2>/dev/null", "g1 has shut down", 90)
+    dom0.wait(f"test ! -e {first.socket}", "the mediator removes its socket")
+    assert mediator.connection("g1") is None
+    guest.start()
+    return first
+
+
+def test_shut_down(mediator, first_life):
+    assert f"QEMU {first_life.pid} (g1) is gone" in mediator.log()
+
+
+def test_rate_limit_reaches_the_guest(dom0, mediator, guests):
+    guest = guests("g2")
+    dom0.check("vgpu-admin set-rate-limit --vm-name=g2 --rate=1 --burst=1")
+    code, output = guest.run("vgpu-client --json --op nop --count 8 --retries 0 --keep-going")
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["last_error"] == "RATE_LIMITED" and summary["errors"] >= 1, output
+    assert summary["jobs"] >= 1
+    assert guest.run("vgpu-client --op nop --count 8 --retries 0")[0] == 4
+    assert mediator.vm("g2")["rejected_rate"] >= 1
+    # With retries the guest waits its turn and gets all that it asked for.
+    summary = json.loads(guest.check("vgpu-client --json --op nop --count 3"))
+    assert summary["jobs"] == 3 and summary["retries"] >= 1
+    dom0.check("vgpu-admin set-rate-limit --vm-name=g2 --rate=0 --burst=0")
+    assert json.loads(guest.check("vgpu-client --json --op nop --count 8 --retries 0"))["jobs"] == 8
+
+
+def test_quarantine_reaches_the_guest(dom0, mediator, guests):
+    guest = guests("g2")
+    for _ in range(3):
+        assert guest.run("vgpu-client --op fail")[0] == 1
+    code, output = guest.run("vgpu-client 1 2")
+    assert code == 5 and "quarantine" in output.lower(), output
+    assert mediator.vm("g2")["quarantined"]
+    dom0.check("vgpu-admin clear-quarantine --vm-name=g2")
+    assert guest.check("vgpu-client 1 2") == "1 + 2 = 3"
+
+
+def test_created_again(mediator, guests, first_life):
+    """A new domain, a new process, a new chroot: the same VM."""
+    guest = guests("g1")
+    assert guest.domid > first_life.domid and guest.pid != first_life.pid
+    assert mediator.connection("g1")["uuid"] == UUIDS["g1"]
+    assert guest.check("vgpu-client 100 200") == "100 + 200 = 300"
+
+
 def test_device_model_killed(dom0, mediator, guests):
     """The mediator forgets the process, and the other guest goes on."""
     victim, other = guests("g2"), guests("g1")
@@ -227,17 +237,18 @@ def test_device_model_killed(dom0, mediator, guests):
     dom0.check(f"kill -9 {victim.pid}")
     dom0.wait(f"test ! -e {chroot_socket(victim)}", "the mediator removes its socket")
     assert mediator.connection("g2") is None
-    before = mediator.vm("g1")["completed"]
-    until(lambda: mediator.vm("g1")["completed"] > before, "the other guest goes on")
+    before = mediator.connection("g1")["requests"]
+    until(lambda: mediator.connection("g1")["requests"] > before + 1, "the other guest goes on")
     summary = json.loads(other.stop("vgpu-client")[1].splitlines()[-1])
     assert summary["errors"] == 0 and summary["wrong"] == 0 and summary["jobs"] > 0, summary
-    victim.destroy()
     assert other.check("vgpu-client 2 2") == "2 + 2 = 4"
+    victim.retired = True
 
 
 def test_save_is_refused(dom0, guest):
     """The device's state is in the mediator, so saving fails, with the reason in the device
-    model's log or, with XCP-ng's QEMU, from xl, and the guest goes on.  The last test of its guest: xl's resuming is not ours."""
+    model's log or, with XCP-ng's QEMU, from xl, and the guest goes on.  The last test of its
+    guest: xl's resuming is not ours."""
     code, output = dom0.run(f"xl save {guest.name} /tmp/saved 2>&1 | tr '\\r' '\\n' | "
                             "grep -v Frames", 180)
     print(output)
@@ -247,4 +258,4 @@ def test_save_is_refused(dom0, guest):
     assert re.search(reason, output + guest.log()), output + guest.log()
     assert dom0.check(f"xl domid {guest.name}") == str(guest.domid)
     assert guest.check("vgpu-client 3 4") == "3 + 4 = 7"
-    guest.destroy()
+    guest.retired = True

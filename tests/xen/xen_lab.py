@@ -20,6 +20,7 @@ then, so they may change; the device model is a part of the state.
 import pathlib
 import shlex
 import time
+import warnings
 
 import dom0_image
 from qemu_process import QemuProcess, wait_for
@@ -152,7 +153,7 @@ class XenHost(Guest):
                 self.guests[name].find()
             return True
         except (AssertionError, GuestError, OSError) as error:
-            print(f"the saved state {state} is of no use: {error}")
+            warnings.warn(f"the saved state {state} is of no use: {error}")
             state.unlink(missing_ok=True)
             self.guests.clear()
             if hasattr(self, "process"):
@@ -182,8 +183,11 @@ class XenHost(Guest):
     def guest(self, name):
         """The running guest of that name, created again when it has ended."""
         guest = self.guests[name]
-        if self.run(f"xl domid {name} 2>/dev/null")[1] != str(guest.domid):
-            guest.start(LATER)
+        if guest.retired:
+            guest.destroy()
+        if not guest.starting and not guest.runs():
+            guest.start()
+        if guest.starting:
             guest.wait_booted()
         return guest
 
@@ -195,24 +199,36 @@ class XenGuest:
         self.uuid = uuid
         self.domid = None
         self.pid = None  # of its device model
+        self.starting = False
+        self.retired = False  # whoever wants it next gets a new one
         self.console = f"/var/log/xen/console/guest-{name}.log"
 
-    def start(self, disks):
-        config = f"/tmp/{self.name}.cfg"
-        self.dom0.write(config, CONFIG.format(name=self.name, uuid=self.uuid, **disks))
-        code, output = self.dom0.run(f"rm -f {self.console}; xl create {config}", COMMAND_LIMIT_S)
-        if code:
-            raise GuestError(f"xl create failed with {code}:\n{output}\n{self.log()}")
-        self.find()
+    def start(self, disks=LATER):
+        """Has xl create it, in the background: wait_booted() waits."""
+        self.starting = True
+        self.retired = False
+        files = f"/tmp/{self.name}"
+        self.dom0.write(f"{files}.cfg", CONFIG.format(name=self.name, uuid=self.uuid, **disks))
+        self.dom0.check(f"rm -f {self.console} {files}.status; (xl create {files}.cfg; "
+                        f"echo $? >{files}.status) >{files}.log 2>&1 &")
+
+    def runs(self):
+        return self.dom0.run(f"kill -0 {self.pid} 2>/dev/null")[0] == 0
 
     def find(self):
         """Learns what Xen calls it."""
-        self.domid = int(self.dom0.check(f"xl domid {self.name}"))
-        store = f"/local/domain/{self.domid}"
-        self.pid = int(self.dom0.check(f"xenstore-read {store}/image/device-model-pid"))
-        self.tty = self.dom0.check(f"xenstore-read {store}/console/tty")
+        domid, pid, self.tty = self.dom0.check(
+            f"domid=$(xl domid {self.name}) && echo $domid && xenstore-read "
+            "/local/domain/$domid/image/device-model-pid /local/domain/$domid/console/tty").split()
+        self.domid, self.pid = int(domid), int(pid)
 
     def wait_booted(self):
+        self.starting = False
+        files = f"/tmp/{self.name}"
+        if self.dom0.wait(f"grep . {files}.status", "xl is done", COMMAND_LIMIT_S) != "0":
+            output = self.dom0.run(f"cat {files}.log")[1]
+            raise GuestError(f"xl create failed:\n{output}\n{self.log()}")
+        self.find()
         try:
             self.dom0.wait(f"grep -q READY {self.console}", f"{self.name} boots",
                            GUEST_BOOT_LIMIT_S)
@@ -233,21 +249,19 @@ class XenGuest:
         return output
 
     def background(self, command):
-        """Starts a command in the guest; it goes on until stop()."""
-        self.check(f"({command} >/tmp/out 2>&1; echo $? >/tmp/status) "
+        """Starts a command in the guest; ended() waits for its end, stop() ends it."""
+        self.check(f"mkfifo /tmp/status; ({command} >/tmp/out 2>&1; echo $? >/tmp/status) "
                    "</dev/null >/dev/null 2>&1 &")
 
-    def interrupt(self, program):
-        """Ends what background() started as Ctrl-C would."""
-        self.run(f"killall -INT {program}")
+    def ended(self, limit_s=COMMAND_LIMIT_S, before=""):
+        """(exit status, output) of what background() started, when it has ended."""
+        output = self.check(f"{before}cat /tmp/status /tmp/out; rm /tmp/status", limit_s)
+        code, _, output = output.partition("\n")
+        return int(code), output
 
-    def stop(self, program, limit_s=COMMAND_LIMIT_S):
-        """Ends what background() started, or waits until it has ended; (exit status, output)."""
-        self.interrupt(program)
-        deadline = time.monotonic() + limit_s
-        while self.run("test -s /tmp/status")[0] != 0:
-            assert time.monotonic() < deadline, f"in {self.name}: {program} does not end"
-        return int(self.check("cat /tmp/status; rm /tmp/status")), self.check("cat /tmp/out")
+    def stop(self, program):
+        """Ends what background() started as Ctrl-C would; the same answer."""
+        return self.ended(before=f"killall -INT {program} 2>/dev/null; ")
 
     def destroy(self):
         self.dom0.run(f"xl destroy {self.name}", COMMAND_LIMIT_S)
