@@ -146,6 +146,11 @@ CONFIG_AHCI_ICH9=y
 CONFIG_NVME_PCI=y
 CONFIG_VGPU_STUB=y
 MAK
+    # 10.2's NVMe and ACPI do not link, or not start, without these; its Kconfig does not say so.
+    if grep -qx 'config SPDM_SOCKET' ../backends/Kconfig; then
+        printf 'CONFIG_%s=y\n' SPDM_SOCKET PXB PCIE_PORT CXL CXL_MEM_DEVICE \
+            >>../configs/devices/i386-softmmu/vgpu.mak
+    fi
     step ../configure "$@" --without-default-features --disable-install-blobs --enable-system \
         --disable-debug-info --enable-fdt=system --firmwarepath="$firmware" \
         --with-devices-i386=vgpu

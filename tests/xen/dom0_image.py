@@ -226,6 +226,8 @@ def dom0_tree(root):
     programs["/usr/libexec/qemu-system-i386"] = device_model(root)
     for there, here in programs.items():
         add_program(tree, there, here, root)
+    # What pthread_cancel() loads.
+    tree.file("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/x86_64-linux-gnu/libgcc_s.so.1")
     tree.file("/usr/lib/xen-4.17/boot/hvmloader", root / "usr/lib/xen-4.17/boot/hvmloader")
     for name in ("bios.bin", "bios-256k.bin"):
         tree.file("/usr/share/seabios/" + name, root / "usr/share/seabios" / name, 0o644)

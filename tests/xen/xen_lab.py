@@ -45,6 +45,7 @@ vga = "none"
 nographic = 1
 vnc = 0
 usb = 0
+vkb_device = 0
 hap = 1
 on_crash = "preserve"
 on_poweroff = "destroy"
@@ -225,9 +226,10 @@ class XenGuest:
     def wait_booted(self):
         self.starting = False
         files = f"/tmp/{self.name}"
-        if self.dom0.wait(f"grep . {files}.status", "xl is done", COMMAND_LIMIT_S) != "0":
+        code = self.dom0.wait(f"grep . {files}.status", "xl is done", COMMAND_LIMIT_S)
+        if code != "0":
             output = self.dom0.run(f"cat {files}.log")[1]
-            raise GuestError(f"xl create failed:\n{output}\n{self.log()}")
+            raise GuestError(f"xl create failed with {code}:\n{output}\n{self.log()}")
         self.find()
         try:
             self.dom0.wait(f"grep -q READY {self.console}", f"{self.name} boots",
