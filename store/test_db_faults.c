@@ -240,6 +240,15 @@ static int steps_done(struct vgpu_db *db)
     return done;
 }
 
+static int open_with_fault(const char *path, enum vgpu_db_mode mode, enum fault fault, int k,
+                           struct vgpu_db **db)
+{
+    char error[VGPU_DB_ERROR_BYTES];
+
+    shim_install(fault, k);
+    return vgpu_db_open(path, mode, db, error, sizeof(error));
+}
+
 /* Runs open and script in a child; returns how many bytes it sent before it ended. */
 static int run_child(const char *path, enum fault fault, int k, int *status)
 {
@@ -251,10 +260,8 @@ static int run_child(const char *path, enum fault fault, int k, int *status)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        char error[VGPU_DB_ERROR_BYTES];
         struct vgpu_db *db;
-        shim_install(fault, k);
-        int result = vgpu_db_open(path, VGPU_DB_CREATE, &db, error, sizeof(error));
+        int result = open_with_fault(path, VGPU_DB_CREATE, fault, k, &db);
         if (result == 0) {
             if (write(pipe_fds[1], "o", 1) != 1) {
                 _exit(100);
@@ -337,10 +344,8 @@ static bool upgrade_round(const char *path, enum fault fault, int k)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        char error[VGPU_DB_ERROR_BYTES];
         struct vgpu_db *db;
-        shim_install(fault, k);
-        int result = vgpu_db_open(path, VGPU_DB_WRITE, &db, error, sizeof(error));
+        int result = open_with_fault(path, VGPU_DB_WRITE, fault, k, &db);
         shim.fault = FAULT_NONE;
         _exit(result == 0 ? 0 : 1);
     }

@@ -66,6 +66,8 @@ def device_model(root):
     VGPU_XEN_QEMU names another one, of another QEMU line for instance."""
     given = os.environ.get("VGPU_XEN_QEMU")
     if given:
+        if not os.access(given, os.X_OK):
+            raise ImageError(f"VGPU_XEN_QEMU={given}: there is no program that can be run")
         return pathlib.Path(given)
     return pathlib.Path(tool([TREE / "qemu" / "build-qemu.sh", "7.2", "--xen", root]).strip())
 
