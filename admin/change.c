@@ -16,10 +16,10 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/json_get.h"
-#include "admin/mediator_client.h"
-#include "admin/render.h"
-#include "admin/toolstack.h"
+#include "admin/base/json_get.h"
+#include "admin/base/mediator_client.h"
+#include "admin/base/render.h"
+#include "admin/toolstack/toolstack.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 

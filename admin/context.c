@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
-#include "admin/mediator_client.h"
-#include "admin/render.h"
-#include "admin/suggest.h"
+#include "admin/base/mediator_client.h"
+#include "admin/base/render.h"
+#include "admin/base/suggest.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 

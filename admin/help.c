@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "admin/help.h"
-#include "admin/render.h"
+#include "admin/base/render.h"
 
 static void print_options(const struct admin_option *options)
 {

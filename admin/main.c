@@ -8,10 +8,10 @@
 
 #include "admin/admin.h"
 #include "admin/help.h"
-#include "admin/mediator_client.h"
-#include "admin/render.h"
-#include "admin/suggest.h"
-#include "admin/toolstack.h"
+#include "admin/base/mediator_client.h"
+#include "admin/base/render.h"
+#include "admin/base/suggest.h"
+#include "admin/toolstack/toolstack.h"
 #include "admin/watch.h"
 
 static const struct admin_option global_options[] = {

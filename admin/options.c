@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/suggest.h"
+#include "admin/base/suggest.h"
 
 static int find_option(const struct admin_command *command, const char *name, size_t length)
 {

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "admin/render.h"
-#include "admin/suggest.h"
+#include "admin/base/render.h"
+#include "admin/base/suggest.h"
 
 static void test_distance(void **state)
 {

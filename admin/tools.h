@@ -4,7 +4,7 @@
 #define ADMIN_TOOLS_H
 
 #include "admin/admin.h"
-#include "admin/toolstack.h"
+#include "admin/toolstack/toolstack.h"
 
 /* Never NULL; connecting happens at the first request. */
 struct mediator *admin_connect_mediator(struct admin *admin);

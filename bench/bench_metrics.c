@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "core/metrics_export.h"
+#include "core/metrics/metrics_export.h"
 #include "core/no_effects.h"
 
 #define VMS 1000u

@@ -19,8 +19,8 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "core/policy.h"
-#include "core/scheduler_wfq.h"
+#include "core/sched/policy.h"
+#include "core/sched/scheduler_wfq.h"
 
 #define SCHEDULERS 4u
 #define ROUNDS_MAX 200000u

@@ -28,7 +28,7 @@
 
 #include "common/frame.h"
 #include "common/request.h"
-#include "core/scheduler_wfq.h"
+#include "core/sched/scheduler_wfq.h"
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
 

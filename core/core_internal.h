@@ -12,7 +12,7 @@
 #define CORE_CORE_INTERNAL_H
 
 #include "core/core.h"
-#include "core/metrics.h"
+#include "core/metrics/metrics.h"
 #include "core/placement.h"
 #include "core/rate_limiter.h"
 #include "core/timers.h"

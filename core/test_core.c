@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/metrics.h"
+#include "core/metrics/metrics.h"
 #include "core/test_world.h"
 
 static void test_one_request(void **state)

@@ -10,11 +10,11 @@
 
 #include "common/log.h"
 #include "common/request.h"
-#include "mediator/admin_server.h"
-#include "mediator/config_store.h"
-#include "mediator/json_out.h"
+#include "mediator/control/server.h"
+#include "mediator/config/config_store.h"
+#include "common/json_out.h"
 #include "mediator/mediator.h"
-#include "mediator/session_io.h"
+#include "mediator/sessions/session_io.h"
 
 struct bucket {
     uint64_t updated_ns;

@@ -13,24 +13,24 @@
 
 #include "common/log.h"
 #include "core/job_trace.h"
-#include "mediator/admin_server.h"
-#include "mediator/config_store.h"
-#include "mediator/discovery.h"
+#include "mediator/control/server.h"
+#include "mediator/config/config_store.h"
+#include "mediator/sessions/discovery.h"
 #include "mediator/events.h"
-#include "mediator/glue.h"
-#include "mediator/gpu_health.h"
-#include "mediator/gpus.h"
-#include "mediator/http_metrics.h"
-#include "mediator/identity.h"
-#include "mediator/listeners.h"
+#include "mediator/effects.h"
+#include "mediator/gpu/gpu_health.h"
+#include "mediator/workers/gpus.h"
+#include "mediator/metrics/http_metrics.h"
+#include "mediator/identity/identity.h"
+#include "mediator/sessions/listeners.h"
 #include "mediator/mediator.h"
 #include "mediator/notify.h"
 #include "mediator/options.h"
-#include "mediator/own_metrics.h"
-#include "mediator/session_io.h"
-#include "mediator/shares.h"
-#include "mediator/supervisor.h"
-#include "mediator/worker_spawn.h"
+#include "mediator/metrics/own_metrics.h"
+#include "mediator/sessions/session_io.h"
+#include "mediator/metrics/shares.h"
+#include "mediator/workers/supervisor.h"
+#include "mediator/workers/worker_spawn.h"
 #include "store/vgpu_config.h"
 
 #define EXIT_FAILED 1
@@ -70,7 +70,7 @@ static void on_database_idle(struct mediator *self)
     gpu_health_stop(self->gpu_health);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);
-    glue_stop(self);
+    effects_stop(self);
 }
 
 static void on_workers_gone(struct mediator *self)
@@ -102,7 +102,7 @@ void mediator_stop(struct mediator *self)
     }
     listeners_remove_all(self->listeners);
     session_io_close_all(self->sessions);
-    glue_settle(self);
+    effects_settle(self);
     admin_server_stop(self->admin);
     supervisor_stop_all(self->supervisor, on_workers_gone);
 }
@@ -200,7 +200,7 @@ static bool make_core(void)
     config->allow_unregistered = mediator.options.unregistered == UNREGISTERED_DEFAULT
                                      ? !mediator.options.use_db
                                      : mediator.options.unregistered == UNREGISTERED_ALLOW;
-    glue_effects(&mediator, &effects);
+    effects_table(&mediator, &effects);
     mediator.events = events_new(&mediator);
     mediator.trace = job_trace_new();
     mediator.sessions = session_io_new(&mediator);
@@ -322,7 +322,7 @@ static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
 
-    if (supervisor_start(mediator.supervisor) < 0 || glue_start(&mediator) < 0 ||
+    if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
         shares_start(mediator.shares) < 0 || events_start(mediator.events) < 0) {
         log_error("cannot start the event loop's parts");
         return false;

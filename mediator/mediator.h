@@ -5,16 +5,16 @@
  * Theory of operation.  One thread runs the libuv loop and owns everything
  * below.  What happens outside (bytes on a session's socket, a worker's frame,
  * an exit, a timer) becomes a call into the pure core; what the core decides
- * comes back as effects (glue.c), which only queue bytes, send a worker its
+ * comes back as effects (effects.c), which only queue bytes, send a worker its
  * frame or start a process.  Effects never call into the core: what one of
  * them finds broken (a full buffer, a worker that can't be started) is put on
- * a list, and glue_settle() reports it once the core has returned.
+ * a list, and effects_settle() reports it once the core has returned.
  *
  * One request's way: session_io.c reads the socket once and hands each frame to
  * core_session_frame(); the scheduler picks the job, supervisor.c sends RUN on
  * the worker's socket; its DONE comes back in the same way, and the answer lands
  * in the session's out buffer.  After all sockets that were ready have had
- * their turn, glue_settle() writes each touched buffer with one system call.
+ * their turn, effects_settle() writes each touched buffer with one system call.
  *
  * What may block has its own thread of libuv's pool: reading other processes'
  * /proc files (discovery.c) and the database (db_queue.c), one piece of work of
@@ -35,7 +35,7 @@ struct config_store;
 struct discovery;
 struct events;
 struct gpu_list;
-struct glue;
+struct effects;
 struct gpu_health;
 struct job_trace;
 struct http_metrics;
@@ -51,7 +51,7 @@ struct mediator {
     uv_loop_t loop;
     struct core *core;
 
-    struct glue *glue;
+    struct effects *effects;
     struct session_io *sessions;
     struct listeners *listeners;
     struct discovery *discovery; /* NULL with --no-discovery */

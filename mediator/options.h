@@ -8,8 +8,8 @@
 
 #include "common/log.h"
 #include "core/core.h"
-#include "mediator/http_metrics.h"
-#include "mediator/uuid.h"
+#include "mediator/metrics/http_metrics.h"
+#include "common/uuid.h"
 
 #define OPTIONS_VM_SOCKETS_MAX 256u
 #define OPTIONS_GPUS_MAX CORE_GPUS_MAX

@@ -16,16 +16,16 @@
 #include "common/log.h"
 #include "core/job_trace.h"
 #include "fuzz.h"
-#include "mediator/admin_server.h"
-#include "mediator/config_store.h"
+#include "mediator/control/server.h"
+#include "mediator/config/config_store.h"
 #include "mediator/events.h"
-#include "mediator/glue.h"
-#include "mediator/gpus.h"
-#include "mediator/listeners.h"
+#include "mediator/effects.h"
+#include "mediator/workers/gpus.h"
+#include "mediator/sessions/listeners.h"
 #include "mediator/mediator.h"
-#include "mediator/session_io.h"
-#include "mediator/shares.h"
-#include "mediator/supervisor.h"
+#include "mediator/sessions/session_io.h"
+#include "mediator/metrics/shares.h"
+#include "mediator/workers/supervisor.h"
 #include "vgpu/vgpu_admin.h"
 
 #define ANSWERS_MAX (4u * 1024 * 1024)
@@ -54,7 +54,7 @@ static void start_server(void)
     snprintf(path, sizeof(path), "%s/admin.sock", folder);
     atexit(remove_folder);
     CHECK(uv_loop_init(&mediator.loop) == 0);
-    glue_effects(&mediator, &effects);
+    effects_table(&mediator, &effects);
     mediator.gpus = &gpus;
     mediator.started_ns = mediator_now_ns();
     strcpy(mediator.backend, "cpu");

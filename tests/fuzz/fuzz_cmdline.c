@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "mediator/qemu_cmdline.h"
+#include "mediator/identity/qemu_cmdline.h"
 
 static void check_string(const char *text, size_t capacity)
 {

@@ -6,7 +6,7 @@
  * read at every call: words NAME=NUMBER, separated by white space.  Without the
  * file all is well.
  *
- *   gpus=N           GPUs there are (default 1), with the UUIDs that worker/test_libcuda.c
+ *   gpus=N           GPUs there are (default 1), with the UUIDs that worker/cuda/test_libcuda.c
  *                    gives them: GPU-abababab-abab-abab-abab-ababababab0N
  *   init=CODE        nvmlInit_v2 answers this
  *   error=CODE       every call on a device answers this, or only
@@ -27,7 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mediator/nvml_api.h"
+#include "mediator/gpu/nvml_api.h"
 
 #define GPUS_MAX 16
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mediator/gpu_reset.h"
+#include "mediator/gpu/gpu_reset.h"
 
 #define UUID "GPU-00000000-0000-0000-0000-000000000007"
 #define LONG_MS 60000

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mediator/nvml_monitor.h"
+#include "mediator/gpu/nvml_monitor.h"
 
 #define GPU0 "GPU-abababab-abab-abab-abab-ababababab00"
 #define GPU1 "GPU-abababab-abab-abab-abab-ababababab01"

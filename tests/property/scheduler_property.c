@@ -16,7 +16,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/scheduler_wfq.h"
+#include "core/sched/scheduler_wfq.h"
 #include "tests/property/property.h"
 
 #define VMS 12u

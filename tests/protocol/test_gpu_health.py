@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """GPU health in the real mediator: libnvidia-ml.so.1 is tests/gpu/nvml_stand_in.c, libcuda.so.1
-is worker/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
+is worker/cuda/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
 
 import os
 import re

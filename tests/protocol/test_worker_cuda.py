@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""vgpu-worker's CUDA backend on a machine without a GPU: worker/test_libcuda.c
+"""vgpu-worker's CUDA backend on a machine without a GPU: worker/cuda/test_libcuda.c
 stands in for the driver and can be told to be old, empty, small or broken.
 tests/gpu runs the same backend on real ones."""
 

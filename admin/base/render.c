@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "admin/base/render.h"
+
+#define CELL_BYTES_MAX 512
+#define GAP 2
+#define SHRUNK_MIN 8   /* a cut off column keeps this many letters */
+#define WRAPPED_MIN 16 /* and one that goes on in the next line, this many */
+
+struct cell {
+    enum render_style style;
+    char *text;
+};
+
+struct render_table {
+    const struct render_column *columns;
+    size_t column_count;
+    struct cell *cells;
+    size_t cell_count;
+    size_t cell_space;
+};
+
+static bool use_color;
+
+void render_init(bool color)
+{
+    use_color = color;
+}
+
+unsigned render_width(void)
+{
+    struct winsize size;
+
+    if (!isatty(STDOUT_FILENO)) {
+        return 0;
+    }
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+        return size.ws_col;
+    }
+    return 80;
+}
+
+static const char *style_code(enum render_style style)
+{
+    switch (style) {
+    case STYLE_BOLD: return "\033[1m";
+    case STYLE_DIM: return "\033[2m";
+    case STYLE_GOOD: return "\033[32m";
+    case STYLE_WARN: return "\033[33m";
+    case STYLE_BAD: return "\033[31m";
+    default: return NULL;
+    }
+}
+
+/* Bytes of the UTF-8 character at text, and its columns; rubbish counts as one byte. */
+static size_t character(const char *text, unsigned *width)
+{
+    static const unsigned char lead[] = {0x00, 0xc0, 0xe0, 0xf0};
+    static const wchar_t least[] = {0, 0x80, 0x800, 0x10000};
+    unsigned char c = (unsigned char)*text;
+    size_t length = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
+    wchar_t code = length == 1 ? c : (wchar_t)(c ^ lead[length - 1]);
+
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            *width = 1;
+            return 1;
+        }
+        code = (wchar_t)(code << 6 | (text[i] & 0x3f));
+    }
+    /* Too long a form (in which a control character could hide), a surrogate, beyond the last. */
+    if (code < least[length - 1] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) {
+        *width = 1;
+        return 1;
+    }
+    int columns = wcwidth(code);
+    *width = columns < 0 ? 1 : (unsigned)columns;
+    return length;
+}
+
+/* UTF-8 has a second set of control characters, U+0080 to U+009F, that terminals obey too. */
+void render_sanitise(char *text, bool keep_newlines)
+{
+    unsigned width;
+
+    while (*text) {
+        size_t length = character(text, &width);
+        unsigned char c = (unsigned char)*text;
+        bool rubbish = length == 1 && (c < 0x20 || c >= 0x7f);
+        bool control = length == 2 && c == 0xc2 && (unsigned char)text[1] < 0xa0;
+
+        if ((rubbish && !(keep_newlines && c == '\n')) || control) {
+            memset(text, '?', length);
+        }
+        text += length;
+    }
+}
+
+static unsigned text_width(const char *text)
+{
+    unsigned total = 0, width;
+
+    while (*text) {
+        text += character(text, &width);
+        total += width;
+    }
+    return total;
+}
+
+static void put_styled(enum render_style style, const char *text, size_t bytes)
+{
+    const char *code = use_color ? style_code(style) : NULL;
+
+    if (code) {
+        fputs(code, stdout);
+    }
+    fwrite(text, 1, bytes, stdout);
+    if (code) {
+        fputs("\033[0m", stdout);
+    }
+}
+
+void render_text(enum render_style style, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy) {
+        render_sanitise(copy, false);
+        put_styled(style, copy, strlen(copy));
+        free(copy);
+    }
+}
+
+/* ---- Tables ------------------------------------------------------------------- */
+
+struct render_table *render_table_new(const struct render_column *columns, size_t count)
+{
+    struct render_table *table = calloc(1, sizeof(*table));
+
+    if (!table) {
+        abort();
+    }
+    table->columns = columns;
+    table->column_count = count;
+    return table;
+}
+
+void render_cell(struct render_table *table, enum render_style style, const char *format, ...)
+{
+    char text[CELL_BYTES_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    render_sanitise(text, false);
+    if (table->cell_count == table->cell_space) {
+        table->cell_space = table->cell_space ? 2 * table->cell_space : 64;
+        table->cells = realloc(table->cells, table->cell_space * sizeof(*table->cells));
+    }
+    char *copy = strdup(text);
+    if (!table->cells || !copy) {
+        abort();
+    }
+    table->cells[table->cell_count++] = (struct cell){style, copy};
+}
+
+/* What dropped columns have left over goes back to those that were cut before. */
+static void widen(const struct render_table *t, unsigned *widths, const unsigned *wanted,
+                  const bool *shown, unsigned spare)
+{
+    for (; spare > 0; spare--) {
+        size_t narrowest = t->column_count;
+        for (size_t c = 0; c < t->column_count; c++) {
+            if (shown[c] && widths[c] < wanted[c] &&
+                (narrowest == t->column_count || widths[c] < widths[narrowest])) {
+                narrowest = c;
+            }
+        }
+        if (narrowest == t->column_count) {
+            break;
+        }
+        widths[narrowest]++;
+    }
+}
+
+/* Widths that fit: first cut the wide texts, then leave out what may be left out. */
+static void fit(const struct render_table *t, unsigned *widths, unsigned *wanted, bool *shown)
+{
+    unsigned limit = render_width();
+    size_t n = t->column_count;
+
+    for (size_t c = 0; c < n; c++) {
+        widths[c] = text_width(t->columns[c].title);
+        shown[c] = true;
+        for (size_t i = c; i < t->cell_count; i += n) {
+            unsigned width = text_width(t->cells[i].text);
+            widths[c] = width > widths[c] ? width : widths[c];
+        }
+        wanted[c] = widths[c];
+    }
+    while (limit > 0) {
+        unsigned total = 0;
+        size_t widest = n, droppable = n;
+        for (size_t c = 0; c < n; c++) {
+            if (!shown[c]) {
+                continue;
+            }
+            total += widths[c] + (total ? GAP : 0);
+            unsigned flags = t->columns[c].flags;
+            unsigned least = flags & COLUMN_WRAP     ? WRAPPED_MIN
+                             : flags & COLUMN_SHRINK ? SHRUNK_MIN
+                                                     : UINT_MAX;
+            if (widths[c] > least && (widest == n || widths[c] > widths[widest])) {
+                widest = c;
+            }
+            if (flags & COLUMN_DROP) {
+                droppable = c;
+            }
+        }
+        if (total <= limit) {
+            widen(t, widths, wanted, shown, limit - total);
+            break;
+        }
+        if (widest < n) {
+            widths[widest]--;
+        } else if (droppable < n) {
+            shown[droppable] = false;
+        } else {
+            break;
+        }
+    }
+}
+
+static void put_cell(const char *text, enum render_style style, unsigned width, unsigned flags,
+                     bool last)
+{
+    unsigned have = text_width(text);
+    unsigned taken = 0, one;
+    size_t bytes = 0;
+
+    if (have <= width) {
+        if (flags & COLUMN_RIGHT) {
+            printf("%*s", (int)(width - have), "");
+        }
+        put_styled(style, text, strlen(text));
+        if (!(flags & COLUMN_RIGHT) && !last) {
+            printf("%*s", (int)(width - have), "");
+        }
+        return;
+    }
+    while (text[bytes]) {
+        size_t length = character(text + bytes, &one);
+        if (taken + one > width - 2) {
+            break;
+        }
+        taken += one;
+        bytes += length;
+    }
+    put_styled(style, text, bytes);
+    fputs("..", stdout);
+    if (!last) {
+        printf("%*s", (int)(width - taken - 2), "");
+    }
+}
+
+/* In lines of width, cut at blanks where there are any; indent columns are before it. */
+static void put_wrapped(const char *text, enum render_style style, unsigned width, unsigned indent)
+{
+    while (text_width(text) > width) {
+        size_t bytes = 0, blank = 0;
+        unsigned taken = 0, one;
+        for (;;) {
+            size_t length = character(text + bytes, &one);
+            if (text[bytes] == ' ' && bytes > 0) {
+                blank = bytes;
+            }
+            if (taken + one > width) {
+                break;
+            }
+            taken += one;
+            bytes += length;
+        }
+        if (blank > 0) {
+            bytes = blank;
+        }
+        put_styled(style, text, bytes);
+        printf("\n%*s", (int)indent, "");
+        text += bytes + (text[bytes] == ' ');
+    }
+    put_styled(style, text, strlen(text));
+}
+
+void render_table_end(struct render_table *t, const char *empty)
+{
+    size_t n = t->column_count;
+    unsigned *widths = calloc(n, sizeof(*widths));
+    unsigned *wanted = calloc(n, sizeof(*wanted));
+    bool *shown = calloc(n, sizeof(*shown));
+    unsigned indent = 0;
+    size_t last = 0;
+
+    if (!widths || !wanted || !shown) {
+        abort();
+    }
+    if (t->cell_count == 0) {
+        printf("%s\n", empty);
+    } else {
+        fit(t, widths, wanted, shown);
+        for (size_t c = 0; c < n; c++) {
+            last = shown[c] ? c : last;
+        }
+        for (size_t c = 0; c < last; c++) {
+            indent += shown[c] ? widths[c] + GAP : 0;
+        }
+        for (size_t i = 0; i < t->cell_count + n; i++) {
+            size_t c = i % n;
+            if (shown[c]) {
+                bool title = i < n;
+                const char *text = title ? t->columns[c].title : t->cells[i - n].text;
+                enum render_style style = title ? STYLE_BOLD : t->cells[i - n].style;
+                if (c == last && (t->columns[c].flags & COLUMN_WRAP)) {
+                    put_wrapped(text, style, widths[c], indent);
+                } else {
+                    put_cell(text, style, widths[c], t->columns[c].flags, c == last);
+                }
+                fputs(c == last ? "\n" : "  ", stdout);
+            }
+        }
+    }
+    free(widths);
+    free(wanted);
+    free(shown);
+    render_table_discard(t);
+}
+
+void render_table_discard(struct render_table *t)
+{
+    for (size_t i = 0; i < t->cell_count; i++) {
+        free(t->cells[i].text);
+    }
+    free(t->cells);
+    free(t);
+}
+
+void render_heading(const char *format, ...)
+{
+    char text[CELL_BYTES_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    render_text(STYLE_BOLD, text);
+    putchar('\n');
+}
+
+void render_pair(const char *label, enum render_style style, const char *format, ...)
+{
+    char text[2 * CELL_BYTES_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    printf("%-18s ", label);
+    render_text(style, text);
+    putchar('\n');
+}
+
+/* ---- Quantities ----------------------------------------------------------------- */
+
+const char *render_duration_ns(double ns, char out[RENDER_BYTES])
+{
+    double s = ns / 1e9;
+
+    if (!(ns >= 0) || isinf(ns)) {
+        snprintf(out, RENDER_BYTES, "-");
+    } else if (ns < 1e3) {
+        snprintf(out, RENDER_BYTES, "%.0f ns", ns);
+    } else if (ns < 1e6) {
+        snprintf(out, RENDER_BYTES, "%.1f us", ns / 1e3);
+    } else if (ns < 1e9) {
+        snprintf(out, RENDER_BYTES, "%.1f ms", ns / 1e6);
+    } else if (s < 120) {
+        snprintf(out, RENDER_BYTES, "%.1f s", s);
+    } else if (s < 7200) {
+        snprintf(out, RENDER_BYTES, "%.0f min", s / 60);
+    } else if (s < 48 * 3600) {
+        snprintf(out, RENDER_BYTES, "%.0f h", s / 3600);
+    } else {
+        snprintf(out, RENDER_BYTES, "%.0f d", s / 86400);
+    }
+    return out;
+}
+
+const char *render_bytes(double bytes, char out[RENDER_BYTES])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    size_t unit = 0;
+
+    while (bytes >= 1024 && unit < 5) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, RENDER_BYTES, bytes == floor(bytes) ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+    return out;
+}
+
+const char *render_count(uint64_t value, char out[RENDER_BYTES])
+{
+    if (value < 1000000) {
+        snprintf(out, RENDER_BYTES, "%" PRIu64, value);
+    } else if (value < 1000000000) {
+        snprintf(out, RENDER_BYTES, "%.2f M", (double)value / 1e6);
+    } else {
+        snprintf(out, RENDER_BYTES, "%.2f G", (double)value / 1e9);
+    }
+    return out;
+}

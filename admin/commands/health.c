@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* show-health: is all well with mediator, database, GPUs and workers? */
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/json_get.h"
+#include "admin/base/render.h"
+#include "vgpu/vgpu_admin.h"
+
+#define HOT_C 85
+
+/* A GPU's readings are in its "health", which is null where NVML is not there. */
+static const json_t *readings_of(const json_t *gpu)
+{
+    const json_t *health = json_object_get(gpu, "health");
+
+    return json_is_object(health) ? health : gpu;
+}
+
+/* value * scale and its unit, or "-". */
+static void reading_cell(struct render_table *t, const json_t *readings, const char *key,
+                         double scale, const char *unit, double warn_from)
+{
+    double value = json_get_number(readings, key, 0) * scale;
+
+    if (json_has_number(readings, key)) {
+        render_cell(t, value >= warn_from ? STYLE_WARN : STYLE_PLAIN, "%.0f%s", value, unit);
+    } else {
+        render_cell(t, STYLE_DIM, "-");
+    }
+}
+
+static void memory_cell(struct render_table *t, const json_t *gpu, const json_t *readings)
+{
+    char used[RENDER_BYTES], total[RENDER_BYTES];
+
+    if (json_has_number(readings, "memory_used_bytes")) {
+        render_cell(t, STYLE_PLAIN, "%s / %s",
+                    render_bytes(json_get_number(readings, "memory_used_bytes", 0), used),
+                    render_bytes(json_get_number(readings, "memory_total_bytes", 0), total));
+    } else if (json_has_number(gpu, "memory_bytes")) {
+        render_cell(t, STYLE_DIM, "%s",
+                    render_bytes(json_get_number(gpu, "memory_bytes", 0), total));
+    } else {
+        render_cell(t, STYLE_DIM, "-");
+    }
+}
+
+static void print_gpus(const json_t *gpus)
+{
+    static const struct render_column columns[] = {
+        {"GPU", COLUMN_RIGHT},
+        {"NAME", COLUMN_SHRINK},
+        {"STATE", 0},
+        {"TEMP", COLUMN_RIGHT},
+        {"POWER", COLUMN_RIGHT},
+        {"UTIL", COLUMN_RIGHT},
+        {"MEMORY", COLUMN_RIGHT},
+        {"ECC", COLUMN_RIGHT | COLUMN_DROP},
+        {"RESET", 0},
+    };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    json_t *gpu;
+    size_t i;
+
+    json_array_foreach(gpus, i, gpu)
+    {
+        const json_t *readings = readings_of(gpu);
+        const char *state = json_get_text(gpu, "state", "?");
+        bool reset = json_get_bool(readings, "needs_reset");
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(gpu, "index", (json_int_t)i));
+        render_cell(t, STYLE_PLAIN, "%s", json_get_text(gpu, "name", "?"));
+        render_cell(t,
+                    strcmp(state, "ok") == 0       ? STYLE_GOOD
+                    : strcmp(state, "paused") == 0 ? STYLE_WARN
+                                                   : STYLE_BAD,
+                    "%s", state);
+        reading_cell(t, readings, "temperature_c", 1, " C", HOT_C);
+        if (json_has_number(readings, "power_mw")) {
+            reading_cell(t, readings, "power_mw", 1e-3, " W", 1e9);
+        } else {
+            reading_cell(t, readings, "power_w", 1, " W", 1e9);
+        }
+        reading_cell(t, readings,
+                     json_has_number(readings, "gpu_percent") ? "gpu_percent"
+                                                              : "utilization_percent",
+                     1, " %", 1e9);
+        memory_cell(t, gpu, readings);
+        reading_cell(t, readings,
+                     json_has_number(readings, "ecc_uncorrected") ? "ecc_uncorrected"
+                                                                  : "ecc_errors",
+                     1, "", 1);
+        render_cell(t, reset ? STYLE_BAD : STYLE_PLAIN, "%s", reset ? "needed" : "no");
+    }
+    render_table_end(t, "The mediator has no GPU.");
+    json_array_foreach(gpus, i, gpu)
+    {
+        const json_t *readings = readings_of(gpu);
+        const char *reason = json_get_text(readings, "reason", "");
+        const char *warning = json_get_text(readings, "warning", "");
+        char label[32];
+
+        snprintf(label, sizeof(label), "GPU %lld",
+                 (long long)json_get_int(gpu, "index", (json_int_t)i));
+        if (reason[0]) {
+            render_pair(label, STYLE_BAD, "%s", reason);
+        }
+        if (warning[0]) {
+            render_pair(label, STYLE_WARN, "%s", warning);
+        }
+    }
+}
+
+static void print_workers(const json_t *workers)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT},    {"GPU", COLUMN_RIGHT},
+        {"PID", COLUMN_RIGHT},      {"STATE", 0},
+        {"RESTARTS", COLUMN_RIGHT}, {"GPU MEMORY", COLUMN_RIGHT | COLUMN_DROP},
+    };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    char text[RENDER_BYTES];
+    json_t *worker;
+    size_t i;
+
+    json_array_foreach(workers, i, worker)
+    {
+        json_int_t restarts = json_get_int(worker, "restarts", 0);
+        double memory = json_get_number(worker, "gpu_memory_bytes", 0);
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(worker, "vm_id", 0));
+        reading_cell(t, worker, "gpu", 1, "", 1e9);
+        reading_cell(t, worker, "pid", 1, "", 1e18);
+        render_cell(t, STYLE_PLAIN, "%s", json_get_text(worker, "state", "?"));
+        render_cell(t, restarts ? STYLE_WARN : STYLE_PLAIN, "%lld", (long long)restarts);
+        render_cell(t, memory > 0 ? STYLE_PLAIN : STYLE_DIM, "%s",
+                    memory > 0 ? render_bytes(memory, text) : "-");
+    }
+    render_table_end(t, "No worker runs; one starts with a VM's first request.");
+}
+
+static void print_left_out(const json_t *mediator)
+{
+    json_int_t count = json_get_int(mediator, "qemus_left_out", 0);
+    char others[64] = "";
+
+    if (count <= 0) {
+        return;
+    }
+    if (count > 1) {
+        snprintf(others, sizeof(others), " and %lld other%s", (long long)count - 1,
+                 count == 2 ? "" : "s");
+    }
+    render_pair("QEMUs", STYLE_BAD,
+                "%lld are found, and there is no place for more: no socket is made for QEMU %lld%s "
+                "until one of those ends",
+                (long long)json_get_int(mediator, "qemus_limit", 0),
+                (long long)json_get_int(mediator, "qemu_left_out_pid", 0), others);
+}
+
+static void print_mediator(const json_t *mediator)
+{
+    const json_t *database = json_object_get(mediator, "database");
+    const char *reason = json_get_text(mediator, "backend_reason", "");
+    const char *nvml = json_get_text(mediator, "nvml_error", "");
+    char text[RENDER_BYTES];
+
+    if (json_has_number(mediator, "uptime_s")) {
+        render_pair("Mediator", STYLE_PLAIN,
+                    "version %s, up %s; %lld sessions, %lld workers, %lld QEMUs",
+                    json_get_text(mediator, "version", "?"),
+                    render_duration_ns(json_get_number(mediator, "uptime_s", 0) * 1e9, text),
+                    (long long)json_get_int(mediator, "sessions", 0),
+                    (long long)json_get_int(mediator, "workers", 0),
+                    (long long)json_get_int(mediator, "qemus", 0));
+        print_left_out(mediator);
+        render_pair("Backend", STYLE_PLAIN, "%s%s%s%s", json_get_text(mediator, "backend", "?"),
+                    reason[0] ? " (" : "", reason, reason[0] ? ")" : "");
+    }
+    if (json_is_null(database)) {
+        render_pair("Database", STYLE_WARN, "none: the mediator runs with --no-db");
+    } else if (database) {
+        const char *error = json_get_text(database, "error", "");
+        json_int_t dropped = json_get_int(database, "dropped", 0);
+
+        render_pair("Database", error[0] ? STYLE_BAD : STYLE_GOOD, "%s%s%s",
+                    json_get_text(database, "path", "?"), error[0] ? ": " : ", ok", error);
+        if (dropped > 0) {
+            render_pair("", STYLE_WARN, "%lld faults were not written: it was too slow",
+                        (long long)dropped);
+        }
+    }
+    if (nvml[0]) {
+        render_pair("GPU health", STYLE_WARN, "%s", nvml);
+    }
+}
+
+static int run_health(struct admin *admin)
+{
+    json_t *answer, *gpu;
+    size_t i;
+    int status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_HEALTH, 0, NULL, &answer);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    bool healthy = json_get_bool(json_object_get(answer, "mediator"), "ok");
+    json_array_foreach(json_object_get(answer, "gpus"), i, gpu)
+    {
+        healthy = healthy && strcmp(json_get_text(gpu, "state", "ok"), "failed") != 0 &&
+                  !json_get_bool(readings_of(gpu), "needs_reset");
+    }
+    if (admin->json) {
+        json_object_set_new(answer, "healthy", json_boolean(healthy));
+        admin_print_json(admin, answer);
+    } else {
+        render_pair("Health", healthy ? STYLE_GOOD : STYLE_BAD, "%s",
+                    healthy ? "good" : "NOT GOOD, see below");
+        print_mediator(json_object_get(answer, "mediator"));
+        printf("\n");
+        print_gpus(json_object_get(answer, "gpus"));
+        printf("\n");
+        print_workers(json_object_get(answer, "workers"));
+        json_decref(answer);
+    }
+    return healthy ? ADMIN_OK : ADMIN_FAILED;
+}
+
+const struct admin_command commands_health[] = {
+    {"show-health", "Watching", "Show the state of mediator, database, GPUs and workers", "",
+     "The exit status is 1 if something is not well, so that it can be used as a check.\n"
+     "--watch=5 looks again every 5 seconds.",
+     "vgpu-admin show-health", NULL, run_health, ADMIN_LOOKS},
+    {0},
+};

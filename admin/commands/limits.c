@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Weights and limits. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/render.h"
+
+static int run_set_weight(struct admin *admin)
+{
+    uint64_t number;
+    int status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
+    vgpu_vm_config_t values = {.weight = (uint8_t)number};
+
+    return status != ADMIN_OK ? status : commands_change_vm(admin, true, VGPU_VM_WEIGHT, &values);
+}
+
+/* ---- show-weights -------------------------------------------------------------------- */
+
+/* base_mult * weight / 50, the scheduler's share. */
+static double share_of(const vgpu_vm_config_t *vm)
+{
+    return (double)(1u << vm->priority) * vm->weight / VGPU_WEIGHT_DEFAULT;
+}
+
+/*
+ * Pools with the same GPUs compete with each other; without assigned GPUs a pool
+ * uses all of them.
+ */
+static bool same_gpus(const vgpu_pool_config_t *a, const vgpu_pool_config_t *b)
+{
+    if (a->gpu_count != b->gpu_count) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->gpu_count; i++) {
+        if (strcmp(a->gpus[i], b->gpus[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const vgpu_pool_config_t *pool_of(const struct vgpu_config_snapshot *s, char pool_id)
+{
+    for (uint32_t p = 0; p < s->pool_count; p++) {
+        if (s->pools[p].pool_id == pool_id) {
+            return &s->pools[p];
+        }
+    }
+    return NULL;
+}
+
+/* What part of its GPUs' time the VM is due while every VM there has work. */
+static double due(const struct vgpu_config_snapshot *s, const vgpu_vm_config_t *vm)
+{
+    const vgpu_pool_config_t *mine = pool_of(s, vm->pool_id);
+    double total = 0;
+
+    if (vm->quarantined || !mine) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < s->vm_count; i++) {
+        const vgpu_pool_config_t *pool = pool_of(s, s->vms[i].pool_id);
+        if (!s->vms[i].quarantined && pool && same_gpus(mine, pool)) {
+            total += share_of(&s->vms[i]);
+        }
+    }
+    return share_of(vm) / total;
+}
+
+static json_t *weight_json(const struct vgpu_config_snapshot *s, const vgpu_vm_config_t *vm)
+{
+    json_t *object = admin_vm_json(vm);
+
+    json_object_set_new(object, "share", json_real(share_of(vm)));
+    json_object_set_new(object, "due_share", json_real(due(s, vm)));
+    return object;
+}
+
+static int run_show_weights(struct admin *admin)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT}, {"NAME", COLUMN_SHRINK}, {"PRIORITY", 0}, {"WEIGHT", COLUMN_RIGHT},
+        {"SHARE", COLUMN_RIGHT}, {"DUE", COLUMN_RIGHT},   {"POOL", 0},
+    };
+    int status = admin_open_db(admin, VGPU_DB_READ);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    const struct vgpu_config_snapshot *s = admin->config;
+    json_t *list = json_array();
+    bool *done = calloc(s->pool_count + 1, sizeof(*done));
+    bool first = true;
+    for (uint32_t p = 0; p < s->pool_count; p++) {
+        char names[64] = "";
+        if (done[p]) {
+            continue;
+        }
+        struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+        for (uint32_t q = p; q < s->pool_count; q++) {
+            if (!same_gpus(&s->pools[p], &s->pools[q])) {
+                continue;
+            }
+            done[q] = true;
+            if (s->pools[q].vm_count > 0) {
+                size_t used = strlen(names);
+                snprintf(names + used, sizeof(names) - used, "%s%c", used ? ", " : "",
+                         s->pools[q].pool_id);
+            }
+            for (uint32_t i = 0; i < s->vm_count; i++) {
+                const vgpu_vm_config_t *vm = &s->vms[i];
+                if (vm->pool_id != s->pools[q].pool_id) {
+                    continue;
+                }
+                json_array_append_new(list, weight_json(s, vm));
+                render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
+                render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
+                render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+                render_cell(t, STYLE_PLAIN, "%u", vm->weight);
+                render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
+                if (vm->quarantined) {
+                    render_cell(t, STYLE_BAD, "quarantined");
+                } else {
+                    render_cell(t, STYLE_BOLD, "%.1f %%", 100 * due(s, vm));
+                }
+                render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
+            }
+        }
+        if (admin->json || !names[0]) {
+            render_table_discard(t);
+            continue;
+        }
+        printf("%s", first ? "" : "\n");
+        first = false;
+        if (s->pools[p].gpu_count == 0) {
+            render_heading("Pool %s, every GPU of the host", names);
+        } else {
+            render_heading("Pool %s, %u GPU%s", names, s->pools[p].gpu_count,
+                           s->pools[p].gpu_count == 1 ? "" : "s");
+        }
+        render_table_end(t, "");
+    }
+    free(done);
+    if (admin->json) {
+        admin_print_json(admin, json_pack("{s:o}", "vms", list));
+        return ADMIN_OK;
+    }
+    json_decref(list);
+    if (first) {
+        printf("No VM is registered. vgpu-admin register-vm registers one.\n");
+    } else {
+        printf(
+            "\nDUE is the part of the GPU time that a VM gets while all of these VMs have work;\n"
+            "what a VM does not use goes to the others. SHARE is 4, 2 or 1 for the priority,\n"
+            "times weight / 50.\n");
+    }
+    return ADMIN_OK;
+}
+
+/* ---- Limits ---------------------------------------------------------------------------- */
+
+static int run_set_rate_limit(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    unsigned fields = 0;
+    uint64_t number;
+    int status = ADMIN_OK;
+
+    if (admin_option(admin, "rate")) {
+        status = admin_uint(admin, "rate", 0, VGPU_RATE_MAX, &number);
+        values.max_jobs_per_sec = (uint32_t)number;
+        fields |= VGPU_VM_RATE;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "burst")) {
+        status = admin_uint(admin, "burst", 0, VGPU_RATE_MAX, &number);
+        values.burst = (uint32_t)number;
+        fields |= VGPU_VM_BURST;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "queue-depth")) {
+        status = admin_uint(admin, "queue-depth", 0, VGPU_QUEUE_DEPTH_MAX, &number);
+        values.max_queue_depth = (uint32_t)number;
+        fields |= VGPU_VM_QUEUE_DEPTH;
+    }
+    if (status == ADMIN_OK && fields == 0) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "set-rate-limit needs --rate=JOBS_PER_SECOND, --queue-depth=JOBS or "
+                          "--burst=JOBS (0: no limit)");
+    }
+    return status != ADMIN_OK ? status : commands_change_vm(admin, true, fields, &values);
+}
+
+static int run_set_memory_limit(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    int status = admin_size(admin, "limit", &values.memory_limit_bytes);
+
+    if (status == ADMIN_OK) {
+        status = commands_change_vm(admin, true, VGPU_VM_MEMORY_LIMIT, &values);
+    }
+    return status;
+}
+
+static int run_show_rate_limits(struct admin *admin)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT},
+        {"NAME", COLUMN_SHRINK},
+        {"POOL", 0},
+        {"RATE", COLUMN_RIGHT},
+        {"BURST", COLUMN_RIGHT},
+        {"QUEUE DEPTH", COLUMN_RIGHT},
+        {"MEMORY", COLUMN_RIGHT | COLUMN_DROP},
+    };
+    char text[RENDER_BYTES];
+    int status = admin_open_db(admin, VGPU_DB_READ);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    const struct vgpu_config_snapshot *s = admin->config;
+    if (admin->json) {
+        json_t *list = json_array();
+        for (uint32_t i = 0; i < s->vm_count; i++) {
+            json_array_append_new(list, admin_vm_json(&s->vms[i]));
+        }
+        admin_print_json(admin, json_pack("{s:o}", "vms", list));
+        return ADMIN_OK;
+    }
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    for (uint32_t i = 0; i < s->vm_count; i++) {
+        const vgpu_vm_config_t *vm = &s->vms[i];
+        render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
+        render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
+        render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
+        if (vm->max_jobs_per_sec) {
+            uint32_t derived = vm->max_jobs_per_sec / 10 ? vm->max_jobs_per_sec / 10 : 1;
+            render_cell(t, STYLE_PLAIN, "%u/s", vm->max_jobs_per_sec);
+            render_cell(t, vm->burst ? STYLE_PLAIN : STYLE_DIM, "%u",
+                        vm->burst ? vm->burst : derived);
+        } else {
+            render_cell(t, STYLE_DIM, "no limit");
+            render_cell(t, STYLE_DIM, "-");
+        }
+        if (vm->max_queue_depth) {
+            render_cell(t, STYLE_PLAIN, "%u", vm->max_queue_depth);
+        } else {
+            render_cell(t, STYLE_DIM, "no limit");
+        }
+        if (vm->memory_limit_bytes) {
+            render_cell(t, STYLE_PLAIN, "%s", render_bytes((double)vm->memory_limit_bytes, text));
+        } else {
+            render_cell(t, STYLE_DIM, "no limit");
+        }
+    }
+    render_table_end(t, "No VM is registered. vgpu-admin register-vm registers one.");
+    return ADMIN_OK;
+}
+
+#define GROUP "Shares and limits"
+#define WHICH "(--vm-name=NAME | --vm-uuid=UUID) "
+
+const struct admin_command commands_limits[] = {
+    {"set-weight", GROUP, "Change a VM's weight", WHICH "--weight=1..100",
+     "Among VMs of one priority the GPU time is divided by weight; 50 is neutral.\n"
+     "vgpu-admin show-weights shows what share that makes.",
+     "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
+     (const struct admin_option[]){
+         ADMIN_OPTIONS_VM, {"weight", "1..100", "the new weight", true, NULL}, {0}},
+     run_set_weight, ADMIN_CHANGES},
+    {"show-weights", GROUP, "Show weights and the share of GPU time each VM is due", "",
+     "Computed from the database; the mediator need not run. vgpu-admin status shows the\n"
+     "shares that VMs really receive.",
+     "vgpu-admin show-weights", NULL, run_show_weights, ADMIN_LOOKS},
+    {"set-rate-limit", GROUP, "Limit a VM's jobs per second and its queue",
+     WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
+     "0 takes a limit away. Requests beyond a limit are answered \"busy\" and the guest tries\n"
+     "again. Without --burst a tenth of the rate may come at once.",
+     "vgpu-admin set-rate-limit --vm-name=\"web 1\" --rate=100 --queue-depth=16",
+     (const struct admin_option[]){
+         ADMIN_OPTIONS_VM,
+         {"rate", "N", "jobs per second, 0: no limit", false, "max-jobs"},
+         {"burst", "N", "jobs that may come at once, 0: a tenth of the rate", false, NULL},
+         {"queue-depth", "N", "jobs that may wait, 0: no limit", false, "max-queue"},
+         {0}},
+     run_set_rate_limit, ADMIN_CHANGES},
+    {"show-rate-limits", GROUP, "Show the limits of all VMs", "", NULL,
+     "vgpu-admin show-rate-limits", NULL, run_show_rate_limits, ADMIN_LOOKS},
+    {"set-memory-limit", GROUP, "Limit the GPU memory of a VM", WHICH "--limit=SIZE",
+     "The worker of the VM enforces it; 0 takes the limit away.",
+     "vgpu-admin set-memory-limit --vm-name=\"web 1\" --limit=16G",
+     (const struct admin_option[]){
+         ADMIN_OPTIONS_VM,
+         {"limit", "SIZE", "such as 512M or 16G, 0: no limit", true, "memory"},
+         {0}},
+     run_set_memory_limit, ADMIN_CHANGES},
+    {0},
+};

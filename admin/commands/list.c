@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Looking at VMs: list-vms, show-vm, scan-vms. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/render.h"
+#include "admin/tools.h"
+
+static const char *limit_text(uint32_t value, char out[16])
+{
+    snprintf(out, 16, value ? "%u" : "-", value);
+    return out;
+}
+
+static int run_list(struct admin *admin)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT},
+        {"NAME", COLUMN_SHRINK},
+        {"POOL", 0},
+        {"PRIORITY", 0},
+        {"WEIGHT", COLUMN_RIGHT},
+        {"RATE", COLUMN_RIGHT | COLUMN_DROP},
+        {"QUEUE", COLUMN_RIGHT | COLUMN_DROP},
+        {"STATE", 0},
+        {"UUID", COLUMN_DROP},
+    };
+    char pool = 0;
+    uint8_t priority = 0;
+    int status = admin_option(admin, "pool") ? admin_pool(admin, "pool", &pool) : ADMIN_OK;
+    bool by_priority = admin_option(admin, "priority") != NULL;
+
+    if (status == ADMIN_OK && by_priority) {
+        status = admin_priority(admin, "priority", &priority);
+    }
+    if (status == ADMIN_OK) {
+        status = admin_open_db(admin, VGPU_DB_READ);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    json_t *list = json_array();
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    for (uint32_t i = 0; i < admin->config->vm_count; i++) {
+        const vgpu_vm_config_t *vm = &admin->config->vms[i];
+        char rate[16], depth[16];
+        if ((pool && vm->pool_id != pool) || (by_priority && vm->priority != priority)) {
+            continue;
+        }
+        json_array_append_new(list, admin_vm_json(vm));
+        render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
+        render_cell(t, STYLE_PLAIN, "%s", vm->vm_name);
+        render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
+        render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+        render_cell(t, STYLE_PLAIN, "%u", vm->weight);
+        render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_jobs_per_sec, rate));
+        render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_queue_depth, depth));
+        render_cell(t, vm->quarantined ? STYLE_BAD : STYLE_PLAIN, "%s",
+                    vm->quarantined ? "quarantined" : "ok");
+        render_cell(t, STYLE_DIM, "%s", vm->vm_uuid);
+    }
+    if (admin->json) {
+        admin_print_json(admin, json_pack("{s:o}", "vms", list));
+        list = NULL;
+    }
+    if (!admin->json) {
+        render_table_end(t, admin->config->vm_count
+                                ? "No VM matches."
+                                : "No VM is registered. vgpu-admin scan-vms shows the host's VMs, "
+                                  "vgpu-admin register-vm registers one.");
+    } else {
+        render_table_discard(t);
+    }
+    json_decref(list);
+    return ADMIN_OK;
+}
+
+static int run_show(struct admin *admin)
+{
+    const vgpu_vm_config_t *vm;
+    char bytes[RENDER_BYTES], number[16];
+    int status = admin_open_db(admin, VGPU_DB_READ);
+
+    if (status == ADMIN_OK) {
+        status = admin_select_vm(admin, true, &vm);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    if (admin->json) {
+        admin_print_json(admin, json_pack("{s:o}", "vm", admin_vm_json(vm)));
+        return ADMIN_OK;
+    }
+    render_pair("Name", STYLE_BOLD, "%s", vm->vm_name[0] ? vm->vm_name : "-");
+    render_pair("UUID", STYLE_PLAIN, "%s", vm->vm_uuid);
+    render_pair("vm_id", STYLE_PLAIN, "%u", vm->vm_id);
+    render_pair("Pool", STYLE_PLAIN, "%c", vm->pool_id);
+    render_pair("Priority", STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+    render_pair("Weight", STYLE_PLAIN, "%u", vm->weight);
+    if (vm->max_jobs_per_sec) {
+        render_pair("Rate limit", STYLE_PLAIN, "%u jobs/s, burst %s", vm->max_jobs_per_sec,
+                    vm->burst ? limit_text(vm->burst, number) : "a tenth of the rate");
+    } else {
+        render_pair("Rate limit", STYLE_PLAIN, "none");
+    }
+    render_pair("Queue depth", STYLE_PLAIN, "%s",
+                vm->max_queue_depth ? limit_text(vm->max_queue_depth, number) : "no limit");
+    render_pair("Memory limit", STYLE_PLAIN, "%s",
+                vm->memory_limit_bytes ? render_bytes((double)vm->memory_limit_bytes, bytes)
+                                       : "none");
+    if (vm->quarantined) {
+        render_pair("State", STYLE_BAD, "quarantined since %s UTC%s%s", vm->quarantined_at,
+                    vm->quarantine_reason[0] ? ": " : "", vm->quarantine_reason);
+        render_pair("", STYLE_PLAIN, "to release it: vgpu-admin clear-quarantine --vm-uuid=%s",
+                    vm->vm_uuid);
+    } else {
+        render_pair("State", STYLE_PLAIN, "ok");
+    }
+    render_pair("Faults", vm->error_count ? STYLE_WARN : STYLE_PLAIN, "%u", vm->error_count);
+    render_pair("Registered", STYLE_PLAIN, "%s UTC", vm->created_at);
+    render_pair("Changed", STYLE_PLAIN, "%s UTC", vm->updated_at);
+    return ADMIN_OK;
+}
+
+/* ---- scan-vms ------------------------------------------------------------------------ */
+
+struct scanned {
+    const struct toolstack_vm *host;    /* NULL: the toolstack does not know it */
+    const vgpu_vm_config_t *registered; /* NULL: not registered */
+};
+
+static json_t *scanned_json(const struct scanned *s)
+{
+    json_t *object = s->registered ? admin_vm_json(s->registered) : json_object();
+
+    json_object_set_new(object, "registered", json_boolean(s->registered));
+    if (s->host) {
+        json_object_set_new(object, "uuid", json_string(s->host->uuid));
+        json_t *name = json_string(s->host->name);
+        json_object_set_new(object, "name", name ? name : json_null());
+        json_object_set_new(object, "power_state", json_string(s->host->state));
+    } else {
+        json_object_set_new(object, "power_state", json_null());
+    }
+    return object;
+}
+
+/* Those of one pool; 0: not registered. */
+static void print_group(const struct scanned *scanned, size_t count, char pool)
+{
+    static const struct render_column columns[] = {
+        {"NAME", COLUMN_SHRINK}, {"POWER", 0}, {"VM_ID", COLUMN_RIGHT},
+        {"PRIORITY", 0},         {"STATE", 0}, {"UUID", COLUMN_DROP},
+    };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; i < count; i++) {
+        const struct scanned *s = &scanned[i];
+        const vgpu_vm_config_t *vm = s->registered;
+        if ((vm ? vm->pool_id : 0) != pool) {
+            continue;
+        }
+        render_cell(t, STYLE_PLAIN, "%s", s->host ? s->host->name : vm->vm_name);
+        render_cell(t, s->host && s->host->running ? STYLE_GOOD : STYLE_DIM, "%s",
+                    s->host ? s->host->state : "unknown to the toolstack");
+        if (vm) {
+            render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
+            render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+            render_cell(t, vm->quarantined ? STYLE_BAD : STYLE_PLAIN, "%s",
+                        vm->quarantined ? "quarantined" : "ok");
+        } else {
+            for (int c = 0; c < 3; c++) {
+                render_cell(t, STYLE_DIM, "-");
+            }
+        }
+        render_cell(t, STYLE_DIM, "%s", s->host ? s->host->uuid : vm->vm_uuid);
+    }
+    render_table_end(t, "none");
+}
+
+static void print_scan(struct admin *admin, const struct scanned *scanned, size_t count,
+                       const char *tool)
+{
+    const struct vgpu_config_snapshot *config = admin->config;
+    size_t unregistered = 0;
+
+    for (uint32_t p = 0; p < config->pool_count; p++) {
+        printf("%s", p ? "\n" : "");
+        render_heading("Pool %c (%s)", config->pools[p].pool_id, config->pools[p].pool_name);
+        print_group(scanned, count, config->pools[p].pool_id);
+    }
+    for (size_t i = 0; i < count; i++) {
+        unregistered += !scanned[i].registered;
+    }
+    printf("\n");
+    render_heading("Not registered");
+    print_group(scanned, count, 0);
+    printf("\n%zu VMs, %zu not registered (asked %s).", count, unregistered, tool);
+    if (unregistered > 0) {
+        printf(" To register one: vgpu-admin register-vm --vm-name=NAME");
+    }
+    printf("\n");
+}
+
+static int run_scan(struct admin *admin)
+{
+    struct toolstack *toolstack = admin_toolstack(admin);
+    struct toolstack_vm *vms;
+    size_t count, total = 0;
+    int status = admin_open_db(admin, VGPU_DB_READ);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    if (toolstack_list(toolstack, &vms, &count) < 0) {
+        return admin_fail(admin, ADMIN_FAILED, "%s", toolstack_error(toolstack));
+    }
+    const struct vgpu_config_snapshot *config = admin->config;
+    struct scanned *scanned = calloc(count + config->vm_count + 1, sizeof(*scanned));
+    if (!scanned) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        scanned[total].host = &vms[i];
+        for (uint32_t r = 0; r < config->vm_count; r++) {
+            if (strcasecmp(config->vms[r].vm_uuid, vms[i].uuid) == 0) {
+                scanned[total].registered = &config->vms[r];
+            }
+        }
+        total++;
+    }
+    for (uint32_t r = 0; r < config->vm_count; r++) {
+        bool known = false;
+        for (size_t i = 0; i < count; i++) {
+            known = known || scanned[i].registered == &config->vms[r];
+        }
+        if (!known) {
+            scanned[total++].registered = &config->vms[r];
+        }
+    }
+    if (admin->json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < total; i++) {
+            json_array_append_new(list, scanned_json(&scanned[i]));
+        }
+        admin_print_json(admin, json_pack("{s:s, s:o}", "toolstack", toolstack_ops(toolstack)->name,
+                                          "vms", list));
+    } else {
+        print_scan(admin, scanned, total, toolstack_ops(toolstack)->name);
+    }
+    free(scanned);
+    free(vms);
+    return ADMIN_OK;
+}
+
+#define GROUP "Virtual machines"
+
+const struct admin_command commands_list[] = {
+    {"list-vms", GROUP, "List the registered VMs", "[--pool=A..Z] [--priority=low|medium|high]",
+     NULL, "vgpu-admin list-vms --pool=A",
+     (const struct admin_option[]){
+         {"pool", "A..Z", "only VMs of this pool", false, NULL},
+         {"priority", "low|medium|high", "only VMs of this priority", false, NULL},
+         {0}},
+     run_list, ADMIN_LOOKS},
+    {"show-vm", GROUP, "Show everything the database says of a VM",
+     "(--vm-name=NAME | --vm-uuid=UUID)", NULL, "vgpu-admin show-vm --vm-name=\"web 1\"",
+     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_show, ADMIN_LOOKS},
+    {"scan-vms", GROUP, "List all VMs of the host, registered or not", "",
+     "Asks the toolstack (xe on XCP-ng, virsh on libvirt hosts) and groups the VMs by pool.",
+     "vgpu-admin scan-vms", NULL, run_scan, ADMIN_LOOKS},
+    {0},
+};

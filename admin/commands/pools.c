@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pools and their GPUs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/json_get.h"
+#include "admin/base/mediator_client.h"
+#include "admin/base/render.h"
+#include "admin/tools.h"
+#include "vgpu/vgpu_admin.h"
+
+static json_t *pool_json(const vgpu_pool_config_t *pool)
+{
+    json_t *gpus = json_array();
+    char letter[2] = {pool->pool_id, '\0'};
+
+    for (uint32_t i = 0; i < pool->gpu_count; i++) {
+        json_array_append_new(gpus, json_string(pool->gpus[i]));
+    }
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:b}", "pool", letter, "name", pool->pool_name,
+                     "description", pool->description, "vm_count", (json_int_t)pool->vm_count,
+                     "gpus", gpus, "every_gpu", (int)(pool->gpu_count == 0));
+}
+
+/* Before a change of a pool: which one, and the database. */
+static int begin(struct admin *admin, char *pool_id)
+{
+    int status = admin_pool(admin, "pool", pool_id);
+
+    return status == ADMIN_OK ? admin_open_db(admin, VGPU_DB_WRITE) : status;
+}
+
+/* After a change of a pool: the document has the pool as it is now, if it still is. */
+static int finish(struct admin *admin, char pool_id, const char *message)
+{
+    int status = admin_reload_config(admin);
+    json_t *pool = json_null();
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
+        if (admin->config->pools[p].pool_id == pool_id) {
+            pool = pool_json(&admin->config->pools[p]);
+        }
+    }
+    return admin_finish_change(admin, NULL, NULL, message,
+                               json_pack("{s:b, s:o}", "changed", 1, "pool", pool));
+}
+
+static int run_create(struct admin *admin)
+{
+    char message[256], pool;
+    int status = begin(admin, &pool);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    int result = vgpu_create_pool(admin->db, pool, admin_option(admin, "name"),
+                                  admin_option(admin, "description"));
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    snprintf(message, sizeof(message),
+             "Created pool %c. It uses every GPU of the host until vgpu-admin assign-gpu gives it "
+             "its own.",
+             pool);
+    return finish(admin, pool, message);
+}
+
+static int run_remove(struct admin *admin)
+{
+    char message[64], pool;
+    int status = begin(admin, &pool);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    int result = vgpu_remove_pool(admin->db, pool);
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    snprintf(message, sizeof(message), "Removed pool %c.", pool);
+    return finish(admin, pool, message);
+}
+
+/* A GPU may be configured before it is there; while the mediator runs, a slip shows. */
+static void note_missing_gpu(struct admin *admin, char pool, const char *gpu)
+{
+    json_t *answer, *gpus, *item;
+    bool found = false;
+    size_t i;
+
+    if (mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &answer) <
+        0) {
+        return;
+    }
+    gpus = json_object_get(answer, "gpus");
+    json_array_foreach(gpus, i, item)
+    {
+        char index[32];
+        snprintf(index, sizeof(index), "%lld", (long long)json_get_int(item, "index", -1));
+        found =
+            found || strcmp(gpu, index) == 0 || strcmp(gpu, json_get_text(item, "uuid", "")) == 0;
+    }
+    found = found || !json_is_array(gpus);
+    json_decref(answer);
+    if (!found) {
+        admin_note(admin,
+                   "this host has no GPU %s at present (vgpu-admin status lists those it has); to "
+                   "take it out again: vgpu-admin assign-gpu --pool=%c --gpu=%s --remove",
+                   gpu, pool, gpu);
+    }
+}
+
+static int run_assign(struct admin *admin)
+{
+    const char *gpu = admin_option(admin, "gpu");
+    bool remove = admin_option(admin, "remove") != NULL;
+    char message[256], pool;
+    int status = begin(admin, &pool);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    int result =
+        remove ? vgpu_unassign_gpu(admin->db, pool, gpu) : vgpu_assign_gpu(admin->db, pool, gpu);
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    snprintf(message, sizeof(message),
+             remove ? "Took GPU %s out of pool %c." : "Assigned GPU %s to pool %c.", gpu, pool);
+    if (!remove) {
+        note_missing_gpu(admin, pool, gpu);
+    }
+    return finish(admin, pool, message);
+}
+
+static int run_show(struct admin *admin)
+{
+    static const struct render_column columns[] = {
+        {"POOL", 0},
+        {"NAME", COLUMN_SHRINK},
+        {"VMS", COLUMN_RIGHT},
+        {"GPUS", COLUMN_SHRINK},
+        {"DESCRIPTION", COLUMN_SHRINK | COLUMN_DROP},
+    };
+    int status = admin_open_db(admin, VGPU_DB_READ);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    const struct vgpu_config_snapshot *s = admin->config;
+    if (admin->json) {
+        json_t *list = json_array();
+        for (uint32_t p = 0; p < s->pool_count; p++) {
+            json_array_append_new(list, pool_json(&s->pools[p]));
+        }
+        admin_print_json(admin, json_pack("{s:o}", "pools", list));
+        return ADMIN_OK;
+    }
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    for (uint32_t p = 0; p < s->pool_count; p++) {
+        const vgpu_pool_config_t *pool = &s->pools[p];
+        char gpus[400] = "";
+        for (uint32_t i = 0; i < pool->gpu_count; i++) {
+            size_t used = strlen(gpus);
+            snprintf(gpus + used, sizeof(gpus) - used, "%s%s", i ? ", " : "", pool->gpus[i]);
+        }
+        render_cell(t, STYLE_BOLD, "%c", pool->pool_id);
+        render_cell(t, STYLE_PLAIN, "%s", pool->pool_name);
+        render_cell(t, STYLE_PLAIN, "%u", pool->vm_count);
+        render_cell(t, pool->gpu_count ? STYLE_PLAIN : STYLE_DIM, "%s",
+                    pool->gpu_count ? gpus : "every GPU");
+        render_cell(t, STYLE_PLAIN, "%s", pool->description);
+    }
+    render_table_end(t, "There are no pools. vgpu-admin create-pool --pool=A makes one.");
+    return ADMIN_OK;
+}
+
+#define GROUP "Pools"
+#define OPTION_POOL                                                                                \
+    {                                                                                              \
+        "pool", "A..Z", "the pool's letter", true, NULL                                            \
+    }
+
+const struct admin_command commands_pools[] = {
+    {"show-pools", GROUP, "Show pools, their GPUs and how many VMs they have", "", NULL,
+     "vgpu-admin show-pools", NULL, run_show, ADMIN_LOOKS},
+    {"create-pool", GROUP, "Make a new pool", "--pool=A..Z [--name=NAME] [--description=TEXT]",
+     NULL, "vgpu-admin create-pool --pool=T --name=Training",
+     (const struct admin_option[]){OPTION_POOL,
+                                   {"name", "NAME", "its name", false, NULL},
+                                   {"description", "TEXT", "what it is for", false, NULL},
+                                   {0}},
+     run_create, ADMIN_CHANGES},
+    {"remove-pool", GROUP, "Remove a pool that has no VMs", "--pool=A..Z", NULL,
+     "vgpu-admin remove-pool --pool=T", (const struct admin_option[]){OPTION_POOL, {0}}, run_remove,
+     ADMIN_CHANGES},
+    {"assign-gpu", GROUP, "Give a GPU to a pool, or take it out",
+     "--pool=A..Z --gpu=UUID|INDEX [--remove]",
+     "A pool without assigned GPUs uses every GPU of the host. A GPU may be in several pools.\n"
+     "nvidia-smi -L lists UUIDs; an index can change when the host's GPUs do.",
+     "vgpu-admin assign-gpu --pool=T --gpu=GPU-5a2b0c1e-0000-1111-2222-333344445555",
+     (const struct admin_option[]){OPTION_POOL,
+                                   {"gpu", "UUID|INDEX", "the GPU", true, NULL},
+                                   {"remove", NULL, "take it out of the pool", false, NULL},
+                                   {0}},
+     run_assign, ADMIN_CHANGES},
+    {0},
+};

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Telling the running mediator what to do; nothing of this is kept in the database. */
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/json_get.h"
+#include "admin/base/render.h"
+#include "vgpu/vgpu_admin.h"
+
+/* Prints message, or what the mediator answered with the message in it. */
+static int done(struct admin *admin, json_t *answer, const char *message)
+{
+    if (admin->json) {
+        json_object_set_new(answer, "message", json_string(message));
+        admin_print_json(admin, answer);
+    } else {
+        render_text(STYLE_PLAIN, message);
+        putchar('\n');
+        json_decref(answer);
+    }
+    return ADMIN_OK;
+}
+
+static int run_set_policy(struct admin *admin)
+{
+    static const char *const policies[] = {"wfq", "urgency", "priority", "fifo", NULL};
+    char message[128];
+    json_t *answer;
+    size_t policy;
+    int status = admin_choice(admin, "policy", policies, &policy);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    json_t *body = json_pack("{s:s}", "policy", policies[policy]);
+    status = admin_ask_mediator(admin, VGPU_ADMIN_SET_POLICY, 0, body, &answer);
+    json_decref(body);
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    snprintf(message, sizeof(message), "The policy is %s, until the mediator restarts.",
+             policies[policy]);
+    return done(admin, answer, message);
+}
+
+static int pause_or_resume(struct admin *admin, uint32_t command, const char *what)
+{
+    char message[128];
+    json_t *answer, *body = NULL;
+    uint64_t gpu = 0;
+    int status = ADMIN_OK;
+
+    if (admin_option(admin, "gpu")) {
+        status = admin_uint(admin, "gpu", 0, 1023, &gpu);
+        body = json_pack("{s:I}", "gpu", (json_int_t)gpu);
+    }
+    if (status == ADMIN_OK) {
+        status = admin_ask_mediator(admin, command, 0, body, &answer);
+    }
+    if (status == ADMIN_OK) {
+        if (body) {
+            snprintf(message, sizeof(message), "GPU %u is %s", (unsigned)gpu, what);
+        } else {
+            snprintf(message, sizeof(message), "All GPUs are %s", what);
+        }
+        status = done(admin, answer, message);
+    }
+    json_decref(body);
+    return status;
+}
+
+static int run_pause(struct admin *admin)
+{
+    return pause_or_resume(admin, VGPU_ADMIN_PAUSE,
+                           "paused: running jobs end, requests wait, until vgpu-admin resume.");
+}
+
+static int run_resume(struct admin *admin)
+{
+    return pause_or_resume(admin, VGPU_ADMIN_RESUME, "at work.");
+}
+
+static int run_prefer(struct admin *admin)
+{
+    const vgpu_vm_config_t *vm = NULL;
+    char message[512], label[ADMIN_LABEL_BYTES];
+    json_t *answer;
+    int status = ADMIN_OK;
+
+    if (admin_option(admin, "none")) {
+        if (admin_vm_is_named(admin, true)) {
+            return admin_fail(admin, ADMIN_USAGE, "give either a VM or --none");
+        }
+    } else {
+        status = admin_open_db(admin, VGPU_DB_READ);
+        if (status == ADMIN_OK) {
+            status = admin_select_vm(admin, true, &vm);
+        }
+    }
+    if (status == ADMIN_OK) {
+        status = admin_ask_mediator(admin, VGPU_ADMIN_PREFER_VM, vm ? vm->vm_id : 0, NULL, &answer);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    if (vm) {
+        snprintf(message, sizeof(message),
+                 "%s is preferred among VMs of its priority (under the policy \"priority\").",
+                 admin_vm_label(vm, label));
+    } else {
+        snprintf(message, sizeof(message), "No VM is preferred.");
+    }
+    return done(admin, answer, message);
+}
+
+static int run_reload(struct admin *admin)
+{
+    char message[128];
+    json_t *answer, *item;
+    size_t i;
+    int status = admin_ask_mediator(admin, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, &answer);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    const json_t *restart = json_object_get(answer, "restart_needed");
+    json_array_foreach(restart, i, item)
+    {
+        json_int_t id =
+            json_is_object(item) ? json_get_int(item, "vm_id", -1) : json_integer_value(item);
+        admin_note(admin,
+                   "the device of the VM with vm_id %lld is too old to be told its new values; "
+                   "shut the VM down and start it again",
+                   (long long)id);
+    }
+    json_int_t changed = json_get_int(answer, "changed", -1);
+    if (changed < 0) {
+        snprintf(message, sizeof(message), "The mediator has read the database again.");
+    } else {
+        snprintf(message, sizeof(message),
+                 "The mediator has read the database again: %lld VM%s changed.", (long long)changed,
+                 changed == 1 ? "" : "s");
+    }
+    return done(admin, answer, message);
+}
+
+static int run_connections(struct admin *admin)
+{
+    static const struct render_column columns[] = {
+        {"SESSION", COLUMN_RIGHT},  {"VM_ID", COLUMN_RIGHT},   {"UUID", COLUMN_DROP},
+        {"PID", COLUMN_RIGHT},      {"SINCE", COLUMN_RIGHT},   {"PROTOCOL", 0},
+        {"REQUESTS", COLUMN_RIGHT}, {"SOCKET", COLUMN_SHRINK},
+    };
+    char text[RENDER_BYTES];
+    json_t *answer, *c;
+    size_t i;
+    int status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_CONNECTIONS, 0, NULL, &answer);
+
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    if (admin->json) {
+        admin_print_json(admin, answer);
+        return ADMIN_OK;
+    }
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    json_array_foreach(json_object_get(answer, "connections"), i, c)
+    {
+        const json_t *protocol = json_object_get(c, "protocol");
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(c, "session", 0));
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(c, "vm_id", 0));
+        render_cell(t, STYLE_DIM, "%s", json_get_text(c, "uuid", "-"));
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(c, "pid", 0));
+        render_cell(t, STYLE_PLAIN, "%s",
+                    render_duration_ns(json_get_number(c, "since_s", 0) * 1e9, text));
+        if (json_is_string(protocol)) {
+            render_cell(t, STYLE_PLAIN, "%s", json_string_value(protocol));
+        } else {
+            render_cell(t, STYLE_PLAIN, "%g", json_number_value(protocol));
+        }
+        render_cell(t, STYLE_PLAIN, "%s",
+                    render_count((uint64_t)json_get_int(c, "requests", 0), text));
+        render_cell(t, STYLE_PLAIN, "%s", json_get_text(c, "path", "-"));
+    }
+    render_table_end(t, "No device is connected. Is a VM with a vgpu-stub device running?");
+    json_decref(answer);
+    return ADMIN_OK;
+}
+
+#define GROUP "The running mediator"
+#define OPTION_GPU                                                                                 \
+    {                                                                                              \
+        "gpu", "INDEX", "only this GPU", false, NULL                                               \
+    }
+
+const struct admin_command commands_schedule[] = {
+    {"reload-config", GROUP, "Make the mediator read the database again", "",
+     "Every change through vgpu-admin does so by itself.", "vgpu-admin reload-config", NULL,
+     run_reload, ADMIN_CHANGES},
+    {"set-policy", GROUP, "Choose the scheduling policy", "--policy=wfq|urgency|priority|fifo",
+     "wfq: fair shares, the most urgent of those who are owed first (default).\n"
+     "urgency: the urgency formula alone.  priority: strict priority, first come first served.\n"
+     "fifo: first come first served.  It holds until the mediator restarts.",
+     "vgpu-admin set-policy --policy=wfq",
+     (const struct admin_option[]){
+         {"policy", "wfq|urgency|priority|fifo", "the policy", true, NULL}, {0}},
+     run_set_policy, ADMIN_CHANGES},
+    {"pause", GROUP, "Stop giving work to the GPUs", "[--gpu=INDEX]",
+     "For maintenance: running jobs end, new requests wait.", "vgpu-admin pause --gpu=0",
+     (const struct admin_option[]){OPTION_GPU, {0}}, run_pause, ADMIN_CHANGES},
+    {"resume", GROUP, "Give work to the GPUs again", "[--gpu=INDEX]", NULL, "vgpu-admin resume",
+     (const struct admin_option[]){OPTION_GPU, {0}}, run_resume, ADMIN_CHANGES},
+    {"prefer-vm", GROUP, "Prefer a VM among those of its priority",
+     "(--vm-name=NAME | --vm-uuid=UUID | --none)", "A tie-break of the policy \"priority\" only.",
+     "vgpu-admin prefer-vm --vm-name=\"web 1\"",
+     (const struct admin_option[]){
+         ADMIN_OPTIONS_VM, {"none", NULL, "prefer none any longer", false, NULL}, {0}},
+     run_prefer, ADMIN_CHANGES},
+    {"show-connections", GROUP, "Show the connected devices", "", NULL,
+     "vgpu-admin show-connections", NULL, run_connections, ADMIN_LOOKS},
+    {0},
+};

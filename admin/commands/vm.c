@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Registering, changing and removing VMs. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "admin/commands/commands.h"
+#include "admin/base/render.h"
+#include "admin/base/suggest.h"
+#include "admin/tools.h"
+
+/* ---- register-vm ---------------------------------------------------------------- */
+
+int commands_uuid_from_toolstack(struct admin *admin, const char *name, vgpu_vm_config_t *vm)
+{
+    struct toolstack *toolstack = admin_toolstack(admin);
+    const char *tool = toolstack_ops(toolstack)->name;
+    struct toolstack_vm *vms;
+    struct suggest suggest;
+    char uuids[1024] = "";
+    size_t count;
+    unsigned found = 0;
+    int status = ADMIN_OK;
+
+    if (toolstack_list(toolstack, &vms, &count) < 0) {
+        return admin_fail(admin, ADMIN_FAILED, "looking for \"%s\": %s", name,
+                          toolstack_error(toolstack));
+    }
+    suggest_init(&suggest, name);
+    for (size_t i = 0; i < count; i++) {
+        suggest_offer(&suggest, vms[i].name);
+        if (strcmp(vms[i].name, name) == 0) {
+            size_t used = strlen(uuids);
+            found++;
+            snprintf(vm->vm_uuid, sizeof(vm->vm_uuid), "%s", vms[i].uuid);
+            snprintf(uuids + used, sizeof(uuids) - used, "\n  --vm-uuid=%s  (%s)", vms[i].uuid,
+                     vms[i].state);
+        }
+    }
+    if (found > 1) {
+        status = admin_fail(admin, ADMIN_FAILED, "%u VMs of %s are named \"%s\"; say which one:%s",
+                            found, tool, name, uuids);
+    } else if (found == 0 && suggest.best) {
+        status = admin_fail(admin, ADMIN_FAILED, "%s has no VM named \"%s\"; did you mean \"%s\"?",
+                            tool, name, suggest.best);
+    } else if (found == 0) {
+        status = admin_fail(admin, ADMIN_FAILED,
+                            "%s has no VM named \"%s\"; vgpu-admin scan-vms shows those it has",
+                            tool, name);
+    }
+    free(vms);
+    return status;
+}
+
+/* A name is a comfort: without it the VM is registered all the same. */
+static void name_from_toolstack(struct admin *admin, vgpu_vm_config_t *vm)
+{
+    struct toolstack *toolstack = admin_toolstack(admin);
+    struct toolstack_vm *vms;
+    size_t count;
+    bool found = false;
+
+    if (!toolstack_ops(toolstack)->program) {
+        return;
+    }
+    if (toolstack_list(toolstack, &vms, &count) < 0) {
+        admin_note(admin, "the VM's name is not known: %s", toolstack_error(toolstack));
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(vms[i].uuid, vm->vm_uuid) == 0) {
+            snprintf(vm->vm_name, sizeof(vm->vm_name), "%s", vms[i].name);
+            found = true;
+        }
+    }
+    if (!found) {
+        admin_note(admin, "%s does not know a VM with this UUID; is it of another host?",
+                   toolstack_ops(toolstack)->name);
+    }
+    free(vms);
+}
+
+static int run_register(struct admin *admin)
+{
+    const char *uuid = admin_option(admin, "vm-uuid");
+    const char *name = admin_option(admin, "vm-name");
+    vgpu_vm_config_t vm = {
+        .pool_id = 'A', .priority = VGPU_PRIORITY_MEDIUM, .weight = VGPU_WEIGHT_DEFAULT};
+    uint64_t number;
+    char message[1024];
+    int status = ADMIN_OK;
+
+    if (!uuid && !name) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "which VM? Give --vm-name=NAME or --vm-uuid=UUID (vgpu-admin scan-vms "
+                          "shows the host's VMs)");
+    }
+    if (uuid && !admin_is_uuid(uuid)) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "\"%s\" is no UUID, which looks like "
+                          "7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001; name the VM by --vm-name=\"%s\"?",
+                          uuid, uuid);
+    }
+    if (name && strlen(name) >= sizeof(vm.vm_name)) {
+        return admin_fail(admin, ADMIN_USAGE, "a VM's name has at most %zu bytes",
+                          sizeof(vm.vm_name) - 1);
+    }
+    if (admin_option(admin, "pool")) {
+        status = admin_pool(admin, "pool", &vm.pool_id);
+    }
+    if (status == ADMIN_OK && admin_option(admin, "priority")) {
+        status = admin_priority(admin, "priority", &vm.priority);
+    }
+    if (status == ADMIN_OK && admin_option(admin, "weight")) {
+        status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
+        vm.weight = (uint8_t)number;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "vm-id")) {
+        /* 0, a device's default, is no number yet: one is chosen. */
+        status = admin_uint(admin, "vm-id", 0, UINT32_MAX, &number);
+        vm.vm_id = (uint32_t)number;
+    }
+    if (status == ADMIN_OK) {
+        status = admin_open_db(admin, VGPU_DB_WRITE);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    if (name) {
+        snprintf(vm.vm_name, sizeof(vm.vm_name), "%s", name);
+    }
+    if (uuid) {
+        snprintf(vm.vm_uuid, sizeof(vm.vm_uuid), "%s", uuid);
+        if (!name) {
+            name_from_toolstack(admin, &vm);
+        }
+    } else {
+        status = commands_uuid_from_toolstack(admin, name, &vm);
+        if (status != ADMIN_OK) {
+            return status;
+        }
+    }
+    int result = vgpu_register_vm(admin->db, &vm, &vm.vm_id);
+    if (result == 0) {
+        result = vgpu_get_vm_config(admin->db, vm.vm_uuid, &vm);
+    }
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    snprintf(message, sizeof(message),
+             "Registered %s as vm_id %u: pool %c, priority %s, weight %u.", admin_vm_name(&vm),
+             vm.vm_id, vm.pool_id, admin_priority_name(vm.priority), vm.weight);
+    return admin_finish_change(admin, NULL, &vm, message,
+                               json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(&vm)));
+}
+
+/* ---- Changes ---------------------------------------------------------------------- */
+
+/* Appends one "what old -> new" to a sentence of `bytes`. */
+static void add_change(char *message, size_t bytes, const char *what, const char *old,
+                       const char *new)
+{
+    size_t used = strlen(message);
+    char last = message[used - 1];
+
+    snprintf(message + used, bytes - used, "%s %s %s -> %s", last == ':' ? "" : ",", what, old,
+             new);
+}
+
+/* zero: what a 0 means, NULL if it is a number like others. */
+static void add_number(char *message, size_t bytes, const char *what, uint64_t old, uint64_t new,
+                       const char *zero)
+{
+    char texts[2][32];
+
+    if (old != new) {
+        for (int i = 0; i < 2; i++) {
+            uint64_t value = i ? new : old;
+            if (value == 0 && zero) {
+                snprintf(texts[i], sizeof(texts[i]), "%s", zero);
+            } else {
+                snprintf(texts[i], sizeof(texts[i]), "%llu", (unsigned long long)value);
+            }
+        }
+        add_change(message, bytes, what, texts[0], texts[1]);
+    }
+}
+
+static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char *message,
+                     size_t bytes)
+{
+    char old[RENDER_BYTES], new[RENDER_BYTES];
+
+    if (a->pool_id != b->pool_id) {
+        add_change(message, bytes, "pool", (char[]){a->pool_id, 0}, (char[]){b->pool_id, 0});
+    }
+    if (a->priority != b->priority) {
+        add_change(message, bytes, "priority", admin_priority_name(a->priority),
+                   admin_priority_name(b->priority));
+    }
+    add_number(message, bytes, "vm_id", a->vm_id, b->vm_id, NULL);
+    add_number(message, bytes, "weight", a->weight, b->weight, NULL);
+    add_number(message, bytes, "rate", a->max_jobs_per_sec, b->max_jobs_per_sec, "no limit");
+    add_number(message, bytes, "burst", a->burst, b->burst, "a tenth of the rate");
+    add_number(message, bytes, "queue depth", a->max_queue_depth, b->max_queue_depth, "no limit");
+    if (a->memory_limit_bytes != b->memory_limit_bytes) {
+        add_change(
+            message, bytes, "memory limit",
+            a->memory_limit_bytes ? render_bytes((double)a->memory_limit_bytes, old) : "no limit",
+            b->memory_limit_bytes ? render_bytes((double)b->memory_limit_bytes, new) : "no limit");
+    }
+    if (strcmp(a->vm_name, b->vm_name) != 0) {
+        add_change(message, bytes, "name", a->vm_name[0] ? a->vm_name : "none", b->vm_name);
+    }
+}
+
+int commands_change_vm(struct admin *admin, bool use_vm_id, unsigned fields,
+                       const vgpu_vm_config_t *values)
+{
+    const vgpu_vm_config_t *vm;
+    vgpu_vm_config_t before, after;
+    char message[1536], label[ADMIN_LABEL_BYTES];
+    int status = admin_open_db(admin, VGPU_DB_WRITE);
+
+    if (status == ADMIN_OK) {
+        status = admin_select_vm(admin, use_vm_id, &vm);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    int result = vgpu_update_vm(admin->db, vm->vm_uuid, fields, values, &before, &after);
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    int start = snprintf(message, sizeof(message), "%s:", admin_vm_label(&after, label));
+    describe(&before, &after, message, sizeof(message));
+    bool changed = message[start] != '\0';
+    if (!changed) {
+        snprintf(message, sizeof(message), "%s is so already, nothing changed.", label);
+    }
+    return admin_finish_change(admin, &before, &after, message,
+                               json_pack("{s:b, s:o, s:o}", "changed", (int)changed, "vm",
+                                         admin_vm_json(&after), "before", admin_vm_json(&before)));
+}
+
+static int run_set_pool(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    int status = admin_pool(admin, "pool", &values.pool_id);
+
+    return status != ADMIN_OK ? status : commands_change_vm(admin, true, VGPU_VM_POOL, &values);
+}
+
+static int run_set_priority(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    int status = admin_priority(admin, "priority", &values.priority);
+
+    return status != ADMIN_OK ? status : commands_change_vm(admin, true, VGPU_VM_PRIORITY, &values);
+}
+
+static int run_set_vm_id(struct admin *admin)
+{
+    uint64_t number;
+    int status = admin_uint(admin, "vm-id", 1, UINT32_MAX, &number);
+    vgpu_vm_config_t values = {.vm_id = (uint32_t)number};
+
+    return status != ADMIN_OK ? status : commands_change_vm(admin, false, VGPU_VM_ID, &values);
+}
+
+static int run_update(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    unsigned fields = 0;
+    uint64_t number;
+    int status = ADMIN_OK;
+
+    if (admin_option(admin, "pool")) {
+        status = admin_pool(admin, "pool", &values.pool_id);
+        fields |= VGPU_VM_POOL;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "priority")) {
+        status = admin_priority(admin, "priority", &values.priority);
+        fields |= VGPU_VM_PRIORITY;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "vm-id")) {
+        status = admin_uint(admin, "vm-id", 1, UINT32_MAX, &number);
+        values.vm_id = (uint32_t)number;
+        fields |= VGPU_VM_ID;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "weight")) {
+        status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
+        values.weight = (uint8_t)number;
+        fields |= VGPU_VM_WEIGHT;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "new-name")) {
+        const char *name = admin_option(admin, "new-name");
+        if (strlen(name) >= sizeof(values.vm_name)) {
+            return admin_fail(admin, ADMIN_USAGE, "a VM's name has at most %zu bytes",
+                              sizeof(values.vm_name) - 1);
+        }
+        snprintf(values.vm_name, sizeof(values.vm_name), "%s", name);
+        fields |= VGPU_VM_NAME;
+    }
+    if (status == ADMIN_OK && fields == 0) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "update-vm changes what you name: --pool, --priority, --vm-id, --weight, "
+                          "--new-name");
+    }
+    return status != ADMIN_OK ? status : commands_change_vm(admin, false, fields, &values);
+}
+
+static int run_remove(struct admin *admin)
+{
+    const vgpu_vm_config_t *vm;
+    char label[ADMIN_LABEL_BYTES], question[ADMIN_LABEL_BYTES + 64], message[1024];
+    int status = admin_open_db(admin, VGPU_DB_WRITE);
+
+    if (status == ADMIN_OK) {
+        status = admin_select_vm(admin, true, &vm);
+    }
+    if (status != ADMIN_OK) {
+        return status;
+    }
+    admin_vm_label(vm, label);
+    snprintf(question, sizeof(question), "Remove %s? It loses its access to the GPU.", label);
+    if (admin_can_ask(admin) && !admin_confirm(admin, question)) {
+        printf("Nothing changed.\n");
+        return ADMIN_OK;
+    }
+    int result = vgpu_remove_vm(admin->db, vm->vm_uuid);
+    if (result < 0) {
+        return admin_db_failed(admin, result);
+    }
+    /* Whether it has one only the toolstack knows, which need not be there for this. */
+    if (toolstack_ops(admin_toolstack(admin)) == &toolstack_xe) {
+        admin_note(admin,
+                   "a device that attach-vm gave it stays in the VM's configuration; this takes it "
+                   "out: vgpu-admin detach-vm --vm-uuid=%s",
+                   vm->vm_uuid);
+    }
+    snprintf(message, sizeof(message), "Removed %s.", label);
+    return admin_finish_change(admin, vm, NULL, message,
+                               json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(vm)));
+}
+
+/* ---- Descriptions ------------------------------------------------------------------ */
+
+#define OPTION_POOL(required)                                                                      \
+    {                                                                                              \
+        "pool", "A..Z", "the pool", required, NULL                                                 \
+    }
+#define OPTION_PRIORITY(required)                                                                  \
+    {                                                                                              \
+        "priority", "low|medium|high", "the priority", required, NULL                              \
+    }
+#define OPTION_WEIGHT                                                                              \
+    {                                                                                              \
+        "weight", "1..100", "the weight within the priority, 50 is neutral", false, NULL           \
+    }
+#define GROUP "Virtual machines"
+
+const struct admin_command commands_vm[] = {
+    {"register-vm", GROUP, "Allow a VM to use a GPU",
+     "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A] [--priority=medium] [--weight=50] [--vm-id=N]",
+     "Given only its name, the VM's UUID is asked from the toolstack, and the other way\n"
+     "round. Without --vm-id, or with 0, the VM gets the number after the highest in use.",
+     "vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high",
+     (const struct admin_option[]){ADMIN_OPTION_VM_NAME,
+                                   ADMIN_OPTION_VM_UUID,
+                                   OPTION_POOL(false),
+                                   OPTION_PRIORITY(false),
+                                   OPTION_WEIGHT,
+                                   {"vm-id", "N", "the VM's number", false, NULL},
+                                   {0}},
+     run_register, ADMIN_CHANGES},
+    {"set-pool", GROUP, "Move a VM to another pool",
+     "(--vm-name=NAME | --vm-uuid=UUID) --pool=A..Z",
+     "Takes effect at once: the VM moves to a GPU of the new pool when its running job has\n"
+     "ended. A device too old to be told (protocol 1.0) needs a restart of the VM, which the\n"
+     "command offers.",
+     "vgpu-admin set-pool --vm-name=\"web 1\" --pool=B",
+     (const struct admin_option[]){ADMIN_OPTIONS_VM, OPTION_POOL(true), {0}}, run_set_pool,
+     ADMIN_CHANGES},
+    {"set-priority", GROUP, "Change a VM's priority",
+     "(--vm-name=NAME | --vm-uuid=UUID) --priority=low|medium|high",
+     "High counts four times as much as low, medium twice.",
+     "vgpu-admin set-priority --vm-name=\"web 1\" --priority=low",
+     (const struct admin_option[]){ADMIN_OPTIONS_VM, OPTION_PRIORITY(true), {0}}, run_set_priority,
+     ADMIN_CHANGES},
+    {"set-vm-id", GROUP, "Change a VM's number", "(--vm-name=NAME | --vm-uuid=UUID) --vm-id=N",
+     NULL, "vgpu-admin set-vm-id --vm-name=\"web 1\" --vm-id=7",
+     (const struct admin_option[]){ADMIN_OPTION_VM_NAME,
+                                   ADMIN_OPTION_VM_UUID,
+                                   {"vm-id", "N", "the new number", true, NULL},
+                                   {0}},
+     run_set_vm_id, ADMIN_CHANGES},
+    {"update-vm", GROUP, "Change several settings of a VM in one step",
+     "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A..Z] [--priority=low|medium|high] [--vm-id=N] "
+     "[--weight=1..100] [--new-name=NAME]",
+     "Either all of them are changed or none.",
+     "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
+     (const struct admin_option[]){
+         ADMIN_OPTION_VM_NAME,
+         ADMIN_OPTION_VM_UUID,
+         OPTION_POOL(false),
+         OPTION_PRIORITY(false),
+         {"vm-id", "N", "the new number", false, NULL},
+         OPTION_WEIGHT,
+         {"new-name", "NAME", "the new name in the database", false, NULL},
+         {0}},
+     run_update, ADMIN_CHANGES},
+    {"remove-vm", GROUP, "Take a VM's access to the GPU away", "(--vm-name=NAME | --vm-uuid=UUID)",
+     "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device that\n"
+     "attach-vm gave it stays in its configuration: detach-vm takes it out, afterwards too. On\n"
+     "a terminal the command asks first.",
+     "vgpu-admin remove-vm --vm-name=\"web 1\" --yes",
+     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_remove, ADMIN_CHANGES},
+    {0},
+};

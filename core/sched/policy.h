@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a policy of the scheduler sees and answers.  Private to core/.
+ *
+ * The scheduler keeps the VMs that could run now (ready, a job waiting, not
+ * aside) in dense parallel arrays, so that a policy is one linear pass whose
+ * cost depends on their number only.  One policy per file, policy_*.c.
+ */
+#ifndef CORE_SCHED_POLICY_H
+#define CORE_SCHED_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/sched/scheduler_wfq.h"
+
+/* The arrays are padded to a multiple of this, with entries that never win. */
+#define POLICY_LANES 8u
+
+struct policy_view {
+    uint32_t count; /* VMs that could run */
+    const uint32_t *vm;
+    const double *start;      /* S, virtual time; padded with +infinity */
+    const double *urgency0;   /* urgency of a job that arrived right now; padded with -1 */
+    const double *arrival_ns; /* of the oldest waiting job */
+    const uint64_t *sequence; /* of that job */
+    double v;                 /* virtual time, what is in flight included */
+    double now_ns;
+    const struct wfq_vm_params *params; /* by slot */
+    uint32_t preferred;                 /* slot or UINT32_MAX */
+    int last_pool;                      /* pool served last, letter, or 0 */
+};
+
+struct policy_choice {
+    uint32_t index; /* into the view's arrays */
+    uint32_t eligible;
+    enum wfq_reason reason;
+};
+
+struct policy {
+    const char *name;
+    /* A VM keeps the GPU for a quantum; else every job is chosen afresh. */
+    bool turns;
+    /* It keeps accounts straight: nobody who is ahead is let in beside a long job. */
+    bool shares;
+    /* The view has at least one VM. */
+    void (*choose)(const struct policy_view *view, struct policy_choice *choice);
+};
+
+extern const struct policy policy_wfq, policy_urgency, policy_priority, policy_fifo;
+
+/* Index of the most urgent VM with start <= v_limit; ties go to the earliest
+ * arrival.  view->count if there is none.  v_limit is finite.  *eligible: how
+ * many have start <= v_limit. */
+uint32_t policy_most_urgent(const struct policy_view *view, double v_limit, uint32_t *eligible);
+
+/* Rounding of V and S, far below any job's length. */
+#define POLICY_SLACK 1e-3
+
+/* The formula's last factor, per nanosecond: waited_seconds / 10. */
+#define POLICY_WAIT_PER_NS 1e-10
+
+#endif /* CORE_SCHED_POLICY_H */

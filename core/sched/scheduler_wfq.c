@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Theory of operation.
+ *
+ * Each attached VM has a FIFO of waiting jobs and one of jobs in flight.  Those
+ * that could run (ready, a job waiting, not aside) stand in the dense arrays of
+ * `run`, which the policy scans.  One VM, the holder, has the GPU:
+ *
+ *   no holder ──choose──► turn of VM h ──quantum used, others wait──► drain ──► choose
+ *
+ * During its turn the holder's jobs are handed out up to `depth` ahead, so the
+ * GPU does not idle between them; when the turn ends its jobs in flight are
+ * waited for, because two VMs' jobs at once would share the GPU in ways that
+ * nobody can account for.  But the last of them, if it is shorter than the
+ * driver's time slice, has the next VM's first job behind it already.  While
+ * nobody else waits a turn does not end.
+ *
+ * Two things bend that rule for the sake of latency and of shares:
+ *   - Cut.  A VM that comes back from idle, having had no more than its share,
+ *     need not wait for the rest of a long turn: the holder's turn ends at the
+ *     next job, once it has used an eighth of the quantum.
+ *   - Anticipation.  A guest with one job at a time is never backlogged: each
+ *     time its job ends the others would take the GPU for a quantum, and its
+ *     weight would mean nothing.  So when the holder runs dry while it is still
+ *     owed time and its next job usually comes soon, the GPU is kept for it for
+ *     a moment.  The wait is charged to it.  It is only done when waiting is no
+ *     dearer than the two switches that it saves, or than the VM's own jobs.
+ *
+ * Accounts (virtual_time.h): a job is charged to its VM at dispatch with the
+ * VM's average, and corrected at completion, when V moves on, too.  In between
+ * V lags behind by what is in flight (pending_ns), which choosing adds back.
+ *
+ * A job that overruns is set aside: its VM keeps no turn, it is charged by the
+ * clock (less what others turn out to have used beside it, for the driver
+ * divides the time between them), and the next VM is chosen.  Under wfq only
+ * VMs that are owed time are let in beside it.
+ */
+#include "core/sched/scheduler_wfq.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stddef.h>
+
+#include "core/sched/wfq_internal.h"
+
+/* What a VM's first job is taken to last; corrected when it is known. */
+#define FIRST_ESTIMATE_NS 1000000ull
+/*
+ * A tiny job holds the GPU for longer than it computes, for the hand-over costs
+ * more than the work.  It is charged what it held, up to this; or else a VM that
+ * floods with empty jobs would owe nothing and keep the GPU for ever.
+ */
+#define HELD_MAX_NS 50000ull
+/* How often it is looked whether somebody is owed time beside a job aside. */
+#define OWED_CHECK_MIN_NS 10e3
+#define OWED_CHECK_MAX_NS 100e6
+/* A turn may be cut after this part of the quantum. */
+#define CUT_DIVISOR 8
+/* Pauses beyond this multiple of the longest that is waited for all say the same: not soon. */
+#define THINK_MAX_SOON 4u
+
+/* ---- lists ---- */
+
+static void list_append(struct job_list *list, struct wfq_job *job)
+{
+    job->next = NULL;
+    if (list->tail) {
+        list->tail->next = job;
+    } else {
+        list->head = job;
+    }
+    list->tail = job;
+    list->count++;
+}
+
+static struct wfq_job *list_take(struct job_list *list)
+{
+    struct wfq_job *job = list->head;
+
+    list->head = job->next;
+    if (!list->head) {
+        list->tail = NULL;
+    }
+    list->count--;
+    job->next = NULL;
+    return job;
+}
+
+/* ---- anticipation ---- */
+
+void wfq_end_anticipation(struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t idle_ns = now_ns - wfq->anticipation_began_ns;
+
+    if (!wfq->anticipating) {
+        return;
+    }
+    wfq_charge(wfq, wfq->holder, (double)idle_ns);
+    vt_advance(&wfq->vt, (double)idle_ns);
+    wfq->turn_used_ns += idle_ns;
+    wfq->anticipating = false;
+    wfq_refresh(wfq, wfq->holder);
+}
+
+/* ---- dispatch ---- */
+
+static uint64_t estimate_ns(const struct vm_state *state)
+{
+    return state->average_ns == UNKNOWN ? FIRST_ESTIMATE_NS : state->average_ns;
+}
+
+/* V, as it will be when what is in flight is done. */
+static double virtual_now(const struct wfq *wfq)
+{
+    return wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0);
+}
+
+static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice *choice)
+{
+    const struct policy_view view = {
+        .count = wfq->run_count,
+        .vm = wfq->run_vm,
+        .start = wfq->run_start,
+        .urgency0 = wfq->run_urgency0,
+        .arrival_ns = wfq->run_arrival_ns,
+        .sequence = wfq->run_sequence,
+        .v = virtual_now(wfq),
+        .now_ns = (double)now_ns,
+        .params = wfq->params,
+        .preferred = wfq->preferred,
+        .last_pool = wfq->last_pool,
+    };
+
+    if (wfq->run_count == 1) {
+        *choice = (struct policy_choice){.index = 0, .eligible = 1, .reason = WFQ_REASON_ALONE};
+        return;
+    }
+    wfq->policy->choose(&view, choice);
+}
+
+/* Would a job of the holder that came now be chosen before what waits? */
+static bool would_win(const struct wfq *wfq, uint64_t now_ns)
+{
+    const struct wfq_vm_params *own = &wfq->params[wfq->holder], *best;
+    struct policy_choice choice;
+    uint32_t rival;
+    uint64_t arrival_ns;
+
+    choose(wfq, now_ns, &choice);
+    rival = wfq->run_vm[choice.index];
+    best = &wfq->params[rival];
+    arrival_ns = wfq->vms[rival].waiting.head->arrival_ns;
+    return wfq_urgency(own->priority, own->weight, 1, 0) >
+           wfq_urgency(best->priority, best->weight, wfq->vms[rival].waiting.count,
+                       now_ns > arrival_ns ? now_ns - arrival_ns : 0);
+}
+
+/* What the turn has taken: GPU time, and at least the time that it lasts. */
+static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t lasted_ns = now_ns > wfq->turn_began_ns ? now_ns - wfq->turn_began_ns : 0;
+
+    return lasted_ns > wfq->turn_used_ns ? lasted_ns : wfq->turn_used_ns;
+}
+
+/* The longest pause between two jobs of the VM that is worth waiting for. */
+static uint64_t soon_ns(const struct wfq *wfq, const struct vm_state *state)
+{
+    uint64_t worth_ns = 2 * WFQ_SWITCH_COST_NS;
+
+    if (state->average_ns != UNKNOWN && state->average_ns > worth_ns) {
+        worth_ns = state->average_ns;
+    }
+    return worth_ns < wfq->config.anticipation_ns ? worth_ns : wfq->config.anticipation_ns;
+}
+
+/* The holder has no more jobs: is it worth keeping the GPU for its next one? */
+static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
+{
+    const struct vm_state *state = &wfq->vms[wfq->holder];
+
+    return wfq->policy->turns && wfq->aside == NOBODY && wfq->run_count > 0 &&
+           state->think_ns != UNKNOWN && state->think_ns <= soon_ns(wfq, state) &&
+           wfq->vt.accounts[wfq->holder].start <= virtual_now(wfq) + POLICY_SLACK &&
+           (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
+}
+
+static void anticipate(struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t limit_ns;
+
+    if (!worth_waiting(wfq, now_ns)) {
+        return;
+    }
+    limit_ns = 2 * wfq->vms[wfq->holder].think_ns + 50000;
+    if (limit_ns > wfq->config.anticipation_ns) {
+        limit_ns = wfq->config.anticipation_ns;
+    }
+    wfq->anticipating = true;
+    wfq->anticipation_began_ns = now_ns;
+    wfq->anticipation_ends_ns = now_ns + limit_ns;
+}
+
+static void log_dispatch(struct wfq *wfq, const struct wfq_job *job, enum wfq_reason reason,
+                         uint32_t eligible, uint64_t now_ns)
+{
+    struct wfq_dispatch *entry = &wfq->log[wfq->dispatches % WFQ_DISPATCH_LOG];
+    const struct wfq_vm_params *params = &wfq->params[job->vm];
+    uint64_t waited_ns = now_ns > job->arrival_ns ? now_ns - job->arrival_ns : 0;
+
+    *entry = (struct wfq_dispatch){
+        .sequence = ++wfq->dispatches,
+        .time_ns = now_ns,
+        .job_sequence = job->sequence,
+        .waited_ns = waited_ns,
+        .vm = job->vm,
+        .waiting_vms = wfq->run_count,
+        .eligible_vms = eligible,
+        .reason = reason,
+        .urgency = wfq_urgency(params->priority, params->weight, wfq->vms[job->vm].waiting.count,
+                               waited_ns),
+        .lag_ns = (int64_t)vt_lag_ns(&wfq->vt, job->vm),
+    };
+}
+
+static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason reason,
+                                uint32_t eligible, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    struct wfq_job *job = state->waiting.head;
+    uint64_t cost_ns = estimate_ns(state);
+
+    log_dispatch(wfq, job, reason, eligible, now_ns);
+    list_take(&state->waiting);
+    wfq->waiting--;
+    if (state->in_flight.count == 0) {
+        state->head_started_ns = now_ns;
+    }
+    list_append(&state->in_flight, job);
+    wfq->in_flight++;
+    job->in_flight = true;
+    job->dispatched_ns = now_ns;
+    job->charged_ns = cost_ns;
+    job->aside_mark_ns = wfq->aside_clock_ns;
+    vt_charge(&wfq->vt, vm, (double)cost_ns);
+    wfq->pending_ns += cost_ns;
+    wfq->turn_used_ns += cost_ns;
+    wfq->last_pool = wfq->params[vm].pool;
+    wfq_refresh(wfq, vm);
+    return job;
+}
+
+static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *choice,
+                                  uint64_t now_ns)
+{
+    uint32_t vm = wfq->run_vm[choice->index];
+
+    wfq_note_lag(wfq, vm);
+    if (vm != wfq->last_holder) {
+        wfq->context_switches++;
+        wfq->vms[vm].context_switches++;
+    }
+    wfq->holder = wfq->last_holder = vm;
+    wfq->turn_began_ns = now_ns;
+    wfq->turn_used_ns = 0;
+    wfq->turn_cut = false;
+    return dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
+}
+
+/*
+ * A job that runs aside keeps the GPU busy, so whoever is let in beside it takes
+ * time from it: it must be owed that, or long jobs would undo the shares.
+ */
+static bool may_run(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->aside == NOBODY || !wfq->policy->shares ||
+           wfq->vt.accounts[vm].start <= virtual_now(wfq) + POLICY_SLACK;
+}
+
+static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
+{
+    uint64_t used_ns = turn_used_ns(wfq, now_ns);
+
+    if (wfq->aside != NOBODY) {
+        return false; /* each of its jobs waits for the one aside: take turns job by job */
+    }
+    if (wfq->run_count == 1) {
+        return true; /* the holder is the one */
+    }
+    if (!wfq->policy->turns || used_ns >= wfq->config.quantum_ns) {
+        return false;
+    }
+    return !wfq->turn_cut || used_ns < wfq->config.quantum_ns / CUT_DIVISOR;
+}
+
+/*
+ * The last job of an earlier turn is still in flight.  It was expected to be
+ * short; if it is not, one job of the next VM beside it is all that it costs.
+ */
+static bool handed_over(const struct wfq *wfq)
+{
+    return wfq->in_flight > (wfq->holder == NOBODY ? 0 : wfq->vms[wfq->holder].in_flight.count);
+}
+
+/*
+ * A turn is over but for one job of a VM whose jobs are short, which has begun (it was behind another
+ * that has ended): the next VM's first job may go to its worker now.  The driver
+ * begins it when that one ends, so the GPU need not idle while the news of the end
+ * makes its way to us and back.  Not when the holder has just run dry: its next
+ * job may be on its way, and it may be owed the GPU.  Beside a job aside both wait
+ * for that one's time slice to end, and only those who are owed are let in.
+ */
+static bool may_hand_over(const struct wfq *wfq)
+{
+    const struct vm_state *state;
+
+    if (!wfq->policy->turns || wfq->in_flight != 1 || wfq->holder == NOBODY ||
+        wfq->vms[wfq->holder].recent_longest_ns > wfq->config.handover_ns) {
+        return false;
+    }
+    state = &wfq->vms[wfq->holder];
+    return wfq->aside != NOBODY || (state->waiting.count > 0 &&
+                                    state->in_flight.head->dispatched_ns < state->head_started_ns);
+}
+
+/*
+ * Enough is handed out.  Tiny jobs go further ahead than `depth`: their hand-over
+ * costs more than they do, and together they delay nobody.
+ */
+static bool enough_ahead(const struct wfq *wfq)
+{
+    if (wfq->in_flight < wfq->config.depth) {
+        return false;
+    }
+    return wfq->config.ahead_ns == 0 || wfq->in_flight >= WFQ_DEPTH_MAX || wfq->holder == NOBODY ||
+           wfq->pending_ns + estimate_ns(&wfq->vms[wfq->holder]) > wfq->config.ahead_ns;
+}
+
+uint32_t wfq_in_flight_max(const struct wfq_config *config)
+{
+    return config->ahead_ns ? WFQ_DEPTH_MAX : config->depth;
+}
+
+struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
+{
+    struct policy_choice choice;
+    bool holder_can_run, drained;
+
+    wfq_account_aside(wfq, now_ns);
+    if (wfq->paused) {
+        return NULL;
+    }
+    if (wfq->anticipating && now_ns >= wfq->anticipation_ends_ns) {
+        wfq_end_anticipation(wfq, now_ns);
+    }
+    if (wfq->run_count == 0 || enough_ahead(wfq) || wfq->anticipating || handed_over(wfq)) {
+        return NULL;
+    }
+    holder_can_run = wfq->holder != NOBODY && wfq->vms[wfq->holder].run_index != NOBODY;
+    if (holder_can_run && turn_goes_on(wfq, now_ns)) {
+        return dispatch(wfq, wfq->holder, wfq->run_count == 1 ? WFQ_REASON_ALONE : WFQ_REASON_TURN,
+                        0, now_ns);
+    }
+    drained = wfq->in_flight == 0 || may_hand_over(wfq);
+    if (!drained && !holder_can_run) {
+        return NULL;
+    }
+    choose(wfq, now_ns, &choice);
+    if (!drained && wfq->run_vm[choice.index] != wfq->holder) {
+        return NULL;
+    }
+    if (!may_run(wfq, wfq->run_vm[choice.index])) {
+        return NULL;
+    }
+    return begin_turn(wfq, &choice, now_ns);
+}
+
+void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[job->vm];
+
+    assert(state->attached);
+    if (state->last_completed_ns != 0 && state->waiting.count == 0 && state->in_flight.count == 0 &&
+        now_ns >= state->last_completed_ns) {
+        uint64_t gap_ns = now_ns - state->last_completed_ns;
+        uint64_t gap_max_ns = THINK_MAX_SOON * soon_ns(wfq, state);
+
+        /* Or else a VM that was away for a second would be taken for slow for twenty jobs. */
+        if (gap_ns > gap_max_ns) {
+            gap_ns = gap_max_ns;
+        }
+        state->think_ns = state->think_ns == UNKNOWN
+                              ? gap_ns
+                              : state->think_ns - state->think_ns / 4 + gap_ns / 4;
+    }
+    if (state->submitted > 0 && now_ns >= state->last_submit_ns) {
+        double gap_ns = (double)(now_ns - state->last_submit_ns);
+
+        state->submit_gap_ns += (gap_ns - state->submit_gap_ns) / (state->submitted < 8 ? 2 : 8);
+    }
+    state->last_submit_ns = now_ns;
+    state->submitted++;
+
+    job->arrival_ns = now_ns;
+    job->sequence = ++wfq->next_sequence;
+    job->in_flight = false;
+    job->charged_ns = 0;
+    list_append(&state->waiting, job);
+    wfq->waiting++;
+    if (wfq->holder == job->vm) {
+        wfq_end_anticipation(wfq, now_ns); /* now that it has work: it keeps what it is owed */
+    }
+    wfq_refresh(wfq, job->vm);
+}
+
+void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bool elapsed,
+                  uint64_t now_ns)
+{
+    uint32_t vm = job->vm;
+    struct vm_state *state = &wfq->vms[vm];
+    bool was_aside = wfq->aside == vm;
+    uint64_t used_ns = gpu_time_ns;
+    uint64_t held_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
+    uint64_t cost_ns, longest_ns = 0;
+
+    assert(job->in_flight && state->in_flight.head == job);
+    wfq_account_aside(wfq, now_ns);
+    if (was_aside) {
+        /* The clock has been charged; an exact figure replaces it, and so does a smaller one. */
+        if (elapsed && gpu_time_ns > job->charged_ns) {
+            used_ns = job->charged_ns;
+        }
+        vt_advance(&wfq->vt, (double)used_ns - (double)job->charged_ns);
+    } else {
+        if (elapsed) {
+            used_ns = wfq_own_part_ns(used_ns, wfq->aside_clock_ns - job->aside_mark_ns);
+        }
+        if (wfq->aside != NOBODY) {
+            wfq_credit_aside(wfq, job, used_ns);
+        }
+        wfq->pending_ns -= job->charged_ns;
+        wfq->in_flight--;
+    }
+    if (job->aside_mark_ns != wfq->aside_clock_ns) {
+        longest_ns = held_ns; /* so long its neighbour's account was not final */
+    }
+    held_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
+    cost_ns = used_ns > held_ns || was_aside ? used_ns : held_ns;
+    wfq_charge(wfq, vm, (double)cost_ns - (double)job->charged_ns);
+    if (!was_aside) {
+        vt_advance(&wfq->vt, (double)cost_ns);
+        if (wfq->holder == vm) {
+            wfq->turn_used_ns += cost_ns;
+            wfq->turn_used_ns -=
+                wfq->turn_used_ns < job->charged_ns ? wfq->turn_used_ns : job->charged_ns;
+        }
+    }
+    list_take(&state->in_flight);
+    job->in_flight = false;
+    job->charged_ns = used_ns;
+
+    state->completed++;
+    state->gpu_time_ns += used_ns;
+    wfq->busy_ns += used_ns;
+    state->average_ns = state->average_ns == UNKNOWN
+                            ? cost_ns
+                            : state->average_ns - state->average_ns / 8 + cost_ns / 8;
+    longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
+    if (longest_ns > state->max_job_ns) {
+        state->max_job_ns = longest_ns;
+    }
+    if (state->recent_longest_ns == UNKNOWN || cost_ns > state->recent_longest_ns) {
+        state->recent_longest_ns = cost_ns;
+    } else {
+        state->recent_longest_ns -= state->recent_longest_ns / 256;
+    }
+    state->last_completed_ns = now_ns;
+    state->head_started_ns = now_ns;
+    if (state->in_flight.head) {
+        state->in_flight.head->aside_mark_ns = wfq->aside_clock_ns; /* it runs from now on */
+    }
+    wfq_rebase(wfq);
+
+    if (was_aside) {
+        wfq_leave_aside(wfq);
+    } else if (wfq->holder == vm && state->in_flight.count == 0 && state->waiting.count == 0) {
+        anticipate(wfq, now_ns);
+    }
+    wfq_refresh(wfq, vm);
+    if (state->waiting.head) {
+        /* Long queues fall out of the cache.  This one is looked at when the head goes. */
+        __builtin_prefetch(state->waiting.head->next);
+    }
+}
+
+struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    struct wfq_job *job;
+
+    if (state->waiting.count == 0) {
+        return NULL;
+    }
+    job = list_take(&state->waiting);
+    wfq->waiting--;
+    wfq_refresh(wfq, vm);
+    return job;
+}
+
+/* The job aside has the GPU alone: when will V have reached the next VM that waits? */
+static uint64_t next_owed_ns(const struct wfq *wfq)
+{
+    double start = HUGE_VAL, wait_ns;
+
+    for (uint32_t i = 0; i < wfq->run_count; i++) {
+        start = wfq->run_start[i] < start ? wfq->run_start[i] : start;
+    }
+    wait_ns = (start - virtual_now(wfq)) * (double)wfq->vt.phi_sum;
+    wait_ns = wait_ns > OWED_CHECK_MIN_NS ? wait_ns : OWED_CHECK_MIN_NS;
+    wait_ns = wait_ns < OWED_CHECK_MAX_NS ? wait_ns : OWED_CHECK_MAX_NS;
+    return wfq->aside_marked_ns + (uint64_t)wait_ns;
+}
+
+uint64_t wfq_next_wakeup_ns(const struct wfq *wfq)
+{
+    if (wfq->paused) {
+        return WFQ_NEVER;
+    }
+    if (wfq->anticipating) {
+        return wfq->anticipation_ends_ns;
+    }
+    return wfq->aside != NOBODY && wfq->policy->shares && wfq->in_flight == 0 && wfq->run_count > 0
+               ? next_owed_ns(wfq)
+               : WFQ_NEVER;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A flood of jobs that compute next to nothing, but hold the GPU for as long as
+ * their hand-over takes, must not keep it from a VM with real jobs.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "core/sched/scheduler_wfq.h"
+
+enum { FLOODING, WORKING, VMS, JOBS = 32 };
+
+struct gpu {
+    struct wfq *wfq;
+    struct wfq_job jobs[VMS][JOBS];
+    struct wfq_job *running[WFQ_DEPTH_DEFAULT];
+    uint32_t count;
+    uint64_t now_ns, held_ns[VMS];
+};
+
+static void hand_out(struct gpu *gpu)
+{
+    struct wfq_job *job;
+
+    while ((job = wfq_dequeue(gpu->wfq, gpu->now_ns)) != NULL) {
+        assert_true(gpu->count < WFQ_DEPTH_DEFAULT);
+        gpu->running[gpu->count++] = job;
+    }
+}
+
+/* The oldest job ends after it has held the GPU for `held_ns`, and comes again. */
+static void run_one(struct gpu *gpu, const uint64_t held_ns[VMS], const uint64_t used_ns[VMS])
+{
+    struct wfq_job *job;
+
+    hand_out(gpu);
+    if (gpu->count == 0) {
+        gpu->now_ns = wfq_next_wakeup_ns(gpu->wfq);
+        assert_true(gpu->now_ns != WFQ_NEVER);
+        return;
+    }
+    job = gpu->running[0];
+    gpu->running[0] = gpu->running[1];
+    gpu->count--;
+    gpu->now_ns += held_ns[job->vm];
+    gpu->held_ns[job->vm] += held_ns[job->vm];
+    wfq_complete(gpu->wfq, job, used_ns[job->vm], false, gpu->now_ns);
+    wfq_enqueue(gpu->wfq, job, gpu->now_ns);
+}
+
+/* What the VM with real jobs gets of the time, in percent. */
+static double working_share(const uint64_t held_ns[VMS], const uint64_t used_ns[VMS])
+{
+    const struct wfq_config config = {.max_vms = VMS,
+                                      .depth = WFQ_DEPTH_DEFAULT,
+                                      .quantum_ns = WFQ_QUANTUM_DEFAULT_NS,
+                                      .anticipation_ns = WFQ_ANTICIPATION_DEFAULT_NS,
+                                      .policy = WFQ_POLICY_WFQ};
+    const struct wfq_vm_params params = {.weight = 50, .priority = 1, .pool = 'A'};
+    struct gpu gpu = {.wfq = wfq_init(&config), .now_ns = 1000};
+    uint64_t end_ns = gpu.now_ns + 2000000000ull;
+    double share;
+
+    assert_non_null(gpu.wfq);
+    for (uint32_t vm = 0; vm < VMS; vm++) {
+        wfq_vm_attach(gpu.wfq, vm, &params);
+        wfq_vm_set_ready(gpu.wfq, vm, true, gpu.now_ns);
+        for (uint32_t i = 0; i < JOBS; i++) {
+            gpu.jobs[vm][i].vm = vm;
+            wfq_enqueue(gpu.wfq, &gpu.jobs[vm][i], gpu.now_ns);
+        }
+    }
+    while (gpu.now_ns < end_ns) {
+        run_one(&gpu, held_ns, used_ns);
+    }
+    share = 100.0 * (double)gpu.held_ns[WORKING] /
+            (double)(gpu.held_ns[WORKING] + gpu.held_ns[FLOODING]);
+    wfq_destroy(gpu.wfq);
+    return share;
+}
+
+static void test_flood_of_empty_jobs(void **state)
+{
+    static const uint64_t held_ns[VMS] = {10000, 1010000};
+    static const uint64_t empty_ns[VMS] = {0, 1000000}, tiny_ns[VMS] = {100, 1000000};
+    double empty = working_share(held_ns, empty_ns), tiny = working_share(held_ns, tiny_ns);
+
+    assert_true(empty > 49 && empty < 51);
+    assert_true(tiny > 49 && tiny < 51);
+}
+
+/* Beyond that, a job costs what it used, however long its hand-over took. */
+static void test_long_jobs_cost_what_they_use(void **state)
+{
+    static const uint64_t held_ns[VMS] = {2000000, 1000000};
+    static const uint64_t used_ns[VMS] = {1000000, 1000000};
+    double share = working_share(held_ns, used_ns);
+
+    assert_true(share > 32.5 && share < 34.2); /* as many jobs as the other, half as long each */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flood_of_empty_jobs),
+        cmocka_unit_test(test_long_jobs_cost_what_they_use),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

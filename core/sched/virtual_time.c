@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/sched/virtual_time.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 2^40 ns per unit of share leaves 2^-12 ns of resolution in a double. */
+#define REBASE_LIMIT 1099511627776.0
+
+int vt_init(struct virtual_time *vt, uint32_t count)
+{
+    memset(vt, 0, sizeof(*vt));
+    vt->accounts = calloc(count, sizeof(*vt->accounts));
+    vt->idlers = calloc(count, sizeof(*vt->idlers));
+    if (!vt->accounts || !vt->idlers) {
+        vt_destroy(vt);
+        return -ENOMEM;
+    }
+    vt->count = count;
+    vt->idler_min = HUGE_VAL;
+    return 0;
+}
+
+void vt_destroy(struct virtual_time *vt)
+{
+    free(vt->accounts);
+    free(vt->idlers);
+    memset(vt, 0, sizeof(*vt));
+}
+
+static void find_idler_min(struct virtual_time *vt)
+{
+    vt->idler_min = HUGE_VAL;
+    for (uint32_t i = 0; i < vt->idler_count; i++) {
+        double start = vt->accounts[vt->idlers[i]].start;
+
+        if (start < vt->idler_min) {
+            vt->idler_min = start;
+        }
+    }
+}
+
+static void idler_remove(struct virtual_time *vt, uint32_t vm)
+{
+    for (uint32_t i = 0; i < vt->idler_count; i++) {
+        if (vt->idlers[i] == vm) {
+            vt->idlers[i] = vt->idlers[--vt->idler_count];
+            break;
+        }
+    }
+    find_idler_min(vt);
+}
+
+static void expel(struct virtual_time *vt, struct vt_account *account)
+{
+    account->member = false;
+    vt->phi_sum -= account->phi;
+}
+
+/* Idle members whose S has been reached by V leave the set, even. */
+static void release_idlers(struct virtual_time *vt)
+{
+    for (uint32_t i = 0; i < vt->idler_count;) {
+        struct vt_account *account = &vt->accounts[vt->idlers[i]];
+
+        if (account->start <= vt->v) {
+            expel(vt, account);
+            vt->idlers[i] = vt->idlers[--vt->idler_count];
+        } else {
+            i++;
+        }
+    }
+    find_idler_min(vt);
+}
+
+void vt_advance(struct virtual_time *vt, double ns)
+{
+    if (ns <= 0) {
+        if (vt->phi_sum > 0) {
+            vt->v += ns / (double)vt->phi_sum;
+        }
+        return;
+    }
+    while (ns > 0 && vt->phi_sum > 0) {
+        double target = vt->v + ns / (double)vt->phi_sum;
+
+        if (target < vt->idler_min) {
+            vt->v = target;
+            return;
+        }
+        /* Serve the fluid up to where the next idle member is done with. */
+        ns -= (vt->idler_min - vt->v) * (double)vt->phi_sum;
+        vt->v = vt->idler_min;
+        release_idlers(vt);
+    }
+}
+
+void vt_reset(struct virtual_time *vt, uint32_t vm, uint32_t phi)
+{
+    vt->accounts[vm] = (struct vt_account){.start = vt->v, .phi = phi};
+}
+
+void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi)
+{
+    struct vt_account *account = &vt->accounts[vm];
+    double ahead_ns = (account->start - vt->v) * account->phi;
+
+    if (account->member) {
+        vt->phi_sum = vt->phi_sum - account->phi + phi;
+    }
+    if (account->member || ahead_ns > 0) {
+        account->start = vt->v + ahead_ns / phi;
+    }
+    account->phi = phi;
+    if (account->member && !account->working) {
+        find_idler_min(vt);
+    }
+}
+
+/* Nobody will make good `debt_ns` to those who are owed it. */
+static void forgive(struct virtual_time *vt, double debt_ns)
+{
+    double owed_ns = 0, part;
+
+    for (uint32_t vm = 0; vm < vt->count; vm++) {
+        double lag_ns = vt_lag_ns(vt, vm);
+
+        owed_ns += lag_ns > 0 ? lag_ns : 0;
+    }
+    part = owed_ns > debt_ns ? debt_ns / owed_ns : 1;
+    for (uint32_t vm = 0; vm < vt->count; vm++) {
+        if (vt_lag_ns(vt, vm) > 0) {
+            vt->accounts[vm].start += (vt->v - vt->accounts[vm].start) * part;
+        }
+    }
+    /* Estimates of what is in flight are on accounts already, V has not moved for it yet. */
+    vt_advance(vt, part * owed_ns - debt_ns);
+}
+
+void vt_forget(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+    double owed_ns = vt_lag_ns(vt, vm);
+
+    if (!account->member) {
+        return;
+    }
+    if (!account->working) {
+        idler_remove(vt, vm);
+    }
+    account->working = false;
+    expel(vt, account);
+    if (owed_ns < 0) {
+        forgive(vt, -owed_ns);
+    } else {
+        vt_advance(vt, owed_ns);
+    }
+}
+
+bool vt_join(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    if (account->working) {
+        return false;
+    }
+    account->working = true;
+    if (account->member) {
+        idler_remove(vt, vm);
+        return false;
+    }
+    /* Also when S > V: a correction has moved V back since it left, and even it was. */
+    account->start = vt->v;
+    account->member = true;
+    vt->phi_sum += account->phi;
+    return true;
+}
+
+void vt_leave(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+    double owed_ns;
+
+    if (!account->working) {
+        return;
+    }
+    account->working = false;
+    if (account->start > vt->v) {
+        vt->idlers[vt->idler_count++] = vm;
+        if (account->start < vt->idler_min) {
+            vt->idler_min = account->start;
+        }
+        return;
+    }
+    owed_ns = (vt->v - account->start) * account->phi;
+    expel(vt, account);
+    account->start = vt->v;
+    vt_advance(vt, owed_ns);
+}
+
+void vt_charge(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    account->start += ns / account->phi;
+    if (account->member && !account->working) {
+        find_idler_min(vt);
+        if (vt->idler_min <= vt->v) {
+            release_idlers(vt);
+        }
+    }
+}
+
+double vt_lag_ns(const struct virtual_time *vt, uint32_t vm)
+{
+    const struct vt_account *account = &vt->accounts[vm];
+
+    return account->member ? (vt->v - account->start) * account->phi : 0;
+}
+
+double vt_rebase(struct virtual_time *vt)
+{
+    double base = vt->v;
+
+    if (base < REBASE_LIMIT) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < vt->count; i++) {
+        struct vt_account *account = &vt->accounts[i];
+
+        /* Those outside the set that lie behind V would join at V anyway. */
+        account->start = account->start > base || account->member ? account->start - base : 0;
+    }
+    vt->v = 0;
+    find_idler_min(vt);
+    return base;
+}

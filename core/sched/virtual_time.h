@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Virtual time: who is owed GPU time, and how much.
+ *
+ * Theory of operation.  In the ideal fluid system (generalised processor
+ * sharing, GPS) all VMs that have work are served at the same time, each at a
+ * rate proportional to its share phi.  V is the service that one unit of share
+ * has received there; a VM's account S is what it has really received, per unit
+ * of share.  S < V: the VM is owed phi * (V - S) nanoseconds of GPU time;
+ * S > V: it has had that much ahead of time.
+ *
+ *   dV = service / sum of phi over the fluid set,   dS_i = service_i / phi_i
+ *
+ * The fluid set is: VMs that have work, and VMs without work whose S is still
+ * beyond V (in the fluid system their last job is still being served).  So
+ *
+ *   sum over the set of phi_i * (S_i - V) = 0                    (zero sum)
+ *
+ * holds at every moment: what somebody is ahead, others are owed.
+ *   - A VM joins at S = max(S, V): idle time earns nothing, but what a VM had
+ *     ahead when it went idle is not forgotten before V has reached it.
+ *   - A VM that leaves while it is owed gives that up: V moves on by it, as if
+ *     the fluid system had served it, so the others' accounts stay zero-sum.
+ *   - A VM that is forgotten while it is ahead leaves the others with less that
+ *     they are owed: each of those who are owed loses the same part of it.  (To
+ *     move V back instead would set back those who are owed nothing, too.)
+ *   - A change of share keeps phi * (S - V), the nanoseconds.
+ *
+ * phi is base_mult * weight, an integer 1..400.  V and S are doubles in
+ * nanoseconds per unit of share; they are rebased when V grows large, so they
+ * keep a resolution far below a nanosecond however long the program runs.
+ */
+#ifndef CORE_SCHED_VIRTUAL_TIME_H
+#define CORE_SCHED_VIRTUAL_TIME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vt_account {
+    double start; /* S */
+    uint32_t phi;
+    bool member;  /* of the fluid set */
+    bool working; /* has work; a member that is not working is ahead of V */
+};
+
+struct virtual_time {
+    double v;
+    uint64_t phi_sum; /* of the members */
+    struct vt_account *accounts;
+    uint32_t count;
+    uint32_t *idlers; /* members that are not working: slot numbers */
+    uint32_t idler_count;
+    double idler_min; /* smallest S among them, HUGE_VAL if none */
+};
+
+/* Returns 0 or -ENOMEM. */
+int vt_init(struct virtual_time *vt, uint32_t count);
+void vt_destroy(struct virtual_time *vt);
+
+/* A new VM with share phi: even, not a member. */
+void vt_reset(struct virtual_time *vt, uint32_t vm, uint32_t phi);
+void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi);
+/* Forget the VM; what it is owed or ahead goes to the others, whose S may change. */
+void vt_forget(struct virtual_time *vt, uint32_t vm);
+
+/* It has work now.  Returns whether it was even with V: neither owed nor ahead. */
+bool vt_join(struct virtual_time *vt, uint32_t vm);
+/* It has none any more. */
+void vt_leave(struct virtual_time *vt, uint32_t vm);
+
+/* `vm` is charged `ns` (negative: a correction).  Its account alone. */
+void vt_charge(struct virtual_time *vt, uint32_t vm, double ns);
+/* The fluid system served `ns`. Corrections may be negative. */
+void vt_advance(struct virtual_time *vt, double ns);
+
+/* GPU time owed to it (> 0) or had ahead (< 0); 0 for those outside the set. */
+double vt_lag_ns(const struct virtual_time *vt, uint32_t vm);
+
+/*
+ * Subtracts V from all times when it has grown past a limit.  Returns what was
+ * subtracted (0: nothing), for copies of S that are kept elsewhere.
+ */
+double vt_rebase(struct virtual_time *vt);
+
+#endif /* CORE_SCHED_VIRTUAL_TIME_H */

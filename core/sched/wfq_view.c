@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The scheduler's settings and figures: nothing here decides anything. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/sched/wfq_internal.h"
+
+const struct policy *const wfq_policies[WFQ_POLICY_COUNT] = {
+    [WFQ_POLICY_WFQ] = &policy_wfq,
+    [WFQ_POLICY_URGENCY] = &policy_urgency,
+    [WFQ_POLICY_PRIORITY] = &policy_priority,
+    [WFQ_POLICY_FIFO] = &policy_fifo,
+};
+
+const char *wfq_policy_name(enum wfq_policy_id policy)
+{
+    return policy < WFQ_POLICY_COUNT ? wfq_policies[policy]->name : NULL;
+}
+
+int wfq_policy_from_name(const char *name)
+{
+    for (int i = 0; i < WFQ_POLICY_COUNT; i++) {
+        if (strcmp(name, wfq_policies[i]->name) == 0) {
+            return i;
+        }
+    }
+    return -EINVAL;
+}
+
+const char *wfq_reason_name(enum wfq_reason reason)
+{
+    static const char *const names[] = {
+        [WFQ_REASON_ALONE] = "alone",         [WFQ_REASON_TURN] = "turn",
+        [WFQ_REASON_URGENT] = "urgent",       [WFQ_REASON_PRIORITY] = "priority",
+        [WFQ_REASON_PREFERRED] = "preferred", [WFQ_REASON_FIRST] = "first",
+    };
+
+    return names[reason];
+}
+
+/* ---- settings ---- */
+
+void wfq_set_policy(struct wfq *wfq, enum wfq_policy_id policy)
+{
+    wfq->config.policy = policy;
+    wfq->policy = wfq_policies[policy];
+}
+
+enum wfq_policy_id wfq_policy(const struct wfq *wfq)
+{
+    return wfq->config.policy;
+}
+
+void wfq_set_paused(struct wfq *wfq, bool paused)
+{
+    wfq->paused = paused;
+}
+
+bool wfq_paused(const struct wfq *wfq)
+{
+    return wfq->paused;
+}
+
+void wfq_set_preferred(struct wfq *wfq, uint32_t vm)
+{
+    wfq->preferred = vm;
+}
+
+/* ---- looking at it ---- */
+
+uint32_t wfq_vm_queue_depth(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->vms[vm].waiting.count;
+}
+
+uint32_t wfq_vm_in_flight(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->vms[vm].in_flight.count;
+}
+
+uint32_t wfq_queue_len(const struct wfq *wfq)
+{
+    return wfq->waiting;
+}
+
+uint32_t wfq_in_flight(const struct wfq *wfq)
+{
+    return wfq->in_flight + (wfq->aside != NOBODY ? wfq->vms[wfq->aside].in_flight.count : 0);
+}
+
+uint32_t wfq_backlogged(const struct wfq *wfq)
+{
+    return wfq->run_count;
+}
+
+uint64_t wfq_context_switches(const struct wfq *wfq)
+{
+    return wfq->context_switches;
+}
+
+uint64_t wfq_busy_ns(const struct wfq *wfq)
+{
+    return wfq->busy_ns;
+}
+
+int64_t wfq_holder(const struct wfq *wfq)
+{
+    return wfq->holder == NOBODY ? -1 : (int64_t)wfq->holder;
+}
+
+void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
+                      struct wfq_vm_stats *stats)
+{
+    const struct vm_state *state = &wfq->vms[vm];
+    double gap_ns = state->submit_gap_ns;
+
+    if (state->submitted > 0 && now_ns > state->last_submit_ns &&
+        (double)(now_ns - state->last_submit_ns) > gap_ns) {
+        gap_ns = (double)(now_ns - state->last_submit_ns); /* it went quiet */
+    }
+    *stats = (struct wfq_vm_stats){
+        .queue_depth = state->waiting.count,
+        .in_flight = state->in_flight.count,
+        .submitted = state->submitted,
+        .completed = state->completed,
+        .gpu_time_ns = state->gpu_time_ns,
+        .average_execution_ns = state->average_ns == UNKNOWN ? 0 : state->average_ns,
+        .submit_rate_hz = state->submitted > 1 && gap_ns > 0 ? 1e9 / gap_ns : 0,
+        .context_switches = state->context_switches,
+        .lag_ns = (int64_t)vt_lag_ns(&wfq->vt, vm),
+        .max_lag_ns = (int64_t)state->max_lag_ns,
+        .max_job_ns = state->max_job_ns,
+    };
+    if (stats->lag_ns > stats->max_lag_ns) {
+        stats->max_lag_ns = stats->lag_ns;
+    }
+}
+
+uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
+{
+    uint64_t bound_ns = 0;
+
+    for (uint32_t other = 0; other < wfq->config.max_vms; other++) {
+        const struct vm_state *state = &wfq->vms[other];
+
+        if (other != vm && state->attached && state->submitted > 0) {
+            uint64_t longest_ns = state->max_job_ns;
+
+            if (wfq->aside == other && state->in_flight.head->charged_ns > longest_ns) {
+                longest_ns = state->in_flight.head->charged_ns; /* and growing */
+            }
+            bound_ns +=
+                wfq->config.quantum_ns + wfq->config.ahead_ns + wfq->config.depth * longest_ns;
+        }
+    }
+    return bound_ns;
+}
+
+uint32_t wfq_dispatch_log(const struct wfq *wfq, struct wfq_dispatch *out, uint32_t max)
+{
+    uint64_t have = wfq->dispatches < WFQ_DISPATCH_LOG ? wfq->dispatches : WFQ_DISPATCH_LOG;
+    uint32_t n = have < max ? (uint32_t)have : max;
+
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = wfq->log[(wfq->dispatches - n + i) % WFQ_DISPATCH_LOG];
+    }
+    return n;
+}

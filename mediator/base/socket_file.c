@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/base/socket_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LISTEN_BACKLOG 512
+
+static int fail(char *error, size_t error_bytes, int ret, const char *what, const char *name)
+{
+    snprintf(error, error_bytes, "%s %s: %s", what, name, strerror(-ret));
+    return ret;
+}
+
+static void reset(struct socket_file *file)
+{
+    memset(file, 0, sizeof(*file));
+    file->folder_fd = -1;
+    file->parent_fd = -1;
+}
+
+static int set_name(char *to, const char *name)
+{
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        return -EINVAL;
+    }
+    if (strlen(name) >= SOCKET_NAME_BYTES) {
+        return -ENAMETOOLONG;
+    }
+    strcpy(to, name);
+    return 0;
+}
+
+/* ---- finding the folder ---- */
+
+static int open_folder(int parent_fd, const char *name)
+{
+    int fd = openat(parent_fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static int make_folder(struct socket_file *file, int parent_fd, const char *name)
+{
+    int ret = set_name(file->folder_name, name);
+    char opened[64];
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (mkdirat(parent_fd, name, 0700) < 0) {
+        return -errno;
+    }
+    file->parent_fd = fcntl(parent_fd, F_DUPFD_CLOEXEC, 0);
+    file->made_folder = file->parent_fd >= 0;
+    ret = open_folder(parent_fd, name);
+    if (ret >= 0) {
+        /* By descriptor: the name may be another folder's by now. */
+        snprintf(opened, sizeof(opened), "/proc/self/fd/%d", ret);
+        if (chmod(opened, 0755) < 0) {
+            int error = -errno;
+
+            close(ret);
+            return error;
+        }
+    }
+    return ret;
+}
+
+int socket_file_open_below(struct socket_file *file, int root_fd, const char *path, bool make_last,
+                           char *error, size_t error_bytes)
+{
+    char copy[PATH_MAX];
+    char *save = NULL, *part, *next;
+    int fd, ret;
+
+    reset(file);
+    if (path[0] != '/' || strlen(path) >= sizeof(copy)) {
+        return fail(error, error_bytes, -EINVAL, "socket path", path);
+    }
+    strcpy(copy, path);
+    fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        return fail(error, error_bytes, -errno, "opening the root for", path);
+    }
+    part = strtok_r(copy, "/", &save);
+    for (; part; part = next) {
+        next = strtok_r(NULL, "/", &save);
+        if (!next) {
+            break;
+        }
+        /* ".." would leave a chroot: the kernel stops it at our root, not at that one. */
+        ret = strcmp(part, "..") == 0 ? -EINVAL : open_folder(fd, part);
+        if (ret == -ENOENT && make_last && !strchr(save ? save : "", '/')) {
+            ret = make_folder(file, fd, part);
+        }
+        close(fd);
+        if (ret < 0) {
+            fail(error, error_bytes, ret, "opening folder", part);
+            socket_file_close(file);
+            return ret;
+        }
+        fd = ret;
+    }
+    file->folder_fd = fd;
+    ret = part ? set_name(file->name, part) : -EINVAL;
+    if (ret < 0) {
+        fail(error, error_bytes, ret, "socket path", path);
+        socket_file_close(file);
+    }
+    return ret;
+}
+
+int socket_file_open(struct socket_file *file, const char *path, char *error, size_t error_bytes)
+{
+    char for_dirname[PATH_MAX], for_basename[PATH_MAX];
+    int ret;
+
+    reset(file);
+    if (path[0] == '\0' || strlen(path) >= sizeof(for_dirname) || path[strlen(path) - 1] == '/') {
+        return fail(error, error_bytes, -EINVAL, "socket path", path);
+    }
+    strcpy(for_dirname, path);
+    strcpy(for_basename, path);
+    ret = set_name(file->name, basename(for_basename));
+    if (ret < 0) {
+        return fail(error, error_bytes, ret, "socket path", path);
+    }
+    file->folder_fd = open(dirname(for_dirname), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (file->folder_fd < 0) {
+        return fail(error, error_bytes, -errno, "opening the folder of", path);
+    }
+    return 0;
+}
+
+/* ---- making the socket ---- */
+
+static void address_of(const struct socket_file *file, struct sockaddr_un *address)
+{
+    memset(address, 0, sizeof(*address));
+    address->sun_family = AF_UNIX;
+    snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s", file->folder_fd,
+             file->name);
+}
+
+/* 0: nothing is in the way (any more). */
+static int clear_place(const struct socket_file *file, const struct sockaddr_un *address,
+                       char *error, size_t error_bytes)
+{
+    struct stat st;
+    int fd, ret;
+
+    if (fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        ret = -errno;
+        return ret == -ENOENT ? 0 : fail(error, error_bytes, ret, "looking at", file->name);
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        snprintf(error, error_bytes,
+                 "%s is there and is no socket; it was left alone: move it "
+                 "away or choose another path",
+                 file->name);
+        return -EEXIST;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return fail(error, error_bytes, -errno, "making a socket for", file->name);
+    }
+    ret = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    close(fd);
+    if (ret != -ECONNREFUSED && ret != -ENOENT) {
+        snprintf(error, error_bytes,
+                 "another program listens on %s (is a vgpu-mediator running "
+                 "already?): stop it or choose another path",
+                 file->name);
+        return -EADDRINUSE;
+    }
+    if (unlinkat(file->folder_fd, file->name, 0) < 0 && errno != ENOENT) {
+        return fail(error, error_bytes, -errno, "removing the dead socket", file->name);
+    }
+    return 0;
+}
+
+/* Creates the file as its owner would: then nothing has to be given away by name. */
+static int bind_as(int fd, const struct sockaddr_un *address, const struct socket_file_owner *owner)
+{
+    gid_t gid = owner->gid == SOCKET_KEEP_GID ? getegid() : owner->gid;
+    int old_gid, old_uid, ret;
+
+    /* The file gets the mode that the unbound socket has. */
+    if (fchmod(fd, owner->mode) < 0) {
+        return -errno;
+    }
+    old_gid = setfsgid(gid);
+    old_uid = setfsuid(owner->uid);
+    ret = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    setfsuid((uid_t)old_uid);
+    setfsgid((gid_t)old_gid);
+    return ret;
+}
+
+/* The folder is not writable for the owner, hence not under its control either. */
+static int bind_and_give(int fd, const struct socket_file *file, const struct sockaddr_un *address,
+                         const struct socket_file_owner *owner)
+{
+    struct socket_file_owner self = {geteuid(), SOCKET_KEEP_GID, owner->mode};
+    struct stat st;
+    int path_fd, ret;
+
+    ret = bind_as(fd, address, &self);
+    if (ret < 0) {
+        return ret;
+    }
+    path_fd = openat(file->folder_fd, file->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (path_fd < 0) {
+        return -errno;
+    }
+    /* Another name of some other socket of ours must not be given away. */
+    if (fstat(path_fd, &st) < 0) {
+        ret = -errno;
+    } else if (!S_ISSOCK(st.st_mode) || st.st_uid != self.uid || st.st_nlink != 1) {
+        ret = -EPERM;
+    } else if (fchownat(path_fd, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0) {
+        ret = -errno;
+    }
+    close(path_fd);
+    return ret;
+}
+
+int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
+                       size_t error_bytes)
+{
+    struct sockaddr_un address;
+    struct stat st;
+    int fd, ret;
+
+    address_of(file, &address);
+    ret = clear_place(file, &address, error, error_bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return fail(error, error_bytes, -errno, "making a socket for", file->name);
+    }
+    ret = bind_as(fd, &address, owner);
+    if (ret == -EACCES || ret == -EPERM) {
+        ret = bind_and_give(fd, file, &address, owner);
+    }
+    if (ret == 0 && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        ret = -errno;
+    }
+    if (ret == 0 && listen(fd, LISTEN_BACKLOG) < 0) {
+        ret = -errno;
+    }
+    if (ret < 0) {
+        close(fd);
+        return fail(error, error_bytes, ret, "making socket", file->name);
+    }
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return fd;
+}
+
+void socket_file_close(struct socket_file *file)
+{
+    if (file->folder_fd >= 0) {
+        close(file->folder_fd);
+    }
+    if (file->parent_fd >= 0) {
+        close(file->parent_fd);
+    }
+    file->folder_fd = -1;
+    file->parent_fd = -1;
+}
+
+void socket_file_remove(struct socket_file *file)
+{
+    struct stat st;
+
+    if (file->folder_fd < 0) {
+        return;
+    }
+    if (file->inode && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        st.st_dev == file->device && st.st_ino == file->inode) {
+        unlinkat(file->folder_fd, file->name, 0);
+    }
+    if (file->made_folder) {
+        /* Fails, rightly, when something else is in it by now. */
+        unlinkat(file->parent_fd, file->folder_name, AT_REMOVEDIR);
+    }
+    socket_file_close(file);
+}

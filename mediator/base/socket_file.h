@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Listening Unix sockets in folders that somebody else may control.
+ *
+ * A QEMU's chroot belongs to a process that a guest may have taken over.  It
+ * can rename, replace and link whatever is in there while we work.  Therefore:
+ * folders are walked one component at a time and no symbolic link is followed;
+ * the socket is bound through /proc/self/fd/N, so that the folder is the one
+ * that was checked; the socket is created under the identity of its owner, so
+ * that nothing needs to be given away by name afterwards; and a file is
+ * removed only if it is the one that was made here.
+ */
+#ifndef MEDIATOR_BASE_SOCKET_FILE_H
+#define MEDIATOR_BASE_SOCKET_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define SOCKET_NAME_BYTES 80u /* so that /proc/self/fd/N/NAME fits sun_path */
+#define SOCKET_ERROR_BYTES 512u
+#define SOCKET_KEEP_GID ((gid_t)-1)
+
+struct socket_file {
+    int folder_fd; /* O_PATH */
+    char name[SOCKET_NAME_BYTES];
+    dev_t device;
+    ino_t inode;
+    bool made_folder; /* the last folder was made for it */
+    int parent_fd;    /* of that folder, if so; else -1 */
+    char folder_name[SOCKET_NAME_BYTES];
+};
+
+/*
+ * Opens the folder of the absolute `path` below root_fd, without following a
+ * link.  make_last: a missing last folder is made (mode 0755).  The name goes
+ * to file->name.  -errno with `error` saying what is wrong; nothing is open then.
+ */
+int socket_file_open_below(struct socket_file *file, int root_fd, const char *path, bool make_last,
+                           char *error, size_t error_bytes);
+/* The same for a path of our own host, given by the administrator: links are fine. */
+int socket_file_open(struct socket_file *file, const char *path, char *error, size_t error_bytes);
+
+struct socket_file_owner {
+    uid_t uid;
+    gid_t gid; /* SOCKET_KEEP_GID: ours */
+    mode_t mode;
+};
+
+/*
+ * Makes the socket and listens.  A dead socket file in its place is replaced;
+ * a live one is -EADDRINUSE; anything else there is -EEXIST.  Returns the
+ * listening fd (non-blocking, close-on-exec), or -errno and an `error`.
+ */
+int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
+                       size_t error_bytes);
+
+/* Removes what was made, if it is still that, and closes the folder. */
+void socket_file_remove(struct socket_file *file);
+/* Closes the folder only. */
+void socket_file_close(struct socket_file *file);
+
+#endif /* MEDIATOR_BASE_SOCKET_FILE_H */

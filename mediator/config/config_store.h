@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The database's place in the daemon: reads the configuration into the core,
+ * writes faults and quarantines back.
+ *
+ * The database may make its caller wait (another writer, a slow disk), so all
+ * work on it is a list that one thread of the pool takes in order; the loop
+ * goes on.  The list is bounded: what does not fit is counted and logged.
+ * A database that fails leaves the last good configuration in force.
+ */
+#ifndef MEDIATOR_CONFIG_CONFIG_STORE_H
+#define MEDIATOR_CONFIG_CONFIG_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/core.h"
+
+#define CONFIG_STORE_WAITING_MAX 1024u
+#define CONFIG_STORE_ERROR_BYTES 1024u
+
+struct config_store;
+struct json_out;
+struct mediator;
+
+/*
+ * Opens the database and applies it to the core; waits, for the loop does not
+ * run yet.  -errno, with an `error` for the administrator.
+ */
+int config_store_open(struct mediator *mediator, const char *path, struct config_store **store,
+                      char *error, size_t error_bytes);
+/* Nothing is waiting any more: see config_store_busy(). */
+void config_store_close(struct config_store *store);
+/* Work is waiting or going on; `done` is called when that has ended. */
+bool config_store_busy(const struct config_store *store);
+void config_store_when_idle(struct config_store *store, void (*done)(struct mediator *mediator));
+
+/* How a reload ended: `result` is valid when error is NULL. Called once. */
+typedef void (*config_store_reloaded)(void *opaque, const struct core_apply_result *result,
+                                      const char *error);
+/* `done` may be NULL. -ENOBUFS: too much is waiting, `done` is not called. */
+int config_store_reload(struct config_store *store, config_store_reloaded done, void *opaque);
+
+void config_store_fault(struct config_store *store, uint32_t vm_id, const char *detail);
+void config_store_quarantine(struct config_store *store, uint32_t vm_id, const char *reason);
+void config_store_unquarantine(struct config_store *store, uint32_t vm_id);
+
+const char *config_store_path(const struct config_store *store);
+/* What is wrong with it at the moment, "" = nothing. */
+const char *config_store_trouble(const struct config_store *store);
+uint64_t config_store_dropped(const struct config_store *store);
+
+/* Without a database: every pool of `pools` has every GPU. */
+void config_apply_default_pools(struct core *core, const char *pools);
+
+#endif /* MEDIATOR_CONFIG_CONFIG_STORE_H */

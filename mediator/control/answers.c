@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/control/answers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mediator/config/config_store.h"
+#include "mediator/sessions/discovery.h"
+#include "mediator/gpu/gpu_health.h"
+#include "mediator/workers/gpus.h"
+#include "common/json_out.h"
+#include "mediator/mediator.h"
+#include "mediator/sessions/session_io.h"
+#include "mediator/metrics/shares.h"
+#include "mediator/workers/supervisor.h"
+
+static void put_uuid(struct json_out *json, const char *key, const struct core_vm_config *config)
+{
+    char text[UUID_TEXT_BYTES];
+
+    if (!config->has_uuid) {
+        jout_null(json, key);
+        return;
+    }
+    uuid_format(config->uuid, text);
+    jout_string(json, key, text);
+}
+
+static void put_optional(struct json_out *json, const char *key, uint32_t value)
+{
+    if (value == CORE_NONE) {
+        jout_null(json, key);
+    } else {
+        jout_uint(json, key, value);
+    }
+}
+
+static bool is_paused(const struct core *core, uint32_t gpu)
+{
+    return wfq_paused(core_gpu_scheduler(core, gpu));
+}
+
+static const char *gpu_state(const struct core *core, uint32_t gpu)
+{
+    if (!core_gpu_available(core, gpu)) {
+        return "failed";
+    }
+    return is_paused(core, gpu) ? "paused" : "ok";
+}
+
+/* One word for what the VM is doing. */
+static const char *vm_state(const struct core_vm_stats *stats)
+{
+    if (stats->config.quarantined) {
+        return "quarantined";
+    }
+    switch (stats->worker_state) {
+    case CORE_WORKER_STARTING:
+    case CORE_WORKER_STOPPING:
+    case CORE_WORKER_BACKOFF: return core_worker_state_name(stats->worker_state);
+    default: break;
+    }
+    if (stats->aside) {
+        return "overrun";
+    }
+    return stats->queue_depth || stats->in_flight ? "active" : "idle";
+}
+
+static void put_pools(struct mediator *mediator, struct json_out *json)
+{
+    char letter_text[2] = "";
+
+    jout_array(json, "pools");
+    for (char letter = VGPU_POOL_FIRST; letter <= VGPU_POOL_LAST; letter++) {
+        uint32_t mask = core_pool_gpus(mediator->core, letter);
+
+        if (!mask) {
+            continue;
+        }
+        letter_text[0] = letter;
+        jout_object(json, NULL);
+        jout_string(json, "pool", letter_text);
+        jout_array(json, "gpus");
+        for (uint32_t gpu = 0; gpu < CORE_GPUS_MAX; gpu++) {
+            if (mask >> gpu & 1) {
+                jout_uint(json, NULL, gpu);
+            }
+        }
+        jout_array_end(json);
+        jout_object_end(json);
+    }
+    jout_array_end(json);
+}
+
+static void put_gpu(struct mediator *mediator, struct json_out *json, uint32_t gpu)
+{
+    const struct core *core = mediator->core;
+    const struct wfq *wfq = core_gpu_scheduler(core, gpu);
+    int64_t holder = wfq_holder(wfq);
+    struct core_vm_stats stats;
+
+    jout_uint(json, "index", gpu);
+    jout_string(json, "uuid", core_gpu_uuid(core, gpu));
+    jout_string(json, "name", mediator->gpus->gpus[gpu].name);
+    jout_string(json, "state", gpu_state(core, gpu));
+    if (holder >= 0 && wfq_in_flight(wfq) &&
+        core_vm_stats(core, (uint32_t)holder, mediator_now_ns(), &stats)) {
+        jout_uint(json, "running_vm", stats.config.vm_id);
+    } else {
+        jout_null(json, "running_vm");
+    }
+    jout_uint(json, "backlogged", wfq_backlogged(wfq));
+    jout_uint(json, "queued", wfq_queue_len(wfq));
+    jout_uint(json, "in_flight", wfq_in_flight(wfq));
+    jout_uint(json, "context_switches", wfq_context_switches(wfq));
+    jout_uint(json, "busy_ns", wfq_busy_ns(wfq));
+    jout_uint(json, "memory_bytes", mediator->gpus->gpus[gpu].memory_bytes);
+    gpu_health_put_json(mediator->gpu_health, json, gpu);
+}
+
+static void put_gpus(struct mediator *mediator, struct json_out *json)
+{
+    jout_array(json, "gpus");
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        jout_object(json, NULL);
+        put_gpu(mediator, json, gpu);
+        jout_object_end(json);
+    }
+    jout_array_end(json);
+}
+
+static void put_counters(struct json_out *json, const struct core_vm_stats *stats)
+{
+    jout_uint(json, "submitted", stats->submitted);
+    jout_uint(json, "completed", stats->completed);
+    jout_uint(json, "errors", stats->errors);
+    jout_uint(json, "dropped", stats->dropped);
+    jout_uint(json, "rejected_rate", stats->rejected_rate);
+    jout_uint(json, "rejected_queue", stats->rejected_queue);
+    jout_uint(json, "rejected_quarantined", stats->rejected_quarantined);
+    jout_uint(json, "invalid", stats->invalid);
+    jout_uint(json, "timeouts", stats->timeouts);
+    jout_uint(json, "gpu_time_ns", stats->gpu_time_ns);
+}
+
+static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t slot,
+                   const struct core_vm_stats *stats)
+{
+    char pool[2] = {stats->config.pool, '\0'};
+    pid_t pid = stats->worker ? supervisor_pid(mediator->supervisor, stats->worker) : 0;
+
+    jout_uint(json, "vm_id", stats->config.vm_id);
+    put_uuid(json, "uuid", &stats->config);
+    jout_string(json, "name", stats->config.name);
+    jout_string(json, "pool", pool);
+    jout_uint(json, "priority", stats->config.priority);
+    jout_uint(json, "weight", stats->config.weight);
+    jout_uint(json, "max_jobs_per_sec", stats->config.max_jobs_per_sec);
+    jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);
+    jout_bool(json, "registered", stats->registered);
+    jout_bool(json, "connected", stats->session != CORE_NONE);
+    jout_bool(json, "quarantined", stats->config.quarantined);
+    put_optional(json, "gpu", stats->gpu);
+    jout_string(json, "state", vm_state(stats));
+    jout_uint(json, "queue_depth", stats->queue_depth);
+    jout_uint(json, "in_flight", stats->in_flight);
+    put_counters(json, stats);
+    jout_double(json, "due_share", stats->due_share);
+    jout_double(json, "share", shares_of_vm(mediator->shares, slot));
+    jout_int(json, "lag_ns", stats->scheduler.lag_ns);
+    jout_uint(json, "average_execution_ns", stats->scheduler.average_execution_ns);
+    jout_uint(json, "fault_count", stats->fault_count);
+    if (pid) {
+        jout_uint(json, "worker_pid", (uint64_t)pid);
+    } else {
+        jout_null(json, "worker_pid");
+    }
+    jout_uint(json, "worker_restarts", stats->worker_restarts);
+}
+
+void admin_json_status(struct mediator *mediator, struct json_out *json)
+{
+    const struct core *core = mediator->core;
+    uint64_t now_ns = mediator_now_ns();
+    struct core_vm_stats stats;
+    uint32_t gpus = core_gpu_count(core);
+    bool paused = gpus > 0;
+
+    for (uint32_t gpu = 0; gpu < gpus; gpu++) {
+        paused &= is_paused(core, gpu);
+    }
+    jout_object(json, NULL);
+    jout_string(json, "version", VGPU_VERSION);
+    jout_double(json, "uptime_s", (double)(now_ns - mediator->started_ns) / 1e9);
+    jout_string(json, "policy", wfq_policy_name(core_policy(core)));
+    jout_bool(json, "paused", paused);
+    jout_string(json, "backend", mediator->backend);
+    if (mediator->config) {
+        jout_string(json, "database", config_store_path(mediator->config));
+    } else {
+        jout_null(json, "database");
+    }
+    put_pools(mediator, json);
+    put_gpus(mediator, json);
+    jout_array(json, "vms");
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        if (core_vm_stats(core, slot, now_ns, &stats)) {
+            jout_object(json, NULL);
+            put_vm(mediator, json, slot, &stats);
+            jout_object_end(json);
+        }
+    }
+    jout_array_end(json);
+    jout_object_end(json);
+}
+
+static void put_workers(struct mediator *mediator, struct json_out *json)
+{
+    struct core_vm_stats stats;
+
+    jout_array(json, "workers");
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        pid_t pid;
+
+        if (!core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats) ||
+            (stats.worker_state == CORE_WORKER_NONE && stats.worker_restarts == 0)) {
+            continue;
+        }
+        pid = stats.worker ? supervisor_pid(mediator->supervisor, stats.worker) : 0;
+        jout_object(json, NULL);
+        jout_uint(json, "vm_id", stats.config.vm_id);
+        put_optional(json, "gpu", stats.gpu);
+        if (pid) {
+            jout_uint(json, "pid", (uint64_t)pid);
+        } else {
+            jout_null(json, "pid");
+        }
+        jout_string(json, "state", core_worker_state_name(stats.worker_state));
+        jout_uint(json, "restarts", stats.worker_restarts);
+        if (pid && stats.gpu != CORE_NONE) {
+            jout_uint(json, "gpu_memory_bytes",
+                      gpu_health_process_bytes(mediator->gpu_health, stats.gpu, (uint32_t)pid));
+        } else {
+            jout_null(json, "gpu_memory_bytes");
+        }
+        jout_object_end(json);
+    }
+    jout_array_end(json);
+}
+
+static void put_qemus(struct json_out *json, const struct discovery *discovery,
+                      const struct discovery_left_out *left_out)
+{
+    jout_uint(json, "qemus", discovery ? discovery_count(discovery) : 0);
+    jout_uint(json, "qemus_limit", DISCOVERY_QEMUS_MAX);
+    jout_uint(json, "qemus_left_out", left_out->count);
+    if (left_out->count) {
+        jout_int(json, "qemu_left_out_pid", left_out->pid);
+    } else {
+        jout_null(json, "qemu_left_out_pid");
+    }
+}
+
+void admin_json_health(struct mediator *mediator, struct json_out *json)
+{
+    const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
+    struct discovery_left_out left_out = {0};
+    bool gpus_ok = true;
+
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        gpus_ok &= core_gpu_available(mediator->core, gpu);
+    }
+    if (mediator->discovery) {
+        left_out = discovery_left_out(mediator->discovery);
+    }
+    jout_object(json, NULL);
+    jout_object(json, "mediator");
+    jout_bool(json, "ok", !trouble[0] && gpus_ok && !left_out.count);
+    jout_string(json, "version", VGPU_VERSION);
+    jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / 1e9);
+    jout_uint(json, "sessions", session_io_count(mediator->sessions));
+    jout_uint(json, "workers", supervisor_count(mediator->supervisor));
+    put_qemus(json, mediator->discovery, &left_out);
+    jout_string(json, "backend", mediator->backend);
+    jout_string(json, "backend_reason", mediator->gpus->reason);
+    jout_string(json, "nvml_error", gpu_health_trouble(mediator->gpu_health));
+    if (mediator->config) {
+        jout_object(json, "database");
+        jout_string(json, "path", config_store_path(mediator->config));
+        jout_bool(json, "ok", !trouble[0]);
+        jout_string(json, "error", trouble);
+        jout_uint(json, "dropped", config_store_dropped(mediator->config));
+        jout_object_end(json);
+    } else {
+        jout_null(json, "database");
+    }
+    jout_object_end(json);
+    put_gpus(mediator, json);
+    put_workers(mediator, json);
+    jout_object_end(json);
+}
+
+struct connections {
+    struct mediator *mediator;
+    struct json_out *json;
+};
+
+static void put_connection(void *opaque, const struct session_info *info)
+{
+    struct connections *connections = opaque;
+    struct json_out *json = connections->json;
+    const struct core *core = connections->mediator->core;
+    uint64_t now_ns = mediator_now_ns();
+    struct core_session_stats session;
+    struct core_vm_stats vm;
+    bool bound;
+
+    if (!core_session_stats(core, info->session, &session)) {
+        return;
+    }
+    bound = session.vm != CORE_NONE && core_vm_stats(core, session.vm, now_ns, &vm);
+    jout_object(json, NULL);
+    jout_uint(json, "session", info->session);
+    if (bound) {
+        jout_uint(json, "vm_id", vm.config.vm_id);
+        put_uuid(json, "uuid", &vm.config);
+    } else {
+        jout_null(json, "vm_id");
+        jout_null(json, "uuid");
+    }
+    jout_int(json, "pid", info->peer.pid);
+    jout_uint(json, "uid", info->peer.uid);
+    jout_string(json, "path", info->path);
+    jout_double(json, "since_s", (double)(now_ns - session.opened_ns) / 1e9);
+    jout_string(json, "protocol", session.hello ? "1.0+hello" : "1.0");
+    jout_uint(json, "requests", session.requests);
+    jout_uint(json, "protocol_errors", session.protocol_errors);
+    jout_object_end(json);
+}
+
+void admin_json_connections(struct mediator *mediator, struct json_out *json)
+{
+    struct connections connections = {mediator, json};
+
+    jout_object(json, NULL);
+    jout_array(json, "connections");
+    session_io_each(mediator->sessions, put_connection, &connections);
+    jout_array_end(json);
+    jout_object_end(json);
+}
+
+static void put_dispatch(struct mediator *mediator, struct json_out *json, uint32_t gpu,
+                         const struct wfq_dispatch *dispatch)
+{
+    struct core_vm_stats stats;
+
+    jout_object(json, NULL);
+    jout_uint(json, "seq", dispatch->sequence);
+    jout_uint(json, "time_ns", dispatch->time_ns);
+    jout_uint(json, "gpu", gpu);
+    if (core_vm_stats(mediator->core, dispatch->vm, mediator_now_ns(), &stats)) {
+        jout_uint(json, "vm_id", stats.config.vm_id);
+    } else {
+        jout_null(json, "vm_id"); /* it was removed since */
+    }
+    jout_uint(json, "job_seq", dispatch->job_sequence);
+    jout_uint(json, "waited_ns", dispatch->waited_ns);
+    jout_double(json, "urgency", dispatch->urgency);
+    jout_int(json, "lag_ns", dispatch->lag_ns);
+    jout_uint(json, "waiting_vms", dispatch->waiting_vms);
+    jout_uint(json, "eligible_vms", dispatch->eligible_vms);
+    jout_string(json, "reason", wfq_reason_name(dispatch->reason));
+    jout_object_end(json);
+}
+
+void admin_json_schedule(struct mediator *mediator, struct json_out *json)
+{
+    struct wfq_dispatch dispatches[WFQ_DISPATCH_LOG];
+
+    jout_object(json, NULL);
+    jout_string(json, "policy", wfq_policy_name(core_policy(mediator->core)));
+    jout_uint(json, "now_ns", mediator_now_ns());
+    jout_array(json, "dispatches");
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        uint32_t count =
+            wfq_dispatch_log(core_gpu_scheduler(mediator->core, gpu), dispatches, WFQ_DISPATCH_LOG);
+
+        for (uint32_t i = 0; i < count; i++) {
+            put_dispatch(mediator, json, gpu, &dispatches[i]);
+        }
+    }
+    jout_array_end(json);
+    jout_object_end(json);
+}

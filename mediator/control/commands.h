@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What each command of the administration socket does. */
+#ifndef MEDIATOR_CONTROL_COMMANDS_H
+#define MEDIATOR_CONTROL_COMMANDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "vgpu/vgpu_admin.h"
+
+struct json_out;
+struct mediator;
+
+/* Does a body of param2 bytes follow a request with this command? */
+bool admin_command_has_body(uint32_t command);
+
+/*
+ * Does it, and writes the answer into `out`; `body` is NUL-terminated.
+ * Returns 0 or an errno value, with {"error": ...} in `out` then.  Not for
+ * RELOAD_CONFIG, SHOW_METRICS and EVENTS, which take their time.
+ */
+int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request, const char *body,
+                      pid_t peer, struct json_out *out);
+
+/* {"error": ...} */
+void admin_command_error(struct json_out *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif /* MEDIATOR_CONTROL_COMMANDS_H */

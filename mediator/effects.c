@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/effects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "core/job_trace.h"
+#include "mediator/events.h"
+#include "mediator/mediator.h"
+#include "mediator/sessions/session_io.h"
+#include "mediator/workers/supervisor.h"
+
+struct effects {
+    struct mediator *mediator;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_poll_t timer_poll;
+    int timer_fd; /* timerfd: libuv's timers count milliseconds, the scheduler microseconds */
+    uint64_t armed_ns;
+    unsigned open_handles;
+};
+
+/* ---- effects ---- */
+
+static void effect_send(void *opaque, uint32_t session, const VGPUSocketHeader *header,
+                        const void *payload)
+{
+    struct mediator *mediator = opaque;
+
+    session_io_send(mediator->sessions, session, header, payload);
+}
+
+static void effect_close_session(void *opaque, uint32_t session, enum core_close_reason reason)
+{
+    struct mediator *mediator = opaque;
+
+    session_io_close(mediator->sessions, session, reason);
+}
+
+static void effect_worker_start(void *opaque, const struct core_worker_spec *spec)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_start_worker(mediator->supervisor, spec);
+}
+
+static void effect_worker_run(void *opaque, uint64_t worker, uint64_t job_id,
+                              const struct request_view *request)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_run(mediator->supervisor, worker, job_id, request);
+}
+
+static void effect_worker_stop(void *opaque, uint64_t worker, bool kill)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_stop_worker(mediator->supervisor, worker, kill);
+}
+
+static void effect_event(void *opaque, const struct core_event *event)
+{
+    struct mediator *mediator = opaque;
+
+    if (event->kind == CORE_EVENT_SESSION_BOUND) {
+        job_trace_add_vm(mediator->trace, event->vm);
+    }
+    events_core(mediator->events, event);
+}
+
+static void effect_job(void *opaque, const struct core_job_step *step)
+{
+    struct mediator *mediator = opaque;
+
+    job_trace_step(mediator->trace, step);
+}
+
+void effects_table(struct mediator *mediator, struct core_effects *effects)
+{
+    *effects = (struct core_effects){
+        .opaque = mediator,
+        .send = effect_send,
+        .close_session = effect_close_session,
+        .worker_start = effect_worker_start,
+        .worker_run = effect_worker_run,
+        .worker_stop = effect_worker_stop,
+        .event = effect_event,
+        .job = effect_job,
+    };
+}
+
+/* ---- hooks ---- */
+
+void effects_settle(struct mediator *mediator)
+{
+    /*
+     * Each pass reports what is broken now; that can break no more than what
+     * is left, so this ends: a closed session stays closed, and a worker that
+     * did not start is not started again before the core's back-off.
+     */
+    while (supervisor_report_failures(mediator->supervisor) |
+           session_io_flush(mediator->sessions)) {
+    }
+}
+
+/*
+ * The timer is only ever moved to an earlier time.  A deadline that went away
+ * (most do: each job has one) costs at most one early wake-up, not a system
+ * call for each job.
+ */
+static void arm_timer(struct effects *effects)
+{
+    uint64_t deadline_ns = core_next_deadline_ns(effects->mediator->core);
+    struct itimerspec spec = {0};
+
+    if (deadline_ns >= effects->armed_ns) {
+        return;
+    }
+    effects->armed_ns = deadline_ns;
+    if (deadline_ns == 0) {
+        deadline_ns = 1; /* zero would disarm it */
+    }
+    spec.it_value.tv_sec = (time_t)(deadline_ns / 1000000000u);
+    spec.it_value.tv_nsec = (long)(deadline_ns % 1000000000u);
+    timerfd_settime(effects->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+}
+
+static void on_timer(uv_poll_t *poll, int status, int events)
+{
+    struct effects *effects = poll->data;
+    uint64_t count;
+
+    if (read(effects->timer_fd, &count, sizeof(count)) != (ssize_t)sizeof(count)) {
+        return;
+    }
+    effects->armed_ns = CORE_NEVER;
+    core_tick(effects->mediator->core, mediator_now_ns());
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct effects *effects = prepare->data;
+
+    effects_settle(effects->mediator);
+    arm_timer(effects);
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct effects *effects = check->data;
+
+    effects_settle(effects->mediator);
+}
+
+int effects_start(struct mediator *mediator)
+{
+    struct effects *effects = calloc(1, sizeof(*effects));
+    int ret;
+
+    if (!effects) {
+        return -ENOMEM;
+    }
+    effects->mediator = mediator;
+    effects->armed_ns = CORE_NEVER;
+    effects->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (effects->timer_fd < 0) {
+        ret = -errno;
+        free(effects);
+        return ret;
+    }
+    ret = uv_poll_init(&mediator->loop, &effects->timer_poll, effects->timer_fd);
+    if (ret < 0) {
+        close(effects->timer_fd);
+        free(effects);
+        return ret;
+    }
+    uv_prepare_init(&mediator->loop, &effects->prepare);
+    uv_check_init(&mediator->loop, &effects->check);
+    effects->timer_poll.data = effects;
+    effects->prepare.data = effects;
+    effects->check.data = effects;
+    effects->open_handles = 3;
+    mediator->effects = effects;
+
+    ret = uv_poll_start(&effects->timer_poll, UV_READABLE, on_timer);
+    if (ret == 0) {
+        ret = uv_prepare_start(&effects->prepare, on_prepare);
+    }
+    if (ret == 0) {
+        ret = uv_check_start(&effects->check, on_check);
+    }
+    return ret;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct effects *effects = handle->data;
+
+    if (--effects->open_handles == 0) {
+        close(effects->timer_fd);
+        free(effects);
+    }
+}
+
+void effects_stop(struct mediator *mediator)
+{
+    struct effects *effects = mediator->effects;
+
+    if (!effects) {
+        return;
+    }
+    mediator->effects = NULL;
+    uv_close((uv_handle_t *)&effects->timer_poll, on_closed);
+    uv_close((uv_handle_t *)&effects->prepare, on_closed);
+    uv_close((uv_handle_t *)&effects->check, on_closed);
+}

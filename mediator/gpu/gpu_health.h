@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * GPU health in the mediator: what NVML says decides whether the core may use
+ * a GPU, is shown to the administrator, and may have the GPU reset by the
+ * command that was configured for it.
+ */
+#ifndef MEDIATOR_GPU_GPU_HEALTH_H
+#define MEDIATOR_GPU_GPU_HEALTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/metrics/metrics_export.h"
+#include "mediator/gpu/nvml_health.h"
+
+#define GPU_HEALTH_LOOK_MS 500u
+#define GPU_HEALTH_STOP_MS 500u           /* longest wait for a hung NVML at the end */
+#define GPU_HEALTH_RESET_PAUSE_MS 600000u /* between two resets of one GPU */
+#define GPU_HEALTH_DRAIN_MS 30000u        /* for the GPU's processes to leave before a reset */
+
+struct gpu_health;
+struct json_out;
+struct mediator;
+
+/*
+ * `library`: NVML's, NULL for the usual one.  `reset_command`: NULL for none;
+ * both are kept.  Watches the GPUs of mediator->gpus; NULL when there is no
+ * memory.
+ */
+struct gpu_health *gpu_health_new(struct mediator *mediator, const char *library,
+                                  const char *reset_command);
+int gpu_health_start(struct gpu_health *health);
+/* Closes the timer.  A reset command that still runs is left to end by itself. */
+void gpu_health_stop(struct gpu_health *health);
+/* After the loop has run since.  NULL is fine. */
+void gpu_health_free(struct gpu_health *health);
+
+/* ---- showing it.  `health` NULL: NVML isn't used (--no-nvml, no NVIDIA GPU) ---- */
+
+/* "health": {...} of one GPU, null without NVML. */
+void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint32_t gpu);
+/* Why there is no news at all, "" when there is. */
+const char *gpu_health_trouble(struct gpu_health *health);
+/* GPU memory of a worker, in bytes; 0 = unknown. */
+uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid);
+/* For the metrics: what isn't known, or is stale, stays as it is. */
+void gpu_health_fill(struct gpu_health *health, uint32_t gpu,
+                     struct metrics_gpu_readings *readings);
+
+#endif /* MEDIATOR_GPU_GPU_HEALTH_H */

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/identity/identity.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "mediator/sessions/discovery.h"
+#include "mediator/mediator.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+struct search {
+    uv_work_t work;
+    struct mediator *mediator;
+    pid_t pid;
+    int pidfd; /* -1: the kernel is too old to give one */
+    identity_done done;
+    void *opaque;
+    int ret;
+    struct process process;
+};
+
+struct kept {
+    struct process process;
+    uint64_t until_ns; /* 0: nothing is kept here */
+};
+
+struct identity_cache {
+    struct kept kept[IDENTITY_KEPT];
+    uint32_t next;
+};
+
+struct identity_cache *identity_cache_new(void)
+{
+    return calloc(1, sizeof(struct identity_cache));
+}
+
+void identity_cache_free(struct identity_cache *cache)
+{
+    free(cache);
+}
+
+static void keep(struct mediator *mediator, const struct process *process)
+{
+    struct identity_cache *cache = mediator->identities;
+    struct kept *kept = &cache->kept[cache->next++ % IDENTITY_KEPT];
+
+    kept->process = *process;
+    kept->until_ns = mediator_now_ns() + IDENTITY_KEEP_NS;
+}
+
+static const struct process *find_kept(struct mediator *mediator, pid_t pid)
+{
+    uint64_t now_ns = mediator_now_ns();
+    struct process_stamp stamp;
+
+    for (uint32_t i = 0; i < IDENTITY_KEPT; i++) {
+        const struct kept *kept = &mediator->identities->kept[i];
+
+        if (kept->until_ns > now_ns && kept->process.pid == pid) {
+            return process_read_stamp(mediator->options.proc_path, pid, &stamp) == 0 &&
+                           memcmp(&stamp, &kept->process.stamp, sizeof(stamp)) == 0
+                       ? &kept->process
+                       : NULL;
+        }
+    }
+    return NULL;
+}
+
+bool identity_from_process(const struct process *process, struct core_identity *identity)
+{
+    const struct qemu_cmdline *cmdline = &process->cmdline;
+
+    memset(identity, 0, sizeof(*identity));
+    for (uint32_t i = 0; i < cmdline->stub_count; i++) {
+        if (cmdline->stubs[i].has_vm_id && identity->vm_id_count < CORE_CLAIMED_IDS_MAX) {
+            identity->vm_ids[identity->vm_id_count++] = cmdline->stubs[i].vm_id;
+        }
+    }
+    _Static_assert(QEMU_NAME_BYTES <= CORE_NAME_BYTES, "a QEMU's name fits");
+    memcpy(identity->name, cmdline->name, QEMU_NAME_BYTES);
+    if (cmdline->has_uuid) {
+        identity->kind = CORE_IDENTITY_UUID;
+        memcpy(identity->uuid, cmdline->uuid, sizeof(identity->uuid));
+        return true;
+    }
+    identity->kind = CORE_IDENTITY_IDS;
+    return identity->vm_id_count > 0;
+}
+
+/* The process that connected is gone: its number may be another's by now. */
+static bool peer_ended(int pidfd)
+{
+    struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+
+    return pidfd >= 0 && poll(&poll_fd, 1, 0) > 0;
+}
+
+static void answer(const struct process *process, int pidfd, identity_done done, void *opaque)
+{
+    struct core_identity identity;
+
+    if (peer_ended(pidfd)) {
+        done(opaque, IDENTITY_GONE, NULL);
+    } else if (process->cmdline.stub_count == 0) {
+        done(opaque, IDENTITY_NOT_QEMU, NULL);
+    } else if (!identity_from_process(process, &identity)) {
+        done(opaque, IDENTITY_NO_VM, NULL);
+    } else {
+        done(opaque, IDENTITY_OK, &identity);
+    }
+}
+
+static void look(uv_work_t *work)
+{
+    struct search *search = work->data;
+    const char *proc_path = search->mediator->options.proc_path;
+
+    search->ret = process_read(proc_path, search->pid, &search->process);
+    /* It was just being exec'd: what it is now is what counts. */
+    for (int tries = 0; search->ret == -EAGAIN && tries < 3; tries++) {
+        search->ret = process_read(proc_path, search->pid, &search->process);
+    }
+}
+
+static void after_look(uv_work_t *work, int status)
+{
+    struct search *search = work->data;
+
+    if (status < 0 || search->ret < 0) {
+        search->done(search->opaque, IDENTITY_GONE, NULL);
+    } else {
+        keep(search->mediator, &search->process);
+        answer(&search->process, search->pidfd, search->done, search->opaque);
+    }
+    if (search->pidfd >= 0) {
+        close(search->pidfd);
+    }
+    free(search);
+}
+
+void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done done, void *opaque)
+{
+    const struct process *known =
+        mediator->discovery ? discovery_find(mediator->discovery, pid) : NULL;
+    socklen_t length = sizeof(int);
+    struct search *search;
+    int pidfd = -1;
+
+    if (pid <= 0) {
+        done(opaque, IDENTITY_GONE, NULL); /* from another pid namespace */
+        return;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) < 0) {
+        pidfd = -1;
+    }
+    if (!known) {
+        known = find_kept(mediator, pid);
+    }
+    if (known) {
+        answer(known, pidfd, done, opaque);
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
+        return;
+    }
+    search = calloc(1, sizeof(*search));
+    if (!search) {
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
+        done(opaque, IDENTITY_BUSY, NULL);
+        return;
+    }
+    search->work.data = search;
+    search->mediator = mediator;
+    search->pid = pid;
+    search->pidfd = pidfd;
+    search->done = done;
+    search->opaque = opaque;
+    if (uv_queue_work(&mediator->loop, &search->work, look, after_look) < 0) {
+        after_look(&search->work, -EIO);
+    }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is at the other end of a connection to a shared socket?
+ *
+ * The kernel names the process (SO_PEERCRED).  If it is a QEMU with a
+ * vgpu-stub, its command line, which the toolstack wrote, says which VM it is;
+ * on a Xen host XenStore does (xen_identity.h).  What discovery saw when that
+ * QEMU was young is preferred to what stands there now, for a process can
+ * rewrite its own command line.
+ *
+ * Reading another process's command line reads its memory, which that process
+ * can make slow: so it is done on a thread, never on the loop.
+ */
+#ifndef MEDIATOR_IDENTITY_IDENTITY_H
+#define MEDIATOR_IDENTITY_IDENTITY_H
+
+#include "core/core.h"
+#include "mediator/identity/process.h"
+
+struct mediator;
+struct identity_cache;
+
+/*
+ * What was found out is kept for IDENTITY_KEEP_NS, for as long as the process
+ * has the same start time and name: many connections of one process need no
+ * more than one look at it.
+ */
+#define IDENTITY_KEEP_NS 2000000000ull
+#define IDENTITY_KEPT 32u
+
+/* NULL when there is no memory. */
+struct identity_cache *identity_cache_new(void);
+void identity_cache_free(struct identity_cache *cache);
+
+enum identity_result {
+    IDENTITY_OK,
+    IDENTITY_NOT_QEMU, /* no vgpu-stub on its command line */
+    IDENTITY_NO_VM,    /* a vgpu-stub, but neither -uuid nor vm_id */
+    IDENTITY_GONE,     /* it ended, or its number went to another; or process_read() failed */
+    IDENTITY_BUSY,     /* no memory to find out */
+};
+
+/* What the core is told about a QEMU.  False: neither a UUID nor a vm_id. */
+bool identity_from_process(const struct process *process, struct core_identity *identity);
+
+typedef void (*identity_done)(void *opaque, enum identity_result result,
+                              const struct core_identity *identity);
+
+/*
+ * Finds out who connected on `fd` (which the caller keeps open until `done`).
+ * `done` is called once, perhaps before this returns.
+ */
+void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done done, void *opaque);
+
+#endif /* MEDIATOR_IDENTITY_IDENTITY_H */

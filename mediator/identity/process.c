@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/identity/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mediator/identity/xen_identity.h"
+
+/* Bytes read, at most `size`; the rest of a longer file is left. */
+static ssize_t read_file(const char *proc_path, pid_t pid, const char *name, char *bytes,
+                         size_t size)
+{
+    char path[256];
+    size_t used = 0;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%d/%s", proc_path, (int)pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    while (used < size) {
+        n = read(fd, bytes + used, size - used);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            used = 0;
+            n = -errno;
+            close(fd);
+            return n;
+        }
+        if (n == 0) {
+            break;
+        }
+        used += (size_t)n;
+    }
+    close(fd);
+    return (ssize_t)used;
+}
+
+int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp)
+{
+    char text[1024], *open_paren, *close_paren, *p;
+    ssize_t n = read_file(proc_path, pid, "stat", text, sizeof(text) - 1);
+    size_t length;
+
+    memset(stamp, 0, sizeof(*stamp));
+    if (n < 0) {
+        return (int)n;
+    }
+    text[n] = '\0';
+    /* "pid (comm) state ...": comm may hold anything, so count from the last parenthesis. */
+    open_paren = strchr(text, '(');
+    close_paren = strrchr(text, ')');
+    if (!open_paren || !close_paren || close_paren < open_paren) {
+        return -ESRCH;
+    }
+    length = (size_t)(close_paren - open_paren - 1);
+    if (length >= sizeof(stamp->comm)) {
+        length = sizeof(stamp->comm) - 1;
+    }
+    memcpy(stamp->comm, open_paren + 1, length);
+    /* The state is field 3, the start time field 22. */
+    p = close_paren + 1;
+    for (int field = 3; field <= 22; field++) {
+        p = strchr(p, ' ');
+        if (!p) {
+            return -ESRCH;
+        }
+        p++;
+        if (field == 3 && (*p == 'Z' || *p == 'X')) {
+            return -ESRCH;
+        }
+    }
+    stamp->start_ticks = strtoull(p, NULL, 10);
+    return 0;
+}
+
+/* The effective one of the line "Uid:\treal\teffective\t...". */
+static bool read_id(const char *text, const char *key, unsigned *id)
+{
+    const char *line = strstr(text, key);
+
+    return line && sscanf(line + strlen(key), "%*u %u", id) == 1;
+}
+
+int process_read_owner(const char *proc_path, pid_t pid, uid_t *uid, gid_t *gid)
+{
+    char text[4096];
+    ssize_t n = read_file(proc_path, pid, "status", text, sizeof(text) - 1);
+
+    if (n < 0) {
+        return (int)n;
+    }
+    text[n] = '\0';
+    if (!read_id(text, "\nUid:", uid) || !read_id(text, "\nGid:", gid)) {
+        return -ESRCH;
+    }
+    return 0;
+}
+
+int process_read(const char *proc_path, pid_t pid, struct process *process)
+{
+    struct process_stamp after;
+    char *cmdline;
+    ssize_t n;
+    int ret;
+
+    memset(process, 0, sizeof(*process));
+    process->pid = pid;
+    ret = process_read_stamp(proc_path, pid, &process->stamp);
+    if (ret < 0) {
+        return ret;
+    }
+    cmdline = malloc(PROCESS_CMDLINE_MAX);
+    if (!cmdline) {
+        return -ENOMEM;
+    }
+    n = read_file(proc_path, pid, "cmdline", cmdline, PROCESS_CMDLINE_MAX);
+    if (n >= 0) {
+        qemu_cmdline_parse(&process->cmdline, cmdline, (size_t)n);
+    }
+    free(cmdline);
+    if (n < 0) {
+        return (int)n;
+    }
+    ret = xen_identity_apply(process);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = process_read_owner(proc_path, pid, &process->uid, &process->gid);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = process_read_stamp(proc_path, pid, &after);
+    if (ret < 0) {
+        return ret;
+    }
+    return memcmp(&after, &process->stamp, sizeof(after)) == 0 ? 0 : -EAGAIN;
+}
+
+/* `folder_fd` is the process's own entry, which never becomes another's. */
+static bool in_our_user_namespace(int folder_fd)
+{
+    struct stat ours, theirs;
+
+    if (stat("/proc/self/ns/user", &ours) < 0) {
+        return errno == ENOENT; /* a kernel without user namespaces */
+    }
+    return fstatat(folder_fd, "ns/user", &theirs, 0) == 0 && ours.st_dev == theirs.st_dev &&
+           ours.st_ino == theirs.st_ino;
+}
+
+int process_open_root(const char *proc_path, pid_t pid)
+{
+    char path[256];
+    int folder_fd, fd, ret;
+
+    snprintf(path, sizeof(path), "%s/%d", proc_path, (int)pid);
+    folder_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0) {
+        return -errno;
+    }
+    fd = openat(folder_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ret = fd < 0 ? -errno : fd;
+    /* Afterwards: one does not come back from another namespace. */
+    if (fd >= 0 && !in_our_user_namespace(folder_fd)) {
+        close(fd);
+        ret = -EPERM;
+    }
+    close(folder_fd);
+    return ret;
+}

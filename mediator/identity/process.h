@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What /proc tells about a process.  These calls may block: not for the loop. */
+#ifndef MEDIATOR_IDENTITY_PROCESS_H
+#define MEDIATOR_IDENTITY_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "mediator/identity/qemu_cmdline.h"
+
+#define PROCESS_CMDLINE_MAX 65536u
+#define PROCESS_COMM_BYTES 16u
+
+/* Tells a process from a later one with the same number, and from what it was before exec. */
+struct process_stamp {
+    uint64_t start_ticks;
+    char comm[PROCESS_COMM_BYTES];
+};
+
+struct process {
+    pid_t pid;
+    struct process_stamp stamp;
+    uid_t uid; /* effective */
+    gid_t gid;
+    struct qemu_cmdline cmdline;
+};
+
+/* -ESRCH: no such process.  Fast: reads nothing of the process's own memory. */
+int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp);
+/*
+ * Reads all.  The stamp is checked again at the end, so that the parts belong
+ * to one process.  On a Xen host XenStore says which VM a QEMU is.
+ * -ESRCH; -EAGAIN: it changed while it was read; another -errno: it could not be
+ * read, or XenStore does not know this QEMU or could not tell (xen_identity.h,
+ * which logs that).
+ */
+int process_read(const char *proc_path, pid_t pid, struct process *process);
+/* uid and gid alone. */
+int process_read_owner(const char *proc_path, pid_t pid, uid_t *uid, gid_t *gid);
+/*
+ * An O_PATH descriptor of its root folder, or -errno.  -EPERM: it lives in a user
+ * namespace that is not ours, where anybody may go into a chroot of his own: its
+ * root and its command line say nothing about who it is.
+ */
+int process_open_root(const char *proc_path, pid_t pid);
+
+#endif /* MEDIATOR_IDENTITY_PROCESS_H */

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/metrics/http_metrics.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "core/metrics/metrics_export.h"
+#include "mediator/mediator.h"
+#include "mediator/metrics/own_metrics.h"
+
+/* Above HTTP_CLIENTS_MAX the oldest is cut off, which takes libmicrohttpd one more turn. */
+#define CONNECTIONS_MAX (2u * HTTP_CLIENTS_MAX)
+#define SWEEP_MS 1000u
+#define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+struct client {
+    struct client *next, *prev; /* newest first */
+    uint64_t since_ns;
+    int fd;
+    bool cut;
+};
+
+struct http_metrics {
+    struct mediator *mediator;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    uv_poll_t poll;
+    uv_timer_t timer; /* when libmicrohttpd wants to run again */
+    uv_timer_t sweep;
+    unsigned open_handles;
+    struct client *newest, *oldest;
+    uint32_t clients;
+};
+
+/* One answer to /metrics, while it is being given. */
+struct scrape {
+    struct metrics_export *export;
+    size_t at, used; /* of text */
+    char text[METRICS_EXPORT_STEP_BYTES];
+};
+
+/* ---- answers ---- */
+
+static ssize_t read_scrape(void *opaque, uint64_t position, char *out, size_t size)
+{
+    struct scrape *scrape = opaque;
+    size_t part;
+
+    if (scrape->at == scrape->used) {
+        scrape->at = 0;
+        scrape->used = metrics_export_step(scrape->export, scrape->text, sizeof(scrape->text));
+        if (scrape->used == 0) {
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
+    }
+    part = scrape->used - scrape->at < size ? scrape->used - scrape->at : size;
+    memcpy(out, scrape->text + scrape->at, part);
+    scrape->at += part;
+    return (ssize_t)part;
+}
+
+static void end_scrape(void *opaque)
+{
+    struct scrape *scrape = opaque;
+
+    metrics_export_end(scrape->export);
+    free(scrape);
+}
+
+static struct MHD_Response *make_scrape(struct mediator *mediator)
+{
+    struct scrape *scrape = malloc(sizeof(*scrape));
+    struct metrics_external external;
+    struct MHD_Response *response;
+
+    if (!scrape) {
+        return NULL;
+    }
+    own_metrics_fill(mediator->own_metrics, mediator, &external);
+    scrape->at = scrape->used = 0;
+    scrape->export = metrics_export_begin(mediator->core, METRICS_FORMAT_PROMETHEUS, &external,
+                                          mediator_now_ns());
+    if (!scrape->export) {
+        free(scrape);
+        return NULL;
+    }
+    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, sizeof(scrape->text),
+                                                 read_scrape, scrape, end_scrape);
+    if (!response) {
+        end_scrape(scrape);
+    }
+    return response;
+}
+
+/* The loop runs, or nobody would answer; what is left to ask is whether work can be done. */
+static struct MHD_Response *make_health(struct mediator *mediator, unsigned *status)
+{
+    uint32_t gpus = core_gpu_count(mediator->core), available = 0;
+    char text[256];
+    int length;
+
+    for (uint32_t gpu = 0; gpu < gpus; gpu++) {
+        available += core_gpu_available(mediator->core, gpu);
+    }
+    *status = available > 0 && !mediator->stopping ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
+    length = snprintf(text, sizeof(text),
+                      "{\"status\": \"%s\", \"gpus\": %u, \"gpus_available\": %u, "
+                      "\"version\": \"" VGPU_VERSION "\"}\n",
+                      mediator->stopping ? "stopping"
+                      : available == 0   ? "no GPU is available"
+                      : available < gpus ? "degraded"
+                                         : "ok",
+                      (unsigned)gpus, (unsigned)available);
+    return MHD_create_response_from_buffer((size_t)length, text, MHD_RESPMEM_MUST_COPY);
+}
+
+static struct MHD_Response *make_text(const char *text)
+{
+    return MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_MUST_COPY);
+}
+
+static enum MHD_Result send_response(struct MHD_Connection *connection, unsigned status,
+                                     struct MHD_Response *response, const char *content_type)
+{
+    enum MHD_Result result;
+
+    if (!response) {
+        return MHD_NO; /* no memory: the connection ends */
+    }
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED) {
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    }
+    result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* Called when the header is there; an answer now means that no body is read. */
+static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **context)
+{
+    struct http_metrics *http = opaque;
+    struct MHD_Response *response;
+    unsigned status;
+
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+        return send_response(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
+                             make_text("only GET is answered here\n"), "text/plain");
+    }
+    if (strcmp(url, "/metrics") == 0) {
+        return send_response(connection, MHD_HTTP_OK, make_scrape(http->mediator), CONTENT_TYPE);
+    }
+    if (strcmp(url, "/healthz") == 0) {
+        response = make_health(http->mediator, &status);
+        return send_response(connection, status, response, "application/json");
+    }
+    return send_response(connection, MHD_HTTP_NOT_FOUND,
+                         make_text("vgpu-mediator has /metrics and /healthz\n"), "text/plain");
+}
+
+/* ---- connections ---- */
+
+static void cut_off(struct client *client)
+{
+    /* libmicrohttpd owns the descriptor: it sees the end and closes. */
+    if (!client->cut) {
+        client->cut = true;
+        shutdown(client->fd, SHUT_RDWR);
+    }
+}
+
+static void on_connection(void *opaque, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_metrics *http = opaque;
+    const union MHD_ConnectionInfo *info;
+    struct client *client = *context, *candidate;
+
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (!client) {
+            return;
+        }
+        *(client->prev ? &client->prev->next : &http->newest) = client->next;
+        *(client->next ? &client->next->prev : &http->oldest) = client->prev;
+        http->clients--;
+        free(client);
+        return;
+    }
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    client = calloc(1, sizeof(*client));
+    if (!client || !info) {
+        free(client);
+        return; /* it still has libmicrohttpd's own time limit */
+    }
+    *context = client;
+    client->fd = info->connect_fd;
+    client->since_ns = mediator_now_ns();
+    client->next = http->newest;
+    *(client->next ? &client->next->prev : &http->oldest) = client;
+    http->newest = client;
+    http->clients++;
+    for (candidate = http->oldest; http->clients > HTTP_CLIENTS_MAX && candidate;
+         candidate = candidate->prev) {
+        if (!candidate->cut) {
+            cut_off(candidate);
+            break;
+        }
+    }
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct http_metrics *http = timer->data;
+    uint64_t now_ns = mediator_now_ns();
+
+    for (struct client *client = http->oldest; client; client = client->prev) {
+        if (now_ns - client->since_ns > HTTP_CONNECTION_MAX_MS * 1000000ull) {
+            cut_off(client);
+        }
+    }
+}
+
+/* ---- in the loop ---- */
+
+static void on_timer(uv_timer_t *timer);
+
+static void run(struct http_metrics *http)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+
+    MHD_run(http->daemon);
+    if (http->clients > 0 && !uv_is_active((uv_handle_t *)&http->sweep)) {
+        uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    } else if (http->clients == 0) {
+        uv_timer_stop(&http->sweep);
+    }
+    if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES) {
+        uv_timer_start(&http->timer, on_timer, wait_ms, 0);
+    } else {
+        uv_timer_stop(&http->timer);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    run(timer->data);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    run(poll->data);
+}
+
+/* ---- life ---- */
+
+static void address_text(const struct sockaddr_storage *address, char *text, size_t bytes)
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+
+        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+        snprintf(text, bytes, "[%s]:%u", host, ntohs(v6->sin6_port));
+    } else {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+
+        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+        snprintf(text, bytes, "%s:%u", host, ntohs(v4->sin_port));
+    }
+}
+
+/* -errno, or the listening socket. */
+static int listen_on(const struct http_address *address)
+{
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1, ret;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, (const struct sockaddr *)&address->storage, address->length) < 0 ||
+        listen(fd, (int)HTTP_CLIENTS_MAX) < 0) {
+        ret = -errno;
+        close(fd);
+        return ret;
+    }
+    return fd;
+}
+
+static int start_daemon(struct http_metrics *http)
+{
+    const union MHD_DaemonInfo *info;
+
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, http->listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        HTTP_IDLE_MAX_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADER_BYTES,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
+    if (!http->daemon) {
+        close(http->listen_fd); /* else it is libmicrohttpd's */
+        return -ENOMEM;
+    }
+    info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (!info || info->epoll_fd < 0 ||
+        uv_poll_init(&http->mediator->loop, &http->poll, info->epoll_fd) < 0) {
+        MHD_stop_daemon(http->daemon);
+        http->daemon = NULL;
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+int http_metrics_start(struct mediator *mediator, const struct http_address *address,
+                       struct http_metrics **out, char *error, size_t error_bytes)
+{
+    struct http_metrics *http = calloc(1, sizeof(*http));
+    struct sockaddr_storage bound = address->storage;
+    socklen_t length = sizeof(bound);
+    char text[INET6_ADDRSTRLEN + 16];
+    int ret;
+
+    address_text(&bound, text, sizeof(text));
+    if (!http) {
+        snprintf(error, error_bytes, "out of memory");
+        return -ENOMEM;
+    }
+    http->mediator = mediator;
+    http->listen_fd = listen_on(address);
+    if (http->listen_fd < 0) {
+        ret = http->listen_fd;
+        snprintf(error, error_bytes,
+                 "%s: %s; choose another address with --metrics-listen ADDRESS:PORT, or off", text,
+                 strerror(-ret));
+        free(http);
+        return ret;
+    }
+    getsockname(http->listen_fd, (struct sockaddr *)&bound, &length);
+    ret = start_daemon(http);
+    if (ret < 0) {
+        snprintf(error, error_bytes, "%s: libmicrohttpd does not start", text);
+        free(http);
+        return ret;
+    }
+    uv_timer_init(&mediator->loop, &http->timer);
+    uv_timer_init(&mediator->loop, &http->sweep);
+    http->poll.data = http->timer.data = http->sweep.data = http;
+    http->open_handles = 3;
+    uv_poll_start(&http->poll, UV_READABLE, on_poll);
+    address_text(&bound, text, sizeof(text));
+    log_info("metrics for Prometheus on http://%s/metrics", text);
+    *out = http;
+    return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct http_metrics *http = handle->data;
+
+    http->open_handles--;
+}
+
+void http_metrics_stop(struct http_metrics *http)
+{
+    if (!http || !http->daemon) {
+        return;
+    }
+    uv_close((uv_handle_t *)&http->poll, on_closed);
+    uv_close((uv_handle_t *)&http->timer, on_closed);
+    uv_close((uv_handle_t *)&http->sweep, on_closed);
+    MHD_stop_daemon(http->daemon);
+    http->daemon = NULL;
+}
+
+void http_metrics_free(struct http_metrics *http)
+{
+    free(http);
+}
+
+uint32_t http_metrics_clients(const struct http_metrics *http)
+{
+    return http ? http->clients : 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * GET /metrics for Prometheus and GET /healthz for whoever watches over us.
+ *
+ * Theory of operation.  libmicrohttpd has no thread: it has an epoll
+ * descriptor, which the loop watches like any other, and MHD_run() does what is
+ * due without waiting.  The text is made in steps (core/metrics/metrics_export.h) as
+ * the client takes it, one buffer at a time, and other events have their turn
+ * between two of them.
+ *
+ * Nobody can hold anything: every answer ends its connection; a connection that
+ * is not done after HTTP_CONNECTION_MAX_MS is cut off, whatever it is doing;
+ * when there are more than HTTP_CLIENTS_MAX, the oldest is.  Request bodies are
+ * not read, headers are limited to HTTP_HEADER_BYTES.
+ */
+#ifndef MEDIATOR_METRICS_HTTP_METRICS_H
+#define MEDIATOR_METRICS_HTTP_METRICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define HTTP_METRICS_LISTEN_DEFAULT "127.0.0.1:9477"
+#define HTTP_CLIENTS_MAX 32u
+#define HTTP_CONNECTION_MAX_MS 15000u
+#define HTTP_IDLE_MAX_S 5u
+#define HTTP_HEADER_BYTES 16384u
+
+struct http_metrics;
+struct mediator;
+
+/* Where to listen. */
+struct http_address {
+    bool off;
+    socklen_t length;
+    struct sockaddr_storage storage;
+};
+
+/* "127.0.0.1:9477", "[::1]:9477", "off"; port 0: any free one. -EINVAL. */
+int http_address_parse(struct http_address *address, const char *text);
+
+/* -errno with an `error`.  The address that it listens on is logged. */
+int http_metrics_start(struct mediator *mediator, const struct http_address *address,
+                       struct http_metrics **http, char *error, size_t error_bytes);
+/* Closes all connections; `http` may be NULL, here and below. */
+void http_metrics_stop(struct http_metrics *http);
+/* After the loop has run since. */
+void http_metrics_free(struct http_metrics *http);
+
+uint32_t http_metrics_clients(const struct http_metrics *http);
+
+#endif /* MEDIATOR_METRICS_HTTP_METRICS_H */

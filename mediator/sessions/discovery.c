@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Theory of operation.  Every other process's /proc entry is read on a thread
+ * of the pool, for a process can make that slow; the result, a list of the
+ * QEMUs that are there, is compared on the loop with those known.  The scan
+ * (discovery_scan.c) belongs to that thread while it runs, one at a time.
+ *
+ * A QEMU's command line counts as it was when first seen, before its guest
+ * could have had a hand in it (after a restart of this program it may have: on a
+ * Xen host XenStore has to confirm it, xen_identity.h).  Its root folder and user may change after the
+ * start (-chroot, -runas), so those are looked at in each scan.
+ *
+ * Where does a QEMU's device look for its socket?  At the path of its chardev,
+ * or else at the default, resolved in that process's root.  If the folder of
+ * that path is the same one (device, inode) as ours, then the QEMU meets us at
+ * our own sockets, and nothing is made.  If not, a socket is made there.  Two
+ * QEMUs that share such a folder share the socket, whose connections are then
+ * identified by process.
+ */
+#include "mediator/sessions/discovery.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "mediator/sessions/discovery_scan.h"
+#include "mediator/identity/identity.h"
+#include "mediator/sessions/listeners.h"
+#include "mediator/mediator.h"
+#include "vgpu/vgpu_protocol.h"
+
+/* A scan that takes longer is worth a word. */
+#define SCAN_SLOW_NS 10000000000ull
+
+struct qemu_socket {
+    char path[QEMU_PATH_BYTES];
+    struct listener *listener;
+    bool told; /* why there is none */
+};
+
+struct qemu {
+    struct process process;
+    bool seen;
+    uid_t uid; /* the sockets' owner */
+    dev_t root_device;
+    ino_t root_inode;
+    struct qemu_socket sockets[QEMU_STUBS_MAX];
+    uint32_t socket_count;
+    bool root_told; /* why its root is not looked at */
+};
+
+struct discovery {
+    struct mediator *mediator;
+    uv_timer_t timer;
+    uv_work_t work;
+    bool timer_open;
+    bool scanning;
+    bool stopped;
+    bool slow_told;
+    uint64_t scan_began_ns;
+
+    struct discovery_scan scan;
+
+    /* the loop's own */
+    struct qemu *qemus; /* DISCOVERY_QEMUS_MAX */
+    uint32_t qemu_count;
+    struct discovery_left_out left_out;
+    bool full_told;
+};
+
+struct discovery *discovery_new(struct mediator *mediator)
+{
+    struct discovery *discovery = calloc(1, sizeof(*discovery));
+
+    if (!discovery) {
+        return NULL;
+    }
+    discovery->mediator = mediator;
+    discovery->qemus = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->qemus));
+    if (discovery_scan_init(&discovery->scan, mediator->options.proc_path, DISCOVERY_QEMUS_MAX) <
+            0 ||
+        !discovery->qemus) {
+        discovery_free(discovery);
+        return NULL;
+    }
+    return discovery;
+}
+
+void discovery_free(struct discovery *discovery)
+{
+    if (!discovery) {
+        return;
+    }
+    assert(!discovery->scanning);
+    discovery_scan_destroy(&discovery->scan);
+    free(discovery->qemus);
+    free(discovery);
+}
+
+static const char *name_of(const struct process *process)
+{
+    return process->cmdline.name[0] ? process->cmdline.name : "no name";
+}
+
+uint32_t discovery_count(const struct discovery *discovery)
+{
+    return discovery->qemu_count;
+}
+
+struct discovery_left_out discovery_left_out(const struct discovery *discovery)
+{
+    return discovery->left_out;
+}
+
+const struct process *discovery_find(struct discovery *discovery, pid_t pid)
+{
+    struct process_stamp stamp;
+
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        const struct process *process = &discovery->qemus[i].process;
+
+        if (process->pid == pid) {
+            return process_read_stamp(discovery->mediator->options.proc_path, pid, &stamp) == 0 &&
+                           stamp.start_ticks == process->stamp.start_ticks
+                       ? process
+                       : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* ---- what to do about it, on the loop ---- */
+
+static void remove_sockets(struct qemu *qemu, struct discovery *discovery)
+{
+    for (uint32_t i = 0; i < qemu->socket_count; i++) {
+        struct listener *listener = qemu->sockets[i].listener;
+        bool used = false;
+
+        if (!listener) {
+            continue;
+        }
+        /* Another QEMU in the same folder still uses it. */
+        for (uint32_t j = 0; j < discovery->qemu_count; j++) {
+            struct qemu *other = &discovery->qemus[j];
+
+            for (uint32_t k = 0; other != qemu && k < other->socket_count; k++) {
+                used |= other->sockets[k].listener == listener;
+            }
+        }
+        qemu->sockets[i].listener = NULL;
+        if (!used) {
+            log_info("socket %s removed", listener_path(listener));
+            listeners_remove(listener);
+        }
+    }
+}
+
+/* The paths at which this QEMU's devices look for us, each once. */
+static void list_sockets(struct qemu *qemu)
+{
+    const struct qemu_cmdline *cmdline = &qemu->process.cmdline;
+
+    for (uint32_t i = 0; i < cmdline->stub_count; i++) {
+        const struct qemu_stub *stub = &cmdline->stubs[i];
+        const char *path = stub->path[0] ? stub->path : VGPU_SOCKET_PATH;
+        uint32_t j = 0;
+
+        /* A chardev of which only the name is known may lead anywhere. */
+        if (stub->chardev[0] && stub->path[0] != '/') {
+            continue;
+        }
+        while (j < qemu->socket_count && strcmp(qemu->sockets[j].path, path) != 0) {
+            j++;
+        }
+        if (j == qemu->socket_count) {
+            strcpy(qemu->sockets[qemu->socket_count++].path, path);
+        }
+    }
+}
+
+/* Does that path lead this QEMU to the same folder as us? */
+static bool folder_is_ours(const struct socket_file *file, const char *path)
+{
+    char error[SOCKET_ERROR_BYTES];
+    struct socket_file here;
+    struct stat theirs, ours;
+    bool same;
+
+    if (socket_file_open(&here, path, error, sizeof(error)) < 0) {
+        return false;
+    }
+    same = fstat(file->folder_fd, &theirs) == 0 && fstat(here.folder_fd, &ours) == 0 &&
+           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+    socket_file_close(&here);
+    return same;
+}
+
+static void tell(struct qemu *qemu, struct qemu_socket *socket, const char *text)
+{
+    if (!socket->told) {
+        socket->told = true;
+        log_warning("QEMU %d (%s): %s", (int)qemu->process.pid, name_of(&qemu->process), text);
+    }
+}
+
+static void make_socket(struct discovery *discovery, struct qemu *qemu, struct qemu_socket *socket,
+                        int root_fd, const struct process *now)
+{
+    struct listeners *listeners = discovery->mediator->listeners;
+    struct socket_file_owner owner = {now->uid, now->gid, 0600};
+    char error[SOCKET_ERROR_BYTES], text[SOCKET_ERROR_BYTES + 320], shown[256];
+    struct core_identity identity;
+    struct socket_file file;
+    struct listener *listener;
+
+    if (socket_file_open_below(&file, root_fd, socket->path,
+                               strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
+                               sizeof(error)) < 0) {
+        snprintf(text, sizeof(text), "no socket can be made at %s in its root: %s", socket->path,
+                 error);
+        tell(qemu, socket, text);
+        return;
+    }
+    listener = listeners_find(listeners, &file);
+    if (listener || folder_is_ours(&file, socket->path)) {
+        if (!listener) {
+            snprintf(text, sizeof(text),
+                     "its device looks for %s, where nobody listens: start vgpu-mediator with "
+                     "--socket-path %s, or --vm UUID=%s",
+                     socket->path, socket->path, socket->path);
+            tell(qemu, socket, text);
+        } else {
+            for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+                for (uint32_t j = 0; j < discovery->qemus[i].socket_count; j++) {
+                    if (discovery->qemus[i].sockets[j].listener == listener) {
+                        /* Made for that one: now for both. */
+                        listener_make_shared(listener);
+                        socket->listener = listener;
+                    }
+                }
+            }
+        }
+        socket_file_close(&file);
+        return;
+    }
+    if (!identity_from_process(&qemu->process, &identity)) {
+        tell(qemu, socket,
+             "its command line has neither -uuid nor vm_id=N on its vgpu-stub, so "
+             "nobody knows which VM it is: no socket is made for it");
+        socket_file_remove(&file);
+        return;
+    }
+    snprintf(shown, sizeof(shown), "/proc/%d/root%s", (int)qemu->process.pid, socket->path);
+    if (listeners_add(listeners, &file, &owner, shown, &identity, &socket->listener, error,
+                      sizeof(error)) < 0) {
+        snprintf(text, sizeof(text), "no socket can be made at %s: %s", shown, error);
+        tell(qemu, socket, text);
+        return;
+    }
+    log_info("QEMU %d (%s): socket made at %s", (int)qemu->process.pid, name_of(&qemu->process),
+             shown);
+}
+
+static struct qemu *find_qemu(struct discovery *discovery, const struct process *process)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        struct qemu *qemu = &discovery->qemus[i];
+
+        if (qemu->process.pid == process->pid &&
+            qemu->process.stamp.start_ticks == process->stamp.start_ticks) {
+            return qemu;
+        }
+    }
+    return NULL;
+}
+
+static void take_found(struct discovery *discovery, const struct discovery_found *found)
+{
+    struct qemu *qemu = find_qemu(discovery, &found->process);
+    struct stat root;
+
+    if (!qemu) {
+        if (!found->fresh || discovery->qemu_count == DISCOVERY_QEMUS_MAX) {
+            return;
+        }
+        qemu = &discovery->qemus[discovery->qemu_count++];
+        memset(qemu, 0, sizeof(*qemu));
+        qemu->process = found->process;
+        qemu->uid = found->process.uid;
+        list_sockets(qemu);
+        log_info("QEMU %d found: %s, %" PRIu32 " vgpu-stub", (int)found->process.pid,
+                 name_of(&found->process), found->process.cmdline.stub_count);
+    }
+    qemu->seen = true;
+    if (found->root_fd == -EPERM && !qemu->root_told) {
+        qemu->root_told = true;
+        log_warning("QEMU %d (%s): it runs in a user namespace of its own, where any user may "
+                    "pose as any VM: no socket is made for it; --vm UUID=PATH makes one",
+                    (int)found->process.pid, name_of(&qemu->process));
+    }
+    if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
+        return;
+    }
+    if (root.st_dev != qemu->root_device || root.st_ino != qemu->root_inode ||
+        found->process.uid != qemu->uid) {
+        /* It went into its chroot, or changed its user: look again at everything. */
+        remove_sockets(qemu, discovery);
+        qemu->root_device = root.st_dev;
+        qemu->root_inode = root.st_ino;
+        qemu->uid = found->process.uid;
+        for (uint32_t i = 0; i < qemu->socket_count; i++) {
+            qemu->sockets[i].told = false;
+        }
+    }
+    for (uint32_t i = 0; i < qemu->socket_count; i++) {
+        if (!qemu->sockets[i].listener) {
+            make_socket(discovery, qemu, &qemu->sockets[i], found->root_fd, &found->process);
+        }
+    }
+}
+
+static void drop_gone(struct discovery *discovery)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count;) {
+        struct qemu *qemu = &discovery->qemus[i];
+
+        if (qemu->seen) {
+            i++;
+            continue;
+        }
+        log_info("QEMU %d (%s) is gone", (int)qemu->process.pid, name_of(&qemu->process));
+        remove_sockets(qemu, discovery);
+        *qemu = discovery->qemus[--discovery->qemu_count];
+    }
+}
+
+/* Where one of those that are known has ended, the next scan takes one of those left out. */
+static void tell_left_out(struct discovery *discovery)
+{
+    const struct discovery_left_out *left_out = &discovery->scan.left_out;
+
+    if (discovery->qemu_count < DISCOVERY_QEMUS_MAX) {
+        discovery->left_out = (struct discovery_left_out){0};
+        discovery->full_told = false;
+        return;
+    }
+    discovery->left_out = *left_out;
+    if (left_out->count && !discovery->full_told) {
+        discovery->full_told = true;
+        log_warning("%u QEMUs with a vgpu-stub are found, and there is no place for more: no "
+                    "socket is made for QEMU %d until another one ends (it is served if it can "
+                    "reach the shared socket); vgpu-admin show-health counts those left out",
+                    DISCOVERY_QEMUS_MAX, (int)left_out->pid);
+    }
+}
+
+static void take_scan(struct discovery *discovery)
+{
+    struct discovery_scan *scan = &discovery->scan;
+
+    if (scan->error < 0) {
+        log_warning("cannot read %s: %s; running QEMUs are not found",
+                    discovery->mediator->options.proc_path, strerror(-scan->error));
+        return;
+    }
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        discovery->qemus[i].seen = false;
+    }
+    for (uint32_t i = 0; i < scan->found_count; i++) {
+        if (!discovery->stopped) {
+            take_found(discovery, &scan->found[i]);
+        }
+        if (scan->found[i].root_fd >= 0) {
+            close(scan->found[i].root_fd);
+        }
+    }
+    scan->found_count = 0;
+    if (!discovery->stopped) {
+        drop_gone(discovery);
+        tell_left_out(discovery);
+    }
+}
+
+static void prepare_scan(struct discovery *discovery)
+{
+    discovery->scan.known_count = discovery->qemu_count;
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        discovery->scan.known[i].pid = discovery->qemus[i].process.pid;
+        discovery->scan.known[i].start_ticks = discovery->qemus[i].process.stamp.start_ticks;
+    }
+    discovery->scan_began_ns = mediator_now_ns();
+}
+
+static void scan(uv_work_t *work)
+{
+    struct discovery *discovery = work->data;
+
+    discovery_scan_run(&discovery->scan);
+}
+
+static void after_scan(uv_work_t *work, int status)
+{
+    struct discovery *discovery = work->data;
+
+    discovery->scanning = false;
+    discovery->slow_told = false;
+    if (status == 0) {
+        take_scan(discovery);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct discovery *discovery = timer->data;
+
+    if (discovery->scanning) {
+        if (!discovery->slow_told && mediator_now_ns() - discovery->scan_began_ns > SCAN_SLOW_NS) {
+            discovery->slow_told = true;
+            log_warning("looking through %s takes more than 10 s (a process that hangs?): new "
+                        "QEMUs are found only when that has ended",
+                        discovery->mediator->options.proc_path);
+        }
+        return;
+    }
+    prepare_scan(discovery);
+    discovery->scanning =
+        uv_queue_work(&discovery->mediator->loop, &discovery->work, scan, after_scan) == 0;
+}
+
+int discovery_start(struct discovery *discovery)
+{
+    int ret = uv_timer_init(&discovery->mediator->loop, &discovery->timer);
+
+    if (ret < 0) {
+        return ret;
+    }
+    discovery->timer.data = discovery;
+    discovery->work.data = discovery;
+    discovery->timer_open = true;
+    return uv_timer_start(&discovery->timer, on_timer, 0, DISCOVERY_INTERVAL_MS);
+}
+
+void discovery_stop(struct discovery *discovery)
+{
+    discovery->stopped = true;
+    if (discovery->timer_open) {
+        discovery->timer_open = false;
+        uv_close((uv_handle_t *)&discovery->timer, NULL);
+    }
+    if (discovery->scanning) {
+        uv_cancel((uv_req_t *)&discovery->work);
+    }
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/sessions/listeners.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "mediator/events.h"
+#include "mediator/identity/identity.h"
+#include "mediator/mediator.h"
+#include "mediator/sessions/session_io.h"
+
+struct listener {
+    uv_poll_t poll;
+    struct listeners *listeners;
+    struct listener *next, *prev;
+    int fd;
+    char *path;
+    struct socket_file file;
+    bool shared;
+    struct core_identity identity; /* unless shared */
+    uint32_t connections;
+    bool resting; /* too many are being identified: the next ones wait in the kernel */
+};
+
+/* A connection whose process is being looked at. */
+struct pending {
+    struct listeners *listeners;
+    struct listener *listener; /* NULL: that has gone meanwhile */
+    struct pending *next, *prev;
+    struct session_peer peer;
+    int fd;
+};
+
+struct listeners {
+    struct mediator *mediator;
+    struct listener *all;
+    uint32_t count;
+    struct pending *pending;
+    uint32_t pending_count;
+    int spare_fd; /* given up for a moment to refuse a connection when there are no more */
+};
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+struct listeners *listeners_new(struct mediator *mediator)
+{
+    struct listeners *listeners = calloc(1, sizeof(*listeners));
+
+    if (listeners) {
+        listeners->mediator = mediator;
+        listeners->spare_fd = open_spare();
+    }
+    return listeners;
+}
+
+void listeners_free(struct listeners *listeners)
+{
+    if (!listeners) {
+        return;
+    }
+    assert(!listeners->all);
+    if (listeners->spare_fd >= 0) {
+        close(listeners->spare_fd);
+    }
+    free(listeners);
+}
+
+const char *listener_path(const struct listener *listener)
+{
+    return listener->path;
+}
+
+void listener_make_shared(struct listener *listener)
+{
+    listener->shared = true;
+}
+
+void listener_connection_opened(struct listener *listener)
+{
+    listener->connections++;
+}
+
+void listener_connection_closed(struct listener *listener)
+{
+    assert(listener->connections > 0);
+    listener->connections--;
+}
+
+/* ---- accepting ---- */
+
+static void unlink_pending(struct pending *pending)
+{
+    struct listeners *listeners = pending->listeners;
+
+    if (pending->prev) {
+        pending->prev->next = pending->next;
+    } else {
+        listeners->pending = pending->next;
+    }
+    if (pending->next) {
+        pending->next->prev = pending->prev;
+    }
+    listeners->pending_count--;
+}
+
+static void refuse(struct listeners *listeners, const struct session_peer *peer,
+                   enum identity_result result)
+{
+    struct events *events = listeners->mediator->events;
+
+    switch (result) {
+    case IDENTITY_NOT_QEMU:
+        events_session_note(events, peer->pid,
+                            "connection refused: it is no QEMU with a vgpu-stub device; "
+                            "in a laboratory, --trust-claims believes any peer");
+        break;
+    case IDENTITY_NO_VM:
+        events_session_note(events, peer->pid,
+                            "connection refused: its QEMU command line has neither -uuid nor "
+                            "vm_id=N on its vgpu-stub, so nobody knows which VM it is");
+        break;
+    case IDENTITY_BUSY:
+        events_session_note(events, peer->pid, "connection refused: out of memory");
+        break;
+    default: break; /* it has gone: nobody is there to refuse */
+    }
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events);
+
+static void wake_resting(struct listeners *listeners)
+{
+    if (listeners->pending_count > LISTENER_PENDING_MAX / 2) {
+        return;
+    }
+    for (struct listener *listener = listeners->all; listener; listener = listener->next) {
+        if (listener->resting) {
+            listener->resting = false;
+            uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+        }
+    }
+}
+
+static void on_identified(void *opaque, enum identity_result result,
+                          const struct core_identity *identity)
+{
+    struct pending *pending = opaque;
+    struct listeners *listeners = pending->listeners;
+    struct mediator *mediator = listeners->mediator;
+    struct core_identity claim = {.kind = CORE_IDENTITY_CLAIM};
+
+    unlink_pending(pending);
+    wake_resting(listeners);
+    if (mediator->options.trust_claims &&
+        (result == IDENTITY_NOT_QEMU || result == IDENTITY_NO_VM)) {
+        identity = &claim;
+        result = IDENTITY_OK;
+    }
+    if (result != IDENTITY_OK || !pending->listener || mediator->stopping) {
+        refuse(listeners, &pending->peer, result);
+        close(pending->fd);
+    } else {
+        session_io_accept(mediator->sessions, pending->listener, pending->fd, &pending->peer,
+                          identity);
+    }
+    free(pending);
+}
+
+static void identify(struct listener *listener, int fd, const struct session_peer *peer)
+{
+    struct listeners *listeners = listener->listeners;
+    struct pending *pending;
+
+    pending = calloc(1, sizeof(*pending));
+    if (!pending) {
+        close(fd);
+        return;
+    }
+    pending->listeners = listeners;
+    pending->listener = listener;
+    pending->peer = *peer;
+    pending->fd = fd;
+    pending->next = listeners->pending;
+    if (listeners->pending) {
+        listeners->pending->prev = pending;
+    }
+    listeners->pending = pending;
+    listeners->pending_count++;
+    identity_find(listeners->mediator, fd, peer->pid, on_identified, pending);
+}
+
+static void take_connection(struct listener *listener, int fd)
+{
+    struct mediator *mediator = listener->listeners->mediator;
+    struct session_peer peer = {0};
+    struct ucred credentials;
+    socklen_t length = sizeof(credentials);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0) {
+        peer.pid = credentials.pid;
+        peer.uid = credentials.uid;
+    }
+    if (!session_io_admit(mediator->sessions, listener, &peer)) {
+        close(fd);
+    } else if (listener->shared) {
+        identify(listener, fd, &peer);
+    } else {
+        session_io_accept(mediator->sessions, listener, fd, &peer, &listener->identity);
+    }
+}
+
+/* No descriptor is left: take the connection with the spare one, to refuse it. */
+static void refuse_one(struct listener *listener)
+{
+    struct listeners *listeners = listener->listeners;
+    int fd;
+
+    events_session_note(listeners->mediator->events, 0,
+                        "out of file descriptors: connection refused; raise the limit "
+                        "(LimitNOFILE= in the unit)");
+    if (listeners->spare_fd >= 0) {
+        close(listeners->spare_fd);
+    }
+    fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        close(fd);
+    }
+    listeners->spare_fd = open_spare();
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+    struct listener *listener = poll->data;
+    int fd;
+
+    if (status < 0 || listener->fd < 0) {
+        return;
+    }
+    for (unsigned i = 0; i < LISTENER_ACCEPTS_MAX; i++) {
+        if (listener->shared && listener->listeners->pending_count >= LISTENER_PENDING_MAX) {
+            listener->resting = true;
+            uv_poll_stop(poll);
+            return;
+        }
+        fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+            refuse_one(listener);
+            continue;
+        }
+        if (fd < 0) {
+            return;
+        }
+        take_connection(listener, fd);
+    }
+}
+
+/* ---- coming and going ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct listener *listener = handle->data;
+
+    free(listener->path);
+    free(listener);
+}
+
+int listeners_add(struct listeners *listeners, struct socket_file *file,
+                  const struct socket_file_owner *owner, const char *path,
+                  const struct core_identity *identity, struct listener **result, char *error,
+                  size_t error_bytes)
+{
+    struct listener *listener = calloc(1, sizeof(*listener));
+    int fd, ret = -ENOMEM;
+
+    snprintf(error, error_bytes, "out of memory");
+    if (!listener || !(listener->path = strdup(path))) {
+        goto fail;
+    }
+    if (listeners->count >= LISTENERS_MAX) {
+        snprintf(error, error_bytes, "there are %u sockets already", LISTENERS_MAX);
+        ret = -ENOSPC;
+        goto fail;
+    }
+    fd = socket_file_listen(file, owner, error, error_bytes);
+    if (fd < 0) {
+        ret = fd;
+        goto fail;
+    }
+    ret = uv_poll_init(&listeners->mediator->loop, &listener->poll, fd);
+    if (ret < 0) {
+        snprintf(error, error_bytes, "watching the socket: %s", uv_strerror(ret));
+        close(fd);
+        goto fail;
+    }
+    listener->poll.data = listener;
+    listener->listeners = listeners;
+    listener->fd = fd;
+    listener->file = *file;
+    listener->shared = !identity;
+    if (identity) {
+        listener->identity = *identity;
+    }
+    listener->next = listeners->all;
+    if (listeners->all) {
+        listeners->all->prev = listener;
+    }
+    listeners->all = listener;
+    listeners->count++;
+    uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+    if (result) {
+        *result = listener;
+    }
+    return 0;
+
+fail:
+    if (listener) {
+        free(listener->path);
+        free(listener);
+    }
+    socket_file_remove(file);
+    return ret;
+}
+
+void listeners_remove(struct listener *listener)
+{
+    struct listeners *listeners = listener->listeners;
+
+    session_io_listener_gone(listeners->mediator->sessions, listener);
+    for (struct pending *pending = listeners->pending; pending; pending = pending->next) {
+        if (pending->listener == listener) {
+            pending->listener = NULL;
+        }
+    }
+    if (listener->prev) {
+        listener->prev->next = listener->next;
+    } else {
+        listeners->all = listener->next;
+    }
+    if (listener->next) {
+        listener->next->prev = listener->prev;
+    }
+    listeners->count--;
+    uv_poll_stop(&listener->poll);
+    close(listener->fd);
+    listener->fd = -1;
+    socket_file_remove(&listener->file);
+    uv_close((uv_handle_t *)&listener->poll, on_closed);
+}
+
+void listeners_remove_all(struct listeners *listeners)
+{
+    while (listeners->all) {
+        listeners_remove(listeners->all);
+    }
+}
+
+struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file)
+{
+    struct stat want, have;
+
+    if (fstat(file->folder_fd, &want) < 0) {
+        return NULL;
+    }
+    for (struct listener *listener = listeners->all; listener; listener = listener->next) {
+        if (strcmp(listener->file.name, file->name) == 0 &&
+            fstat(listener->file.folder_fd, &have) == 0 && have.st_dev == want.st_dev &&
+            have.st_ino == want.st_ino) {
+            return listener;
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/sessions/session_io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/frame.h"
+#include "common/log.h"
+#include "mediator/base/byte_queue.h"
+#include "mediator/events.h"
+#include "mediator/base/handle_map.h"
+#include "mediator/sessions/listeners.h"
+#include "mediator/mediator.h"
+
+/*
+ * A connection's life:
+ *
+ *   OPEN ──peer gone, or too much waits for it──► BROKEN ──reported to the core──► CLOSING
+ *    └────the core closes it────────────────────────────────────────────────────────┘
+ *   CLOSING ──what waits is written once, handle closed──► freed
+ *
+ * BROKEN exists because a write may fail inside an effect, where the core must
+ * not be called.
+ */
+enum connection_state {
+    CONNECTION_OPEN,
+    CONNECTION_BROKEN,
+    CONNECTION_CLOSING,
+};
+
+struct connection {
+    uv_poll_t poll;
+    struct session_io *io;
+    struct connection *next, *prev;
+    struct connection *next_dirty;
+    struct listener *listener; /* NULL once it is gone */
+    enum connection_state state;
+    uint32_t session;
+    int fd;
+    int poll_events;
+    bool dirty;
+    bool spoke; /* a whole frame has come */
+    struct session_peer peer;
+    struct core_identity identity;
+    struct byte_queue out;
+    struct frame_reader reader;
+};
+
+struct session_io {
+    struct mediator *mediator;
+    struct handle_map by_session;
+    struct connection *all;
+    struct connection *dirty;
+    uint32_t count;
+    uint8_t buffer[SESSION_READ_BYTES];
+};
+
+const char *session_close_reason_name(enum core_close_reason reason)
+{
+    switch (reason) {
+    case CORE_CLOSE_PROTOCOL: return "its bytes make no sense";
+    case CORE_CLOSE_IDENTITY: return "it is not who it says it is";
+    case CORE_CLOSE_DUPLICATE: return "its VM is connected already";
+    case CORE_CLOSE_SILENT: return "it said nothing in time";
+    case CORE_CLOSE_REMOVED: return "its VM was removed";
+    }
+    return "unknown";
+}
+
+struct session_io *session_io_new(struct mediator *mediator)
+{
+    struct session_io *io = calloc(1, sizeof(*io));
+
+    if (!io) {
+        return NULL;
+    }
+    io->mediator = mediator;
+    if (handle_map_init(&io->by_session, CORE_SESSIONS_MAX) < 0) {
+        free(io);
+        return NULL;
+    }
+    return io;
+}
+
+void session_io_free(struct session_io *io)
+{
+    if (!io) {
+        return;
+    }
+    assert(!io->all);
+    handle_map_destroy(&io->by_session);
+    free(io);
+}
+
+static void mark_dirty(struct connection *conn)
+{
+    if (!conn->dirty) {
+        conn->dirty = true;
+        conn->next_dirty = conn->io->dirty;
+        conn->io->dirty = conn;
+    }
+}
+
+static void mark_broken(struct connection *conn)
+{
+    if (conn->state == CONNECTION_OPEN) {
+        conn->state = CONNECTION_BROKEN;
+        mark_dirty(conn);
+    }
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct connection *conn = handle->data;
+
+    byte_queue_destroy(&conn->out);
+    free(conn);
+}
+
+/* The core knows it no more. */
+static void finish(struct connection *conn)
+{
+    struct session_io *io = conn->io;
+
+    /* An error answer that explains the end is worth one try. */
+    byte_queue_flush(&conn->out, conn->fd);
+    if (conn->listener) {
+        listener_connection_closed(conn->listener);
+    }
+    if (conn->prev) {
+        conn->prev->next = conn->next;
+    } else {
+        io->all = conn->next;
+    }
+    if (conn->next) {
+        conn->next->prev = conn->prev;
+    }
+    io->count--;
+    uv_poll_stop(&conn->poll);
+    close(conn->fd);
+    conn->fd = -1;
+    uv_close((uv_handle_t *)&conn->poll, on_closed);
+}
+
+/* ---- reading ---- */
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+/* What to wait for: answers first, then more requests. */
+static void update_poll(struct connection *conn)
+{
+    int events = 0;
+
+    if (conn->out.length) {
+        events |= UV_WRITABLE;
+    }
+    if (conn->out.length < SESSION_OUT_PAUSE_BYTES) {
+        events |= UV_READABLE;
+    }
+    if (events != conn->poll_events) {
+        conn->poll_events = events;
+        if (uv_poll_start(&conn->poll, events, on_ready) < 0) {
+            mark_broken(conn);
+        }
+    }
+}
+
+static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t length)
+{
+    struct core *core = conn->io->mediator->core;
+    uint64_t now_ns = mediator_now_ns();
+    struct frame frame;
+    int ret;
+
+    while (conn->state == CONNECTION_OPEN) {
+        ret = frame_reader_next(&conn->reader, &bytes, &length, &frame);
+        if (ret < 0) {
+            core_session_garbage(core, conn->session, now_ns);
+            /* It has closed the session; hold on to that even if it should not have. */
+            mark_broken(conn);
+            return;
+        }
+        if (ret == 0) {
+            return;
+        }
+        conn->spoke = true;
+        core_session_frame(core, conn->session, &frame, now_ns);
+    }
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct connection *conn = poll->data;
+    struct session_io *io = conn->io;
+    ssize_t n;
+
+    if (conn->state != CONNECTION_OPEN) {
+        return;
+    }
+    if (status < 0) {
+        mark_broken(conn);
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        mark_dirty(conn);
+    }
+    if (!(events & UV_READABLE)) {
+        return;
+    }
+    n = recv(conn->fd, io->buffer, sizeof(io->buffer), MSG_DONTWAIT);
+    if (n > 0) {
+        take_bytes(conn, io->buffer, (size_t)n);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        mark_broken(conn);
+    }
+}
+
+/* ---- writing ---- */
+
+void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHeader *header,
+                     const void *payload)
+{
+    struct connection *conn = handle_map_get(&io->by_session, session);
+
+    if (!conn || conn->state != CONNECTION_OPEN) {
+        return;
+    }
+    /* Half a frame would desynchronise the stream, but then the connection ends anyway. */
+    if (byte_queue_add(&conn->out, header, sizeof(*header), SESSION_OUT_MAX_BYTES) < 0 ||
+        byte_queue_add(&conn->out, payload, header->payload_len, SESSION_OUT_MAX_BYTES) < 0) {
+        events_session_note(io->mediator->events, conn->peer.pid,
+                            "it does not take its answers and is disconnected");
+        mark_broken(conn);
+        return;
+    }
+    mark_dirty(conn);
+}
+
+void session_io_close(struct session_io *io, uint32_t session, enum core_close_reason reason)
+{
+    struct connection *conn = handle_map_get(&io->by_session, session);
+
+    if (!conn) {
+        return;
+    }
+    handle_map_remove(&io->by_session, session);
+    conn->state = CONNECTION_CLOSING;
+    mark_dirty(conn);
+}
+
+bool session_io_flush(struct session_io *io)
+{
+    bool reported = false;
+
+    while (io->dirty) {
+        struct connection *conn = io->dirty;
+        int ret;
+
+        io->dirty = conn->next_dirty;
+        conn->dirty = false;
+        if (conn->state == CONNECTION_OPEN) {
+            ret = byte_queue_flush(&conn->out, conn->fd);
+            if (ret < 0 && ret != -EAGAIN) {
+                conn->state = CONNECTION_BROKEN;
+            } else {
+                update_poll(conn);
+                continue;
+            }
+        }
+        if (conn->state == CONNECTION_BROKEN) {
+            handle_map_remove(&io->by_session, conn->session);
+            conn->state = CONNECTION_CLOSING;
+            core_session_closed(io->mediator->core, conn->session, mediator_now_ns());
+            reported = true;
+        }
+        finish(conn);
+    }
+    return reported;
+}
+
+/* ---- coming and going ---- */
+
+bool session_io_admit(struct session_io *io, const struct listener *listener,
+                      const struct session_peer *peer)
+{
+    uint32_t of_listener = 0, of_process = 0;
+
+    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+        if (conn->spoke || conn->listener != listener) {
+            continue;
+        }
+        of_listener++;
+        of_process += peer->pid && conn->peer.pid == peer->pid;
+    }
+    if (io->count >= CORE_SESSIONS_MAX || of_listener >= SESSION_SILENT_LISTENER_MAX ||
+        of_process >= SESSION_SILENT_PROCESS_MAX) {
+        events_session_note(io->mediator->events, peer->pid,
+                            io->count >= CORE_SESSIONS_MAX
+                                ? "all sessions are taken: connection refused"
+                                : "too many connections that say nothing: connection refused");
+        return false;
+    }
+    return true;
+}
+
+static bool same_vm(const struct core_identity *a, const struct core_identity *b)
+{
+    if (a->kind != b->kind) {
+        return false;
+    }
+    switch (a->kind) {
+    case CORE_IDENTITY_UUID: return memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0;
+    case CORE_IDENTITY_IDS:
+        return a->vm_id_count == b->vm_id_count &&
+               memcmp(a->vm_ids, b->vm_ids, a->vm_id_count * sizeof(a->vm_ids[0])) == 0;
+    default: return false; /* who only claims may be many */
+    }
+}
+
+/* A QEMU that was taken over must not take all sessions: has this VM enough that serve nothing? */
+static bool too_many_spare(const struct session_io *io, const struct core_identity *identity)
+{
+    struct core_session_stats stats;
+    uint32_t spare = 0;
+
+    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+        if (same_vm(&conn->identity, identity)) {
+            spare += !core_session_stats(io->mediator->core, conn->session, &stats) ||
+                     stats.vm == CORE_NONE;
+        }
+    }
+    return spare >= SESSION_SPARE_VM_MAX;
+}
+
+void session_io_accept(struct session_io *io, struct listener *listener, int fd,
+                       const struct session_peer *peer, const struct core_identity *identity)
+{
+    struct mediator *mediator = io->mediator;
+    struct connection *conn;
+
+    if (too_many_spare(io, identity)) {
+        events_session_note(mediator->events, peer->pid,
+                            "its VM has too many connections that serve nothing: connection "
+                            "refused; one vgpu-stub needs one");
+        close(fd);
+        return;
+    }
+    conn = calloc(1, sizeof(*conn));
+    if (!conn || uv_poll_init(&mediator->loop, &conn->poll, fd) < 0) {
+        free(conn);
+        close(fd);
+        return;
+    }
+    conn->poll.data = conn;
+    conn->io = io;
+    conn->fd = fd;
+    conn->peer = *peer;
+    conn->identity = *identity;
+    conn->listener = listener;
+    frame_reader_init(&conn->reader);
+    listener_connection_opened(listener);
+    conn->next = io->all;
+    if (io->all) {
+        io->all->prev = conn;
+    }
+    io->all = conn;
+    io->count++;
+
+    if (core_session_open(mediator->core, identity, mediator_now_ns(), &conn->session) < 0) {
+        events_session_note(mediator->events, peer->pid,
+                            "all sessions are taken: connection refused");
+        conn->state = CONNECTION_CLOSING;
+        mark_dirty(conn);
+        return;
+    }
+    if (handle_map_put(&io->by_session, conn->session, conn) < 0) {
+        mark_broken(conn);
+        return;
+    }
+    update_poll(conn);
+}
+
+void session_io_listener_gone(struct session_io *io, const struct listener *listener)
+{
+    for (struct connection *conn = io->all; conn; conn = conn->next) {
+        if (conn->listener == listener) {
+            listener_connection_closed(conn->listener);
+            conn->listener = NULL;
+            mark_broken(conn);
+        }
+    }
+}
+
+void session_io_close_all(struct session_io *io)
+{
+    for (struct connection *conn = io->all; conn; conn = conn->next) {
+        mark_broken(conn);
+    }
+}
+
+void session_io_each(struct session_io *io,
+                     void (*visit)(void *opaque, const struct session_info *info), void *opaque)
+{
+    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+        struct session_info info = {
+            .session = conn->session,
+            .peer = conn->peer,
+            .path = conn->listener ? listener_path(conn->listener) : "",
+        };
+
+        if (conn->state == CONNECTION_OPEN) {
+            visit(opaque, &info);
+        }
+    }
+}
+
+const struct core_identity *session_io_identity(const struct session_io *io, uint32_t session)
+{
+    const struct connection *conn = handle_map_get(&io->by_session, session);
+
+    return conn ? &conn->identity : NULL;
+}
+
+uint32_t session_io_count(const struct session_io *io)
+{
+    return io->count;
+}

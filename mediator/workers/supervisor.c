@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/workers/supervisor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "mediator/base/handle_map.h"
+#include "mediator/mediator.h"
+#include "mediator/workers/worker_spawn.h"
+
+/* Frames taken with one system call, and of one worker before the others have their turn. */
+#define BATCH 4u
+#define DRAIN_MAX 32u
+#define ARGS_MAX 16
+/* Frames that don't fit the packet are cut by the kernel, and seen by that. */
+#define FRAME_ROOM (VGPU_WORKER_FRAME_MAX + 8u)
+
+/*
+ * A worker's end has two signs, the socket's and the process's.  Only the
+ * second counts; the first starts the clock of kill_at_ns for a process that
+ * has closed its socket and lives on.
+ */
+struct worker {
+    uv_poll_t poll;
+    struct supervisor *supervisor;
+    struct worker *next, *prev;
+    uint64_t handle;
+    uint32_t vm_id;
+    uint32_t gpu;
+    pid_t pid; /* 0: it never started */
+    int fd;
+    int start_error; /* errno, when pid is 0 */
+    bool poll_open;
+    bool ready;
+    bool killed;
+    bool protocol_error; /* that is why it was killed */
+    uint64_t kill_at_ns; /* CORE_NEVER: not to be killed yet */
+};
+
+struct supervisor {
+    struct mediator *mediator;
+    const char *worker_path;
+    struct handle_map by_handle;
+    struct worker *all;
+    uint32_t count;
+    uint32_t failed; /* among them: those that never started */
+    uv_signal_t child_signal;
+    uv_timer_t kill_timer;
+    bool kill_timer_active;
+    unsigned open_handles;
+    void (*all_gone)(struct mediator *mediator);
+    uint8_t frames[BATCH][FRAME_ROOM] __attribute__((aligned(8)));
+};
+
+static void on_socket(uv_poll_t *poll, int status, int events);
+static void on_child(uv_signal_t *handle, int signum);
+
+struct supervisor *supervisor_new(struct mediator *mediator, const char *worker_path)
+{
+    struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
+
+    if (!supervisor) {
+        return NULL;
+    }
+    supervisor->mediator = mediator;
+    supervisor->worker_path = worker_path;
+    if (handle_map_init(&supervisor->by_handle, SUPERVISOR_WORKERS_MAX) < 0) {
+        free(supervisor);
+        return NULL;
+    }
+    return supervisor;
+}
+
+int supervisor_start(struct supervisor *supervisor)
+{
+    uv_loop_t *loop = &supervisor->mediator->loop;
+    int ret = uv_signal_init(loop, &supervisor->child_signal);
+
+    if (ret < 0) {
+        return ret;
+    }
+    uv_timer_init(loop, &supervisor->kill_timer);
+    supervisor->child_signal.data = supervisor;
+    supervisor->kill_timer.data = supervisor;
+    supervisor->open_handles = 2;
+    return uv_signal_start(&supervisor->child_signal, on_child, SIGCHLD);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct supervisor *supervisor = handle->data;
+
+    supervisor->open_handles--;
+}
+
+void supervisor_close(struct supervisor *supervisor)
+{
+    if (supervisor->open_handles) {
+        uv_close((uv_handle_t *)&supervisor->child_signal, on_handle_closed);
+        uv_close((uv_handle_t *)&supervisor->kill_timer, on_handle_closed);
+    }
+}
+
+void supervisor_free(struct supervisor *supervisor)
+{
+    if (!supervisor) {
+        return;
+    }
+    assert(!supervisor->all);
+    handle_map_destroy(&supervisor->by_handle);
+    free(supervisor);
+}
+
+uint32_t supervisor_count(const struct supervisor *supervisor)
+{
+    return supervisor->count;
+}
+
+pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t handle)
+{
+    const struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+
+    return worker ? worker->pid : 0;
+}
+
+/* ---- ending ---- */
+
+static void free_worker(struct worker *worker)
+{
+    struct supervisor *supervisor = worker->supervisor;
+
+    handle_map_remove(&supervisor->by_handle, worker->handle);
+    if (worker->prev) {
+        worker->prev->next = worker->next;
+    } else {
+        supervisor->all = worker->next;
+    }
+    if (worker->next) {
+        worker->next->prev = worker->prev;
+    }
+    supervisor->count--;
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void close_socket(struct worker *worker)
+{
+    if (worker->fd >= 0) {
+        uv_poll_stop(&worker->poll);
+        close(worker->fd);
+        worker->fd = -1;
+    }
+}
+
+static void on_kill_timer(uv_timer_t *timer)
+{
+    struct supervisor *supervisor = timer->data;
+    uint64_t now_ns = mediator_now_ns();
+    bool waiting = false;
+
+    for (struct worker *worker = supervisor->all; worker; worker = worker->next) {
+        if (worker->kill_at_ns <= now_ns && worker->pid && !worker->killed) {
+            log_warning("worker %d of VM %" PRIu32 " did not leave in time: killed",
+                        (int)worker->pid, worker->vm_id);
+            worker->killed = true;
+            kill(worker->pid, SIGKILL);
+        }
+        waiting |= worker->kill_at_ns != CORE_NEVER && !worker->killed;
+    }
+    if (!waiting) {
+        uv_timer_stop(timer);
+        supervisor->kill_timer_active = false;
+    }
+}
+
+static void kill_later(struct worker *worker)
+{
+    struct supervisor *supervisor = worker->supervisor;
+
+    if (worker->kill_at_ns == CORE_NEVER) {
+        worker->kill_at_ns = mediator_now_ns() + SUPERVISOR_QUIT_GRACE_NS;
+    }
+    if (!supervisor->kill_timer_active) {
+        supervisor->kill_timer_active = true;
+        uv_timer_start(&supervisor->kill_timer, on_kill_timer, 100, 100);
+    }
+}
+
+static void kill_now(struct worker *worker)
+{
+    if (worker->pid && !worker->killed) {
+        worker->killed = true;
+        kill(worker->pid, SIGKILL);
+    }
+}
+
+static void kill_for_protocol(struct worker *worker, const char *what)
+{
+    log_error("worker %d of VM %" PRIu32 " %s: killed (is it from the same build as "
+              "vgpu-mediator?)",
+              (int)worker->pid, worker->vm_id, what);
+    worker->protocol_error = true;
+    kill_now(worker);
+}
+
+static void report_end(struct worker *worker, enum core_worker_end end, uint32_t detail)
+{
+    struct supervisor *supervisor = worker->supervisor;
+    struct mediator *mediator = supervisor->mediator;
+    uint64_t handle = worker->handle;
+
+    free_worker(worker);
+    if (worker->poll_open) {
+        close_socket(worker);
+        uv_close((uv_handle_t *)&worker->poll, on_poll_closed);
+    } else {
+        free(worker);
+    }
+    core_worker_exited(mediator->core, handle, end, detail, mediator_now_ns());
+    if (supervisor->count == 0 && supervisor->all_gone) {
+        void (*done)(struct mediator *) = supervisor->all_gone;
+
+        supervisor->all_gone = NULL;
+        done(mediator);
+    }
+}
+
+/* ---- frames from the worker ---- */
+
+static void take_ready(struct worker *worker, const uint8_t *body, size_t length)
+{
+    vgpu_worker_ready ready;
+
+    if (length != sizeof(ready) || worker->ready) {
+        kill_for_protocol(worker, "sent a wrong READY");
+        return;
+    }
+    memcpy(&ready, body, sizeof(ready));
+    if (!memchr(ready.gpu_uuid, '\0', sizeof(ready.gpu_uuid)) ||
+        !memchr(ready.name, '\0', sizeof(ready.name))) {
+        kill_for_protocol(worker, "sent a wrong READY");
+        return;
+    }
+    worker->ready = true;
+    core_worker_ready(worker->supervisor->mediator->core, worker->handle, &ready,
+                      mediator_now_ns());
+}
+
+static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
+{
+    vgpu_worker_done done;
+
+    if (length < sizeof(done) || !worker->ready) {
+        kill_for_protocol(worker, "sent a wrong DONE");
+        return;
+    }
+    memcpy(&done, body, sizeof(done));
+    length -= sizeof(done);
+    if (length > VGPU_RESPONSE_BODY_BYTES || done.result_count > length / 4 ||
+        done.data_length != length - done.result_count * 4u) {
+        kill_for_protocol(worker, "sent a DONE with wrong lengths");
+        return;
+    }
+    if (core_worker_done(worker->supervisor->mediator->core, worker->handle, job_id, &done,
+                         body + sizeof(done), mediator_now_ns()) < 0) {
+        kill_for_protocol(worker, "answered a job that was not due");
+    }
+}
+
+static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
+{
+    vgpu_worker_header header;
+
+    if (length < sizeof(header)) {
+        kill_for_protocol(worker, "sent a frame that is too short");
+        return;
+    }
+    memcpy(&header, bytes, sizeof(header));
+    if (header.magic != VGPU_WORKER_MAGIC || header.version != VGPU_WORKER_VERSION ||
+        header.length != length) {
+        kill_for_protocol(worker, "sent a wrong frame header");
+        return;
+    }
+    bytes += sizeof(header);
+    length -= sizeof(header);
+    switch (header.type) {
+    case VGPU_WORKER_READY: take_ready(worker, bytes, length); break;
+    case VGPU_WORKER_DONE: take_done(worker, header.job_id, bytes, length); break;
+    default: kill_for_protocol(worker, "sent a frame of an unknown type"); break;
+    }
+}
+
+/* Reads what is there, `limit` frames at most. False: the socket has ended. */
+static bool drain(struct worker *worker, unsigned limit)
+{
+    struct supervisor *supervisor = worker->supervisor;
+    struct mmsghdr messages[BATCH];
+    struct iovec parts[BATCH];
+    int n;
+
+    while (limit) {
+        memset(messages, 0, sizeof(messages));
+        for (unsigned i = 0; i < BATCH; i++) {
+            parts[i] = (struct iovec){supervisor->frames[i], FRAME_ROOM};
+            messages[i].msg_hdr.msg_iov = &parts[i];
+            messages[i].msg_hdr.msg_iovlen = 1;
+        }
+        n = recvmmsg(worker->fd, messages, BATCH, MSG_DONTWAIT, NULL);
+        if (n < 0) {
+            return errno == EAGAIN || errno == EINTR;
+        }
+        for (int i = 0; i < n; i++) {
+            if (messages[i].msg_len == 0) {
+                return false;
+            }
+            if (worker->protocol_error) {
+                return true;
+            }
+            take_frame(worker, supervisor->frames[i], messages[i].msg_len);
+        }
+        if (n < (int)BATCH) {
+            return true;
+        }
+        limit = limit > BATCH ? limit - BATCH : 0;
+    }
+    return true;
+}
+
+static void on_socket(uv_poll_t *poll, int status, int events)
+{
+    struct worker *worker = poll->data;
+
+    if (worker->fd < 0) {
+        return;
+    }
+    if (status < 0 || !drain(worker, DRAIN_MAX)) {
+        uv_poll_stop(&worker->poll);
+        kill_later(worker);
+    }
+}
+
+static void reap(struct worker *worker)
+{
+    int status;
+    pid_t pid = waitpid(worker->pid, &status, WNOHANG);
+
+    if (pid == 0 || (pid < 0 && errno == EINTR)) {
+        return;
+    }
+    /* Its last answers may still be on their way through the socket. */
+    if (worker->fd >= 0 && !worker->protocol_error) {
+        drain(worker, UINT32_MAX);
+    }
+    if (worker->protocol_error) {
+        report_end(worker, CORE_WORKER_END_PROTOCOL, 0);
+    } else if (pid < 0) {
+        report_end(worker, CORE_WORKER_END_EXITED, 0);
+    } else if (WIFSIGNALED(status)) {
+        report_end(worker, CORE_WORKER_END_SIGNALED, (uint32_t)WTERMSIG(status));
+    } else {
+        report_end(worker, CORE_WORKER_END_EXITED, (uint32_t)WEXITSTATUS(status));
+    }
+}
+
+static void on_child(uv_signal_t *handle, int signum)
+{
+    struct supervisor *supervisor = handle->data;
+    struct worker *next;
+
+    for (struct worker *worker = supervisor->all; worker; worker = next) {
+        next = worker->next;
+        if (worker->pid) {
+            reap(worker);
+        }
+    }
+}
+
+/* ---- effects ---- */
+
+static int spawn(struct worker *worker, const struct core_worker_spec *spec)
+{
+    struct mediator *mediator = worker->supervisor->mediator;
+    char vm_id[16], memory[24], depth[16];
+    char *argv[ARGS_MAX];
+    int pair[2], n = 0, ret;
+
+    snprintf(vm_id, sizeof(vm_id), "%" PRIu32, spec->vm_id);
+    snprintf(memory, sizeof(memory), "%" PRIu64, spec->memory_limit_bytes);
+    snprintf(depth, sizeof(depth), "%" PRIu32,
+             wfq_in_flight_max(&mediator->options.core.scheduler));
+    argv[n++] = (char *)worker->supervisor->worker_path;
+    argv[n++] = "--backend";
+    argv[n++] = mediator->backend;
+    argv[n++] = "--gpu";
+    argv[n++] = (char *)core_gpu_uuid(mediator->core, spec->gpu);
+    argv[n++] = "--vm-id";
+    argv[n++] = vm_id;
+    argv[n++] = "--depth";
+    argv[n++] = depth;
+    if (spec->memory_limit_bytes) {
+        argv[n++] = "--memory-limit";
+        argv[n++] = memory;
+    }
+    if (mediator->options.core.test_ops) {
+        argv[n++] = "--enable-test-ops";
+    }
+    argv[n] = NULL;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -errno;
+    }
+    /* This makes our end non-blocking; the worker decides for itself how it waits. */
+    ret = uv_poll_init(&mediator->loop, &worker->poll, pair[0]);
+    if (ret < 0) {
+        close(pair[0]);
+        close(pair[1]);
+        return ret;
+    }
+    worker->poll.data = worker;
+    worker->poll_open = true;
+    worker->fd = pair[0];
+    worker->pid = 0;
+    ret = uv_poll_start(&worker->poll, UV_READABLE, on_socket);
+    if (ret == 0) {
+        ret = worker_spawn(argv, pair[1], VGPU_WORKER_FD);
+    }
+    close(pair[1]);
+    if (ret < 0) {
+        close_socket(worker);
+        return ret;
+    }
+    worker->pid = ret;
+    return 0;
+}
+
+void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    int ret;
+
+    /* Without memory for this there is none for anything: systemd starts us afresh. */
+    if (!worker) {
+        log_error("out of memory while starting a worker for VM %" PRIu32, spec->vm_id);
+        abort();
+    }
+    worker->supervisor = supervisor;
+    worker->handle = spec->worker;
+    worker->vm_id = spec->vm_id;
+    worker->gpu = spec->gpu;
+    worker->fd = -1;
+    worker->kill_at_ns = CORE_NEVER;
+    worker->next = supervisor->all;
+    if (supervisor->all) {
+        supervisor->all->prev = worker;
+    }
+    supervisor->all = worker;
+    supervisor->count++;
+
+    ret = handle_map_put(&supervisor->by_handle, worker->handle, worker);
+    if (ret == 0) {
+        ret = supervisor->mediator->stopping ? -ECANCELED : spawn(worker, spec);
+    }
+    if (ret < 0) {
+        log_error("VM %" PRIu32 ": cannot start %s: %s", spec->vm_id, supervisor->worker_path,
+                  strerror(-ret));
+        worker->start_error = -ret;
+        supervisor->failed++;
+        return;
+    }
+    log_debug("VM %" PRIu32 ": worker %d started on GPU %" PRIu32, spec->vm_id, (int)worker->pid,
+              spec->gpu);
+}
+
+bool supervisor_report_failures(struct supervisor *supervisor)
+{
+    struct worker *next;
+    bool any = supervisor->failed > 0;
+
+    if (!any) {
+        return false;
+    }
+    for (struct worker *worker = supervisor->all; worker; worker = next) {
+        next = worker->next;
+        if (worker->start_error) {
+            supervisor->failed--;
+            report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->start_error);
+        }
+    }
+    return true;
+}
+
+void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
+                    const struct request_view *request)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = VGPU_WORKER_RUN,
+        .job_id = job_id,
+    };
+    vgpu_worker_run run = {
+        .opcode = request->opcode,
+        .param_count = request->param_count,
+        .data_length = request->data_length,
+    };
+    struct iovec parts[] = {
+        {&header, sizeof(header)},
+        {&run, sizeof(run)},
+        {(void *)request->params, request->param_count * 4u},
+        {(void *)request->data, request->data_length},
+    };
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 4};
+
+    if (!worker || worker->fd < 0 || worker->killed) {
+        return; /* its end is on its way to the core */
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        header.length += (uint32_t)parts[i].iov_len;
+    }
+    if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        return;
+    }
+    if (errno == EPIPE || errno == ECONNRESET) {
+        kill_later(worker); /* it is dying: SIGCHLD follows */
+        return;
+    }
+    kill_for_protocol(worker, "does not take its jobs");
+}
+
+void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool kill)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+    vgpu_worker_header quit = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = VGPU_WORKER_QUIT,
+        .length = sizeof(quit),
+    };
+
+    if (!worker || !worker->pid) {
+        return;
+    }
+    if (kill || worker->fd < 0 ||
+        send(worker->fd, &quit, sizeof(quit), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        kill_now(worker);
+        return;
+    }
+    kill_later(worker);
+}
+
+void supervisor_stop_all(struct supervisor *supervisor, void (*done)(struct mediator *mediator))
+{
+    if (supervisor->count == 0) {
+        done(supervisor->mediator);
+        return;
+    }
+    supervisor->all_gone = done;
+    for (struct worker *worker = supervisor->all; worker; worker = worker->next) {
+        supervisor_stop_worker(supervisor, worker->handle, false);
+    }
+}

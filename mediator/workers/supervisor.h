@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The worker processes: start, feed, watch, stop.
+ *
+ * Each has a SOCK_SEQPACKET pair and dies with the mediator.  What it sends is
+ * checked like a peer's bytes; a worker that sends nonsense is killed.  The
+ * core is told of a worker's end exactly once, after its last good frames.
+ */
+#ifndef MEDIATOR_WORKERS_SUPERVISOR_H
+#define MEDIATOR_WORKERS_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/core.h"
+
+#define SUPERVISOR_WORKERS_MAX 2048u
+#define SUPERVISOR_QUIT_GRACE_NS 2000000000ull /* from QUIT to SIGKILL */
+
+struct mediator;
+struct supervisor;
+
+/* `worker_path` is kept. NULL when there is no memory. */
+struct supervisor *supervisor_new(struct mediator *mediator, const char *worker_path);
+int supervisor_start(struct supervisor *supervisor);
+/* All workers are gone and the loop has run since supervisor_close(). */
+void supervisor_free(struct supervisor *supervisor);
+
+/* Workers that exist as processes. */
+uint32_t supervisor_count(const struct supervisor *supervisor);
+/* Pid of a worker, 0 = none. */
+pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t worker);
+
+/*
+ * Asks every worker to leave, kills what is left after the grace time; no new
+ * ones start.  `done` is called once, when all are gone.
+ */
+void supervisor_stop_all(struct supervisor *supervisor, void (*done)(struct mediator *mediator));
+void supervisor_close(struct supervisor *supervisor);
+
+/* ---- effects ---- */
+
+void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec);
+void supervisor_run(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
+                    const struct request_view *request);
+void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool kill);
+
+/* Tells the core of workers that could not be started. True: there was one. */
+bool supervisor_report_failures(struct supervisor *supervisor);
+
+#endif /* MEDIATOR_WORKERS_SUPERVISOR_H */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Starting vgpu-worker as a process of its own. */
+#ifndef MEDIATOR_WORKERS_WORKER_SPAWN_H
+#define MEDIATOR_WORKERS_WORKER_SPAWN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define WORKER_PATH_BYTES 4096u
+
+/*
+ * Where vgpu-worker is: `option`, or beside our own executable when that is
+ * NULL.  -errno when there is no such program; `path` has its name then too.
+ */
+int worker_find(const char *option, char path[WORKER_PATH_BYTES]);
+
+/*
+ * Runs argv[0] with `fd` as its descriptor number `as_fd`, /dev/null as its
+ * input, our stderr, default signals, and a kernel promise that it is killed
+ * when we die.
+ * Returns the pid or -errno, also when the program can't be executed.
+ */
+pid_t worker_spawn(char *const argv[], int fd, int as_fd);
+
+/* Open files that a child may have: the limit that we were started with. */
+void worker_spawn_remember_limits(void);
+
+#endif /* MEDIATOR_WORKERS_WORKER_SPAWN_H */

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How it works
+ *
+ * One context, one stream: jobs run in the order of submit(), and while one
+ * runs the next already waits in the GPU's own queue, so the GPU goes from one
+ * to the other without asking the host.
+ *
+ * A slot is what one job in flight needs: 2 KiB of pinned host memory (operands
+ * in, results out) and two events.  submit() records the first event, starts
+ * the kernel and records the second; poll() asks whether the second has been
+ * reached, which is a look at a word of host memory inside the driver.  The time
+ * between the two events is the job's GPU time; while another worker has the GPU
+ * it goes on counting, hence VGPU_WORKER_TIME_ELAPSED.
+ *
+ * Operands of at most 1 KiB don't deserve a copy engine: kernels read and write
+ * the pinned memory directly, and a job is one launch instead of a launch and
+ * two copies that the driver has to order (measured on an H200: 23 us a job
+ * instead of 34).
+ *
+ * Faults.  A bad address or a failed unit breaks the whole context: from then on
+ * every call returns the same error and only a new process helps.  poll() and
+ * submit() answer BACKEND_LOST then.  An error that left the context intact is
+ * that job's CUDA_ERROR and nothing more.
+ *
+ * Memory.  Every byte that the GPU uses for the VM's jobs is taken by
+ * job_memory_alloc(), which keeps the VM's limit.  What the driver takes for a
+ * context (about 0.5 GB on an H200) is not the VM's and isn't counted.
+ */
+#include "worker/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/request.h"
+#include "worker/cuda/cuda_api.h"
+#include "worker/cuda/cuda_device.h"
+#include "worker/kernels_ptx.h"
+
+#define OPERAND_BYTES 1024u
+#define SLOT_BYTES 2048u
+#define RESULT_WORD (OPERAND_BYTES / 4)
+#define BLOCK_THREADS 128u
+
+_Static_assert(VGPU_REQUEST_BODY_BYTES <= OPERAND_BYTES, "operands fit a slot");
+_Static_assert(VGPU_RESPONSE_BODY_BYTES <= SLOT_BYTES - OPERAND_BYTES, "results fit a slot");
+
+/* A spin that looks at the clock this seldom was away from the GPU. */
+#define SPIN_GAP_NS 100000u
+
+/* Not mapped in any context: the lowest pages never are. */
+#define ILLEGAL_ADDRESS 0x100u
+
+enum kernel {
+    KERNEL_ADD,
+    KERNEL_VECTOR_ADD_I32,
+    KERNEL_VECTOR_ADD_F32,
+    KERNEL_SPIN,
+    KERNEL_HANG,
+    KERNEL_CRASH,
+    KERNEL_COUNT
+};
+
+static const char *const kernel_names[KERNEL_COUNT] = {
+    [KERNEL_ADD] = "vgpu_add",
+    [KERNEL_VECTOR_ADD_I32] = "vgpu_vector_add_i32",
+    [KERNEL_VECTOR_ADD_F32] = "vgpu_vector_add_f32",
+    [KERNEL_SPIN] = "vgpu_spin",
+    [KERNEL_HANG] = "vgpu_hang",
+    [KERNEL_CRASH] = "vgpu_crash",
+};
+
+struct cuda_slot {
+    cuda_event start, end;
+    uint32_t *host;      /* pinned, SLOT_BYTES */
+    cuda_address mapped; /* the same memory as the GPU sees it */
+    uint32_t opcode;
+    uint32_t result_count;
+    uint32_t data_length;
+};
+
+struct backend {
+    struct cuda_api api;
+    struct backend_gpu gpu;
+    cuda_device device;
+    cuda_context context;
+    cuda_stream stream;
+    cuda_function kernels[KERNEL_COUNT];
+    void *pinned;
+    uint64_t limit_bytes; /* 0: none */
+    uint64_t used_bytes;
+    unsigned depth;
+    bool lost;
+    struct cuda_slot slots[WORKER_DEPTH_MAX];
+};
+
+/* Says what failed; -EIO unless it was success. */
+static int check(const struct backend *cuda, cuda_result error, const char *what)
+{
+    char text[CUDA_REASON_BYTES];
+
+    if (error == CUDA_OK) {
+        return 0;
+    }
+    cuda_error_text(&cuda->api, error, text);
+    log_error("%s failed on %s (%s): %s", what, cuda->gpu.name, cuda->gpu.uuid, text);
+    return error == CUDA_OUT_OF_MEMORY ? -ENOMEM : -EIO;
+}
+
+/*
+ * The one way to memory for jobs: pinned, and mapped for the GPU.
+ * -ENOMEM: beyond the VM's limit, or there is no more.
+ */
+static int job_memory_alloc(struct backend *cuda, uint64_t bytes, void **host, cuda_address *mapped)
+{
+    int status;
+
+    if (cuda->limit_bytes && bytes > cuda->limit_bytes - cuda->used_bytes) {
+        log_error("the VM's memory limit of %" PRIu64 " bytes does not allow another %" PRIu64
+                  " bytes beside the %" PRIu64 " in use: raise it with vgpu-admin",
+                  cuda->limit_bytes, bytes, cuda->used_bytes);
+        return -ENOMEM;
+    }
+    status = check(cuda, cuda->api.MemHostAlloc(host, bytes, CUDA_HOST_ALLOC_MAPPED),
+                   "allocating pinned host memory");
+    if (status == 0) {
+        cuda->used_bytes += bytes;
+        status = check(cuda, cuda->api.MemHostGetDevicePointer(mapped, *host, 0),
+                       "mapping pinned host memory");
+    }
+    return status;
+}
+
+static cuda_result launch(struct backend *cuda, enum kernel kernel, unsigned blocks,
+                          unsigned threads, void **params)
+{
+    return cuda->api.LaunchKernel(cuda->kernels[kernel], blocks, 1, 1, threads, 1, 1, 0,
+                                  cuda->stream, params, NULL);
+}
+
+static cuda_result start_add(struct backend *cuda, struct cuda_slot *slot, uint32_t a, uint32_t b)
+{
+    cuda_address sum = slot->mapped + OPERAND_BYTES;
+    void *params[] = {&a, &b, &sum};
+
+    slot->result_count = 1;
+    return launch(cuda, KERNEL_ADD, 1, 1, params);
+}
+
+static cuda_result start_vector_add(struct backend *cuda, struct cuda_slot *slot,
+                                    enum kernel kernel, const void *data, uint32_t data_length)
+{
+    uint32_t count = data_length / 8;
+    cuda_address a = slot->mapped, b = a + (cuda_address)count * 4, c = a + OPERAND_BYTES;
+    void *params[] = {&a, &b, &c, &count};
+    unsigned blocks = count / BLOCK_THREADS + (count % BLOCK_THREADS != 0);
+
+    memcpy(slot->host, data, data_length);
+    slot->data_length = count * 4;
+    return launch(cuda, kernel, blocks, BLOCK_THREADS, params);
+}
+
+static cuda_result start_spin(struct backend *cuda, uint32_t duration_us)
+{
+    uint64_t duration_ns = (uint64_t)duration_us * 1000, gap_ns = SPIN_GAP_NS;
+    void *params[] = {&duration_ns, &gap_ns};
+
+    return launch(cuda, KERNEL_SPIN, 1, 1, params);
+}
+
+static cuda_result start_crash(struct backend *cuda)
+{
+    cuda_address where = ILLEGAL_ADDRESS;
+    void *params[] = {&where};
+
+    return launch(cuda, KERNEL_CRASH, 1, 1, params);
+}
+
+static cuda_result start_operation(struct backend *cuda, struct cuda_slot *slot,
+                                   const struct backend_job *job)
+{
+    switch (job->opcode) {
+    case VGPU_OP_CUDA_KERNEL: return start_add(cuda, slot, job->params[0], job->params[1]);
+    case VGPU_OP_VECTOR_ADD_I32:
+        return start_vector_add(cuda, slot, KERNEL_VECTOR_ADD_I32, job->data, job->data_length);
+    case VGPU_OP_VECTOR_ADD_F32:
+        return start_vector_add(cuda, slot, KERNEL_VECTOR_ADD_F32, job->data, job->data_length);
+    case VGPU_OP_TEST_SPIN: return start_spin(cuda, job->params[0]);
+    case VGPU_OP_TEST_HANG: return launch(cuda, KERNEL_HANG, 1, 1, NULL);
+    case VGPU_OP_TEST_CRASH: return start_crash(cuda);
+    default: assert(!"operation_known() let it through"); return CUDA_OK;
+    }
+}
+
+static bool operation_known(uint32_t opcode)
+{
+    switch (opcode) {
+    case VGPU_OP_CUDA_KERNEL:
+    case VGPU_OP_VECTOR_ADD_I32:
+    case VGPU_OP_VECTOR_ADD_F32:
+    case VGPU_OP_TEST_SPIN:
+    case VGPU_OP_TEST_HANG:
+    case VGPU_OP_TEST_CRASH: return true;
+    default: return false;
+    }
+}
+
+/* A call failed: is it this job's failure, or has the context gone? */
+static enum backend_state job_failed(struct backend *cuda, uint32_t opcode, cuda_result error,
+                                     struct backend_result *result)
+{
+    cuda_result stream = cuda->api.StreamQuery(cuda->stream);
+
+    result->status = VGPU_ERR_CUDA_ERROR;
+    if (cuda->lost) {
+        return BACKEND_LOST;
+    }
+    check(cuda, error, request_op_name(opcode));
+    if (stream == CUDA_OK || stream == CUDA_NOT_READY) {
+        return BACKEND_DONE;
+    }
+    cuda->lost = true;
+    log_error("this worker's GPU context is lost; it leaves, and the VM's next job gets a new one");
+    return BACKEND_LOST;
+}
+
+static enum backend_state cuda_submit(struct backend *cuda, unsigned index,
+                                      const struct backend_job *job, struct backend_result *result)
+{
+    struct cuda_slot *slot = &cuda->slots[index];
+    cuda_result error;
+
+    assert(index < cuda->depth);
+    if (!operation_known(job->opcode)) {
+        result->status = VGPU_ERR_UNSUPPORTED_OP;
+        return BACKEND_DONE;
+    }
+    slot->opcode = job->opcode;
+    slot->result_count = 0;
+    slot->data_length = 0;
+    error = cuda->api.EventRecord(slot->start, cuda->stream);
+    if (!error) {
+        error = start_operation(cuda, slot, job);
+    }
+    if (!error) {
+        error = cuda->api.EventRecord(slot->end, cuda->stream);
+    }
+    return error ? job_failed(cuda, job->opcode, error, result) : BACKEND_RUNNING;
+}
+
+static enum backend_state cuda_poll(struct backend *cuda, unsigned index,
+                                    struct backend_result *result)
+{
+    struct cuda_slot *slot = &cuda->slots[index];
+    cuda_result error = cuda->api.EventQuery(slot->end);
+    float milliseconds = 0;
+
+    if (error == CUDA_NOT_READY) {
+        return BACKEND_RUNNING;
+    }
+    if (!error) {
+        error = cuda->api.EventElapsedTime(&milliseconds, slot->start, slot->end);
+    }
+    if (error) {
+        return job_failed(cuda, slot->opcode, error, result);
+    }
+    result->gpu_time_ns = (uint64_t)((double)milliseconds * 1e6 + 0.5);
+    result->result_count = slot->result_count;
+    result->data_length = slot->data_length;
+    memcpy(result->body, slot->host + RESULT_WORD,
+           (size_t)slot->result_count * 4 + slot->data_length);
+    return BACKEND_DONE;
+}
+
+static int load_kernels(struct backend *cuda)
+{
+    char log[1024] = "";
+    unsigned names[] = {CUDA_JIT_ERROR_LOG, CUDA_JIT_ERROR_LOG_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)sizeof(log)};
+    cuda_module module;
+    int status = check(cuda, cuda->api.ModuleLoadDataEx(&module, kernels_ptx, 2, names, values),
+                       "compiling the kernels");
+
+    if (status < 0) {
+        log[sizeof(log) - 1] = '\0';
+        if (log[0]) {
+            log_error("the driver's compiler says: %s", log);
+        }
+        return status;
+    }
+    for (int i = 0; i < KERNEL_COUNT && status == 0; i++) {
+        status =
+            check(cuda, cuda->api.ModuleGetFunction(&cuda->kernels[i], module, kernel_names[i]),
+                  kernel_names[i]);
+    }
+    return status;
+}
+
+static int create_slots(struct backend *cuda)
+{
+    cuda_address mapped = 0;
+    int status = job_memory_alloc(cuda, (uint64_t)cuda->depth * SLOT_BYTES, &cuda->pinned, &mapped);
+
+    for (unsigned i = 0; i < cuda->depth && status == 0; i++) {
+        struct cuda_slot *slot = &cuda->slots[i];
+
+        slot->host = (uint32_t *)((char *)cuda->pinned + (size_t)i * SLOT_BYTES);
+        slot->mapped = mapped + (cuda_address)i * SLOT_BYTES;
+        status = check(cuda, cuda->api.EventCreate(&slot->start, CUDA_EVENT_DEFAULT),
+                       "creating an event");
+        if (status == 0) {
+            status = check(cuda, cuda->api.EventCreate(&slot->end, CUDA_EVENT_DEFAULT),
+                           "creating an event");
+        }
+    }
+    return status;
+}
+
+/* The first launch of anything is slow: that belongs to the start, not to a VM's first job. */
+static int warm_up(struct backend *cuda)
+{
+    static const uint32_t zeros[2];
+    struct cuda_slot *slot = &cuda->slots[0];
+    float milliseconds;
+    cuda_result error = cuda->api.EventRecord(slot->start, cuda->stream);
+
+    error = error ? error : start_add(cuda, slot, 1, 2);
+    error = error ? error : start_vector_add(cuda, slot, KERNEL_VECTOR_ADD_I32, zeros, 8);
+    error = error ? error : start_vector_add(cuda, slot, KERNEL_VECTOR_ADD_F32, zeros, 8);
+    error = error ? error : start_spin(cuda, 0);
+    error = error ? error : cuda->api.EventRecord(slot->end, cuda->stream);
+    error = error ? error : cuda->api.StreamSynchronize(cuda->stream);
+    error = error ? error : cuda->api.EventElapsedTime(&milliseconds, slot->start, slot->end);
+    return check(cuda, error, "a first launch");
+}
+
+static int start_device(struct backend *cuda)
+{
+    int status =
+        check(cuda, cuda->api.DeviceGet(&cuda->device, (int)cuda->gpu.index), "opening the GPU");
+
+    if (status == 0) {
+        status = check(cuda, cuda->api.DevicePrimaryCtxRetain(&cuda->context, cuda->device),
+                       "creating a context");
+    }
+    if (status == 0) {
+        status = check(cuda, cuda->api.CtxSetCurrent(cuda->context), "entering the context");
+    }
+    if (status == 0) {
+        status = check(cuda, cuda->api.StreamCreate(&cuda->stream, CUDA_STREAM_NON_BLOCKING),
+                       "creating a stream");
+    }
+    if (status == 0) {
+        status = load_kernels(cuda);
+    }
+    if (status == 0) {
+        status = create_slots(cuda);
+    }
+    return status == 0 ? warm_up(cuda) : status;
+}
+
+static void cuda_close(struct backend *cuda)
+{
+    if (cuda->pinned) {
+        cuda->api.MemFreeHost(cuda->pinned);
+    }
+    /* Takes the stream, the events and the module with it. */
+    if (cuda->context) {
+        cuda->api.DevicePrimaryCtxRelease(cuda->device);
+    }
+    free(cuda);
+}
+
+static int cuda_open(const struct backend_config *config, struct backend **backend)
+{
+    char reason[CUDA_REASON_BYTES] = "";
+    struct backend *cuda = calloc(1, sizeof(*cuda));
+    uint64_t start_ns = backend_now_ns();
+    int status;
+
+    if (!cuda) {
+        log_error("out of memory");
+        return -ENOMEM;
+    }
+    cuda->depth = config->depth;
+    cuda->limit_bytes = config->memory_limit_bytes;
+    status = cuda_device_open(&cuda->api, config->gpu, &cuda->gpu, reason);
+    if (status < 0) {
+        log_error("%s", reason);
+        free(cuda);
+        return status;
+    }
+    status = start_device(cuda);
+    if (status < 0) {
+        cuda_close(cuda);
+        return status;
+    }
+    log_debug("on %s (%s), started in %" PRIu64 " ms", cuda->gpu.name, cuda->gpu.uuid,
+              (backend_now_ns() - start_ns) / 1000000);
+    *backend = cuda;
+    return 0;
+}
+
+static void cuda_describe(const struct backend *cuda, vgpu_worker_ready *ready)
+{
+    memset(ready, 0, sizeof(*ready));
+    ready->backend = VGPU_BACKEND_CUDA;
+    ready->flags = VGPU_WORKER_TIME_ELAPSED;
+    ready->compute_major = cuda->gpu.compute_major;
+    ready->compute_minor = cuda->gpu.compute_minor;
+    ready->multiprocessors = cuda->gpu.multiprocessors;
+    ready->memory_bytes = cuda->gpu.memory_bytes;
+    if (cuda->limit_bytes && cuda->limit_bytes < ready->memory_bytes) {
+        ready->memory_bytes = cuda->limit_bytes;
+    }
+    backend_copy_name(ready->gpu_uuid, sizeof(ready->gpu_uuid), cuda->gpu.uuid);
+    backend_copy_name(ready->name, sizeof(ready->name), cuda->gpu.name);
+}
+
+const struct backend_ops backend_cuda = {
+    .name = "cuda",
+    .idle_spin_ns = 50000,
+    .open = cuda_open,
+    .close = cuda_close,
+    .describe = cuda_describe,
+    .submit = cuda_submit,
+    .poll = cuda_poll,
+    .list = cuda_device_list,
+};
