@@ -17,10 +17,14 @@
 
 #include "admin/admin.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
-#include "admin/toolstack/toolstack.h"
+#include "admin/change.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
+#include "admin/toolstack/toolstack.h"
 #include "vgpu/vgpu_admin.h"
 
 enum told { TOLD, TOLD_UNREACHABLE, TOLD_FAILED };
@@ -29,8 +33,8 @@ enum told { TOLD, TOLD_UNREACHABLE, TOLD_FAILED };
 static enum told tell_mediator(struct admin *admin, json_t **answer)
 {
     *answer = NULL;
-    admin_connect_mediator(admin);
-    int result = mediator_request(admin->mediator, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, answer);
+    admin_get_link(admin);
+    int result = admin_link_request(admin->link, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, answer);
     if (result == 0) {
         return TOLD;
     }
@@ -43,9 +47,9 @@ static enum told tell_mediator(struct admin *admin, json_t **answer)
         admin_note(admin,
                    "the change is saved, but the mediator has not taken it over: %s. When that is "
                    "mended: vgpu-admin reload-config",
-                   mediator_error(admin->mediator));
+                   admin_link_error(admin->link));
     }
-    return mediator_is_unreachable(result) ? TOLD_UNREACHABLE : TOLD_FAILED;
+    return admin_link_is_unreachable(result) ? TOLD_UNREACHABLE : TOLD_FAILED;
 }
 
 static bool lists_vm(const json_t *answer, uint32_t vm_id)

@@ -2,8 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admin/help.h"
 #include "admin/base/render.h"
+#include "admin/help.h"
+#include "admin/options.h"
 
 static void print_options(const struct admin_option *options)
 {
@@ -53,8 +54,8 @@ void help_overview(const struct admin_option *globals)
 
 void help_command(const struct admin_command *c, const struct admin_option *globals)
 {
-    printf("usage: vgpu-admin %s%s%s\n\n%s.\n", c->name, c->usage[0] ? " " : "", c->usage,
-           c->summary);
+    printf("usage: vgpu-admin %s%s%s\n\n%s.\n", c->name, c->usage ? " " : "",
+           c->usage ? c->usage : "", c->summary);
     if (c->details) {
         printf("\n%s\n", c->details);
     }

@@ -7,6 +7,8 @@
 
 #include "admin/admin.h"
 #include "admin/base/suggest.h"
+#include "admin/options.h"
+#include "admin/say.h"
 
 static int find_option(const struct admin_command *command, const char *name, size_t length)
 {

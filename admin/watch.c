@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "admin/db.h"
+#include "admin/say.h"
 #include "admin/watch.h"
 
 /* A run's text goes out in one piece, so that the terminal does not flicker. */

@@ -7,8 +7,13 @@
 #include <strings.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/commands/vm.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 #include "admin/toolstack/toolstack_xe.h"
 
@@ -267,18 +272,37 @@ static int run_detach(struct admin *admin)
 #define GROUP "Virtual machines"
 
 const struct admin_command commands_attach[] = {
-    {"attach-vm", GROUP, "Give a registered VM of XCP-ng its vgpu device",
-     "(--vm-name=NAME | --vm-uuid=UUID)",
-     "Adds \"-device vgpu-stub,...\" to the VM's platform:device-model-args; other arguments\n"
-     "there are kept. The device comes with the VM's next start or reboot.",
-     "vgpu-admin attach-vm --vm-name=\"web 1\"",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_attach, ADMIN_CHANGES},
-    {"detach-vm", GROUP, "Take the vgpu device from a VM of XCP-ng",
-     "(--vm-name=NAME | --vm-uuid=UUID)",
-     "A registered VM stays so (remove-vm takes its access away at once); one that is not is\n"
-     "looked up by its UUID or name with xe. The device goes with the VM's next shutdown or\n"
-     "reboot.",
-     "vgpu-admin detach-vm --vm-name=\"web 1\"",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_detach, ADMIN_CHANGES},
+    {
+        .name = "attach-vm",
+        .group = GROUP,
+        .summary = "Give a registered VM of XCP-ng its vgpu device",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .details = "Adds \"-device vgpu-stub,...\" to the VM's platform:device-model-args; other\n"
+                   "arguments there are kept. The device comes with the VM's next start or reboot.",
+        .example = "vgpu-admin attach-vm --vm-name=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_attach,
+    },
+    {
+        .name = "detach-vm",
+        .group = GROUP,
+        .summary = "Take the vgpu device from a VM of XCP-ng",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .details =
+            "A registered VM stays so (remove-vm takes its access away at once); one that is not\n"
+            "is looked up by its UUID or name with xe. The device goes with the VM's next\n"
+            "shutdown or reboot.",
+        .example = "vgpu-admin detach-vm --vm-name=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_detach,
+    },
     {0},
 };

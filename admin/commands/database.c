@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/say.h"
+#include "admin/select.h"
 
 static int done(struct admin *admin, bool changed, const char *message)
 {
@@ -184,15 +187,32 @@ static int run_check(struct admin *admin)
 #define GROUP "Database"
 
 const struct admin_command commands_database[] = {
-    {"init-db", GROUP, "Create the database", "",
-     "With the pools A and B. An existing database is left as it is.",
-     "vgpu-admin init-db\nvgpu-admin --db /tmp/try.db init-db", NULL, run_init, ADMIN_CHANGES},
-    {"migrate", GROUP, "Upgrade a Phase 2 database", "",
-     "A copy of the old file is kept beside it. Any command that changes something, and the\n"
-     "mediator when it starts, do the same by themselves.",
-     "vgpu-admin migrate", NULL, run_migrate, ADMIN_CHANGES},
-    {"check-config", GROUP, "Check the database and say what is wrong", "",
-     "The exit status is 1 if there are errors; warnings do not count.", "vgpu-admin check-config",
-     NULL, run_check, ADMIN_LOOKS},
+    {
+        .name = "init-db",
+        .group = GROUP,
+        .summary = "Create the database",
+        .details = "With the pools A and B. An existing database is left as it is.",
+        .example = "vgpu-admin init-db\nvgpu-admin --db /tmp/try.db init-db",
+        .run = run_init,
+    },
+    {
+        .name = "migrate",
+        .group = GROUP,
+        .summary = "Upgrade a Phase 2 database",
+        .details =
+            "A copy of the old file is kept beside it. Any command that changes something, and\n"
+            "the mediator when it starts, do the same by themselves.",
+        .example = "vgpu-admin migrate",
+        .run = run_migrate,
+    },
+    {
+        .name = "check-config",
+        .group = GROUP,
+        .summary = "Check the database and say what is wrong",
+        .details = "The exit status is 1 if there are errors; warnings do not count.",
+        .example = "vgpu-admin check-config",
+        .run = run_check,
+        .only_looks = true,
+    },
     {0},
 };

@@ -8,10 +8,14 @@
 #include <strings.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -136,15 +140,15 @@ static void print_live(struct admin *admin, json_t *event)
 
 static int follow(struct admin *admin, const vgpu_vm_config_t *only)
 {
-    struct mediator *mediator = admin_connect_mediator(admin);
+    struct admin_link *link = admin_get_link(admin);
     int result;
 
     catch_signals();
     fflush(stdout);
-    result = mediator_stream(mediator, VGPU_ADMIN_EVENTS);
+    result = admin_link_stream(link, VGPU_ADMIN_EVENTS);
     while (result == 0 && !interrupted) {
         json_t *event;
-        result = mediator_next(mediator, &event);
+        result = admin_link_next(link, &event);
         if (result == 0) {
             if (!only || json_get_int(event, "vm_id", -1) == (json_int_t)only->vm_id) {
                 print_live(admin, event);
@@ -155,8 +159,8 @@ static int follow(struct admin *admin, const vgpu_vm_config_t *only)
     if (interrupted || result == -EINTR) {
         return ADMIN_OK;
     }
-    return admin_fail(admin, mediator_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED,
-                      "%s", mediator_error(mediator));
+    return admin_fail(admin, admin_link_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED,
+                      "%s", admin_link_error(link));
 }
 
 static int run_events(struct admin *admin)
@@ -207,16 +211,25 @@ static int run_events(struct admin *admin)
 }
 
 const struct admin_command commands_events[] = {
-    {"events", "Watching", "Show who changed what, quarantines and faults",
-     "[--last=N] [--follow] [--vm-name=NAME | --vm-uuid=UUID]",
-     "From the database. With --follow it goes on with the mediator's events as they happen,\n"
-     "until Ctrl-C; with --json these are one document a line.",
-     "vgpu-admin events --follow",
-     (const struct admin_option[]){
-         {"follow", NULL, "go on with the mediator's events", false, NULL},
-         {"last", "N", "at most N from the database (default 50)", false, NULL},
-         ADMIN_OPTIONS_VM,
-         {0}},
-     run_events, ADMIN_CHANGES},
+    {
+        .name = "events",
+        .group = "Watching",
+        .summary = "Show who changed what, quarantines and faults",
+        .usage = "[--last=N] [--follow] [--vm-name=NAME | --vm-uuid=UUID]",
+        .details =
+            "From the database. With --follow it goes on with the mediator's events as they\n"
+            "happen, until Ctrl-C; with --json these are one document a line.",
+        .example = "vgpu-admin events --follow",
+        .options =
+            (const struct admin_option[]){
+                {.name = "follow", .help = "go on with the mediator's events"},
+                {.name = "last",
+                 .metavar = "N",
+                 .help = "at most N from the database (default 50)"},
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_events,
+    },
     {0},
 };

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/say.h"
+#include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
 #define HOT_C 85
@@ -228,9 +230,16 @@ static int run_health(struct admin *admin)
 }
 
 const struct admin_command commands_health[] = {
-    {"show-health", "Watching", "Show the state of mediator, database, GPUs and workers", "",
-     "The exit status is 1 if something is not well, so that it can be used as a check.\n"
-     "--watch=5 looks again every 5 seconds.",
-     "vgpu-admin show-health", NULL, run_health, ADMIN_LOOKS},
+    {
+        .name = "show-health",
+        .group = "Watching",
+        .summary = "Show the state of mediator, database, GPUs and workers",
+        .details =
+            "The exit status is 1 if something is not well, so that it can be used as a check.\n"
+            "--watch=5 looks again every 5 seconds.",
+        .example = "vgpu-admin show-health",
+        .run = run_health,
+        .only_looks = true,
+    },
     {0},
 };

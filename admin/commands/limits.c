@@ -5,8 +5,13 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/commands/vm.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 
 static int run_set_weight(struct admin *admin)
 {
@@ -263,38 +268,86 @@ static int run_show_rate_limits(struct admin *admin)
 #define WHICH "(--vm-name=NAME | --vm-uuid=UUID) "
 
 const struct admin_command commands_limits[] = {
-    {"set-weight", GROUP, "Change a VM's weight", WHICH "--weight=1..100",
-     "Among VMs of one priority the GPU time is divided by weight; 50 is neutral.\n"
-     "vgpu-admin show-weights shows what share that makes.",
-     "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
-     (const struct admin_option[]){
-         ADMIN_OPTIONS_VM, {"weight", "1..100", "the new weight", true, NULL}, {0}},
-     run_set_weight, ADMIN_CHANGES},
-    {"show-weights", GROUP, "Show weights and the share of GPU time each VM is due", "",
-     "Computed from the database; the mediator need not run. vgpu-admin status shows the\n"
-     "shares that VMs really receive.",
-     "vgpu-admin show-weights", NULL, run_show_weights, ADMIN_LOOKS},
-    {"set-rate-limit", GROUP, "Limit a VM's jobs per second and its queue",
-     WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
-     "0 takes a limit away. Requests beyond a limit are answered \"busy\" and the guest tries\n"
-     "again. Without --burst a tenth of the rate may come at once.",
-     "vgpu-admin set-rate-limit --vm-name=\"web 1\" --rate=100 --queue-depth=16",
-     (const struct admin_option[]){
-         ADMIN_OPTIONS_VM,
-         {"rate", "N", "jobs per second, 0: no limit", false, "max-jobs"},
-         {"burst", "N", "jobs that may come at once, 0: a tenth of the rate", false, NULL},
-         {"queue-depth", "N", "jobs that may wait, 0: no limit", false, "max-queue"},
-         {0}},
-     run_set_rate_limit, ADMIN_CHANGES},
-    {"show-rate-limits", GROUP, "Show the limits of all VMs", "", NULL,
-     "vgpu-admin show-rate-limits", NULL, run_show_rate_limits, ADMIN_LOOKS},
-    {"set-memory-limit", GROUP, "Limit the GPU memory of a VM", WHICH "--limit=SIZE",
-     "The worker of the VM enforces it; 0 takes the limit away.",
-     "vgpu-admin set-memory-limit --vm-name=\"web 1\" --limit=16G",
-     (const struct admin_option[]){
-         ADMIN_OPTIONS_VM,
-         {"limit", "SIZE", "such as 512M or 16G, 0: no limit", true, "memory"},
-         {0}},
-     run_set_memory_limit, ADMIN_CHANGES},
+    {
+        .name = "set-weight",
+        .group = GROUP,
+        .summary = "Change a VM's weight",
+        .usage = WHICH "--weight=1..100",
+        .details = "Among VMs of one priority the GPU time is divided by weight; 50 is neutral.\n"
+                   "vgpu-admin show-weights shows what share that makes.",
+        .example = "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {.name = "weight", .metavar = "1..100", .help = "the new weight", .required = true},
+                {0},
+            },
+        .run = run_set_weight,
+    },
+    {
+        .name = "show-weights",
+        .group = GROUP,
+        .summary = "Show weights and the share of GPU time each VM is due",
+        .details =
+            "Computed from the database; the mediator need not run. vgpu-admin status shows the\n"
+            "shares that VMs really receive.",
+        .example = "vgpu-admin show-weights",
+        .run = run_show_weights,
+        .only_looks = true,
+    },
+    {
+        .name = "set-rate-limit",
+        .group = GROUP,
+        .summary = "Limit a VM's jobs per second and its queue",
+        .usage = WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
+        .details =
+            "0 takes a limit away. Requests beyond a limit are answered \"busy\" and the guest\n"
+            "tries again. Without --burst a tenth of the rate may come at once.",
+        .example = "vgpu-admin set-rate-limit --vm-name=\"web 1\" --rate=100 --queue-depth=16",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {.name = "rate",
+                 .metavar = "N",
+                 .help = "jobs per second, 0: no limit",
+                 .alias = "max-jobs"},
+                {.name = "burst",
+                 .metavar = "N",
+                 .help = "jobs that may come at once, 0: a tenth of the rate"},
+                {.name = "queue-depth",
+                 .metavar = "N",
+                 .help = "jobs that may wait, 0: no limit",
+                 .alias = "max-queue"},
+                {0},
+            },
+        .run = run_set_rate_limit,
+    },
+    {
+        .name = "show-rate-limits",
+        .group = GROUP,
+        .summary = "Show the limits of all VMs",
+        .example = "vgpu-admin show-rate-limits",
+        .run = run_show_rate_limits,
+        .only_looks = true,
+    },
+    {
+        .name = "set-memory-limit",
+        .group = GROUP,
+        .summary = "Limit the GPU memory of a VM",
+        .usage = WHICH "--limit=SIZE",
+        .details = "The worker of the VM enforces it; 0 takes the limit away.",
+        .example = "vgpu-admin set-memory-limit --vm-name=\"web 1\" --limit=16G",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {.name = "limit",
+                 .metavar = "SIZE",
+                 .help = "such as 512M or 16G, 0: no limit",
+                 .required = true,
+                 .alias = "memory"},
+                {0},
+            },
+        .run = run_set_memory_limit,
+    },
     {0},
 };

@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 
 static const char *limit_text(uint32_t value, char out[16])
@@ -259,18 +263,46 @@ static int run_scan(struct admin *admin)
 #define GROUP "Virtual machines"
 
 const struct admin_command commands_list[] = {
-    {"list-vms", GROUP, "List the registered VMs", "[--pool=A..Z] [--priority=low|medium|high]",
-     NULL, "vgpu-admin list-vms --pool=A",
-     (const struct admin_option[]){
-         {"pool", "A..Z", "only VMs of this pool", false, NULL},
-         {"priority", "low|medium|high", "only VMs of this priority", false, NULL},
-         {0}},
-     run_list, ADMIN_LOOKS},
-    {"show-vm", GROUP, "Show everything the database says of a VM",
-     "(--vm-name=NAME | --vm-uuid=UUID)", NULL, "vgpu-admin show-vm --vm-name=\"web 1\"",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_show, ADMIN_LOOKS},
-    {"scan-vms", GROUP, "List all VMs of the host, registered or not", "",
-     "Asks the toolstack (xe on XCP-ng, virsh on libvirt hosts) and groups the VMs by pool.",
-     "vgpu-admin scan-vms", NULL, run_scan, ADMIN_LOOKS},
+    {
+        .name = "list-vms",
+        .group = GROUP,
+        .summary = "List the registered VMs",
+        .usage = "[--pool=A..Z] [--priority=low|medium|high]",
+        .example = "vgpu-admin list-vms --pool=A",
+        .options =
+            (const struct admin_option[]){
+                {.name = "pool", .metavar = "A..Z", .help = "only VMs of this pool"},
+                {.name = "priority",
+                 .metavar = "low|medium|high",
+                 .help = "only VMs of this priority"},
+                {0},
+            },
+        .run = run_list,
+        .only_looks = true,
+    },
+    {
+        .name = "show-vm",
+        .group = GROUP,
+        .summary = "Show everything the database says of a VM",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .example = "vgpu-admin show-vm --vm-name=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_show,
+        .only_looks = true,
+    },
+    {
+        .name = "scan-vms",
+        .group = GROUP,
+        .summary = "List all VMs of the host, registered or not",
+        .details =
+            "Asks the toolstack (xe on XCP-ng, virsh on libvirt hosts) and groups the VMs by pool.",
+        .example = "vgpu-admin scan-vms",
+        .run = run_scan,
+        .only_looks = true,
+    },
     {0},
 };

@@ -5,22 +5,24 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/options.h"
+#include "admin/say.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
 static int show_prometheus(struct admin *admin)
 {
     char *text;
-    int result =
-        mediator_request_text(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_METRICS, 1, &text);
+    int result = admin_link_request_text(admin_get_link(admin), VGPU_ADMIN_SHOW_METRICS, 1, &text);
 
     if (result < 0) {
-        return admin_fail(admin, mediator_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED,
-                          "%s", mediator_error(admin->mediator));
+        return admin_fail(admin,
+                          admin_link_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED,
+                          "%s", admin_link_error(admin->link));
     }
     fputs(text, stdout);
     free(text);
@@ -172,10 +174,19 @@ static int run_metrics(struct admin *admin)
 #define GROUP "Watching"
 
 const struct admin_command commands_metrics[] = {
-    {"show-metrics", GROUP, "Show what each VM did and how long it waited", "[--prometheus]", NULL,
-     "vgpu-admin show-metrics",
-     (const struct admin_option[]){
-         {"prometheus", NULL, "the text that Prometheus reads", false, NULL}, {0}},
-     run_metrics, ADMIN_LOOKS},
+    {
+        .name = "show-metrics",
+        .group = GROUP,
+        .summary = "Show what each VM did and how long it waited",
+        .usage = "[--prometheus]",
+        .example = "vgpu-admin show-metrics",
+        .options =
+            (const struct admin_option[]){
+                {.name = "prometheus", .help = "the text that Prometheus reads"},
+                {0},
+            },
+        .run = run_metrics,
+        .only_looks = true,
+    },
     {0},
 };

@@ -4,10 +4,14 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/change.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -93,8 +97,7 @@ static void note_missing_gpu(struct admin *admin, char pool, const char *gpu)
     bool found = false;
     size_t i;
 
-    if (mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &answer) <
-        0) {
+    if (admin_link_request(admin_get_link(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &answer) < 0) {
         return;
     }
     gpus = json_object_get(answer, "gpus");
@@ -183,31 +186,63 @@ static int run_show(struct admin *admin)
 #define GROUP "Pools"
 #define OPTION_POOL                                                                                \
     {                                                                                              \
-        "pool", "A..Z", "the pool's letter", true, NULL                                            \
+        .name = "pool", .metavar = "A..Z", .help = "the pool's letter", .required = true           \
     }
 
 const struct admin_command commands_pools[] = {
-    {"show-pools", GROUP, "Show pools, their GPUs and how many VMs they have", "", NULL,
-     "vgpu-admin show-pools", NULL, run_show, ADMIN_LOOKS},
-    {"create-pool", GROUP, "Make a new pool", "--pool=A..Z [--name=NAME] [--description=TEXT]",
-     NULL, "vgpu-admin create-pool --pool=T --name=Training",
-     (const struct admin_option[]){OPTION_POOL,
-                                   {"name", "NAME", "its name", false, NULL},
-                                   {"description", "TEXT", "what it is for", false, NULL},
-                                   {0}},
-     run_create, ADMIN_CHANGES},
-    {"remove-pool", GROUP, "Remove a pool that has no VMs", "--pool=A..Z", NULL,
-     "vgpu-admin remove-pool --pool=T", (const struct admin_option[]){OPTION_POOL, {0}}, run_remove,
-     ADMIN_CHANGES},
-    {"assign-gpu", GROUP, "Give a GPU to a pool, or take it out",
-     "--pool=A..Z --gpu=UUID|INDEX [--remove]",
-     "A pool without assigned GPUs uses every GPU of the host. A GPU may be in several pools.\n"
-     "nvidia-smi -L lists UUIDs; an index can change when the host's GPUs do.",
-     "vgpu-admin assign-gpu --pool=T --gpu=GPU-5a2b0c1e-0000-1111-2222-333344445555",
-     (const struct admin_option[]){OPTION_POOL,
-                                   {"gpu", "UUID|INDEX", "the GPU", true, NULL},
-                                   {"remove", NULL, "take it out of the pool", false, NULL},
-                                   {0}},
-     run_assign, ADMIN_CHANGES},
+    {
+        .name = "show-pools",
+        .group = GROUP,
+        .summary = "Show pools, their GPUs and how many VMs they have",
+        .example = "vgpu-admin show-pools",
+        .run = run_show,
+        .only_looks = true,
+    },
+    {
+        .name = "create-pool",
+        .group = GROUP,
+        .summary = "Make a new pool",
+        .usage = "--pool=A..Z [--name=NAME] [--description=TEXT]",
+        .example = "vgpu-admin create-pool --pool=T --name=Training",
+        .options =
+            (const struct admin_option[]){
+                OPTION_POOL,
+                {.name = "name", .metavar = "NAME", .help = "its name"},
+                {.name = "description", .metavar = "TEXT", .help = "what it is for"},
+                {0},
+            },
+        .run = run_create,
+    },
+    {
+        .name = "remove-pool",
+        .group = GROUP,
+        .summary = "Remove a pool that has no VMs",
+        .usage = "--pool=A..Z",
+        .example = "vgpu-admin remove-pool --pool=T",
+        .options =
+            (const struct admin_option[]){
+                OPTION_POOL,
+                {0},
+            },
+        .run = run_remove,
+    },
+    {
+        .name = "assign-gpu",
+        .group = GROUP,
+        .summary = "Give a GPU to a pool, or take it out",
+        .usage = "--pool=A..Z --gpu=UUID|INDEX [--remove]",
+        .details =
+            "A pool without assigned GPUs uses every GPU of the host. A GPU may be in several\n"
+            "pools. nvidia-smi -L lists UUIDs; an index can change when the host's GPUs do.",
+        .example = "vgpu-admin assign-gpu --pool=T --gpu=GPU-5a2b0c1e-0000-1111-2222-333344445555",
+        .options =
+            (const struct admin_option[]){
+                OPTION_POOL,
+                {.name = "gpu", .metavar = "UUID|INDEX", .help = "the GPU", .required = true},
+                {.name = "remove", .help = "take it out of the pool"},
+                {0},
+            },
+        .run = run_assign,
+    },
     {0},
 };

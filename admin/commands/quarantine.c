@@ -3,7 +3,11 @@
 #include <stdio.h>
 
 #include "admin/admin.h"
+#include "admin/change.h"
 #include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/select.h"
 
 static int change(struct admin *admin, bool quarantine)
 {
@@ -58,15 +62,34 @@ static int run_clear(struct admin *admin)
 #define GROUP "Quarantine"
 
 const struct admin_command commands_quarantine[] = {
-    {"quarantine-vm", GROUP, "Refuse a VM's requests until it is released",
-     "(--vm-name=NAME | --vm-uuid=UUID) [--reason=TEXT]",
-     "The mediator does the same by itself when a VM's faults reach its fault threshold.",
-     "vgpu-admin quarantine-vm --vm-name=\"web 1\" --reason=\"floods the GPU\"",
-     (const struct admin_option[]){
-         ADMIN_OPTIONS_VM, {"reason", "TEXT", "why, for show-vm and events", false, NULL}, {0}},
-     run_quarantine, ADMIN_CHANGES},
-    {"clear-quarantine", GROUP, "Release a VM and set its fault count to 0",
-     "(--vm-name=NAME | --vm-uuid=UUID)", NULL, "vgpu-admin clear-quarantine --vm-name=\"web 1\"",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_clear, ADMIN_CHANGES},
+    {
+        .name = "quarantine-vm",
+        .group = GROUP,
+        .summary = "Refuse a VM's requests until it is released",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--reason=TEXT]",
+        .details =
+            "The mediator does the same by itself when a VM's faults reach its fault threshold.",
+        .example = "vgpu-admin quarantine-vm --vm-name=\"web 1\" --reason=\"floods the GPU\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {.name = "reason", .metavar = "TEXT", .help = "why, for show-vm and events"},
+                {0},
+            },
+        .run = run_quarantine,
+    },
+    {
+        .name = "clear-quarantine",
+        .group = GROUP,
+        .summary = "Release a VM and set its fault count to 0",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .example = "vgpu-admin clear-quarantine --vm-name=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_clear,
+    },
     {0},
 };

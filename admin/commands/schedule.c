@@ -4,9 +4,14 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
+#include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
 /* Prints message, or what the mediator answered with the message in it. */
@@ -192,33 +197,87 @@ static int run_connections(struct admin *admin)
 #define GROUP "The running mediator"
 #define OPTION_GPU                                                                                 \
     {                                                                                              \
-        "gpu", "INDEX", "only this GPU", false, NULL                                               \
+        .name = "gpu", .metavar = "INDEX", .help = "only this GPU"                                 \
     }
 
 const struct admin_command commands_schedule[] = {
-    {"reload-config", GROUP, "Make the mediator read the database again", "",
-     "Every change through vgpu-admin does so by itself.", "vgpu-admin reload-config", NULL,
-     run_reload, ADMIN_CHANGES},
-    {"set-policy", GROUP, "Choose the scheduling policy", "--policy=wfq|urgency|priority|fifo",
-     "wfq: fair shares, the most urgent of those who are owed first (default).\n"
-     "urgency: the urgency formula alone.  priority: strict priority, first come first served.\n"
-     "fifo: first come first served.  It holds until the mediator restarts.",
-     "vgpu-admin set-policy --policy=wfq",
-     (const struct admin_option[]){
-         {"policy", "wfq|urgency|priority|fifo", "the policy", true, NULL}, {0}},
-     run_set_policy, ADMIN_CHANGES},
-    {"pause", GROUP, "Stop giving work to the GPUs", "[--gpu=INDEX]",
-     "For maintenance: running jobs end, new requests wait.", "vgpu-admin pause --gpu=0",
-     (const struct admin_option[]){OPTION_GPU, {0}}, run_pause, ADMIN_CHANGES},
-    {"resume", GROUP, "Give work to the GPUs again", "[--gpu=INDEX]", NULL, "vgpu-admin resume",
-     (const struct admin_option[]){OPTION_GPU, {0}}, run_resume, ADMIN_CHANGES},
-    {"prefer-vm", GROUP, "Prefer a VM among those of its priority",
-     "(--vm-name=NAME | --vm-uuid=UUID | --none)", "A tie-break of the policy \"priority\" only.",
-     "vgpu-admin prefer-vm --vm-name=\"web 1\"",
-     (const struct admin_option[]){
-         ADMIN_OPTIONS_VM, {"none", NULL, "prefer none any longer", false, NULL}, {0}},
-     run_prefer, ADMIN_CHANGES},
-    {"show-connections", GROUP, "Show the connected devices", "", NULL,
-     "vgpu-admin show-connections", NULL, run_connections, ADMIN_LOOKS},
+    {
+        .name = "reload-config",
+        .group = GROUP,
+        .summary = "Make the mediator read the database again",
+        .details = "Every change through vgpu-admin does so by itself.",
+        .example = "vgpu-admin reload-config",
+        .run = run_reload,
+    },
+    {
+        .name = "set-policy",
+        .group = GROUP,
+        .summary = "Choose the scheduling policy",
+        .usage = "--policy=wfq|urgency|priority|fifo",
+        .details =
+            "wfq: fair shares, the most urgent of those who are owed first (default).\n"
+            "urgency: the urgency formula alone.  priority: strict priority, first come first\n"
+            "served. fifo: first come first served.  It holds until the mediator restarts.",
+        .example = "vgpu-admin set-policy --policy=wfq",
+        .options =
+            (const struct admin_option[]){
+                {.name = "policy",
+                 .metavar = "wfq|urgency|priority|fifo",
+                 .help = "the policy",
+                 .required = true},
+                {0},
+            },
+        .run = run_set_policy,
+    },
+    {
+        .name = "pause",
+        .group = GROUP,
+        .summary = "Stop giving work to the GPUs",
+        .usage = "[--gpu=INDEX]",
+        .details = "For maintenance: running jobs end, new requests wait.",
+        .example = "vgpu-admin pause --gpu=0",
+        .options =
+            (const struct admin_option[]){
+                OPTION_GPU,
+                {0},
+            },
+        .run = run_pause,
+    },
+    {
+        .name = "resume",
+        .group = GROUP,
+        .summary = "Give work to the GPUs again",
+        .usage = "[--gpu=INDEX]",
+        .example = "vgpu-admin resume",
+        .options =
+            (const struct admin_option[]){
+                OPTION_GPU,
+                {0},
+            },
+        .run = run_resume,
+    },
+    {
+        .name = "prefer-vm",
+        .group = GROUP,
+        .summary = "Prefer a VM among those of its priority",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --none)",
+        .details = "A tie-break of the policy \"priority\" only.",
+        .example = "vgpu-admin prefer-vm --vm-name=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {.name = "none", .help = "prefer none any longer"},
+                {0},
+            },
+        .run = run_prefer,
+    },
+    {
+        .name = "show-connections",
+        .group = GROUP,
+        .summary = "Show the connected devices",
+        .example = "vgpu-admin show-connections",
+        .run = run_connections,
+        .only_looks = true,
+    },
     {0},
 };

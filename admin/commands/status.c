@@ -9,10 +9,14 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -400,18 +404,17 @@ static int run_status(struct admin *admin)
     json_t *live = NULL;
     bool has_db = admin_open_db_if_any(admin, error, sizeof(error));
     int status = ADMIN_OK;
-    int result =
-        mediator_request(admin_connect_mediator(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &live);
+    int result = admin_link_request(admin_get_link(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &live);
 
     /* A mediator that has no place for us may well run without one. */
     if (!has_db && result == -EUSERS) {
-        return admin_fail(admin, ADMIN_UNREACHABLE, "%s", mediator_error(admin->mediator));
+        return admin_fail(admin, ADMIN_UNREACHABLE, "%s", admin_link_error(admin->link));
     }
     if (!has_db && result < 0) {
         return admin_fail(admin, ADMIN_FAILED, "%s", error);
     }
     if (result < 0) {
-        status = mediator_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED;
+        status = admin_link_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED;
     } else if (!has_db && !without_db(live)) {
         status = ADMIN_FAILED;
     }
@@ -420,7 +423,7 @@ static int run_status(struct admin *admin)
         fflush(stdout);
     }
     if (result < 0) {
-        admin_note(admin, "%s", mediator_error(admin->mediator));
+        admin_note(admin, "%s", admin_link_error(admin->link));
     } else if (status == ADMIN_FAILED) {
         admin_note(admin, "%s; the mediator uses %s", error,
                    json_get_text(live, "database", "another one"));
@@ -435,10 +438,17 @@ static int run_status(struct admin *admin)
 }
 
 const struct admin_command commands_status[] = {
-    {"status", "At a glance", "Show pools, GPUs and VMs, and who is connected", "",
-     "DUE is the part of its GPU's time that a VM may have while others want it too, GOT what it\n"
-     "had lately. Without a running mediator the database's part is shown, and the exit status\n"
-     "is 3. Of a mediator that runs with --no-db its own part is shown.",
-     "vgpu-admin status", NULL, run_status, ADMIN_LOOKS},
+    {
+        .name = "status",
+        .group = "At a glance",
+        .summary = "Show pools, GPUs and VMs, and who is connected",
+        .details =
+            "DUE is the part of its GPU's time that a VM may have while others want it too, GOT\n"
+            "what it had lately. Without a running mediator the database's part is shown, and the\n"
+            "exit status is 3. Of a mediator that runs with --no-db its own part is shown.",
+        .example = "vgpu-admin status",
+        .run = run_status,
+        .only_looks = true,
+    },
     {0},
 };

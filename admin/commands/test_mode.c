@@ -15,9 +15,14 @@
 
 #include "admin/admin.h"
 #include "admin/base/clock.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
+#include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
 #define POLL_MS 100
@@ -344,19 +349,30 @@ static int run_test_mode(struct admin *admin)
 }
 
 const struct admin_command commands_test_mode[] = {
-    {"test-mode", "The running mediator",
-     "Let requests pile up, then show the order in which they are served",
-     "[--wait=REQUESTS] [--seconds=S] [--prefer-vm=NAME|UUID|ID]",
-     "Pauses all GPUs until so many requests wait (at most --seconds, 60 by default) or, without\n"
-     "--wait, for --seconds (default 10); then resumes and prints the order with the scheduler's\n"
-     "reasons. ARRIVAL counts each GPU's requests as they came. A preferred VM counts under the\n"
-     "policy \"priority\" only.",
-     "vgpu-admin test-mode --wait=8\nvgpu-admin test-mode --wait=8 --prefer-vm=\"web 1\"",
-     (const struct admin_option[]){
-         {"wait", "REQUESTS", "release when so many wait", false, NULL},
-         {"seconds", "S", "release after this time at the latest", false, NULL},
-         {"prefer-vm", "NAME|UUID|ID", "prefer this VM meanwhile", false, NULL},
-         {0}},
-     run_test_mode, ADMIN_CHANGES},
+    {
+        .name = "test-mode",
+        .group = "The running mediator",
+        .summary = "Let requests pile up, then show the order in which they are served",
+        .usage = "[--wait=REQUESTS] [--seconds=S] [--prefer-vm=NAME|UUID|ID]",
+        .details =
+            "Pauses all GPUs until so many requests wait (at most --seconds, 60 by default) or,\n"
+            "without --wait, for --seconds (default 10); then resumes and prints the order with\n"
+            "the scheduler's reasons. ARRIVAL counts each GPU's requests as they came. A\n"
+            "preferred VM counts under the policy \"priority\" only.",
+        .example =
+            "vgpu-admin test-mode --wait=8\nvgpu-admin test-mode --wait=8 --prefer-vm=\"web 1\"",
+        .options =
+            (const struct admin_option[]){
+                {.name = "wait", .metavar = "REQUESTS", .help = "release when so many wait"},
+                {.name = "seconds",
+                 .metavar = "S",
+                 .help = "release after this time at the latest"},
+                {.name = "prefer-vm",
+                 .metavar = "NAME|UUID|ID",
+                 .help = "prefer this VM meanwhile"},
+                {0},
+            },
+        .run = run_test_mode,
+    },
     {0},
 };

@@ -5,10 +5,14 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/json_get.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -285,17 +289,29 @@ static int run_trace(struct admin *admin)
 }
 
 const struct admin_command commands_trace[] = {
-    {"trace-job", "Watching", "Show a job's way: accepted, queued, chosen why, dispatched, done",
-     "[ID] | [--vm-name=NAME | --vm-uuid=UUID | --vm-id=N] [--request-id=N] [--last=N]",
-     "Without a job's id it lists the latest jobs with their ids. The mediator keeps the last\n"
-     "256 jobs of each VM. events and the mediator's log give the job_id of what went wrong.",
-     "vgpu-admin trace-job --vm-name=\"web 1\" --last=10\nvgpu-admin trace-job 4711",
-     (const struct admin_option[]){
-         {"job", "ID", "the job (\"trace-job ID\" is the same)", false, NULL},
-         {"request-id", "N", "the request with this number, as the guest counts them", false, NULL},
-         {"last", "N", "list at most N jobs (default 20)", false, NULL},
-         ADMIN_OPTIONS_VM,
-         {0}},
-     run_trace, true, "job"},
+    {
+        .name = "trace-job",
+        .group = "Watching",
+        .summary = "Show a job's way: accepted, queued, chosen why, dispatched, done",
+        .usage = "[ID] | [--vm-name=NAME | --vm-uuid=UUID | --vm-id=N] [--request-id=N] [--last=N]",
+        .details =
+            "Without a job's id it lists the latest jobs with their ids. The mediator keeps the\n"
+            "last 256 jobs of each VM. events and the mediator's log give the job_id of what went\n"
+            "wrong.",
+        .example = "vgpu-admin trace-job --vm-name=\"web 1\" --last=10\nvgpu-admin trace-job 4711",
+        .options =
+            (const struct admin_option[]){
+                {.name = "job", .metavar = "ID", .help = "the job (\"trace-job ID\" is the same)"},
+                {.name = "request-id",
+                 .metavar = "N",
+                 .help = "the request with this number, as the guest counts them"},
+                {.name = "last", .metavar = "N", .help = "list at most N jobs (default 20)"},
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_trace,
+        .only_looks = true,
+        .positional = "job",
+    },
     {0},
 };

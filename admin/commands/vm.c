@@ -6,9 +6,15 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/commands/commands.h"
 #include "admin/base/render.h"
 #include "admin/base/suggest.h"
+#include "admin/change.h"
+#include "admin/commands/commands.h"
+#include "admin/commands/vm.h"
+#include "admin/db.h"
+#include "admin/options.h"
+#include "admin/say.h"
+#include "admin/select.h"
 #include "admin/tools.h"
 
 /* ---- register-vm ---------------------------------------------------------------- */
@@ -348,75 +354,130 @@ static int run_remove(struct admin *admin)
 
 /* ---- Descriptions ------------------------------------------------------------------ */
 
-#define OPTION_POOL(required)                                                                      \
+#define OPTION_POOL(must)                                                                          \
     {                                                                                              \
-        "pool", "A..Z", "the pool", required, NULL                                                 \
+        .name = "pool", .metavar = "A..Z", .help = "the pool", .required = must                    \
     }
-#define OPTION_PRIORITY(required)                                                                  \
+#define OPTION_PRIORITY(must)                                                                      \
     {                                                                                              \
-        "priority", "low|medium|high", "the priority", required, NULL                              \
+        .name = "priority", .metavar = "low|medium|high", .help = "the priority", .required = must \
     }
 #define OPTION_WEIGHT                                                                              \
     {                                                                                              \
-        "weight", "1..100", "the weight within the priority, 50 is neutral", false, NULL           \
+        .name = "weight", .metavar = "1..100",                                                     \
+        .help = "the weight within the priority, 50 is neutral"                                    \
     }
 #define GROUP "Virtual machines"
 
 const struct admin_command commands_vm[] = {
-    {"register-vm", GROUP, "Allow a VM to use a GPU",
-     "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A] [--priority=medium] [--weight=50] [--vm-id=N]",
-     "Given only its name, the VM's UUID is asked from the toolstack, and the other way\n"
-     "round. Without --vm-id, or with 0, the VM gets the number after the highest in use.",
-     "vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high",
-     (const struct admin_option[]){ADMIN_OPTION_VM_NAME,
-                                   ADMIN_OPTION_VM_UUID,
-                                   OPTION_POOL(false),
-                                   OPTION_PRIORITY(false),
-                                   OPTION_WEIGHT,
-                                   {"vm-id", "N", "the VM's number", false, NULL},
-                                   {0}},
-     run_register, ADMIN_CHANGES},
-    {"set-pool", GROUP, "Move a VM to another pool",
-     "(--vm-name=NAME | --vm-uuid=UUID) --pool=A..Z",
-     "Takes effect at once: the VM moves to a GPU of the new pool when its running job has\n"
-     "ended. A device too old to be told (protocol 1.0) needs a restart of the VM, which the\n"
-     "command offers.",
-     "vgpu-admin set-pool --vm-name=\"web 1\" --pool=B",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, OPTION_POOL(true), {0}}, run_set_pool,
-     ADMIN_CHANGES},
-    {"set-priority", GROUP, "Change a VM's priority",
-     "(--vm-name=NAME | --vm-uuid=UUID) --priority=low|medium|high",
-     "High counts four times as much as low, medium twice.",
-     "vgpu-admin set-priority --vm-name=\"web 1\" --priority=low",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, OPTION_PRIORITY(true), {0}}, run_set_priority,
-     ADMIN_CHANGES},
-    {"set-vm-id", GROUP, "Change a VM's number", "(--vm-name=NAME | --vm-uuid=UUID) --vm-id=N",
-     NULL, "vgpu-admin set-vm-id --vm-name=\"web 1\" --vm-id=7",
-     (const struct admin_option[]){ADMIN_OPTION_VM_NAME,
-                                   ADMIN_OPTION_VM_UUID,
-                                   {"vm-id", "N", "the new number", true, NULL},
-                                   {0}},
-     run_set_vm_id, ADMIN_CHANGES},
-    {"update-vm", GROUP, "Change several settings of a VM in one step",
-     "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A..Z] [--priority=low|medium|high] [--vm-id=N] "
-     "[--weight=1..100] [--new-name=NAME]",
-     "Either all of them are changed or none.",
-     "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
-     (const struct admin_option[]){
-         ADMIN_OPTION_VM_NAME,
-         ADMIN_OPTION_VM_UUID,
-         OPTION_POOL(false),
-         OPTION_PRIORITY(false),
-         {"vm-id", "N", "the new number", false, NULL},
-         OPTION_WEIGHT,
-         {"new-name", "NAME", "the new name in the database", false, NULL},
-         {0}},
-     run_update, ADMIN_CHANGES},
-    {"remove-vm", GROUP, "Take a VM's access to the GPU away", "(--vm-name=NAME | --vm-uuid=UUID)",
-     "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device that\n"
-     "attach-vm gave it stays in its configuration: detach-vm takes it out, afterwards too. On\n"
-     "a terminal the command asks first.",
-     "vgpu-admin remove-vm --vm-name=\"web 1\" --yes",
-     (const struct admin_option[]){ADMIN_OPTIONS_VM, {0}}, run_remove, ADMIN_CHANGES},
+    {
+        .name = "register-vm",
+        .group = GROUP,
+        .summary = "Allow a VM to use a GPU",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A] [--priority=medium] [--weight=50] "
+                 "[--vm-id=N]",
+        .details =
+            "Given only its name, the VM's UUID is asked from the toolstack, and the other way\n"
+            "round. Without --vm-id, or with 0, the VM gets the number after the highest in use.",
+        .example = "vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTION_VM_NAME,
+                ADMIN_OPTION_VM_UUID,
+                OPTION_POOL(false),
+                OPTION_PRIORITY(false),
+                OPTION_WEIGHT,
+                {.name = "vm-id", .metavar = "N", .help = "the VM's number"},
+                {0},
+            },
+        .run = run_register,
+    },
+    {
+        .name = "set-pool",
+        .group = GROUP,
+        .summary = "Move a VM to another pool",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) --pool=A..Z",
+        .details =
+            "Takes effect at once: the VM moves to a GPU of the new pool when its running job has\n"
+            "ended. A device too old to be told (protocol 1.0) needs a restart of the VM, which\n"
+            "the command offers.",
+        .example = "vgpu-admin set-pool --vm-name=\"web 1\" --pool=B",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                OPTION_POOL(true),
+                {0},
+            },
+        .run = run_set_pool,
+    },
+    {
+        .name = "set-priority",
+        .group = GROUP,
+        .summary = "Change a VM's priority",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) --priority=low|medium|high",
+        .details = "High counts four times as much as low, medium twice.",
+        .example = "vgpu-admin set-priority --vm-name=\"web 1\" --priority=low",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                OPTION_PRIORITY(true),
+                {0},
+            },
+        .run = run_set_priority,
+    },
+    {
+        .name = "set-vm-id",
+        .group = GROUP,
+        .summary = "Change a VM's number",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) --vm-id=N",
+        .example = "vgpu-admin set-vm-id --vm-name=\"web 1\" --vm-id=7",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTION_VM_NAME,
+                ADMIN_OPTION_VM_UUID,
+                {.name = "vm-id", .metavar = "N", .help = "the new number", .required = true},
+                {0},
+            },
+        .run = run_set_vm_id,
+    },
+    {
+        .name = "update-vm",
+        .group = GROUP,
+        .summary = "Change several settings of a VM in one step",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A..Z] [--priority=low|medium|high] "
+                 "[--vm-id=N] "
+                 "[--weight=1..100] [--new-name=NAME]",
+        .details = "Either all of them are changed or none.",
+        .example = "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTION_VM_NAME,
+                ADMIN_OPTION_VM_UUID,
+                OPTION_POOL(false),
+                OPTION_PRIORITY(false),
+                {.name = "vm-id", .metavar = "N", .help = "the new number"},
+                OPTION_WEIGHT,
+                {.name = "new-name", .metavar = "NAME", .help = "the new name in the database"},
+                {0},
+            },
+        .run = run_update,
+    },
+    {
+        .name = "remove-vm",
+        .group = GROUP,
+        .summary = "Take a VM's access to the GPU away",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .details =
+            "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device\n"
+            "that attach-vm gave it stays in its configuration: detach-vm takes it out,\n"
+            "afterwards too. On a terminal the command asks first.",
+        .example = "vgpu-admin remove-vm --vm-name=\"web 1\" --yes",
+        .options =
+            (const struct admin_option[]){
+                ADMIN_OPTIONS_VM,
+                {0},
+            },
+        .run = run_remove,
+    },
     {0},
 };

@@ -15,9 +15,11 @@
 #include <time.h>
 
 #include "admin/base/clock.h"
-#include "admin/commands/commands.h"
-#include "admin/base/mediator_client.h"
+#include "admin/base/link.h"
 #include "admin/base/render.h"
+#include "admin/commands/commands.h"
+#include "admin/options.h"
+#include "admin/say.h"
 #include "admin/tools.h"
 #include "admin/top/top_internal.h"
 #include "admin/top/top_view.h"
@@ -33,10 +35,10 @@
 /* A connection that broke since the last look is made anew at once. */
 static int ask(struct top *top, uint32_t command, json_t **answer)
 {
-    struct mediator *mediator = admin_connect_mediator(top->admin);
-    int result = mediator_request(mediator, command, 0, NULL, answer);
+    struct admin_link *link = admin_get_link(top->admin);
+    int result = admin_link_request(link, command, 0, NULL, answer);
 
-    return result == -ECONNRESET ? mediator_request(mediator, command, 0, NULL, answer) : result;
+    return result == -ECONNRESET ? admin_link_request(link, command, 0, NULL, answer) : result;
 }
 
 /* 0, or the result of the request for the status. */
@@ -63,7 +65,7 @@ static int look(struct top *top)
     } else {
         snprintf(top->trouble, sizeof(top->trouble), "NOT REACHABLE: %s",
                  result == -EPROTO ? "its status cannot be understood"
-                                   : mediator_error(top->admin->mediator));
+                                   : admin_link_error(top->admin->link));
     }
     json_decref(status);
     json_decref(metrics);
@@ -196,9 +198,9 @@ static int run_once(struct top *top)
         result = look(top);
     }
     if (result < 0) {
-        return admin_fail(top->admin,
-                          mediator_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED, "%s",
-                          result == -EPROTO ? top->trouble : mediator_error(top->admin->mediator));
+        return admin_fail(
+            top->admin, admin_link_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED, "%s",
+            result == -EPROTO ? top->trouble : admin_link_error(top->admin->link));
     }
     top->view.width = render_width() ? render_width() : ONCE_WIDTH;
     if (!lay_out(top, &page)) {
@@ -279,22 +281,32 @@ static int run_top(struct admin *admin)
 }
 
 const struct admin_command commands_top[] = {
-    {"top", "At a glance", "Show GPUs and VMs live: shares, queues, rates, latencies",
-     "[--once] [--interval=S] [--sort=COLUMN] [--filter=TEXT]",
-     "On a terminal, until q; ? shows the keys: sort, filter, stop, set a VM's weight, quarantine\n"
-     "it. HAD is the part of its GPU's time that a VM had lately, DUE the part that it may have\n"
-     "while others want it too. With --once (or --json) it looks twice, --interval apart, and\n"
-     "prints one picture as plain text.",
-     "vgpu-admin top\nvgpu-admin top --once --sort=share",
-     (const struct admin_option[]){
-         {"once", NULL, "print one picture and end", false, NULL},
-         {"interval", "S", "seconds from one look to the next (default 2; with --once 1)", false,
-          NULL},
-         {"sort", "vm_id|name|state|weight|share|due|queue|rate|p99", "the column (default vm_id)",
-          false, NULL},
-         {"filter", "TEXT", "only VMs with this in their name, UUID or state, or of this pool",
-          false, NULL},
-         {0}},
-     run_top, ADMIN_CHANGES},
+    {
+        .name = "top",
+        .group = "At a glance",
+        .summary = "Show GPUs and VMs live: shares, queues, rates, latencies",
+        .usage = "[--once] [--interval=S] [--sort=COLUMN] [--filter=TEXT]",
+        .details =
+            "On a terminal, until q; ? shows the keys: sort, filter, stop, set a VM's weight,\n"
+            "quarantine it. HAD is the part of its GPU's time that a VM had lately, DUE the part\n"
+            "that it may have while others want it too. With --once (or --json) it looks twice,\n"
+            "--interval apart, and prints one picture as plain text.",
+        .example = "vgpu-admin top\nvgpu-admin top --once --sort=share",
+        .options =
+            (const struct admin_option[]){
+                {.name = "once", .help = "print one picture and end"},
+                {.name = "interval",
+                 .metavar = "S",
+                 .help = "seconds from one look to the next (default 2; with --once 1)"},
+                {.name = "sort",
+                 .metavar = "vm_id|name|state|weight|share|due|queue|rate|p99",
+                 .help = "the column (default vm_id)"},
+                {.name = "filter",
+                 .metavar = "TEXT",
+                 .help = "only VMs with this in their name, UUID or state, or of this pool"},
+                {0},
+            },
+        .run = run_top,
+    },
     {0},
 };

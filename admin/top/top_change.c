@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "admin/base/json_get.h"
-#include "admin/toolstack/run_program.h"
 #include "admin/tools.h"
+#include "admin/toolstack/run_program.h"
 
 #define CHANGE_TIMEOUT_MS 30000
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "admin/base/render.h"
+#include "admin/say.h"
+
+#define TEXT_BYTES 2048
+
+/* Control characters of names that come from elsewhere do not reach the terminal. */
+static void say(const char *prefix, const char *format, va_list args, char text[TEXT_BYTES])
+{
+    vsnprintf(text, TEXT_BYTES, format, args);
+    render_sanitise(text, true);
+    fflush(stdout);
+    fprintf(stderr, "%s%s\n", prefix, text);
+}
+
+int admin_fail(struct admin *admin, int status, const char *format, ...)
+{
+    char text[TEXT_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    say("vgpu-admin: ", format, args, text);
+    va_end(args);
+    if (admin->json) {
+        admin_print_json(admin, json_pack("{s:s#, s:i}", "error", text, (int)strlen(text),
+                                          "exit_status", status));
+    }
+    return status;
+}
+
+void admin_note(struct admin *admin, const char *format, ...)
+{
+    char text[TEXT_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    if (admin->json) {
+        vsnprintf(text, sizeof(text), format, args);
+        if (!admin->notes) {
+            admin->notes = json_array();
+        }
+        json_array_append_new(admin->notes, json_string(text));
+    } else {
+        say("note: ", format, args, text);
+    }
+    va_end(args);
+}
+
+/* DEL and U+0080 to U+009F need no escape in JSON, but the reader may be a terminal. */
+bool admin_write_json(const json_t *value, size_t flags)
+{
+    char *text = json_dumps(value, flags);
+
+    if (!text) {
+        return false;
+    }
+    for (const char *p = text; *p;) {
+        size_t plain = strcspn(p, "\xc2\x7f");
+        unsigned char c = (unsigned char)p[plain];
+        unsigned char next = c ? (unsigned char)p[plain + 1] : 0;
+
+        fwrite(p, 1, plain, stdout);
+        p += plain;
+        if (c == 0x7f) {
+            fputs("\\u007F", stdout);
+            p++;
+        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+            printf("\\u%04X", next);
+            p += 2;
+        } else if (c) {
+            putchar(c);
+            p++;
+        }
+    }
+    free(text);
+    return true;
+}
+
+void admin_print_json(struct admin *admin, json_t *document)
+{
+    if (admin->notes) {
+        json_object_set_new(document, "notes", admin->notes);
+        admin->notes = NULL;
+    }
+    /* Looking again and again makes a stream: one document a line. */
+    if (admin_write_json(document, admin->watch_s > 0 ? JSON_COMPACT : JSON_INDENT(2))) {
+        putchar('\n');
+    }
+    json_decref(document);
+}
+
+bool admin_can_ask(const struct admin *admin)
+{
+    return !admin->json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+bool admin_confirm(struct admin *admin, const char *question)
+{
+    char answer[16];
+
+    if (admin->yes) {
+        return true;
+    }
+    if (!admin_can_ask(admin)) {
+        return false;
+    }
+    fflush(stdout);
+    fprintf(stderr, "%s [y/N] ", question);
+    return fgets(answer, sizeof(answer), stdin) && tolower((unsigned char)answer[0]) == 'y';
+}
