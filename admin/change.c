@@ -32,9 +32,11 @@ enum told { TOLD, TOLD_UNREACHABLE, TOLD_FAILED };
 /* Like admin_ask_mediator(), but an unreachable mediator is no failure. */
 static enum told tell_mediator(struct admin *admin, json_t **answer)
 {
+    int result;
+
     *answer = NULL;
     admin_get_link(admin);
-    int result = admin_link_request(admin->link, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, answer);
+    result = admin_link_request(admin->link, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, answer);
     if (result == 0) {
         return TOLD;
     }
@@ -114,6 +116,7 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
     char label[ADMIN_LABEL_BYTES], hand[512], question[ADMIN_LABEL_BYTES + 64];
     struct toolstack *toolstack = admin_toolstack(admin);
     const char *name = toolstack_ops(toolstack)->name;
+    int result;
 
     *restarted = false;
     admin_vm_label(after, label);
@@ -128,7 +131,7 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
         print_current_and_new(before, after);
         putchar('\n');
     }
-    int result = toolstack_ops(toolstack)->set_device(toolstack, after->vm_uuid, &device);
+    result = toolstack_ops(toolstack)->set_device(toolstack, after->vm_uuid, &device);
     if (result == -ENOENT) {
         if (strcmp(name, "none") != 0) {
             admin_note(admin,
@@ -167,12 +170,13 @@ int admin_finish_change(struct admin *admin, const vgpu_vm_config_t *before,
     json_t *answer;
     bool restarted = false, needed = false;
     int status = ADMIN_OK;
+    enum told told;
 
     if (!admin->json) {
         render_text(STYLE_PLAIN, message);
         putchar('\n');
     }
-    enum told told = tell_mediator(admin, &answer);
+    told = tell_mediator(admin, &answer);
     if (told == TOLD && before && after &&
         (lists_vm(answer, after->vm_id) || lists_vm(answer, before->vm_id))) {
         needed = true;

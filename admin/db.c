@@ -16,6 +16,7 @@ static void set_actor(struct admin *admin)
     unsigned uid = getuid();
     unsigned login = uid;
     FILE *f = fopen("/proc/self/loginuid", "r");
+    const struct passwd *pw;
 
     if (f) {
         unsigned value;
@@ -24,7 +25,7 @@ static void set_actor(struct admin *admin)
         }
         fclose(f);
     }
-    const struct passwd *pw = getpwuid(login);
+    pw = getpwuid(login);
     if (login != uid) {
         snprintf(actor, sizeof(actor), "%.32s (uid %u as %u)", pw ? pw->pw_name : "?", login, uid);
     } else {
@@ -42,9 +43,11 @@ int admin_db_failed(struct admin *admin, int result)
 
 int admin_reload_config(struct admin *admin)
 {
+    int result;
+
     vgpu_config_snapshot_free(admin->config);
     admin->config = NULL;
-    int result = vgpu_db_load(admin->db, &admin->config);
+    result = vgpu_db_load(admin->db, &admin->config);
     return result < 0 ? admin_db_failed(admin, result) : ADMIN_OK;
 }
 

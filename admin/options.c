@@ -60,6 +60,12 @@ int admin_parse_options(struct admin *admin, int argc, char **argv)
     for (int n = 0; n < argc; n++) {
         const char *argument = argv[n];
         bool bare = strncmp(argument, "--", 2) != 0 || argument[2] == '\0';
+        const char *name;
+        size_t length;
+        int i;
+        const struct admin_option *option;
+        const char *value;
+
         if (bare && !command->positional) {
             return admin_fail(
                 admin, ADMIN_USAGE,
@@ -67,14 +73,14 @@ int admin_parse_options(struct admin *admin, int argc, char **argv)
                 "name with spaces needs quotes, for example:\n  %.*s",
                 command->name, argument, (int)strcspn(command->example, "\n"), command->example);
         }
-        const char *name = bare ? command->positional : argument + 2;
-        size_t length = strcspn(name, "=");
-        int i = find_option(command, name, length);
+        name = bare ? command->positional : argument + 2;
+        length = strcspn(name, "=");
+        i = find_option(command, name, length);
         if (i < 0) {
             return unknown_option(admin, argument);
         }
-        const struct admin_option *option = &command->options[i];
-        const char *value = bare ? argument : name[length] == '=' ? name + length + 1 : NULL;
+        option = &command->options[i];
+        value = bare ? argument : name[length] == '=' ? name + length + 1 : NULL;
         if (admin->values[i]) {
             return admin_fail(admin, ADMIN_USAGE, "--%s is given twice", option->name);
         }
@@ -108,9 +114,10 @@ int admin_uint(struct admin *admin, const char *option, uint64_t min, uint64_t m
 {
     const char *text = admin_option(admin, option);
     char *end;
+    unsigned long long number;
 
     errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
+    number = strtoull(text, &end, 10);
     if (!isdigit((unsigned char)text[0]) || *end || errno || number < min || number > max) {
         return admin_fail(admin, ADMIN_USAGE,
                           "--%s must be a whole number from %llu to %llu, not \"%s\"", option,
@@ -126,10 +133,12 @@ int admin_size(struct admin *admin, const char *option, uint64_t *bytes)
     const char *text = admin_option(admin, option);
     unsigned shift = 0;
     char *end;
+    unsigned long long number;
+    bool ok;
 
     errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    bool ok = isdigit((unsigned char)text[0]) && !errno;
+    number = strtoull(text, &end, 10);
+    ok = isdigit((unsigned char)text[0]) && !errno;
     if (ok && *end) {
         const char *unit = strchr(units, toupper((unsigned char)*end));
         ok = unit != NULL;
@@ -193,12 +202,13 @@ int admin_priority(struct admin *admin, const char *option, uint8_t *priority)
 {
     const char *text = admin_option(admin, option);
     size_t index;
+    int status;
 
     if (text[0] >= '0' && text[0] <= '2' && !text[1]) {
         *priority = (uint8_t)(text[0] - '0');
         return ADMIN_OK;
     }
-    int status = admin_choice(admin, option, priorities, &index);
+    status = admin_choice(admin, option, priorities, &index);
     *priority = (uint8_t)index;
     return status;
 }

@@ -68,6 +68,7 @@ static void test_sanitise(void **state)
         {"cut \xe2\x82", "cut ??"},
         {"a\nb", "a?b"},
     };
+    char lines[] = "a\nb\r";
 
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
         char text[64];
@@ -76,7 +77,6 @@ static void test_sanitise(void **state)
         render_sanitise(text, false);
         assert_string_equal(text, cases[c].shown);
     }
-    char lines[] = "a\nb\r";
     render_sanitise(lines, true);
     assert_string_equal(lines, "a\nb?");
 }

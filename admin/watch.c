@@ -68,12 +68,14 @@ int watch_run(struct admin *admin)
     setvbuf(stdout, NULL, _IOFBF, BUFFER_BYTES);
     clock_gettime(CLOCK_MONOTONIC, &next);
     for (bool first = true; !interrupted; first = false) {
+        int status;
+
         if (terminal) {
             print_title(admin);
         } else if (!first && !admin->json) {
             putchar('\n');
         }
-        int status = admin->command->run(admin);
+        status = admin->command->run(admin);
         admin_close_db(admin);
         json_decref(admin->notes);
         admin->notes = NULL;

@@ -112,6 +112,7 @@ int db_query_int(struct vgpu_db *db, const char *query, int64_t *value)
 {
     sqlite3_stmt *stmt;
     int rc = sqlite3_prepare_v2(db->sql, query, -1, &stmt, NULL);
+    int result;
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_step(stmt);
@@ -119,7 +120,7 @@ int db_query_int(struct vgpu_db *db, const char *query, int64_t *value)
             *value = sqlite3_column_int64(stmt, 0);
         }
     }
-    int result = rc == SQLITE_ROW ? 0 : db_sqlite_error(db, rc, "reading the configuration");
+    result = rc == SQLITE_ROW ? 0 : db_sqlite_error(db, rc, "reading the configuration");
     sqlite3_finalize(stmt);
     return result;
 }
@@ -178,11 +179,15 @@ static int create_file(struct vgpu_db *db)
 {
     char *slash = strrchr(db->path, '/');
     struct stat st;
+    int fd;
 
     if (slash && slash != db->path) {
+        int rc;
+        int err;
+
         *slash = '\0';
-        int rc = mkdir(db->path, 0755);
-        int err = errno;
+        rc = mkdir(db->path, 0755);
+        err = errno;
         if (rc < 0 && err != EEXIST) {
             db_error(db, -err, "cannot create the folder %s: %s", db->path, strerror(err));
             *slash = '/';
@@ -190,7 +195,7 @@ static int create_file(struct vgpu_db *db)
         }
         *slash = '/';
     }
-    int fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) {
         int err = errno;
         return db_error(db, -err, "cannot create %s: %s%s", db->path, strerror(err),
@@ -270,6 +275,8 @@ static int open_sqlite(struct vgpu_db *db)
     int64_t objects;
     int flags = db->mode == VGPU_DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     int rc = sqlite3_open_v2(db->path, &db->sql, flags, NULL);
+    int result;
+    int code;
 
     if (rc != SQLITE_OK) {
         return db_sqlite_error(db, rc, "opening the database");
@@ -281,8 +288,8 @@ static int open_sqlite(struct vgpu_db *db)
     sqlite3_busy_timeout(db->sql, VGPU_DB_BUSY_TIMEOUT_MS);
 
     /* The first statement that really reads the file. */
-    int result = db_query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
-    int code = sqlite3_errcode(db->sql) & 0xff;
+    result = db_query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
+    code = sqlite3_errcode(db->sql) & 0xff;
     if (result < 0 && db->mode == VGPU_DB_READ &&
         (code == SQLITE_CANTOPEN || code == SQLITE_READONLY)) {
         rc = open_immutable(db);

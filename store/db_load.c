@@ -190,8 +190,10 @@ static int load_vms(struct vgpu_db *db, struct vgpu_config_snapshot *s)
     }
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && s->vm_count < count) {
         vgpu_vm_config_t *vm = &s->vms[s->vm_count++];
+        vgpu_pool_config_t *pool;
+
         db_read_vm(stmt, vm);
-        vgpu_pool_config_t *pool = find_pool(s, vm->pool_id);
+        pool = find_pool(s, vm->pool_id);
         if (pool) {
             pool->vm_count++;
         }

@@ -68,11 +68,12 @@ static int inspect(struct vgpu_db *db, enum content *content)
 static int sync_path(const char *path, int flags)
 {
     int fd = open(path, flags | O_CLOEXEC);
+    int result;
 
     if (fd < 0) {
         return -errno;
     }
-    int result = fsync(fd) < 0 ? -errno : 0;
+    result = fsync(fd) < 0 ? -errno : 0;
     close(fd);
     return result;
 }
@@ -98,6 +99,9 @@ static int copy_database(struct vgpu_db *db, const char *to)
     int rc;
 
     int fd = open(to, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    const char *text;
+    int result;
+
     if (fd < 0) {
         return db_error(db, -errno, "cannot create the backup %s: %s", to, strerror(errno));
     }
@@ -116,8 +120,8 @@ static int copy_database(struct vgpu_db *db, const char *to)
             rc = sqlite3_errcode(copy);
         }
     }
-    const char *text = copy ? sqlite3_errmsg(copy) : "out of memory";
-    int result = 0;
+    text = copy ? sqlite3_errmsg(copy) : "out of memory";
+    result = 0;
     if (rc != SQLITE_OK) {
         result = db_error(db, (rc & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO,
                           "cannot write the backup %s: %s; nothing was changed", to, text);
@@ -155,9 +159,11 @@ static int make_backup(struct vgpu_db *db)
         goto out;
     }
     for (int n = 0;; n++) {
+        int length;
+
         free(final);
-        int length = n == 0 ? asprintf(&final, "%s.phase2-backup-%s", db->path, stamp)
-                            : asprintf(&final, "%s.phase2-backup-%s.%d", db->path, stamp, n);
+        length = n == 0 ? asprintf(&final, "%s.phase2-backup-%s", db->path, stamp)
+                        : asprintf(&final, "%s.phase2-backup-%s.%d", db->path, stamp, n);
         if (length < 0) {
             final = NULL;
             result = -ENOMEM;
@@ -284,12 +290,14 @@ static int refuse_damaged(struct vgpu_db *db)
 {
     sqlite3_stmt *stmt;
     int result = db_prepare(db, "PRAGMA quick_check(1)", &stmt);
+    int rc;
+    const char *text;
 
     if (result < 0) {
         return result;
     }
-    int rc = sqlite3_step(stmt);
-    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    rc = sqlite3_step(stmt);
+    text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     if (!text) {
         result = db_sqlite_error(db, rc, "checking the database");
     } else if (strcmp(text, "ok") != 0) {

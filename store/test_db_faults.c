@@ -159,10 +159,11 @@ static const sqlite3_io_methods shim_methods = {
 static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
 {
     struct shim_file *file = (struct shim_file *)f;
+    int rc;
 
     file->real = (sqlite3_file *)(file + 1);
     file->real->pMethods = NULL;
-    int rc = shim.real->xOpen(shim.real, name, file->real, flags, out);
+    rc = shim.real->xOpen(shim.real, name, file->real, flags, out);
     file->base.pMethods = file->real->pMethods ? &shim_methods : NULL;
     return rc;
 }
@@ -255,9 +256,11 @@ static int run_child(const char *path, enum fault fault, int k, int *status)
     int pipe_fds[2];
     char acks[STEPS + 2];
     int count = 0;
+    pid_t child;
+    ssize_t got;
 
     assert_int_equal(pipe(pipe_fds), 0);
-    pid_t child = fork();
+    child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         struct vgpu_db *db;
@@ -277,7 +280,6 @@ static int run_child(const char *path, enum fault fault, int k, int *status)
         _exit(result == 0 ? 0 : result == -ENOSPC ? 1 : 99);
     }
     close(pipe_fds[1]);
-    ssize_t got;
     while ((got = read(pipe_fds[0], acks, sizeof(acks))) > 0) {
         count += (int)got;
     }
@@ -311,13 +313,15 @@ static bool script_round(const char *path, enum fault fault, int k)
     int status;
     int acks = run_child(path, fault, k, &status);
     int acknowledged = acks > 0 ? acks - 1 : 0;
+    struct vgpu_db *db;
+    int done;
 
     if (fault == FAULT_FULL && WIFEXITED(status) && WEXITSTATUS(status) == 99) {
         fail_msg("k = %d: not reported as a full disk", k);
     }
-    struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
+    db = support_open(path, VGPU_DB_CREATE);
     assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
-    int done = steps_done(db);
+    done = steps_done(db);
     if (done < acknowledged || done > acknowledged + 1) {
         fail_msg("k = %d: %d steps acknowledged, %d there", k, acknowledged, done);
     }
@@ -339,12 +343,14 @@ static void test_full_at_every_write(void **state)
 static bool upgrade_round(const char *path, enum fault fault, int k)
 {
     int status;
+    pid_t child;
+    struct vgpu_db *db;
+    vgpu_vm_config_t vm;
 
     support_make_old(path, SHAPE_PHASE2);
-    pid_t child = fork();
+    child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        struct vgpu_db *db;
         int result = open_with_fault(path, VGPU_DB_WRITE, fault, k, &db);
         shim.fault = FAULT_NONE;
         _exit(result == 0 ? 0 : 1);
@@ -352,8 +358,7 @@ static bool upgrade_round(const char *path, enum fault fault, int k)
     assert_int_equal(waitpid(child, &status, 0), child);
 
     /* Opened again it is upgraded, with everything that was in it. */
-    struct vgpu_db *db = support_open(path, VGPU_DB_WRITE);
-    vgpu_vm_config_t vm;
+    db = support_open(path, VGPU_DB_WRITE);
     assert_int_equal(vgpu_db_check(db, no_finding, &k), 0);
     assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
     assert_string_equal(vm.vm_name, "web, front");

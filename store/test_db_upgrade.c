@@ -53,6 +53,7 @@ static void test_every_shape(void **state)
 
     for (int shape = 0; shape < SHAPE_COUNT; shape++) {
         struct vgpu_db *db;
+        char *backup;
 
         support_make_old(path, shape);
         /* Reading never changes the file. */
@@ -64,7 +65,7 @@ static void test_every_shape(void **state)
         assert_int_equal(vgpu_create_pool(db, 'C', NULL, NULL), 0);
 
         /* The backup is the old database, whole. */
-        char *backup = strdup(vgpu_db_backup_path(db));
+        backup = strdup(vgpu_db_backup_path(db));
         assert_non_null(strstr(backup, ".phase2-backup-"));
         assert_int_equal(support_int(backup, "PRAGMA user_version"), 0);
         assert_int_equal(support_int(backup, "SELECT count(*) FROM vms"), 3);
@@ -117,13 +118,14 @@ static void test_untidy_rows(void **state)
 {
     char *path = *state;
     vgpu_vm_config_t vm;
+    struct vgpu_db *db;
 
     support_make_old(path, SHAPE_PHASE2_PRIMARY);
     support_sql(path, "PRAGMA foreign_keys = OFF;"
                       "UPDATE vms SET pool_id = 'c', priority = NULL WHERE vm_id = 1;"
                       "ALTER TABLE vms ADD COLUMN weight INTEGER DEFAULT 50;"
                       "UPDATE vms SET weight = 500 WHERE vm_id = 7;");
-    struct vgpu_db *db = support_open(path, VGPU_DB_WRITE);
+    db = support_open(path, VGPU_DB_WRITE);
     assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
     assert_int_equal(vm.pool_id, 'C');
     assert_int_equal(vm.priority, 1);
@@ -170,10 +172,12 @@ static void cut_off_everywhere(const char *path)
     char error[VGPU_DB_ERROR_BYTES];
     struct stat st;
     int damaged = 0;
+    char *whole;
+    FILE *f;
 
     assert_int_equal(stat(path, &st), 0);
-    char *whole = malloc((size_t)st.st_size);
-    FILE *f = fopen(path, "rb");
+    whole = malloc((size_t)st.st_size);
+    f = fopen(path, "rb");
     assert_int_equal(fread(whole, 1, (size_t)st.st_size, f), st.st_size);
     fclose(f);
 
@@ -181,10 +185,12 @@ static void cut_off_everywhere(const char *path)
         for (int mode = VGPU_DB_READ; mode <= VGPU_DB_WRITE; mode++) {
             struct vgpu_db *db;
             struct stat after;
+            int result;
+
             f = fopen(path, "wb");
             assert_int_equal(fwrite(whole, 1, (size_t)size, f), size);
             fclose(f);
-            int result = vgpu_db_open(path, mode, &db, error, sizeof(error));
+            result = vgpu_db_open(path, mode, &db, error, sizeof(error));
             if (mode == VGPU_DB_READ && result != -EUCLEAN) {
                 vgpu_db_close(db);
                 continue;
@@ -224,12 +230,14 @@ static void test_overwritten_page(void **state)
     char *path = *state;
     char rubbish[4096];
     int page_bytes;
+    int root;
+    FILE *f;
 
     support_make_old(path, SHAPE_PHASE2);
     page_bytes = (int)support_int(path, "PRAGMA page_size");
-    int root = (int)support_int(path, "SELECT rootpage FROM sqlite_master WHERE name = 'vms'");
+    root = (int)support_int(path, "SELECT rootpage FROM sqlite_master WHERE name = 'vms'");
     memset(rubbish, 0x5a, sizeof(rubbish));
-    FILE *f = fopen(path, "r+b");
+    f = fopen(path, "r+b");
     fseek(f, (long)(root - 1) * page_bytes, SEEK_SET);
     fwrite(rubbish, 1, (size_t)page_bytes, f);
     fclose(f);

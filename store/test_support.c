@@ -54,13 +54,14 @@ int64_t support_int(const char *path, const char *query)
 {
     sqlite3 *sql;
     sqlite3_stmt *stmt;
+    int64_t value;
 
     assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
     if (sqlite3_prepare_v2(sql, query, -1, &stmt, NULL) != SQLITE_OK) {
         fail_msg("%s: %s", query, sqlite3_errmsg(sql));
     }
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-    int64_t value = sqlite3_column_int64(stmt, 0);
+    value = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     sqlite3_close(sql);
     return value;

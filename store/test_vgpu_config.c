@@ -322,6 +322,9 @@ static void test_events_are_listed_and_bounded(void **state)
     struct vgpu_db *db = support_open(*state, VGPU_DB_CREATE);
     int64_t ids[64] = {0};
     char *path = *state;
+    int64_t last;
+    int64_t faults;
+    int64_t others;
 
     support_register(db, UUID_1, "one");
     for (int i = 0; i < 10; i++) {
@@ -330,7 +333,7 @@ static void test_events_are_listed_and_bounded(void **state)
     assert_int_equal(vgpu_db_list_events(db, 0, NULL, 5, collect, ids), 0);
     assert_int_equal(ids[0], 5);
     assert_true(ids[1] < ids[5]);
-    int64_t last = ids[5];
+    last = ids[5];
     ids[0] = 0;
     assert_int_equal(vgpu_db_list_events(db, last - 2, NULL, 50, collect, ids), 0);
     assert_int_equal(ids[0], 2);
@@ -342,12 +345,12 @@ static void test_events_are_listed_and_bounded(void **state)
     support_sql(path,
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
                 "WHERE i < 3000) INSERT INTO events (kind, actor) SELECT 'fault', 'm' FROM n");
-    int64_t faults = support_int(path, "SELECT count(*) FROM events WHERE kind = 'fault'");
+    faults = support_int(path, "SELECT count(*) FROM events WHERE kind = 'fault'");
     assert_in_range(faults, VGPU_EVENT_FAULTS_KEPT, VGPU_EVENT_FAULTS_KEPT + 64);
     assert_int_equal(support_int(path, "SELECT count(*) FROM events WHERE kind = 'note'"), 10);
     support_sql(path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
                       "WHERE i < 11000) INSERT INTO events (kind, actor) SELECT 'n', 'm' FROM n");
-    int64_t others = support_int(path, "SELECT count(*) FROM events WHERE kind <> 'fault'");
+    others = support_int(path, "SELECT count(*) FROM events WHERE kind <> 'fault'");
     assert_in_range(others, VGPU_EVENTS_KEPT, VGPU_EVENTS_KEPT + 64);
     vgpu_db_close(db);
 }

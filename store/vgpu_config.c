@@ -36,17 +36,19 @@ static int check_pool(struct vgpu_db *db, char pool_id)
 {
     const char letter[2] = {pool_id, '\0'};
     sqlite3_stmt *stmt;
+    int result;
+    int rc;
 
     if (pool_id < VGPU_POOL_FIRST || pool_id > VGPU_POOL_LAST) {
         return db_error(db, -EINVAL, "a pool is a letter from %c to %c", VGPU_POOL_FIRST,
                         VGPU_POOL_LAST);
     }
-    int result = db_prepare(db, "SELECT 1 FROM pools WHERE pool_id = ?", &stmt);
+    result = db_prepare(db, "SELECT 1 FROM pools WHERE pool_id = ?", &stmt);
     if (result < 0) {
         return result;
     }
     sqlite3_bind_text(stmt, 1, letter, 1, SQLITE_STATIC);
-    int rc = sqlite3_step(stmt);
+    rc = sqlite3_step(stmt);
     if (rc == SQLITE_DONE) {
         result = db_error(db, -ENOENT,
                           "there is no pool %c; vgpu-admin show-pools lists them, "

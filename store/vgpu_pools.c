@@ -22,6 +22,7 @@ static int count_rows(struct vgpu_db *db, const char *query, char pool_id, const
     const char letter[2] = {pool_id, '\0'};
     sqlite3_stmt *stmt;
     int result = db_prepare(db, query, &stmt);
+    int rc;
 
     if (result < 0) {
         return result;
@@ -30,7 +31,7 @@ static int count_rows(struct vgpu_db *db, const char *query, char pool_id, const
     if (sqlite3_bind_parameter_count(stmt) > 1) {
         sqlite3_bind_text(stmt, 2, text, -1, SQLITE_STATIC);
     }
-    int rc = sqlite3_step(stmt);
+    rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {
         *count = sqlite3_column_int64(stmt, 0);
     } else {

@@ -83,13 +83,15 @@ static int wait_for(struct admin_link *link, short events, int64_t deadline_ms, 
     for (;;) {
         struct pollfd p = {.fd = link->fd, .events = events};
         int64_t left = deadline_ms == FOREVER ? -1 : deadline_ms - clock_now_ms();
+        int n;
+
         if (deadline_ms != FOREVER && left <= 0) {
             return broken(link, -ETIMEDOUT,
                           "the mediator at %s did not answer within %d s; it may be overloaded or "
                           "stuck: look at its log (journalctl -u vgpu-mediator)",
                           link->path, link->timeout_ms / 1000);
         }
-        int n = poll(&p, 1, (int)left);
+        n = poll(&p, 1, (int)left);
         if (n > 0) {
             return 0;
         }
@@ -105,6 +107,7 @@ static int wait_for(struct admin_link *link, short events, int64_t deadline_ms, 
 static int open_connection(struct admin_link *link)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int64_t deadline_ms;
 
     if (link->fd >= 0) {
         return 0;
@@ -118,7 +121,7 @@ static int open_connection(struct admin_link *link)
     if (link->fd < 0) {
         return broken(link, -ECONNREFUSED, "cannot make a socket: %s", strerror(errno));
     }
-    int64_t deadline_ms = clock_now_ms() + link->timeout_ms;
+    deadline_ms = clock_now_ms() + link->timeout_ms;
     while (connect(link->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         int err = errno;
         if (err == EINTR) {
@@ -235,6 +238,7 @@ static int receive_answer(struct admin_link *link, char **data, int64_t deadline
 {
     VGPUAdminResponse response;
     int result = receive_all(link, &response, sizeof(response), deadline_ms, false);
+    char *text;
 
     *data = NULL;
     if (result < 0) {
@@ -245,7 +249,7 @@ static int receive_answer(struct admin_link *link, char **data, int64_t deadline
                       "what listens on %s does not speak the admin protocol of this version",
                       link->path);
     }
-    char *text = malloc((size_t)response.data_len + 1);
+    text = malloc((size_t)response.data_len + 1);
     if (!text) {
         return broken(link, -ENOMEM, "out of memory");
     }

@@ -70,6 +70,7 @@ static size_t character(const char *text, unsigned *width)
     unsigned char c = (unsigned char)*text;
     size_t length = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
     wchar_t code = length == 1 ? c : (wchar_t)(c ^ lead[length - 1]);
+    int columns;
 
     for (size_t i = 1; i < length; i++) {
         if ((text[i] & 0xc0) != 0x80) {
@@ -83,7 +84,7 @@ static size_t character(const char *text, unsigned *width)
         *width = 1;
         return 1;
     }
-    int columns = wcwidth(code);
+    columns = wcwidth(code);
     *width = columns < 0 ? 1 : (unsigned)columns;
     return length;
 }
@@ -159,6 +160,7 @@ void render_cell(struct render_table *table, enum render_style style, const char
 {
     char text[CELL_BYTES_MAX];
     va_list args;
+    char *copy;
 
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
@@ -168,7 +170,7 @@ void render_cell(struct render_table *table, enum render_style style, const char
         table->cell_space = table->cell_space ? 2 * table->cell_space : 64;
         table->cells = realloc(table->cells, table->cell_space * sizeof(*table->cells));
     }
-    char *copy = strdup(text);
+    copy = strdup(text);
     if (!table->cells || !copy) {
         abort();
     }
@@ -213,14 +215,17 @@ static void fit(const struct render_table *t, unsigned *widths, unsigned *wanted
         unsigned total = 0;
         size_t widest = n, droppable = n;
         for (size_t c = 0; c < n; c++) {
+            unsigned flags;
+            unsigned least;
+
             if (!shown[c]) {
                 continue;
             }
             total += widths[c] + (total ? GAP : 0);
-            unsigned flags = t->columns[c].flags;
-            unsigned least = flags & COLUMN_WRAP     ? WRAPPED_MIN
-                             : flags & COLUMN_SHRINK ? SHRUNK_MIN
-                                                     : UINT_MAX;
+            flags = t->columns[c].flags;
+            least = flags & COLUMN_WRAP     ? WRAPPED_MIN
+                    : flags & COLUMN_SHRINK ? SHRUNK_MIN
+                                            : UINT_MAX;
             if (widths[c] > least && (widest == n || widths[c] > widths[widest])) {
                 widest = c;
             }

@@ -202,11 +202,12 @@ static int finish(struct admin *admin, const struct subject *subject, bool chang
                   const char *done)
 {
     const vgpu_vm_config_t *vm = &subject->vm;
+    bool restart;
 
     if (!admin->json) {
         printf("%s %s.\n", subject->label, done);
     }
-    bool restart = changed && needs_restart(admin, vm->vm_uuid);
+    restart = changed && needs_restart(admin, vm->vm_uuid);
     if (admin->json) {
         json_t *about = admin_vm_json(vm);
         if (!subject->registered) {

@@ -35,6 +35,7 @@ static int run_init(struct admin *admin)
     char message[1024], error[VGPU_DB_ERROR_BYTES];
     struct stat st;
     bool there = stat(path, &st) == 0 && st.st_size > 0;
+    int status;
 
     if (there) {
         /* An old database is upgraded on demand, not in passing. */
@@ -45,7 +46,7 @@ static int run_init(struct admin *admin)
         snprintf(message, sizeof(message), "%s is there already, nothing changed.", path);
         return done(admin, false, message);
     }
-    int status = admin_open_db(admin, VGPU_DB_CREATE);
+    status = admin_open_db(admin, VGPU_DB_CREATE);
     if (status != ADMIN_OK) {
         return status;
     }
@@ -60,12 +61,14 @@ static int run_migrate(struct admin *admin)
 {
     const char *path = vgpu_db_path(admin->db_path);
     char message[2048], error[VGPU_DB_ERROR_BYTES];
+    const char *backup;
+    int status;
 
     if (vgpu_db_open(path, VGPU_DB_WRITE, &admin->db, error, sizeof(error)) < 0) {
         return admin_fail(admin, ADMIN_FAILED, "%s", error);
     }
-    const char *backup = vgpu_db_backup_path(admin->db);
-    int status = admin_reload_config(admin);
+    backup = vgpu_db_backup_path(admin->db);
+    status = admin_reload_config(admin);
     if (status != ADMIN_OK) {
         return status;
     }
@@ -154,17 +157,19 @@ static int run_check(struct admin *admin)
 {
     struct findings f = {.admin = admin};
     int status = admin_open_db(admin, VGPU_DB_READ);
+    int result;
+    const struct vgpu_config_snapshot *s;
 
     if (status != ADMIN_OK) {
         return status;
     }
     f.list = json_array();
-    int result = vgpu_db_check(admin->db, damage, &f);
+    result = vgpu_db_check(admin->db, damage, &f);
     if (result < 0) {
         json_decref(f.list);
         return admin_db_failed(admin, result);
     }
-    const struct vgpu_config_snapshot *s = admin->config;
+    s = admin->config;
     if (s->pool_count == 0) {
         found(&f, true, "there is no pool; vgpu-admin create-pool --pool=A makes one");
     }

@@ -174,6 +174,8 @@ static int run_events(struct admin *admin)
     const vgpu_vm_config_t *vm = NULL;
     uint64_t last = following ? 10 : 50;
     int status = ADMIN_OK;
+    struct listing l;
+    int result;
 
     if (admin_option(admin, "last")) {
         status = admin_uint(admin, "last", 0, VGPU_EVENTS_KEPT + VGPU_EVENT_FAULTS_KEPT, &last);
@@ -187,14 +189,13 @@ static int run_events(struct admin *admin)
     if (status != ADMIN_OK) {
         return status;
     }
-    struct listing l = {.admin = admin};
+    l = (struct listing){.admin = admin};
     if (admin->json && !following) {
         l.list = json_array();
     } else if (!admin->json) {
         l.table = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     }
-    int result =
-        vgpu_db_list_events(admin->db, 0, vm ? vm->vm_uuid : NULL, (uint32_t)last, visit, &l);
+    result = vgpu_db_list_events(admin->db, 0, vm ? vm->vm_uuid : NULL, (uint32_t)last, visit, &l);
     if (result < 0) {
         json_decref(l.list);
         if (l.table) {

@@ -203,11 +203,12 @@ static int run_health(struct admin *admin)
     json_t *answer, *gpu;
     size_t i;
     int status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_HEALTH, 0, NULL, &answer);
+    bool healthy;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    bool healthy = json_get_bool(json_object_get(answer, "mediator"), "ok");
+    healthy = json_get_bool(json_object_get(answer, "mediator"), "ok");
     json_array_foreach(json_object_get(answer, "gpus"), i, gpu)
     {
         healthy = healthy && strcmp(json_get_text(gpu, "state", "ok"), "failed") != 0 &&

@@ -84,84 +84,126 @@ static json_t *weight_json(const struct vgpu_config_snapshot *s, const vgpu_vm_c
     return object;
 }
 
-static int run_show_weights(struct admin *admin)
+static void weight_row(struct render_table *t, const struct vgpu_config_snapshot *s,
+                       const vgpu_vm_config_t *vm)
+{
+    render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
+    render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
+    render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+    render_cell(t, STYLE_PLAIN, "%u", vm->weight);
+    render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
+    if (vm->quarantined) {
+        render_cell(t, STYLE_BAD, "quarantined");
+    } else {
+        render_cell(t, STYLE_BOLD, "%.1f %%", 100 * due(s, vm));
+    }
+    render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
+}
+
+/* The VMs of a pool, for a table or for a list; the other one is NULL. */
+static void add_weights(const struct vgpu_config_snapshot *s, char pool_id, struct render_table *t,
+                        json_t *list)
+{
+    for (uint32_t i = 0; i < s->vm_count; i++) {
+        if (s->vms[i].pool_id != pool_id) {
+            continue;
+        }
+        if (t) {
+            weight_row(t, s, &s->vms[i]);
+        } else {
+            json_array_append_new(list, weight_json(s, &s->vms[i]));
+        }
+    }
+}
+
+/* Whether an earlier pool has the same GPUs: this one was shown with it. */
+static bool shown_before(const struct vgpu_config_snapshot *s, uint32_t pool)
+{
+    for (uint32_t p = 0; p < pool; p++) {
+        if (same_gpus(&s->pools[p], &s->pools[pool])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void weights_heading(const vgpu_pool_config_t *pool, const char *names)
+{
+    if (pool->gpu_count == 0) {
+        render_heading("Pool %s, every GPU of the host", names);
+    } else {
+        render_heading("Pool %s, %u GPU%s", names, pool->gpu_count,
+                       pool->gpu_count == 1 ? "" : "s");
+    }
+}
+
+/* One table of the pools that compete with pools[first]; false: there is no VM in them. */
+static bool print_weights(const struct vgpu_config_snapshot *s, uint32_t first, bool gap)
 {
     static const struct render_column columns[] = {
         {"VM_ID", COLUMN_RIGHT}, {"NAME", COLUMN_SHRINK}, {"PRIORITY", 0}, {"WEIGHT", COLUMN_RIGHT},
         {"SHARE", COLUMN_RIGHT}, {"DUE", COLUMN_RIGHT},   {"POOL", 0},
     };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    char names[64] = "";
+
+    for (uint32_t q = first; q < s->pool_count; q++) {
+        size_t used = strlen(names);
+
+        if (same_gpus(&s->pools[first], &s->pools[q]) && s->pools[q].vm_count > 0) {
+            snprintf(names + used, sizeof(names) - used, "%s%c", used ? ", " : "",
+                     s->pools[q].pool_id);
+            add_weights(s, s->pools[q].pool_id, t, NULL);
+        }
+    }
+    if (!names[0]) {
+        render_table_discard(t);
+        return false;
+    }
+    printf("%s", gap ? "\n" : "");
+    weights_heading(&s->pools[first], names);
+    render_table_end(t, "");
+    return true;
+}
+
+static void print_all_weights(const struct vgpu_config_snapshot *s)
+{
+    bool any = false;
+
+    for (uint32_t p = 0; p < s->pool_count; p++) {
+        any = (!shown_before(s, p) && print_weights(s, p, any)) || any;
+    }
+    if (!any) {
+        printf("No VM is registered. vgpu-admin register-vm registers one.\n");
+        return;
+    }
+    printf("\nDUE is the part of the GPU time that a VM gets while all of these VMs have work;\n"
+           "what a VM does not use goes to the others. SHARE is 4, 2 or 1 for the priority,\n"
+           "times weight / 50.\n");
+}
+
+static int run_show_weights(struct admin *admin)
+{
     int status = admin_open_db(admin, VGPU_DB_READ);
+    json_t *list;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    const struct vgpu_config_snapshot *s = admin->config;
-    json_t *list = json_array();
-    bool *done = calloc(s->pool_count + 1, sizeof(*done));
-    bool first = true;
-    for (uint32_t p = 0; p < s->pool_count; p++) {
-        char names[64] = "";
-        if (done[p]) {
-            continue;
-        }
-        struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
-        for (uint32_t q = p; q < s->pool_count; q++) {
-            if (!same_gpus(&s->pools[p], &s->pools[q])) {
-                continue;
-            }
-            done[q] = true;
-            if (s->pools[q].vm_count > 0) {
-                size_t used = strlen(names);
-                snprintf(names + used, sizeof(names) - used, "%s%c", used ? ", " : "",
-                         s->pools[q].pool_id);
-            }
-            for (uint32_t i = 0; i < s->vm_count; i++) {
-                const vgpu_vm_config_t *vm = &s->vms[i];
-                if (vm->pool_id != s->pools[q].pool_id) {
-                    continue;
-                }
-                json_array_append_new(list, weight_json(s, vm));
-                render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-                render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
-                render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
-                render_cell(t, STYLE_PLAIN, "%u", vm->weight);
-                render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
-                if (vm->quarantined) {
-                    render_cell(t, STYLE_BAD, "quarantined");
-                } else {
-                    render_cell(t, STYLE_BOLD, "%.1f %%", 100 * due(s, vm));
-                }
-                render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
-            }
-        }
-        if (admin->json || !names[0]) {
-            render_table_discard(t);
-            continue;
-        }
-        printf("%s", first ? "" : "\n");
-        first = false;
-        if (s->pools[p].gpu_count == 0) {
-            render_heading("Pool %s, every GPU of the host", names);
-        } else {
-            render_heading("Pool %s, %u GPU%s", names, s->pools[p].gpu_count,
-                           s->pools[p].gpu_count == 1 ? "" : "s");
-        }
-        render_table_end(t, "");
-    }
-    free(done);
-    if (admin->json) {
-        admin_print_json(admin, json_pack("{s:o}", "vms", list));
+    if (!admin->json) {
+        print_all_weights(admin->config);
         return ADMIN_OK;
     }
-    json_decref(list);
-    if (first) {
-        printf("No VM is registered. vgpu-admin register-vm registers one.\n");
-    } else {
-        printf(
-            "\nDUE is the part of the GPU time that a VM gets while all of these VMs have work;\n"
-            "what a VM does not use goes to the others. SHARE is 4, 2 or 1 for the priority,\n"
-            "times weight / 50.\n");
+    list = json_array();
+    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
+        for (uint32_t q = p; !shown_before(admin->config, p) && q < admin->config->pool_count;
+             q++) {
+            if (same_gpus(&admin->config->pools[p], &admin->config->pools[q])) {
+                add_weights(admin->config, admin->config->pools[q].pool_id, NULL, list);
+            }
+        }
     }
+    admin_print_json(admin, json_pack("{s:o}", "vms", list));
     return ADMIN_OK;
 }
 
@@ -221,11 +263,13 @@ static int run_show_rate_limits(struct admin *admin)
     };
     char text[RENDER_BYTES];
     int status = admin_open_db(admin, VGPU_DB_READ);
+    const struct vgpu_config_snapshot *s;
+    struct render_table *t;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    const struct vgpu_config_snapshot *s = admin->config;
+    s = admin->config;
     if (admin->json) {
         json_t *list = json_array();
         for (uint32_t i = 0; i < s->vm_count; i++) {
@@ -234,7 +278,7 @@ static int run_show_rate_limits(struct admin *admin)
         admin_print_json(admin, json_pack("{s:o}", "vms", list));
         return ADMIN_OK;
     }
-    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     for (uint32_t i = 0; i < s->vm_count; i++) {
         const vgpu_vm_config_t *vm = &s->vms[i];
         render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);

@@ -36,6 +36,8 @@ static int run_list(struct admin *admin)
     uint8_t priority = 0;
     int status = admin_option(admin, "pool") ? admin_pool(admin, "pool", &pool) : ADMIN_OK;
     bool by_priority = admin_option(admin, "priority") != NULL;
+    json_t *list;
+    struct render_table *t;
 
     if (status == ADMIN_OK && by_priority) {
         status = admin_priority(admin, "priority", &priority);
@@ -46,8 +48,8 @@ static int run_list(struct admin *admin)
     if (status != ADMIN_OK) {
         return status;
     }
-    json_t *list = json_array();
-    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    list = json_array();
+    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     for (uint32_t i = 0; i < admin->config->vm_count; i++) {
         const vgpu_vm_config_t *vm = &admin->config->vms[i];
         char rate[16], depth[16];
@@ -142,8 +144,10 @@ static json_t *scanned_json(const struct scanned *s)
 
     json_object_set_new(object, "registered", json_boolean(s->registered));
     if (s->host) {
+        json_t *name;
+
         json_object_set_new(object, "uuid", json_string(s->host->uuid));
-        json_t *name = json_string(s->host->name);
+        name = json_string(s->host->name);
         json_object_set_new(object, "name", name ? name : json_null());
         json_object_set_new(object, "power_state", json_string(s->host->state));
     } else {
@@ -215,6 +219,8 @@ static int run_scan(struct admin *admin)
     struct toolstack_vm *vms;
     size_t count, total = 0;
     int status = admin_open_db(admin, VGPU_DB_READ);
+    const struct vgpu_config_snapshot *config;
+    struct scanned *scanned;
 
     if (status != ADMIN_OK) {
         return status;
@@ -222,8 +228,8 @@ static int run_scan(struct admin *admin)
     if (toolstack_list(toolstack, &vms, &count) < 0) {
         return admin_fail(admin, ADMIN_FAILED, "%s", toolstack_error(toolstack));
     }
-    const struct vgpu_config_snapshot *config = admin->config;
-    struct scanned *scanned = calloc(count + config->vm_count + 1, sizeof(*scanned));
+    config = admin->config;
+    scanned = calloc(count + config->vm_count + 1, sizeof(*scanned));
     if (!scanned) {
         abort();
     }

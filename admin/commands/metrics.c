@@ -131,6 +131,8 @@ static int run_metrics(struct admin *admin)
     char text[RENDER_BYTES], id[32];
     json_t *answer, *vm;
     size_t i;
+    int status;
+    struct render_table *t;
 
     if (admin_option(admin, "prometheus")) {
         if (admin->json) {
@@ -138,7 +140,7 @@ static int run_metrics(struct admin *admin)
         }
         return show_prometheus(admin);
     }
-    int status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_METRICS, 0, NULL, &answer);
+    status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_METRICS, 0, NULL, &answer);
     if (status != ADMIN_OK) {
         return status;
     }
@@ -146,7 +148,7 @@ static int run_metrics(struct admin *admin)
         admin_print_json(admin, answer);
         return ADMIN_OK;
     }
-    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     json_array_foreach(json_object_get(answer, "vms"), i, vm)
     {
         snprintf(id, sizeof(id), "vm_id %lld", (long long)json_get_int(vm, "vm_id", 0));

@@ -58,12 +58,13 @@ static int run_create(struct admin *admin)
 {
     char message[256], pool;
     int status = begin(admin, &pool);
+    int result;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    int result = vgpu_create_pool(admin->db, pool, admin_option(admin, "name"),
-                                  admin_option(admin, "description"));
+    result = vgpu_create_pool(admin->db, pool, admin_option(admin, "name"),
+                              admin_option(admin, "description"));
     if (result < 0) {
         return admin_db_failed(admin, result);
     }
@@ -78,11 +79,12 @@ static int run_remove(struct admin *admin)
 {
     char message[64], pool;
     int status = begin(admin, &pool);
+    int result;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    int result = vgpu_remove_pool(admin->db, pool);
+    result = vgpu_remove_pool(admin->db, pool);
     if (result < 0) {
         return admin_db_failed(admin, result);
     }
@@ -124,11 +126,12 @@ static int run_assign(struct admin *admin)
     bool remove = admin_option(admin, "remove") != NULL;
     char message[256], pool;
     int status = begin(admin, &pool);
+    int result;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    int result =
+    result =
         remove ? vgpu_unassign_gpu(admin->db, pool, gpu) : vgpu_assign_gpu(admin->db, pool, gpu);
     if (result < 0) {
         return admin_db_failed(admin, result);
@@ -151,11 +154,13 @@ static int run_show(struct admin *admin)
         {"DESCRIPTION", COLUMN_SHRINK | COLUMN_DROP},
     };
     int status = admin_open_db(admin, VGPU_DB_READ);
+    const struct vgpu_config_snapshot *s;
+    struct render_table *t;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    const struct vgpu_config_snapshot *s = admin->config;
+    s = admin->config;
     if (admin->json) {
         json_t *list = json_array();
         for (uint32_t p = 0; p < s->pool_count; p++) {
@@ -164,7 +169,7 @@ static int run_show(struct admin *admin)
         admin_print_json(admin, json_pack("{s:o}", "pools", list));
         return ADMIN_OK;
     }
-    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     for (uint32_t p = 0; p < s->pool_count; p++) {
         const vgpu_pool_config_t *pool = &s->pools[p];
         char gpus[400] = "";

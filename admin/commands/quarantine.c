@@ -16,6 +16,8 @@ static int change(struct admin *admin, bool quarantine)
     char message[512], label[ADMIN_LABEL_BYTES];
     const char *reason = quarantine ? admin_option(admin, "reason") : NULL;
     int status = admin_open_db(admin, VGPU_DB_WRITE);
+    int result;
+    bool changed;
 
     if (status == ADMIN_OK) {
         status = admin_select_vm(admin, true, &vm);
@@ -24,9 +26,9 @@ static int change(struct admin *admin, bool quarantine)
         return status;
     }
     before = *vm;
-    int result = quarantine ? vgpu_quarantine_vm(admin->db, vm->vm_uuid,
-                                                 reason ? reason : "by the administrator")
-                            : vgpu_unquarantine_vm(admin->db, vm->vm_uuid);
+    result = quarantine ? vgpu_quarantine_vm(admin->db, vm->vm_uuid,
+                                             reason ? reason : "by the administrator")
+                        : vgpu_unquarantine_vm(admin->db, vm->vm_uuid);
     if (result == 0) {
         result = vgpu_get_vm_config(admin->db, vm->vm_uuid, &after);
     }
@@ -34,7 +36,7 @@ static int change(struct admin *admin, bool quarantine)
         return admin_db_failed(admin, result);
     }
     admin_vm_label(&after, label);
-    bool changed = before.quarantined != after.quarantined;
+    changed = before.quarantined != after.quarantined;
     if (quarantine) {
         snprintf(message, sizeof(message), "%s is %squarantined%s.", label,
                  changed ? "" : "already ",

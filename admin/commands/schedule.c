@@ -35,11 +35,12 @@ static int run_set_policy(struct admin *admin)
     json_t *answer;
     size_t policy;
     int status = admin_choice(admin, "policy", policies, &policy);
+    json_t *body;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    json_t *body = json_pack("{s:s}", "policy", policies[policy]);
+    body = json_pack("{s:s}", "policy", policies[policy]);
     status = admin_ask_mediator(admin, VGPU_ADMIN_SET_POLICY, 0, body, &answer);
     json_decref(body);
     if (status != ADMIN_OK) {
@@ -126,11 +127,13 @@ static int run_reload(struct admin *admin)
     json_t *answer, *item;
     size_t i;
     int status = admin_ask_mediator(admin, VGPU_ADMIN_RELOAD_CONFIG, 0, NULL, &answer);
+    const json_t *restart;
+    json_int_t changed;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    const json_t *restart = json_object_get(answer, "restart_needed");
+    restart = json_object_get(answer, "restart_needed");
     json_array_foreach(restart, i, item)
     {
         json_int_t id =
@@ -140,7 +143,7 @@ static int run_reload(struct admin *admin)
                    "shut the VM down and start it again",
                    (long long)id);
     }
-    json_int_t changed = json_get_int(answer, "changed", -1);
+    changed = json_get_int(answer, "changed", -1);
     if (changed < 0) {
         snprintf(message, sizeof(message), "The mediator has read the database again.");
     } else {
@@ -162,6 +165,7 @@ static int run_connections(struct admin *admin)
     json_t *answer, *c;
     size_t i;
     int status = admin_ask_mediator(admin, VGPU_ADMIN_SHOW_CONNECTIONS, 0, NULL, &answer);
+    struct render_table *t;
 
     if (status != ADMIN_OK) {
         return status;
@@ -170,7 +174,7 @@ static int run_connections(struct admin *admin)
         admin_print_json(admin, answer);
         return ADMIN_OK;
     }
-    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     json_array_foreach(json_object_get(answer, "connections"), i, c)
     {
         const json_t *protocol = json_object_get(c, "protocol");

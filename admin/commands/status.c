@@ -334,6 +334,7 @@ static json_t *document(struct admin *admin, const json_t *live)
 {
     json_t *vms = json_array(), *pools = json_array(), *item;
     size_t i;
+    json_t *doc;
 
     for (uint32_t p = 0; p < admin->config->pool_count; p++) {
         const vgpu_pool_config_t *pool = &admin->config->pools[p];
@@ -369,8 +370,8 @@ static json_t *document(struct admin *admin, const json_t *live)
             json_array_append_new(vms, vm);
         }
     }
-    json_t *doc = json_pack("{s:b, s:o, s:o}", "mediator_reachable", live != NULL, "pools", pools,
-                            "vms", vms);
+    doc = json_pack("{s:b, s:o, s:o}", "mediator_reachable", live != NULL, "pools", pools, "vms",
+                    vms);
     if (live) {
         json_object_update_missing(doc, (json_t *)live);
     }

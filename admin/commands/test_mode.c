@@ -233,6 +233,7 @@ static int hold(struct admin *admin, json_int_t target, double seconds, json_int
 {
     char text[128];
     int status = ask(admin, VGPU_ADMIN_PAUSE, 0, NULL);
+    int released;
 
     if (status != ADMIN_OK) {
         return status;
@@ -250,7 +251,7 @@ static int hold(struct admin *admin, json_int_t target, double seconds, json_int
         status = look(admin, d);
         d->released_ns = d->now_ns > 0 ? d->now_ns : HUGE_VAL; /* an older mediator says no time */
     }
-    int released = ask(admin, VGPU_ADMIN_RESUME, 0, NULL);
+    released = ask(admin, VGPU_ADMIN_RESUME, 0, NULL);
     if (status != ADMIN_OK || released != ADMIN_OK) {
         return status != ADMIN_OK ? status : released;
     }

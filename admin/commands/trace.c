@@ -247,6 +247,7 @@ static int run_trace(struct admin *admin)
     json_t *answer = NULL, *body = json_object();
     bool one = admin_option(admin, "job") != NULL;
     int status = ADMIN_OK;
+    const json_t *jobs;
 
     if (one && (admin_vm_is_named(admin, true) || admin_option(admin, "request-id") ||
                 admin_option(admin, "last"))) {
@@ -274,7 +275,7 @@ static int run_trace(struct admin *admin)
     if (status != ADMIN_OK) {
         return status;
     }
-    const json_t *jobs = json_object_get(answer, "jobs");
+    jobs = json_object_get(answer, "jobs");
     if (admin->json) {
         admin_print_json(admin, answer);
         return ADMIN_OK;

@@ -97,6 +97,7 @@ static int run_register(struct admin *admin)
     uint64_t number;
     char message[1024];
     int status = ADMIN_OK;
+    int result;
 
     if (!uuid && !name) {
         return admin_fail(admin, ADMIN_USAGE,
@@ -148,7 +149,7 @@ static int run_register(struct admin *admin)
             return status;
         }
     }
-    int result = vgpu_register_vm(admin->db, &vm, &vm.vm_id);
+    result = vgpu_register_vm(admin->db, &vm, &vm.vm_id);
     if (result == 0) {
         result = vgpu_get_vm_config(admin->db, vm.vm_uuid, &vm);
     }
@@ -229,6 +230,9 @@ int commands_change_vm(struct admin *admin, bool use_vm_id, unsigned fields,
     vgpu_vm_config_t before, after;
     char message[1536], label[ADMIN_LABEL_BYTES];
     int status = admin_open_db(admin, VGPU_DB_WRITE);
+    int result;
+    int start;
+    bool changed;
 
     if (status == ADMIN_OK) {
         status = admin_select_vm(admin, use_vm_id, &vm);
@@ -236,13 +240,13 @@ int commands_change_vm(struct admin *admin, bool use_vm_id, unsigned fields,
     if (status != ADMIN_OK) {
         return status;
     }
-    int result = vgpu_update_vm(admin->db, vm->vm_uuid, fields, values, &before, &after);
+    result = vgpu_update_vm(admin->db, vm->vm_uuid, fields, values, &before, &after);
     if (result < 0) {
         return admin_db_failed(admin, result);
     }
-    int start = snprintf(message, sizeof(message), "%s:", admin_vm_label(&after, label));
+    start = snprintf(message, sizeof(message), "%s:", admin_vm_label(&after, label));
     describe(&before, &after, message, sizeof(message));
-    bool changed = message[start] != '\0';
+    changed = message[start] != '\0';
     if (!changed) {
         snprintf(message, sizeof(message), "%s is so already, nothing changed.", label);
     }
@@ -323,6 +327,7 @@ static int run_remove(struct admin *admin)
     const vgpu_vm_config_t *vm;
     char label[ADMIN_LABEL_BYTES], question[ADMIN_LABEL_BYTES + 64], message[1024];
     int status = admin_open_db(admin, VGPU_DB_WRITE);
+    int result;
 
     if (status == ADMIN_OK) {
         status = admin_select_vm(admin, true, &vm);
@@ -336,7 +341,7 @@ static int run_remove(struct admin *admin)
         printf("Nothing changed.\n");
         return ADMIN_OK;
     }
-    int result = vgpu_remove_vm(admin->db, vm->vm_uuid);
+    result = vgpu_remove_vm(admin->db, vm->vm_uuid);
     if (result < 0) {
         return admin_db_failed(admin, result);
     }

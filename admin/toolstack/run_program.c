@@ -20,6 +20,7 @@ static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid)
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;
+    int err;
 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -31,7 +32,7 @@ static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid)
     posix_spawnattr_setpgroup(&attributes, 0);
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
-    int err = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environ);
+    err = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return -err;
@@ -53,10 +54,12 @@ static int collect(int out_fd, int err_fd, int64_t deadline_ms, struct run_resul
             return -errno;
         }
         for (int i = 0; i < 2; i++) {
+            ssize_t n;
+
             if (fds[i].fd < 0 || !fds[i].revents) {
                 continue;
             }
-            ssize_t n = read(fds[i].fd, buffer, sizeof(buffer));
+            n = read(fds[i].fd, buffer, sizeof(buffer));
             if (n <= 0) {
                 if (n == 0 || errno != EINTR) {
                     fds[i].fd = -1;
@@ -71,8 +74,10 @@ static int collect(int out_fd, int err_fd, int64_t deadline_ms, struct run_resul
                     return -E2BIG;
                 }
                 if (result->out_bytes + (size_t)n + 1 > space) {
+                    char *larger;
+
                     space = 2 * (result->out_bytes + (size_t)n + 1);
-                    char *larger = realloc(result->out, space);
+                    larger = realloc(result->out, space);
                     if (!larger) {
                         return -ENOMEM;
                     }
@@ -110,6 +115,7 @@ int run_program(const char *const argv[], int timeout_ms, struct run_result *res
     int64_t deadline_ms = clock_now_ms() + timeout_ms;
     int out[2], err[2], status = 0;
     pid_t pid;
+    int rc;
 
     memset(result, 0, sizeof(*result));
     if (pipe2(out, O_CLOEXEC) < 0) {
@@ -121,7 +127,7 @@ int run_program(const char *const argv[], int timeout_ms, struct run_result *res
         close(out[1]);
         return -saved;
     }
-    int rc = spawn(argv, out[1], err[1], &pid);
+    rc = spawn(argv, out[1], err[1], &pid);
     close(out[1]);
     close(err[1]);
     if (rc == 0) {

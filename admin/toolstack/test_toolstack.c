@@ -144,6 +144,8 @@ static void test_args_room(void **state)
 
 static void test_xml(void **state)
 {
+    size_t length;
+
     static const struct {
         const char *text, *expected; /* NULL: there is no device */
     } cases[] = {
@@ -166,7 +168,7 @@ static void test_xml(void **state)
             assert_string_equal(out, cases[c].expected);
         }
     }
-    size_t length = strlen(cases[0].expected);
+    length = strlen(cases[0].expected);
     assert_int_equal(toolstack_device_rewrite_xml(cases[0].text, &device, out, length), -E2BIG);
     assert_int_equal(toolstack_device_rewrite_xml(cases[0].text, &device, out, length + 1), 0);
 }

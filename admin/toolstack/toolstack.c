@@ -43,6 +43,7 @@ static bool in_path(const char *program)
 struct toolstack *toolstack_new(const char *name, int timeout_ms)
 {
     const struct toolstack_ops *ops = NULL;
+    struct toolstack *t;
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]) && !ops; i++) {
         if (name ? strcmp(name, known[i]->name) == 0
@@ -50,7 +51,7 @@ struct toolstack *toolstack_new(const char *name, int timeout_ms)
             ops = known[i];
         }
     }
-    struct toolstack *t = ops ? calloc(1, sizeof(*t)) : NULL;
+    t = ops ? calloc(1, sizeof(*t)) : NULL;
     if (t) {
         t->ops = ops;
         t->timeout_ms = timeout_ms;
@@ -99,6 +100,7 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
 {
     struct run_result result;
     char command[64];
+    int rc;
 
     short_command(argv, command);
     if (timeout_ms == 0) {
@@ -107,7 +109,7 @@ int toolstack_run(struct toolstack *t, const char *const argv[], int timeout_ms,
     if (out) {
         *out = NULL;
     }
-    int rc = run_program(argv, timeout_ms, &result);
+    rc = run_program(argv, timeout_ms, &result);
     switch (rc) {
     case 0: break;
     case -ENOENT: /* not passed on: from set_device() it would mean that there is no device */
@@ -175,9 +177,11 @@ static int by_name(const void *a, const void *b)
 
 int toolstack_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
 {
+    int result;
+
     *vms = NULL;
     *count = 0;
-    int result = t->ops->list(t, vms, count);
+    result = t->ops->list(t, vms, count);
     if (result < 0) {
         free(*vms);
         *vms = NULL;

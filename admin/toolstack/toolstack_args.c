@@ -78,12 +78,13 @@ static bool names_driver(struct word value)
 static enum meaning meaning_of(struct word option, struct word value)
 {
     char text[sizeof("-" OPTION) + 1]; /* a longer word stays longer */
+    bool plain;
 
     unquote(option, text, sizeof(text));
     if ((strcmp(text, OPTION) != 0 && strcmp(text, "-" OPTION) != 0) || !names_driver(value)) {
         return OTHER;
     }
-    bool plain = option.length == strlen(OPTION) && !has_quotes(option) && !has_quotes(value);
+    plain = option.length == strlen(OPTION) && !has_quotes(option) && !has_quotes(value);
     return plain && toolstack_is_device(value.at, value.length) ? DEVICE : REFUSED;
 }
 
@@ -99,11 +100,13 @@ static bool is_passed_on(struct word value)
 
     while (at < end) {
         size_t name = 0, i;
+        size_t length;
+
         at++; /* the comma */
         for (i = 0; i < sizeof(names) / sizeof(names[0]) && name == 0; i++) {
             name = strncmp(at, names[i], strlen(names[i])) == 0 ? strlen(names[i]) : 0;
         }
-        size_t length = name > 0 ? strspn(at + name, plain) : 0;
+        length = name > 0 ? strspn(at + name, plain) : 0;
         at += name + length;
         if (length == 0 || (at < end && *at != ',')) {
             return false;

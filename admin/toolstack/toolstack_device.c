@@ -35,6 +35,7 @@ static void put_property(struct toolstack_text *text, const struct toolstack_dev
 {
     static const char *const words[] = {"low", "medium", "high"};
     char value[VALUE_BYTES], pair[2 * VALUE_BYTES];
+    int n;
 
     switch (property) {
     case 0: snprintf(value, sizeof(value), "%c", device->pool_id); break;
@@ -49,7 +50,7 @@ static void put_property(struct toolstack_text *text, const struct toolstack_dev
         break;
     default: snprintf(value, sizeof(value), "%u", device->vm_id); break;
     }
-    int n = snprintf(pair, sizeof(pair), ",%s=%s", property_names[property], value);
+    n = snprintf(pair, sizeof(pair), ",%s=%s", property_names[property], value);
     toolstack_text_put(text, pair, (size_t)n);
 }
 
@@ -112,6 +113,7 @@ int toolstack_device_rewrite_xml(const char *xml, const struct toolstack_device 
     static const char ends[] = "'\"<>& \n";
     struct toolstack_text text = {out, out_bytes};
     const char *at = xml;
+    size_t length;
 
     /* A whole value, or what follows driver=; not a part of a path, not an element's text. */
     for (;; at++) {
@@ -123,7 +125,7 @@ int toolstack_device_rewrite_xml(const char *xml, const struct toolstack_device 
             break;
         }
     }
-    size_t length = strcspn(at, ends);
+    length = strcspn(at, ends);
     toolstack_text_put(&text, xml, (size_t)(at - xml));
     toolstack_device_put(&text, at, length, device);
     toolstack_text_put(&text, at + length, strlen(at + length));

@@ -89,14 +89,16 @@ static int define(struct toolstack *t, const char *xml)
 {
     char path[] = "/tmp/vgpu-admin-XXXXXX";
     int fd = mkstemp(path);
+    size_t length;
+    ssize_t n;
+    int result;
 
     if (fd < 0) {
         return toolstack_fail(t, -EIO, "cannot write a temporary file: %s", strerror(errno));
     }
-    size_t length = strlen(xml);
-    ssize_t n = write(fd, xml, length);
+    length = strlen(xml);
+    n = write(fd, xml, length);
     close(fd);
-    int result;
     if (n != (ssize_t)length) {
         result = toolstack_fail(t, -EIO, "cannot write the temporary file %s", path);
     } else {
@@ -114,12 +116,14 @@ static int libvirt_set_device(struct toolstack *t, const char *uuid,
                                 "--security-info", uuid, NULL};
     char *xml;
     int result = toolstack_run(t, argv, 0, &xml);
+    size_t room;
+    char *changed;
 
     if (result < 0) {
         return result;
     }
-    size_t room = strlen(xml) + 256;
-    char *changed = malloc(room);
+    room = strlen(xml) + 256;
+    changed = malloc(room);
     if (!changed) {
         free(xml);
         return toolstack_fail(t, -ENOMEM, "out of memory");
@@ -146,10 +150,12 @@ static int wait_until_off(struct toolstack *t, const char *uuid)
     for (;;) {
         char *out;
         int result = toolstack_run(t, argv, 0, &out);
+        bool off;
+
         if (result < 0) {
             return result;
         }
-        bool off = strncmp(out, "shut off", 8) == 0;
+        off = strncmp(out, "shut off", 8) == 0;
         free(out);
         if (off) {
             return 0;

@@ -73,11 +73,12 @@ static int xe_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count
 static int xe_restart(struct toolstack *t, const char *uuid)
 {
     char selector[TOOLSTACK_UUID_BYTES + 8];
-
-    snprintf(selector, sizeof(selector), "uuid=%s", uuid);
     const char *const stop[] = {"xe", "vm-shutdown", selector, NULL};
     const char *const start[] = {"xe", "vm-start", selector, NULL};
-    int result = toolstack_run(t, stop, toolstack_shutdown_ms(t), NULL);
+    int result;
+
+    snprintf(selector, sizeof(selector), "uuid=%s", uuid);
+    result = toolstack_run(t, stop, toolstack_shutdown_ms(t), NULL);
     return result == 0 ? toolstack_run(t, start, 0, NULL) : result;
 }
 

@@ -43,12 +43,13 @@ static int read_args(struct toolstack *t, const char *uuid, char args[TOOLSTACK_
                                "param-key=" ARGS_KEY,
                                NULL};
     int result = toolstack_run(t, get, 0, &text);
+    size_t length;
 
     args[0] = '\0';
     if (result < 0) {
         return strstr(toolstack_error(t), not_found) ? 0 : result;
     }
-    size_t length = strlen(text);
+    length = strlen(text);
     length -= length > 0 && text[length - 1] == '\n';
     if (length < TOOLSTACK_ARGS_BYTES) {
         memcpy(args, text, length);
@@ -63,6 +64,9 @@ static int read_args(struct toolstack *t, const char *uuid, char args[TOOLSTACK_
 static int write_args(struct toolstack *t, const char *uuid, const char *args)
 {
     char selector[SELECTOR_BYTES], assignment[TOOLSTACK_ARGS_BYTES + 64];
+    const char *const set[] = {"xe", "vm-param-set", selector, assignment, NULL};
+    const char *const drop[] = {
+        "xe", "vm-param-remove", selector, "param-name=platform", "param-key=" ARGS_KEY, NULL};
 
     /* xe sends its arguments to xapi as lines. */
     if (strchr(args, '\n')) {
@@ -75,9 +79,6 @@ static int write_args(struct toolstack *t, const char *uuid, const char *args)
     }
     snprintf(assignment, sizeof(assignment), "platform:" ARGS_KEY "=%s", args);
     select_vm(uuid, selector);
-    const char *const set[] = {"xe", "vm-param-set", selector, assignment, NULL};
-    const char *const drop[] = {
-        "xe", "vm-param-remove", selector, "param-name=platform", "param-key=" ARGS_KEY, NULL};
     return toolstack_run(t, args[0] ? set : drop, 0, NULL);
 }
 
@@ -111,6 +112,7 @@ static int change(struct toolstack *t, const char *uuid, const char *before,
 {
     char after[TOOLSTACK_ARGS_BYTES];
     struct toolstack_args found;
+    int result;
 
     if (toolstack_args_write(before, device, after, sizeof(after)) < 0) {
         return too_long(t, uuid);
@@ -128,7 +130,7 @@ static int change(struct toolstack *t, const char *uuid, const char *before,
                               "vm-param-set uuid=%s platform:" ARGS_KEY "=\"...\"",
                               uuid, uuid);
     }
-    int result = write_args(t, uuid, after);
+    result = write_args(t, uuid, after);
     return result < 0 ? result : 1;
 }
 

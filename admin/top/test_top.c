@@ -192,6 +192,7 @@ static void test_strange_answers(void **state)
     struct top_snapshot *s;
     struct top_rows rows;
     json_t *document;
+    json_t *json;
 
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
         document = json_loads(none[i], 0, NULL);
@@ -206,7 +207,7 @@ static void test_strange_answers(void **state)
     assert_int_equal(s->vms[3].priority, 2);
     rows = rows_of(s, s, TOP_SORT_P99, false, "");
     assert_int_equal(rows.vm_count, 4);
-    json_t *json = top_rows_json(s, &rows);
+    json = top_rows_json(s, &rows);
     assert_non_null(json);
     json_decref(json);
     top_rows_free(&rows);
@@ -281,6 +282,7 @@ static void test_every_size(void **state)
                                     .trouble = "NOT REACHABLE: a long text about what is wrong "
                                                "that does not fit a narrow terminal by far"};
             struct top_page page = draw(&view, s);
+            bool small;
 
             assert_true(page.count <= height);
             for (size_t i = 0; i < page.count; i++) {
@@ -291,7 +293,7 @@ static void test_every_size(void **state)
                             page.lines[i].spans[page.lines[i].span_count - 1].end <=
                                 page.lines[i].bytes);
             }
-            bool small = width < TOP_WIDTH_MIN || height < TOP_HEIGHT_MIN;
+            small = width < TOP_WIDTH_MIN || height < TOP_HEIGHT_MIN;
             assert_int_equal(page.count, small ? 1 : height);
             top_page_free(&page);
         }
@@ -357,6 +359,7 @@ static void test_scrolling(void **state)
     struct top_view view = {.width = 80, .height = 24, .has_selection = true};
     struct top_snapshot *s;
     size_t shown = 0;
+    struct top_page page;
 
     for (int i = 1; i <= 100; i++) {
         json_array_append_new(vms, vm_status(i, "x", 50, 0, 0, "idle"));
@@ -364,7 +367,6 @@ static void test_scrolling(void **state)
     s = look(10, vms, NULL, NULL);
     for (int i = 0; i < 250; i++) {
         size_t before = view.scroll, selected = 0;
-        struct top_page page;
 
         view.selected = (uint32_t)(i < 100 ? i + 1 : i < 199 ? 199 - i : (i * 37) % 100 + 1);
         page = draw(&view, s);
@@ -382,7 +384,7 @@ static void test_scrolling(void **state)
     }
     view.scroll = 5000; /* the list became shorter */
     view.has_selection = false;
-    struct top_page page = draw(&view, s);
+    page = draw(&view, s);
     assert_int_equal(view.scroll, 100 - shown);
     top_page_free(&page);
     top_snapshot_free(s);

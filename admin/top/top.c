@@ -136,6 +136,7 @@ static int run_live(struct top *top)
     while (going) {
         double wait_s = next_s - clock_now_s();
         bool again = false;
+        int key;
 
         if (wait_s <= 0) {
             if (!top->view.paused) {
@@ -149,7 +150,7 @@ static int run_live(struct top *top)
             top_view_end();
             return admin_fail(top->admin, ADMIN_FAILED, "out of memory");
         }
-        int key = top_view_wait((int)(wait_s * 1000) + 1);
+        key = top_view_wait((int)(wait_s * 1000) + 1);
         if (key == TOP_KEY_QUIT) {
             break;
         }
@@ -235,11 +236,12 @@ static int read_options(struct admin *admin, struct top *top)
     if (sort) {
         const char *words[TOP_SORT_COUNT + 1] = {NULL};
         size_t index;
+        int status;
 
         for (int i = 0; i < TOP_SORT_COUNT; i++) {
             words[i] = top_sort_name((enum top_sort)i);
         }
-        int status = admin_choice(admin, "sort", words, &index);
+        status = admin_choice(admin, "sort", words, &index);
         if (status != ADMIN_OK) {
             return status;
         }
