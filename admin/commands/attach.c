@@ -40,27 +40,6 @@ struct subject {
 
 /* ---- The VM -------------------------------------------------------------------------- */
 
-/* What xe knows of this VM: 0, -ENOENT if nothing, or another -errno with toolstack_error(). */
-static int look_up(struct toolstack *toolstack, const char *uuid, struct toolstack_vm *found)
-{
-    struct toolstack_vm *vms;
-    size_t count;
-    int result = toolstack_list(toolstack, &vms, &count);
-
-    if (result < 0) {
-        return result;
-    }
-    result = -ENOENT;
-    for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(vms[i].uuid, uuid) == 0) {
-            *found = vms[i];
-            result = 0;
-        }
-    }
-    free(vms);
-    return result;
-}
-
 /* Whether the options name any registered VM. */
 static bool is_registered(struct admin *admin)
 {
@@ -93,7 +72,7 @@ static int select_of_toolstack(struct admin *admin, struct subject *subject)
                           uuid);
     }
     if (uuid) {
-        int result = look_up(toolstack, uuid, &found);
+        int result = toolstack_find(toolstack, uuid, &found);
         if (result == -ENOENT) {
             return admin_fail(
                 admin, ADMIN_FAILED,
@@ -171,7 +150,7 @@ static bool needs_restart(struct admin *admin, const char *uuid)
                    "rebooted",
                *before = "";
     struct toolstack_vm vm = {.state = ""};
-    int result = look_up(toolstack, uuid, &vm);
+    int result = toolstack_find(toolstack, uuid, &vm);
 
     if (result < 0) {
         admin_note(admin, "in which power state the VM is is not known: %s",

@@ -64,28 +64,29 @@ int commands_uuid_from_toolstack(struct admin *admin, const char *name, vgpu_vm_
 static void name_from_toolstack(struct admin *admin, vgpu_vm_config_t *vm)
 {
     struct toolstack *toolstack = admin_toolstack(admin);
-    struct toolstack_vm *vms;
-    size_t count;
-    bool found = false;
+    char shown[TOOLSTACK_NAME_BYTES];
+    struct toolstack_vm found;
+    int result;
 
     if (!toolstack_ops(toolstack)->program) {
         return;
     }
-    if (toolstack_list(toolstack, &vms, &count) < 0) {
-        admin_note(admin, "the VM's name is not known: %s", toolstack_error(toolstack));
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(vms[i].uuid, vm->vm_uuid) == 0) {
-            snprintf(vm->vm_name, sizeof(vm->vm_name), "%s", vms[i].name);
-            found = true;
-        }
-    }
-    if (!found) {
+    result = toolstack_find(toolstack, vm->vm_uuid, &found);
+    snprintf(shown, sizeof(shown), "%s", result == 0 ? found.name : "");
+    render_sanitise(shown, false);
+    if (result == -ENOENT) {
         admin_note(admin, "%s does not know a VM with this UUID; is it of another host?",
                    toolstack_ops(toolstack)->name);
+    } else if (result < 0) {
+        admin_note(admin, "the VM's name is not known: %s", toolstack_error(toolstack));
+    } else if (strcmp(shown, found.name) != 0) {
+        admin_note(admin,
+                   "the VM's name has characters that no name may have here (%s): it is registered "
+                   "without; vgpu-admin update-vm --new-name=NAME gives it one",
+                   shown);
+    } else {
+        snprintf(vm->vm_name, sizeof(vm->vm_name), "%s", found.name);
     }
-    free(vms);
 }
 
 static int run_register(struct admin *admin)

@@ -15,13 +15,42 @@
 
 extern char **environ;
 
+/*
+ * Our environment with LC_ALL=C, so that what a program prints is in no language but
+ * its own: "virsh domstate" answers in the user's else.  NULL: no memory.
+ */
+static char **untranslated(void)
+{
+    static char locale[] = "LC_ALL=C";
+    size_t count = 0, kept = 0;
+    char **copy;
+
+    while (environ[count]) {
+        count++;
+    }
+    copy = calloc(count + 2, sizeof(*copy));
+    for (size_t i = 0; copy && i < count; i++) {
+        if (strncmp(environ[i], "LC_ALL=", 7) != 0 && strncmp(environ[i], "LANGUAGE=", 9) != 0) {
+            copy[kept++] = environ[i];
+        }
+    }
+    if (copy) {
+        copy[kept] = locale;
+    }
+    return copy;
+}
+
 static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
+    char **environment = untranslated();
     sigset_t none;
     int err;
 
+    if (!environment) {
+        return -ENOMEM;
+    }
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
@@ -32,9 +61,10 @@ static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid)
     posix_spawnattr_setpgroup(&attributes, 0);
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
-    err = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environ);
+    err = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)argv, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
+    free(environment);
     return -err;
 }
 

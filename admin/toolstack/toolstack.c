@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 
 #include "admin/toolstack/run_program.h"
 #include "admin/toolstack/toolstack.h"
+
+#define UUID_LENGTH 36
 
 struct toolstack {
     const struct toolstack_ops *ops;
@@ -167,6 +170,55 @@ int toolstack_add(struct toolstack *t, struct toolstack_vm **vms, size_t *count,
     return 0;
 }
 
+/* The next UUID of a list, its length in *length; NULL: there is no more. */
+static const char *next_uuid(const char *text, size_t *length)
+{
+    while (*text) {
+        text += strspn(text, ", \t\r\n");
+        *length = strcspn(text, ", \t\r\n");
+        if (*length == UUID_LENGTH && text[8] == '-') {
+            return text;
+        }
+        text += *length;
+    }
+    return NULL;
+}
+
+int toolstack_add_uuids(struct toolstack *t, const char *text, struct toolstack_vm **vms,
+                        size_t *count)
+{
+    size_t length;
+
+    while ((text = next_uuid(text, &length))) {
+        struct toolstack_vm vm = {.uuid = ""};
+        int result;
+
+        memcpy(vm.uuid, text, length);
+        result = toolstack_add(t, vms, count, &vm);
+        if (result < 0) {
+            return result;
+        }
+        text += length;
+    }
+    return 0;
+}
+
+void toolstack_mark(struct toolstack_vm *vms, size_t count, const char *uuids, const char *state,
+                    bool running)
+{
+    size_t length;
+
+    while ((uuids = next_uuid(uuids, &length))) {
+        for (size_t i = 0; i < count; i++) {
+            if (strncmp(uuids, vms[i].uuid, length) == 0) {
+                snprintf(vms[i].state, sizeof(vms[i].state), "%s", state);
+                vms[i].running = running;
+            }
+        }
+        uuids += length;
+    }
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct toolstack_vm *x = a, *y = b;
@@ -194,6 +246,19 @@ int toolstack_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count
     return 0;
 }
 
+int toolstack_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
+{
+    char lower[TOOLSTACK_UUID_BYTES];
+    size_t i;
+
+    for (i = 0; uuid[i] && i < sizeof(lower) - 1; i++) {
+        lower[i] = (char)tolower((unsigned char)uuid[i]);
+    }
+    lower[i] = '\0';
+    memset(vm, 0, sizeof(*vm));
+    return t->ops->find(t, lower, vm);
+}
+
 /* ---- None --------------------------------------------------------------------------- */
 
 static int none_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
@@ -201,6 +266,11 @@ static int none_list(struct toolstack *t, struct toolstack_vm **vms, size_t *cou
     return toolstack_fail(t, -ENOTSUP,
                           "there is no toolstack to ask (neither xe nor virsh is in PATH, or "
                           "--toolstack=none); name VMs by --vm-uuid");
+}
+
+static int none_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
+{
+    return none_list(t, NULL, NULL);
 }
 
 static int none_set_device(struct toolstack *t, const char *uuid,
@@ -220,6 +290,7 @@ static int none_restart(struct toolstack *t, const char *uuid)
 const struct toolstack_ops toolstack_none = {
     .name = "none",
     .list = none_list,
+    .find = none_find,
     .set_device = none_set_device,
     .restart = none_restart,
     .restart_by_hand = "shut down VM UUID and start it again",

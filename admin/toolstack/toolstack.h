@@ -3,7 +3,9 @@
  * The host's own VM manager: xe (XCP-ng), virsh (libvirt), or none.
  *
  * It is asked for names, UUIDs and power states, and told to restart a VM whose
- * device must be made anew.  Results are 0 or -errno; toolstack_error() has a
+ * device must be made anew.  Names are tenants': they may have line breaks and
+ * whatever the program prints itself, so a name is asked alone, and what is printed
+ * then is all of it.  Results are 0 or -errno; toolstack_error() has a
  * text that says what to do.
  */
 #ifndef ADMIN_TOOLSTACK_TOOLSTACK_H
@@ -41,6 +43,8 @@ struct toolstack_ops {
     const char *name;    /* for --toolstack and messages */
     const char *program; /* NULL: none */
     int (*list)(struct toolstack *toolstack, struct toolstack_vm **vms, size_t *count);
+    /* -ENOENT without text: there is no VM with this UUID. */
+    int (*find)(struct toolstack *toolstack, const char *uuid, struct toolstack_vm *vm);
     /* -ENOENT without text: the VM has no vgpu-stub in its own configuration. */
     int (*set_device)(struct toolstack *toolstack, const char *uuid,
                       const struct toolstack_device *device);
@@ -72,6 +76,9 @@ const char *toolstack_error(const struct toolstack *toolstack);
 /* *vms, sorted by name, is the caller's. */
 int toolstack_list(struct toolstack *toolstack, struct toolstack_vm **vms, size_t *count);
 
+/* The VM with this UUID, in lower or upper case; -ENOENT without text: there is none. */
+int toolstack_find(struct toolstack *toolstack, const char *uuid, struct toolstack_vm *vm);
+
 /* ---- For the implementations -------------------------------------------------- */
 
 int toolstack_fail(struct toolstack *toolstack, int result, const char *format, ...)
@@ -84,6 +91,15 @@ int toolstack_fail(struct toolstack *toolstack, int result, const char *format, 
  */
 int toolstack_run(struct toolstack *toolstack, const char *const argv[], int timeout_ms,
                   char **out);
+/*
+ * A list of UUIDs, separated by commas, blanks and line breaks, as an array of VMs
+ * that have a UUID only; what is no UUID is left out.
+ */
+int toolstack_add_uuids(struct toolstack *toolstack, const char *text, struct toolstack_vm **vms,
+                        size_t *count);
+/* Sets the state of those of the VMs whose UUIDs such a list has. */
+void toolstack_mark(struct toolstack_vm *vms, size_t count, const char *uuids, const char *state,
+                    bool running);
 /* How long a guest may take to shut down. */
 int toolstack_shutdown_ms(const struct toolstack *toolstack);
 /* Adds a copy of vm to a growing array. */

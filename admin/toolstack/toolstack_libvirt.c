@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * libvirt.  "virsh list --uuid --name" prints "UUID  NAME" lines (the UUID has a
- * fixed length, the name is the rest of the line); the states come from a second
- * list, because --uuid hides them.
+ * libvirt.  Domains are listed by their UUIDs; a domain's name is asked with "virsh
+ * domname", which prints nothing else.  The states come from further lists, because
+ * --uuid hides them.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,73 +14,102 @@
 #include "admin/base/clock.h"
 #include "admin/toolstack/toolstack_device.h"
 
-#define UUID_LENGTH 36
 #define POLL_MS 500 /* between two looks whether the guest is down */
 
-static char *trim(char *text)
+/* What virsh says of a domain that it does not know. */
+static const char no_such_domain[] = "failed to get domain";
+
+/* What "virsh domname" or another question prints of a domain, without its line break. */
+static int ask(struct toolstack *t, const char *question, const char *uuid, char *value,
+               size_t bytes)
 {
+    const char *const argv[] = {"virsh", "-q", question, uuid, NULL};
     size_t length;
-
-    text += strspn(text, " \t\r");
-    length = strlen(text);
-    while (length > 0 && strchr(" \t\r", text[length - 1])) {
-        text[--length] = '\0';
-    }
-    return text;
-}
-
-/* Sets the state of those whose UUIDs the list contains. */
-static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, const char *option,
-                const char *state, bool running)
-{
-    const char *const argv[] = {"virsh", "-q", "list", option, "--uuid", NULL};
-    char *out, *rest, *line;
+    char *out;
     int result = toolstack_run(t, argv, 0, &out);
 
     if (result < 0) {
-        return result;
+        return strstr(toolstack_error(t), no_such_domain) ? -ENOENT : result;
     }
-    rest = out;
-    while ((line = strsep(&rest, "\n"))) {
-        line = trim(line);
-        for (size_t i = 0; i < count; i++) {
-            if (strcmp(line, vms[i].uuid) == 0) {
-                snprintf(vms[i].state, sizeof(vms[i].state), "%s", state);
-                vms[i].running = running;
-            }
-        }
+    length = strlen(out);
+    while (length > 0 && out[length - 1] == '\n') {
+        out[--length] = '\0';
     }
+    snprintf(value, bytes, "%s", out);
     free(out);
     return 0;
 }
 
+/* The UUIDs of the domains that the option chooses. */
+static int list_uuids(struct toolstack *t, const char *option, char **out)
+{
+    const char *const argv[] = {"virsh", "-q", "list", option, "--uuid", NULL};
+
+    return toolstack_run(t, argv, 0, out);
+}
+
+static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, const char *option,
+                const char *state, bool running)
+{
+    char *out;
+    int result = list_uuids(t, option, &out);
+
+    if (result == 0) {
+        toolstack_mark(vms, count, out, state, running);
+        free(out);
+    }
+    return result;
+}
+
+/* Those that went away since they were listed are taken out. */
+static int name_all(struct toolstack *t, struct toolstack_vm *vms, size_t *count)
+{
+    size_t kept = 0;
+    int result = 0;
+
+    for (size_t i = 0; i < *count && result == 0; i++) {
+        result = ask(t, "domname", vms[i].uuid, vms[i].name, sizeof(vms[i].name));
+        if (result == 0) {
+            snprintf(vms[i].state, sizeof(vms[i].state), "shut off");
+            vms[kept++] = vms[i];
+        }
+        result = result == -ENOENT ? 0 : result;
+    }
+    *count = kept;
+    return result;
+}
+
 static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
 {
-    static const char *const argv[] = {"virsh", "-q", "list", "--all", "--uuid", "--name", NULL};
-    char *out, *rest, *line;
-    int result = toolstack_run(t, argv, 0, &out);
+    char *out;
+    int result = list_uuids(t, "--all", &out);
 
     if (result < 0) {
         return result;
     }
-    rest = out;
-    while (result == 0 && (line = strsep(&rest, "\n"))) {
-        struct toolstack_vm vm = {.state = "shut off"};
-        line = trim(line);
-        if (strlen(line) < UUID_LENGTH || line[8] != '-') {
-            continue;
-        }
-        snprintf(vm.uuid, sizeof(vm.uuid), "%.*s", UUID_LENGTH, line);
-        snprintf(vm.name, sizeof(vm.name), "%s", trim(line + UUID_LENGTH));
-        result = toolstack_add(t, vms, count, &vm);
-    }
+    result = toolstack_add_uuids(t, out, vms, count);
     free(out);
+    if (result == 0) {
+        result = name_all(t, *vms, count);
+    }
     if (result == 0 && *count > 0) {
         result = mark(t, *vms, *count, "--state-running", "running", true);
     }
     if (result == 0 && *count > 0) {
         result = mark(t, *vms, *count, "--state-paused", "paused", false);
     }
+    return result;
+}
+
+static int libvirt_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
+{
+    int result = ask(t, "domname", uuid, vm->name, sizeof(vm->name));
+
+    if (result == 0) {
+        result = ask(t, "domstate", uuid, vm->state, sizeof(vm->state));
+    }
+    snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
+    vm->running = strcmp(vm->state, "running") == 0;
     return result;
 }
 
@@ -144,20 +173,18 @@ static int libvirt_set_device(struct toolstack *t, const char *uuid,
 /* virsh shutdown only asks the guest; wait until it has done so. */
 static int wait_until_off(struct toolstack *t, const char *uuid)
 {
-    const char *const argv[] = {"virsh", "-q", "domstate", uuid, NULL};
     int64_t deadline_ms = clock_now_ms() + toolstack_shutdown_ms(t);
 
     for (;;) {
-        char *out;
-        int result = toolstack_run(t, argv, 0, &out);
-        bool off;
+        char state[TOOLSTACK_STATE_BYTES];
+        int result = ask(t, "domstate", uuid, state, sizeof(state));
 
         if (result < 0) {
-            return result;
+            return result == -ENOENT
+                       ? toolstack_fail(t, -EIO, "domain %s went away while it was shut down", uuid)
+                       : result;
         }
-        off = strncmp(out, "shut off", 8) == 0;
-        free(out);
-        if (off) {
+        if (strcmp(state, "shut off") == 0) {
             return 0;
         }
         if (clock_now_ms() >= deadline_ms) {
@@ -186,6 +213,7 @@ const struct toolstack_ops toolstack_libvirt = {
     .name = "virsh",
     .program = "virsh",
     .list = libvirt_list,
+    .find = libvirt_find,
     .set_device = libvirt_set_device,
     .restart = libvirt_restart,
     .restart_by_hand = "virsh shutdown UUID, then, when it is off: virsh start UUID",

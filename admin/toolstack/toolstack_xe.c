@@ -1,78 +1,117 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * XCP-ng.  xe prints records of "field ( RO)  : value" lines; a value goes to the
- * end of the line and may contain anything, commas and colons too, which is why
- * the records are read and not xe's --minimal list.  The VM's device is
- * toolstack_xe_attach.c's.
+ * XCP-ng.  What xe prints of a VM in a record is "field ( RO)  : value" lines, and a
+ * name-label may have line breaks and such lines in it.  So the VMs are listed by
+ * their UUIDs, those of one power state after the other, and each is asked for its
+ * name alone.  The VM's device is toolstack_xe_attach.c's.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "admin/toolstack/toolstack_xe.h"
 
-/* Splits "   name-label ( RW): My VM" into field and value; false for other lines. */
-static bool split_line(char *line, char **field, char **value)
-{
-    char *open = strchr(line, '(');
-    char *colon = open ? strchr(open, ')') : NULL;
+#define SELECTOR_BYTES (TOOLSTACK_UUID_BYTES + 8)
 
-    if (!colon) {
-        return false;
+/* What xe says of a UUID that it does not know. */
+static const char no_such_uuid[] = "The uuid you supplied was invalid";
+
+/* The UUIDs of the VMs of which this is so; NULL: all. */
+static int list_uuids(struct toolstack *t, const char *filter, char **out)
+{
+    const char *const argv[] = {"xe",        "vm-list", "is-control-domain=false",
+                                "--minimal", filter,    NULL};
+
+    return toolstack_run(t, argv, 0, out);
+}
+
+/* One parameter of a VM.  -ENOENT without text: there is no such VM. */
+static int get(struct toolstack *t, const char *uuid, const char *name, char *value, size_t bytes)
+{
+    char selector[SELECTOR_BYTES], which[64], *out;
+    const char *const argv[] = {"xe", "vm-param-get", selector, which, NULL};
+    size_t length;
+    int result;
+
+    snprintf(selector, sizeof(selector), "uuid=%s", uuid);
+    snprintf(which, sizeof(which), "param-name=%s", name);
+    result = toolstack_run(t, argv, 0, &out);
+    if (result < 0) {
+        return strstr(toolstack_error(t), no_such_uuid) ? -ENOENT : result;
     }
-    colon += 1 + strspn(colon + 1, " ");
-    if (*colon != ':') {
-        return false;
+    length = strlen(out);
+    if (length > 0 && out[length - 1] == '\n') {
+        out[length - 1] = '\0';
     }
-    *value = colon + 1 + strspn(colon + 1, " ");
-    *field = line + strspn(line, " ");
-    while (open > *field && open[-1] == ' ') {
-        open--;
+    snprintf(value, bytes, "%s", out);
+    free(out);
+    return 0;
+}
+
+static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, const char *state)
+{
+    char filter[TOOLSTACK_STATE_BYTES + 16], *out;
+    int result;
+
+    snprintf(filter, sizeof(filter), "power-state=%s", state);
+    result = list_uuids(t, filter, &out);
+    if (result == 0) {
+        toolstack_mark(vms, count, out, state, strcmp(state, "running") == 0);
+        free(out);
     }
-    *open = '\0';
-    return true;
+    return result;
+}
+
+/* Those that went away since they were listed are taken out. */
+static int name_all(struct toolstack *t, struct toolstack_vm *vms, size_t *count)
+{
+    size_t kept = 0;
+    int result = 0;
+
+    for (size_t i = 0; i < *count && result == 0; i++) {
+        result = get(t, vms[i].uuid, "name-label", vms[i].name, sizeof(vms[i].name));
+        if (result == 0) {
+            vms[kept++] = vms[i];
+        }
+        result = result == -ENOENT ? 0 : result;
+    }
+    *count = kept;
+    return result;
 }
 
 static int xe_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
 {
-    static const char *const argv[] = {"xe", "vm-list", "is-control-domain=false",
-                                       "params=uuid,name-label,power-state", NULL};
-    struct toolstack_vm vm = {.uuid = ""};
-    char *out, *rest, *line;
-    int result = toolstack_run(t, argv, 0, &out);
+    static const char *const states[] = {"halted", "paused", "suspended", "running"};
+    char *out;
+    int result = list_uuids(t, NULL, &out);
 
     if (result < 0) {
         return result;
     }
-    rest = out;
-    while (result == 0 && (line = strsep(&rest, "\n"))) {
-        char *field, *value;
-        if (!split_line(line, &field, &value)) {
-            continue;
-        }
-        if (strcmp(field, "uuid") == 0) {
-            if (vm.uuid[0]) {
-                result = toolstack_add(t, vms, count, &vm);
-            }
-            memset(&vm, 0, sizeof(vm));
-            snprintf(vm.uuid, sizeof(vm.uuid), "%s", value);
-        } else if (strcmp(field, "name-label") == 0) {
-            snprintf(vm.name, sizeof(vm.name), "%s", value);
-        } else if (strcmp(field, "power-state") == 0) {
-            snprintf(vm.state, sizeof(vm.state), "%s", value);
-            vm.running = strcmp(value, "running") == 0;
-        }
-    }
-    if (result == 0 && vm.uuid[0]) {
-        result = toolstack_add(t, vms, count, &vm);
-    }
+    result = toolstack_add_uuids(t, out, vms, count);
     free(out);
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]) && result == 0; i++) {
+        result = mark(t, *vms, *count, states[i]);
+    }
+    return result == 0 ? name_all(t, *vms, count) : result;
+}
+
+static int xe_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
+{
+    int result = get(t, uuid, "power-state", vm->state, sizeof(vm->state));
+
+    if (result == 0) {
+        result = get(t, uuid, "name-label", vm->name, sizeof(vm->name));
+    }
+    snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
+    vm->running = strcmp(vm->state, "running") == 0;
     return result;
 }
 
 static int xe_restart(struct toolstack *t, const char *uuid)
 {
-    char selector[TOOLSTACK_UUID_BYTES + 8];
+    char selector[SELECTOR_BYTES];
     const char *const stop[] = {"xe", "vm-shutdown", selector, NULL};
     const char *const start[] = {"xe", "vm-start", selector, NULL};
     int result;
@@ -86,6 +125,7 @@ const struct toolstack_ops toolstack_xe = {
     .name = "xe",
     .program = "xe",
     .list = xe_list,
+    .find = xe_find,
     .set_device = toolstack_xe_set_device,
     .restart = xe_restart,
     .restart_by_hand = "xe vm-shutdown uuid=UUID && xe vm-start uuid=UUID",

@@ -49,6 +49,30 @@ def test_scan(hosted):
     assert "6 VMs, 4 not registered" in text
 
 
+def test_a_name_that_reads_like_a_record(hosted):
+    """A tenant's name is that tenant's, whatever stands in it."""
+    lines = f"x\n     name-label ( RW): prod-gpu\n\n{UUID[2]} prod-gpu\nuuid ( RO)  : {UUID[6]}"
+    hosted.change_state(vms=[{"uuid": UUID[1], "name": lines, "state": "running"},
+                             {"uuid": UUID[2], "name": "  two  blanks", "state": "running"}])
+    vms = {v["uuid"]: v for v in hosted.json("scan-vms")["vms"]}
+    assert set(vms) == {UUID[1], UUID[2]}
+    assert vms[UUID[1]]["name"] == lines and vms[UUID[2]]["name"] == "  two  blanks"
+    assert "no VM named" in hosted.run("register-vm", "--vm-name=prod-gpu", check=1).err
+    r = hosted.ok("register-vm", f"--vm-uuid={UUID[1]}")
+    assert "registered without" in r.err.replace("\n", " ")
+    assert hosted.json("show-vm", f"--vm-uuid={UUID[1]}")["vm"]["name"] is None
+
+
+def test_toolstack_of_another_language(hosted):
+    """virsh would answer "Ausgeschaltet", and the VM would never be started again."""
+    old_device(hosted)
+    german = {"LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8", "LANGUAGE": "de"}
+    r = hosted.ok("set-priority", "--vm-name=web 1", "--priority=high", "--yes", "--timeout=5",
+                  **german)
+    assert "was restarted" in r.out
+    assert hosted.state()["vms"][0]["state"] == "running"
+
+
 def test_uuid_from_the_toolstack(hosted):
     name = "My VM, with comma: and (colon): x"
     assert hosted.json("register-vm", f"--vm-name={name}")["vm"]["uuid"] == UUID[2]

@@ -3,7 +3,7 @@
 
 $FAKE_TOOLSTACK_STATE names it: {"vms": [{"uuid", "name", "state", "args"}],
 "sleep": seconds before answering, "fail": text to fail with, "fail_at": only that
-subcommand, "stubborn": guests do not shut down}.  Every call is appended to the
+subcommand or, of xe, "subcommand parameter", "stubborn": guests do not shut down}.  Every call is appended to the
 list "calls"."""
 import json
 import os
@@ -24,7 +24,7 @@ def save(state):
     os.replace(PATH + ".new", PATH)
 
 
-def begin(argv, subcommand):
+def begin(argv, subcommand, parameter=None):
     state = load()
     state.setdefault("calls", []).append(argv)
     save(state)
@@ -33,7 +33,7 @@ def begin(argv, subcommand):
     if state.get("flood"):
         while True:
             sys.stdout.write("x" * 65536)
-    if state.get("fail") and state.get("fail_at") in (None, subcommand):
+    if state.get("fail") and state.get("fail_at") in (None, subcommand, f"{subcommand} {parameter}"):
         sys.stderr.write(state["fail"] + "\n")
         sys.exit(1)
     return state
