@@ -96,7 +96,8 @@ int admin_main(int argc, char **argv)
     struct admin admin = {.toolstack_name = getenv("VGPU_TOOLSTACK"),
                           .socket_path = getenv("VGPU_ADMIN_SOCKET")};
 
-    setlocale(LC_ALL, "");
+    /* Which characters there are, and no more: numbers are read and printed in one way only. */
+    setlocale(LC_CTYPE, "");
     status = run(&admin, argc - 1, argv + 1);
 
     vgpu_config_snapshot_free(admin.config);

@@ -121,10 +121,10 @@ static int run_live(struct top *top)
     switch (top_view_start(top->admin->color)) {
     case 0: break;
     case -ENODEV:
-        return admin_fail(
-            top->admin, ADMIN_FAILED,
-            "the terminal TERM=%s is not known here; vgpu-admin top --once needs none",
-            getenv("TERM") ? getenv("TERM") : "");
+        return admin_fail(top->admin, ADMIN_FAILED,
+                          "the terminal TERM=%s is not known here, or cannot move its cursor; "
+                          "vgpu-admin top --once needs none",
+                          getenv("TERM") ? getenv("TERM") : "");
     case -ENOSYS:
         return admin_fail(top->admin, ADMIN_FAILED,
                           "this vgpu-admin was built without ncurses; vgpu-admin top --once needs "

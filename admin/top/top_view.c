@@ -80,13 +80,26 @@ static void remember(const char *capability)
     }
 }
 
+/* It is known, and the cursor can be sent to a place: "dumb" is known and can't. */
+static bool terminal_is_able(void)
+{
+    const char *move;
+    int found;
+
+    if (setupterm(NULL, STDOUT_FILENO, &found) != OK) {
+        return false;
+    }
+    move = tigetstr("cup");
+    return move && move != (const char *)-1;
+}
+
 int top_view_start(bool color)
 {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) ||
         tcgetattr(STDOUT_FILENO, &saved_terminal) < 0) {
         return -ENOTTY;
     }
-    screen = newterm(NULL, stdout, stdin);
+    screen = terminal_is_able() ? newterm(NULL, stdout, stdin) : NULL;
     if (!screen) {
         return -ENODEV;
     }

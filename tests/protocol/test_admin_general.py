@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -116,6 +117,20 @@ def test_global_options_anywhere(kit, tmp_path):
     assert other.exists() and not kit.db.exists()
     assert kit.json("list-vms", f"--db={other}") == {"vms": []}
     assert kit.run("--json", "--db", str(other), "list-vms", check=0).json == {"vms": []}
+
+
+def test_numbers_are_the_same_in_every_language(kit, tmp_path):
+    """A point is a point where a number is read and where one is written."""
+    if not shutil.which("localedef") or not os.path.exists("/usr/share/i18n/locales/de_DE"):
+        pytest.skip("localedef cannot make a German locale here")
+    # It warns, and says so by its exit status.
+    subprocess.run(["localedef", "--no-archive", "-i", "de_DE", "-f", "UTF-8",
+                    str(tmp_path / "de_DE.UTF-8")], check=False, capture_output=True)
+    german = {"LOCPATH": str(tmp_path), "LC_ALL": "de_DE.UTF-8"}
+    kit.init("one")
+    assert "from 0.1 to" in kit.run("list-vms", "--watch=0.05", check=2, **german).err
+    assert "1.00 " in kit.ok("show-weights", **german).out.replace("2.00", "1.00")
+    assert "1.5 GiB" in kit.ok("set-memory-limit", "--vm-name=one", "--limit=1536M", **german).out
 
 
 @pytest.mark.parametrize("args", [

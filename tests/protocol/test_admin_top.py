@@ -311,6 +311,17 @@ def on_terminal(kit, *arguments, term="xterm-256color"):
     return process, master, slave, before
 
 
+@pytest.mark.parametrize("term", ["dumb", "no-such-terminal", ""])
+def test_terminal_that_is_not_able(kit, term):
+    """The sentence, not a page of blanks."""
+    process, master, slave, _ = on_terminal(kit, "top", term=term)
+    out = read_until(master, b"top --once")
+    assert f"TERM={term} is not known here, or cannot move its cursor".encode() in out
+    assert process.wait(30) == 1
+    os.close(master)
+    os.close(slave)
+
+
 def read_until(master, text, out=b"", limit=30):
     end = time.monotonic() + limit
     while text not in out:
