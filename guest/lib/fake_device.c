@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -148,6 +150,17 @@ void mmio_write64(struct vgpu_mmio *mmio, uint32_t offset, uint64_t value)
     }
 }
 
+int fake_map_error;
+
+void *mmio_map(int fd, size_t bytes)
+{
+    if (fake_map_error) {
+        errno = fake_map_error;
+        return MAP_FAILED;
+    }
+    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
 /* ---- Time --------------------------------------------------------------- */
 
 struct fake_time fake_time;
@@ -186,6 +199,17 @@ static void write_file(const char *folder, const char *name, const char *text, s
     assert_non_null(file);
     assert_int_equal(fwrite(text, 1, bytes, file), bytes);
     fclose(file);
+}
+
+void sysfs_write(const char *path, const char *text)
+{
+    char folder[192];
+
+    for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+        snprintf(folder, sizeof(folder), "%s/%.*s", sysfs_root, (int)(slash - path), path);
+        assert_true(mkdir(folder, 0700) == 0 || errno == EEXIST);
+    }
+    write_file(sysfs_root, path, text, strlen(text));
 }
 
 void sysfs_add_device(const char *address, const char *vendor, const char *id, size_t bar_bytes)

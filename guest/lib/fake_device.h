@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * For tests of the pci transport: a device made of the four functions of
+ * For tests of the pci transport: a device made of the functions of
  * mmio.h, linked in place of mmio.c.  It acts on DOORBELL within the access,
  * as the real one does.  sysfs is a temporary folder of the same shape, and
  * time passes in sleeps only.
@@ -45,6 +45,11 @@ extern const struct vgpu_clock fake_clock;
 
 extern char sysfs_root[64];
 
+/* Not 0: mapping a device's file fails with this errno. */
+extern int fake_map_error;
+
+/* A file that exists in that sysfs, its folders too. */
+void sysfs_write(const char *path, const char *text);
 void sysfs_add_device(const char *address, const char *vendor, const char *id, size_t bar_bytes);
 
 /* Before and after each test: a new sysfs with two foreign devices, a new device, time 0. */

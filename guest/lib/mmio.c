@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mmio.h"
 
+#include <sys/mman.h>
+
+void *mmio_map(int fd, size_t bytes)
+{
+    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
 uint32_t mmio_read32(struct vgpu_mmio *mmio, uint32_t offset)
 {
     mmio->reads++;

@@ -8,6 +8,7 @@
 #define VGPU_MMIO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct vgpu_mmio {
@@ -16,6 +17,8 @@ struct vgpu_mmio {
     uint64_t writes;
 };
 
+/* The device's file as memory, to be given back by munmap(); MAP_FAILED and errno. */
+void *mmio_map(int fd, size_t bytes);
 /* `offset` is a multiple of the access's size, inside the BAR. */
 uint32_t mmio_read32(struct vgpu_mmio *mmio, uint32_t offset);
 uint64_t mmio_read64(struct vgpu_mmio *mmio, uint32_t offset);

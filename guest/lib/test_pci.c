@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pci transport against fake_device.h: what it finds, what it costs, what it survives. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,6 +110,35 @@ static void test_open_refuses(void **state)
     sysfs_add_device("0000:00:04.0", "0x1af4\n", "0x1111\n", 256);
     assert_int_equal(try_open(NULL, NULL, &v), VGPU_FAILED);
     assert_int_equal(vgpu_error_code(NULL), VGPU_ERR_VERSION);
+}
+
+/* What the caller reads when mapping resource0 ended in `error`. */
+static const char *map_error(const char *lockdown, int error)
+{
+    struct vgpu *v;
+
+    if (lockdown) {
+        sysfs_write("kernel/security/lockdown", lockdown);
+    }
+    fake_map_error = error;
+    assert_int_equal(try_open(NULL, NULL, &v), VGPU_FAILED);
+    fake_map_error = 0;
+    return vgpu_last_error(NULL);
+}
+
+static void test_locked_down(void **state)
+{
+    sysfs_add_device("0000:00:05.0", "0x1af4\n", "0x1111\n", VGPU_BAR0_BYTES);
+    /* No lockdown in this kernel: who refuses is unknown. */
+    assert_non_null(strstr(map_error(NULL, EPERM), "run as root"));
+    assert_null(strstr(map_error("[none] integrity confidentiality\n", EPERM), "Secure Boot"));
+    assert_int_equal(vgpu_error_code(NULL), VGPU_ERR_PERMISSION);
+    assert_non_null(strstr(map_error("none [integrity] confidentiality\n", EPERM), "Secure Boot"));
+    assert_int_equal(vgpu_error_code(NULL), VGPU_ERR_PERMISSION);
+    assert_non_null(strstr(map_error("none integrity [confidentiality]\n", EPERM), "Secure Boot"));
+    /* A bound driver is another matter, lockdown or not. */
+    assert_non_null(strstr(map_error("none [integrity] confidentiality\n", EBUSY), "unbind"));
+    assert_int_equal(vgpu_error_code(NULL), VGPU_ERR_SYSTEM);
 }
 
 /* ---- Jobs and what they cost -------------------------------------------- */
@@ -451,11 +481,22 @@ static void test_registers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_find),          TEST(test_open_refuses),    TEST(test_accesses),
-        TEST(test_narrow_device), TEST(test_exclusive),       TEST(test_waits_for_the_lock),
-        TEST(test_sharing),       TEST(test_lengths),         TEST(test_long_jobs),
-        TEST(test_stuck),         TEST(test_error_codes),     TEST(test_retries),
-        TEST(test_senseless),     TEST(test_spoiled_answers), TEST(test_registers),
+        TEST(test_find),
+        TEST(test_open_refuses),
+        TEST(test_locked_down),
+        TEST(test_accesses),
+        TEST(test_narrow_device),
+        TEST(test_exclusive),
+        TEST(test_waits_for_the_lock),
+        TEST(test_sharing),
+        TEST(test_lengths),
+        TEST(test_long_jobs),
+        TEST(test_stuck),
+        TEST(test_error_codes),
+        TEST(test_retries),
+        TEST(test_senseless),
+        TEST(test_spoiled_answers),
+        TEST(test_registers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

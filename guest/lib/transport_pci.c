@@ -463,7 +463,49 @@ static uint32_t enable_device(struct vgpu *v, const char *folder)
     return code;
 }
 
-static uint32_t map_bar(struct vgpu *v, const char *folder)
+/*
+ * With Secure Boot the kernel is locked down: root may open resource0, and not map
+ * it.  The file reads "none [integrity] confidentiality", the mode in brackets.
+ */
+static bool is_locked_down(const char *sysfs_root)
+{
+    char path[VGPU_PATH_BYTES + 96], text[128];
+    ssize_t length;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/kernel/security/lockdown", sysfs_root);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    length = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[length < 0 ? 0 : length] = '\0';
+    return strchr(text, '[') && !strstr(text, "[none]");
+}
+
+static uint32_t map_failed(struct vgpu *v, const char *sysfs_root, const char *path, int error)
+{
+    if (error == EPERM && is_locked_down(sysfs_root)) {
+        return vgpu_set_error(v, VGPU_ERR_PERMISSION,
+                              "%s: this machine's kernel is locked down (Secure Boot), so no "
+                              "program may map %s; turn Secure Boot off in this VM, or use the "
+                              "device through a kernel driver",
+                              v->description, path);
+    }
+    if (error == EPERM || error == EACCES) {
+        return vgpu_set_error(v, VGPU_ERR_PERMISSION,
+                              "%s: this user may not map %s: %s; run as root, outside of "
+                              "containers and sandboxes",
+                              v->description, path, strerror(error));
+    }
+    return vgpu_set_error(v, VGPU_ERR_SYSTEM,
+                          "%s: can't map %s: %s; if a kernel driver has the device, unbind it "
+                          "first",
+                          v->description, path, strerror(error));
+}
+
+static uint32_t map_bar(struct vgpu *v, const char *sysfs_root, const char *folder)
 {
     struct pci_link *link = v->link;
     char path[VGPU_PATH_BYTES + 96];
@@ -484,12 +526,9 @@ static uint32_t map_bar(struct vgpu *v, const char *folder)
                               "of device, or one of another version",
                               v->description, (long long)status.st_size, VGPU_BAR0_BYTES);
     }
-    base = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, link->fd, 0);
+    base = mmio_map(link->fd, (size_t)status.st_size);
     if (base == MAP_FAILED) {
-        return vgpu_set_error(v, VGPU_ERR_SYSTEM,
-                              "%s: can't map %s: %s; if a kernel driver has the device, unbind it "
-                              "first",
-                              v->description, path, strerror(errno));
+        return map_failed(v, sysfs_root, path, errno);
     }
     link->mmio.base = base;
     link->bar_bytes = (size_t)status.st_size;
@@ -578,7 +617,7 @@ uint32_t vgpu_pci_open(struct vgpu *v, const char *wanted)
     v->transport = &pci_transport;
     code = enable_device(v, folder);
     if (code == VGPU_ERR_NONE) {
-        code = map_bar(v, folder);
+        code = map_bar(v, root, folder);
     }
     if (code == VGPU_ERR_NONE) {
         code = check_version(v);
