@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "common/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +24,17 @@ static const char *log_program = "vgpu";
 static enum log_level log_max_level = LOG_LEVEL_INFO;
 static bool log_json;
 static bool log_to_journal;
+
+/*
+ * How a line gets out without ever waiting for who reads it.  stderr's open file
+ * is shared with other processes, so O_NONBLOCK isn't ours to set on it: a pipe
+ * or a terminal is opened once more, a socket is asked each time.
+ */
+static enum { OUT_PLAIN, OUT_SOCKET, OUT_REOPENED, OUT_POLLED } log_out;
+static int log_fd = STDERR_FILENO;
+static atomic_uint_fast64_t log_lost;   /* since the start */
+static atomic_uint_fast64_t log_unsaid; /* of these, not yet told in the log */
+static atomic_bool log_cut;             /* the last line's end did not get out */
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
@@ -35,12 +52,40 @@ static bool stderr_is_journal(void)
            fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
+static void choose_output(void)
+{
+    struct stat st;
+
+    if (log_fd != STDERR_FILENO) {
+        close(log_fd);
+    }
+    log_fd = STDERR_FILENO;
+    log_out = OUT_PLAIN;
+    if (fstat(STDERR_FILENO, &st) < 0 ||
+        !(S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {
+        return; /* a file: its disk is waited for, as everywhere */
+    }
+    if (S_ISSOCK(st.st_mode)) {
+        log_out = OUT_SOCKET;
+        return;
+    }
+    log_fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    log_out = log_fd < 0 ? OUT_POLLED : OUT_REOPENED;
+    log_fd = log_fd < 0 ? STDERR_FILENO : log_fd;
+}
+
 void log_init(const char *program, enum log_level max_level, bool json)
 {
     log_program = program;
     log_max_level = max_level;
     log_json = json;
     log_to_journal = stderr_is_journal();
+    choose_output();
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&log_lost);
 }
 
 bool log_enabled(enum log_level level)
@@ -154,49 +199,114 @@ static void add_field(struct line *line, const struct log_field *field)
     }
 }
 
+static ssize_t write_now(const char *text, size_t length)
+{
+    struct pollfd room = {.fd = log_fd, .events = POLLOUT};
+
+    switch (log_out) {
+    case OUT_SOCKET: return send(log_fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    case OUT_POLLED:
+        /* A pipe that may be written takes this much at once. */
+        length = length < PIPE_BUF ? length : PIPE_BUF;
+        if (poll(&room, 1, 0) <= 0) {
+            errno = EAGAIN;
+            return -1;
+        }
+        return write(log_fd, text, length);
+    default: return write(log_fd, text, length);
+    }
+}
+
+/* One write per line, so that lines of several processes do not mix. */
+static bool put_out(const char *text, size_t length)
+{
+    ssize_t n;
+
+    do {
+        n = write_now(text, length);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        atomic_store(&log_cut, (size_t)n < length);
+    }
+    return n == (ssize_t)length;
+}
+
+static void begin_line(struct line *line, enum log_level level, const char *text)
+{
+    char stamp[64];
+    struct timespec now;
+    struct tm parts;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &parts);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+    line->used = 0;
+    if (log_to_journal) {
+        /* journald takes it off again, before JSON too. */
+        add(line, "<%d>", level);
+    }
+    if (log_json) {
+        add(line, "{\"time\":\"%s.%03ld\",\"level\":\"%s\",\"program\":\"%s\",\"text\":", stamp,
+            now.tv_nsec / 1000000, level_names[level], log_program);
+        add_quoted(line, text);
+    } else if (log_to_journal) {
+        /* journald names the unit's process; workers write to the same stream. */
+        add(line, "%s: %s", log_program, text);
+    } else {
+        add(line, "%s.%03ld %s[%d] %s: %s", stamp, now.tv_nsec / 1000000, log_program,
+            (int)getpid(), level_names[level], text);
+    }
+}
+
+/* Before the first line that gets out again: how many did not.  False: still no room. */
+static bool tell_dropped(void)
+{
+    uint64_t unsaid = atomic_exchange(&log_unsaid, 0);
+    struct line line;
+    char text[160];
+    bool told;
+
+    if (unsaid == 0 && !atomic_load(&log_cut)) {
+        return true;
+    }
+    if (atomic_load(&log_cut) && !put_out("\n", 1)) {
+        atomic_fetch_add(&log_unsaid, unsaid);
+        return false;
+    }
+    if (unsaid == 0) {
+        return true;
+    }
+    snprintf(text, sizeof(text),
+             "%" PRIu64 " log lines were dropped: what reads this log did not keep up", unsaid);
+    begin_line(&line, LOG_LEVEL_WARNING, text);
+    add(&line, log_json ? "}\n" : "\n");
+    told = put_out(line.text, line.used);
+    if (!told) {
+        atomic_fetch_add(&log_unsaid, unsaid);
+    }
+    return told;
+}
+
 static void write_line(enum log_level level, const struct log_field *fields, size_t count,
                        const char *format, va_list args)
 {
     char text[VGPU_LOG_LINE_MAX];
     struct line line;
-    char stamp[64];
-    struct timespec now;
-    struct tm parts;
 
     if (!log_enabled(level)) {
         return;
     }
     vsnprintf(text, sizeof(text), format, args);
     sanitise(text);
-    clock_gettime(CLOCK_REALTIME, &now);
-    localtime_r(&now.tv_sec, &parts);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
     count = count < VGPU_LOG_FIELDS_MAX ? count : VGPU_LOG_FIELDS_MAX;
-
-    line.used = 0;
-    if (log_to_journal) {
-        /* journald takes it off again, before JSON too. */
-        add(&line, "<%d>", level);
-    }
-    if (log_json) {
-        add(&line, "{\"time\":\"%s.%03ld\",\"level\":\"%s\",\"program\":\"%s\",\"text\":", stamp,
-            now.tv_nsec / 1000000, level_names[level], log_program);
-        add_quoted(&line, text);
-    } else if (log_to_journal) {
-        /* journald names the unit's process; workers write to the same stream. */
-        add(&line, "%s: %s", log_program, text);
-    } else {
-        add(&line, "%s.%03ld %s[%d] %s: %s", stamp, now.tv_nsec / 1000000, log_program,
-            (int)getpid(), level_names[level], text);
-    }
+    begin_line(&line, level, text);
     for (size_t i = 0; i < count; i++) {
         add_field(&line, &fields[i]);
     }
     add(&line, log_json ? "}\n" : "\n");
-    /* One write per line, so that lines of several processes do not mix. */
-    if (write(STDERR_FILENO, line.text, line.used) < 0) {
-        /* There is nowhere left to say it. */
-        return;
+    if (!tell_dropped() || !put_out(line.text, line.used)) {
+        atomic_fetch_add(&log_lost, 1);
+        atomic_fetch_add(&log_unsaid, 1);
     }
 }
 

@@ -9,6 +9,10 @@
  * Text is sanitised: control characters and broken UTF-8 of a peer's string
  * become '?'.  Texts longer than VGPU_LOG_LINE_MAX are cut.  Not safe in signal
  * handlers.
+ *
+ * Logging never waits for a reader: when a pipe, a socket or a terminal takes no
+ * more, the line is dropped and counted, and the next one that gets out is
+ * preceded by one that says how many are missing.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
@@ -31,6 +35,8 @@ enum log_level {
 /* `program` is kept, not copied.  json: each line is one JSON object. */
 void log_init(const char *program, enum log_level max_level, bool json);
 bool log_enabled(enum log_level level);
+/* Lines that did not get out since the start. */
+uint64_t log_dropped(void);
 /* The level that `name` means ("error", "warning", "notice", "info", "debug"), or -1. */
 int log_level_from_name(const char *name);
 

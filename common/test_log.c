@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Each test logs into a pipe in place of stderr and reads the line back. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -151,6 +153,115 @@ static void test_journal(void **state)
     unsetenv("JOURNAL_STREAM");
 }
 
+/* ---- a reader that stops ---- */
+
+/* All that is in the pipe or socket now. */
+static char *drain(int fd)
+{
+    static char text[4 << 20];
+    size_t used = 0;
+    ssize_t n;
+
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0) {
+        used += (size_t)n;
+    }
+    text[used] = '\0';
+    return text;
+}
+
+/* Lines of `text` with `word`; the numbers before it are added to `sum`. */
+static unsigned count_lines(const char *text, const char *word, uint64_t *sum)
+{
+    unsigned lines = 0;
+
+    for (const char *p = text; (p = strstr(p, word)); p++) {
+        const char *number = p;
+
+        while (number > text && number[-1] >= '0' && number[-1] <= '9') {
+            number--;
+        }
+        *sum += strtoull(number, NULL, 10);
+        lines++;
+    }
+    return lines;
+}
+
+/* A call that blocks ends the test by its time limit: nobody reads `reader` meanwhile. */
+static void check_stopped_reader(int reader)
+{
+    static char filler[600];
+    uint64_t before = log_dropped(), lost, none = 0, told = 0;
+    const char *text;
+
+    memset(filler, 'x', sizeof(filler) - 1);
+    log_init("prog", LOG_LEVEL_INFO, false);
+    for (unsigned i = 0; i < 2000; i++) {
+        log_info("%s", filler);
+    }
+    lost = log_dropped() - before;
+    assert_in_range(lost, 1, 1999);
+    text = drain(reader);
+    assert_int_equal(count_lines(text, "xxx\n", &none), 2000 - lost);
+    /* This short line may have fitted where the others didn't. */
+    count_lines(text, " log lines were dropped", &told);
+    assert_in_range(told, 0, lost - 1);
+
+    log_notice("it reads again");
+    text = drain(reader);
+    assert_int_equal(count_lines(text, " log lines were dropped", &told), 1);
+    assert_int_equal(told, lost);
+    assert_non_null(strstr(strstr(text, "dropped"), "notice: it reads again\n"));
+    log_notice("once");
+    assert_null(strstr(drain(reader), "dropped"));
+    assert_int_equal(log_dropped() - before, lost);
+}
+
+static void test_stopped_pipe(void **state)
+{
+    check_stopped_reader(ends[0]);
+    /* The open file is other processes' too: it must block as before. */
+    assert_int_equal(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+}
+
+static void test_stopped_socket(void **state)
+{
+    int sockets[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    dup2(sockets[1], STDERR_FILENO);
+    close(sockets[1]);
+    check_stopped_reader(sockets[0]);
+    close(sockets[0]);
+}
+
+static void test_stopped_terminal(void **state)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+    uint64_t dropped;
+    bool read_again;
+
+    assert_true(master >= 0);
+    assert_int_equal(grantpt(master), 0);
+    assert_int_equal(unlockpt(master), 0);
+    slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(slave >= 0);
+    dup2(slave, STDERR_FILENO);
+    close(slave);
+    log_init("prog", LOG_LEVEL_INFO, false);
+    dropped = log_dropped();
+    for (unsigned i = 0; i < 2000; i++) {
+        log_info("a line that is written to a terminal which was stopped by Ctrl-S");
+    }
+    assert_true(log_dropped() > dropped);
+    /* The kernel moves what it holds to the reader's side bit by bit. */
+    do {
+        read_again = strstr(drain(master), "log lines were dropped");
+        log_notice("goes on");
+    } while (!read_again);
+    close(master);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +270,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hostile_text, begin, end),
         cmocka_unit_test_setup_teardown(test_longest, begin, end),
         cmocka_unit_test_setup_teardown(test_journal, begin, end),
+        cmocka_unit_test_setup_teardown(test_stopped_pipe, begin, end),
+        cmocka_unit_test_setup_teardown(test_stopped_socket, begin, end),
+        cmocka_unit_test_setup_teardown(test_stopped_terminal, begin, end),
     };
 
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);

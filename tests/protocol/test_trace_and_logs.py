@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One job's way by its id, and what the log says and does not say."""
 import errno
+import fcntl
 import json
+import os
 import re
+import signal
+import subprocess
 
 import pytest
 
@@ -204,3 +208,24 @@ def test_journal_priorities(lab):
 def test_journal_elsewhere(lab):
     with Mediator(lab, prefix=("env", "JOURNAL_STREAM=1:2")) as mediator:
         assert not re.search(r"^<\d>", mediator.log(), re.M)
+
+
+def test_a_stopped_reader_of_the_log_stops_nobody(lab):
+    """stderr is a pipe whose reader does nothing: VMs, administrators and SIGTERM go on."""
+    mediator = Mediator(lab)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(mediator.command, stdin=subprocess.DEVNULL, stderr=writer)
+    os.close(writer)
+    try:
+        wait_for(mediator.is_ready, "the mediator")
+        for vm_id in range(1, 31):  # each VM's lines are limited: it takes several VMs
+            with mediator.device(vm_id) as device:
+                assert device.add(1, 2) == 3
+        assert mediator.vm(7)["completed"] == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(60)
+        os.close(reader)
