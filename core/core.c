@@ -413,6 +413,7 @@ bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
         .timeouts = vm->timeouts,
         .gpu_time_ns = vm->gpu_time_ns,
     };
+    stats->restart_needed = core_vm_device(core, slot, &stats->device);
     if (vm->gpu != CORE_NONE) {
         uint64_t sum = core->placement.load[vm->gpu];
 

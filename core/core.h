@@ -224,7 +224,7 @@ struct core_vm_config {
 
 struct core_apply_result {
     uint32_t added, changed, removed;
-    /* vm_ids of connected devices that can't be told a new pool, priority or vm_id. */
+    /* vm_ids of connected devices that show another pool, priority or vm_id and can't be told. */
     uint32_t restart_needed[CORE_VMS_MAX];
     uint32_t restart_needed_count;
 };
@@ -252,6 +252,14 @@ enum core_worker_state {
 
 const char *core_worker_state_name(enum core_worker_state state);
 
+/* What a connected device shows its guest that can't be told anything else (no CONFIG). */
+struct core_device {
+    bool known; /* false: it is told, or has sent nothing, or there is none */
+    uint32_t vm_id;
+    char pool; /* whatever it said: no letter, perhaps */
+    uint8_t priority;
+};
+
 struct core_vm_stats {
     struct core_vm_config config;
     bool registered;
@@ -274,6 +282,8 @@ struct core_vm_stats {
     uint64_t invalid;
     uint64_t timeouts;
     uint64_t gpu_time_ns;
+    struct core_device device;
+    bool restart_needed;           /* device differs from config */
     double due_share;              /* of its GPU, among the VMs placed there */
     struct wfq_vm_stats scheduler; /* zero when not placed */
 };

@@ -141,6 +141,8 @@ uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_con
 /* Puts the VM on a GPU, or moves it when it is idle and may not stay. False: no GPU. */
 bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
+/* What its device shows; whether that is something else than the VM has now. */
+bool core_vm_device(const struct core *core, uint32_t slot, struct core_device *device);
 /* fault: the last one, or NONE: the administrator wants it. */
 void core_vm_quarantine(struct core *core, uint32_t slot, enum vgpu_error fault, uint64_t now_ns);
 /* After a session or job or worker went: free what nobody needs any more. */

@@ -364,6 +364,27 @@ static int check_all(const struct core_vm_config *vms, uint32_t count, uint32_t 
     return 0;
 }
 
+bool core_vm_device(const struct core *core, uint32_t slot, struct core_device *device)
+{
+    const struct core_vm *vm = &core->vms[slot];
+    const struct core_session *session;
+
+    *device = (struct core_device){.known = false};
+    if (vm->session == CORE_NONE) {
+        return false;
+    }
+    session = &core->sessions[vm->session];
+    if ((session->features & VGPU_FEATURE_CONFIG) || session->claimed_id == CORE_NONE) {
+        return false;
+    }
+    *device = (struct core_device){.known = true,
+                                   .vm_id = session->claimed_id,
+                                   .pool = (char)session->claimed_pool,
+                                   .priority = session->claimed_priority};
+    return device->vm_id != vm->config.vm_id || device->pool != vm->config.pool ||
+           device->priority != vm->config.priority;
+}
+
 /* Returns whether anything that matters changed. */
 static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_config *config,
                         uint64_t now_ns, struct core_apply_result *result)
@@ -412,9 +433,8 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
             vm->old_vm_id = old.vm_id;
             vm->has_old_id = old.vm_id != config->vm_id;
             core_session_send_config(core, vm->session);
-        } else if (core->sessions[vm->session].claimed_id != config->vm_id ||
-                   core->sessions[vm->session].claimed_pool != (uint8_t)config->pool ||
-                   core->sessions[vm->session].claimed_priority != config->priority) {
+        } else if (core->sessions[vm->session].claimed_id == CORE_NONE) {
+            /* What it shows is not known before its first frame; it is the old, most likely. */
             result->restart_needed[result->restart_needed_count++] = config->vm_id;
         }
     }
@@ -506,6 +526,13 @@ int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t
         }
         core->vms[slots[i]].registered = true;
         result->added++;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct core_device device;
+
+        if (core_vm_device(core, slots[i], &device)) {
+            result->restart_needed[result->restart_needed_count++] = vms[i].vm_id;
+        }
     }
     core_session_bind_waiting(core, now_ns);
     for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {

@@ -160,9 +160,18 @@ static void test_old_devices_need_a_restart(void **state)
     apply(&vm, 1);
     assert_int_equal(w.applied.restart_needed_count, 1);
     assert_int_equal(w.applied.restart_needed[0], 7);
+    assert_true(stats_of(7).restart_needed && stats_of(7).device.known);
+    assert_int_equal(stats_of(7).device.vm_id, 7);
+    assert_int_equal(stats_of(7).device.pool, 'A');
+    assert_int_equal(stats_of(7).device.priority, VGPU_PRIORITY_MEDIUM);
+    /* It is said as long as it is so: nothing else changes meanwhile. */
+    apply(&vm, 1);
+    assert_int_equal(w.applied.changed, 0);
+    assert_int_equal(w.applied.restart_needed_count, 1);
     vm.priority = VGPU_PRIORITY_MEDIUM; /* back to what the device has */
     apply(&vm, 1);
     assert_int_equal(w.applied.restart_needed_count, 0);
+    assert_true(!stats_of(7).restart_needed && stats_of(7).device.known);
     for (uint32_t i = 0; i < w.sent_count; i++) {
         assert_true(w.sent[i].header.msg_type != VGPU_MSG_CONFIG);
     }

@@ -143,6 +143,23 @@ static void put_counters(struct json_out *json, const struct core_vm_stats *stat
     jout_uint(json, "gpu_time_ns", stats->gpu_time_ns);
 }
 
+/* Of a device that can be told its values nothing is to be said. */
+static void put_device(struct json_out *json, const struct core_vm_stats *stats)
+{
+    char pool[2] = {stats->device.pool, '\0'};
+
+    jout_bool(json, "restart_needed", stats->restart_needed);
+    if (!stats->device.known) {
+        jout_null(json, "device");
+        return;
+    }
+    jout_object(json, "device");
+    jout_uint(json, "vm_id", stats->device.vm_id);
+    jout_string(json, "pool", pool);
+    jout_uint(json, "priority", stats->device.priority);
+    jout_object_end(json);
+}
+
 static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t slot,
                    const struct core_vm_stats *stats)
 {
@@ -176,6 +193,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
         jout_null(json, "worker_pid");
     }
     jout_uint(json, "worker_restarts", stats->worker_restarts);
+    put_device(json, stats);
 }
 
 void admin_json_status(struct mediator *mediator, struct json_out *json)
