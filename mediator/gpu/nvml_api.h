@@ -15,19 +15,22 @@
 #include <stdint.h>
 
 #define NVML_LIBRARY "libnvidia-ml.so.1"
-#define NVML_REASON_BYTES 256u
+#define NVML_REASON_BYTES 384u
 
 /* nvmlReturn_t: those that mean something to this program. */
 #define NVML_OK 0u
 #define NVML_UNINITIALIZED 1u
+#define NVML_INVALID_ARGUMENT 2u
 #define NVML_NOT_SUPPORTED 3u
 #define NVML_NOT_FOUND 6u
 #define NVML_INSUFFICIENT_SIZE 7u
 #define NVML_DRIVER_NOT_LOADED 9u
 #define NVML_TIMEOUT 10u
+#define NVML_FUNCTION_NOT_FOUND 13u
 #define NVML_GPU_IS_LOST 15u
 #define NVML_RESET_REQUIRED 16u
 #define NVML_VERSION_MISMATCH 18u /* library and kernel driver: one was updated under us */
+#define NVML_ARGUMENT_VERSION_MISMATCH 25u
 #define NVML_UNKNOWN 999u
 
 #define NVML_TEMPERATURE_GPU 0u

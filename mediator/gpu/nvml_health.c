@@ -193,7 +193,9 @@ static void judge_warnings(const nvml_health_t *health, struct nvml_verdict *ver
         append(text, bytes, "bad memory waits for the next reset to be taken out of use");
     }
     if (health->error) {
-        append(text, bytes, "NVML error %" PRIu32, health->error);
+        append(text, bytes, "NVML can't read %s: %s (error %" PRIu32 ")",
+               health->error_reading ? health->error_reading : "it",
+               health->error_text ? health->error_text : "unknown", health->error);
     }
 }
 

@@ -39,9 +39,11 @@ typedef struct nvml_health {
     bool stale;        /* NVML is late: hung, or in trouble */
     uint32_t has;      /* NVML_HAS_* */
 
-    bool lost;           /* the GPU no longer answers on its bus */
-    bool reset_required; /* NVML refuses calls until the GPU is reset */
-    uint32_t error;      /* nvml_result of what failed otherwise, 0 = nothing */
+    bool lost;                 /* the GPU no longer answers on its bus */
+    bool reset_required;       /* NVML refuses calls until the GPU is reset */
+    uint32_t error;            /* nvml_result of what failed otherwise, 0 = nothing */
+    const char *error_reading; /* what was to be read then: "the temperature"; a literal */
+    const char *error_text;    /* NVML's own words for it; NVML's, for the process's life */
 
     uint32_t temperature_c;
     uint32_t slowdown_c; /* hotter than this it clocks itself down */

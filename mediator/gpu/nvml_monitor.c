@@ -107,6 +107,8 @@ static enum reading read_gpu(struct nvml_monitor *monitor, struct gpu *gpu)
         draft->lost = before.lost;
         draft->reset_required = before.reset_required;
         draft->error = before.error;
+        draft->error_reading = before.error_reading;
+        draft->error_text = before.error_text;
     }
     draft->taken_ns = monotonic_ns();
     publish(monitor, gpu);
@@ -213,6 +215,20 @@ static void set_running(struct nvml_monitor *monitor, bool running, const char *
     pthread_mutex_unlock(&monitor->lock);
 }
 
+static void tell_trouble(const struct nvml_monitor *monitor, const char *what, nvml_result result,
+                         char reason[NVML_REASON_BYTES])
+{
+    const char *text = monitor->api.ErrorString(result);
+
+    snprintf(
+        reason, NVML_REASON_BYTES, "%s: %s (error %u)%s", what, text ? text : "unknown", result,
+        result == NVML_VERSION_MISMATCH
+            ? "; the driver's library and its kernel module have different versions, as after "
+              "an upgrade: load the new module (end what uses the GPUs, then rmmod nvidia), or "
+              "reboot"
+            : "");
+}
+
 static bool begin(struct nvml_monitor *monitor)
 {
     char reason[NVML_REASON_BYTES] = "";
@@ -227,9 +243,7 @@ static bool begin(struct nvml_monitor *monitor)
     }
     result = monitor->api.Init();
     if (result != NVML_OK) {
-        const char *text = monitor->api.ErrorString(result);
-
-        snprintf(reason, sizeof(reason), "NVML does not start: %s", text ? text : "?");
+        tell_trouble(monitor, "NVML does not start", result, reason);
         set_running(monitor, false, reason);
         return false;
     }
@@ -246,7 +260,7 @@ static bool begin(struct nvml_monitor *monitor)
         gpu->draft.error = NVML_OK;
         gpu->draft.has = 0;
         result = monitor->api.DeviceGetHandleByUUID(gpu->uuid, &gpu->device);
-        if (!nvml_call_worked(&gpu->draft, result)) {
+        if (!nvml_call_worked(&monitor->api, &gpu->draft, "which GPU it is", result)) {
             gpu->device = NULL;
             gpu->draft.lost |= was_lost && result == NVML_NOT_FOUND;
         } else if (monitor->events &&
@@ -278,6 +292,7 @@ static void end(struct nvml_monitor *monitor)
 static bool serve(struct nvml_monitor *monitor)
 {
     const uint64_t anew_ns = monotonic_ns() + monitor->retry_ms * NS_PER_MS;
+    char reason[NVML_REASON_BYTES];
 
     while (!must_pause(monitor)) {
         uint64_t due_ns = monotonic_ns() + monitor->interval_ms * NS_PER_MS;
@@ -288,7 +303,9 @@ static bool serve(struct nvml_monitor *monitor)
             case READING_FINE: break;
             case READING_GPU_GONE: all_there = false; break;
             case READING_NVML_GONE:
-                set_running(monitor, false, "the NVIDIA driver has gone");
+                tell_trouble(monitor, "the NVIDIA driver has gone", monitor->gpus[i].draft.error,
+                             reason);
+                set_running(monitor, false, reason);
                 return false;
             }
         }

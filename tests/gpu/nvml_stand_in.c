@@ -16,6 +16,7 @@
  *   temperature=C gpu=PERCENT memory=PERCENT used=MIB power=MW ecc=N clocks=BITS
  *   pending=1 failed=1 pages=1     rows and pages of memory
  *   recovery=N       the driver's recovery action; 99: not supported, as in old drivers
+ *   field_result=CODE   what reading that action ends in
  *   xid=N            an Xid event, each time that ...
  *   serial=N         ... this number changes
  *   pid=N            a process that uses 500 MiB
@@ -276,10 +277,11 @@ nvml_result nvmlDeviceGetRetiredPagesPendingStatus(nvml_device device, unsigned 
 
 nvml_result nvmlDeviceGetFieldValues(nvml_device device, int count, struct nvml_field_value *values)
 {
-    unsigned long action = setting("recovery", 0);
+    unsigned long action = setting("recovery", 0), field_result = setting("field_result", NVML_OK);
 
     for (int i = 0; i < count; i++) {
-        values[i].result = action == 99 || values[i].field != NVML_FIELD_RECOVERY_ACTION
+        values[i].result = field_result ? (nvml_result)field_result
+                           : action == 99 || values[i].field != NVML_FIELD_RECOVERY_ACTION
                                ? NVML_NOT_SUPPORTED
                                : NVML_OK;
         values[i].type = 1;

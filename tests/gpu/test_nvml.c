@@ -142,7 +142,9 @@ static void test_what_only_warns(void **state)
     expect_warning(&health, "drain and reset");
     health = healthy();
     health.error = NVML_UNKNOWN;
-    expect_warning(&health, "NVML error 999");
+    health.error_reading = "the power";
+    health.error_text = "Unknown Error";
+    expect_warning(&health, "NVML can't read the power: Unknown Error (error 999)");
     health = healthy();
     health.stale = true;
     health.age_ns = 12000000000ull;
@@ -257,6 +259,15 @@ static void test_values(void **state)
     WAIT_FOR(health.temperature_c == 62 && !(health.has & NVML_HAS_ECC));
     assert_int_equal(health.error, 0);
     assert_int_equal(health.process_count, 0);
+    /* Older drivers don't know the field and call it a wrong argument. */
+    set("temperature=63 field_result=2");
+    WAIT_FOR(health.temperature_c == 63 && !(health.has & NVML_HAS_RECOVERY));
+    assert_int_equal(health.error, 0);
+    set("temperature=64 field_result=999");
+    WAIT_FOR(health.temperature_c == 64);
+    assert_int_equal(health.error, NVML_UNKNOWN);
+    assert_string_equal(health.error_reading, "the recovery action");
+    assert_string_equal(health.error_text, "said by the stand-in");
     stop(monitor);
 }
 
@@ -334,6 +345,16 @@ static void test_driver_goes_and_comes(void **state)
     set("");
     WAIT_FOR(health.taken_ns != 0);
     assert_true(nvml_monitor_running(monitor, reason));
+    set("init=18 error=18");
+    for (int i = 0; i < WAIT_MS; i++) {
+        if (!nvml_monitor_running(monitor, reason) && strstr(reason, "does not start")) {
+            break;
+        }
+        usleep(1000);
+    }
+    assert_non_null(strstr(reason, "(error 18); the driver's library and its kernel module"));
+    set("");
+    WAIT_FOR(health.error == 0);
     set("init=9 error=1");
     WAIT_FOR(health.error == NVML_UNINITIALIZED);
     set("");
