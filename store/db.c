@@ -33,6 +33,12 @@ static int last_system_errno(struct vgpu_db *db)
 #endif
 }
 
+/* Shared mappings are what WAL's index needs, and what some file systems don't have. */
+static bool lacks_shared_memory(int rc)
+{
+    return rc == SQLITE_IOERR_SHMMAP || rc == SQLITE_IOERR_SHMOPEN || rc == SQLITE_IOERR_SHMSIZE;
+}
+
 int db_sqlite_error(struct vgpu_db *db, int rc, const char *doing)
 {
     const char *text = db->sql ? sqlite3_errmsg(db->sql) : "out of memory";
@@ -78,6 +84,12 @@ int db_sqlite_error(struct vgpu_db *db, int rc, const char *doing)
                             "%s: no space left for %s (%s); nothing was changed, free some space "
                             "and try again",
                             doing, db->path, strerror(system));
+        }
+        if (lacks_shared_memory(rc)) {
+            return db_error(db, -EIO,
+                            "%s: the file system of %s gives no memory that programs share (%s), "
+                            "which a database in WAL mode needs; put it on a local disk",
+                            doing, db->path, system ? strerror(system) : text);
         }
         return db_error(db, -EIO, "%s: cannot read or write %s (%s%s%s); look at the kernel's log",
                         doing, db->path, text, system ? ": " : "", system ? strerror(system) : "");
@@ -195,7 +207,11 @@ static int create_file(struct vgpu_db *db)
         }
         *slash = '/';
     }
-    fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    fd = open(db->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    db->created = fd >= 0;
+    if (fd < 0 && errno == EEXIST) {
+        fd = open(db->path, O_RDWR | O_CLOEXEC);
+    }
     if (fd < 0) {
         int err = errno;
         return db_error(db, -err, "cannot create %s: %s%s", db->path, strerror(err),
@@ -270,45 +286,121 @@ static int open_immutable(struct vgpu_db *db)
     return rc;
 }
 
-static int open_sqlite(struct vgpu_db *db)
+static int connect_file(struct vgpu_db *db)
 {
-    int64_t objects;
     int flags = db->mode == VGPU_DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-    int rc = sqlite3_open_v2(db->path, &db->sql, flags, NULL);
-    int result;
-    int code;
+    int rc;
 
+    sqlite3_close(db->sql);
+    db->sql = NULL;
+    rc = sqlite3_open_v2(db->path, &db->sql, flags, NULL);
+    if (rc == SQLITE_OK && db->mode != VGPU_DB_READ && sqlite3_db_readonly(db->sql, "main") == 1) {
+        rc = SQLITE_READONLY;
+    }
     if (rc != SQLITE_OK) {
         return db_sqlite_error(db, rc, "opening the database");
     }
-    if (db->mode != VGPU_DB_READ && sqlite3_db_readonly(db->sql, "main") == 1) {
-        return db_sqlite_error(db, SQLITE_READONLY, "opening the database");
-    }
     sqlite3_extended_result_codes(db->sql, 1);
     sqlite3_busy_timeout(db->sql, VGPU_DB_BUSY_TIMEOUT_MS);
+    return 0;
+}
 
-    /* The first statement that really reads the file. */
-    result = db_query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
-    code = sqlite3_errcode(db->sql) & 0xff;
+static int set_up_connection(struct vgpu_db *db)
+{
+    return db_exec(db,
+                   "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
+                   "PRAGMA trusted_schema = OFF;",
+                   "opening the database");
+}
+
+/* Who is alone on the file needs no shared index, and a rollback journal needs none at all. */
+static int leave_wal(struct vgpu_db *db)
+{
+    int result = connect_file(db);
+
+    if (result == 0) {
+        result = db_exec(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE",
+                         "opening the database");
+    }
+    return result < 0 ? result : connect_file(db);
+}
+
+/*
+ * WAL lets readers go on while somebody writes.  Where it cannot be had (another
+ * process is reading right now, a network file system) the rollback journal is as
+ * safe.  A file system without shared mappings lets the file become a WAL database
+ * and then refuses the index: so it is tried out, and taken back where it fails.
+ */
+int db_use_wal(struct vgpu_db *db)
+{
+    int rc = sqlite3_exec(db->sql, "PRAGMA journal_mode = WAL; SELECT count(*) FROM sqlite_master",
+                          NULL, NULL, NULL);
+    int result = 0;
+
+    if (lacks_shared_memory(rc)) {
+        result = leave_wal(db);
+        result = result < 0 ? result : set_up_connection(db);
+    }
+    if (result == 0) {
+        db->error[0] = '\0';
+    }
+    return result;
+}
+
+/* The first statement that really reads the file. */
+static int read_first(struct vgpu_db *db)
+{
+    int64_t objects;
+
+    return db_query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
+}
+
+static int open_sqlite(struct vgpu_db *db)
+{
+    int result = connect_file(db);
+    int code;
+
+    if (result < 0) {
+        return result;
+    }
+    result = read_first(db);
+    code = sqlite3_extended_errcode(db->sql);
     if (result < 0 && db->mode == VGPU_DB_READ &&
-        (code == SQLITE_CANTOPEN || code == SQLITE_READONLY)) {
-        rc = open_immutable(db);
+        ((code & 0xff) == SQLITE_CANTOPEN || (code & 0xff) == SQLITE_READONLY)) {
+        int rc = open_immutable(db);
+
         if (rc != SQLITE_OK) {
             return db->sql ? db_sqlite_error(db, rc, "opening the database") : result;
         }
-        result = db_query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
+        result = read_first(db);
+    } else if (result < 0 && db->mode != VGPU_DB_READ && lacks_shared_memory(code)) {
+        result = leave_wal(db);
+        result = result < 0 ? result : read_first(db);
     }
-    if (result < 0) {
-        return result;
+    if (result == 0) {
+        result = set_up_connection(db);
     }
-    result = db_exec(db,
-                     "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
-                     "PRAGMA trusted_schema = OFF;",
-                     "opening the database");
-    if (result < 0) {
-        return result;
+    return result < 0 ? result : db_schema_prepare(db);
+}
+
+/* What was begun and could not be finished would look like a database. */
+static void remove_created(struct vgpu_db *db)
+{
+    static const char *const suffixes[] = {"-journal", "-wal", "-shm", ""};
+
+    sqlite3_close(db->sql);
+    db->sql = NULL;
+    if (vgpu_db_check_place(db) < 0) {
+        return; /* it is another one's by now */
     }
-    return db_schema_prepare(db);
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        char *path = sqlite3_mprintf("%s%s", db->path, suffixes[i]);
+
+        if (path) {
+            unlink(path);
+        }
+        sqlite3_free(path);
+    }
 }
 
 int vgpu_db_open(const char *path, enum vgpu_db_mode mode, struct vgpu_db **out, char *err,
@@ -332,6 +424,9 @@ int vgpu_db_open(const char *path, enum vgpu_db_mode mode, struct vgpu_db **out,
     }
     if (result < 0) {
         snprintf(err, err_size, "%s", db->error);
+        if (db->created) {
+            remove_created(db);
+        }
         vgpu_db_close(db);
         return result;
     }

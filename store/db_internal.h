@@ -17,6 +17,7 @@ struct vgpu_db {
     enum vgpu_db_mode mode;
     dev_t device; /* of the file that was opened */
     ino_t inode;
+    bool created; /* the file was made by this open */
     char actor[VGPU_EVENT_ACTOR_BYTES];
     char error[VGPU_DB_ERROR_BYTES];
 };
@@ -58,6 +59,8 @@ void db_read_vm(sqlite3_stmt *stmt, vgpu_vm_config_t *config);
 int db_insert_event(struct vgpu_db *db, const char *kind, const char *vm_uuid, uint32_t vm_id,
                     const char *detail);
 
+/* Write-ahead logging, or a rollback journal where that can't be had. */
+int db_use_wal(struct vgpu_db *db);
 int db_schema_prepare(struct vgpu_db *db);
 
 #endif /* STORE_DB_INTERNAL_H */

@@ -337,13 +337,7 @@ int db_schema_prepare(struct vgpu_db *db)
         result = vgpu_db_init_schema(db);
     }
     if (result == 0 && db->mode != VGPU_DB_READ) {
-        /*
-         * WAL lets readers go on while somebody writes.  Where it cannot be had
-         * (another process is reading right now, a network file system) the
-         * rollback journal is as safe.
-         */
-        sqlite3_exec(db->sql, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-        db->error[0] = '\0';
+        result = db_use_wal(db);
     }
     return result;
 }

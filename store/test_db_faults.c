@@ -22,7 +22,7 @@
 
 #include "store/test_support.h"
 
-enum fault { FAULT_NONE, FAULT_KILL, FAULT_FULL };
+enum fault { FAULT_NONE, FAULT_KILL, FAULT_FULL, FAULT_NO_SHM };
 
 static struct {
     enum fault fault;
@@ -38,7 +38,7 @@ struct shim_file {
 /* True if the operation that is about to happen is to fail with "disk full". */
 static bool strike(struct shim_file *file, const void *data, int bytes, sqlite3_int64 offset)
 {
-    if (shim.fault == FAULT_NONE || --shim.countdown > 0) {
+    if (shim.fault == FAULT_NONE || shim.fault == FAULT_NO_SHM || --shim.countdown > 0) {
         return false;
     }
     if (shim.fault == FAULT_KILL) {
@@ -118,6 +118,9 @@ static int shim_characteristics(sqlite3_file *f)
 
 static int shim_shm_map(sqlite3_file *f, int page, int bytes, int extend, void volatile **p)
 {
+    if (shim.fault == FAULT_NO_SHM) {
+        return SQLITE_IOERR_SHMMAP; /* as where mmap(MAP_SHARED) gives ENODEV */
+    }
     return REAL(f)->pMethods->xShmMap(REAL(f), page, bytes, extend, p);
 }
 
@@ -180,7 +183,9 @@ static void shim_install(enum fault fault, int countdown)
 {
     static sqlite3_vfs vfs;
 
-    shim.real = sqlite3_vfs_find(NULL);
+    if (!shim.real) {
+        shim.real = sqlite3_vfs_find(NULL);
+    }
     shim.fault = fault;
     shim.countdown = countdown;
     vfs = *shim.real;
@@ -380,13 +385,73 @@ static void test_upgrade_full_at_every_write(void **state)
     at_every_write(*state, FAULT_FULL, upgrade_round, 10);
 }
 
+/* ---- A file system without shared mappings ------------------------------------- */
+
+static void test_no_shared_memory(void **state)
+{
+    struct vgpu_db *db = NULL;
+    vgpu_vm_config_t vm;
+
+    /* Made there: a rollback journal, and everything works, also the second time. */
+    assert_int_equal(open_with_fault(*state, VGPU_DB_CREATE, FAULT_NO_SHM, 0, &db), 0);
+    support_register(db, UUID_1, "web");
+    vgpu_db_close(db);
+    for (enum vgpu_db_mode mode = VGPU_DB_READ; mode <= VGPU_DB_WRITE; mode++) {
+        assert_int_equal(open_with_fault(*state, mode, FAULT_NO_SHM, 0, &db), 0);
+        assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+        vgpu_db_close(db);
+    }
+    assert_int_equal(support_files(*state, "-wal"), 0);
+    shim_install(FAULT_NONE, 0);
+}
+
+static void test_wal_file_without_shared_memory(void **state)
+{
+    struct vgpu_db *db = support_open(*state, VGPU_DB_CREATE);
+    char error[VGPU_DB_ERROR_BYTES];
+    vgpu_vm_config_t vm;
+
+    support_register(db, UUID_1, "web");
+    vgpu_db_close(db);
+    /* Copied there in WAL mode: a reader is told why, a writer mends it. */
+    shim_install(FAULT_NO_SHM, 0);
+    assert_int_equal(vgpu_db_open(*state, VGPU_DB_READ, &db, error, sizeof(error)), -EIO);
+    assert_non_null(strstr(error, "no memory that programs share"));
+    assert_int_equal(open_with_fault(*state, VGPU_DB_WRITE, FAULT_NO_SHM, 0, &db), 0);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 77), 0);
+    vgpu_db_close(db);
+    shim_install(FAULT_NONE, 0);
+    db = support_open(*state, VGPU_DB_READ);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_int_equal(vm.weight, 77);
+    vgpu_db_close(db);
+}
+
+/* What could not be made is not left half made; what was there stays. */
+static void test_no_half_file_stays(void **state)
+{
+    struct vgpu_db *db;
+
+    for (int k = 1; k < 4; k++) {
+        assert_int_equal(open_with_fault(*state, VGPU_DB_CREATE, FAULT_FULL, k, &db), -ENOSPC);
+        assert_int_equal(support_files(*state, "vgpu"), 0);
+    }
+    shim_install(FAULT_NONE, 0);
+    support_make_old(*state, SHAPE_PHASE2);
+    assert_int_equal(open_with_fault(*state, VGPU_DB_CREATE, FAULT_FULL, 1, &db), -ENOSPC);
+    shim_install(FAULT_NONE, 0);
+    db = support_open(*state, VGPU_DB_CREATE);
+    vgpu_db_close(db);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_setup, support_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_killed_at_every_write),
-        TEST(test_full_at_every_write),
-        TEST(test_upgrade_killed_at_every_write),
+        TEST(test_killed_at_every_write),          TEST(test_full_at_every_write),
+        TEST(test_upgrade_killed_at_every_write),  TEST(test_no_shared_memory),
+        TEST(test_wal_file_without_shared_memory), TEST(test_no_half_file_stays),
         TEST(test_upgrade_full_at_every_write),
     };
 

@@ -161,6 +161,7 @@ static void test_long_texts_are_cut(void **state)
     char text[16];
 
     memset(&health, 0xff, sizeof(health));
+    health.error_reading = health.error_text = "something";
     health.lost = health.stale = health.reset_required = true;
     health.rows_failed = health.rows_pending = health.pages_pending = true;
     nvml_health_judge(&health, &verdict);
