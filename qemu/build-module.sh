@@ -11,6 +11,8 @@
 # CC and CFLAGS are honoured.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=qemu/device-files
+. "$here/device-files"
 # A python3 from elsewhere breaks QEMU's configure.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -90,6 +92,10 @@ out=$(cd "$out" && pwd)
 work=$(mktemp -d "$out/.build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
+set --
+for file in $device_sources; do
+    set -- "$@" "$here/$file"
+done
 # The flags that change what the headers mean are those of QEMU's own build.
 # shellcheck disable=SC2046,SC2086
 $cc -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
@@ -100,7 +106,7 @@ $cc -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
     -isystem "$headers/linux-headers" -isystem "$headers/build/linux-headers" \
     -iquote "$headers/build" -iquote "$headers/include" -iquote "$here/../include" \
     $(pkg-config --cflags glib-2.0 pixman-1) \
-    -shared -o "$work/vgpu-stub.so" "$here/vgpu-stub.c" "$here/vgpu-layout.c"
+    -shared -o "$work/vgpu-stub.so" "$@" "$here/vgpu-layout.c"
 # shellcheck disable=SC2086
 $cc -std=gnu11 -O2 -g -Wall -Wextra ${CFLAGS-} -fPIC -shared \
     -o "$work/vgpu-preload.so" "$here/vgpu-preload.c" -ldl

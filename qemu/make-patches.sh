@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Writes the patch series that compiles vgpu-stub into QEMU, from vgpu-stub.c and the
-# protocol header.  The patches are committed, so that packagers need no script.
+# Writes the patch series that compiles vgpu-stub into QEMU, from the device's files and
+# the protocol header.  The patches are committed, so that packagers need no script.
 #
 #   make-patches.sh           write patches/*/
 #   make-patches.sh --check   exit 1 if the committed patches are stale
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$here/patches
+# shellcheck source=qemu/device-files
+. "$here/device-files"
 check=
 case ${1-} in
 "") ;;
@@ -35,6 +37,16 @@ new_file() { # PATH in QEMU, FILE here
     sed 's/^/+/' "$2"
 }
 
+# The device's sources as a build file lists them.
+listed() { # FORMAT of one, for its name without ".c", and what stands between two
+    names=
+    for file in $device_sources; do
+        # shellcheck disable=SC2059
+        names=$names${names:+$2}$(printf "$1" "${file%.c}")
+    done
+    echo "$names"
+}
+
 # Every file is extended at its very top, where 4.2 to 10.2 have the same lines and XCP-ng's
 # own patches change nothing.
 kconfig() {
@@ -55,24 +67,26 @@ PATCH
 }
 
 meson_build() { # the name of the source set
+    sources=$(listed "'%s.c'" ', ')
     cat <<PATCH
 diff --git a/hw/misc/meson.build b/hw/misc/meson.build
 --- a/hw/misc/meson.build
 +++ b/hw/misc/meson.build
 @@ -1,1 +1,2 @@
-+$1.add(when: 'CONFIG_VGPU_STUB', if_true: files('vgpu-stub.c'))
++$1.add(when: 'CONFIG_VGPU_STUB', if_true: files($sources))
  $1.add(when: 'CONFIG_APPLESMC', if_true: files('applesmc.c'))
 PATCH
 }
 
 makefile_objs() {
-    cat <<'PATCH'
+    objects=$(listed '%s.o' ' ')
+    cat <<PATCH
 diff --git a/hw/misc/Makefile.objs b/hw/misc/Makefile.objs
 --- a/hw/misc/Makefile.objs
 +++ b/hw/misc/Makefile.objs
 @@ -1,1 +1,2 @@
-+common-obj-$(CONFIG_VGPU_STUB) += vgpu-stub.o
- common-obj-$(CONFIG_APPLESMC) += applesmc.o
++common-obj-\$(CONFIG_VGPU_STUB) += $objects
+ common-obj-\$(CONFIG_APPLESMC) += applesmc.o
 PATCH
 }
 
@@ -110,7 +124,9 @@ TEXT
         for part; do
             $part
         done
-        new_file hw/misc/vgpu-stub.c "$here/vgpu-stub.c"
+        for file in $device_headers $device_sources; do
+            new_file "hw/misc/$file" "$here/$file"
+        done
     } >"$out/$line/0002-hw-misc-add-the-vgpu-stub-device.patch"
 }
 

@@ -4,18 +4,22 @@
  *
  * How it works
  * ------------
- * The device owns three things: the registers and buffers of BAR0 (protocol
- * 1.0, vgpu/vgpu_protocol.h), at most one request in flight, and a link: a
- * character device, normally a Unix socket client that reconnects by itself.
+ * The device is two things: here, the registers and buffers of BAR0 (protocol
+ * 1.0, vgpu/vgpu_protocol.h) with at most one request in flight; in
+ * vgpu-link.c, the connection to the mediator and the frames on it.
+ * vgpu-compat.h has what differs between the versions of QEMU.
+ *
+ *   guest -- BAR0 --> vgpu-stub.c -- vgpu_link_request() --> vgpu-link.c --> mediator
+ *         <-- MSI --              <----- VgpuLinkOps -------
  *
  * One request: the guest fills the request buffer, writes REQUEST_LEN and
  * rings the DOORBELL.  The device copies the buffer (the guest may write to it
- * again at once), gives the copy a tag that no other request of this process
- * ever had, sets STATUS to BUSY and sends a REQUEST frame.  The mediator
- * answers RESPONSE, BUSY or QUARANTINED with that tag; the device copies the
- * payload to the response buffer, sets STATUS to DONE or ERROR, takes the
- * TIMESTAMP and raises VGPU_IRQ_COMPLETION.  An answer whose tag is not that of
- * the request in flight belongs to one that a reset abandoned: it is ignored.
+ * again at once), sets STATUS to BUSY and sends the copy; the link gives it a
+ * tag that no other request of this process ever had.  The mediator's answer
+ * carries that tag; the device copies the payload to the response buffer, sets
+ * STATUS to DONE or ERROR, takes the TIMESTAMP and raises VGPU_IRQ_COMPLETION.
+ * An answer whose tag is not that of the request in flight belongs to one that
+ * a reset abandoned: it is ignored.
  *
  *            doorbell                answer, status 0
  *   IDLE ---------------> BUSY ------------------------> DONE
@@ -27,16 +31,6 @@
  * goes, it ends at once with MEDIATOR_UNAVAILABLE; or, with wait-mediator=on,
  * it is sent again on the next connection.  The mediator may then execute it
  * twice (at least once semantics), which is why that is not the default.
- *
- * The link never blocks QEMU's main loop: frames go out through a small buffer
- * that is flushed when the socket is writable.  A peer that reads so slowly
- * that the buffer overflows, or that sends something that is no frame, is
- * disconnected; the character device connects again a second later.  The
- * disconnection happens in a bottom half, because it must not happen within
- * the character device's own callbacks.
- *
- * A connection opens with HELLO.  A mediator that knows only protocol 1.0
- * closes it without a word; the next connection then goes without HELLO.
  *
  * Accesses
  * --------
@@ -51,92 +45,19 @@
  * arrive while an interrupt is being sent are dropped (see irq_send()).
  */
 #include "qemu/osdep.h"
-#include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/log.h"
-#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/timer.h"
-#include "qapi/error.h"
-#include "chardev/char-fe.h"
 #include "hw/pci/msi.h"
-#include "hw/pci/pci.h"
-#include "hw/qdev-properties.h"
-#include "migration/blocker.h"
 #include "migration/vmstate.h"
-#include "vgpu/vgpu_protocol.h"
-
-/* ---- What differs between QEMU 4.2 and 10.2 ------------------------------ */
-
-#define QEMU_AT_LEAST(major, minor)                                                                \
-    (QEMU_VERSION_MAJOR > (major) ||                                                               \
-     (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
-
-#if QEMU_AT_LEAST(8, 0)
-#include "hw/pci/pci_device.h"
-#endif
-#if QEMU_AT_LEAST(6, 0)
-#include "hw/qdev-properties-system.h"
-#endif
-
-#if QEMU_AT_LEAST(10, 2)
-typedef CharFrontend LinkFrontend;
-#else
-typedef CharBackend LinkFrontend;
-#endif
-
-#if QEMU_AT_LEAST(10, 1)
-typedef const void ClassData;
-#define INTERFACES const InterfaceInfo
-#else
-typedef void ClassData;
-#define INTERFACES InterfaceInfo
-#endif
-
-#if QEMU_AT_LEAST(10, 0)
-#define PROPERTIES const Property
-#define PROPERTIES_END
-#define device_set_reset(dc, fn) device_class_set_legacy_reset(dc, fn)
-#else
-#define PROPERTIES Property
-#define PROPERTIES_END DEFINE_PROP_END_OF_LIST(),
-#define device_set_reset(dc, fn) ((dc)->reset = (fn))
-#endif
-
-#if QEMU_AT_LEAST(9, 2)
-#define SOCKET_RECONNECTS "reconnect-ms=1000"
-#else
-#define SOCKET_RECONNECTS "reconnect=1"
-#endif
-
-#if QEMU_AT_LEAST(8, 2)
-#define blocker_add(reason, errp) migrate_add_blocker(reason, errp)
-#define blocker_del(reason) migrate_del_blocker(reason)
-#else
-#define blocker_add(reason, errp) migrate_add_blocker(*(reason), errp)
-#define blocker_del(reason) (migrate_del_blocker(*(reason)), error_free(*(reason)))
-#endif
-
-#if QEMU_AT_LEAST(6, 0)
-typedef void WatchSource;
-#else
-typedef GIOChannel WatchSource;
-#endif
-
-#if QEMU_AT_LEAST(5, 0)
-typedef QEMUChrEvent LinkEvent;
-#else
-#define device_class_set_props(dc, list) ((dc)->props = (list))
-typedef int LinkEvent;
-#endif
+#include "vgpu-compat.h"
+#include "vgpu-link.h"
 
 /* ---- State ---------------------------------------------------------------- */
 
 #define TYPE_VGPU_STUB "vgpu-stub"
 #define VGPU_STUB(obj) OBJECT_CHECK(VgpuStub, (obj), TYPE_VGPU_STUB)
-
-/* Room for the largest request, HELLO, and the answers to a burst of pings. */
-#define VGPU_TX_BYTES 4096u
 
 typedef struct VgpuStub {
     PCIDevice parent_obj;
@@ -144,17 +65,13 @@ typedef struct VgpuStub {
     Error *migration_blocker;
 
     /* Properties, as the user gave them. */
-    LinkFrontend chr;
     char *pool_name;
     char *priority_name;
     uint32_t vm_id_given;
     bool wait_mediator;
-    bool own_chardev;
 
-    /* What the VM is.  Not the guest's to change, so a reset leaves it alone. */
-    uint32_t vm_id;
-    uint8_t pool_id;
-    uint8_t priority;
+    /* Also who the VM is, which is not the guest's to change: a reset leaves it alone. */
+    VgpuLink link;
 
     /* Registers and buffers. */
     uint32_t status;
@@ -174,31 +91,11 @@ typedef struct VgpuStub {
     uint32_t flight_tag;
     uint32_t flight_bytes;
     uint8_t flight[VGPU_REQUEST_BUFFER_BYTES];
-
-    /* The link. */
-    bool link_up;     /* frames can be sent and received */
-    bool hello_sent;  /* on this connection */
-    bool heard;       /* anything, on this connection */
-    bool hello_skip;  /* the last peer hung up on our HELLO */
-    bool peer_warned; /* one message per run of bad frames is enough */
-    QEMUBH *drop_bh;
-    guint tx_watch;
-    uint32_t tx_bytes;
-    uint32_t rx_bytes;
-    uint8_t tx[VGPU_TX_BYTES];
-    uint8_t rx[VGPU_SOCKET_FRAME_MAX];
 } VgpuStub;
-
-/*
- * The tag of the last REQUEST of any device in this process.  Shared, so that
- * a device that takes over another's character device (unplug, plug) can't
- * mistake an answer that is still on its way.
- */
-static uint32_t last_tag;
 
 static const char *stub_name(VgpuStub *s)
 {
-    return DEVICE(s)->id ? DEVICE(s)->id : "(no id)";
+    return vgpu_device_name(DEVICE(s));
 }
 
 /* ---- Interrupts ------------------------------------------------------------ */
@@ -242,7 +139,12 @@ static void stub_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val, int 
     irq_update_level(VGPU_STUB(pdev));
 }
 
-/* ---- The end of a request --------------------------------------------------- */
+/* ---- The request in flight --------------------------------------------------- */
+
+static void request_send(VgpuStub *s)
+{
+    s->flight_tag = vgpu_link_request(&s->link, s->flight, s->flight_bytes);
+}
 
 static void request_complete(VgpuStub *s, uint32_t error_code)
 {
@@ -252,293 +154,49 @@ static void request_complete(VgpuStub *s, uint32_t error_code)
     irq_raise(s, VGPU_IRQ_COMPLETION);
 }
 
-/* ---- The link: sending ------------------------------------------------------- */
-
-/* May run inside the character device's lock: must not call it. */
-static void link_lost(VgpuStub *s)
+static void request_answered(void *opaque, uint32_t tag, uint32_t error_code,
+                             const uint8_t *payload, uint32_t payload_bytes)
 {
-    s->link_up = false;
-    s->rx_bytes = 0;
-    s->tx_bytes = 0;
-    if (s->tx_watch) {
-        g_source_remove(s->tx_watch);
-        s->tx_watch = 0;
+    VgpuStub *s = opaque;
+
+    if (s->status != VGPU_STATUS_BUSY || tag != s->flight_tag) {
+        return;
     }
+    memcpy(s->response, payload, payload_bytes);
+    memset(s->response + payload_bytes, 0, sizeof(s->response) - payload_bytes);
+    s->response_len = payload_bytes;
+    request_complete(s, error_code);
+}
+
+static void stub_link_opened(void *opaque)
+{
+    VgpuStub *s = opaque;
+
+    if (s->status == VGPU_STATUS_BUSY) {
+        request_send(s); /* it has waited for this: wait-mediator=on */
+    }
+}
+
+static void stub_link_lost(void *opaque)
+{
+    VgpuStub *s = opaque;
+
     if (s->status == VGPU_STATUS_BUSY && !s->wait_mediator) {
         request_complete(s, VGPU_ERR_MEDIATOR_UNAVAILABLE);
     }
 }
 
-static void link_drop(VgpuStub *s, const char *why)
+static void stub_renamed(void *opaque)
 {
-    if (!s->peer_warned) {
-        warn_report("vgpu-stub %s: %s; disconnecting from the mediator", stub_name(s), why);
-        s->peer_warned = true;
-    }
-    link_lost(s);
-    qemu_bh_schedule(s->drop_bh);
+    irq_raise(opaque, VGPU_IRQ_CONFIG);
 }
 
-/* Not while a socket still connects: QEMU aborts when that is cut short. */
-static void link_disconnect(VgpuStub *s)
-{
-    if (qemu_chr_fe_backend_open(&s->chr)) {
-        qemu_chr_fe_disconnect(&s->chr);
-    }
-}
-
-static void link_drop_bh(void *opaque)
-{
-    link_disconnect(opaque);
-}
-
-static gboolean link_writable(WatchSource *source, GIOCondition cond, void *opaque);
-
-static void link_flush(VgpuStub *s)
-{
-    while (s->link_up && s->tx_bytes > 0) {
-        int n = qemu_chr_fe_write(&s->chr, s->tx, s->tx_bytes);
-
-        if (!s->link_up) {
-            return; /* the write found the peer gone: CHR_EVENT_CLOSED came from within */
-        }
-        if (n > 0) {
-            s->tx_bytes -= n;
-            memmove(s->tx, s->tx + n, s->tx_bytes);
-            continue;
-        }
-        if (n < 0 && errno == EAGAIN) {
-            if (!s->tx_watch) {
-                s->tx_watch = qemu_chr_fe_add_watch(&s->chr, G_IO_OUT | G_IO_HUP, link_writable, s);
-            }
-            if (s->tx_watch) {
-                return;
-            }
-        }
-        link_drop(s, "can't send");
-    }
-}
-
-static gboolean link_writable(WatchSource *source, GIOCondition cond, void *opaque)
-{
-    VgpuStub *s = opaque;
-
-    s->tx_watch = 0;
-    link_flush(s);
-    return FALSE;
-}
-
-static void link_send(VgpuStub *s, uint32_t msg_type, uint32_t request_id, const void *payload,
-                      uint32_t payload_bytes)
-{
-    VGPUSocketHeader header = {
-        .magic = cpu_to_le32(VGPU_SOCKET_MAGIC),
-        .msg_type = cpu_to_le32(msg_type),
-        .vm_id = cpu_to_le32(s->vm_id),
-        .request_id = cpu_to_le32(request_id),
-        .pool_id = s->pool_id,
-        .priority = s->priority,
-        .payload_len = cpu_to_le32(payload_bytes),
-    };
-
-    if (!s->link_up) {
-        return;
-    }
-    if (sizeof(header) + payload_bytes > sizeof(s->tx) - s->tx_bytes) {
-        link_drop(s, "the peer does not read what is sent to it");
-        return;
-    }
-    memcpy(s->tx + s->tx_bytes, &header, sizeof(header));
-    memcpy(s->tx + s->tx_bytes + sizeof(header), payload, payload_bytes);
-    s->tx_bytes += sizeof(header) + payload_bytes;
-    link_flush(s);
-}
-
-static void link_send_hello(VgpuStub *s)
-{
-    VGPUHello hello = {
-        .version = cpu_to_le32(VGPU_PROTOCOL_VERSION),
-        .features = cpu_to_le32(VGPU_FEATURE_CONFIG),
-    };
-
-    link_send(s, VGPU_MSG_HELLO, 0, &hello, sizeof(hello));
-}
-
-static void request_send(VgpuStub *s)
-{
-    s->flight_tag = ++last_tag;
-    link_send(s, VGPU_MSG_REQUEST, s->flight_tag, s->flight, s->flight_bytes);
-}
-
-/* ---- The link: receiving ------------------------------------------------------ */
-
-/* RESPONSE, BUSY or QUARANTINED: the one answer to the request in flight. */
-static void frame_answer(VgpuStub *s, uint32_t msg_type, uint32_t request_id,
-                         const uint8_t *payload, uint32_t payload_bytes)
-{
-    uint32_t status = VGPU_ERR_NONE;
-
-    if (payload_bytes >= sizeof(VGPUResponse)) {
-        status = ldl_le_p(payload + offsetof(VGPUResponse, status));
-    } else if (payload_bytes > 0 || msg_type == VGPU_MSG_RESPONSE) {
-        link_drop(s, "received an answer shorter than its header");
-        return;
-    }
-    if (s->status != VGPU_STATUS_BUSY || request_id != s->flight_tag) {
-        return;
-    }
-    if (status == VGPU_ERR_NONE && msg_type == VGPU_MSG_BUSY) {
-        status = VGPU_ERR_QUEUE_FULL;
-    } else if (status == VGPU_ERR_NONE && msg_type == VGPU_MSG_QUARANTINED) {
-        status = VGPU_ERR_VM_QUARANTINED;
-    }
-    memcpy(s->response, payload, payload_bytes);
-    memset(s->response + payload_bytes, 0, sizeof(s->response) - payload_bytes);
-    s->response_len = payload_bytes;
-    request_complete(s, status);
-}
-
-static void frame_config(VgpuStub *s, uint32_t request_id, const uint8_t *payload,
-                         uint32_t payload_bytes)
-{
-    VGPUConfig config;
-    uint32_t vm_id;
-    bool changed;
-
-    if (payload_bytes < sizeof(config)) {
-        link_drop(s, "received a CONFIG that is too short");
-        return;
-    }
-    memcpy(&config, payload, sizeof(config));
-    vm_id = le32_to_cpu(config.vm_id);
-    if (config.pool_id < VGPU_POOL_FIRST || config.pool_id > VGPU_POOL_LAST ||
-        config.priority > VGPU_PRIORITY_HIGH) {
-        link_drop(s, "received a CONFIG with an unknown pool or priority");
-        return;
-    }
-    changed = vm_id != s->vm_id || config.pool_id != s->pool_id || config.priority != s->priority;
-    s->vm_id = vm_id;
-    s->pool_id = config.pool_id;
-    s->priority = config.priority;
-    link_send(s, VGPU_MSG_CONFIG, request_id, &config, sizeof(config));
-    if (changed) {
-        irq_raise(s, VGPU_IRQ_CONFIG);
-    }
-}
-
-static void frame_dispatch(VgpuStub *s, uint32_t msg_type, uint32_t request_id,
-                           const uint8_t *payload, uint32_t payload_bytes)
-{
-    switch (msg_type) {
-    case VGPU_MSG_RESPONSE:
-    case VGPU_MSG_BUSY:
-    case VGPU_MSG_QUARANTINED: frame_answer(s, msg_type, request_id, payload, payload_bytes); break;
-    case VGPU_MSG_PING:
-        if (payload_bytes > VGPU_PING_BYTES_MAX) {
-            link_drop(s, "received a PING that is too long");
-            break;
-        }
-        link_send(s, VGPU_MSG_PONG, request_id, payload, payload_bytes);
-        break;
-    case VGPU_MSG_CONFIG:
-        /* Offered in HELLO; without it, the peer has no business to send one. */
-        if (s->hello_sent) {
-            frame_config(s, request_id, payload, payload_bytes);
-        }
-        break;
-    default:
-        /* HELLO grants what was offered; PONG and later messages need no answer. */
-        break;
-    }
-}
-
-/* Takes one frame off the front of rx.  Returns whether there was one. */
-static bool link_take_frame(VgpuStub *s)
-{
-    VGPUSocketHeader header;
-    uint32_t payload_bytes, frame_bytes;
-
-    if (s->rx_bytes < sizeof(header)) {
-        return false;
-    }
-    memcpy(&header, s->rx, sizeof(header));
-    payload_bytes = le32_to_cpu(header.payload_len);
-    if (le32_to_cpu(header.magic) != VGPU_SOCKET_MAGIC) {
-        link_drop(s, "received something that is no frame (wrong magic)");
-        return false;
-    }
-    if (payload_bytes > VGPU_SOCKET_PAYLOAD_MAX) {
-        link_drop(s, "received a frame that is too long");
-        return false;
-    }
-    frame_bytes = sizeof(header) + payload_bytes;
-    if (s->rx_bytes < frame_bytes) {
-        return false;
-    }
-    frame_dispatch(s, le32_to_cpu(header.msg_type), le32_to_cpu(header.request_id),
-                   s->rx + sizeof(header), payload_bytes);
-    if (!s->link_up) {
-        return false; /* dropped; rx is empty already */
-    }
-    s->peer_warned = false;
-    s->rx_bytes -= frame_bytes;
-    memmove(s->rx, s->rx + frame_bytes, s->rx_bytes);
-    return true;
-}
-
-static int link_can_read(void *opaque)
-{
-    VgpuStub *s = opaque;
-
-    return s->link_up ? sizeof(s->rx) - s->rx_bytes : 0;
-}
-
-static void link_read(void *opaque, const uint8_t *buf, int size)
-{
-    VgpuStub *s = opaque;
-
-    s->heard = true;
-    while (size > 0 && s->link_up) {
-        /* Never 0: a full rx holds a whole frame, which has been taken off. */
-        uint32_t n = MIN((uint32_t)size, sizeof(s->rx) - s->rx_bytes);
-
-        memcpy(s->rx + s->rx_bytes, buf, n);
-        s->rx_bytes += n;
-        buf += n;
-        size -= n;
-        while (link_take_frame(s)) {
-        }
-    }
-}
-
-static void link_event(void *opaque, LinkEvent event)
-{
-    VgpuStub *s = opaque;
-
-    switch (event) {
-    case CHR_EVENT_OPENED:
-        qemu_bh_cancel(s->drop_bh);
-        s->link_up = true;
-        s->heard = false;
-        s->hello_sent = !s->hello_skip;
-        s->hello_skip = false;
-        if (s->hello_sent) {
-            link_send_hello(s);
-        }
-        if (s->status == VGPU_STATUS_BUSY) {
-            request_send(s); /* it has waited for this: wait-mediator=on */
-        }
-        break;
-    case CHR_EVENT_CLOSED:
-        qemu_bh_cancel(s->drop_bh);
-        /* Only once: a 1.0 mediator is recognised again if it restarts as a new one. */
-        s->hello_skip = s->hello_sent && !s->heard;
-        s->hello_sent = false;
-        link_lost(s);
-        break;
-    default: break;
-    }
-}
+static const VgpuLinkOps stub_link_ops = {
+    .opened = stub_link_opened,
+    .lost = stub_link_lost,
+    .answered = request_answered,
+    .renamed = stub_renamed,
+};
 
 /* ---- Registers ------------------------------------------------------------------ */
 
@@ -560,13 +218,13 @@ static void doorbell(VgpuStub *s)
         request_complete(s, VGPU_ERR_REQUEST_TOO_LARGE);
         return;
     }
-    if (!s->link_up && !s->wait_mediator) {
+    if (!vgpu_link_is_up(&s->link) && !s->wait_mediator) {
         request_complete(s, VGPU_ERR_MEDIATOR_UNAVAILABLE);
         return;
     }
     memcpy(s->flight, s->request, s->request_len);
     s->flight_bytes = s->request_len;
-    if (s->link_up) {
+    if (vgpu_link_is_up(&s->link)) {
         request_send(s);
     }
 }
@@ -575,9 +233,9 @@ static uint32_t reg_read(VgpuStub *s, uint32_t reg)
 {
     switch (reg) {
     case VGPU_REG_STATUS: return s->status;
-    case VGPU_REG_POOL_ID: return s->pool_id;
-    case VGPU_REG_PRIORITY: return s->priority;
-    case VGPU_REG_VM_ID: return s->vm_id;
+    case VGPU_REG_POOL_ID: return s->link.identity.pool_id;
+    case VGPU_REG_PRIORITY: return s->link.identity.priority;
+    case VGPU_REG_VM_ID: return s->link.identity.vm_id;
     case VGPU_REG_ERROR_CODE: return s->error_code;
     case VGPU_REG_REQUEST_LEN: return s->request_len;
     case VGPU_REG_RESPONSE_LEN: return s->response_len;
@@ -721,43 +379,14 @@ static bool stub_parse_properties(VgpuStub *s, Error **errp)
     }
     for (i = 0; i < ARRAY_SIZE(names); i++) {
         if (!strcmp(priority, names[i]) || (priority[0] == '0' + (char)i && priority[1] == '\0')) {
-            s->pool_id = pool[0];
-            s->priority = i;
-            s->vm_id = s->vm_id_given;
+            s->link.identity.pool_id = pool[0];
+            s->link.identity.priority = i;
+            s->link.identity.vm_id = s->vm_id_given;
             return true;
         }
     }
     error_setg(errp, "vgpu-stub: priority '%s' is none of low, medium, high, 0, 1, 2", priority);
     return false;
-}
-
-/* Without a chardev property: a client of our own to the mediator's usual place. */
-static bool stub_default_chardev(VgpuStub *s, Error **errp)
-{
-    static unsigned serial;
-    Chardev *chr;
-    char *label;
-
-    if (qemu_chr_fe_backend_connected(&s->chr)) {
-        return true;
-    }
-    label = g_strdup_printf("vgpu-stub-%u", serial++);
-    while (qemu_chr_find(label)) {
-        g_free(label); /* the user has one of that name */
-        label = g_strdup_printf("vgpu-stub-%u", serial++);
-    }
-    chr = qemu_chr_new(label, "unix:" VGPU_SOCKET_PATH "," SOCKET_RECONNECTS, NULL);
-    if (!chr) {
-        error_setg(errp,
-                   "vgpu-stub: can't create the default character device '%s'; give one "
-                   "with the chardev property",
-                   label);
-        g_free(label);
-        return false;
-    }
-    g_free(label);
-    s->own_chardev = true;
-    return qemu_chr_fe_init(&s->chr, chr, errp);
 }
 
 static void stub_realize(PCIDevice *pdev, Error **errp)
@@ -772,16 +401,11 @@ static void stub_realize(PCIDevice *pdev, Error **errp)
                "vgpu-stub device '%s' has its state in the host's vgpu-mediator and can't be "
                "migrated or saved: unplug it first",
                stub_name(s));
-    if (blocker_add(&s->migration_blocker, errp) < 0) {
-#if !QEMU_AT_LEAST(8, 2)
-        error_free(s->migration_blocker);
-#endif
-        s->migration_blocker = NULL;
+    if (vgpu_blocker_add(&s->migration_blocker, errp) < 0) {
         return;
     }
-    if (!stub_default_chardev(s, errp)) {
-        blocker_del(&s->migration_blocker);
-        s->migration_blocker = NULL;
+    if (!vgpu_link_init(&s->link, DEVICE(s), &stub_link_ops, s, errp)) {
+        vgpu_blocker_del(&s->migration_blocker);
         return;
     }
 
@@ -791,29 +415,17 @@ static void stub_realize(PCIDevice *pdev, Error **errp)
     }
     memory_region_init_io(&s->bar0, OBJECT(s), &bar0_ops, s, "vgpu-stub-bar0", VGPU_BAR0_BYTES);
     pci_register_bar(pdev, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->bar0);
-
-    s->drop_bh = qemu_bh_new(link_drop_bh, s);
-    qemu_chr_fe_set_handlers(&s->chr, link_can_read, link_read, link_event, NULL, s, NULL, true);
+    vgpu_link_start(&s->link);
 }
 
 static void stub_exit(PCIDevice *pdev)
 {
     VgpuStub *s = VGPU_STUB(pdev);
 
-    /* From here on nothing of the link calls back. */
-    qemu_chr_fe_set_handlers(&s->chr, NULL, NULL, NULL, NULL, NULL, NULL, true);
-    s->status = VGPU_STATUS_IDLE;
-    link_lost(s);
-    qemu_bh_delete(s->drop_bh);
-    s->drop_bh = NULL;
-    /* The mediator sees the device go, and unread answers go with the connection. */
-    link_disconnect(s);
-    if (s->own_chardev) {
-        qemu_chr_fe_deinit(&s->chr, true);
-    }
+    s->status = VGPU_STATUS_IDLE; /* nobody is left who waits for the request in flight */
+    vgpu_link_stop(&s->link);
     msi_uninit(pdev);
-    blocker_del(&s->migration_blocker);
-    s->migration_blocker = NULL;
+    vgpu_blocker_del(&s->migration_blocker);
 }
 
 /*
@@ -836,15 +448,15 @@ static const VMStateDescription stub_vmstate = {
     .fields = (VMStateField[]){VMSTATE_END_OF_LIST()},
 };
 
-static PROPERTIES stub_properties[] = {
-    DEFINE_PROP_CHR("chardev", VgpuStub, chr),
+static VgpuProperty stub_properties[] = {
+    DEFINE_PROP_CHR("chardev", VgpuStub, link.chr),
     DEFINE_PROP_STRING("pool_id", VgpuStub, pool_name),
     DEFINE_PROP_STRING("priority", VgpuStub, priority_name),
     DEFINE_PROP_UINT32("vm_id", VgpuStub, vm_id_given, 0),
     DEFINE_PROP_BOOL("wait-mediator", VgpuStub, wait_mediator, false),
-    PROPERTIES_END};
+    VGPU_PROPERTIES_END};
 
-static void stub_class_init(ObjectClass *klass, ClassData *data)
+static void stub_class_init(ObjectClass *klass, VgpuClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     PCIDeviceClass *k = PCI_DEVICE_CLASS(klass);
@@ -858,14 +470,14 @@ static void stub_class_init(ObjectClass *klass, ClassData *data)
     k->class_id = VGPU_PCI_CLASS_ID;
     dc->desc = "Virtual GPU, served by vgpu-mediator";
     dc->vmsd = &stub_vmstate;
-    device_set_reset(dc, stub_reset);
+    vgpu_class_set_reset(dc, stub_reset);
     device_class_set_props(dc, stub_properties);
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
 }
 
 static void stub_register_types(void)
 {
-    static INTERFACES interfaces[] = {
+    static VgpuInterfaceInfo interfaces[] = {
         {INTERFACE_CONVENTIONAL_PCI_DEVICE},
         {},
     };

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vgpu-compat: what differs between QEMU 4.2 and 10.2, as far as vgpu-stub needs it.
+ *
+ * The device's other files know no version: they use the names that are defined here, which
+ * mean the same with each QEMU.  A branch goes when the oldest QEMU that needs it is no longer
+ * supported (docs/qemu.md, the table of lines).  To be included after qemu/osdep.h.
+ */
+#ifndef HW_MISC_VGPU_COMPAT_H
+#define HW_MISC_VGPU_COMPAT_H
+
+#include "qapi/error.h"
+#include "chardev/char-fe.h"
+#include "hw/pci/pci.h"
+#include "hw/qdev-properties.h"
+#include "migration/blocker.h"
+
+#define QEMU_AT_LEAST(major, minor)                                                                \
+    (QEMU_VERSION_MAJOR > (major) ||                                                               \
+     (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
+
+#if QEMU_AT_LEAST(8, 0)
+#include "hw/pci/pci_device.h"
+#endif
+#if QEMU_AT_LEAST(6, 0)
+#include "hw/qdev-properties-system.h"
+#endif
+
+/* ---- Character devices ------------------------------------------------------ */
+
+/* Our end of a character device. */
+#if QEMU_AT_LEAST(10, 2)
+typedef CharFrontend VgpuChrEnd;
+#else
+typedef CharBackend VgpuChrEnd;
+#endif
+
+/* The second argument of an event handler. */
+#if QEMU_AT_LEAST(5, 0)
+typedef QEMUChrEvent VgpuChrEvent;
+#else
+typedef int VgpuChrEvent;
+#endif
+
+/* The first argument of a watch. */
+#if QEMU_AT_LEAST(6, 0)
+typedef void VgpuWatchSource;
+#else
+typedef GIOChannel VgpuWatchSource;
+#endif
+
+/* A socket's option: connects again one second after the connection was lost. */
+#if QEMU_AT_LEAST(9, 2)
+#define VGPU_SOCKET_RECONNECTS "reconnect-ms=1000"
+#else
+#define VGPU_SOCKET_RECONNECTS "reconnect=1"
+#endif
+
+/* ---- Classes ------------------------------------------------------------------ */
+
+#if QEMU_AT_LEAST(10, 1)
+typedef const void VgpuClassData;
+typedef const InterfaceInfo VgpuInterfaceInfo;
+#else
+typedef void VgpuClassData;
+typedef InterfaceInfo VgpuInterfaceInfo;
+#endif
+
+/* A list of properties: "static VgpuProperty p[] = {DEFINE_..., VGPU_PROPERTIES_END};" */
+#if QEMU_AT_LEAST(10, 0)
+typedef const Property VgpuProperty;
+#define VGPU_PROPERTIES_END
+#else
+typedef Property VgpuProperty;
+#define VGPU_PROPERTIES_END DEFINE_PROP_END_OF_LIST()
+#endif
+
+static inline void vgpu_class_set_reset(DeviceClass *dc, void (*reset)(DeviceState *dev))
+{
+#if QEMU_AT_LEAST(10, 0)
+    device_class_set_legacy_reset(dc, reset);
+#else
+    dc->reset = reset;
+#endif
+}
+
+#if !QEMU_AT_LEAST(5, 0)
+#define device_class_set_props(dc, list) ((dc)->props = (list))
+#endif
+
+/* ---- Migration ------------------------------------------------------------------ */
+
+/*
+ * Takes *reason over: it lives until vgpu_blocker_del().  Returns 0, or -errno with errp set and
+ * *reason freed and NULL.
+ */
+static inline int vgpu_blocker_add(Error **reason, Error **errp)
+{
+#if QEMU_AT_LEAST(8, 2)
+    return migrate_add_blocker(reason, errp);
+#else
+    int r = migrate_add_blocker(*reason, errp);
+
+    if (r < 0) {
+        error_free(*reason);
+        *reason = NULL;
+    }
+    return r;
+#endif
+}
+
+/* *reason is freed and NULL afterwards. */
+static inline void vgpu_blocker_del(Error **reason)
+{
+#if QEMU_AT_LEAST(8, 2)
+    migrate_del_blocker(reason);
+#else
+    migrate_del_blocker(*reason);
+    error_free(*reason);
+    *reason = NULL;
+#endif
+}
+
+#endif
