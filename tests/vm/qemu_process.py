@@ -112,6 +112,10 @@ class QemuProcess:
 
     def qmp_raw(self, execute, **arguments):
         """The whole reply, which may be an error."""
+        if execute == "device_add":
+            # QEMU 10 takes no number as text, and {"addr": 4} for slot 0.4; 7.2 takes anything.
+            assert isinstance(arguments.get("vm_id", 0), int), arguments
+            assert isinstance(arguments.get("addr", ""), str), arguments
         request = {"execute": execute, "arguments": arguments}
         self.qmp_file.write(json.dumps(request).encode() + b"\n")
         while True:

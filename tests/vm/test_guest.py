@@ -92,7 +92,7 @@ def test_hot_plug_in_a_guest(guest, mediator, machine):
     vm = guest(*chardev(mediator.path), *port, machine=machine)
     assert vm.run("guest_mmio")[0] == 2
     for vm_id in (1, 2):
-        vm.qmp("device_add", driver="vgpu-stub", id="gpu0", chardev="link", vm_id=str(vm_id),
+        vm.qmp("device_add", driver="vgpu-stub", id="gpu0", chardev="link", vm_id=vm_id,
                **({"bus": "slot1"} if port else {}))
         conn = mediator.accept()
         code, output = vm.run("n=0; until guest_mmio; do n=$((n+1)); [ $n -lt 300 ] || exit 9; "

@@ -113,7 +113,7 @@ def test_unplug_while_busy_and_plug_again(start, mediator):
         conn.expect_close()  # the mediator learns at once
         assert dev.config_read(0, 4) == 0xFFFFFFFF
         vm.qmp("device_add", driver="vgpu-stub", id="gpu0", addr=str(SLOT), chardev="link",
-               vm_id=str(vm_id))
+               vm_id=vm_id)
         conn = mediator.accept()
         dev.enable()
         assert dev.reg(regs.VM_ID) == vm_id
