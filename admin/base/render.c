@@ -196,54 +196,99 @@ static void widen(const struct render_table *t, unsigned *widths, const unsigned
     }
 }
 
-/* Widths that fit: first cut the wide texts, then leave out what may be left out. */
-static void fit(const struct render_table *t, unsigned *widths, unsigned *wanted, bool *shown)
+/* One part of a table as it is printed: which columns, and how wide. */
+struct part {
+    unsigned *widths;
+    unsigned *wanted; /* what they would need */
+    bool *shown;
+};
+
+static unsigned least_width(unsigned flags, unsigned width)
 {
-    unsigned limit = render_width();
+    unsigned least = flags & COLUMN_WRAP     ? WRAPPED_MIN
+                     : flags & COLUMN_SHRINK ? SHRUNK_MIN
+                                             : UINT_MAX;
+
+    return width < least ? width : least;
+}
+
+static void measure(const struct render_table *t, struct part *part)
+{
     size_t n = t->column_count;
 
     for (size_t c = 0; c < n; c++) {
-        widths[c] = text_width(t->columns[c].title);
-        shown[c] = true;
+        part->widths[c] = text_width(t->columns[c].title);
         for (size_t i = c; i < t->cell_count; i += n) {
             unsigned width = text_width(t->cells[i].text);
-            widths[c] = width > widths[c] ? width : widths[c];
+            part->widths[c] = width > part->widths[c] ? width : part->widths[c];
         }
-        wanted[c] = widths[c];
+        part->wanted[c] = part->widths[c];
     }
-    while (limit > 0) {
-        unsigned total = 0;
-        size_t widest = n, droppable = n;
-        for (size_t c = 0; c < n; c++) {
-            unsigned flags;
-            unsigned least;
+}
 
-            if (!shown[c]) {
-                continue;
-            }
-            total += widths[c] + (total ? GAP : 0);
-            flags = t->columns[c].flags;
-            least = flags & COLUMN_WRAP     ? WRAPPED_MIN
-                    : flags & COLUMN_SHRINK ? SHRUNK_MIN
-                                            : UINT_MAX;
-            if (widths[c] > least && (widest == n || widths[c] > widths[widest])) {
-                widest = c;
-            }
-            if (flags & COLUMN_DROP) {
-                droppable = c;
-            }
+/* The columns that are cut as far as may be do not fit side by side, even without some. */
+static bool needs_two_parts(const struct render_table *t, const struct part *part)
+{
+    unsigned limit = render_width(), total = 0;
+    bool later = false;
+
+    for (size_t c = 0; c < t->column_count; c++) {
+        if (!(t->columns[c].flags & COLUMN_DROP)) {
+            total +=
+                least_width(t->columns[c].flags, part->widths[c]) + (total ? (unsigned)GAP : 0);
         }
-        if (total <= limit) {
-            widen(t, widths, wanted, shown, limit - total);
-            break;
+        later = later || (t->columns[c].flags & COLUMN_LATER);
+    }
+    return later && limit > 0 && total > limit;
+}
+
+/* One step towards the limit: cuts the widest text, else leaves out the last that may be. */
+static bool narrow(const struct render_table *t, struct part *part)
+{
+    size_t n = t->column_count, widest = n, droppable = n;
+
+    for (size_t c = 0; c < n; c++) {
+        unsigned flags = t->columns[c].flags;
+
+        if (!part->shown[c]) {
+            continue;
         }
-        if (widest < n) {
-            widths[widest]--;
-        } else if (droppable < n) {
-            shown[droppable] = false;
-        } else {
-            break;
+        if (part->widths[c] > least_width(flags, part->widths[c]) &&
+            (widest == n || part->widths[c] > part->widths[widest])) {
+            widest = c;
         }
+        if (flags & COLUMN_DROP) {
+            droppable = c;
+        }
+    }
+    if (widest < n) {
+        part->widths[widest]--;
+    } else if (droppable < n) {
+        part->shown[droppable] = false;
+    }
+    return widest < n || droppable < n;
+}
+
+static unsigned width_of(const struct render_table *t, const struct part *part)
+{
+    unsigned total = 0;
+
+    for (size_t c = 0; c < t->column_count; c++) {
+        total += part->shown[c] ? part->widths[c] + (total ? (unsigned)GAP : 0) : 0;
+    }
+    return total;
+}
+
+/* Widths that fit: first cut the wide texts, then leave out what may be left out. */
+static void fit(const struct render_table *t, struct part *part)
+{
+    unsigned limit = render_width();
+
+    memcpy(part->widths, part->wanted, t->column_count * sizeof(*part->widths));
+    while (limit > 0 && width_of(t, part) > limit && narrow(t, part)) {
+    }
+    if (limit > width_of(t, part)) {
+        widen(t, part->widths, part->wanted, part->shown, limit - width_of(t, part));
     }
 }
 
@@ -306,46 +351,112 @@ static void put_wrapped(const char *text, enum render_style style, unsigned widt
     put_styled(style, text, strlen(text));
 }
 
-void render_table_end(struct render_table *t, const char *empty)
+static void print_row(const struct render_table *t, const struct part *part, size_t row,
+                      size_t last, unsigned indent)
 {
     size_t n = t->column_count;
-    unsigned *widths = calloc(n, sizeof(*widths));
-    unsigned *wanted = calloc(n, sizeof(*wanted));
-    bool *shown = calloc(n, sizeof(*shown));
+
+    for (size_t c = 0; c <= last; c++) {
+        const struct cell *cell = row ? &t->cells[(row - 1) * n + c] : NULL;
+        const char *text = cell ? cell->text : t->columns[c].title;
+        enum render_style style = cell ? cell->style : STYLE_BOLD;
+
+        if (!part->shown[c]) {
+            continue;
+        }
+        if (c == last && (t->columns[c].flags & COLUMN_WRAP)) {
+            put_wrapped(text, style, part->widths[c], indent);
+        } else {
+            put_cell(text, style, part->widths[c], t->columns[c].flags, c == last);
+        }
+        fputs(c == last ? "\n" : "  ", stdout);
+    }
+}
+
+static void print_part(const struct render_table *t, struct part *part)
+{
     unsigned indent = 0;
     size_t last = 0;
 
-    if (!widths || !wanted || !shown) {
+    fit(t, part);
+    for (size_t c = 0; c < t->column_count; c++) {
+        last = part->shown[c] ? c : last;
+    }
+    for (size_t c = 0; c < last; c++) {
+        indent += part->shown[c] ? part->widths[c] + GAP : 0;
+    }
+    for (size_t row = 0; row <= t->cell_count / t->column_count; row++) {
+        print_row(t, part, row, last, indent);
+    }
+}
+
+/* Which columns were left out: nobody should look for them in vain. */
+static void print_left_out(const struct render_table *t, const bool *seen)
+{
+    char text[CELL_BYTES_MAX] = "(no room for ";
+    size_t count = 0;
+
+    for (size_t c = 0; c < t->column_count; c++) {
+        size_t used = strlen(text);
+
+        if (!seen[c]) {
+            snprintf(text + used, sizeof(text) - used, "%s%s", count ? ", " : "",
+                     t->columns[c].title);
+            count++;
+        }
+    }
+    if (count > 0) {
+        size_t used = strlen(text);
+
+        snprintf(text + used, sizeof(text) - used, ": a wider terminal or --json shows %s)",
+                 count == 1 ? "it" : "them");
+        put_wrapped(text, STYLE_DIM, render_width(), 0);
+        putchar('\n');
+    }
+}
+
+/* seen: all false; then, which columns were printed. */
+static void print_table(const struct render_table *t, struct part *part, bool *seen)
+{
+    size_t n = t->column_count;
+    bool two;
+
+    measure(t, part);
+    two = needs_two_parts(t, part);
+    for (int round = 0; round <= two; round++) {
+        for (size_t c = 0; c < n; c++) {
+            bool later = t->columns[c].flags & COLUMN_LATER;
+
+            part->shown[c] = !two || (t->columns[c].flags & COLUMN_KEY) || (round ? later : !later);
+        }
+        printf("%s", round ? "\n" : "");
+        print_part(t, part);
+        for (size_t c = 0; c < n; c++) {
+            seen[c] = seen[c] || part->shown[c];
+        }
+    }
+    print_left_out(t, seen);
+}
+
+void render_table_end(struct render_table *t, const char *empty)
+{
+    struct part part = {calloc(t->column_count, sizeof(*part.widths)),
+                        calloc(t->column_count, sizeof(*part.wanted)),
+                        calloc(t->column_count, sizeof(*part.shown))};
+    bool *seen = calloc(t->column_count, sizeof(*seen));
+
+    if (!part.widths || !part.wanted || !part.shown || !seen) {
         abort();
     }
     if (t->cell_count == 0) {
         printf("%s\n", empty);
     } else {
-        fit(t, widths, wanted, shown);
-        for (size_t c = 0; c < n; c++) {
-            last = shown[c] ? c : last;
-        }
-        for (size_t c = 0; c < last; c++) {
-            indent += shown[c] ? widths[c] + GAP : 0;
-        }
-        for (size_t i = 0; i < t->cell_count + n; i++) {
-            size_t c = i % n;
-            if (shown[c]) {
-                bool title = i < n;
-                const char *text = title ? t->columns[c].title : t->cells[i - n].text;
-                enum render_style style = title ? STYLE_BOLD : t->cells[i - n].style;
-                if (c == last && (t->columns[c].flags & COLUMN_WRAP)) {
-                    put_wrapped(text, style, widths[c], indent);
-                } else {
-                    put_cell(text, style, widths[c], t->columns[c].flags, c == last);
-                }
-                fputs(c == last ? "\n" : "  ", stdout);
-            }
-        }
+        print_table(t, &part, seen);
     }
-    free(widths);
-    free(wanted);
-    free(shown);
+    free(part.widths);
+    free(part.wanted);
+    free(part.shown);
+    free(seen);
     render_table_discard(t);
 }
 

@@ -24,6 +24,8 @@ enum render_column_flags {
     COLUMN_SHRINK = 1 << 1, /* may be cut off when the terminal is narrow */
     COLUMN_DROP = 1 << 2,   /* may be left out, the rightmost first */
     COLUMN_WRAP = 1 << 3,   /* goes on in the next line; the last column only */
+    COLUMN_KEY = 1 << 4,    /* says whose row it is: also in the second part of a table */
+    COLUMN_LATER = 1 << 5,  /* in a second part below, when the terminal is narrow */
 };
 
 struct render_column {
@@ -43,7 +45,10 @@ struct render_table *render_table_new(const struct render_column *columns, size_
 /* Cells go in row by row; a row is full after one per column. */
 void render_cell(struct render_table *table, enum render_style style, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Prints and frees it.  An empty table prints `empty`. */
+/*
+ * Prints and frees it.  An empty table prints `empty`.  Columns that were left out
+ * because the terminal is too narrow are named below it.
+ */
 void render_table_end(struct render_table *table, const char *empty);
 /* Frees it unprinted. */
 void render_table_discard(struct render_table *table);

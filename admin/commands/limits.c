@@ -141,8 +141,13 @@ static void weights_heading(const vgpu_pool_config_t *pool, const char *names)
 static bool print_weights(const struct vgpu_config_snapshot *s, uint32_t first, bool gap)
 {
     static const struct render_column columns[] = {
-        {"VM_ID", COLUMN_RIGHT}, {"NAME", COLUMN_SHRINK}, {"PRIORITY", 0}, {"WEIGHT", COLUMN_RIGHT},
-        {"SHARE", COLUMN_RIGHT}, {"DUE", COLUMN_RIGHT},   {"POOL", 0},
+        {"VM_ID", COLUMN_RIGHT},
+        {"NAME", COLUMN_SHRINK},
+        {"PRIORITY", 0},
+        {"WEIGHT", COLUMN_RIGHT},
+        {"SHARE", COLUMN_RIGHT},
+        {"ALL BUSY", COLUMN_RIGHT},
+        {"POOL", 0},
     };
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     char names[64] = "";
@@ -177,9 +182,10 @@ static void print_all_weights(const struct vgpu_config_snapshot *s)
         printf("No VM is registered. vgpu-admin register-vm registers one.\n");
         return;
     }
-    printf("\nDUE is the part of the GPU time that a VM gets while all of these VMs have work;\n"
-           "what a VM does not use goes to the others. SHARE is 4, 2 or 1 for the priority,\n"
-           "times weight / 50.\n");
+    printf(
+        "\nALL BUSY is the part of the GPU time that a VM gets while all of these VMs have work;\n"
+        "what a VM does not use goes to the others. SHARE is 4, 2 or 1 for the priority,\n"
+        "times weight / 50.\n");
 }
 
 static int run_show_weights(struct admin *admin)
@@ -256,10 +262,10 @@ static int run_show_rate_limits(struct admin *admin)
         {"VM_ID", COLUMN_RIGHT},
         {"NAME", COLUMN_SHRINK},
         {"POOL", 0},
-        {"RATE", COLUMN_RIGHT},
+        {"RATE LIMIT", COLUMN_RIGHT},
         {"BURST", COLUMN_RIGHT},
         {"QUEUE DEPTH", COLUMN_RIGHT},
-        {"MEMORY", COLUMN_RIGHT | COLUMN_DROP},
+        {"MEMORY LIMIT", COLUMN_RIGHT | COLUMN_DROP},
     };
     char text[RENDER_BYTES];
     int status = admin_open_db(admin, VGPU_DB_READ);
@@ -334,7 +340,7 @@ const struct admin_command commands_limits[] = {
         .summary = "Show weights and the share of GPU time each VM is due",
         .details =
             "Computed from the database; the mediator need not run. vgpu-admin status shows the\n"
-            "shares that VMs really receive.",
+            "shares that VMs really got.",
         .example = "vgpu-admin show-weights",
         .run = run_show_weights,
         .only_looks = true,

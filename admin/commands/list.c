@@ -27,8 +27,8 @@ static int run_list(struct admin *admin)
         {"POOL", 0},
         {"PRIORITY", 0},
         {"WEIGHT", COLUMN_RIGHT},
-        {"RATE", COLUMN_RIGHT | COLUMN_DROP},
-        {"QUEUE", COLUMN_RIGHT | COLUMN_DROP},
+        {"RATE LIMIT", COLUMN_RIGHT | COLUMN_DROP},
+        {"QUEUE DEPTH", COLUMN_RIGHT | COLUMN_DROP},
         {"STATE", 0},
         {"UUID", COLUMN_DROP},
     };

@@ -7,6 +7,7 @@
 #include "admin/admin.h"
 #include "admin/base/json_get.h"
 #include "admin/base/link.h"
+#include "admin/base/live.h"
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/options.h"
@@ -120,19 +121,90 @@ static void print_split(const json_t *vms)
     printf("\nWAITED: in the queue. HANDED: between mediator and worker. Of the LAST jobs.\n");
 }
 
-static int run_metrics(struct admin *admin)
+static const char *name_of(const json_t *vm)
+{
+    return json_get_text(vm, "name", json_get_text(vm, "uuid", "-"));
+}
+
+static unsigned reason_rows(struct render_table *t, const json_t *vm, const char *what,
+                            const char *key)
+{
+    char text[RENDER_BYTES];
+    const char *reason;
+    unsigned rows = 0;
+    json_t *count;
+
+    json_object_foreach(json_object_get(vm, key), reason, count)
+    {
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(vm, "vm_id", 0));
+        render_cell(t, STYLE_PLAIN, "%s", name_of(vm));
+        render_cell(t, STYLE_PLAIN, "%s", what);
+        render_cell(t, STYLE_PLAIN, "%s", reason);
+        render_cell(t, STYLE_WARN, "%s", render_count((uint64_t)json_number_value(count), text));
+        rows++;
+    }
+    return rows;
+}
+
+/* Why requests were refused and jobs ended in an error. */
+static void print_reasons(const json_t *vms)
 {
     static const struct render_column columns[] = {
-        {"VM_ID", COLUMN_RIGHT},    {"NAME", COLUMN_SHRINK}, {"JOBS", COLUMN_RIGHT},
-        {"ERRORS", COLUMN_RIGHT},   {"RATE", COLUMN_RIGHT},  {"QUEUE", COLUMN_RIGHT},
-        {"GPU TIME", COLUMN_RIGHT}, {"P50", COLUMN_RIGHT},   {"P95", COLUMN_RIGHT | COLUMN_DROP},
+        {"VM_ID", COLUMN_RIGHT}, {"NAME", COLUMN_SHRINK}, {"WHAT", 0},
+        {"REASON", 0},           {"COUNT", COLUMN_RIGHT},
+    };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    unsigned rows = 0;
+    json_t *vm;
+    size_t i;
+
+    json_array_foreach(vms, i, vm)
+    {
+        rows += reason_rows(t, vm, "refused", "rejections_by_reason");
+        rows += reason_rows(t, vm, "error", "errors_by_reason");
+    }
+    if (rows == 0) {
+        render_table_discard(t);
+        return;
+    }
+    printf("\n");
+    render_table_end(t, "");
+}
+
+static void print_totals(const json_t *vms)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT},   {"NAME", COLUMN_SHRINK},
+        {"DONE", COLUMN_RIGHT},    {"ERRORS", COLUMN_RIGHT},
+        {"REFUSED", COLUMN_RIGHT}, {"GPU TIME", COLUMN_RIGHT},
+        {"P50", COLUMN_RIGHT},     {"P95", COLUMN_RIGHT | COLUMN_DROP},
         {"P99", COLUMN_RIGHT},
     };
-    char text[RENDER_BYTES], id[32];
-    json_t *answer, *vm;
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    char text[RENDER_BYTES];
+    json_t *vm;
     size_t i;
+
+    json_array_foreach(vms, i, vm)
+    {
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(vm, "vm_id", 0));
+        render_cell(t, STYLE_PLAIN, "%s", name_of(vm));
+        count_cell(t, json_get_int(vm, "completed", 0), false);
+        count_cell(t, json_get_int(vm, "errors", 0), true);
+        count_cell(t, (json_int_t)live_refused(vm), true);
+        render_cell(t, STYLE_PLAIN, "%s",
+                    render_duration_ns(json_get_number(vm, "gpu_time_ns", 0), text));
+        latency_cell(t, vm, "p50");
+        latency_cell(t, vm, "p95");
+        latency_cell(t, vm, "p99");
+    }
+    render_table_end(t, "No VM has been connected since the mediator started.");
+}
+
+static int run_metrics(struct admin *admin)
+{
+    json_t *answer;
     int status;
-    struct render_table *t;
 
     if (admin_option(admin, "prometheus")) {
         if (admin->json) {
@@ -148,26 +220,9 @@ static int run_metrics(struct admin *admin)
         admin_print_json(admin, answer);
         return ADMIN_OK;
     }
-    t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
-    json_array_foreach(json_object_get(answer, "vms"), i, vm)
-    {
-        snprintf(id, sizeof(id), "vm_id %lld", (long long)json_get_int(vm, "vm_id", 0));
-        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(vm, "vm_id", 0));
-        render_cell(t, STYLE_PLAIN, "%s", json_get_text(vm, "name", json_get_text(vm, "uuid", id)));
-        count_cell(t, json_get_int(vm, "completed", 0), false);
-        count_cell(t, json_get_int(vm, "errors", 0), true);
-        count_cell(t, json_get_int(vm, "rejected_rate", 0), true);
-        count_cell(t, json_get_int(vm, "rejected_queue", 0), true);
-        render_cell(t, STYLE_PLAIN, "%s",
-                    render_duration_ns(json_get_number(vm, "gpu_time_ns", 0), text));
-        latency_cell(t, vm, "p50");
-        latency_cell(t, vm, "p95");
-        latency_cell(t, vm, "p99");
-    }
-    render_table_end(t, "No VM has been connected since the mediator started.");
-    printf(
-        "\nRATE and QUEUE count refused requests; P50 to P99 is the time from a request's arrival\n"
-        "to its answer.\n");
+    print_totals(json_object_get(answer, "vms"));
+    printf("\nP50 to P99 is the time from a request's arrival to its answer.\n");
+    print_reasons(json_object_get(answer, "vms"));
     print_split(json_object_get(answer, "vms"));
     json_decref(answer);
     return ADMIN_OK;

@@ -11,6 +11,7 @@
 #include "admin/admin.h"
 #include "admin/base/json_get.h"
 #include "admin/base/link.h"
+#include "admin/base/live.h"
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/db.h"
@@ -193,7 +194,7 @@ static void print_gpus(struct admin *admin, const json_t *live)
         {"POOL", 0},
         {"STATE", 0},
         {"RUNNING", COLUMN_SHRINK},
-        {"WAITING", COLUMN_RIGHT},
+        {"QUEUE", COLUMN_RIGHT},
         {"IN FLIGHT", COLUMN_RIGHT},
         {"SWITCHES", COLUMN_RIGHT | COLUMN_DROP},
         {"BUSY", COLUMN_RIGHT},
@@ -219,7 +220,7 @@ static void print_gpus(struct admin *admin, const json_t *live)
         } else {
             render_cell(t, STYLE_PLAIN, running > 0 ? "vm_id %lld" : "-", (long long)running);
         }
-        number_cell(t, gpu, "backlogged");
+        number_cell(t, gpu, "queued");
         number_cell(t, gpu, "in_flight");
         number_cell(t, gpu, "context_switches");
         if (uptime_ns > 0 && json_has_number(gpu, "busy_ns")) {
@@ -249,20 +250,86 @@ static const char *json_priority(const json_t *live)
                                  : admin_priority_name((unsigned)json_integer_value(value));
 }
 
+/* What both halves of a VM's row have: of the database or of the mediator. */
+struct vm_row {
+    json_int_t vm_id;
+    const char *name, *pool, *priority, *state;
+    json_int_t weight;
+    enum render_style state_style;
+};
+
+static void vm_row(struct render_table *t, const struct vm_row *row, const json_t *live)
+{
+    char text[RENDER_BYTES];
+
+    render_cell(t, STYLE_PLAIN, "%lld", (long long)row->vm_id);
+    render_cell(t, STYLE_PLAIN, "%s", row->name);
+    render_cell(t, STYLE_PLAIN, "%s", row->pool);
+    render_cell(t, STYLE_PLAIN, "%s", row->priority);
+    render_cell(t, STYLE_PLAIN, "%lld", (long long)row->weight);
+    render_cell(t, row->state_style, "%s", row->state);
+    number_cell(t, live, "gpu");
+    number_cell(t, live, "queue_depth");
+    number_cell(t, live, "completed");
+    if (live) {
+        render_cell(t, STYLE_PLAIN, "%s", render_count((uint64_t)live_refused(live), text));
+    } else {
+        render_cell(t, STYLE_DIM, "-");
+    }
+    number_cell(t, live, "errors");
+    share_cell(t, live, "due_share");
+    share_cell(t, live, "share");
+}
+
+static void registered_row(struct render_table *t, const vgpu_vm_config_t *vm, const json_t *live)
+{
+    const json_t *l = live_vm(live, vm);
+    char pool[2] = {vm->pool_id, '\0'};
+    struct vm_row row = {
+        .vm_id = vm->vm_id,
+        .name = admin_vm_name(vm),
+        .pool = pool,
+        .priority = admin_priority_name(vm->priority),
+        .weight = vm->weight,
+        .state = vm->quarantined ? "quarantined"
+                 : live          ? live_state(l)
+                                 : "unknown",
+    };
+
+    row.state_style = state_style(row.state);
+    vm_row(t, &row, l);
+}
+
+/* A VM that only the mediator knows. */
+static void live_row(struct render_table *t, const json_t *item, bool without_database)
+{
+    struct vm_row row = {
+        .vm_id = json_get_int(item, "vm_id", 0),
+        .name = live_name(item),
+        .pool = json_get_text(item, "pool", "-"),
+        .priority = json_priority(item),
+        .weight = json_get_int(item, "weight", 0),
+        .state = without_database ? live_state(item) : "not registered",
+    };
+
+    row.state_style = without_database ? state_style(row.state) : STYLE_WARN;
+    vm_row(t, &row, item);
+}
+
 static void print_vms(struct admin *admin, const json_t *live)
 {
     static const struct render_column columns[] = {
-        {"VM_ID", COLUMN_RIGHT},
-        {"NAME", COLUMN_SHRINK},
+        {"VM_ID", COLUMN_RIGHT | COLUMN_KEY},
+        {"NAME", COLUMN_SHRINK | COLUMN_KEY},
         {"POOL", 0},
-        {"PRIORITY", 0},
-        {"WEIGHT", COLUMN_RIGHT},
+        {"PRIORITY", COLUMN_LATER},
+        {"WEIGHT", COLUMN_RIGHT | COLUMN_LATER},
         {"STATE", 0},
         {"GPU", COLUMN_RIGHT},
         {"QUEUE", COLUMN_RIGHT},
-        {"DONE", COLUMN_RIGHT},
-        {"REFUSED", COLUMN_RIGHT | COLUMN_DROP},
-        {"ERRORS", COLUMN_RIGHT | COLUMN_DROP},
+        {"DONE", COLUMN_RIGHT | COLUMN_LATER},
+        {"REFUSED", COLUMN_RIGHT | COLUMN_LATER},
+        {"ERRORS", COLUMN_RIGHT | COLUMN_LATER},
         {"DUE", COLUMN_RIGHT},
         {"GOT", COLUMN_RIGHT},
     };
@@ -271,63 +338,40 @@ static void print_vms(struct admin *admin, const json_t *live)
     size_t i;
 
     for (uint32_t v = 0; v < admin->config->vm_count; v++) {
-        const vgpu_vm_config_t *vm = &admin->config->vms[v];
-        const json_t *l = live_vm(live, vm);
-        const char *state = vm->quarantined                        ? "quarantined"
-                            : !live                                ? "unknown"
-                            : !l || !json_get_bool(l, "connected") ? "not connected"
-                                                                   : json_get_text(l, "state", "?");
-        render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-        render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
-        render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
-        render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
-        render_cell(t, STYLE_PLAIN, "%u", vm->weight);
-        render_cell(t, state_style(state), "%s", state);
-        number_cell(t, l, "gpu");
-        number_cell(t, l, "queue_depth");
-        number_cell(t, l, "completed");
-        if (l) {
-            render_cell(t, STYLE_PLAIN, "%lld",
-                        (long long)(json_get_int(l, "rejected_rate", 0) +
-                                    json_get_int(l, "rejected_queue", 0)));
-        } else {
-            render_cell(t, STYLE_DIM, "-");
-        }
-        number_cell(t, l, "errors");
-        share_cell(t, l, "due_share");
-        share_cell(t, l, "share");
+        registered_row(t, &admin->config->vms[v], live);
     }
     json_array_foreach(json_object_get(live, "vms"), i, item)
     {
-        if (registered_vm(admin, item)) {
-            continue;
+        if (!registered_vm(admin, item)) {
+            live_row(t, item, without_db(live));
         }
-        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(item, "vm_id", 0));
-        render_cell(t, STYLE_PLAIN, "%s", live_name(item));
-        render_cell(t, STYLE_PLAIN, "%s", json_get_text(item, "pool", "-"));
-        render_cell(t, STYLE_PLAIN, "%s", json_priority(item));
-        number_cell(t, item, "weight");
-        if (without_db(live)) {
-            const char *state = json_get_bool(item, "connected") ? json_get_text(item, "state", "?")
-                                                                 : "not connected";
-            render_cell(t, state_style(state), "%s", state);
-        } else {
-            render_cell(t, STYLE_WARN, "not registered");
-        }
-        number_cell(t, item, "gpu");
-        number_cell(t, item, "queue_depth");
-        number_cell(t, item, "completed");
-        render_cell(t, STYLE_PLAIN, "%lld",
-                    (long long)(json_get_int(item, "rejected_rate", 0) +
-                                json_get_int(item, "rejected_queue", 0)));
-        number_cell(t, item, "errors");
-        share_cell(t, item, "due_share");
-        share_cell(t, item, "share");
     }
     render_table_end(t, live && without_db(live)
                             ? "No VM has been connected since the mediator started."
                             : "No VM is registered. vgpu-admin scan-vms shows the host's VMs, "
                               "vgpu-admin register-vm registers one.");
+}
+
+/* A restart that somebody put off is not forgotten. */
+static void print_restarts(struct admin *admin, const json_t *live)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(live, "vms"), i, item)
+    {
+        const json_t *device = json_object_get(item, "device");
+        const char *name = json_get_text(item, "name", "");
+
+        if (json_get_bool(item, "restart_needed")) {
+            admin_note(admin,
+                       "the device of %s%s(vm_id %lld) still shows its guest vm_id %lld, pool %s, "
+                       "priority %s: it is too old to be told; shut the VM down and start it again",
+                       name, name[0] ? " " : "", (long long)json_get_int(item, "vm_id", 0),
+                       (long long)json_get_int(device, "vm_id", 0),
+                       json_get_text(device, "pool", "?"), json_priority(device));
+        }
+    }
 }
 
 static json_t *document(struct admin *admin, const json_t *live)
@@ -422,6 +466,9 @@ static int run_status(struct admin *admin)
     if (!admin->json) {
         print_text(admin, live, has_db);
         fflush(stdout);
+    }
+    if (live) {
+        print_restarts(admin, live);
     }
     if (result < 0) {
         admin_note(admin, "%s", admin_link_error(admin->link));

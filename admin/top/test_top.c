@@ -322,8 +322,8 @@ static void test_80x24(void **state)
     assert_true(strncmp(page.lines[4].text, "  0 NVIDIA H200", 15) == 0);
     assert_true(strncmp(page.lines[6].text, "VM_ID NAME", 10) == 0);
     assert_int_equal(page.lines[6].columns, 80);
-    assert_string_equal(page.lines[8].text, "    3 web         50   0 active      "
-                                            "###|#..... 50.0% 25.0%  30+2      -       -");
+    assert_string_equal(page.lines[8].text, "    3 web        50   0 active        "
+                                            "##|##.... 50.0% 25.0%  30+2      -       -");
     assert_true(page.lines[8].selected && !page.lines[7].selected && !page.lines[9].selected);
     assert_true(strncmp(page.lines[23].text, "q quit", 6) == 0);
     top_page_free(&page);

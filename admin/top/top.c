@@ -290,7 +290,7 @@ const struct admin_command commands_top[] = {
         .usage = "[--once] [--interval=S] [--sort=COLUMN] [--filter=TEXT]",
         .details =
             "On a terminal, until q; ? shows the keys: sort, filter, stop, set a VM's weight,\n"
-            "quarantine it. HAD is the part of its GPU's time that a VM had lately, DUE the part\n"
+            "quarantine it. GOT is the part of its GPU's time that a VM had lately, DUE the part\n"
             "that it may have while others want it too. With --once (or --json) it looks twice,\n"
             "--interval apart, and prints one picture as plain text.",
         .example = "vgpu-admin top\nvgpu-admin top --once --sort=share",

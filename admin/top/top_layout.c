@@ -86,7 +86,7 @@ static bool put_help(const struct top_view *view, struct top_page *page)
         "  x                      quarantine the chosen VM, or let it in again",
         "  q                      quit",
         "",
-        "  HAD is the part of its GPU's time that a VM had lately, DUE (| in the bar)",
+        "  GOT is the part of its GPU's time that a VM had lately, DUE (| in the bar)",
         "  what it may have while others want it too. QUEUE is waiting + in flight.",
         "",
         "  Any key goes back.",

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "admin/base/json_get.h"
+#include "admin/base/live.h"
 
 /* ---- a look ---- */
 
@@ -101,15 +102,12 @@ static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metri
     vm->vm_id = (uint32_t)json_get_int(object, "vm_id", 0);
     copy(vm->uuid, sizeof(vm->uuid), json_get_text(object, "uuid", ""));
     copy(vm->name, sizeof(vm->name), json_get_text(object, "name", ""));
-    copy(vm->state, sizeof(vm->state), json_get_text(object, "state", "?"));
+    copy(vm->state, sizeof(vm->state), live_state(object));
     vm->pool = json_get_text(object, "pool", "?")[0];
     vm->priority = read_priority(object);
     vm->weight = (unsigned)json_get_int(object, "weight", 0);
     vm->connected = json_get_bool(object, "connected");
     vm->quarantined = json_get_bool(object, "quarantined");
-    if (!vm->connected && !vm->quarantined && strcmp(vm->state, "idle") == 0) {
-        copy(vm->state, sizeof(vm->state), "away");
-    }
     vm->gpu = FIRST(object, {"gpu", 1});
     vm->queue_depth = FIRST(object, {"queue_depth", 1});
     vm->in_flight = FIRST(object, {"in_flight", 1});
@@ -117,9 +115,7 @@ static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metri
     vm->share = FIRST(object, {"share", 1});
     vm->completed = FIRST(object, {"completed", 1});
     vm->errors = FIRST(object, {"errors", 1});
-    vm->rejected =
-        json_get_number(object, "rejected_rate", 0) + json_get_number(object, "rejected_queue", 0) +
-        json_get_number(object, "rejected_quarantined", 0) + json_get_number(object, "invalid", 0);
+    vm->rejected = live_refused(object);
     vm->overdue = vm->queue_depth > 0 && json_get_number(object, "lag_ns", 0) > 0;
 
     metrics = find(json_object_get(metrics, "vms"), "vm_id", vm->vm_id);

@@ -96,5 +96,5 @@ enum render_style top_state_style(const char *state)
     if (strcmp(state, "idle") == 0) {
         return STYLE_PLAIN;
     }
-    return strcmp(state, "away") == 0 ? STYLE_DIM : STYLE_WARN;
+    return strcmp(state, "not connected") == 0 ? STYLE_DIM : STYLE_WARN;
 }

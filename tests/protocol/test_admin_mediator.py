@@ -2,6 +2,7 @@
 """vgpu-admin: what it shows of a running mediator and tells it."""
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ import pytest
 import wire
 from adminkit import BIN, UUID
 from fakeadmin import FakeAdmin
+from test_admin_general import on_terminal
 
 STATUS = {
     "version": "0.3.0", "uptime_s": 100.0, "policy": "wfq", "paused": False, "backend": "cuda",
@@ -41,6 +43,52 @@ def test_status(kit):
     assert vms[UUID[1]]["connected"] and vms[UUID[1]]["completed"] == 5000
     assert vms[UUID[2]]["connected"] is False and vms[UUID[2]]["registered"]
     assert vms[UUID[9]]["registered"] is False
+
+
+@pytest.mark.parametrize("columns", [80, 100, 132])
+def test_status_has_every_column_and_fits(kit, columns):
+    kit.init("a very long name of a virtual machine, with commas, that goes on and on", "off")
+    gpu = {**STATUS["gpus"][0], "uuid": "GPU-5a2b0c1e-0000-1111-2222-333344445555"}
+    kit.start_mediator({wire.SHOW_STATUS: {**STATUS, "gpus": [gpu]}})
+    out, status = on_terminal(kit, "status", columns=columns)
+    assert status == 0
+    plain = re.sub(r"\033\[\d*m", "", out)
+    assert all(len(line) <= columns for line in plain.splitlines() if line.startswith(" ")), plain
+    titles = " ".join(re.findall(r"^.*VM_ID .*$", plain, re.M)).split()
+    assert sorted(set(titles)) == sorted(("VM_ID", "NAME", "POOL", "PRIORITY", "WEIGHT", "STATE", "GPU",
+                                          "QUEUE", "DONE", "REFUSED", "ERRORS", "DUE", "GOT"))
+    # What is left out is said.
+    assert ("no room for" in plain) == (columns < 132) and ("no room for" in plain) != (
+        gpu["uuid"] in plain)
+
+
+def test_refused_counts_every_reason(kit):
+    """Refused is what got an error instead of becoming a job, everywhere."""
+    kit.init("web 1")
+    vm = {**STATUS["vms"][0], "rejected_rate": 10, "rejected_queue": 200,
+          "rejected_quarantined": 3000, "invalid": 40000, "rejections_by_reason":
+          {"invalid_pool": 40000}, "errors_by_reason": {"timeout": 2}}
+    kit.start_mediator({wire.SHOW_STATUS: {**STATUS, "vms": [vm]},
+                        wire.SHOW_METRICS: {"vms": [vm]}})
+    titles, row = [re.split("  +", line.strip()) for line in
+                   kit.ok("status").out.split("\n\n")[-1].splitlines()]
+    assert dict(zip(titles, row))["REFUSED"] == "43210"
+    text = kit.ok("show-metrics").out
+    titles, row = [re.split("  +", line.strip()) for line in text.splitlines()[:2]]
+    assert dict(zip(titles, row))["REFUSED"] == "43210" and dict(zip(titles, row))["DONE"] == "5000"
+    assert re.search(r"web 1 +refused +invalid_pool +40000$", text, re.M)
+    assert re.search(r"web 1 +error +timeout +2$", text, re.M)
+
+
+def test_status_reminds_of_a_restart(kit):
+    kit.init("web 1")
+    vm = {**STATUS["vms"][0], "restart_needed": True,
+          "device": {"vm_id": 7, "pool": "B", "priority": 2}}
+    kit.start_mediator({wire.SHOW_STATUS: {**STATUS, "vms": [vm]}})
+    r = kit.ok("status")
+    assert "web 1 (vm_id 1) still shows its guest vm_id 7, pool B, priority high" in r.err
+    document = kit.json("status")
+    assert document["vms"][0]["restart_needed"] and "web 1" in document["notes"][0]
 
 
 def test_status_paused_and_quarantined(kit):

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Figures of a VM in the mediator's answers that several commands show: the same
+ * figure under the same name everywhere (docs/words.md).
+ */
+#ifndef ADMIN_BASE_LIVE_H
+#define ADMIN_BASE_LIVE_H
+
+#include <jansson.h>
+#include <string.h>
+
+#include "admin/base/json_get.h"
+
+/* REFUSED: answered with an error instead of becoming a job, whatever the reason. */
+static inline double live_refused(const json_t *vm)
+{
+    return json_get_number(vm, "rejected_rate", 0) + json_get_number(vm, "rejected_queue", 0) +
+           json_get_number(vm, "rejected_quarantined", 0) + json_get_number(vm, "invalid", 0);
+}
+
+/* STATE; vm NULL: the mediator knows none.  A worker's end is seen after its VM's, too. */
+static inline const char *live_state(const json_t *vm)
+{
+    const char *state = json_get_text(vm, "state", "idle");
+
+    if (json_get_bool(vm, "quarantined")) {
+        return "quarantined";
+    }
+    return !json_get_bool(vm, "connected") && strcmp(state, "idle") == 0 ? "not connected" : state;
+}
+
+#endif /* ADMIN_BASE_LIVE_H */
