@@ -17,6 +17,7 @@ const char *core_event_name(enum core_event_kind kind)
         [CORE_EVENT_REJECTED] = "rejected",
         [CORE_EVENT_WORKER_READY] = "worker_ready",
         [CORE_EVENT_WORKER_LOST] = "worker_lost",
+        [CORE_EVENT_WORKER_OVERDUE] = "worker_overdue",
         [CORE_EVENT_WORKER_GIVEN_UP] = "worker_given_up",
         [CORE_EVENT_JOB_OVERRUN] = "job_overrun",
         [CORE_EVENT_JOB_TIMEOUT] = "job_timeout",

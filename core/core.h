@@ -46,6 +46,12 @@
 #define CORE_CLAIMED_IDS_MAX 8u
 #define CORE_NONE UINT32_MAX
 #define CORE_NEVER WFQ_NEVER
+/*
+ * How long a worker that was told to go (QUIT) may take, see docs/worker.md:
+ * what runs has until its own job_timeout, and from then on, or with nothing to
+ * run, so much more; then it is killed.  The quarantined have overrun_ns only.
+ */
+#define CORE_STOP_GRACE_NS 2000000000ull
 
 /* ---- effects ---- */
 
@@ -74,6 +80,7 @@ enum core_event_kind {
     CORE_EVENT_REJECTED,        /* code: RATE_LIMITED or QUEUE_FULL */
     CORE_EVENT_WORKER_READY,    /* value: ns since it was started */
     CORE_EVENT_WORKER_LOST,     /* value: enum core_worker_end; code: its detail */
+    CORE_EVENT_WORKER_OVERDUE, /* told to go and did not in time: killed; code: what its jobs get */
     CORE_EVENT_WORKER_GIVEN_UP, /* it would not start; waiting jobs are refused */
     CORE_EVENT_JOB_OVERRUN,     /* others are let in beside it; value: ns it ran so far */
     CORE_EVENT_JOB_TIMEOUT,     /* its worker is killed; value: ns it ran */
@@ -142,7 +149,11 @@ struct core_effects {
     void (*worker_start)(void *opaque, const struct core_worker_spec *spec);
     void (*worker_run)(void *opaque, uint64_t worker, uint64_t job_id,
                        const struct request_view *request);
-    /* Stop it: by QUIT, or (kill) at once.  core_worker_exited() must follow. */
+    /*
+     * Stop it: by QUIT, or (kill) at once.  core_worker_exited() must follow.
+     * The core alone knows until when a worker may take for leaving: whoever
+     * plays the effects kills when told to, and never because of a clock.
+     */
     void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
     /* Something worth a line in the log, an audit record or a counter. */
     void (*event)(void *opaque, const struct core_event *event);
@@ -345,7 +356,8 @@ enum core_worker_end {
     CORE_WORKER_END_EXITED,      /* detail: exit status, enum vgpu_worker_exit */
     CORE_WORKER_END_SIGNALED,    /* detail: signal */
     CORE_WORKER_END_NOT_STARTED, /* detail: errno */
-    CORE_WORKER_END_PROTOCOL,    /* it sent nonsense and was killed */
+    CORE_WORKER_END_PROTOCOL,    /* it sent nonsense, or closed its socket, and was killed */
+    CORE_WORKER_END_HOST, /* the host killed it (OOM killer, administrator); detail: signal */
 };
 
 /* Handles that the core does not know any more are ignored. */
@@ -358,7 +370,14 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
  */
 int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
                      const vgpu_worker_done *done, const void *body, uint64_t now_ns);
+/*
+ * The jobs that were in flight are answered with CUDA_ERROR.  The oldest of them
+ * counts as the VM's fault, unless it was the host that ended the worker.
+ */
 void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end end,
                         uint32_t detail, uint64_t now_ns);
+
+/* The mediator stops: no worker is started any more, those that are there are told to go. */
+void core_stop_workers(struct core *core, uint64_t now_ns);
 
 #endif /* CORE_CORE_H */

@@ -38,6 +38,15 @@ struct core_job {
     uint8_t bytes[VGPU_REQUEST_BUFFER_BYTES]; /* what request points into */
 };
 
+/* Why a worker is told to go.  The later ones leave less time, see stop_deadline_ns(). */
+enum core_stop {
+    CORE_STOP_UNUSED,      /* nobody uses it, or its VM moves to another GPU */
+    CORE_STOP_CHANGED,     /* the next one gets the new memory limit */
+    CORE_STOP_REMOVED,     /* its VM is not in the configuration any more */
+    CORE_STOP_QUARANTINED, /* its VM is */
+    CORE_STOP_SHUTDOWN,    /* the mediator stops */
+};
+
 struct core_worker {
     enum core_worker_state state;
     uint64_t handle;         /* 0 in NONE and BACKOFF */
@@ -46,8 +55,11 @@ struct core_worker {
     uint64_t backoff_ns;     /* 0 = the next loss is answered at once */
     uint32_t start_failures; /* in a row */
     uint32_t restarts;
-    bool faulted; /* the fault that ends it has been counted */
-    bool overdue; /* it did not start in time and was killed: its READY comes too late */
+    bool faulted;        /* the fault that ends it has been counted */
+    bool overdue;        /* it did not start in time and was killed: its READY comes too late */
+    bool killed;         /* by us */
+    enum core_stop why;  /* STOPPING */
+    uint64_t kill_at_ns; /* STOPPING: gone by then, or killed */
 };
 
 struct core_vm {
@@ -103,7 +115,7 @@ struct core {
     struct placement placement;
     struct wfq *schedulers[CORE_GPUS_MAX];
     char gpu_uuids[CORE_GPUS_MAX][CORE_NAME_BYTES];
-    uint32_t paused; /* bit per GPU, by the administrator */
+    bool stopping;
     uint32_t preferred_vm_id;
     struct core_vm *vms;           /* CORE_VMS_MAX */
     uint32_t vm_high;              /* slots at and above were never used */
@@ -117,8 +129,6 @@ struct core {
 #define CORE_START_FAILURES_MAX 3u
 #define CORE_BACKOFF_FIRST_NS 100000000ull
 #define CORE_BACKOFF_MAX_NS 5000000000ull
-/* From QUIT to SIGKILL. */
-#define CORE_STOP_GRACE_NS 2000000000ull
 /*
  * A VM that left while it was ahead keeps its account, so that coming back does
  * not make it even; but no longer than so many times what it owes, so that
@@ -170,7 +180,10 @@ void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error 
 
 /* core_worker.c */
 void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns);
-void core_worker_stop(struct core *core, uint32_t slot, bool kill, uint64_t now_ns);
+/* By QUIT.  A second reason can only bring the end nearer. */
+void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint64_t now_ns);
+/* No longer quarantined: what still runs may go on. */
+void core_worker_spare(struct core *core, uint32_t slot, uint64_t now_ns);
 /* The job that was running is to blame; counts it, and quarantines at the threshold. */
 void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
                        uint64_t now_ns);

@@ -199,7 +199,7 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
         detach(core, slot); /* it has left: nothing of it is to be moved */
         return;
     }
-    core_worker_stop(core, slot, false, now_ns);
+    core_worker_stop(core, slot, CORE_STOP_UNUSED, now_ns);
     to = placement_choose(&core->placement, vm->config.pool, share_of(vm));
     if (to == PLACEMENT_NONE) {
         core_jobs_refuse_waiting(core, slot, VGPU_ERR_GPU_UNAVAILABLE, now_ns);
@@ -242,7 +242,7 @@ void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     vm->idle_since_ns = now_ns;
     if (vm->worker.state == CORE_WORKER_BACKOFF) {
-        core_worker_stop(core, slot, false, now_ns);
+        core_worker_stop(core, slot, CORE_STOP_UNUSED, now_ns);
     }
     if (vm->worker.state != CORE_WORKER_NONE) {
         core_vm_arm(core, slot); /* it lingers */
@@ -287,10 +287,10 @@ void core_vm_quarantine(struct core *core, uint32_t slot, enum vgpu_error fault,
                       });
     core_jobs_refuse_waiting(core, slot, VGPU_ERR_VM_QUARANTINED, now_ns);
     core_vm_update_ready(core, slot, now_ns);
-    core_worker_stop(core, slot, false, now_ns);
+    core_worker_stop(core, slot, CORE_STOP_QUARANTINED, now_ns);
 }
 
-static void unquarantine(struct core *core, uint32_t slot)
+static void unquarantine(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
 
@@ -303,6 +303,8 @@ static void unquarantine(struct core *core, uint32_t slot)
                           .vm = slot,
                           .gpu = vm->gpu,
                       });
+    core_worker_spare(core, slot, now_ns);
+    core_vm_update_ready(core, slot, now_ns);
 }
 
 int core_quarantine_vm(struct core *core, uint32_t vm_id, uint64_t now_ns)
@@ -331,8 +333,7 @@ int core_unquarantine_vm(struct core *core, uint32_t vm_id, uint64_t now_ns)
         return -ENOENT;
     }
     if (core->vms[slot].config.quarantined) {
-        unquarantine(core, slot);
-        core_vm_update_ready(core, slot, now_ns);
+        unquarantine(core, slot, now_ns);
     }
     return 0;
 }
@@ -420,13 +421,12 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     /* In BACKOFF there is none to stop, and jobs may wait for the next one. */
     if (old.memory_limit_bytes != config->memory_limit_bytes &&
         vm->worker.state != CORE_WORKER_BACKOFF) {
-        core_worker_stop(core, slot, false, now_ns); /* the next one gets the new limit */
+        core_worker_stop(core, slot, CORE_STOP_CHANGED, now_ns);
     }
     if (config->quarantined && !old.quarantined) {
         core_vm_quarantine(core, slot, VGPU_ERR_NONE, now_ns);
     } else if (!config->quarantined && old.quarantined) {
-        unquarantine(core, slot);
-        core_vm_update_ready(core, slot, now_ns);
+        unquarantine(core, slot, now_ns);
     }
     if (shown && vm->session != CORE_NONE) {
         if (core->sessions[vm->session].features & VGPU_FEATURE_CONFIG) {
@@ -453,7 +453,7 @@ static void remove_vm(struct core *core, uint32_t slot, uint64_t now_ns)
     if (vm->session != CORE_NONE) {
         core_session_unbind(core, vm->session);
     }
-    core_worker_stop(core, slot, false, now_ns);
+    core_worker_stop(core, slot, CORE_STOP_REMOVED, now_ns);
     core_vm_settle(core, slot, now_ns);
     if (gpu != CORE_NONE) {
         core_pump(core, gpu, now_ns);

@@ -6,6 +6,10 @@
  * with an error, the oldest one counts as the VM's fault.  Jobs that still wait
  * get a new worker: at once after the first loss, then after a delay that
  * doubles with every loss without a job done well in between.
+ *
+ * A worker that we end is nobody's fault.  It is told to go, ends what it was
+ * handed, and leaves; what may not go on for so long is answered when its
+ * worker is killed.  All of these deadlines are here, in worker_deadline_ns().
  */
 #include "core/core_internal.h"
 
@@ -38,13 +42,15 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
         now_ns >= vm->worker.since_ns + vm->worker.backoff_ns) {
         enter(vm, CORE_WORKER_NONE, now_ns);
     }
-    if (vm->worker.state != CORE_WORKER_NONE || vm->gpu == CORE_NONE || vm->config.quarantined) {
+    if (vm->worker.state != CORE_WORKER_NONE || vm->gpu == CORE_NONE || vm->config.quarantined ||
+        core->stopping) {
         return;
     }
     enter(vm, CORE_WORKER_STARTING, now_ns);
     vm->worker.handle = ++core->next_worker * CORE_VMS_MAX + slot;
     vm->worker.faulted = false;
     vm->worker.overdue = false;
+    vm->worker.killed = false;
     core_vm_arm(core, slot);
     core->effects.worker_start(core->effects.opaque,
                                &(struct core_worker_spec){
@@ -55,22 +61,94 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
                                });
 }
 
-void core_worker_stop(struct core *core, uint32_t slot, bool kill, uint64_t now_ns)
+/* Until when may it take?  What it was handed is never cut off by a change of its limits. */
+static uint64_t stop_deadline_ns(const struct core *core, const struct core_vm *vm,
+                                 enum core_stop why, uint64_t now_ns)
+{
+    uint64_t after_timeout_ns =
+        core->config.job_timeout_ns ? CORE_NEVER : now_ns + CORE_STOP_GRACE_NS;
+
+    if (vm->in_flight_count == 0) {
+        return now_ns + CORE_STOP_GRACE_NS;
+    }
+    switch (why) {
+    case CORE_STOP_UNUSED:
+    case CORE_STOP_CHANGED: return CORE_NEVER; /* the watchdog sees to it that its jobs end */
+    case CORE_STOP_REMOVED: return after_timeout_ns;
+    case CORE_STOP_QUARANTINED:
+        return core->config.overrun_ns ? now_ns + core->config.overrun_ns : after_timeout_ns;
+    default: return now_ns + CORE_STOP_GRACE_NS;
+    }
+}
+
+/* What the jobs get that it did not end in time. */
+static enum vgpu_error stopped_status(enum core_stop why)
+{
+    switch (why) {
+    case CORE_STOP_REMOVED: return VGPU_ERR_VM_NOT_REGISTERED;
+    case CORE_STOP_QUARANTINED: return VGPU_ERR_VM_QUARANTINED;
+    default: return VGPU_ERR_MEDIATOR_UNAVAILABLE;
+    }
+}
+
+void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    uint64_t kill_at_ns = stop_deadline_ns(core, vm, why, now_ns);
+
+    switch (vm->worker.state) {
+    case CORE_WORKER_NONE: break;
+    case CORE_WORKER_BACKOFF: enter(vm, CORE_WORKER_NONE, now_ns); break;
+    case CORE_WORKER_STOPPING:
+        if (kill_at_ns < vm->worker.kill_at_ns) {
+            vm->worker.kill_at_ns = kill_at_ns;
+            vm->worker.why = why;
+            core_vm_arm(core, slot);
+        }
+        break;
+    default:
+        enter(vm, CORE_WORKER_STOPPING, now_ns);
+        vm->worker.why = why;
+        vm->worker.kill_at_ns = kill_at_ns;
+        core_vm_update_ready(core, slot, now_ns);
+        core_vm_arm(core, slot);
+        core->effects.worker_stop(core->effects.opaque, vm->worker.handle, false);
+        break;
+    }
+}
+
+void core_worker_spare(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    enum core_stop why = core->stopping ? CORE_STOP_SHUTDOWN : CORE_STOP_UNUSED;
+
+    if (vm->worker.state == CORE_WORKER_STOPPING && !vm->worker.killed &&
+        vm->worker.why == CORE_STOP_QUARANTINED) {
+        vm->worker.why = why;
+        vm->worker.kill_at_ns = stop_deadline_ns(core, vm, why, now_ns);
+        core_vm_arm(core, slot);
+    }
+}
+
+static void kill_worker(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
 
-    if (vm->worker.state == CORE_WORKER_BACKOFF) {
-        enter(vm, CORE_WORKER_NONE, now_ns);
-        return;
-    }
-    if (vm->worker.state == CORE_WORKER_NONE ||
-        (vm->worker.state == CORE_WORKER_STOPPING && !kill)) {
-        return;
-    }
     enter(vm, CORE_WORKER_STOPPING, now_ns);
+    vm->worker.killed = true;
+    vm->worker.kill_at_ns = CORE_NEVER;
     core_vm_update_ready(core, slot, now_ns);
-    core_vm_arm(core, slot);
-    core->effects.worker_stop(core->effects.opaque, vm->worker.handle, kill);
+    core->effects.worker_stop(core->effects.opaque, vm->worker.handle, true);
+}
+
+void core_stop_workers(struct core *core, uint64_t now_ns)
+{
+    core->stopping = true;
+    for (uint32_t slot = 0; slot < core->vm_high; slot++) {
+        if (core->vms[slot].used) {
+            core_worker_stop(core, slot, CORE_STOP_SHUTDOWN, now_ns);
+        }
+    }
 }
 
 void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
@@ -96,9 +174,9 @@ void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, u
     }
 }
 
-/* All jobs in flight are lost; the oldest gets `status`, which it is to blame for. */
+/* All jobs in flight are lost; the oldest gets `status`, those behind it `others`. */
 static void fail_in_flight(struct core *core, uint32_t slot, enum vgpu_error status,
-                           uint64_t now_ns)
+                           enum vgpu_error others, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
     uint64_t started_ns = vm->watchdog.started_ns;
@@ -106,7 +184,7 @@ static void fail_in_flight(struct core *core, uint32_t slot, enum vgpu_error sta
 
     while (vm->in_flight_count > 0) {
         core_job_end(core, slot, status, used_ns, NULL, NULL, now_ns);
-        status = VGPU_ERR_CUDA_ERROR;
+        status = others;
         used_ns = 0;
     }
 }
@@ -173,10 +251,10 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
     /* Whatever follows must not ask it to stop, nor give it jobs. */
     enter(vm, CORE_WORKER_STOPPING, now_ns);
     if (vm->in_flight_count > 0) {
-        if (!vm->worker.faulted) {
+        if (!vm->worker.faulted && end != CORE_WORKER_END_HOST) {
             core_worker_fault(core, slot, VGPU_ERR_CUDA_ERROR, vm->in_flight[0]->id, now_ns);
         }
-        fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, now_ns);
+        fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, VGPU_ERR_CUDA_ERROR, now_ns);
     }
     if (state == CORE_WORKER_STOPPING) {
         enter(vm, CORE_WORKER_NONE, now_ns);
@@ -249,8 +327,8 @@ int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
     }
     core_job_end(core, slot, status, done->gpu_time_ns, done, body, now_ns);
     if (vm->in_flight_count == 0) {
-        if (vm->worker.state == CORE_WORKER_STOPPING) {
-            vm->worker.since_ns = now_ns; /* its grace begins */
+        if (vm->worker.state == CORE_WORKER_STOPPING && !vm->worker.killed) {
+            vm->worker.kill_at_ns = now_ns + CORE_STOP_GRACE_NS;
             core_vm_arm(core, slot);
         }
         core_vm_move_if_needed(core, slot, now_ns);
@@ -266,11 +344,7 @@ static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm
 {
     switch (vm->worker.state) {
     case CORE_WORKER_STARTING: return vm->worker.since_ns + core->config.worker_start_timeout_ns;
-    case CORE_WORKER_STOPPING:
-        /* It may finish what runs; the watchdog sees to it that this ends. */
-        return vm->in_flight_count > 0 && core->config.job_timeout_ns != 0
-                   ? CORE_NEVER
-                   : vm->worker.since_ns + CORE_STOP_GRACE_NS;
+    case CORE_WORKER_STOPPING: return vm->worker.kill_at_ns;
     case CORE_WORKER_BACKOFF: return vm->worker.since_ns + vm->worker.backoff_ns;
     case CORE_WORKER_READY:
         return vm->session == CORE_NONE && vm->job_count == 0
@@ -318,9 +392,30 @@ static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
         event.kind = CORE_EVENT_JOB_TIMEOUT;
         core_report(core, &event);
         core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, event.job_id, now_ns);
-        core_worker_stop(core, slot, true, now_ns);
-        fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, now_ns);
+        kill_worker(core, slot, now_ns);
+        fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, VGPU_ERR_CUDA_ERROR, now_ns);
         core_pump(core, gpu, now_ns);
+    }
+}
+
+/* It was told to go, and its time is over. */
+static void end_overdue(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    enum vgpu_error status = stopped_status(vm->worker.why);
+
+    core_report(core, &(struct core_event){
+                          .kind = CORE_EVENT_WORKER_OVERDUE,
+                          .session = vm->session,
+                          .vm = slot,
+                          .gpu = vm->gpu,
+                          .code = vm->in_flight_count ? status : VGPU_ERR_NONE,
+                          .job_id = vm->in_flight_count ? vm->in_flight[0]->id : 0,
+                      });
+    kill_worker(core, slot, now_ns);
+    fail_in_flight(core, slot, status, status, now_ns);
+    if (vm->gpu != CORE_NONE) {
+        core_pump(core, vm->gpu, now_ns);
     }
 }
 
@@ -336,9 +431,10 @@ static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
         /* Its exit will find it STARTING: a failed start. */
         vm->worker.since_ns = now_ns;
         vm->worker.overdue = true;
+        vm->worker.killed = true;
         core->effects.worker_stop(core->effects.opaque, vm->worker.handle, true);
         break;
-    case CORE_WORKER_STOPPING: core_worker_stop(core, slot, true, now_ns); break;
+    case CORE_WORKER_STOPPING: end_overdue(core, slot, now_ns); break;
     case CORE_WORKER_BACKOFF:
         vm->worker.backoff_ns = vm->worker.backoff_ns * 2 < CORE_BACKOFF_MAX_NS
                                     ? vm->worker.backoff_ns * 2
@@ -349,7 +445,7 @@ static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
         }
         core_vm_settle(core, slot, now_ns);
         break;
-    case CORE_WORKER_READY: core_worker_stop(core, slot, false, now_ns); break;
+    case CORE_WORKER_READY: core_worker_stop(core, slot, CORE_STOP_UNUSED, now_ns); break;
     case CORE_WORKER_NONE: core_vm_settle(core, slot, now_ns); break;
     default: break;
     }

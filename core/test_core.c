@@ -249,26 +249,6 @@ static void test_idle_worker_lingers_then_leaves(void **state)
     world_end();
 }
 
-/* Quarantine by the administrator lets a running job end, however long it takes. */
-static void test_quarantine_lets_the_running_job_end(void **state)
-{
-    uint32_t session;
-
-    world_begin(NULL);
-    session = ready_vm(7);
-    request(session, 7, 1);
-    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
-    assert_int_equal(w.stopped, w.starts[0].worker);
-    assert_false(w.stopped_by_kill);
-    advance(20000 * MS);
-    assert_false(w.stopped_by_kill);
-    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_NONE), 0);
-    assert_int_equal(last_sent()->response.status, VGPU_ERR_NONE);
-    advance(2001 * MS); /* now it has nothing left to do, and does not go */
-    assert_true(w.stopped_by_kill);
-    world_end();
-}
-
 /* While a GPU is gone no deadline of its scheduler may come up again and again. */
 static void test_lost_gpu_has_no_deadlines(void **state)
 {
@@ -427,7 +407,6 @@ int main(void)
         cmocka_unit_test(test_reconnecting_clears_no_quarantine),
         cmocka_unit_test(test_disconnect_drops_what_waits),
         cmocka_unit_test(test_idle_worker_lingers_then_leaves),
-        cmocka_unit_test(test_quarantine_lets_the_running_job_end),
         cmocka_unit_test(test_lost_gpu_has_no_deadlines),
         cmocka_unit_test(test_gpu_lost_and_back),
         cmocka_unit_test(test_pause_and_resume),

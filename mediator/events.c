@@ -207,7 +207,13 @@ static void describe_worker_end(const struct core_event *event, char *text, size
         snprintf(text, bytes, "its worker could not be started: %s", strerror((int)event->code));
         break;
     case CORE_WORKER_END_PROTOCOL:
-        snprintf(text, bytes, "its worker sent nonsense and was killed");
+        snprintf(text, bytes, "its worker sent nonsense, or closed its socket, and was killed");
+        break;
+    case CORE_WORKER_END_HOST:
+        snprintf(text, bytes,
+                 "its worker was killed by the host (signal %" PRIu32 ", %s: the OOM killer or an "
+                 "administrator): not counted as a fault of the VM; see dmesg",
+                 event->code, strsignal((int)event->code));
         break;
     default: snprintf(text, bytes, "its worker ended"); break;
     }
@@ -265,6 +271,11 @@ static void describe(struct events *events, const struct core_event *event, char
                  event->gpu, ms);
         break;
     case CORE_EVENT_WORKER_LOST: describe_worker_end(event, text, bytes); break;
+    case CORE_EVENT_WORKER_OVERDUE:
+        snprintf(text, bytes, "its worker was told to go and did not in time: killed%s%s",
+                 event->code ? ", and its jobs are answered with " : "",
+                 event->code ? request_error_name(event->code) : "");
+        break;
     case CORE_EVENT_WORKER_GIVEN_UP:
         snprintf(text, bytes,
                  "its worker does not start: waiting jobs are refused; see the "
@@ -387,9 +398,8 @@ void events_core(struct events *events, const struct core_event *event)
     if (!tell && !for_database(event->kind)) {
         return;
     }
-    /* When we stop, every worker ends, and what it was doing: that is nobody's fault. */
-    if (events->mediator->stopping &&
-        (event->kind == CORE_EVENT_WORKER_LOST || event->kind == CORE_EVENT_FAULT)) {
+    /* systemd may end the workers, too, before we have told them to go. */
+    if (events->mediator->stopping && event->kind == CORE_EVENT_WORKER_LOST) {
         return;
     }
     describe(events, event, text, sizeof(text));

@@ -104,7 +104,8 @@ void mediator_stop(struct mediator *self)
     session_io_close_all(self->sessions);
     effects_settle(self);
     admin_server_stop(self->admin);
-    supervisor_stop_all(self->supervisor, on_workers_gone);
+    core_stop_workers(self->core, mediator_now_ns());
+    supervisor_when_empty(self->supervisor, on_workers_gone);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)

@@ -9,6 +9,8 @@
  *               one VM in turn on a GPU besides one that runs aside
  *   fairness    no VM is owed more than the published bound; lags sum up to 0
  *   accounts    GPU time charged is GPU time used
+ *   workers     none is killed before its time is over, and faults are counted
+ *               for what jobs did, not for what was done to them
  *   no idling   a GPU with waiting work works, but for announced anticipation
  *   no spinning after a tick the next deadline lies in the future
  */
@@ -258,6 +260,65 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
     worker->head_since_ns = sim->now_ns;
     if (--worker->outstanding == 0) {
         vm->aside = false;
+        worker->empty_at_ns = sim->now_ns;
+    }
+}
+
+/* ---- workers ---- */
+
+static bool is_over(const struct sim *sim, uint64_t since_ns, uint64_t allowed_ns)
+{
+    return sim->now_ns >= since_ns && sim->now_ns - since_ns >= allowed_ns;
+}
+
+static bool job_timed_out(const struct sim *sim, const struct sim_worker *worker)
+{
+    uint64_t timeout_ns = sim->config->core.job_timeout_ns;
+
+    return worker->outstanding > 0 && timeout_ns != 0 &&
+           is_over(sim, worker->head_since_ns, timeout_ns);
+}
+
+static bool quit_is_over(const struct sim *sim, const struct sim_worker *worker)
+{
+    uint64_t since_ns =
+        worker->empty_at_ns > worker->quit_at_ns ? worker->empty_at_ns : worker->quit_at_ns;
+
+    return worker->quit && worker->outstanding == 0 && is_over(sim, since_ns, CORE_STOP_GRACE_NS);
+}
+
+/* With an overrun of 0, or without QUIT, what runs has its own time limit alone. */
+static bool quarantine_is_over(const struct sim *sim, const struct sim_worker *worker)
+{
+    const struct sim_vm *vm = &sim->vms[worker->vm];
+    uint64_t overrun_ns = sim->config->core.overrun_ns;
+
+    return worker->quit && vm->config.quarantined && overrun_ns != 0 &&
+           is_over(sim, vm->quarantined_ns, overrun_ns);
+}
+
+void sim_check_kill(struct sim *sim, const struct sim_worker *worker)
+{
+    bool start_is_over = !worker->ready && is_over(sim, worker->started_ns,
+                                                   sim->config->core.worker_start_timeout_ns);
+
+    if (!job_timed_out(sim, worker) && !quit_is_over(sim, worker) &&
+        !quarantine_is_over(sim, worker) && !start_is_over) {
+        sim_violation(sim, "VM %u: its worker is killed, but nobody's time was over",
+                      worker->vm + 1);
+    }
+}
+
+void sim_check_fault(struct sim *sim, const struct sim_vm *vm, uint32_t code)
+{
+    bool blame = vm->to_blame;
+
+    for (uint32_t i = 0; !blame && i < sim->worker_count; i++) {
+        blame = &sim->vms[sim->workers[i]->vm] == vm && code == VGPU_ERR_TIMEOUT &&
+                job_timed_out(sim, sim->workers[i]);
+    }
+    if (!blame) {
+        sim_violation(sim, "VM %u: a fault (%u) is counted that it did not cause", vm->vm_id, code);
     }
 }
 
@@ -345,13 +406,13 @@ static void check_zero_sum(struct sim *sim, uint32_t gpu)
 
 /* ---- the moment ---- */
 
-/* One killed after QUIT keeps its jobs until it is gone; one killed for its job has lost them. */
+/* One that is killed has lost its jobs. */
 static bool gpu_has_holder(const struct sim *sim, uint32_t gpu)
 {
     for (uint32_t i = 0; i < sim->worker_count; i++) {
         const struct sim_worker *worker = sim->workers[i];
 
-        if (worker->gpu == gpu && worker->outstanding > 0 && (!worker->killed || worker->quit)) {
+        if (worker->gpu == gpu && worker->outstanding > 0 && !worker->killed) {
             return true;
         }
     }

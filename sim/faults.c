@@ -35,11 +35,12 @@ static void reconfigure(struct sim *sim)
     struct sim_vm *vm = any_vm(sim);
     struct rng *rng = &sim->fault_rng;
 
-    switch (rng_range(rng, 0, 4)) {
+    switch (rng_range(rng, 0, 5)) {
     case 0: vm->config.weight = (uint32_t)rng_range(rng, 1, 100); break;
     case 1: vm->config.priority = (uint32_t)rng_range(rng, 0, 2); break;
     case 2: vm->config.max_jobs_per_sec = (uint32_t)rng_range(rng, 0, 1) * 200; break;
     case 3: vm->config.max_queue_depth = (uint32_t)rng_range(rng, 1, 20); break;
+    case 4: vm->config.memory_limit_bytes = rng_range(rng, 0, 4) << 30; break;
     default: vm->config.pool = (char)('A' + rng_range(rng, 0, sim->config->pools - 1)); break;
     }
     sim_check_rate_init(sim, vm, true);
@@ -105,7 +106,7 @@ void sim_disturb(struct sim *sim)
     }
     if (sim->core) {
         repair(sim);
-        switch (rng_range(&sim->fault_rng, 0, 9)) {
+        switch (rng_range(&sim->fault_rng, 0, 10)) {
         case 0: lose_mediator(sim); break;
         case 1:
         case 2: toggle_gpu(sim); break;
@@ -117,6 +118,7 @@ void sim_disturb(struct sim *sim)
         case 8:
             sim_gpu_break(sim, (uint32_t)rng_range(&sim->fault_rng, 0, sim->config->gpus - 1));
             break;
+        case 9: sim_worker_host_kill(sim, rng_range(&sim->fault_rng, 0, UINT32_MAX)); break;
         default:
             if (rng_chance(&sim->fault_rng, 0.3)) {
                 change_policy(sim);

@@ -19,7 +19,10 @@
 #define FAILING_JOB_NS 20000ull     /* CRASH and FAIL */
 #define ENDLESS_NS (UINT64_MAX / 4) /* HANG */
 
-enum how { EXITED, SIGNALED, NOT_STARTED };
+#define STUBBORN_CHANCE 0.05
+
+/* KILLED: by the core; SIGNALED: by what its job did, or by its driver. */
+enum how { EXITED, SIGNALED, NOT_STARTED, KILLED, HOST_KILLED };
 
 /* Position of the first worker whose handle is not below this one. */
 static uint32_t position(const struct sim *sim, uint64_t handle)
@@ -133,8 +136,8 @@ static void leave(struct sim *sim, struct sim_worker *worker, enum how how, uint
 
 static void leave_if_done(struct sim *sim, struct sim_worker *worker)
 {
-    if (worker->quit && worker->ready && !worker->dying && worker->queued == 0 &&
-        worker->done_count == 0) {
+    if (worker->quit && worker->ready && !worker->dying && !worker->stubborn &&
+        worker->queued == 0 && worker->done_count == 0) {
         leave(sim, worker, EXITED, QUIT_NS);
     }
 }
@@ -232,6 +235,7 @@ void sim_worker_start(struct sim *sim, const struct core_worker_spec *spec)
         (uint64_t)((0.9 + 0.2 * rng_unit(&sim->worker_rng)) * (double)sim->config->worker_start_ns);
 
     worker->handle = spec->worker;
+    worker->started_ns = worker->empty_at_ns = sim->now_ns;
     worker->vm = spec->vm_id - 1;
     worker->gpu = spec->gpu;
     if (sim->worker_count == SIM_WORKERS_MAX ||
@@ -246,6 +250,8 @@ void sim_worker_start(struct sim *sim, const struct core_worker_spec *spec)
     if (sim->config->fault_seed != 0 && rng_chance(&sim->worker_rng, 0.03)) {
         leave(sim, worker, NOT_STARTED, took_ns);
     } else {
+        worker->stubborn =
+            sim->config->fault_seed != 0 && rng_chance(&sim->worker_rng, STUBBORN_CHANCE);
         add_event(sim, sim->now_ns + took_ns, SIM_EVENT_WORKER_READY, worker->handle, 0);
     }
 }
@@ -316,20 +322,22 @@ void sim_worker_stop(struct sim *sim, uint64_t handle, bool kill)
         sim_violation(sim, "worker %llu is stopped, but it is gone", (unsigned long long)handle);
         return;
     }
-    if (worker->dying) {
-        worker->quit = true;
-        return;
-    }
+    /* As the supervisor does: it kills when told to, and else waits for the worker. */
     if (!kill) {
         worker->quit = true;
+        worker->quit_at_ns = sim->now_ns;
         leave_if_done(sim, worker);
+        return;
+    }
+    sim_check_kill(sim, worker);
+    if (worker->dying) {
         return;
     }
     worker->killed = true;
     busy = worker->queued > 0;
     sim_gpu_advance(sim, worker->gpu);
     /* Not settled: the core may hold jobs until the worker has gone. */
-    leave(sim, worker, SIGNALED, busy ? REAP_NS : QUIT_NS);
+    leave(sim, worker, KILLED, busy ? REAP_NS : QUIT_NS);
     plan(sim, worker->gpu);
 }
 
@@ -352,6 +360,22 @@ void sim_workers_drop(struct sim *sim)
         sim->gpus[gpu].running = sim->gpus[gpu].resident = 0;
         sim->gpus[gpu].plan++;
     }
+}
+
+void sim_worker_host_kill(struct sim *sim, uint64_t choice)
+{
+    struct sim_worker *worker;
+
+    if (sim->worker_count == 0) {
+        return;
+    }
+    worker = sim->workers[choice % sim->worker_count];
+    if (worker->dying) {
+        return;
+    }
+    sim_gpu_advance(sim, worker->gpu);
+    leave(sim, worker, HOST_KILLED, worker->queued > 0 ? REAP_NS : QUIT_NS);
+    plan(sim, worker->gpu);
 }
 
 void sim_gpu_break(struct sim *sim, uint32_t gpu)
@@ -413,9 +437,11 @@ static void on_done(struct sim *sim, struct sim_worker *worker)
         done.result_count = 1;
     }
     sim_check_settled(sim, worker, &job, false);
+    sim->vms[worker->vm].to_blame = done.status != VGPU_ERR_NONE;
     if (core_worker_done(sim->core, handle, job.id, &done, &result, sim->now_ns) < 0) {
         sim_violation(sim, "the core refuses the result of job %llu", (unsigned long long)job.id);
     }
+    sim->vms[worker->vm].to_blame = false;
     worker = sim_worker_find(sim, handle);
     if (worker) {
         leave_if_done(sim, worker);
@@ -425,26 +451,31 @@ static void on_done(struct sim *sim, struct sim_worker *worker)
 static void on_exit_event(struct sim *sim, struct sim_worker *worker, enum how how)
 {
     static const enum core_worker_end ends[] = {
-        [EXITED] = CORE_WORKER_END_EXITED,
-        [SIGNALED] = CORE_WORKER_END_SIGNALED,
-        [NOT_STARTED] = CORE_WORKER_END_EXITED,
+        [EXITED] = CORE_WORKER_END_EXITED,      [SIGNALED] = CORE_WORKER_END_SIGNALED,
+        [NOT_STARTED] = CORE_WORKER_END_EXITED, [KILLED] = CORE_WORKER_END_SIGNALED,
+        [HOST_KILLED] = CORE_WORKER_END_HOST,
     };
     static const uint32_t details[] = {
         [EXITED] = VGPU_WORKER_EXIT_OK,
         [SIGNALED] = SIGSEGV,
         [NOT_STARTED] = VGPU_WORKER_EXIT_BACKEND,
+        [KILLED] = SIGKILL,
+        [HOST_KILLED] = SIGKILL,
     };
     uint64_t handle = worker->handle;
+    struct sim_vm *vm = &sim->vms[worker->vm];
     uint32_t gpu = worker->gpu;
 
     sim_gpu_advance(sim, gpu);
-    if (how == SIGNALED) {
+    if (how == SIGNALED || how == KILLED || how == HOST_KILLED) {
         sim->result->workers_lost++;
     }
+    vm->to_blame = how == SIGNALED;
     settle_all(sim, worker);
     forget(sim, worker);
     plan(sim, gpu);
     core_worker_exited(sim->core, handle, ends[how], details[how], sim->now_ns);
+    vm->to_blame = false;
 }
 
 void sim_worker_event(struct sim *sim, const struct sim_event *event)

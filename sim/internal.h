@@ -62,6 +62,8 @@ struct sim_vm {
     bool refused;    /* ... which answered at once */
     bool aside;      /* until its worker is empty */
     bool ever_dispatched, starved;
+    bool to_blame;           /* what happens now is its job's doing */
+    uint64_t quarantined_ns; /* since when, 0 = it is not */
     int64_t fluid_base_ns, fluid_lag_ns, max_lag_ns;
     uint64_t lag_bound_ns, longest_job_ns;
     int64_t charged_ns, settled_ns, tolerance_ns;
@@ -96,7 +98,11 @@ struct sim_worker {
     bool quit;  /* leaves when it is done */
     bool dying; /* crashed or killed: does nothing any more */
     bool killed;
-    uint64_t free_ns;                      /* takes up nothing before */
+    bool stubborn;        /* does not leave by itself (SIGSTOP, a driver that hangs) */
+    uint64_t started_ns;  /* when it was asked for */
+    uint64_t quit_at_ns;  /* when it was told to go, 0 = not */
+    uint64_t empty_at_ns; /* since when it has nothing outstanding */
+    uint64_t free_ns;     /* takes up nothing before */
     struct sim_job queue[SIM_WORKER_JOBS]; /* oldest first */
     uint32_t queued;
     struct sim_job done[SIM_WORKER_JOBS]; /* on their way to the core */
@@ -167,6 +173,8 @@ void sim_worker_event(struct sim *sim, const struct sim_event *event);
 /* What dying workers used is final. */
 void sim_workers_settle(struct sim *sim);
 void sim_workers_drop(struct sim *sim);
+/* The OOM killer, or an administrator: one of the workers is gone. */
+void sim_worker_host_kill(struct sim *sim, uint64_t choice);
 /* A driver error: all workers of the GPU crash. */
 void sim_gpu_break(struct sim *sim, uint32_t gpu);
 /* Accounts for the time up to now. */
@@ -189,6 +197,10 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
 void sim_check_rate_init(struct sim *sim, struct sim_vm *vm, bool reconfigured);
 /* What it runs is cut off, but counts for the others' bound. */
 void sim_check_running(struct sim *sim, const struct sim_worker *worker);
+/* The core has a worker killed: is it time? */
+void sim_check_kill(struct sim *sim, const struct sim_worker *worker);
+/* The core counts a fault: did its job do something? */
+void sim_check_fault(struct sim *sim, const struct sim_vm *vm, uint32_t code);
 /* Does something run aside there? */
 bool sim_check_aside(const struct sim *sim, uint32_t gpu);
 /* Only wfq promises shares, and only if nothing else ran before. */

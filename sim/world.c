@@ -121,8 +121,10 @@ static void on_event(void *opaque, const struct core_event *event)
         sim->result->overruns++;
         break;
     case CORE_EVENT_JOB_TIMEOUT: sim->result->timeouts++; break;
+    case CORE_EVENT_FAULT: sim_check_fault(sim, vm, event->code); break;
     case CORE_EVENT_QUARANTINED:
         vm->config.quarantined = true;
+        vm->quarantined_ns = sim->now_ns;
         sim->result->quarantines++;
         break;
     case CORE_EVENT_UNQUARANTINED: vm->config.quarantined = false; break;

@@ -7,9 +7,15 @@
  * the type's fixed part, then its body.  The worker says READY once (after its
  * context exists), then answers every RUN with one DONE, in the order of the
  * RUNs.  A worker whose GPU context is lost leaves without the DONEs that are due:
- * the mediator answers for them.  Else it leaves when the socket closes or on QUIT.  Anything malformed on
- * this socket is a bug of one of the two: the worker exits with status 2, the
- * mediator kills the worker.
+ * the mediator answers for them.  Else it leaves when the socket closes or on
+ * QUIT.  Anything malformed on this socket is a bug of one of the two: the
+ * worker exits with status 2, the mediator kills the worker; also when the
+ * worker closes the socket and stays.
+ *
+ * After QUIT the worker ends what it was handed before, each job within the
+ * mediator's job_timeout as ever, and then leaves within CORE_STOP_GRACE_NS
+ * (2 s, core/core.h), or is killed.  A quarantined VM's worker has less time;
+ * docs/worker.md has the table.
  *
  * How a worker is told what to be (arguments, not frames, so that ps shows it):
  *   vgpu-worker --backend cpu|cuda [--gpu UUID|INDEX] [--vm-id N]

@@ -26,8 +26,8 @@
 
 /*
  * A worker's end has two signs, the socket's and the process's.  Only the
- * second counts; the first starts the clock of kill_at_ns for a process that
- * has closed its socket and lives on.
+ * second counts.  At the first one a process that is not ending is killed: it
+ * has closed its socket and is of no use.
  */
 struct worker {
     uv_poll_t poll;
@@ -41,9 +41,8 @@ struct worker {
     int start_error; /* errno, when pid is 0 */
     bool poll_open;
     bool ready;
-    bool killed;
+    bool killed;         /* by us */
     bool protocol_error; /* that is why it was killed */
-    uint64_t kill_at_ns; /* CORE_NEVER: not to be killed yet */
 };
 
 struct supervisor {
@@ -54,9 +53,7 @@ struct supervisor {
     uint32_t count;
     uint32_t failed; /* among them: those that never started */
     uv_signal_t child_signal;
-    uv_timer_t kill_timer;
-    bool kill_timer_active;
-    unsigned open_handles;
+    bool signal_open;
     void (*all_gone)(struct mediator *mediator);
     uint8_t frames[BATCH][FRAME_ROOM] __attribute__((aligned(8)));
 };
@@ -88,25 +85,16 @@ int supervisor_start(struct supervisor *supervisor)
     if (ret < 0) {
         return ret;
     }
-    uv_timer_init(loop, &supervisor->kill_timer);
     supervisor->child_signal.data = supervisor;
-    supervisor->kill_timer.data = supervisor;
-    supervisor->open_handles = 2;
+    supervisor->signal_open = true;
     return uv_signal_start(&supervisor->child_signal, on_child, SIGCHLD);
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-    struct supervisor *supervisor = handle->data;
-
-    supervisor->open_handles--;
 }
 
 void supervisor_close(struct supervisor *supervisor)
 {
-    if (supervisor->open_handles) {
-        uv_close((uv_handle_t *)&supervisor->child_signal, on_handle_closed);
-        uv_close((uv_handle_t *)&supervisor->kill_timer, on_handle_closed);
+    if (supervisor->signal_open) {
+        supervisor->signal_open = false;
+        uv_close((uv_handle_t *)&supervisor->child_signal, NULL);
     }
 }
 
@@ -161,40 +149,6 @@ static void close_socket(struct worker *worker)
         uv_poll_stop(&worker->poll);
         close(worker->fd);
         worker->fd = -1;
-    }
-}
-
-static void on_kill_timer(uv_timer_t *timer)
-{
-    struct supervisor *supervisor = timer->data;
-    uint64_t now_ns = mediator_now_ns();
-    bool waiting = false;
-
-    for (struct worker *worker = supervisor->all; worker; worker = worker->next) {
-        if (worker->kill_at_ns <= now_ns && worker->pid && !worker->killed) {
-            log_warning("worker %d of VM %" PRIu32 " did not leave in time: killed",
-                        (int)worker->pid, worker->vm_id);
-            worker->killed = true;
-            kill(worker->pid, SIGKILL);
-        }
-        waiting |= worker->kill_at_ns != CORE_NEVER && !worker->killed;
-    }
-    if (!waiting) {
-        uv_timer_stop(timer);
-        supervisor->kill_timer_active = false;
-    }
-}
-
-static void kill_later(struct worker *worker)
-{
-    struct supervisor *supervisor = worker->supervisor;
-
-    if (worker->kill_at_ns == CORE_NEVER) {
-        worker->kill_at_ns = mediator_now_ns() + SUPERVISOR_QUIT_GRACE_NS;
-    }
-    if (!supervisor->kill_timer_active) {
-        supervisor->kill_timer_active = true;
-        uv_timer_start(&supervisor->kill_timer, on_kill_timer, 100, 100);
     }
 }
 
@@ -325,8 +279,8 @@ static bool drain(struct worker *worker, unsigned limit)
             if (messages[i].msg_len == 0) {
                 return false;
             }
-            if (worker->protocol_error) {
-                return true;
+            if (worker->killed) {
+                continue; /* the core has answered for it */
             }
             take_frame(worker, supervisor->frames[i], messages[i].msg_len);
         }
@@ -338,6 +292,13 @@ static bool drain(struct worker *worker, unsigned limit)
     return true;
 }
 
+static void on_socket_ended(struct worker *worker)
+{
+    if (!worker->killed && !worker_is_ending(worker->pid)) {
+        kill_for_protocol(worker, "closed its socket and lives on");
+    }
+}
+
 static void on_socket(uv_poll_t *poll, int status, int events)
 {
     struct worker *worker = poll->data;
@@ -347,8 +308,25 @@ static void on_socket(uv_poll_t *poll, int status, int events)
     }
     if (status < 0 || !drain(worker, DRAIN_MAX)) {
         uv_poll_stop(&worker->poll);
-        kill_later(worker);
+        on_socket_ended(worker);
     }
+}
+
+/*
+ * What a job can do to its worker ends in a signal of a fault (SIGSEGV, SIGBUS,
+ * SIGABRT and so on).  These here come from outside: the OOM killer's, the
+ * administrator's, those of a host that shuts down.
+ */
+static enum core_worker_end kind_of_signal(const struct worker *worker, int number)
+{
+    static const int from_outside[] = {SIGKILL, SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+
+    for (size_t i = 0; !worker->killed && i < sizeof(from_outside) / sizeof(from_outside[0]); i++) {
+        if (number == from_outside[i]) {
+            return CORE_WORKER_END_HOST;
+        }
+    }
+    return CORE_WORKER_END_SIGNALED;
 }
 
 static void reap(struct worker *worker)
@@ -360,7 +338,7 @@ static void reap(struct worker *worker)
         return;
     }
     /* Its last answers may still be on their way through the socket. */
-    if (worker->fd >= 0 && !worker->protocol_error) {
+    if (worker->fd >= 0 && !worker->killed) {
         drain(worker, UINT32_MAX);
     }
     if (worker->protocol_error) {
@@ -368,7 +346,7 @@ static void reap(struct worker *worker)
     } else if (pid < 0) {
         report_end(worker, CORE_WORKER_END_EXITED, 0);
     } else if (WIFSIGNALED(status)) {
-        report_end(worker, CORE_WORKER_END_SIGNALED, (uint32_t)WTERMSIG(status));
+        report_end(worker, kind_of_signal(worker, WTERMSIG(status)), (uint32_t)WTERMSIG(status));
     } else {
         report_end(worker, CORE_WORKER_END_EXITED, (uint32_t)WEXITSTATUS(status));
     }
@@ -460,7 +438,6 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
     worker->vm_id = spec->vm_id;
     worker->gpu = spec->gpu;
     worker->fd = -1;
-    worker->kill_at_ns = CORE_NEVER;
     worker->next = supervisor->all;
     if (supervisor->all) {
         supervisor->all->prev = worker;
@@ -470,7 +447,7 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
 
     ret = handle_map_put(&supervisor->by_handle, worker->handle, worker);
     if (ret == 0) {
-        ret = supervisor->mediator->stopping ? -ECANCELED : spawn(worker, spec);
+        ret = spawn(worker, spec);
     }
     if (ret < 0) {
         log_error("VM %" PRIu32 ": cannot start %s: %s", spec->vm_id, supervisor->worker_path,
@@ -534,8 +511,7 @@ void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job
         return;
     }
     if (errno == EPIPE || errno == ECONNRESET) {
-        kill_later(worker); /* it is dying: SIGCHLD follows */
-        return;
+        return; /* on_socket() sees it, too */
     }
     kill_for_protocol(worker, "does not take its jobs");
 }
@@ -556,19 +532,14 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool
     if (kill || worker->fd < 0 ||
         send(worker->fd, &quit, sizeof(quit), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         kill_now(worker);
-        return;
     }
-    kill_later(worker);
 }
 
-void supervisor_stop_all(struct supervisor *supervisor, void (*done)(struct mediator *mediator))
+void supervisor_when_empty(struct supervisor *supervisor, void (*done)(struct mediator *mediator))
 {
     if (supervisor->count == 0) {
         done(supervisor->mediator);
         return;
     }
     supervisor->all_gone = done;
-    for (struct worker *worker = supervisor->all; worker; worker = worker->next) {
-        supervisor_stop_worker(supervisor, worker->handle, false);
-    }
 }

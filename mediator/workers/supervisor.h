@@ -3,8 +3,10 @@
  * The worker processes: start, feed, watch, stop.
  *
  * Each has a SOCK_SEQPACKET pair and dies with the mediator.  What it sends is
- * checked like a peer's bytes; a worker that sends nonsense is killed.  The
- * core is told of a worker's end exactly once, after its last good frames.
+ * checked like a peer's bytes; a worker that sends nonsense is killed, and so is
+ * one that closes its socket.  Else a worker is killed when the core says so:
+ * nothing here has a clock, for how long a worker may take is the core's to know.
+ * The core is told of a worker's end exactly once, after its last good frames.
  */
 #ifndef MEDIATOR_WORKERS_SUPERVISOR_H
 #define MEDIATOR_WORKERS_SUPERVISOR_H
@@ -16,7 +18,6 @@
 #include "core/core.h"
 
 #define SUPERVISOR_WORKERS_MAX 2048u
-#define SUPERVISOR_QUIT_GRACE_NS 2000000000ull /* from QUIT to SIGKILL */
 
 struct mediator;
 struct supervisor;
@@ -32,11 +33,8 @@ uint32_t supervisor_count(const struct supervisor *supervisor);
 /* Pid of a worker, 0 = none. */
 pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t worker);
 
-/*
- * Asks every worker to leave, kills what is left after the grace time; no new
- * ones start.  `done` is called once, when all are gone.
- */
-void supervisor_stop_all(struct supervisor *supervisor, void (*done)(struct mediator *mediator));
+/* `done` is called once, when no worker is left; see core_stop_workers(). */
+void supervisor_when_empty(struct supervisor *supervisor, void (*done)(struct mediator *mediator));
 void supervisor_close(struct supervisor *supervisor);
 
 /* ---- effects ---- */

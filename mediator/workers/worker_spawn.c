@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PROCESS_EXITING 0x4u /* PF_EXITING of the kernel, in field 9 of /proc/PID/stat */
+
 static struct rlimit child_files;
 static bool have_child_files;
 
@@ -104,4 +106,28 @@ pid_t worker_spawn(char *const argv[], int fd, int as_fd)
         waitpid(pid, NULL, 0);
     }
     return child_errno ? -child_errno : pid;
+}
+
+bool worker_is_ending(pid_t pid)
+{
+    char path[64], text[1024], *after_name;
+    unsigned flags;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return true;
+    }
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0) {
+        return true;
+    }
+    text[n] = '\0';
+    /* "pid (name) state ppid pgrp session tty tpgid flags ...", and a name may hold anything. */
+    after_name = strrchr(text, ')');
+    return after_name && sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+           (flags & PROCESS_EXITING) != 0;
 }

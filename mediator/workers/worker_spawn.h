@@ -22,6 +22,12 @@ int worker_find(const char *option, char path[WORKER_PATH_BYTES]);
  */
 pid_t worker_spawn(char *const argv[], int fd, int as_fd);
 
+/*
+ * Has the kernel begun to take it apart?  Then its end (SIGCHLD, the status) is
+ * on its way and nothing can change it.  Also true when it is gone.
+ */
+bool worker_is_ending(pid_t pid);
+
 /* Open files that a child may have: the limit that we were started with. */
 void worker_spawn_remember_limits(void);
 

@@ -54,6 +54,15 @@ class Output(unittest.TestCase):
                 self.assertLessEqual(vm["max_lag_ns"], vm["lag_bound_ns"], f"seed {seed}")
         self.assertGreater(lags, 20)
 
+    def test_changes_cut_no_long_job_off(self):
+        """New memory limits, moves, quarantines during jobs of 3 and 6 s; workers that don't leave
+        by themselves, and some that the host kills.  The checker knows whose time was over."""
+        lost = 0
+        for seed in range(1, 13):
+            lost += result_of("--faults", str(seed), "--seconds", "120", "--vms",
+                              "n=3,job_us=3000000,depth=2;n=1,job_us=6000000")["workers_lost"]
+        self.assertGreater(lost, 100)
+
     def test_table(self):
         done = run("--vms", "weight=80;weight=20", "--seconds", "1")
         self.assertEqual(done.returncode, 0)

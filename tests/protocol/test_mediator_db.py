@@ -95,6 +95,28 @@ def test_live_changes(lab, db):
         assert device.add(1, 2) == 3
 
 
+def test_a_new_memory_limit_cuts_no_job_off(lab, db):
+    """The limit changes during a job of 6 s: the job ends well, the next one has a new worker."""
+    register(db, 1)
+    with Mediator(lab, "--enable-test-ops", db=db) as mediator, mediator.device(1) as device:
+        device.add(1, 1)
+        worker = mediator.vm(1)["worker_pid"]
+        long = device.submit(wire.SPIN, (6000000,))
+        wait_for(lambda: mediator.vm(1)["in_flight"], "the job to run")
+        execute(db, "UPDATE vms SET memory_limit_bytes = 1 << 30 WHERE vm_id = 1")
+        assert reload(mediator)["changed"] == 1
+        assert mediator.vm(1)["state"] == "stopping"
+        after = device.submit(wire.ADD, (3, 4))
+        answer = device.read()
+        assert (answer.request_id, answer.status) == (long, 0)
+        answer = device.read()
+        assert (answer.request_id, answer.status, answer.results) == (after, 0, (7,))
+        vm = mediator.vm(1)
+        assert vm["worker_pid"] != worker and vm["fault_count"] == 0
+        log = mediator.log()
+        assert "killed" not in log and "fault" not in log
+
+
 def test_an_old_device_must_be_restarted(lab, db):
     register(db, 1)
     with Mediator(lab, db=db) as mediator, mediator.device(1) as device:

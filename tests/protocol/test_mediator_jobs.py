@@ -8,7 +8,7 @@ import struct
 import pytest
 
 import wire
-from mediator import Mediator, wait_for
+from mediator import Mediator, alive, program, wait_for
 
 
 def test_a_sum(mediator):
@@ -132,6 +132,38 @@ def test_worker_killed_from_outside(mediator):
         os.kill(mediator.vm(1)["worker_pid"], signal.SIGKILL)
         assert device.read().status == wire.CUDA_ERROR
         assert device.add(3, 4) == 7
+        # The OOM killer or an administrator did it, not the VM.
+        assert mediator.vm(1)["fault_count"] == 0
+    assert "killed by the host (signal 9" in mediator.log() and "fault 1" not in mediator.log()
+
+
+def test_a_stopped_worker_is_ended_at_its_own_time(lab):
+    """Workers that don't react are killed each at its deadline, and nobody waits for them."""
+    with Mediator(lab, "--linger-ms", "200") as mediator:
+        stopped = []
+        with mediator.device(9) as neighbour:
+            for vm_id in (1, 2, 3):
+                with mediator.device(vm_id) as device:
+                    device.add(1, 1)
+                    stopped.append(mediator.vm(vm_id)["worker_pid"])
+                    os.kill(stopped[-1], signal.SIGSTOP)
+            rounds = 0
+            while any(alive(pid) for pid in stopped):
+                assert neighbour.add(rounds, 1) == rounds + 1
+                rounds += 1
+        assert mediator.log().count("told to go and did not in time: killed") == 3
+
+
+def test_a_worker_that_closes_its_socket_and_lives_on(lab):
+    script = lab / "worker"
+    script.write_text("#!/bin/sh\n"
+                      f'case "$*" in *--probe*) exec {program("vgpu-worker")} "$@" ;; esac\n'
+                      "exec 3>&-\nexec sleep 300\n")
+    script.chmod(0o755)
+    with Mediator(lab, "--worker", script) as mediator, mediator.device() as device:
+        assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
+        assert mediator.vm(1)["fault_count"] == 0
+    assert mediator.log().count("closed its socket and lives on: killed") == 3
 
 
 def test_a_hang_times_out_and_neighbours_go_on(lab):
