@@ -196,3 +196,20 @@ def test_the_package_has_what_the_procedure_takes():
     guide = (TREE / "docs" / "xcp-ng.md").read_text(encoding="utf-8")
     for path in set(re.findall(r"/usr/share/vgpu/xcp-ng/[\w.-]+", guide)):
         assert path in files and (FOLDER / pathlib.Path(path).name).exists(), path
+
+
+def test_the_reset_command_asks_systemd(tmp_path):
+    """The unit gives the mediator's children no right to reset a GPU."""
+    for name, body in (("systemctl", 'echo "$@" >>asked; test ! -e fails'),
+                       ("journalctl", 'echo "nvidia-smi says no"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\ncd {tmp_path}\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    script = TREE / "packaging" / "systemd" / "vgpu-gpu-reset"
+    command = [str(script), "GPU-0123-ab"]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "asked").read_text() == "start vgpu-gpu-reset@GPU-0123-ab.service\n"
+    (tmp_path / "fails").touch()
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "nvidia-smi says no\n")

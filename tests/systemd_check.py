@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The systemd units: systemd-analyze finds nothing to complain of, not even a misspelt key (which
+it passes unless --recursive-errors=no), and the GPU stays reachable and resettable.
+
+    systemd_check.py ROOT
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# systemd 245 to 251 closes /dev for these unless the devices are named one by one.
+CLOSES_DEVICES = ("ProtectClock=yes", "PrivateDevices=yes", "DevicePolicy=", "DeviceAllow=")
+
+
+def verify(units):
+    """What systemd-analyze says of these texts by name, with programs that are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in units.items():
+            for program in ("vgpu-mediator", "nvidia-smi"):
+                text = text.replace(f"/usr/bin/{program}", shutil.which("true"))
+            pathlib.Path(folder, name).write_text(text)
+        # A template is looked at as one of its instances.
+        names = [name.replace("@.", "@GPU-0.") for name in units]
+        done = subprocess.run(["systemd-analyze", "verify", "--recursive-errors=no", "--man=no",
+                               *(str(pathlib.Path(folder, name)) for name in names)],
+                              env={**os.environ, "SYSTEMD_UNIT_PATH": folder + ":"},
+                              capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def findings(units):
+    found = [f"{name}: {word} hides /dev/nvidia* from some systemds"
+             for name, text in units.items() for word in CLOSES_DEVICES
+             if any(line.startswith(word) for line in text.splitlines())]
+    if shutil.which("systemd-analyze"):
+        status, text = verify(units)
+        if status or text.strip():
+            found.append(f"systemd-analyze verify: {text.strip() or status}")
+    else:
+        print("systemd-analyze is not there: the units were not verified")
+    return found
+
+
+def check_itself(units):
+    """A check that finds nothing in a bad unit would be worth nothing."""
+    name = "vgpu-mediator.service"
+    assert findings({name: units[name] + "\nProtectClock=yes\n"})
+    if shutil.which("systemd-analyze"):
+        assert findings({name: units[name].replace("KillMode=", "KilMode=")})
+        assert findings({name: units[name].replace("RestartSec=1", "RestartSec=soon")})
+
+
+def main(root):
+    folder = pathlib.Path(root, "packaging", "systemd")
+    units = {path.name: path.read_text() for path in sorted(folder.glob("*.service"))}
+    assert len(units) >= 2
+    check_itself(units)
+    found = findings(units)
+    print("\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
