@@ -259,7 +259,7 @@ static bool add_listener(const char *path, const struct core_identity *identity)
         owner.gid = group->gr_gid;
         owner.mode = 0660;
     }
-    if (socket_file_open(&file, path, error, sizeof(error)) < 0 ||
+    if (socket_file_open(&file, path, true, error, sizeof(error)) < 0 ||
         listeners_add(mediator.listeners, &file, &owner, path, identity, NULL, error,
                       sizeof(error)) < 0) {
         log_error("cannot listen on %s: %s", path, error);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "vgpu/vgpu_admin.h"
 
@@ -187,6 +189,20 @@ static bool parse_choice(const char *name, const char *text, const char *const *
     return false;
 }
 
+/* We could listen on a longer path, but no program can connect to one. */
+static bool path_fits(const char *name, const char *path)
+{
+    const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+    if (path[0] == '\0' || strlen(path) > max) {
+        fprintf(stderr,
+                "vgpu-mediator: --%s: \"%s\" has %zu characters; a socket's path has 1 to %zu.\n",
+                name, path, strlen(path), max);
+        return false;
+    }
+    return true;
+}
+
 static bool parse_vm(struct options *options, char *text)
 {
     char *equals = strchr(text, '=');
@@ -213,6 +229,9 @@ static bool parse_vm(struct options *options, char *text)
             fprintf(stderr, "vgpu-mediator: --vm: %s is given to two VMs.\n", equals + 1);
             return false;
         }
+    }
+    if (!path_fits("vm", equals + 1)) {
+        return false;
     }
     vm->path = equals + 1;
     options->vm_socket_count++;
@@ -264,7 +283,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     }
 
     switch (id) {
-    case OPT_SOCKET_PATH: options->socket_path = value; return true;
+    case OPT_SOCKET_PATH: options->socket_path = value; return path_fits(name, value);
     case OPT_SOCKET_GROUP: options->socket_group = value; return true;
     case OPT_VM: return parse_vm(options, value);
     case OPT_TRUST_CLAIMS: options->trust_claims = true; return true;
@@ -343,6 +362,9 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
 
 static bool check_together(struct options *options, bool db_given)
 {
+    if (!path_fits("admin-socket", options->admin_path)) {
+        return false; /* it may be the environment's */
+    }
     if (!options->use_db && db_given) {
         fprintf(stderr, "vgpu-mediator: --db and --no-db exclude each other.\n");
         return false;

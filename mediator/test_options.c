@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <getopt.h>
 #include <cmocka.h>
 
@@ -55,11 +57,35 @@ static void test_database(void **state)
     unsetenv(VGPU_DB_ENV);
 }
 
+/* sun_path has 108 bytes: who connects needs one of them for its end. */
+static void test_long_paths(void **state)
+{
+    static const char uuid[] = "7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001=";
+    char path[128] = "", vm[192];
+
+    memset(path, 'x', 108);
+    path[0] = '/';
+    for (size_t length = 108; length >= 107; length--) {
+        enum options_result want = length > 107 ? OPTIONS_EXIT_USAGE : OPTIONS_RUN;
+
+        path[length] = '\0';
+        snprintf(vm, sizeof(vm), "%s%s", uuid, path);
+        assert_int_equal(parse("--socket-path", path), want);
+        assert_int_equal(parse("--admin-socket", path), want);
+        assert_int_equal(parse("--vm", vm), want);
+        setenv("VGPU_ADMIN_SOCKET", path, 1);
+        assert_int_equal(parse(NULL, NULL), want);
+        unsetenv("VGPU_ADMIN_SOCKET");
+    }
+    assert_int_equal(parse("--socket-path", ""), OPTIONS_EXIT_USAGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_admin_socket),
         cmocka_unit_test(test_database),
+        cmocka_unit_test(test_long_paths),
     };
 
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);

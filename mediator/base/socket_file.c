@@ -121,9 +121,26 @@ int socket_file_open_below(struct socket_file *file, int root_fd, const char *pa
     return ret;
 }
 
-int socket_file_open(struct socket_file *file, const char *path, char *error, size_t error_bytes)
+/* `folder` is changed.  An O_PATH descriptor or -errno. */
+static int make_last_folder(struct socket_file *file, char *folder)
 {
-    char for_dirname[PATH_MAX], for_basename[PATH_MAX];
+    char name[PATH_MAX];
+    int parent_fd, ret;
+
+    strcpy(name, folder);
+    parent_fd = open(dirname(folder), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (parent_fd < 0) {
+        return -errno;
+    }
+    ret = make_folder(file, parent_fd, basename(name));
+    close(parent_fd);
+    return ret;
+}
+
+int socket_file_open(struct socket_file *file, const char *path, bool make_last, char *error,
+                     size_t error_bytes)
+{
+    char for_dirname[PATH_MAX], for_basename[PATH_MAX], *folder;
     int ret;
 
     reset(file);
@@ -136,9 +153,18 @@ int socket_file_open(struct socket_file *file, const char *path, char *error, si
     if (ret < 0) {
         return fail(error, error_bytes, ret, "socket path", path);
     }
-    file->folder_fd = open(dirname(for_dirname), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    folder = dirname(for_dirname);
+    file->folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (file->folder_fd < 0 && errno == ENOENT && make_last) {
+        /* Below /run nothing is there after a boot. */
+        file->folder_fd = make_last_folder(file, folder);
+    } else if (file->folder_fd < 0) {
+        file->folder_fd = -errno;
+    }
     if (file->folder_fd < 0) {
-        return fail(error, error_bytes, -errno, "opening the folder of", path);
+        ret = file->folder_fd;
+        socket_file_close(file);
+        return fail(error, error_bytes, ret, "opening the folder of", path);
     }
     return 0;
 }

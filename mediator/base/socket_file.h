@@ -39,7 +39,8 @@ struct socket_file {
 int socket_file_open_below(struct socket_file *file, int root_fd, const char *path, bool make_last,
                            char *error, size_t error_bytes);
 /* The same for a path of our own host, given by the administrator: links are fine. */
-int socket_file_open(struct socket_file *file, const char *path, char *error, size_t error_bytes);
+int socket_file_open(struct socket_file *file, const char *path, bool make_last, char *error,
+                     size_t error_bytes);
 
 struct socket_file_owner {
     uid_t uid;

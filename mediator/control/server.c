@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -507,22 +505,6 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     settle(client);
 }
 
-/* The last folder of the path, if it is missing: /var/vgpu on a fresh host. */
-static void make_folder(const char *path)
-{
-    char copy[PATH_MAX];
-    const char *folder;
-
-    if (strlen(path) >= sizeof(copy)) {
-        return;
-    }
-    strcpy(copy, path);
-    folder = dirname(copy);
-    if (mkdir(folder, 0755) == 0 && chmod(folder, 0755) < 0) {
-        log_warning("%s: %s", folder, strerror(errno));
-    }
-}
-
 int admin_server_start(struct mediator *mediator, const char *path, struct admin_server **result,
                        char *error, size_t error_bytes)
 {
@@ -541,13 +523,12 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         owner.gid = group->gr_gid;
         owner.mode = 0660;
     }
-    make_folder(path);
     server->mediator = mediator;
-    ret = socket_file_open(&server->file, path, error, error_bytes);
+    ret = socket_file_open(&server->file, path, true, error, error_bytes);
     if (ret == 0) {
         ret = socket_file_listen(&server->file, &owner, error, error_bytes);
         if (ret < 0) {
-            socket_file_close(&server->file);
+            socket_file_remove(&server->file);
         }
     }
     if (ret < 0) {

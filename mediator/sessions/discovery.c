@@ -194,7 +194,7 @@ static bool folder_is_ours(const struct socket_file *file, const char *path)
     struct stat theirs, ours;
     bool same;
 
-    if (socket_file_open(&here, path, error, sizeof(error)) < 0) {
+    if (socket_file_open(&here, path, false, error, sizeof(error)) < 0) {
         return false;
     }
     same = fstat(file->folder_fd, &theirs) == 0 && fstat(here.folder_fd, &ours) == 0 &&

@@ -68,8 +68,8 @@ def test_worker_that_is_none(lab, arguments, word):
 
 
 def test_socket_in_a_missing_folder(lab):
-    result = run(*lab_arguments(lab, "--vm", f"{UUID}={lab}/missing/vm.sock"))
-    assert result.returncode == 1 and "missing/vm.sock" in result.stderr
+    result = run(*lab_arguments(lab, "--vm", f"{UUID}={lab}/missing/too/vm.sock"))
+    assert result.returncode == 1 and "missing/too/vm.sock" in result.stderr
     assert not (lab / "vgpu.sock").exists() and not (lab / "admin.sock").exists()
 
 
@@ -146,8 +146,8 @@ def test_a_vm_s_own_socket(lab):
 def test_long_socket_paths(lab):
     folder = lab / ("d" * 100) / ("e" * 100)
     folder.mkdir(parents=True)
-    with Mediator(lab, "--vm", f"{UUID}={folder}/vm.sock"):
-        assert stat.S_ISSOCK(os.stat(folder / "vm.sock").st_mode)
+    result = run(*lab_arguments(lab, "--vm", f"{UUID}={folder}/vm.sock"))
+    assert result.returncode == 2 and "1 to 107" in result.stderr
     assert not (folder / "vm.sock").exists()
 
 
@@ -286,3 +286,17 @@ def test_a_process_that_hangs_its_reader_does_not_keep_it_from_stopping(lab):
     assert not mediator.socket.exists()
     stuck.close()
     mediator.log_file.close()
+
+
+def test_sockets_in_folders_that_are_not_there_yet(lab):
+    """As below /run after a boot: the last folder is made, for all to pass, and taken away."""
+    uuid = "7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001"
+    own, shared = lab / "run" / "vm.sock", lab / "shared" / "vgpu.sock"
+    mediator = Mediator(lab, "--vm", f"{uuid}={own}", "--socket-path", shared, shared=False)
+    mediator.admin_socket = lab / "admin" / "admin.sock"
+    mediator.command[mediator.command.index("--admin-socket") + 1] = str(mediator.admin_socket)
+    with mediator:
+        for path in (own, shared, mediator.admin_socket):
+            assert path.is_socket()
+            assert path.parent.stat().st_mode & 0o777 == 0o755
+    assert not any(path.parent.exists() for path in (own, shared, mediator.admin_socket))
