@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/unused.h"
+
 #include "admin/db.h"
 #include "admin/say.h"
 #include "admin/watch.h"
@@ -15,7 +17,7 @@
 
 static volatile sig_atomic_t interrupted;
 
-static void on_signal(int number)
+static void on_signal(UNUSED int number)
 {
     interrupted = 1;
 }

@@ -354,7 +354,7 @@ enum wfq_policy_id core_policy(const struct core *core)
     return core->config.scheduler.policy;
 }
 
-int core_prefer_vm(struct core *core, uint32_t vm_id, uint64_t now_ns)
+int core_prefer_vm(struct core *core, uint32_t vm_id)
 {
     uint32_t slot = vm_id == CORE_NONE ? CORE_NONE : core_vm_find(core, vm_id);
 

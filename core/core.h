@@ -213,7 +213,7 @@ void core_resume(struct core *core, uint32_t gpu, uint64_t now_ns);
 void core_set_policy(struct core *core, enum wfq_policy_id policy, uint64_t now_ns);
 enum wfq_policy_id core_policy(const struct core *core);
 /* -ENOENT: no such VM. vm_id CORE_NONE: none. */
-int core_prefer_vm(struct core *core, uint32_t vm_id, uint64_t now_ns);
+int core_prefer_vm(struct core *core, uint32_t vm_id);
 
 /* ---- VMs ---- */
 

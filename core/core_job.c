@@ -165,8 +165,8 @@ static void refuse(struct core *core, uint32_t session, uint32_t request_id, enu
 }
 
 /* Everything that can be said about a request before it costs anything. */
-static enum vgpu_error examine(const struct core *core, const struct core_vm *vm,
-                               const uint8_t *bytes, uint32_t length, struct request_view *request)
+static enum vgpu_error examine(const struct core *core, const uint8_t *bytes, uint32_t length,
+                               struct request_view *request)
 {
     enum vgpu_error status = request_parse(bytes, length, request);
 
@@ -193,7 +193,7 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
         core_session_answer(core, session, request_id, VGPU_ERR_VM_QUARANTINED);
         return;
     }
-    status = examine(core, vm, bytes, length, &request);
+    status = examine(core, bytes, length, &request);
     if (status != VGPU_ERR_NONE) {
         vm->invalid++;
         refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);

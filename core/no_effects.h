@@ -6,31 +6,33 @@
 #ifndef CORE_NO_EFFECTS_H
 #define CORE_NO_EFFECTS_H
 
+#include "common/unused.h"
 #include "core/core.h"
 
-static inline void no_send(void *opaque, uint32_t session, const VGPUSocketHeader *header,
-                           const void *payload)
+static inline void no_send(UNUSED void *opaque, UNUSED uint32_t session,
+                           UNUSED const VGPUSocketHeader *header, UNUSED const void *payload)
 {
 }
 
-static inline void no_close(void *opaque, uint32_t session, enum core_close_reason reason)
+static inline void no_close(UNUSED void *opaque, UNUSED uint32_t session,
+                            UNUSED enum core_close_reason reason)
 {
 }
 
-static inline void no_start(void *opaque, const struct core_worker_spec *spec)
+static inline void no_start(UNUSED void *opaque, UNUSED const struct core_worker_spec *spec)
 {
 }
 
-static inline void no_run(void *opaque, uint64_t worker, uint64_t job_id,
-                          const struct request_view *request)
+static inline void no_run(UNUSED void *opaque, UNUSED uint64_t worker, UNUSED uint64_t job_id,
+                          UNUSED const struct request_view *request)
 {
 }
 
-static inline void no_stop(void *opaque, uint64_t worker, bool kill)
+static inline void no_stop(UNUSED void *opaque, UNUSED uint64_t worker, UNUSED bool kill)
 {
 }
 
-static inline void no_event(void *opaque, const struct core_event *event)
+static inline void no_event(UNUSED void *opaque, UNUSED const struct core_event *event)
 {
 }
 

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/unused.h"
+
 #define EVENTS 128
 #define RECONNECT_TIMEOUT_MS 1000
 #define TIMER_TAG UINT64_MAX
@@ -23,7 +25,7 @@ struct engine {
 
 static volatile sig_atomic_t interrupted;
 
-static void on_signal(int number)
+static void on_signal(UNUSED int number)
 {
     interrupted = 1;
 }

@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
@@ -33,11 +34,12 @@ static void effect_send(void *opaque, uint32_t session, const VGPUSocketHeader *
     session_io_send(mediator->sessions, session, header, payload);
 }
 
-static void effect_close_session(void *opaque, uint32_t session, enum core_close_reason reason)
+static void effect_close_session(void *opaque, uint32_t session,
+                                 UNUSED enum core_close_reason reason)
 {
     struct mediator *mediator = opaque;
 
-    session_io_close(mediator->sessions, session, reason);
+    session_io_close(mediator->sessions, session);
 }
 
 static void effect_worker_start(void *opaque, const struct core_worker_spec *spec)
@@ -129,7 +131,7 @@ static void arm_timer(struct effects *effects)
     timerfd_settime(effects->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
-static void on_timer(uv_poll_t *poll, int status, int events)
+static void on_timer(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 {
     struct effects *effects = poll->data;
     uint64_t count;

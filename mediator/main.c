@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/control/server.h"
 #include "mediator/config/config_store.h"
@@ -82,7 +83,7 @@ static void on_workers_gone(struct mediator *self)
     }
 }
 
-static void on_patience_ended(uv_timer_t *timer)
+static void on_patience_ended(UNUSED uv_timer_t *timer)
 {
     log_error("something does not end (the database, or a process that is being looked at): "
               "stopping without it");
@@ -108,7 +109,7 @@ void mediator_stop(struct mediator *self)
     supervisor_when_empty(self->supervisor, on_workers_gone);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
+static void on_signal(UNUSED uv_signal_t *handle, int signum)
 {
     if (signum == SIGHUP) {
         if (!mediator.config) {

@@ -17,6 +17,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/unused.h"
 #include "vgpu/vgpu_admin.h"
 
 struct listing {
@@ -88,7 +89,7 @@ static int visit(const struct vgpu_event *e, void *opaque)
 
 static volatile sig_atomic_t interrupted;
 
-static void on_signal(int number)
+static void on_signal(UNUSED int number)
 {
     interrupted = 1;
 }

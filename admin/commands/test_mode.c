@@ -23,6 +23,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/unused.h"
 #include "vgpu/vgpu_admin.h"
 
 #define POLL_MS 100
@@ -33,7 +34,7 @@
 
 static volatile sig_atomic_t interrupted;
 
-static void on_signal(int number)
+static void on_signal(UNUSED int number)
 {
     interrupted = 1;
 }

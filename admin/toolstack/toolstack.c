@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/unused.h"
+
 #include "admin/toolstack/run_program.h"
 #include "admin/toolstack/toolstack.h"
 
@@ -261,20 +263,20 @@ int toolstack_find(struct toolstack *t, const char *uuid, struct toolstack_vm *v
 
 /* ---- None --------------------------------------------------------------------------- */
 
-static int none_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
+static int none_list(struct toolstack *t, UNUSED struct toolstack_vm **vms, UNUSED size_t *count)
 {
     return toolstack_fail(t, -ENOTSUP,
                           "there is no toolstack to ask (neither xe nor virsh is in PATH, or "
                           "--toolstack=none); name VMs by --vm-uuid");
 }
 
-static int none_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
+static int none_find(struct toolstack *t, UNUSED const char *uuid, UNUSED struct toolstack_vm *vm)
 {
     return none_list(t, NULL, NULL);
 }
 
-static int none_set_device(struct toolstack *t, const char *uuid,
-                           const struct toolstack_device *device)
+static int none_set_device(UNUSED struct toolstack *t, UNUSED const char *uuid,
+                           UNUSED const struct toolstack_device *device)
 {
     return -ENOENT;
 }

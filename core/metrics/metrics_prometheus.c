@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/request.h"
+#include "common/unused.h"
 #include "core/metrics/metrics_export_internal.h"
 #include "core/metrics/prometheus_line.h"
 
@@ -308,7 +309,7 @@ enum mediator_value {
 };
 
 static void write_mediator_value(struct text_out *out, const struct metrics_export *export,
-                                 const struct family *family, uint32_t index)
+                                 const struct family *family, UNUSED uint32_t index)
 {
     const struct metrics_external *external = &export->external;
     double value = NAN;
@@ -328,7 +329,7 @@ static void write_mediator_value(struct text_out *out, const struct metrics_expo
 }
 
 static void write_build(struct text_out *out, const struct metrics_export *export,
-                        const struct family *family, uint32_t index)
+                        const struct family *family, UNUSED uint32_t index)
 {
     text_string(out, family->name);
     text_string(out, "{version=");
@@ -339,7 +340,7 @@ static void write_build(struct text_out *out, const struct metrics_export *expor
 }
 
 static void write_loop(struct text_out *out, const struct metrics_export *export,
-                       const struct family *family, uint32_t index)
+                       const struct family *family, UNUSED uint32_t index)
 {
     prom_histogram(out, family->name, NULL, &export->external.loop);
 }

@@ -41,6 +41,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "common/unused.h"
 #include "core/sched/wfq_internal.h"
 
 /* What a VM's first job is taken to last; corrected when it is known. */
@@ -493,7 +494,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     }
 }
 
-struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, UNUSED uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
     struct wfq_job *job;

@@ -20,6 +20,7 @@ static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number)
 {
+    (void)number;
     interrupted = 1;
 }
 

@@ -17,6 +17,7 @@ static uint64_t system_now_ns(void *opaque)
 {
     struct timespec now;
 
+    (void)opaque;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -28,6 +29,7 @@ static void system_sleep_ns(void *opaque, uint64_t duration_ns)
         .tv_nsec = (long)(duration_ns % 1000000000u),
     };
 
+    (void)opaque;
     while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
     }
 }

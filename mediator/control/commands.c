@@ -113,7 +113,7 @@ static int set_paused(struct mediator *mediator, const json_t *body, bool pause,
 
 static int prefer_vm(struct mediator *mediator, uint32_t vm_id, pid_t peer, struct json_out *out)
 {
-    if (core_prefer_vm(mediator->core, vm_id ? vm_id : CORE_NONE, mediator_now_ns()) < 0) {
+    if (core_prefer_vm(mediator->core, vm_id ? vm_id : CORE_NONE) < 0) {
         return no_such_vm(out, vm_id);
     }
     if (vm_id) {

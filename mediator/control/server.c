@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 #include "mediator/control/commands.h"
 #include "mediator/control/export.h"
 #include "mediator/control/peer.h"
@@ -464,7 +465,7 @@ static void refuse_for_place(struct admin_server *server, int fd, const struct u
     admin_peer_refuse(&server->refusals, fd, peer, text);
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 {
     struct admin_server *server = poll->data;
     struct admin_client *client;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 #include "core/metrics/metrics_export.h"
 #include "mediator/mediator.h"
 #include "mediator/metrics/own_metrics.h"
@@ -48,7 +49,7 @@ struct scrape {
 
 /* ---- answers ---- */
 
-static ssize_t read_scrape(void *opaque, uint64_t position, char *out, size_t size)
+static ssize_t read_scrape(void *opaque, UNUSED uint64_t position, char *out, size_t size)
 {
     struct scrape *scrape = opaque;
     size_t part;
@@ -146,8 +147,9 @@ static enum MHD_Result send_response(struct MHD_Connection *connection, unsigned
 
 /* Called when the header is there; an answer now means that no body is read. */
 static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *upload,
-                                  size_t *upload_size, void **context)
+                                  const char *method, UNUSED const char *version,
+                                  UNUSED const char *upload, UNUSED size_t *upload_size,
+                                  UNUSED void **context)
 {
     struct http_metrics *http = opaque;
     struct MHD_Response *response;
@@ -256,7 +258,7 @@ static void on_timer(uv_timer_t *timer)
     run(timer->data);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
+static void on_poll(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 {
     run(poll->data);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 #include "mediator/events.h"
 #include "mediator/identity/identity.h"
 #include "mediator/mediator.h"
@@ -239,7 +240,7 @@ static void refuse_one(struct listener *listener)
     listeners->spare_fd = open_spare();
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_connection(uv_poll_t *poll, int status, UNUSED int events)
 {
     struct listener *listener = poll->data;
     int fd;

@@ -240,7 +240,7 @@ void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHe
     mark_dirty(conn);
 }
 
-void session_io_close(struct session_io *io, uint32_t session, enum core_close_reason reason)
+void session_io_close(struct session_io *io, uint32_t session)
 {
     struct connection *conn = handle_map_get(&io->by_session, session);
 

@@ -59,7 +59,7 @@ void session_io_close_all(struct session_io *io);
 
 void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHeader *header,
                      const void *payload);
-void session_io_close(struct session_io *io, uint32_t session, enum core_close_reason reason);
+void session_io_close(struct session_io *io, uint32_t session);
 
 /* Writes what waits; reports broken connections to the core. True: it did report one. */
 bool session_io_flush(struct session_io *io);

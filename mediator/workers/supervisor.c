@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 #include "mediator/base/handle_map.h"
 #include "mediator/mediator.h"
 #include "mediator/workers/worker_spawn.h"
@@ -299,7 +300,7 @@ static void on_socket_ended(struct worker *worker)
     }
 }
 
-static void on_socket(uv_poll_t *poll, int status, int events)
+static void on_socket(uv_poll_t *poll, int status, UNUSED int events)
 {
     struct worker *worker = poll->data;
 
@@ -352,7 +353,7 @@ static void reap(struct worker *worker)
     }
 }
 
-static void on_child(uv_signal_t *handle, int signum)
+static void on_child(uv_signal_t *handle, UNUSED int signum)
 {
     struct supervisor *supervisor = handle->data;
     struct worker *next;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/unused.h"
 #include "core/core.h"
 #include "fuzz.h"
 
@@ -126,7 +127,7 @@ static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *head
     }
 }
 
-static void on_close(void *opaque, uint32_t session, enum core_close_reason reason)
+static void on_close(void *opaque, uint32_t session, UNUSED enum core_close_reason reason)
 {
     struct model *m = opaque;
     struct model_session *found = find_session(m, session);
@@ -167,7 +168,7 @@ static void on_worker_stop(void *opaque, uint64_t worker, bool kill)
     w->killed |= kill;
 }
 
-static void on_event(void *opaque, const struct core_event *event)
+static void on_event(UNUSED void *opaque, const struct core_event *event)
 {
     CHECK(event->kind < CORE_EVENT_KIND_COUNT && event->text);
 }
@@ -419,7 +420,7 @@ static void administrate(struct model *m, struct supply *s)
     case 0: core_pause(m->core, one_or_all, m->now_ns); break;
     case 1: core_resume(m->core, one_or_all, m->now_ns); break;
     case 2: core_set_policy(m->core, value % WFQ_POLICY_COUNT, m->now_ns); break;
-    case 3: core_prefer_vm(m->core, value % (VM_IDS + 1), m->now_ns); break;
+    case 3: core_prefer_vm(m->core, value % (VM_IDS + 1)); break;
     case 4: core_quarantine_vm(m->core, value % VM_IDS, m->now_ns); break;
     case 5: core_unquarantine_vm(m->core, value % VM_IDS, m->now_ns); break;
     case 6: core_gpu_set_available(m->core, gpu, value >= 128, m->now_ns); break;

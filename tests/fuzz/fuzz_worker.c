@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "common/request.h"
+#include "common/unused.h"
 #include "fuzz.h"
 #include "worker/executor.h"
 
@@ -24,7 +25,7 @@ struct backend {
     unsigned polls[WORKER_DEPTH_MAX]; /* still to be answered with RUNNING */
 };
 
-static void describe(const struct backend *backend, vgpu_worker_ready *ready)
+static void describe(UNUSED const struct backend *backend, vgpu_worker_ready *ready)
 {
     memset(ready, 0, sizeof(*ready));
     strcpy(ready->gpu_uuid, "CPU-0");
@@ -67,7 +68,7 @@ static enum backend_state submit(struct backend *backend, unsigned slot,
 }
 
 static enum backend_state poll_job(struct backend *backend, unsigned slot,
-                                   struct backend_result *result)
+                                   UNUSED struct backend_result *result)
 {
     CHECK(slot < WORKER_DEPTH_MAX && backend->running[slot]);
     if (backend->polls[slot] > 0) {

@@ -28,6 +28,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/unused.h"
 #include "mediator/gpu/nvml_api.h"
 
 #define GPUS_MAX 16
@@ -152,7 +153,7 @@ nvml_result nvmlShutdown(void)
     return NVML_OK;
 }
 
-const char *nvmlErrorString(nvml_result result)
+const char *nvmlErrorString(UNUSED nvml_result result)
 {
     return "said by the stand-in";
 }
@@ -172,7 +173,7 @@ nvml_result nvmlDeviceGetHandleByUUID(const char *uuid, nvml_device *device)
     return result == NVML_GPU_IS_LOST ? NVML_NOT_FOUND : result;
 }
 
-nvml_result nvmlDeviceGetTemperature(nvml_device device, unsigned sensor, unsigned *celsius)
+nvml_result nvmlDeviceGetTemperature(nvml_device device, UNUSED unsigned sensor, unsigned *celsius)
 {
     *celsius = (unsigned)setting("temperature", 40) + device->index;
     return enter(device);
@@ -229,7 +230,7 @@ nvml_result nvmlDeviceGetEnforcedPowerLimit(nvml_device device, unsigned *milliw
     return enter(device);
 }
 
-nvml_result nvmlDeviceGetTotalEccErrors(nvml_device device, unsigned kind, unsigned counter,
+nvml_result nvmlDeviceGetTotalEccErrors(nvml_device device, unsigned kind, UNUSED unsigned counter,
                                         unsigned long long *count)
 {
     if (setting("ecc_unsupported", 0)) {
@@ -305,7 +306,7 @@ nvml_result nvmlEventSetFree(nvml_event_set set)
     return NVML_OK;
 }
 
-nvml_result nvmlDeviceRegisterEvents(nvml_device device, unsigned long long types,
+nvml_result nvmlDeviceRegisterEvents(nvml_device device, UNUSED unsigned long long types,
                                      nvml_event_set set)
 {
     if (set->count == GPUS_MAX) {

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/unused.h"
 #include "core/core.h"
 #include "tests/property/property.h"
 
@@ -65,7 +66,7 @@ static struct test_session *session_of(uint32_t handle)
     return NULL;
 }
 
-static void on_send(void *opaque, uint32_t handle, const VGPUSocketHeader *header,
+static void on_send(UNUSED void *opaque, uint32_t handle, const VGPUSocketHeader *header,
                     const void *payload)
 {
     struct test_session *session = session_of(handle);
@@ -95,7 +96,7 @@ static void on_send(void *opaque, uint32_t handle, const VGPUSocketHeader *heade
     }
 }
 
-static void on_close(void *opaque, uint32_t handle, enum core_close_reason reason)
+static void on_close(UNUSED void *opaque, uint32_t handle, UNUSED enum core_close_reason reason)
 {
     struct test_session *session = session_of(handle);
 
@@ -113,7 +114,7 @@ static struct test_worker *worker_of(uint64_t handle)
     return NULL;
 }
 
-static void on_start(void *opaque, const struct core_worker_spec *spec)
+static void on_start(UNUSED void *opaque, const struct core_worker_spec *spec)
 {
     struct test_worker *free_one = NULL;
 
@@ -128,7 +129,7 @@ static void on_start(void *opaque, const struct core_worker_spec *spec)
     *free_one = (struct test_worker){.handle = spec->worker, .vm_id = spec->vm_id};
 }
 
-static void on_run(void *opaque, uint64_t handle, uint64_t job_id,
+static void on_run(UNUSED void *opaque, uint64_t handle, uint64_t job_id,
                    const struct request_view *request)
 {
     struct test_worker *worker = worker_of(handle);
@@ -143,7 +144,7 @@ static void on_run(void *opaque, uint64_t handle, uint64_t job_id,
     worker->jobs[worker->job_count++] = job_id;
 }
 
-static void on_stop(void *opaque, uint64_t handle, bool kill)
+static void on_stop(UNUSED void *opaque, uint64_t handle, bool kill)
 {
     struct test_worker *worker = worker_of(handle);
 
@@ -155,7 +156,7 @@ static void on_stop(void *opaque, uint64_t handle, bool kill)
     }
 }
 
-static void on_event(void *opaque, const struct core_event *event)
+static void on_event(UNUSED void *opaque, const struct core_event *event)
 {
     PROPERTY(event->kind < CORE_EVENT_KIND_COUNT && event->text, world.seed, "event %d",
              (int)event->kind);
@@ -395,7 +396,7 @@ static void administrate(void)
         core_set_policy(world.core,
                         (enum wfq_policy_id)rng_range(&world.rng, 0, WFQ_POLICY_COUNT - 1),
                         world.now_ns);
-        core_prefer_vm(world.core, id, world.now_ns);
+        core_prefer_vm(world.core, id);
         break;
     }
 }

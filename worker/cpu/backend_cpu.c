@@ -18,6 +18,7 @@
 #include <sys/sysinfo.h>
 
 #include "common/log.h"
+#include "common/unused.h"
 
 #define CPU_INDEX_MAX 63u
 #define CANONICAL_NAN 0x7fffffffu
@@ -200,7 +201,7 @@ static void crash(void)
     *page = 1;
 }
 
-static enum backend_state cpu_submit(struct backend *cpu, unsigned slot,
+static enum backend_state cpu_submit(UNUSED struct backend *cpu, UNUSED unsigned slot,
                                      const struct backend_job *job, struct backend_result *result)
 {
     uint64_t start_ns = backend_thread_cpu_ns();
@@ -222,8 +223,8 @@ static enum backend_state cpu_submit(struct backend *cpu, unsigned slot,
 }
 
 /* Every job was done when submit() returned. */
-static enum backend_state cpu_poll(struct backend *cpu, unsigned slot,
-                                   struct backend_result *result)
+static enum backend_state cpu_poll(UNUSED struct backend *cpu, UNUSED unsigned slot,
+                                   UNUSED struct backend_result *result)
 {
     return BACKEND_DONE;
 }

@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/unused.h"
 #include "worker/cuda/cuda_api.h"
 
 #define ILLEGAL_ADDRESS 700
@@ -132,7 +133,7 @@ static cuda_result run_kernel(const struct work *work)
     return CUDA_OK;
 }
 
-static void *work_off(void *unused)
+static void *work_off(UNUSED void *unused)
 {
     pthread_mutex_lock(&gpu.lock);
     for (;;) {
@@ -182,7 +183,7 @@ static cuda_result enqueue(const struct work *work)
     return result;
 }
 
-static cuda_result do_Init(unsigned flags)
+static cuda_result do_Init(UNUSED unsigned flags)
 {
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     pthread_t thread;
@@ -208,7 +209,7 @@ static cuda_result do_GetErrorName(cuda_result error, const char **name)
     return CUDA_OK;
 }
 
-static cuda_result do_GetErrorString(cuda_result error, const char **text)
+static cuda_result do_GetErrorString(UNUSED cuda_result error, const char **text)
 {
     *text = "said by the stand-in";
     return CUDA_OK;
@@ -239,13 +240,13 @@ static cuda_result do_DeviceGetUuid(cuda_uuid *uuid, cuda_device device)
     return CUDA_OK;
 }
 
-static cuda_result do_DeviceTotalMem(size_t *bytes, cuda_device device)
+static cuda_result do_DeviceTotalMem(size_t *bytes, UNUSED cuda_device device)
 {
     *bytes = setting("STAND_IN_MEMORY", 1ul << 30);
     return CUDA_OK;
 }
 
-static cuda_result do_DeviceGetAttribute(int *value, int attribute, cuda_device device)
+static cuda_result do_DeviceGetAttribute(int *value, int attribute, UNUSED cuda_device device)
 {
     switch (attribute) {
     case CUDA_ATTRIBUTE_MULTIPROCESSORS: *value = 108; return CUDA_OK;
@@ -255,24 +256,25 @@ static cuda_result do_DeviceGetAttribute(int *value, int attribute, cuda_device 
     }
 }
 
-static cuda_result do_DevicePrimaryCtxRetain(cuda_context *context, cuda_device device)
+static cuda_result do_DevicePrimaryCtxRetain(cuda_context *context, UNUSED cuda_device device)
 {
     *context = (cuda_context)&gpu;
     return CUDA_OK;
 }
 
-static cuda_result do_DevicePrimaryCtxRelease(cuda_device device)
+static cuda_result do_DevicePrimaryCtxRelease(UNUSED cuda_device device)
 {
     return CUDA_OK;
 }
 
-static cuda_result do_CtxSetCurrent(cuda_context context)
+static cuda_result do_CtxSetCurrent(UNUSED cuda_context context)
 {
     return CUDA_OK;
 }
 
-static cuda_result do_ModuleLoadDataEx(cuda_module *module, const void *image, unsigned options,
-                                       unsigned *names, void **values)
+static cuda_result do_ModuleLoadDataEx(cuda_module *module, const void *image,
+                                       UNUSED unsigned options, UNUSED unsigned *names,
+                                       UNUSED void **values)
 {
     *module = (cuda_module)image;
     return CUDA_OK;
@@ -293,7 +295,7 @@ static cuda_result do_ModuleGetFunction(cuda_function *function, cuda_module mod
     return NOT_FOUND;
 }
 
-static cuda_result do_MemHostAlloc(void **memory, size_t bytes, unsigned flags)
+static cuda_result do_MemHostAlloc(void **memory, size_t bytes, UNUSED unsigned flags)
 {
     *memory = bytes <= setting("STAND_IN_PINNABLE", 1ul << 30) ? malloc(bytes) : NULL;
     return *memory ? CUDA_OK : CUDA_OUT_OF_MEMORY;
@@ -305,19 +307,20 @@ static cuda_result do_MemFreeHost(void *memory)
     return CUDA_OK;
 }
 
-static cuda_result do_MemHostGetDevicePointer(cuda_address *address, void *memory, unsigned flags)
+static cuda_result do_MemHostGetDevicePointer(cuda_address *address, void *memory,
+                                              UNUSED unsigned flags)
 {
     *address = (cuda_address)(uintptr_t)memory;
     return CUDA_OK;
 }
 
-static cuda_result do_StreamCreate(cuda_stream *stream, unsigned flags)
+static cuda_result do_StreamCreate(cuda_stream *stream, UNUSED unsigned flags)
 {
     *stream = (cuda_stream)&gpu;
     return CUDA_OK;
 }
 
-static cuda_result do_StreamQuery(cuda_stream stream)
+static cuda_result do_StreamQuery(UNUSED cuda_stream stream)
 {
     cuda_result result;
 
@@ -327,7 +330,7 @@ static cuda_result do_StreamQuery(cuda_stream stream)
     return result;
 }
 
-static cuda_result do_StreamSynchronize(cuda_stream stream)
+static cuda_result do_StreamSynchronize(UNUSED cuda_stream stream)
 {
     cuda_result result;
 
@@ -340,7 +343,7 @@ static cuda_result do_StreamSynchronize(cuda_stream stream)
     return result;
 }
 
-static cuda_result do_EventCreate(cuda_event *event, unsigned flags)
+static cuda_result do_EventCreate(cuda_event *event, UNUSED unsigned flags)
 {
     /* They go with the context, so nobody gives them back. */
     static struct cuda_event_s events[EVENTS_MAX];
@@ -353,7 +356,7 @@ static cuda_result do_EventCreate(cuda_event *event, unsigned flags)
     return CUDA_OK;
 }
 
-static cuda_result do_EventRecord(cuda_event event, cuda_stream stream)
+static cuda_result do_EventRecord(cuda_event event, UNUSED cuda_stream stream)
 {
     struct work work = {.kind = WORK_EVENT, .event = event};
 
@@ -379,10 +382,11 @@ static cuda_result do_EventElapsedTime(float *milliseconds, cuda_event start, cu
     return CUDA_OK;
 }
 
-static cuda_result do_LaunchKernel(cuda_function function, unsigned grid_x, unsigned grid_y,
-                                   unsigned grid_z, unsigned block_x, unsigned block_y,
-                                   unsigned block_z, unsigned shared_bytes, cuda_stream stream,
-                                   void **params, void **extra)
+static cuda_result do_LaunchKernel(cuda_function function, unsigned grid_x, UNUSED unsigned grid_y,
+                                   UNUSED unsigned grid_z, unsigned block_x,
+                                   UNUSED unsigned block_y, UNUSED unsigned block_z,
+                                   UNUSED unsigned shared_bytes, UNUSED cuda_stream stream,
+                                   void **params, UNUSED void **extra)
 {
     struct work work = {.kind = WORK_KERNEL, .kernel = function, .threads = grid_x * block_x};
     bool is_add = strcmp(function->name, "vgpu_add") == 0;
@@ -405,8 +409,8 @@ static cuda_result do_LaunchKernel(cuda_function function, unsigned grid_x, unsi
 cuda_result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
                                 int *status);
 
-cuda_result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
-                                int *status)
+cuda_result cuGetProcAddress_v2(const char *name, void **function, UNUSED int version,
+                                UNUSED uint64_t flags, UNUSED int *status)
 {
     static const struct {
         const char *name;
