@@ -382,6 +382,16 @@ uint32_t core_vm_find(const struct core *core, uint32_t vm_id)
     return CORE_NONE;
 }
 
+static struct core_vm_limits limits_of(const struct core_vm *vm)
+{
+    return (struct core_vm_limits){
+        .jobs_per_sec = vm->limiter.rate_hz,
+        .burst = vm->limiter.burst,
+        .queue_depth = vm->limiter.queue_depth,
+        .queue_depth_is_hard = vm->limiter.queue_depth != vm->config.max_queue_depth,
+    };
+}
+
 bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
                    struct core_vm_stats *stats)
 {
@@ -393,6 +403,7 @@ bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
     vm = &core->vms[slot];
     *stats = (struct core_vm_stats){
         .config = vm->config,
+        .limits = limits_of(vm),
         .registered = vm->registered,
         .session = vm->session,
         .gpu = vm->gpu,

@@ -28,6 +28,7 @@
 
 #include "common/frame.h"
 #include "common/request.h"
+#include "common/vm_limits.h"
 #include "core/sched/scheduler_wfq.h"
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
@@ -38,9 +39,8 @@
 #define CORE_SESSIONS_MAX 2048u
 #define CORE_GPUS_MAX 16u
 #define CORE_POOLS_MAX 26u
-#define CORE_VM_JOBS_MAX 256u /* waiting and in flight, one VM */
-#define CORE_QUEUE_DEPTH_DEFAULT                                                                   \
-    64u /* a VM whose configuration says 0 is held to CORE_VM_JOBS_MAX */
+#define CORE_VM_JOBS_MAX VM_LIMIT_JOBS_MAX /* waiting and in flight, one VM */
+#define CORE_QUEUE_DEPTH_UNREGISTERED 64u  /* of a VM that nobody configured */
 #define CORE_NAME_BYTES 64u
 #define CORE_UUID_BYTES 16u
 #define CORE_CLAIMED_IDS_MAX 8u
@@ -225,10 +225,10 @@ struct core_vm_config {
     char pool;
     uint32_t priority;
     uint32_t weight;
-    uint32_t max_jobs_per_sec; /* 0 = unlimited */
-    uint32_t burst;            /* 0 = derived from the rate */
-    uint32_t max_queue_depth;  /* 0 = CORE_VM_JOBS_MAX */
-    uint64_t memory_limit_bytes;
+    uint32_t max_jobs_per_sec;   /* 0 = no limit */
+    uint32_t burst;              /* 0 = derived from the rate */
+    uint32_t max_queue_depth;    /* 0 = no limit but the hard one */
+    uint64_t memory_limit_bytes; /* 0 = no limit */
     bool quarantined;
     uint32_t error_count;
 };
@@ -271,8 +271,17 @@ struct core_device {
     uint8_t priority;
 };
 
+/* What is enforced, as opposed to what is configured. */
+struct core_vm_limits {
+    uint32_t jobs_per_sec;    /* 0 = no limit */
+    uint32_t burst;           /* jobs; without meaning where there is no rate */
+    uint32_t queue_depth;     /* jobs that may wait */
+    bool queue_depth_is_hard; /* no lower one is configured */
+};
+
 struct core_vm_stats {
     struct core_vm_config config;
+    struct core_vm_limits limits;
     bool registered;
     uint32_t session; /* CORE_NONE = not connected */
     uint32_t gpu;     /* CORE_NONE = not placed */

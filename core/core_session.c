@@ -153,7 +153,7 @@ static uint32_t create_vm(struct core *core, const struct core_session *state,
         .priority = header->priority <= VGPU_PRIORITY_HIGH ? header->priority
                                                            : (uint32_t)VGPU_PRIORITY_MEDIUM,
         .weight = VGPU_WEIGHT_DEFAULT,
-        .max_queue_depth = CORE_QUEUE_DEPTH_DEFAULT,
+        .max_queue_depth = CORE_QUEUE_DEPTH_UNREGISTERED,
     };
 
     if (state->claimed_id == CORE_NONE) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/vm_limits.h"
+
 #define UNITS_PER_TOKEN 1000000000ull
 
 static uint64_t capacity(const struct rate_limiter *limiter)
@@ -36,12 +38,9 @@ void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t bu
     /* While there is no limit the bucket keeps what it had. */
     uint64_t units = limiter->rate_hz != 0 ? level_at(limiter, now_ns) : limiter->units;
 
-    limiter->rate_hz = rate_hz > RL_RATE_MAX ? RL_RATE_MAX : rate_hz;
-    if (burst == 0) {
-        burst = limiter->rate_hz / 10 > 0 ? limiter->rate_hz / 10 : 1;
-    }
-    limiter->burst = burst > RL_BURST_MAX ? RL_BURST_MAX : burst;
-    limiter->queue_depth = queue_depth;
+    limiter->rate_hz = vm_limit_rate(rate_hz);
+    limiter->burst = vm_limit_burst(limiter->rate_hz, burst);
+    limiter->queue_depth = vm_limit_queue_depth(queue_depth);
     if (limiter->rate_hz != 0 && units > capacity(limiter)) {
         units = capacity(limiter);
     }
@@ -53,7 +52,7 @@ void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t bu
 
 enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t now_ns)
 {
-    if (limiter->queue_depth != 0 && queued >= limiter->queue_depth) {
+    if (queued >= limiter->queue_depth) {
         return RL_DENY_QUEUE;
     }
     if (limiter->rate_hz == 0) {
@@ -68,18 +67,4 @@ enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t
     }
     limiter->units -= UNITS_PER_TOKEN;
     return RL_ALLOW;
-}
-
-uint64_t rl_retry_after_ns(const struct rate_limiter *limiter, uint64_t now_ns)
-{
-    uint64_t level;
-
-    if (limiter->rate_hz == 0) {
-        return 0;
-    }
-    level = level_at(limiter, now_ns);
-    if (level >= UNITS_PER_TOKEN) {
-        return 0;
-    }
-    return (UNITS_PER_TOKEN - level + limiter->rate_hz - 1) / limiter->rate_hz;
 }

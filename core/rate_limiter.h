@@ -6,15 +6,12 @@
  * r tokens a second adds exactly r units a nanosecond, with nothing to round
  * and nothing to drift.  A bucket never holds more than `burst` tokens, and
  * elapsed time is cut to what fills it before it is multiplied, so no product
- * exceeds RL_BURST_MAX * 1e9 + RL_RATE_MAX < 2^63.
+ * exceeds VM_LIMIT_BURST_MAX * 1e9 + VM_LIMIT_RATE_MAX < 2^63.
  */
 #ifndef CORE_RATE_LIMITER_H
 #define CORE_RATE_LIMITER_H
 
 #include <stdint.h>
-
-#define RL_RATE_MAX 1000000u  /* jobs per second */
-#define RL_BURST_MAX 1000000u /* jobs */
 
 enum rl_verdict {
     RL_ALLOW,
@@ -23,19 +20,18 @@ enum rl_verdict {
 };
 
 struct rate_limiter {
-    uint32_t rate_hz;     /* 0 = unlimited */
+    uint32_t rate_hz;     /* 0 = no limit */
     uint32_t burst;       /* tokens that the bucket holds */
-    uint32_t queue_depth; /* 0 = unlimited */
+    uint32_t queue_depth; /* never 0 once it is configured */
     uint64_t units;       /* in the bucket */
     uint64_t updated_ns;
 };
 
-/* A new VM is unlimited; its first limit finds the bucket full. */
+/* Configure it next.  Its first rate limit finds the bucket full. */
 void rl_init_vm(struct rate_limiter *limiter, uint64_t now_ns);
 
 /*
- * Sets the limits; values beyond the maxima are cut.  burst 0 means a tenth of
- * a second's worth, at least one.  Live: the bucket keeps the tokens it has,
+ * Sets the limits, as common/vm_limits.h reads them: 0 is no limit.  Live: the bucket keeps the tokens it has,
  * cut to the new burst; it gains none by being reconfigured, nor by having been
  * unlimited for a while.  (A VM that never had a limit starts with a full one.)
  */
@@ -47,8 +43,5 @@ void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t bu
  * only when both limits allow it, and only an allowed job takes a token.
  */
 enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t now_ns);
-
-/* How long until rl_check() would find a token; 0 = now. For messages. */
-uint64_t rl_retry_after_ns(const struct rate_limiter *limiter, uint64_t now_ns);
 
 #endif /* CORE_RATE_LIMITER_H */

@@ -194,6 +194,8 @@ static void test_limits(void **state)
     request(session, 7, 3);
     assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_BUSY);
     assert_int_equal(last_sent()->response.status, VGPU_ERR_QUEUE_FULL);
+    assert_int_equal(stats_of(7).limits.queue_depth, 3);
+    assert_false(stats_of(7).limits.queue_depth_is_hard);
     vm.max_queue_depth = 0;
     vm.max_jobs_per_sec = 10; /* a burst of one */
     apply(&vm, 1);
@@ -202,8 +204,15 @@ static void test_limits(void **state)
     assert_int_equal(last_sent()->response.status, VGPU_ERR_RATE_LIMITED);
     assert_int_equal(stats_of(7).rejected_rate, 1);
     assert_int_equal(stats_of(7).rejected_queue, 1);
+    assert_int_equal(stats_of(7).limits.jobs_per_sec, 10);
+    assert_int_equal(stats_of(7).limits.burst, 1);
+    assert_int_equal(stats_of(7).limits.queue_depth, CORE_VM_JOBS_MAX);
+    assert_true(stats_of(7).limits.queue_depth_is_hard);
     vm.max_jobs_per_sec = 0;
+    vm.max_queue_depth = CORE_VM_JOBS_MAX + 44;
     apply(&vm, 1);
+    assert_int_equal(stats_of(7).limits.queue_depth, CORE_VM_JOBS_MAX);
+    assert_int_equal(stats_of(7).config.max_queue_depth, CORE_VM_JOBS_MAX + 44);
     for (uint32_t i = 4; i < CORE_VM_JOBS_MAX; i++) {
         request(session, 7, 100 + i);
     }

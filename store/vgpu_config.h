@@ -61,7 +61,7 @@ typedef struct vgpu_vm_config {
     bool quarantined;
     uint32_t max_jobs_per_sec;   /* 0: no limit */
     uint32_t burst;              /* jobs that may come at once; 0: a tenth of the rate */
-    uint32_t max_queue_depth;    /* jobs that may wait; 0: no limit */
+    uint32_t max_queue_depth;    /* jobs that may wait; 0: no limit; see common/vm_limits.h */
     uint64_t memory_limit_bytes; /* GPU memory; 0: no limit */
     uint32_t error_count;        /* faults since it was last cleared */
     char created_at[VGPU_TIME_BYTES];

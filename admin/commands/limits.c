@@ -12,6 +12,7 @@
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"
+#include "common/vm_limits.h"
 
 static int run_set_weight(struct admin *admin)
 {
@@ -240,7 +241,7 @@ static int run_set_rate_limit(struct admin *admin)
     if (status == ADMIN_OK && fields == 0) {
         return admin_fail(admin, ADMIN_USAGE,
                           "set-rate-limit needs --rate=JOBS_PER_SECOND, --queue-depth=JOBS or "
-                          "--burst=JOBS (0: no limit)");
+                          "--burst=JOBS (0: no limit; burst 0: a tenth of the rate)");
     }
     return status != ADMIN_OK ? status : commands_change_vm(admin, true, fields, &values);
 }
@@ -267,7 +268,8 @@ static int run_show_rate_limits(struct admin *admin)
         {"QUEUE DEPTH", COLUMN_RIGHT},
         {"MEMORY LIMIT", COLUMN_RIGHT | COLUMN_DROP},
     };
-    char text[RENDER_BYTES];
+    char text[RENDER_BYTES], depth[COMMANDS_LIMIT_BYTES];
+    bool hard = false;
     int status = admin_open_db(admin, VGPU_DB_READ);
     const struct vgpu_config_snapshot *s;
     struct render_table *t;
@@ -291,19 +293,16 @@ static int run_show_rate_limits(struct admin *admin)
         render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
         if (vm->max_jobs_per_sec) {
-            uint32_t derived = vm->max_jobs_per_sec / 10 ? vm->max_jobs_per_sec / 10 : 1;
             render_cell(t, STYLE_PLAIN, "%u/s", vm->max_jobs_per_sec);
             render_cell(t, vm->burst ? STYLE_PLAIN : STYLE_DIM, "%u",
-                        vm->burst ? vm->burst : derived);
+                        vm_limit_burst(vm->max_jobs_per_sec, vm->burst));
         } else {
             render_cell(t, STYLE_DIM, "no limit");
             render_cell(t, STYLE_DIM, "-");
         }
-        if (vm->max_queue_depth) {
-            render_cell(t, STYLE_PLAIN, "%u", vm->max_queue_depth);
-        } else {
-            render_cell(t, STYLE_DIM, "no limit");
-        }
+        hard |= vm_limit_queue_depth(vm->max_queue_depth) != vm->max_queue_depth;
+        render_cell(t, vm->max_queue_depth ? STYLE_PLAIN : STYLE_DIM, "%s",
+                    commands_queue_depth_text(vm->max_queue_depth, depth));
         if (vm->memory_limit_bytes) {
             render_cell(t, STYLE_PLAIN, "%s", render_bytes((double)vm->memory_limit_bytes, text));
         } else {
@@ -311,6 +310,10 @@ static int run_show_rate_limits(struct admin *admin)
         }
     }
     render_table_end(t, "No VM is registered. vgpu-admin register-vm registers one.");
+    if (hard) {
+        printf("(%u): the mediator's hard limit for a VM's jobs, waiting and running together.\n",
+               VM_LIMIT_JOBS_MAX);
+    }
     return ADMIN_OK;
 }
 
@@ -351,7 +354,8 @@ const struct admin_command commands_limits[] = {
         .summary = "Limit a VM's jobs per second and its queue",
         .usage = WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
         .details =
-            "0 takes a limit away. Requests beyond a limit are answered \"busy\" and the guest\n"
+            "0 takes a limit away; at most 256 jobs of a VM wait and run all the same, the\n"
+            "mediator's hard limit. Requests beyond a limit are answered \"busy\" and the guest\n"
             "tries again. Without --burst a tenth of the rate may come at once.",
         .example = "vgpu-admin set-rate-limit --vm-name=\"web 1\" --rate=100 --queue-depth=16",
         .options =
@@ -366,7 +370,7 @@ const struct admin_command commands_limits[] = {
                  .help = "jobs that may come at once, 0: a tenth of the rate"},
                 {.name = "queue-depth",
                  .metavar = "N",
-                 .help = "jobs that may wait, 0: no limit",
+                 .help = "jobs that may wait, 0: no limit (but 256)",
                  .alias = "max-queue"},
                 {0},
             },

@@ -7,11 +7,13 @@
 #include "admin/admin.h"
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
+#include "admin/commands/vm.h"
 #include "admin/db.h"
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/vm_limits.h"
 
 static const char *limit_text(uint32_t value, char out[16])
 {
@@ -87,7 +89,7 @@ static int run_list(struct admin *admin)
 static int run_show(struct admin *admin)
 {
     const vgpu_vm_config_t *vm;
-    char bytes[RENDER_BYTES], number[16];
+    char bytes[RENDER_BYTES], number[16], depth[COMMANDS_LIMIT_BYTES];
     int status = admin_open_db(admin, VGPU_DB_READ);
 
     if (status == ADMIN_OK) {
@@ -112,8 +114,11 @@ static int run_show(struct admin *admin)
     } else {
         render_pair("Rate limit", STYLE_PLAIN, "none");
     }
-    render_pair("Queue depth", STYLE_PLAIN, "%s",
-                vm->max_queue_depth ? limit_text(vm->max_queue_depth, number) : "no limit");
+    render_pair("Queue depth", STYLE_PLAIN, "%s%s",
+                commands_queue_depth_text(vm->max_queue_depth, depth),
+                vm_limit_queue_depth(vm->max_queue_depth) == vm->max_queue_depth
+                    ? ""
+                    : ": the mediator's hard limit, waiting and running together");
     render_pair("Memory limit", STYLE_PLAIN, "%s",
                 vm->memory_limit_bytes ? render_bytes((double)vm->memory_limit_bytes, bytes)
                                        : "none");

@@ -16,6 +16,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/vm_limits.h"
 
 /* ---- register-vm ---------------------------------------------------------------- */
 
@@ -196,6 +197,20 @@ static void add_number(char *message, size_t bytes, const char *what, uint64_t o
     }
 }
 
+const char *commands_queue_depth_text(uint32_t configured, char out[COMMANDS_LIMIT_BYTES])
+{
+    uint32_t enforced = vm_limit_queue_depth(configured);
+
+    if (configured == 0) {
+        snprintf(out, COMMANDS_LIMIT_BYTES, "no limit (%u)", enforced);
+    } else if (configured != enforced) {
+        snprintf(out, COMMANDS_LIMIT_BYTES, "%u (%u)", configured, enforced);
+    } else {
+        snprintf(out, COMMANDS_LIMIT_BYTES, "%u", configured);
+    }
+    return out;
+}
+
 static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char *message,
                      size_t bytes)
 {
@@ -212,7 +227,14 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char 
     add_number(message, bytes, "weight", a->weight, b->weight, NULL);
     add_number(message, bytes, "rate", a->max_jobs_per_sec, b->max_jobs_per_sec, "no limit");
     add_number(message, bytes, "burst", a->burst, b->burst, "a tenth of the rate");
-    add_number(message, bytes, "queue depth", a->max_queue_depth, b->max_queue_depth, "no limit");
+    if (a->max_queue_depth != b->max_queue_depth) {
+        char before[COMMANDS_LIMIT_BYTES], after[COMMANDS_LIMIT_BYTES];
+
+        snprintf(before, sizeof(before), a->max_queue_depth ? "%u" : "no limit",
+                 a->max_queue_depth);
+        add_change(message, bytes, "queue depth", before,
+                   commands_queue_depth_text(b->max_queue_depth, after));
+    }
     if (a->memory_limit_bytes != b->memory_limit_bytes) {
         add_change(
             message, bytes, "memory limit",

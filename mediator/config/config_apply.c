@@ -127,10 +127,7 @@ static bool convert_vm(const vgpu_vm_config_t *from, struct core_vm_config *to)
     to->weight = from->weight;
     to->max_jobs_per_sec = from->max_jobs_per_sec;
     to->burst = from->burst;
-    to->max_queue_depth = from->max_queue_depth ? from->max_queue_depth : CORE_QUEUE_DEPTH_DEFAULT;
-    if (to->max_queue_depth > CORE_VM_JOBS_MAX) {
-        to->max_queue_depth = CORE_VM_JOBS_MAX;
-    }
+    to->max_queue_depth = from->max_queue_depth;
     to->memory_limit_bytes = from->memory_limit_bytes;
     to->quarantined = from->quarantined;
     to->error_count = from->error_count;

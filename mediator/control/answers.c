@@ -160,6 +160,17 @@ static void put_device(struct json_out *json, const struct core_vm_stats *stats)
     jout_object_end(json);
 }
 
+/* What is enforced, where what is configured doesn't say it. */
+static void put_limits(struct json_out *json, const struct core_vm_limits *limits)
+{
+    jout_object(json, "enforced");
+    jout_uint(json, "jobs_per_sec", limits->jobs_per_sec);
+    jout_uint(json, "burst", limits->jobs_per_sec ? limits->burst : 0);
+    jout_uint(json, "queue_depth", limits->queue_depth);
+    jout_bool(json, "queue_depth_is_hard", limits->queue_depth_is_hard);
+    jout_object_end(json);
+}
+
 static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t slot,
                    const struct core_vm_stats *stats)
 {
@@ -174,6 +185,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_uint(json, "weight", stats->config.weight);
     jout_uint(json, "max_jobs_per_sec", stats->config.max_jobs_per_sec);
     jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);
+    put_limits(json, &stats->limits);
     jout_bool(json, "registered", stats->registered);
     jout_bool(json, "connected", stats->session != CORE_NONE);
     jout_bool(json, "quarantined", stats->config.quarantined);

@@ -219,6 +219,13 @@ def test_show_rate_limits(kit):
     row = next(line for line in text.splitlines() if "one" in line)
     assert "200/s" in row and " 20 " in row and " 7 " in row and "2 GiB" in row
     assert "no limit" in next(line for line in text.splitlines() if "two" in line)
+    # What is enforced where no lower limit is configured, and where a higher one is.
+    assert "no limit (256)" in next(line for line in text.splitlines() if "two" in line)
+    assert "-> 300 (256)" in kit.ok("set-rate-limit", "--vm-name=two", "--queue-depth=300").out
+    text = kit.ok("show-rate-limits").out
+    assert "300 (256)" in next(line for line in text.splitlines() if "two" in line)
+    assert "the mediator's hard limit" in text
+    assert "300 (256): the mediator's hard limit" in kit.ok("show-vm", "--vm-name=two").out
     assert kit.json("show-rate-limits")["vms"][0]["max_jobs_per_sec"] == 200
 
 

@@ -117,6 +117,27 @@ def test_a_new_memory_limit_cuts_no_job_off(lab, db):
         assert "killed" not in log and "fault" not in log
 
 
+@pytest.mark.parametrize("configured, enforced", [(0, 256), (300, 256), (65536, 256), (3, 3)])
+def test_the_queue_depth_shown_is_the_one_enforced(lab, db, configured, enforced):
+    """0 is no limit but the mediator's own, which also holds for what is configured above it."""
+    register(db, 1)
+    execute(db, "UPDATE vms SET max_queue_depth = ?", configured)
+    with Mediator(lab, db=db) as mediator, mediator.device(1) as device:
+        device.add(1, 1)
+        with mediator.admin() as admin:
+            admin.call(wire.PAUSE)
+        for _ in range(enforced):
+            device.submit(wire.ADD, (1, 2))
+        refused = device.submit(wire.ADD, (1, 2))
+        answer = device.read()
+        assert (answer.request_id, answer.msg, answer.status) == \
+            (refused, wire.MSG_BUSY, wire.QUEUE_FULL)
+        vm = mediator.vm(1)
+        assert vm["queue_depth"] == enforced and vm["max_queue_depth"] == configured
+        assert vm["enforced"] == {"jobs_per_sec": 0, "burst": 0, "queue_depth": enforced,
+                                  "queue_depth_is_hard": configured != enforced}
+
+
 def test_an_old_device_must_be_restarted(lab, db):
     register(db, 1)
     with Mediator(lab, db=db) as mediator, mediator.device(1) as device:
