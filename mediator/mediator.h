@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #include "core/core.h"
+#include "mediator/control/holds.h"
 #include "mediator/options.h"
 
 struct admin_server;
@@ -61,6 +62,7 @@ struct mediator {
     struct events *events;
     struct job_trace *trace;
     struct admin_server *admin;
+    struct holds holds; /* who paused which GPU */
     struct shares *shares;
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */

@@ -115,6 +115,35 @@ static void print_gpus(const json_t *gpus)
     }
 }
 
+/* A pause that was forgotten looks like VMs that hang. */
+static void print_pauses(const json_t *gpus)
+{
+    json_t *gpu;
+    size_t i;
+
+    json_array_foreach(gpus, i, gpu)
+    {
+        const json_t *pause = json_object_get(gpu, "pause");
+        const char *since = json_get_text(pause, "since", "?");
+        long long pid = (long long)json_get_int(pause, "pid", 0);
+        char label[32];
+
+        snprintf(label, sizeof(label), "GPU %lld",
+                 (long long)json_get_int(gpu, "index", (json_int_t)i));
+        if (json_get_bool(pause, "held")) {
+            render_pair(label, STYLE_WARN,
+                        "held by process %lld since %s, and at work again when that ends", pid,
+                        since);
+        } else if (json_is_object(pause)) {
+            render_pair(label, STYLE_WARN,
+                        "paused by an administrator (process %lld, uid %lld) since %s, held by "
+                        "nobody: vgpu-admin resume --gpu=%lld",
+                        pid, (long long)json_get_int(pause, "uid", 0), since,
+                        (long long)json_get_int(gpu, "index", (json_int_t)i));
+        }
+    }
+}
+
 static void print_workers(const json_t *workers)
 {
     static const struct render_column columns[] = {
@@ -223,6 +252,7 @@ static int run_health(struct admin *admin)
         print_mediator(json_object_get(answer, "mediator"));
         printf("\n");
         print_gpus(json_object_get(answer, "gpus"));
+        print_pauses(json_object_get(answer, "gpus"));
         printf("\n");
         print_workers(json_object_get(answer, "workers"));
         json_decref(answer);

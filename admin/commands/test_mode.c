@@ -3,8 +3,9 @@
  * test-mode: hold the GPUs, let requests pile up, let go, and show in which order
  * they were served and why.
  *
- * Whatever happens in between (an error, Ctrl-C), the GPUs are let go again and
- * the preference is taken back.
+ * Whatever happens in between (an error, Ctrl-C, a closed terminal), the GPUs are let
+ * go again and the preference is taken back; for SIGKILL, by the mediator, which
+ * ties both to the connection.
  */
 #include <math.h>
 #include <poll.h>
@@ -41,9 +42,12 @@ static void on_signal(UNUSED int number)
 
 static int ask(struct admin *admin, uint32_t command, uint32_t param1, json_t **answer)
 {
-    json_t *unused;
-    int status = admin_ask_mediator(admin, command, param1, NULL, answer ? answer : &unused);
+    /* Whatever ends this process, the mediator takes back what it holds (older ones don't). */
+    bool hold = command == VGPU_ADMIN_PAUSE || (command == VGPU_ADMIN_PREFER_VM && param1 != 0);
+    json_t *unused, *body = hold ? json_pack("{s:b}", "hold", 1) : NULL;
+    int status = admin_ask_mediator(admin, command, param1, body, answer ? answer : &unused);
 
+    json_decref(body);
     if (status == ADMIN_OK && !answer) {
         json_decref(unused);
     }
@@ -282,6 +286,8 @@ static const vgpu_vm_config_t *find_preferred(const struct admin *admin, const c
 
 static int run_test_mode(struct admin *admin)
 {
+    /* A terminal that is closed, or a reader that has gone, is one that asked to end. */
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     struct sigaction action = {.sa_handler = on_signal};
     const char *prefer = admin_option(admin, "prefer-vm");
     const vgpu_vm_config_t *preferred = NULL;
@@ -312,8 +318,9 @@ static int run_test_mode(struct admin *admin)
     if (status != ADMIN_OK) {
         return status;
     }
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        sigaction(ends[i], &action, NULL);
+    }
     if (preferred) {
         status = ask(admin, VGPU_ADMIN_PREFER_VM, preferred->vm_id, NULL);
     }

@@ -23,7 +23,7 @@ enum vgpu_admin_command {
     VGPU_ADMIN_SHOW_CONNECTIONS = 0x15,
     /* New since 1.0.  param2: bytes of a JSON object that follows the request. */
     VGPU_ADMIN_SET_POLICY = 0x16,    /* {"policy": "wfq"} */
-    VGPU_ADMIN_PAUSE = 0x17,         /* {"gpu": N}, or all without a body */
+    VGPU_ADMIN_PAUSE = 0x17,         /* {"gpu": N, "hold": true}, both may be missing */
     VGPU_ADMIN_RESUME = 0x18,        /* likewise */
     VGPU_ADMIN_PREFER_VM = 0x19,     /* param1: vm_id; 0 = none */
     VGPU_ADMIN_EVENTS = 0x1A,        /* stream: a response per event until the peer closes */

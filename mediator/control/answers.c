@@ -3,8 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "mediator/config/config_store.h"
+#include "mediator/control/holds.h"
 #include "mediator/sessions/discovery.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/workers/gpus.h"
@@ -92,6 +94,27 @@ static void put_pools(struct mediator *mediator, struct json_out *json)
     jout_array_end(json);
 }
 
+/* Who paused it; null: nobody has. */
+static void put_pause(const struct holds *holds, struct json_out *json, uint32_t gpu)
+{
+    const struct hold_gpu *hold = &holds->gpus[gpu];
+    time_t since = (time_t)hold->since_s;
+    char text[32];
+    struct tm parts;
+
+    if (!holds_paused(holds, gpu) || !gmtime_r(&since, &parts)) {
+        jout_null(json, "pause");
+        return;
+    }
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    jout_object(json, "pause");
+    jout_string(json, "since", text);
+    jout_int(json, "pid", hold->who.pid);
+    jout_uint(json, "uid", hold->who.uid);
+    jout_bool(json, "held", !hold->paused);
+    jout_object_end(json);
+}
+
 static void put_gpu(struct mediator *mediator, struct json_out *json, uint32_t gpu)
 {
     const struct core *core = mediator->core;
@@ -115,6 +138,7 @@ static void put_gpu(struct mediator *mediator, struct json_out *json, uint32_t g
     jout_uint(json, "context_switches", wfq_context_switches(wfq));
     jout_uint(json, "busy_ns", wfq_busy_ns(wfq));
     jout_uint(json, "memory_bytes", mediator->gpus->gpus[gpu].memory_bytes);
+    put_pause(&mediator->holds, json, gpu);
     gpu_health_put_json(mediator->gpu_health, json, gpu);
 }
 

@@ -6,8 +6,10 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "mediator/control/answers.h"
+#include "mediator/control/holds.h"
 #include "mediator/control/trace.h"
 #include "mediator/events.h"
 #include "common/json_out.h"
@@ -48,8 +50,8 @@ static int no_such_vm(struct json_out *out, uint32_t vm_id)
     return ENOENT;
 }
 
-static int set_quarantine(struct mediator *mediator, uint32_t vm_id, bool quarantine, pid_t peer,
-                          struct json_out *out)
+static int set_quarantine(struct mediator *mediator, uint32_t vm_id, bool quarantine,
+                          const struct admin_who *who, struct json_out *out)
 {
     uint64_t now_ns = mediator_now_ns();
     int ret = quarantine ? core_quarantine_vm(mediator->core, vm_id, now_ns)
@@ -60,11 +62,11 @@ static int set_quarantine(struct mediator *mediator, uint32_t vm_id, bool quaran
     }
     events_admin(mediator->events, quarantine ? "quarantine_vm" : "unquarantine_vm", vm_id,
                  "VM %" PRIu32 " %s by the administrator (process %d)", vm_id,
-                 quarantine ? "quarantined" : "let in again", (int)peer);
+                 quarantine ? "quarantined" : "let in again", (int)who->pid);
     return done(out);
 }
 
-static int set_policy(struct mediator *mediator, const json_t *body, pid_t peer,
+static int set_policy(struct mediator *mediator, const json_t *body, const struct admin_who *who,
                       struct json_out *out)
 {
     const char *name = json_string_value(json_object_get(body, "policy"));
@@ -76,15 +78,34 @@ static int set_policy(struct mediator *mediator, const json_t *body, pid_t peer,
     }
     core_set_policy(mediator->core, (enum wfq_policy_id)policy, mediator_now_ns());
     events_admin(mediator->events, "policy", CORE_NONE,
-                 "policy set to %s by the administrator (process %d)", name, (int)peer);
+                 "policy set to %s by the administrator (process %d)", name, (int)who->pid);
     return done(out);
 }
 
-static int set_paused(struct mediator *mediator, const json_t *body, bool pause, pid_t peer,
-                      struct json_out *out)
+/* Makes the GPUs be as the record of pauses and holds says. */
+static void apply_holds(struct mediator *mediator)
+{
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        bool paused = holds_paused(&mediator->holds, gpu);
+
+        if (paused == wfq_paused(core_gpu_scheduler(mediator->core, gpu))) {
+            continue;
+        }
+        if (paused) {
+            core_pause(mediator->core, gpu, mediator_now_ns());
+        } else {
+            core_resume(mediator->core, gpu, mediator_now_ns());
+        }
+    }
+}
+
+static int set_paused(struct mediator *mediator, const json_t *body, bool pause,
+                      const struct admin_who *who, struct json_out *out)
 {
     const json_t *value = json_object_get(body, "gpu");
+    bool hold = json_is_true(json_object_get(body, "hold"));
     uint32_t gpu = CORE_NONE, count = core_gpu_count(mediator->core);
+    char which[32] = "all GPUs";
 
     if (value) {
         if (!json_is_integer(value) || json_integer_value(value) < 0 ||
@@ -93,36 +114,52 @@ static int set_paused(struct mediator *mediator, const json_t *body, bool pause,
             return EINVAL;
         }
         gpu = (uint32_t)json_integer_value(value);
+        snprintf(which, sizeof(which), "GPU %" PRIu32, gpu);
     }
     if (pause) {
-        core_pause(mediator->core, gpu, mediator_now_ns());
+        holds_pause(&mediator->holds, gpu, who, hold, (int64_t)time(NULL));
     } else {
-        core_resume(mediator->core, gpu, mediator_now_ns());
+        holds_resume(&mediator->holds, gpu, who);
     }
-    if (gpu == CORE_NONE) {
-        events_admin(mediator->events, pause ? "pause" : "resume", CORE_NONE,
-                     "dispatch %s on all GPUs by the administrator (process %d)",
-                     pause ? "paused" : "resumed", (int)peer);
-    } else {
-        events_admin(mediator->events, pause ? "pause" : "resume", CORE_NONE,
-                     "dispatch %s on GPU %" PRIu32 " by the administrator (process %d)",
-                     pause ? "paused" : "resumed", gpu, (int)peer);
-    }
+    apply_holds(mediator);
+    events_admin(mediator->events, pause ? "pause" : "resume", CORE_NONE,
+                 "dispatch %s on %s by the administrator (process %d)%s",
+                 pause ? "paused" : "resumed", which, (int)who->pid,
+                 pause && hold ? ", until that ends at the latest" : "");
     return done(out);
 }
 
-static int prefer_vm(struct mediator *mediator, uint32_t vm_id, pid_t peer, struct json_out *out)
+void admin_command_leave(struct mediator *mediator, const struct admin_who *who)
+{
+    struct holds_left left = holds_leave(&mediator->holds, who);
+
+    if (left.preference) {
+        core_prefer_vm(mediator->core, CORE_NONE);
+        events_admin(mediator->events, "prefer_vm", CORE_NONE,
+                     "no VM preferred any more: process %d, which preferred one, has gone",
+                     (int)who->pid);
+    }
+    if (left.gpus) {
+        apply_holds(mediator);
+        events_admin(mediator->events, "resume", CORE_NONE,
+                     "dispatch resumed: process %d, which held GPUs, has gone", (int)who->pid);
+    }
+}
+
+static int prefer_vm(struct mediator *mediator, uint32_t vm_id, const json_t *body,
+                     const struct admin_who *who, struct json_out *out)
 {
     if (core_prefer_vm(mediator->core, vm_id ? vm_id : CORE_NONE) < 0) {
         return no_such_vm(out, vm_id);
     }
+    holds_prefer(&mediator->holds, who, vm_id && json_is_true(json_object_get(body, "hold")));
     if (vm_id) {
         events_admin(mediator->events, "prefer_vm", vm_id,
                      "VM %" PRIu32 " preferred by the administrator (process %d)", vm_id,
-                     (int)peer);
+                     (int)who->pid);
     } else {
         events_admin(mediator->events, "prefer_vm", CORE_NONE,
-                     "no VM preferred any more, by the administrator (process %d)", (int)peer);
+                     "no VM preferred any more, by the administrator (process %d)", (int)who->pid);
     }
     return done(out);
 }
@@ -147,7 +184,7 @@ static bool parse_body(const char *text, json_t **parsed, struct json_out *out)
 }
 
 int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request, const char *body,
-                      pid_t peer, struct json_out *out)
+                      const struct admin_who *who, struct json_out *out)
 {
     json_t *parsed;
     int ret = 0;
@@ -161,15 +198,15 @@ int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request
     case VGPU_ADMIN_SHOW_STATUS: admin_json_status(mediator, out); break;
     case VGPU_ADMIN_SHOW_SCHEDULE: admin_json_schedule(mediator, out); break;
     case VGPU_ADMIN_QUARANTINE_VM:
-        ret = set_quarantine(mediator, request->param1, true, peer, out);
+        ret = set_quarantine(mediator, request->param1, true, who, out);
         break;
     case VGPU_ADMIN_UNQUARANTINE_VM:
-        ret = set_quarantine(mediator, request->param1, false, peer, out);
+        ret = set_quarantine(mediator, request->param1, false, who, out);
         break;
-    case VGPU_ADMIN_SET_POLICY: ret = set_policy(mediator, parsed, peer, out); break;
-    case VGPU_ADMIN_PAUSE: ret = set_paused(mediator, parsed, true, peer, out); break;
-    case VGPU_ADMIN_RESUME: ret = set_paused(mediator, parsed, false, peer, out); break;
-    case VGPU_ADMIN_PREFER_VM: ret = prefer_vm(mediator, request->param1, peer, out); break;
+    case VGPU_ADMIN_SET_POLICY: ret = set_policy(mediator, parsed, who, out); break;
+    case VGPU_ADMIN_PAUSE: ret = set_paused(mediator, parsed, true, who, out); break;
+    case VGPU_ADMIN_RESUME: ret = set_paused(mediator, parsed, false, who, out); break;
+    case VGPU_ADMIN_PREFER_VM: ret = prefer_vm(mediator, request->param1, parsed, who, out); break;
     case VGPU_ADMIN_TRACE_JOB: ret = admin_trace_jobs(mediator, parsed, out); break;
     default:
         admin_command_error(out,

@@ -5,10 +5,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 #include "vgpu/vgpu_admin.h"
 
+struct admin_who;
 struct json_out;
 struct mediator;
 
@@ -21,7 +21,10 @@ bool admin_command_has_body(uint32_t command);
  * RELOAD_CONFIG, SHOW_METRICS and EVENTS, which take their time.
  */
 int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request, const char *body,
-                      pid_t peer, struct json_out *out);
+                      const struct admin_who *who, struct json_out *out);
+
+/* A client's connection has ended: what it held is let go. */
+void admin_command_leave(struct mediator *mediator, const struct admin_who *who);
 
 /* {"error": ...} */
 void admin_command_error(struct json_out *out, const char *format, ...)

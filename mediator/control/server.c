@@ -16,6 +16,7 @@
 #include "common/unused.h"
 #include "mediator/control/commands.h"
 #include "mediator/control/export.h"
+#include "mediator/control/holds.h"
 #include "mediator/control/peer.h"
 #include "mediator/base/byte_queue.h"
 #include "mediator/config/config_store.h"
@@ -48,8 +49,7 @@ struct admin_client {
     enum client_state state;
     int fd;
     int poll_events;
-    pid_t pid;
-    uid_t uid;
+    struct admin_who who;
     size_t used;
     struct byte_queue out;
     uint8_t request[REQUEST_MAX];
@@ -68,9 +68,12 @@ struct admin_server {
     int spare_fd; /* given up for a moment to refuse a client when there are no more */
     struct admin_client *clients;
     uint32_t count;
+    uint32_t places; /* a bit for each client's number that is taken */
     struct admin_refusals refusals;
     gid_t group; /* VGPU_ADMIN_GROUP, (gid_t)-1 if there is none */
 };
+
+_Static_assert(ADMIN_CLIENTS_MAX <= HOLDS_CONNECTIONS_MAX, "each client has a bit");
 
 /* ---- clients ---- */
 
@@ -85,6 +88,9 @@ static void close_client(struct admin_client *client)
 {
     struct admin_server *server = client->server;
 
+    if (client->fd < 0) {
+        return;
+    }
     if (client->reload) {
         client->reload->client = NULL;
     }
@@ -100,11 +106,16 @@ static void close_client(struct admin_client *client)
         client->next->prev = client->prev;
     }
     server->count--;
+    server->places &= ~(1u << client->who.connection);
     byte_queue_destroy(&client->out);
     uv_poll_stop(&client->poll);
     close(client->fd);
     client->fd = -1;
     uv_close((uv_handle_t *)&client->poll, on_client_closed);
+    /* Last, because it may tell other clients, and close them. */
+    if (!server->mediator->stopping) {
+        admin_command_leave(server->mediator, &client->who);
+    }
 }
 
 /* Sends what it can and waits for what is due next. False: the client is gone. */
@@ -215,8 +226,8 @@ static void start_reload(struct admin_client *client)
                     "this mediator runs without a database (--no-db): there is nothing to read");
         return;
     }
-    log_notice("configuration reload asked for by process %d, uid %u", (int)client->pid,
-               (unsigned)client->uid);
+    log_notice("configuration reload asked for by process %d, uid %u", (int)client->who.pid,
+               (unsigned)client->who.uid);
     reload = calloc(1, sizeof(*reload));
     if (reload) {
         reload->client = client;
@@ -266,7 +277,7 @@ static void send_event(struct admin_client *client, const struct event_record *r
 
     if (client->out.length > ADMIN_STREAM_MAX_BYTES) {
         if (client->state != CLIENT_CLOSING) {
-            log_warning("process %d does not read its events: disconnected", (int)client->pid);
+            log_warning("process %d does not read its events: disconnected", (int)client->who.pid);
         }
         client->state = CLIENT_CLOSING;
         byte_queue_destroy(&client->out);
@@ -293,7 +304,7 @@ void admin_server_publish(struct admin_server *server, const struct event_record
 
     for (struct admin_client *client = server->clients; client; client = next) {
         next = client->next;
-        if (client->state == CLIENT_EVENTS) {
+        if (client->state == CLIENT_EVENTS && client->fd >= 0) {
             send_event(client, record);
             settle(client);
         }
@@ -316,7 +327,7 @@ static void run_request(struct admin_client *client, const VGPUAdminRequest *req
         events_recent(mediator->events, request->param1, send_recent, client);
     } else {
         jout_init(&out, VGPU_ADMIN_DATA_MAX);
-        status = admin_command_run(mediator, request, body, client->pid, &out);
+        status = admin_command_run(mediator, request, body, &client->who, &out);
         queue_answer(client, status, &out);
     }
 }
@@ -450,11 +461,11 @@ static void refuse_for_place(struct admin_server *server, int fd, const struct u
         uint32_t held = 0;
 
         for (const struct admin_client *other = one; other; other = other->next) {
-            held += other->pid == one->pid;
+            held += other->who.pid == one->who.pid;
         }
         if (held > most) {
             most = held;
-            holder = one->pid;
+            holder = one->who.pid;
         }
     }
     snprintf(text, sizeof(text),
@@ -463,6 +474,18 @@ static void refuse_for_place(struct admin_server *server, int fd, const struct u
              "vgpu-admin events --follow, a monitoring program), or try again",
              ADMIN_CLIENTS_MAX, most, (int)holder);
     admin_peer_refuse(&server->refusals, fd, peer, text);
+}
+
+/* There is one: ADMIN_CLIENTS_MAX was looked at. */
+static unsigned take_place(struct admin_server *server)
+{
+    unsigned place = 0;
+
+    while (server->places >> place & 1) {
+        place++;
+    }
+    server->places |= 1u << place;
+    return place;
 }
 
 static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
@@ -495,8 +518,7 @@ static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
     client->poll.data = client;
     client->server = server;
     client->fd = fd;
-    client->pid = credentials.pid;
-    client->uid = credentials.uid;
+    client->who = (struct admin_who){credentials.pid, credentials.uid, take_place(server)};
     client->next = server->clients;
     if (server->clients) {
         server->clients->prev = client;

@@ -371,16 +371,18 @@ def test_test_mode_with_several_gpus(kit):
     assert [(d["gpu"], d["seq"]) for d in order] == [(0, 901), (1, 8), (0, 902)]
 
 
-def test_test_mode_lets_go_when_interrupted(kit):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE])
+def test_test_mode_lets_go_when_interrupted(kit, end):
     kit.init("web 1")
     scheduler = Scheduler()
     m = kit.start_mediator(scheduler.answers())
     process = subprocess.Popen([str(BIN / "vgpu-admin"), "test-mode", "--wait=100000", "--seconds=600"],
                                env=kit.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "Holding" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "at work again" in err
+    assert (wire.PAUSE, 0, {"hold": True}) in m.requests
     assert wire.RESUME in m.commands() and not scheduler.paused
 
 

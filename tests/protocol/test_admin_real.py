@@ -280,3 +280,38 @@ def test_killed_at_any_moment(host):
         assert host.real.vm(1)["weight"] == weights(host.db)["web"] in possible
         host.ok("clear-quarantine", "--vm-name=batch")
     assert killed
+
+
+def gpus(host):
+    return host.json("status")["gpus"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP, signal.SIGPIPE])
+def test_test_mode_that_ends_leaves_nothing_paused(host, end):
+    """Whatever ends it: its terminal, its reader, SIGKILL."""
+    process = subprocess.Popen([str(BIN / "vgpu-admin"), "test-mode", "--seconds=600",
+                                "--prefer-vm=web"], env=host.env, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
+    assert "Holding" in process.stdout.readline()
+    wait_for(lambda: all(gpu["state"] == "paused" and gpu["pause"]["held"] and
+                         gpu["pause"]["pid"] == process.pid for gpu in gpus(host)), "the hold")
+    assert f"held by process {process.pid}" in host.run("show-health").out
+    process.send_signal(end)
+    process.communicate(timeout=60)
+    wait_for(lambda: all(gpu["state"] == "ok" and gpu["pause"] is None for gpu in gpus(host)),
+             "the GPUs to be at work")
+    with modern(host, 1) as device:
+        assert device.add(1, 2) == 3
+
+
+def test_test_mode_does_not_end_a_maintenance(host):
+    host.ok("pause", "--gpu=1")
+    since = gpus(host)[1]["pause"]["since"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", since)
+    host.ok("test-mode", "--seconds=1")
+    assert [gpu["state"] for gpu in gpus(host)] == ["ok", "paused"]
+    text = host.run("show-health").out
+    assert re.search(rf"^GPU 1 +paused by an administrator .* since {since}, held by nobody", text,
+                     re.M)
+    host.ok("resume")
+    assert [gpu["state"] for gpu in gpus(host)] == ["ok", "ok"]
