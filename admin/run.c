@@ -38,7 +38,8 @@ static int unknown_command(struct admin *admin, const char *name)
 
 static int run(struct admin *admin, int argc, char **argv)
 {
-    struct admin_asked asked = {.no_color = getenv("NO_COLOR") && getenv("NO_COLOR")[0]};
+    const char *no_color = getenv("NO_COLOR");
+    struct admin_asked asked = {.no_color = no_color && no_color[0]};
     int status = admin_parse_globals(admin, &argc, argv, &asked);
 
     if (status == ADMIN_OK && asked.version) {

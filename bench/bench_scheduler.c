@@ -13,6 +13,7 @@
  * Jobs lie in one arena per world, in random order; for a million jobs it is
  * far larger than the caches and than what the TLB covers.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,7 @@ static struct wfq *make_scheduler(struct world *world, uint32_t index)
         order[i] = order[at];
         order[at] = i;
     }
+    assert(world->vms > 0);
     for (uint32_t i = 0; i < world->jobs; i++) {
         struct wfq_job *job = &world->arena[(size_t)index * world->jobs + order[i]].job;
 

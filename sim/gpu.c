@@ -176,7 +176,7 @@ static void plan(struct sim *sim, uint32_t index)
     uint32_t busy_count;
     uint64_t until_ns;
 
-    while (has_work(sim, current) && current->queue[0].remaining_ns == 0 &&
+    while (current && has_work(sim, current) && current->queue[0].remaining_ns == 0 &&
            sim->now_ns >= gpu->ready_ns) {
         if (current->queue[0].began_ns == 0) {
             current->queue[0].began_ns = sim->now_ns;

@@ -6,6 +6,7 @@
  */
 #include "sim/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +113,12 @@ static void on_event(void *opaque, const struct core_event *event)
     trace(sim, core_event_name(event->kind), event->vm_id, event->code, event->value);
     switch (event->kind) {
     case CORE_EVENT_VM_PLACED:
+        assert(vm);
         vm->gpu = event->gpu;
         vm->gpus_seen |= 1u << event->gpu;
         break;
     case CORE_EVENT_JOB_OVERRUN:
+        assert(vm);
         vm->aside = true;
         sim->gpus[vm->gpu].asides++;
         sim->result->overruns++;
@@ -123,11 +126,15 @@ static void on_event(void *opaque, const struct core_event *event)
     case CORE_EVENT_JOB_TIMEOUT: sim->result->timeouts++; break;
     case CORE_EVENT_FAULT: sim_check_fault(sim, vm, event->code); break;
     case CORE_EVENT_QUARANTINED:
+        assert(vm);
         vm->config.quarantined = true;
         vm->quarantined_ns = sim->now_ns;
         sim->result->quarantines++;
         break;
-    case CORE_EVENT_UNQUARANTINED: vm->config.quarantined = false; break;
+    case CORE_EVENT_UNQUARANTINED:
+        assert(vm);
+        vm->config.quarantined = false;
+        break;
     default: break;
     }
 }

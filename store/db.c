@@ -162,7 +162,7 @@ void db_column_text(sqlite3_stmt *stmt, int column, char *buffer, size_t size)
     const unsigned char *text = sqlite3_column_text(stmt, column);
     size_t length = text ? (size_t)sqlite3_column_bytes(stmt, column) : 0;
 
-    if (length >= size) {
+    if (text && length >= size) {
         length = size - 1;
         while (length > 0 && (text[length] & 0xc0) == 0x80) {
             length--;

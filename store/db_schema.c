@@ -44,7 +44,7 @@ static int inspect(struct vgpu_db *db, enum content *content)
                               "AND name IN ('vms', 'pools')",
                               &ours);
     }
-    if (result < 0) {
+    if (result != 0) {
         return result;
     }
     if (version > VGPU_DB_SCHEMA_VERSION) {

@@ -3,6 +3,7 @@
 """The checks of this folder find what they are there for: each gets bad samples."""
 import contextlib
 import io
+import json
 import os
 import sys
 import tempfile
@@ -12,6 +13,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import layering_check  # noqa: E402
 import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
+import tidy_check  # noqa: E402
+import tree  # noqa: E402
 
 
 class Sample(unittest.TestCase):
@@ -168,6 +171,71 @@ class ProtocolDoc(Sample):
 
     def test_no_constants_is_no_success(self):
         self.assertEqual(self.check("/* nothing */\n", self.DOC)[0], 2)
+
+
+@unittest.skipUnless(tree.find_clang_tool("clang-tidy", tidy_check.VERSION), "no clang-tidy")
+class Tidy(Sample):
+    GOOD = "int first(const int *p);\nint first(const int *p)\n{\n    return p[0];\n}\n"
+    BAD = ("int first(void);\nint first(void)\n{\n    const int *p = (void *)0;\n\n"
+           "    return p[0];\n}\n")
+
+    def setUp(self):
+        super().setUp()
+        self.write(".clang-tidy", "Checks: '-*,clang-analyzer-*'\nHeaderFilterRegex: '.*'\n")
+        self.write("core/a.c", self.GOOD)
+        self.register("core/a.c")
+
+    def register(self, *paths):
+        """The files that the build compiles, named as meson names them."""
+        build = os.path.join(self.root, "build")
+        self.write("build/compile_commands.json", json.dumps([
+            {"directory": build, "file": f"../{path}", "command": f"cc -I.. -c ../{path}"}
+            for path in paths]))
+
+    def expect(self, status, last, *parts):
+        got, out = self.run_main(tidy_check)
+        self.assertEqual((got, out.splitlines()[-1]), (status, last), out)
+        for part in parts:
+            self.assertIn(part, out)
+
+    def test_clean_is_remembered_and_wrong_is_not(self):
+        self.expect(0, "1 files, 1 new or changed, 0 violations")
+        self.expect(0, "1 files, 0 new or changed, 0 violations")
+        self.write("core/a.c", self.BAD)
+        for _ in range(2):
+            self.expect(1, "1 files, 1 new or changed, 1 violations", "core/a.c:6: ",
+                        "[clang-analyzer-core.NullDereference]")
+
+    def test_looks_again_after_a_header_or_the_checks_change(self):
+        self.write("include/vgpu/p.h", "#define ADDRESS p\n")
+        self.write("core/b.h", '#include "vgpu/p.h"\n')
+        self.write("core/a.c", '#include "core/b.h"\n' + self.GOOD.replace("p[0]", "ADDRESS[0]"))
+        self.register("core/a.c")
+        command = self.root + "/build/compile_commands.json"
+        with open(command, encoding="utf-8") as was:
+            text = was.read().replace("-I..", "-I.. -I../include")
+        self.write("build/compile_commands.json", text)
+        self.expect(0, "1 files, 1 new or changed, 0 violations")
+        self.write("include/vgpu/p.h", "#define ADDRESS ((const int *)0)\n")
+        self.expect(1, "1 files, 1 new or changed, 1 violations", "core/a.c:5: ")
+        self.write(".clang-tidy", "Checks: '-*,performance-*'\n")
+        self.expect(0, "1 files, 1 new or changed, 0 violations")
+
+    def test_headers_are_looked_at_and_tests_are_not(self):
+        self.write("core/a.h", "static inline int one(void)\n{\n    int *p = 0;\n    return *p;\n}\n")
+        self.write("core/a.c", '#include "core/a.h"\nint two(void);\nint two(void)\n{\n'
+                   "    return one();\n}\n")
+        self.write("core/test_a.c", self.BAD)
+        self.register("core/a.c", "core/test_a.c")
+        self.expect(1, "1 files, 1 new or changed, 1 violations", "core/a.h:4: ")
+
+    def test_what_does_not_compile_is_no_success(self):
+        self.write("core/a.c", "int first(;\n")
+        self.assertEqual(self.run_main(tidy_check)[0], 1)
+
+    def test_nothing_to_look_at_is_no_success(self):
+        self.register()
+        self.assertEqual(self.run_main(tidy_check)[0], 2)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ decides (Debian 12 and Ubuntu 24.04: package clang-format-14).
 Exit status: 0 all well, 1 differences, 77 skipped: no clang-format 14.
 """
 import re
-import shutil
 import subprocess
 import sys
 
@@ -21,20 +20,9 @@ FOLDERS = ("include", "common", "core", "store", "mediator", "worker", "admin", 
 SKIPPED = ("guest/linux", "qemu/patches")
 
 
-def find_formatter():
-    for name in (f"clang-format-{VERSION}", "clang-format"):
-        path = shutil.which(name)
-        if path:
-            text = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
-            match = re.search(r"version (\d+)\.", text)
-            if match and int(match.group(1)) == VERSION:
-                return path
-    return None
-
-
 def main(argv):
     root = tree.root_of(argv)
-    formatter = find_formatter()
+    formatter = tree.find_clang_tool("clang-format", VERSION)
     if not formatter:
         print(f"skipped: no clang-format {VERSION}")
         return 77

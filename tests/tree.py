@@ -2,6 +2,9 @@
 """What the checks of this folder have in common: which files the tree has, and how
 a check that looks at each of them ends."""
 import os
+import re
+import shutil
+import subprocess
 import sys
 
 
@@ -24,6 +27,19 @@ def files(root, tops=("",), skipped=(), endings=("",)):
             for name in sorted(names):
                 if name.endswith(tuple(endings)):
                     yield os.path.normpath(os.path.join(inside, name))
+
+
+def find_clang_tool(tool, version):
+    """The path of clang-format or the like of that major version, or None: other versions judge
+    differently."""
+    for name in (f"{tool}-{version}", tool):
+        path = shutil.which(name)
+        if path:
+            text = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+            match = re.search(r"version (\d+)\.", text)
+            if match and int(match.group(1)) == version:
+                return path
+    return None
 
 
 def run(name, check_tree, argv):

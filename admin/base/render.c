@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -378,6 +379,7 @@ static void print_part(const struct render_table *t, struct part *part)
     unsigned indent = 0;
     size_t last = 0;
 
+    assert(t->column_count > 0);
     fit(t, part);
     for (size_t c = 0; c < t->column_count; c++) {
         last = part->shown[c] ? c : last;

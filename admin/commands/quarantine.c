@@ -32,7 +32,7 @@ static int change(struct admin *admin, bool quarantine)
     if (result == 0) {
         result = vgpu_get_vm_config(admin->db, vm->vm_uuid, &after);
     }
-    if (result < 0) {
+    if (result != 0) {
         return admin_db_failed(admin, result);
     }
     admin_vm_label(&after, label);

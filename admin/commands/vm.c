@@ -384,11 +384,12 @@ static int run_remove(struct admin *admin)
 
 #define OPTION_POOL(must)                                                                          \
     {                                                                                              \
-        .name = "pool", .metavar = "A..Z", .help = "the pool", .required = must                    \
+        .name = "pool", .metavar = "A..Z", .help = "the pool", .required = (must)                  \
     }
 #define OPTION_PRIORITY(must)                                                                      \
     {                                                                                              \
-        .name = "priority", .metavar = "low|medium|high", .help = "the priority", .required = must \
+        .name = "priority", .metavar = "low|medium|high", .help = "the priority",                  \
+        .required = (must)                                                                         \
     }
 #define OPTION_WEIGHT                                                                              \
     {                                                                                              \

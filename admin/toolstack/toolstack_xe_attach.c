@@ -40,7 +40,7 @@ static int read_args(struct toolstack *t, const char *uuid, char args[TOOLSTACK_
                                "vm-param-get",
                                select_vm(uuid, selector),
                                "param-name=platform",
-                               "param-key=" ARGS_KEY,
+                               ("param-key=" ARGS_KEY),
                                NULL};
     int result = toolstack_run(t, get, 0, &text);
     size_t length;
@@ -66,7 +66,7 @@ static int write_args(struct toolstack *t, const char *uuid, const char *args)
     char selector[SELECTOR_BYTES], assignment[TOOLSTACK_ARGS_BYTES + 64];
     const char *const set[] = {"xe", "vm-param-set", selector, assignment, NULL};
     const char *const drop[] = {
-        "xe", "vm-param-remove", selector, "param-name=platform", "param-key=" ARGS_KEY, NULL};
+        "xe", "vm-param-remove", selector, "param-name=platform", ("param-key=" ARGS_KEY), NULL};
 
     /* xe sends its arguments to xapi as lines. */
     if (strchr(args, '\n')) {

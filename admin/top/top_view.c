@@ -74,7 +74,8 @@ static void remember(const char *capability)
     const char *text = tigetstr((char *)capability);
     size_t length = text && text != (const char *)-1 ? strlen(text) : 0;
 
-    if (restore_bytes + length < sizeof(restore)) {
+    if (length > 0 && restore_bytes + length < sizeof(restore)) {
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): bytes, counted by restore_bytes */
         memcpy(restore + restore_bytes, text, length);
         restore_bytes += length;
     }

@@ -246,7 +246,7 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
     vt_charge(&wfq->vt, vm, (double)cost_ns);
     wfq->pending_ns += cost_ns;
     wfq->turn_used_ns += cost_ns;
-    wfq->last_pool = wfq->params[vm].pool;
+    wfq->last_pool = (unsigned char)wfq->params[vm].pool;
     wfq_refresh(wfq, vm);
     return job;
 }

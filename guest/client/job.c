@@ -84,6 +84,7 @@ static int run_vector_f32(struct vgpu *v, struct client_job *job, uint64_t *rand
         float expected = right;
 
         /* IEEE 754 has exactly one right answer: compare the bits. */
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bits are what is meant. */
         if (memcmp(&c[i], &expected, sizeof(float)) != 0) {
             job->wrong = true;
             snprintf(job->mistake, sizeof(job->mistake),

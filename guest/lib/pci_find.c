@@ -84,7 +84,7 @@ int vgpu_pci_matches(const char *sysfs_root, const char *address)
     if (ret == 0) {
         ret = read_id(sysfs_root, address, "device", &device);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         return ret;
     }
     return vendor == VGPU_PCI_VENDOR_ID && device == VGPU_PCI_DEVICE_ID;

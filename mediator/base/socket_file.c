@@ -288,7 +288,7 @@ int socket_file_listen(struct socket_file *file, const struct socket_file_owner 
     if (ret == 0 && listen(fd, LISTEN_BACKLOG) < 0) {
         ret = -errno;
     }
-    if (ret < 0) {
+    if (ret != 0) {
         close(fd);
         return fail(error, error_bytes, ret, "making socket", file->name);
     }

@@ -103,7 +103,7 @@ int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
 {
     uint64_t begin_ms = now_ms();
     int fds[2], ret;
-    pid_t pid;
+    pid_t pid = -1;
 
     memset(result, 0, sizeof(*result));
     if (pipe2(fds, O_CLOEXEC) < 0) {

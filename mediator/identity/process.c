@@ -32,7 +32,6 @@ static ssize_t read_file(const char *proc_path, pid_t pid, const char *name, cha
             continue;
         }
         if (n < 0) {
-            used = 0;
             n = -errno;
             close(fd);
             return n;

@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mediator/gpu/gpu_health.h"
 #include "mediator/control/server.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/workers/gpus.h"
