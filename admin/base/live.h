@@ -7,6 +7,7 @@
 #define ADMIN_BASE_LIVE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "admin/base/json_get.h"
@@ -27,6 +28,12 @@ static inline const char *live_state(const json_t *vm)
         return "quarantined";
     }
     return !json_get_bool(vm, "connected") && strcmp(state, "idle") == 0 ? "not connected" : state;
+}
+
+/* The mediator runs with --no-db. */
+static inline bool live_without_db(const json_t *status)
+{
+    return json_is_null(json_object_get(status, "database"));
 }
 
 #endif /* ADMIN_BASE_LIVE_H */

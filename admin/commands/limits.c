@@ -311,7 +311,7 @@ static int run_show_rate_limits(struct admin *admin)
     }
     render_table_end(t, "No VM is registered. vgpu-admin register-vm registers one.");
     if (hard) {
-        printf("(%u): the mediator's hard limit for a VM's jobs, waiting and running together.\n",
+        printf("\n(%u): the mediator's hard limit for a VM's jobs, waiting and running together.\n",
                VM_LIMIT_JOBS_MAX);
     }
     return ADMIN_OK;

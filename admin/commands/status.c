@@ -110,11 +110,6 @@ static void print_mediator(const json_t *live)
     }
 }
 
-static bool without_db(const json_t *live)
-{
-    return json_is_null(json_object_get(live, "database"));
-}
-
 /* The mediator's pools, when there is no database. */
 static void print_live_pools(const json_t *live)
 {
@@ -343,10 +338,10 @@ static void print_vms(struct admin *admin, const json_t *live)
     json_array_foreach(json_object_get(live, "vms"), i, item)
     {
         if (!registered_vm(admin, item)) {
-            live_row(t, item, without_db(live));
+            live_row(t, item, live_without_db(live));
         }
     }
-    render_table_end(t, live && without_db(live)
+    render_table_end(t, live && live_without_db(live)
                             ? "No VM has been connected since the mediator started."
                             : "No VM is registered. vgpu-admin scan-vms shows the host's VMs, "
                               "vgpu-admin register-vm registers one.");
@@ -425,7 +420,7 @@ static json_t *document(struct admin *admin, const json_t *live)
 static void print_text(struct admin *admin, const json_t *live, bool has_db)
 {
     print_mediator(live);
-    if (live && without_db(live)) {
+    if (live && live_without_db(live)) {
         render_pair("Database", STYLE_WARN, "none: the mediator runs with --no-db%s",
                     has_db ? ", what the database says is not in force" : "");
     }
@@ -460,7 +455,7 @@ static int run_status(struct admin *admin)
     }
     if (result < 0) {
         status = admin_link_is_unreachable(result) ? ADMIN_UNREACHABLE : ADMIN_FAILED;
-    } else if (!has_db && !without_db(live)) {
+    } else if (!has_db && !live_without_db(live)) {
         status = ADMIN_FAILED;
     }
     if (!admin->json) {

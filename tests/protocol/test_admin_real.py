@@ -315,3 +315,30 @@ def test_test_mode_does_not_end_a_maintenance(host):
                      re.M)
     host.ok("resume")
     assert [gpu["state"] for gpu in gpus(host)] == ["ok", "ok"]
+
+
+def crash_until_quarantined(device):
+    for _ in range(3):
+        assert device.run(wire.CRASH).status == wire.CUDA_ERROR
+    assert device.run(wire.NOP).status == wire.VM_QUARANTINED
+
+
+def test_without_a_database_a_quarantine_is_shown_and_lifted(kit, lab):
+    """In the mediator's memory alone; also of a VM that has left meanwhile."""
+    with Mediator(lab, "--enable-test-ops", "--fault-threshold", "3") as kit.real:
+        with kit.real.device(5) as device:
+            crash_until_quarantined(device)
+        wait_for(lambda: not kit.real.vm(5)["connected"], "the device to be gone")
+        text = kit.ok("status").out
+        assert re.search(r"^ +5 .* quarantined", text, re.M), text
+        r = kit.ok("clear-quarantine", "--vm-id=5")
+        assert "vm_id 5 is released" in r.out and "until it stops" in r.out
+        with kit.real.device(5) as device:
+            assert device.add(1, 2) == 3
+            assert kit.json("quarantine-vm", "--vm-id=5") == \
+                {"changed": True, "vm_id": 5, "quarantined": True}
+            assert device.run(wire.NOP).status == wire.VM_QUARANTINED
+            assert not kit.json("quarantine-vm", "--vm-id=5")["changed"]
+            assert "already quarantined" in kit.ok("quarantine-vm", "--vm-id=5").out
+        r = kit.run("clear-quarantine", "--vm-id=6", check=1)
+        assert "--no-db" in r.err and "vgpu-admin status" in r.err
