@@ -14,6 +14,7 @@ enum sim_event_kind {
     SIM_EVENT_GUEST_TOGGLE,  /* subject: VM: on/off, start, stop */
     SIM_EVENT_GUEST_CONNECT, /* subject: VM */
     SIM_EVENT_GUEST_LEAVE,   /* subject: VM: its QEMU goes away */
+    SIM_EVENT_GUEST_CHANGE,  /* subject: VM: an administrator changes its settings */
     SIM_EVENT_WORKER_READY,  /* subject: worker */
     SIM_EVENT_WORKER_EXIT,   /* subject: worker; serial: how */
     SIM_EVENT_WORKER_JOB,    /* subject: worker: a RUN reaches it */
@@ -22,6 +23,7 @@ enum sim_event_kind {
     SIM_EVENT_MEDIATOR_UP,
     SIM_EVENT_DISTURB, /* the fault mix does something */
     SIM_EVENT_SAMPLE,
+    SIM_EVENT_JUDGE, /* the judge writes down who had what */
 };
 
 struct sim_event {

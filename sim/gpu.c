@@ -301,6 +301,29 @@ void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
     add_event(sim, job.arrives_ns, SIM_EVENT_WORKER_JOB, handle, 0);
 }
 
+/* What its worker says that the job took. */
+static uint64_t reported_ns(struct sim_vm *vm, uint64_t measured_ns)
+{
+    const struct sim_group *group = vm->group;
+
+    if (++vm->lies % group->lie_every != 0) {
+        return measured_ns;
+    }
+    if (group->lie_ns > 0) {
+        return group->lie_ns;
+    }
+    if (group->lie_step == 1) {
+        vm->lie_now = group->lie_factor;
+    } else {
+        vm->lie_now *= group->lie_step;
+        if (group->lie_step < 1 ? vm->lie_now < group->lie_factor
+                                : vm->lie_now > group->lie_factor) {
+            vm->lie_now = 1; /* at its end: once more from the beginning */
+        }
+    }
+    return (uint64_t)(vm->lie_now * (double)measured_ns);
+}
+
 /* The core gives up its jobs; what they used is final. */
 static void settle_all(struct sim *sim, struct sim_worker *worker)
 {
@@ -412,6 +435,7 @@ static void on_ready(struct sim *sim, struct sim_worker *worker)
     if (!worker->quit) {
         core_worker_ready(sim->core, worker->handle, &ready, sim->now_ns);
     }
+    sim_judge_shares(sim);
     leave_if_done(sim, worker);
 }
 
@@ -427,7 +451,8 @@ static void on_done(struct sim *sim, struct sim_worker *worker)
     }
     job = worker->done[0];
     memmove(worker->done, worker->done + 1, --worker->done_count * sizeof(worker->done[0]));
-    done.gpu_time_ns = sim->config->elapsed ? job.ended_ns - job.began_ns : job.used_ns;
+    done.gpu_time_ns = reported_ns(
+        &sim->vms[worker->vm], sim->config->elapsed ? job.ended_ns - job.began_ns : job.used_ns);
     done.started_ns = job.began_ns;
     done.finished_ns = job.ended_ns;
     result = job.spin_us;
@@ -470,6 +495,7 @@ static void on_exit_event(struct sim *sim, struct sim_worker *worker, enum how h
     if (how == SIGNALED || how == KILLED || how == HOST_KILLED) {
         sim->result->workers_lost++;
     }
+    sim_judge_shares(sim);
     vm->to_blame = how == SIGNALED;
     settle_all(sim, worker);
     forget(sim, worker);

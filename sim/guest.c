@@ -28,9 +28,9 @@ static bool active(const struct sim *sim, const struct sim_vm *vm)
 }
 
 /* Mean as given, half to one and a half of it. */
-static uint64_t around_ns(struct sim_vm *vm, uint64_t mean_ns)
+static uint64_t around_ns(struct rng *rng, uint64_t mean_ns)
 {
-    return mean_ns == 0 ? 0 : (uint64_t)((0.5 + rng_unit(&vm->rng)) * (double)mean_ns);
+    return mean_ns == 0 ? 0 : (uint64_t)((0.5 + rng_unit(rng)) * (double)mean_ns);
 }
 
 static void begin_sending(struct sim *sim, struct sim_vm *vm)
@@ -45,7 +45,7 @@ static void begin_sending(struct sim *sim, struct sim_vm *vm)
         return;
     }
     for (uint32_t i = vm->requests.count; i < vm->group->depth; i++) {
-        schedule(sim, vm, around_ns(vm, vm->group->think_ns), SIM_EVENT_GUEST_SUBMIT);
+        schedule(sim, vm, around_ns(&vm->pause_rng, vm->group->think_ns), SIM_EVENT_GUEST_SUBMIT);
     }
 }
 
@@ -58,11 +58,22 @@ static void set_on(struct sim *sim, struct sim_vm *vm, bool on)
 
 /* ---- one request ---- */
 
+/* The first jobs of each round of tiny + huge ones. */
+static bool is_tiny(struct sim_vm *vm)
+{
+    const struct sim_group *group = vm->group;
+
+    return group->tiny > 0 && vm->drawn++ % (group->tiny + group->huge) < group->tiny;
+}
+
 static uint32_t draw_length_us(struct sim_vm *vm)
 {
     const struct sim_length *length = &vm->group->job;
     double us = length->lo_us;
 
+    if (is_tiny(vm)) {
+        return vm->group->tiny_us;
+    }
     switch (length->kind) {
     case SIM_LENGTH_FIXED: break;
     case SIM_LENGTH_LOG_UNIFORM:
@@ -131,6 +142,10 @@ static void submit(struct sim *sim, struct sim_vm *vm)
     request->opcode = draw_opcode(vm);
     request->spin_us = draw_length_us(vm);
     request->sent_ns = sim->now_ns;
+    sim_judge_length(sim, vm, request->spin_us * 1000ull);
+    if (vm->requests.count == 0) {
+        sim_judge_busy(sim, vm);
+    }
     frame.header = (VGPUSocketHeader){
         .magic = VGPU_SOCKET_MAGIC,
         .msg_type = VGPU_MSG_REQUEST,
@@ -179,7 +194,21 @@ static uint64_t retry_after_ns(struct sim_vm *vm)
 
     vm->retries++;
     after_ns = after_ns < RETRY_MAX_NS ? after_ns : RETRY_MAX_NS;
-    return (uint64_t)((0.5 + 0.5 * rng_unit(&vm->rng)) * (double)after_ns);
+    return (uint64_t)((0.5 + 0.5 * rng_unit(&vm->pause_rng)) * (double)after_ns);
+}
+
+/* A place of the closed loop is free; those who send in batches wait until all are. */
+static void send_next(struct sim *sim, struct sim_vm *vm, bool ok)
+{
+    uint64_t after_ns = ok ? around_ns(&vm->pause_rng, vm->group->think_ns) : retry_after_ns(vm);
+    uint32_t n = vm->group->batch ? vm->group->depth : 1;
+
+    if (vm->group->batch && vm->requests.count > 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        schedule(sim, vm, after_ns, SIM_EVENT_GUEST_SUBMIT);
+    }
 }
 
 void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader *header,
@@ -214,9 +243,12 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
     if (ok) {
         vm->retries = 0;
     }
+    sim_judge_look(sim, vm);
+    if (vm->requests.count == 0) {
+        vm->idle_since_ns = sim->now_ns;
+    }
     if (vm->group->rate_hz == 0 && active(sim, vm)) {
-        schedule(sim, vm, ok ? around_ns(vm, vm->group->think_ns) : retry_after_ns(vm),
-                 SIM_EVENT_GUEST_SUBMIT);
+        send_next(sim, vm, ok);
     }
 }
 
@@ -236,7 +268,8 @@ void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after
     }
     vm->session = SIM_NONE;
     vm->epoch++;
-    sim_events_add(&sim->events, sim->now_ns + around_ns(vm, reconnect_after_ns),
+    vm->idle_since_ns = sim->now_ns;
+    sim_events_add(&sim->events, sim->now_ns + around_ns(&vm->life_rng, reconnect_after_ns),
                    SIM_EVENT_GUEST_CONNECT, vm->index, 0);
 }
 
@@ -287,7 +320,8 @@ static void connect_guest(struct sim *sim, struct sim_vm *vm)
     }
     begin_sending(sim, vm);
     if (vm->group->disconnect_ns > 0) {
-        schedule(sim, vm, (uint64_t)rng_exponential(&vm->rng, (double)vm->group->disconnect_ns),
+        schedule(sim, vm,
+                 (uint64_t)rng_exponential(&vm->life_rng, (double)vm->group->disconnect_ns),
                  SIM_EVENT_GUEST_LEAVE);
     }
 }
@@ -324,7 +358,7 @@ static void on_toggle(struct sim *sim, struct sim_vm *vm)
     }
     set_on(sim, vm, !vm->on);
     if (group->off_ns > 0) {
-        left_ns = around_ns(vm, vm->on ? group->on_ns : group->off_ns);
+        left_ns = around_ns(&vm->life_rng, vm->on ? group->on_ns : group->off_ns);
     }
     if (group->stop_ns != 0 && (left_ns == 0 || since_ns + left_ns > group->stop_ns)) {
         left_ns = group->stop_ns - since_ns;
@@ -332,6 +366,29 @@ static void on_toggle(struct sim *sim, struct sim_vm *vm)
     if (left_ns > 0) {
         sim_events_add(&sim->events, sim->now_ns + left_ns, SIM_EVENT_GUEST_TOGGLE, vm->index, 0);
     }
+}
+
+/* ---- settings ---- */
+
+static void on_change(struct sim *sim, struct sim_vm *vm)
+{
+    const struct sim_group *group = vm->group;
+    bool to = !vm->changed;
+
+    if (sim->draining || !sim->core) {
+        return;
+    }
+    vm->changed = to;
+    vm->config.weight = to && group->to_weight != SIM_SAME ? group->to_weight : group->weight;
+    vm->config.priority =
+        to && group->to_priority != SIM_SAME ? group->to_priority : group->priority;
+    vm->config.pool = to && group->to_pool != 0 ? group->to_pool : group->pool;
+    if (sim_apply_vms(sim) < 0) {
+        sim_violation(sim, "the core refuses a change of VM %u", vm->vm_id);
+    }
+    sim_judge_shares(sim);
+    sim_events_add(&sim->events, sim->now_ns + group->change_ns, SIM_EVENT_GUEST_CHANGE, vm->index,
+                   0);
 }
 
 void sim_guest_event(struct sim *sim, const struct sim_event *event)
@@ -347,6 +404,7 @@ void sim_guest_event(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_GUEST_LEAVE: on_leave(sim, vm); break;
     case SIM_EVENT_GUEST_CONNECT: connect_guest(sim, vm); break;
     case SIM_EVENT_GUEST_TOGGLE: on_toggle(sim, vm); break;
+    case SIM_EVENT_GUEST_CHANGE: on_change(sim, vm); break;
     default: break;
     }
 }
@@ -362,7 +420,11 @@ void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group_index)
     vm->vm_id = index + 1;
     vm->session = SIM_NONE;
     vm->gpu = SIM_NONE;
-    vm->rng = rng_stream(sim->config->seed, 1000 + index);
+    vm->rng = rng_stream(sim->config->seed, 1000 + sim->config->first_stream + index);
+    vm->pause_rng = rng_stream(sim->config->seed, 2000 + sim->config->first_stream + index);
+    vm->life_rng = rng_stream(sim->config->seed, 3000 + sim->config->first_stream + index);
+    vm->idle_since_ns = SIM_START_NS;
+    vm->lie_now = 1;
     vm->speaks_hello = rng_chance(&vm->rng, 0.5);
     vm->config = (struct core_vm_config){
         .vm_id = vm->vm_id,
@@ -378,4 +440,8 @@ void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group_index)
     snprintf(vm->config.name, sizeof(vm->config.name), "vm%u", vm->vm_id);
     sim_events_add(&sim->events, SIM_START_NS, SIM_EVENT_GUEST_TOGGLE, index, 0);
     sim_events_add(&sim->events, SIM_START_NS, SIM_EVENT_GUEST_CONNECT, index, 0);
+    if (group->change_ns > 0) {
+        sim_events_add(&sim->events, SIM_START_NS + group->change_ns, SIM_EVENT_GUEST_CHANGE, index,
+                       0);
+    }
 }

@@ -6,6 +6,7 @@
  *   guest.c   VMs: when they send what, and what they make of the replies
  *   gpu.c     workers and GPUs: who computes when
  *   faults.c  the fault mix
+ *   record.c  who had what and when, for the judge (judge.c)
  *   check.c   the invariants, kept in books of their own
  */
 #ifndef SIM_INTERNAL_H
@@ -46,7 +47,9 @@ struct sim_vm {
     const struct sim_group *group;
     uint32_t group_index, index, vm_id;
     struct core_vm_config config; /* as it is now */
-    struct rng rng;
+    struct rng rng;               /* of its jobs: the same ones whatever the neighbours do */
+    struct rng pause_rng;         /* of its pauses */
+    struct rng life_rng;          /* of its phases and of its connection */
 
     /* the guest */
     uint32_t session; /* SIM_NONE = not connected */
@@ -54,6 +57,11 @@ struct sim_vm {
     bool on;        /* neither in an off phase nor outside start..stop */
     uint64_t epoch; /* events from before it changed are void */
     uint32_t next_request, retries;
+    uint32_t drawn;         /* jobs, for `tiny` and `huge` */
+    uint32_t lies;          /* jobs that its worker has reported */
+    double lie_now;         /* the factor of the last one */
+    bool changed;           /* its settings are the other ones */
+    uint64_t idle_since_ns; /* nothing is outstanding since then */
     struct sim_request_list requests;
 
     /* the checker */
@@ -148,9 +156,13 @@ struct sim {
     uint32_t sample;
     uint64_t moments;
     uint64_t hash;
+    struct sim_record *record; /* what the judge wants to know; NULL = nobody judges */
 };
 
 /* world.c */
+/* sim_run() that writes down for the judge; `record` may be NULL. */
+int sim_run_recorded(const struct sim_config *config, struct sim_result *result,
+                     struct sim_record *record);
 void sim_core_up(struct sim *sim);
 void sim_core_down(struct sim *sim);
 int sim_apply_vms(struct sim *sim);
@@ -179,6 +191,16 @@ void sim_worker_host_kill(struct sim *sim, uint64_t choice);
 void sim_gpu_break(struct sim *sim, uint32_t gpu);
 /* Accounts for the time up to now. */
 void sim_gpu_advance(struct sim *sim, uint32_t gpu);
+
+/* record.c: all of these do nothing where nobody judges */
+/* Somebody's part of a GPU may have changed: weights, places, workers, what runs aside. */
+void sim_judge_shares(struct sim *sim);
+/* A VM that had nothing outstanding sends; its account is looked at whenever it gets an answer. */
+void sim_judge_busy(struct sim *sim, struct sim_vm *vm);
+void sim_judge_look(struct sim *sim, struct sim_vm *vm);
+void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns);
+void sim_judge_begin(struct sim *sim);
+void sim_judge_step(struct sim *sim);
 
 /* faults.c */
 void sim_disturb(struct sim *sim);

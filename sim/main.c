@@ -42,6 +42,10 @@ static const char help[] =
     "  --plot FILE.svg      shares over time\n"
     "  --trace              every effect of the core on standard error\n"
     "  --print-vms          say what --random-mix or --faults simulate\n"
+    "  --judge              does each VM get what is promised?  Each runs once more, alone\n"
+    "  --judge-windows LIST over windows of so many seconds (10,30), all after the first 3 s\n"
+    "  --judge-slack P      of its due that a VM may lose, percent (8), and ...\n"
+    "  --judge-lost P       ... of the time for switches and hand-over (5)\n"
     "  --help, --version\n"
     "\n"
     "Keys of a group (defaults): n (1), weight (50), prio 0-2 (1), pool (A),\n"
@@ -53,8 +57,13 @@ static const char help[] =
     "  faults, each a probability per job: crash, hang, fail, invalid; disconnect_ms mean\n"
     "  time between lost connections, away_ms (200) until it is back; slow_us a worker\n"
     "  takes to take up a job\n"
+    "  attacks: batch 1 = a new batch of `depth` when all are answered; after tiny jobs of\n"
+    "  tiny_us (1) come huge (1) of job_us; lies of its worker about GPU time: lie_factor,\n"
+    "  lie_step down to it with each job, lie_us always, lie_every so many jobs; every\n"
+    "  change_ms its settings become to_weight, to_prio, to_pool, and what they were\n"
     "\n"
-    "Exit status: 0 all promises kept, 1 violations (said on standard error), 2 usage.\n"
+    "Exit status: 0 all promises kept, 1 violations (said on standard error) or, with\n"
+    "--judge, a promise that was not kept, 2 usage.\n"
     "\n"
     "Example: two VMs that want all they can get, and who gets what of the GPU:\n"
     "  vgpu-sim --vms 'weight=80;weight=20' --seconds 10 --plot shares.svg\n";
@@ -84,6 +93,10 @@ enum option_id {
     OPT_PLOT,
     OPT_TRACE,
     OPT_PRINT_VMS,
+    OPT_JUDGE,
+    OPT_JUDGE_WINDOWS,
+    OPT_JUDGE_SLACK,
+    OPT_JUDGE_LOST,
     OPT_HELP,
     OPT_VERSION,
 };
@@ -113,6 +126,10 @@ static const struct option options[] = {
     {"plot", required_argument, NULL, OPT_PLOT},
     {"trace", no_argument, NULL, OPT_TRACE},
     {"print-vms", no_argument, NULL, OPT_PRINT_VMS},
+    {"judge", no_argument, NULL, OPT_JUDGE},
+    {"judge-windows", required_argument, NULL, OPT_JUDGE_WINDOWS},
+    {"judge-slack", required_argument, NULL, OPT_JUDGE_SLACK},
+    {"judge-lost", required_argument, NULL, OPT_JUDGE_LOST},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -121,7 +138,8 @@ static const struct option options[] = {
 struct command {
     struct sim_config config;
     const char *vms, *json, *plot;
-    bool random_mix, faults, print_vms;
+    bool random_mix, faults, print_vms, judge;
+    struct sim_promise promise;
     uint64_t mix_seed, fault_seed;
 };
 
@@ -173,6 +191,26 @@ static enum wfq_policy_id policy_number(void)
     return (enum wfq_policy_id)policy;
 }
 
+static void take_windows(struct sim_promise *promise)
+{
+    char *text = optarg;
+
+    promise->window_count = 0;
+    do {
+        double window_s = strtod(text, &text);
+
+        if (!(window_s >= 0.1 && window_s <= 1e6) || (*text != ',' && *text != '\0') ||
+            promise->window_count == SIM_WINDOWS_MAX) {
+            fprintf(stderr,
+                    "vgpu-sim: --judge-windows %s: must be 1 to %u numbers of seconds, from 0.1, "
+                    "separated by ','\n",
+                    optarg, SIM_WINDOWS_MAX);
+            exit(EXIT_USAGE);
+        }
+        promise->window_ns[promise->window_count++] = (uint64_t)(1e9 * window_s);
+    } while (*text++ == ',');
+}
+
 static void take_option(int id, struct command *command)
 {
     struct sim_config *config = &command->config;
@@ -214,6 +252,10 @@ static void take_option(int id, struct command *command)
     case OPT_PLOT: command->plot = optarg; break;
     case OPT_TRACE: config->trace = true; break;
     case OPT_PRINT_VMS: command->print_vms = true; break;
+    case OPT_JUDGE: command->judge = true; break;
+    case OPT_JUDGE_WINDOWS: take_windows(&command->promise); break;
+    case OPT_JUDGE_SLACK: command->promise.slack = number(id, 0, 99) / 100; break;
+    case OPT_JUDGE_LOST: command->promise.lost = number(id, 0, 99) / 100; break;
     case OPT_HELP: fputs(help, stdout); exit(EXIT_SUCCESS);
     case OPT_VERSION: puts("vgpu-sim " VGPU_VERSION); exit(EXIT_SUCCESS);
     default: fprintf(stderr, "Try 'vgpu-sim --help'.\n"); exit(EXIT_USAGE);
@@ -263,6 +305,11 @@ static void parse(int argc, char **argv, struct command *command)
         fprintf(stderr, "vgpu-sim: --vms: %s\n", error);
         exit(EXIT_USAGE);
     }
+    if (command->judge && command->faults) {
+        fprintf(stderr, "vgpu-sim: --judge and --faults exclude each other: beside faults no "
+                        "share is promised\n");
+        exit(EXIT_USAGE);
+    }
     if (command->config.group_count == 0) {
         fprintf(stderr, "vgpu-sim: say what to simulate: --vms, --random-mix or --faults.  "
                         "Try 'vgpu-sim --help'.\n");
@@ -309,17 +356,25 @@ int main(int argc, char **argv)
 {
     static struct command command; /* large */
     static struct sim_result result;
+    static struct sim_verdict verdicts[SIM_VMS_MAX];
+    const struct sim_promise *promise = &command.promise;
+    uint32_t worst_vm;
+    bool broken;
+    int ret;
     char text[1024];
     FILE *out;
 
     sim_config_defaults(&command.config);
+    sim_promise_defaults(&command.promise);
     parse(argc, argv, &command);
     if (command.print_vms) {
         fprintf(stderr, "vgpu-sim: --vms '");
         sim_spec_print(&command.config, stderr);
         fprintf(stderr, "'\n");
     }
-    if (sim_run(&command.config, &result) < 0) {
+    ret = command.judge ? sim_judge(&command.config, promise, &result, verdicts)
+                        : sim_run(&command.config, &result);
+    if (ret < 0) {
         fprintf(stderr,
                 "vgpu-sim: this can't be simulated: at most %u VMs, pools A to %c, "
                 "a pool for each GPU at most\n",
@@ -328,7 +383,9 @@ int main(int argc, char **argv)
     }
     if (command.json) {
         out = open_output(command.json);
-        close_output(command.json, out, sim_print_json(&command.config, &result, out));
+        close_output(command.json, out,
+                     sim_print_json(&command.config, &result, promise,
+                                    command.judge ? verdicts : NULL, out));
     }
     if (command.plot) {
         join(argc, argv, text, sizeof(text));
@@ -337,6 +394,10 @@ int main(int argc, char **argv)
     }
     if (!command.json || strcmp(command.json, "-") != 0) {
         sim_print_table(&command.config, &result, stdout);
+        if (command.judge) {
+            sim_print_verdicts(promise, &result, verdicts, stdout);
+        }
     }
-    return result.violations > 0 ? EXIT_VIOLATIONS : EXIT_SUCCESS;
+    broken = command.judge && sim_worst(verdicts, result.vm_count, &worst_vm) < 1;
+    return result.violations > 0 || broken ? EXIT_VIOLATIONS : EXIT_SUCCESS;
 }

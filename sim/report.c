@@ -70,7 +70,50 @@ static json_t *vm_to_json(const struct sim_vm_result *vm)
         "latency_p99_ns", (json_int_t)vm->latency_p99_ns, "saturated", (int)vm->saturated);
 }
 
-int sim_print_json(const struct sim_config *config, const struct sim_result *result, FILE *out)
+static json_t *window_to_json(double window_s, const struct sim_window_verdict *window)
+{
+    return json_pack("{s:f, s:b, s:f, s:f, s:I, s:I, s:I, s:I}", "seconds", window_s, "judged",
+                     (int)window->judged, "ratio", window->ratio, "plain", window->plain, "at_ns",
+                     (json_int_t)window->at_ns, "got_ns", (json_int_t)window->got_ns, "due_ns",
+                     (json_int_t)window->due_ns, "terms_ns", (json_int_t)window->terms_ns);
+}
+
+static json_t *verdict_to_json(const struct sim_promise *promise, const struct sim_verdict *verdict)
+{
+    json_t *windows = json_array();
+
+    for (uint32_t w = 0; w < promise->window_count; w++) {
+        json_array_append_new(
+            windows, window_to_json((double)promise->window_ns[w] / 1e9, &verdict->windows[w]));
+    }
+    return json_pack("{s:b, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I}", "judged",
+                     (int)verdict->judged, "due_share", verdict->due_share, "alone", verdict->alone,
+                     "worst", verdict->worst, "windows", windows, "wait_ratio", verdict->wait_ratio,
+                     "wait_owed_ns", (json_int_t)verdict->wait_owed_ns, "wait_allowed_ns",
+                     (json_int_t)verdict->wait_allowed_ns, "wait_at_ns",
+                     (json_int_t)verdict->wait_at_ns);
+}
+
+/* Returns false when there is no memory. */
+static bool add_verdicts(json_t *root, const struct sim_result *result,
+                         const struct sim_promise *promise, const struct sim_verdict *verdicts)
+{
+    uint32_t vm;
+    double worst = sim_worst(verdicts, result->vm_count, &vm);
+    bool ok = json_object_set_new(root, "promise",
+                                  json_pack("{s:f, s:f, s:f, s:I}", "slack", promise->slack, "lost",
+                                            promise->lost, "worst", worst, "worst_vm_id",
+                                            (json_int_t)result->vms[vm].vm_id)) == 0;
+
+    for (uint32_t i = 0; i < result->vm_count; i++) {
+        ok = ok && json_object_set_new(json_array_get(json_object_get(root, "vms"), i), "promise",
+                                       verdict_to_json(promise, &verdicts[i])) == 0;
+    }
+    return ok;
+}
+
+int sim_print_json(const struct sim_config *config, const struct sim_result *result,
+                   const struct sim_promise *promise, const struct sim_verdict *verdicts, FILE *out)
 {
     char hash[17];
     json_t *root, *vms;
@@ -97,7 +140,7 @@ int sim_print_json(const struct sim_config *config, const struct sim_result *res
             vms = NULL;
         }
     }
-    if (!vms) {
+    if (!vms || (verdicts && !add_verdicts(root, result, promise, verdicts))) {
         json_decref(root);
         return -ENOMEM;
     }

@@ -58,9 +58,24 @@ struct sim_group {
     uint64_t disconnect_ns;     /* mean time between losses of the connection, 0 = never */
     uint64_t away_ns;           /* ... and how long it stays away then, mean */
     uint64_t slow_ns;           /* the worker takes so long (mean) to take up a job */
+    uint32_t batch;             /* closed loop: 1 = new requests when all are answered */
+    uint32_t tiny, huge;        /* after so many jobs of tiny_us come so many of `job` */
+    uint32_t tiny_us;
+    double lie_factor;  /* the worker reports its GPU time times this ... */
+    double lie_step;    /* ... which it reaches in steps: times this with each job */
+    uint64_t lie_ns;    /* ... or always this much; 0 = no such lie */
+    uint32_t lie_every; /* only every so many jobs */
+    uint64_t change_ns; /* each time that this has passed its settings change to ... */
+    uint32_t to_weight; /* ... these, and back; SIM_SAME = this one stays as it is */
+    uint32_t to_priority;
+    char to_pool; /* 0 = stays */
 };
 
+#define SIM_SAME UINT32_MAX
+
 void sim_group_defaults(struct sim_group *group);
+/* Do its workers report other times than they measured? */
+bool sim_group_lies(const struct sim_group *group);
 
 struct sim_config {
     struct sim_group groups[SIM_GROUPS_MAX];
@@ -69,6 +84,7 @@ struct sim_config {
     uint32_t pools; /* the GPUs are dealt out to this many pools, A, B, ... */
     uint64_t duration_ns;
     uint64_t seed;
+    uint32_t first_stream; /* random numbers of the first VM: what it draws in another run */
     struct core_config core;
     uint64_t switch_ns;
     uint64_t slice_ns;
@@ -87,8 +103,9 @@ void sim_config_defaults(struct sim_config *config);
 
 struct sim_vm_result {
     uint32_t vm_id, weight, priority, gpu, group;
-    double due_share; /* its part of its GPU's time if all VMs there want more */
-    double share;     /* what it had, of all GPU time used on its GPU */
+    uint32_t gpus_seen; /* bit per GPU that it was on */
+    double due_share;   /* its part of its GPU's time if all VMs there want more */
+    double share;       /* what it had, of all GPU time used on its GPU */
     uint64_t gpu_time_ns;
     uint64_t jobs; /* answered by a worker */
     uint64_t submitted, refused, errors;
@@ -123,6 +140,55 @@ struct sim_result {
 /* `result` is filled; returns 0 or -EINVAL when the configuration makes no sense. */
 int sim_run(const struct sim_config *config, struct sim_result *result);
 
+/* ---- the judge ---- */
+
+#define SIM_WINDOWS_MAX 4u
+
+/* What is promised, and what is looked at; see docs/scheduling.md and sim/judge.c. */
+struct sim_promise {
+    uint64_t window_ns[SIM_WINDOWS_MAX];
+    uint32_t window_count;
+    uint64_t warmup_ns;   /* nothing before is judged */
+    uint64_t patience_ns; /* a longer pause ends what is promised; after it all begins anew */
+    double slack;         /* part of its due that a VM may lose to those who fill its pauses */
+    double lost;          /* part of all time that switches and hand-over may take */
+};
+
+/* The worst window of one length. */
+struct sim_window_verdict {
+    bool judged;       /* something was promised there */
+    double ratio;      /* (got + terms) / promised; below 1 the promise is broken */
+    double plain;      /* (got + one own job + one quantum) / (s * d * T), over all windows */
+    uint64_t at_ns;    /* when the window with the least `ratio` begins */
+    uint64_t got_ns;   /* GPU time in it */
+    uint64_t due_ns;   /* s * d * T */
+    uint64_t terms_ns; /* what may be missing at its edges */
+};
+
+struct sim_verdict {
+    bool judged;      /* it is honest and sound: else only its figures are shown */
+    double due_share; /* s, mean */
+    double alone;     /* d */
+    double worst;     /* least ratio of all windows and of its waits, SIM_UNJUDGED = none */
+    struct sim_window_verdict windows[SIM_WINDOWS_MAX];
+    double wait_ratio; /* what it may be owed / what it was, with work all the while */
+    uint64_t wait_owed_ns, wait_allowed_ns, wait_at_ns;
+};
+
+#define SIM_UNJUDGED 9.99 /* no ratio is said to be higher */
+
+void sim_promise_defaults(struct sim_promise *promise);
+/*
+ * sim_run(), and then each VM alone.  `verdicts` has room for SIM_VMS_MAX.
+ * Returns 0, or -EINVAL when the configuration makes no sense or has faults.
+ */
+int sim_judge(const struct sim_config *config, const struct sim_promise *promise,
+              struct sim_result *result, struct sim_verdict *verdicts);
+/* The least ratio of those who are judged, and whose it is. */
+double sim_worst(const struct sim_verdict *verdicts, uint32_t count, uint32_t *vm);
+void sim_print_verdicts(const struct sim_promise *promise, const struct sim_result *result,
+                        const struct sim_verdict *verdicts, FILE *out);
+
 /* ---- what to simulate ---- */
 
 /* Parses "n=2,weight=80,...;n=1,..." into groups.  On -EINVAL `error` says why. */
@@ -138,7 +204,10 @@ void sim_random_faults(struct sim_config *config, uint64_t seed, bool keep_group
 
 void sim_print_table(const struct sim_config *config, const struct sim_result *result, FILE *out);
 /* Returns 0, or -ENOMEM / -EIO. */
-int sim_print_json(const struct sim_config *config, const struct sim_result *result, FILE *out);
+/* With `promise` and `verdicts`, or without (NULL). */
+int sim_print_json(const struct sim_config *config, const struct sim_result *result,
+                   const struct sim_promise *promise, const struct sim_verdict *verdicts,
+                   FILE *out);
 int sim_print_plot(const struct sim_config *config, const struct sim_result *result,
                    const char *command, FILE *out);
 

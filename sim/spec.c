@@ -41,6 +41,18 @@ static const struct key {
     {"disconnect_ms", NS_FROM_MS, offsetof(struct sim_group, disconnect_ns), 0, 1e9},
     {"away_ms", NS_FROM_MS, offsetof(struct sim_group, away_ns), 0, 1e9},
     {"slow_us", NS_FROM_US, offsetof(struct sim_group, slow_ns), 0, 1e8},
+    {"batch", U32, offsetof(struct sim_group, batch), 0, 1},
+    {"tiny", U32, offsetof(struct sim_group, tiny), 0, 1e6},
+    {"tiny_us", U32, offsetof(struct sim_group, tiny_us), 1, VGPU_TEST_SPIN_MAX_US},
+    {"huge", U32, offsetof(struct sim_group, huge), 1, 1e6},
+    {"lie_factor", REAL, offsetof(struct sim_group, lie_factor), 0, 1e6},
+    {"lie_step", REAL, offsetof(struct sim_group, lie_step), 0.001, 1000},
+    {"lie_us", NS_FROM_US, offsetof(struct sim_group, lie_ns), 0, 1e12},
+    {"lie_every", U32, offsetof(struct sim_group, lie_every), 1, 1e9},
+    {"change_ms", NS_FROM_MS, offsetof(struct sim_group, change_ns), 0, 1e9},
+    {"to_weight", U32, offsetof(struct sim_group, to_weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
+    {"to_prio", U32, offsetof(struct sim_group, to_priority), 0, VGPU_PRIORITY_HIGH},
+    {"to_pool", POOL, offsetof(struct sim_group, to_pool), 0, 0},
 };
 
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))

@@ -116,10 +116,12 @@ static void on_event(void *opaque, const struct core_event *event)
         assert(vm);
         vm->gpu = event->gpu;
         vm->gpus_seen |= 1u << event->gpu;
+        sim_judge_shares(sim);
         break;
     case CORE_EVENT_JOB_OVERRUN:
         assert(vm);
         vm->aside = true;
+        sim_judge_shares(sim);
         sim->gpus[vm->gpu].asides++;
         sim->result->overruns++;
         break;
@@ -263,7 +265,9 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_GUEST_SUBMIT:
     case SIM_EVENT_GUEST_TOGGLE:
     case SIM_EVENT_GUEST_CONNECT:
+    case SIM_EVENT_GUEST_CHANGE:
     case SIM_EVENT_GUEST_LEAVE: sim_guest_event(sim, event); break;
+    case SIM_EVENT_JUDGE: sim_judge_step(sim); break;
     case SIM_EVENT_WORKER_READY:
     case SIM_EVENT_WORKER_EXIT:
     case SIM_EVENT_WORKER_JOB:
@@ -373,6 +377,7 @@ static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_resu
         .priority = vm->config.priority,
         .gpu = vm->gpu,
         .group = vm->group_index,
+        .gpus_seen = vm->gpus_seen,
         .due_share = (double)(vm->config.weight << vm->config.priority) / (double)shares,
         .share = total_ns ? (double)vm->gpu_ns / (double)total_ns : 0,
         .gpu_time_ns = vm->gpu_ns,
@@ -442,7 +447,9 @@ static bool config_valid(const struct sim_config *config)
         n += group->n;
         if (group->weight < VGPU_WEIGHT_MIN || group->weight > VGPU_WEIGHT_MAX ||
             group->priority > VGPU_PRIORITY_HIGH || group->n > SIM_VMS_MAX || group->burst == 0 ||
-            group->pool < 'A' || group->pool >= 'A' + (int)config->pools) {
+            group->pool < 'A' || group->pool >= 'A' + (int)config->pools ||
+            group->to_pool >= 'A' + (int)config->pools || group->huge == 0 ||
+            group->lie_every == 0) {
             return false;
         }
     }
@@ -478,6 +485,7 @@ static void begin(struct sim *sim)
             sim_guest_init(sim, index++, i);
         }
     }
+    sim_judge_begin(sim);
     sim_core_up(sim);
     sim_events_add(&sim->events, SIM_START_NS + config->duration_ns / SIM_SAMPLES, SIM_EVENT_SAMPLE,
                    0, 0);
@@ -487,7 +495,8 @@ static void begin(struct sim *sim)
     }
 }
 
-int sim_run(const struct sim_config *config, struct sim_result *result)
+int sim_run_recorded(const struct sim_config *config, struct sim_result *result,
+                     struct sim_record *record)
 {
     struct sim *sim;
 
@@ -498,6 +507,7 @@ int sim_run(const struct sim_config *config, struct sim_result *result)
     sim = sim_allocate(1, sizeof(*sim));
     sim->config = config;
     sim->result = result;
+    sim->record = record;
     begin(sim);
     run(sim);
     sim_workers_settle(sim);
@@ -516,6 +526,16 @@ int sim_run(const struct sim_config *config, struct sim_result *result)
     return 0;
 }
 
+int sim_run(const struct sim_config *config, struct sim_result *result)
+{
+    return sim_run_recorded(config, result, NULL);
+}
+
+bool sim_group_lies(const struct sim_group *group)
+{
+    return group->lie_factor != 1 || group->lie_step != 1 || group->lie_ns > 0;
+}
+
 void sim_group_defaults(struct sim_group *group)
 {
     *group = (struct sim_group){
@@ -527,6 +547,13 @@ void sim_group_defaults(struct sim_group *group)
         .depth = 8,
         .burst = 1,
         .away_ns = 200000000,
+        .tiny_us = 1,
+        .huge = 1,
+        .lie_factor = 1,
+        .lie_step = 1,
+        .lie_every = 1,
+        .to_weight = SIM_SAME,
+        .to_priority = SIM_SAME,
     };
 }
 

@@ -152,6 +152,82 @@ class Debts(unittest.TestCase):
             self.examine(seed)
 
 
+def judged(*args):
+    """A judged run's exit status and result."""
+    done = run("--judge", "--json", "-", *args)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+class Judge(unittest.TestCase):
+    def alone(self, spec, *args):
+        return judged("--vms", spec, "--seconds", "14", *args)[1]["vms"][0]["promise"]["alone"]
+
+    def test_alone_is_what_a_closed_form_says(self):
+        """One at a time: a job, the pause, and 30 us of hand-over."""
+        for job_us, think_us in [(1000, 1000), (100, 20000), (50000, 500)]:
+            spec = f"depth=1,job_us={job_us},think_us={think_us}"
+            self.assertAlmostEqual(self.alone(spec), job_us / (job_us + think_us + 30), delta=0.012)
+        self.assertGreater(self.alone("depth=8,job_us=1000"), 0.98)
+        self.assertAlmostEqual(self.alone("rate=200,job_us=1000"), 0.2, delta=0.02)
+        self.assertAlmostEqual(self.alone("job_us=1000,on_ms=300,off_ms=700"), 0.3, delta=0.1)
+        self.assertAlmostEqual(self.alone("depth=1,tiny=9,tiny_us=100,job_us=9100,think_us=1000"),
+                               0.5, delta=0.02)
+
+    def test_saturated_vms_get_theirs(self):
+        status, result = judged("--vms", "weight=80;weight=20;job_us=20000", "--seconds", "14")
+        self.assertEqual(status, 0)
+        self.assertGreater(result["promise"]["worst"], 1)
+        for vm in result["vms"]:
+            window = vm["promise"]["windows"][0]
+            self.assertAlmostEqual(window["got_ns"], window["due_ns"], delta=0.1e9)
+
+    def test_urgency_alone_breaks_the_promise(self):
+        status, result = judged("--vms", "weight=80;weight=20", "--policy", "urgency", "--seconds",
+                                "14")
+        self.assertEqual(status, 1)
+        self.assertEqual(result["promise"]["worst_vm_id"], 2)
+        self.assertLess(result["promise"]["worst"], 0.2)
+
+    def test_first_come_first_served_starves_who_pauses(self):
+        status, result = judged("--vms", "job_us=100,depth=1,think_us=20000;n=4,depth=64",
+                                "--policy", "fifo", "--seconds", "14")
+        promise = result["vms"][0]["promise"]
+        self.assertEqual(status, 1)
+        self.assertLess(promise["wait_ratio"], 1)
+        self.assertGreater(promise["windows"][0]["ratio"], 1)  # its window alone would not say so
+
+    def test_a_liar_is_shown_and_not_judged(self):
+        _, result = judged("--vms", "lie_factor=0,job_us=20000;n=2", "--seconds", "14")
+        self.assertEqual([vm["promise"]["judged"] for vm in result["vms"]], [False, True, True])
+
+    def test_windows(self):
+        _, result = judged("--vms", "n=2", "--seconds", "14", "--judge-windows", "1,5,60")
+        windows = result["vms"][0]["promise"]["windows"]
+        self.assertEqual([w["seconds"] for w in windows], [1, 5, 60])
+        self.assertEqual([w["judged"] for w in windows], [True, True, False])
+
+    def test_settings_that_change(self):
+        _, result = judged("--vms", "weight=100,change_ms=1000,to_weight=1;weight=100", "--seconds",
+                           "14")
+        self.assertAlmostEqual(result["vms"][0]["promise"]["due_share"], 0.25, delta=0.05)
+        _, result = judged("--vms", "depth=1,think_us=100,change_ms=1000,to_pool=B;pool=B",
+                           "--gpus", "2", "--pools", "2", "--seconds", "14")
+        self.assertAlmostEqual(result["vms"][1]["promise"]["due_share"], 0.75, delta=0.08)
+        self.assertEqual(result["violations"], 0)
+
+    def test_batches_come_at_once(self):
+        vm = result_of("--vms", "depth=16,batch=1,think_us=5000;depth=1", "--seconds", "5")["vms"][0]
+        self.assertGreater(vm["wait_max_ns"], 10e6)
+
+    def test_usage(self):
+        for message, args in [("exclude", ["--faults", "1"]),
+                              ("--judge-windows", ["--vms", "n=1", "--judge-windows", "10,x"])]:
+            done = run("--judge", *args)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(message, done.stderr)
+
+
 class Usage(unittest.TestCase):
     def expect(self, message, *args):
         done = run(*args)

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The judge: did each VM get what is promised?
+ *
+ * Promised over a window T is (1 - slack - lost) * s * d * T: what the VM would
+ * have if the GPU were its own for a part s of the time, less what is said to
+ * be lost.  Beside k jobs aside it is a (k + 1)th of that.  At the window's
+ * edges may be missing: one own job, one quantum, and s times the sum over the
+ * others of (quantum + longest job); a neighbour's job is no longer than
+ * `overrun` there, for then it is aside.  A pause beyond patience ends a stretch:
+ * each stretch is promised by itself, so that its edges count once more.
+ *
+ * d is not estimated.  Each VM runs once more, alone, with the same jobs and
+ * the same pauses (streams of random numbers of their own), and
+ *   - a closed loop is followed by its own progress: it has had x at the
+ *     window's begin; how far would it be, alone, from x on, in the time that
+ *     is its part of the window?
+ *   - whatever goes by the clock (open loops, phases, lost connections, rate
+ *     limits) is compared at the same moments: its part of what it had alone.
+ *
+ * Where d is small the terms are more than all that is promised, and a VM
+ * could wait for ever.  So each wait is judged, too: while a VM has work all
+ * the time its d is 1, and it may never be owed more than the terms.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/internal.h"
+#include "sim/record.h"
+
+#define STEP_NS 50000000ull
+#define ALONE_STEP_NS 10000000ull
+#define SECOND_NS 1000000000ull
+
+void sim_promise_defaults(struct sim_promise *promise)
+{
+    *promise = (struct sim_promise){
+        .window_ns = {10 * SECOND_NS, 30 * SECOND_NS},
+        .window_count = 2,
+        .warmup_ns = 3 * SECOND_NS,
+        .patience_ns = SECOND_NS / 10,
+        .slack = 0.08,
+        .lost = 0.05,
+    };
+}
+
+/* ---- alone ---- */
+
+static bool by_the_clock(const struct sim_group *group)
+{
+    return group->rate_hz > 0 || group->on_ns > 0 || group->start_ns > 0 || group->stop_ns > 0 ||
+           group->disconnect_ns > 0 || group->limit_hz > 0;
+}
+
+/* Who breaks its own worker, or is refused, has itself to blame; a liar, too. */
+static bool is_judged(const struct sim_group *group)
+{
+    return group->crash + group->hang + group->fail + group->invalid == 0 && group->slow_ns == 0 &&
+           !sim_group_lies(group);
+}
+
+/* Are all VMs of the group the same when they are alone? */
+static bool nothing_random(const struct sim_group *group)
+{
+    return group->job.kind == SIM_LENGTH_FIXED && group->think_ns == 0 && !by_the_clock(group);
+}
+
+static void run_alone(const struct sim_config *config, const struct sim_promise *promise,
+                      const struct sim_vm_result *vm, uint64_t enough_ns, struct sim_record *record)
+{
+    struct sim_config *alone = sim_allocate(1, sizeof(*alone));
+    struct sim_result *ignored = sim_allocate(1, sizeof(*ignored));
+    struct sim_group *group = &alone->groups[0];
+
+    *alone = *config;
+    *group = config->groups[vm->group];
+    group->n = 1;
+    group->change_ns = 0;
+    group->pool = 'A';
+    group->to_pool = 0;
+    alone->group_count = alone->gpus = alone->pools = 1;
+    alone->first_stream = config->first_stream + vm->vm_id - 1;
+    alone->log = NULL;
+    sim_record_init(record, promise, config->duration_ns,
+                    by_the_clock(group) ? STEP_NS : ALONE_STEP_NS, 1);
+    record->enough_ns = by_the_clock(group) ? 0 : enough_ns;
+    if (sim_run_recorded(alone, ignored, record) < 0) {
+        abort(); /* less than what has just been simulated */
+    }
+    free(ignored);
+    free(alone);
+}
+
+/* ---- its progress alone, as a curve ---- */
+
+struct curve {
+    const uint64_t *got_ns;
+    uint32_t steps;
+    double step_ns;
+};
+
+static double had_at(const struct curve *curve, double time_ns)
+{
+    double at = time_ns / curve->step_ns;
+    uint32_t i = (uint32_t)at;
+
+    if (i + 1 >= curve->steps) {
+        return (double)curve->got_ns[curve->steps - 1];
+    }
+    return (double)curve->got_ns[i] + (at - i) * (double)(curve->got_ns[i + 1] - curve->got_ns[i]);
+}
+
+/* The first moment at which it had so much. */
+static double when_had(const struct curve *curve, double got_ns)
+{
+    uint32_t lo = 0, hi = curve->steps - 1;
+
+    if (got_ns <= (double)curve->got_ns[0]) {
+        return 0;
+    }
+    if (got_ns > (double)curve->got_ns[hi]) {
+        return hi * curve->step_ns;
+    }
+    while (hi - lo > 1) {
+        uint32_t middle = (lo + hi) / 2;
+
+        if ((double)curve->got_ns[middle] < got_ns) {
+            lo = middle;
+        } else {
+            hi = middle;
+        }
+    }
+    return (lo + (got_ns - (double)curve->got_ns[lo]) /
+                     (double)(curve->got_ns[hi] - curve->got_ns[lo])) *
+           curve->step_ns;
+}
+
+/* ---- windows ---- */
+
+struct examined {
+    const struct sim_promise *promise;
+    const struct sim_track *track;
+    const struct curve *curve;
+    bool by_the_clock;
+    double *clock_due_ns;     /* so far, at each step; by the clock only */
+    double own_ns, others_ns; /* terms; the others' without s */
+};
+
+static double due_between(const struct examined *examined, uint32_t from, uint32_t to)
+{
+    const struct sim_track *track = examined->track;
+    double had_ns = (double)track->got_ns[from];
+
+    if (examined->by_the_clock) {
+        return examined->clock_due_ns[to] - examined->clock_due_ns[from];
+    }
+    return had_at(examined->curve, when_had(examined->curve, had_ns) + track->budget_ns[to] -
+                                       track->budget_ns[from]) -
+           had_ns;
+}
+
+static void look_at_window(const struct examined *examined, uint32_t from, uint32_t to,
+                           struct sim_window_verdict *verdict)
+{
+    const struct sim_track *track = examined->track;
+    double length_ns = (double)(to - from) * (double)STEP_NS;
+    double due_ns = due_between(examined, from, to);
+    double got_ns = (double)(track->got_ns[to] - track->got_ns[from]);
+    double part = (track->share_ns[to] - track->share_ns[from]) / length_ns;
+    double terms_ns = (examined->own_ns + part * examined->others_ns) *
+                      (1 + track->stretches[to] - track->stretches[from]);
+    double keep = 1 - examined->promise->slack - examined->promise->lost;
+    double ratio, plain;
+
+    if (due_ns <= 1) {
+        return;
+    }
+    ratio = (got_ns + terms_ns) / (keep * due_ns);
+    plain = (got_ns + examined->own_ns) / due_ns;
+    verdict->plain = plain < verdict->plain ? plain : verdict->plain;
+    verdict->judged = true;
+    if (ratio < verdict->ratio || verdict->due_ns == 0) {
+        verdict->ratio = ratio < SIM_UNJUDGED ? ratio : SIM_UNJUDGED;
+        verdict->at_ns = from * STEP_NS;
+        verdict->got_ns = (uint64_t)got_ns;
+        verdict->due_ns = (uint64_t)due_ns;
+        verdict->terms_ns = (uint64_t)terms_ns;
+    }
+}
+
+static void look_at_windows(const struct examined *examined, uint32_t steps,
+                            struct sim_verdict *verdict)
+{
+    const struct sim_promise *promise = examined->promise;
+
+    for (uint32_t w = 0; w < promise->window_count; w++) {
+        struct sim_window_verdict *window = &verdict->windows[w];
+        uint32_t length = (uint32_t)(promise->window_ns[w] / STEP_NS);
+
+        *window = (struct sim_window_verdict){.ratio = SIM_UNJUDGED, .plain = SIM_UNJUDGED};
+        for (uint32_t from = (uint32_t)(promise->warmup_ns / STEP_NS);
+             length > 0 && from + length < steps; from++) {
+            look_at_window(examined, from, from + length, window);
+        }
+        if (verdict->judged && window->judged && window->ratio < verdict->worst) {
+            verdict->worst = window->ratio;
+        }
+    }
+}
+
+static void look_at_waits(const struct examined *examined, struct sim_verdict *verdict)
+{
+    const struct sim_track *track = examined->track;
+    double allowed_ns = examined->own_ns + track->part_max * examined->others_ns;
+
+    verdict->wait_owed_ns = (uint64_t)track->owed_ns;
+    verdict->wait_allowed_ns = (uint64_t)allowed_ns;
+    verdict->wait_at_ns = track->owed_at_ns;
+    verdict->wait_ratio =
+        track->owed_ns > allowed_ns / SIM_UNJUDGED ? allowed_ns / track->owed_ns : SIM_UNJUDGED;
+    if (verdict->judged && verdict->wait_ratio < verdict->worst) {
+        verdict->worst = verdict->wait_ratio;
+    }
+}
+
+/* ---- one VM ---- */
+
+static double others_terms_ns(const struct sim_config *config, const struct sim_result *result,
+                              const struct sim_record *record, uint32_t vm)
+{
+    uint64_t overrun_ns = config->core.overrun_ns;
+    double sum_ns = 0;
+
+    for (uint32_t i = 0; i < result->vm_count; i++) {
+        uint64_t longest_ns = record->vms[i].longest_ns;
+
+        if (i != vm && (result->vms[i].gpus_seen & result->vms[vm].gpus_seen) != 0) {
+            longest_ns = overrun_ns && longest_ns > overrun_ns ? overrun_ns : longest_ns;
+            sum_ns += (double)(config->core.scheduler.quantum_ns + longest_ns);
+        }
+    }
+    return sum_ns;
+}
+
+static double *due_by_the_clock(const struct sim_track *track, const struct curve *curve,
+                                uint32_t steps)
+{
+    double *due_ns = sim_allocate(steps, sizeof(*due_ns));
+
+    for (uint32_t i = 1; i < steps; i++) {
+        double alone_ns = i < curve->steps ? (double)(curve->got_ns[i] - curve->got_ns[i - 1]) : 0;
+
+        due_ns[i] = due_ns[i - 1] +
+                    (track->budget_ns[i] - track->budget_ns[i - 1]) / (double)STEP_NS * alone_ns;
+    }
+    return due_ns;
+}
+
+static void judge_vm(const struct sim_config *config, const struct sim_result *result,
+                     const struct sim_record *record, const struct sim_record *alone, uint32_t vm,
+                     struct sim_verdict *verdict)
+{
+    const struct sim_group *group = &config->groups[result->vms[vm].group];
+    const struct sim_track *track = &record->vms[vm];
+    const struct curve curve = {alone->vms[0].got_ns, alone->steps, (double)alone->step_ns};
+    struct examined examined = {
+        .promise = record->promise,
+        .track = track,
+        .curve = &curve,
+        .by_the_clock = by_the_clock(group),
+        .own_ns = (double)(track->longest_ns + config->core.scheduler.quantum_ns),
+        .others_ns = others_terms_ns(config, result, record, vm),
+    };
+
+    *verdict = (struct sim_verdict){.judged = is_judged(group), .worst = SIM_UNJUDGED};
+    verdict->due_share =
+        track->share_ns[record->steps - 1] / ((double)(record->steps - 1) * (double)STEP_NS);
+    verdict->alone = alone->steps > 1 ? (double)curve.got_ns[curve.steps - 1] /
+                                            ((double)(curve.steps - 1) * curve.step_ns)
+                                      : 0;
+    if (examined.by_the_clock) {
+        examined.clock_due_ns = due_by_the_clock(track, &curve, record->steps);
+    }
+    look_at_windows(&examined, record->steps, verdict);
+    look_at_waits(&examined, verdict);
+    free(examined.clock_due_ns);
+}
+
+/* So much it must have had alone that each window can be judged: what it got, and a window's part. */
+static uint64_t enough_ns(const struct sim_record *record, uint32_t vm)
+{
+    const struct sim_track *track = &record->vms[vm];
+    uint64_t longest_ns = 0;
+
+    for (uint32_t i = 0; i < record->promise->window_count; i++) {
+        longest_ns =
+            record->promise->window_ns[i] > longest_ns ? record->promise->window_ns[i] : longest_ns;
+    }
+    return 1 + track->got_ns[record->steps - 1] + (uint64_t)(track->part_max * (double)longest_ns);
+}
+
+int sim_judge(const struct sim_config *config, const struct sim_promise *promise,
+              struct sim_result *result, struct sim_verdict *verdicts)
+{
+    struct sim_record record, alone = {0};
+    uint32_t count = 0, group = SIM_NONE;
+    int ret;
+
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        count += config->groups[i].n;
+    }
+    if (config->fault_seed != 0 || count == 0 || count > SIM_VMS_MAX ||
+        config->duration_ns < 2 * STEP_NS) {
+        return -EINVAL;
+    }
+    sim_record_init(&record, promise, config->duration_ns, STEP_NS, count);
+    ret = sim_run_recorded(config, result, &record);
+    for (uint32_t i = 0; ret == 0 && i < result->vm_count; i++) {
+        uint64_t needed_ns = enough_ns(&record, i);
+
+        if (result->vms[i].group != group || !nothing_random(&config->groups[group]) ||
+            needed_ns > alone.enough_ns) {
+            if (group != SIM_NONE) {
+                sim_record_destroy(&alone);
+            }
+            group = result->vms[i].group;
+            run_alone(config, promise, &result->vms[i], needed_ns, &alone);
+        }
+        judge_vm(config, result, &record, &alone, i, &verdicts[i]);
+    }
+    if (group != SIM_NONE) {
+        sim_record_destroy(&alone);
+    }
+    sim_record_destroy(&record);
+    return ret;
+}
+
+double sim_worst(const struct sim_verdict *verdicts, uint32_t count, uint32_t *vm)
+{
+    double worst = SIM_UNJUDGED;
+
+    *vm = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (verdicts[i].worst < worst) {
+            worst = verdicts[i].worst;
+            *vm = i;
+        }
+    }
+    return worst;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "sim/record.h"
+
+#include <stdlib.h>
+
+#include "sim/internal.h"
+
+void sim_record_init(struct sim_record *record, const struct sim_promise *promise,
+                     uint64_t duration_ns, uint64_t step_ns, uint32_t vm_count)
+{
+    *record = (struct sim_record){
+        .promise = promise,
+        .step_ns = step_ns,
+        .capacity = (uint32_t)(duration_ns / step_ns) + 1,
+        .vm_count = vm_count,
+        .vms = sim_allocate(vm_count, sizeof(*record->vms)),
+    };
+    for (uint32_t i = 0; i < vm_count; i++) {
+        struct sim_track *track = &record->vms[i];
+
+        track->got_ns = sim_allocate(record->capacity, sizeof(*track->got_ns));
+        track->budget_ns = sim_allocate(record->capacity, sizeof(*track->budget_ns));
+        track->share_ns = sim_allocate(record->capacity, sizeof(*track->share_ns));
+        track->stretches = sim_allocate(record->capacity, sizeof(*track->stretches));
+    }
+}
+
+void sim_record_destroy(struct sim_record *record)
+{
+    for (uint32_t i = 0; i < record->vm_count; i++) {
+        free(record->vms[i].got_ns);
+        free(record->vms[i].budget_ns);
+        free(record->vms[i].share_ns);
+        free(record->vms[i].stretches);
+    }
+    free(record->vms);
+}
+
+/* ---- whose part is what ---- */
+
+static void count_up(const struct sim *sim, struct sim_track *track)
+{
+    double passed_ns = (double)(sim->now_ns - track->mark_ns);
+
+    track->budget_now_ns += track->rate * passed_ns;
+    track->share_now_ns += track->part * passed_ns;
+    track->mark_ns = sim->now_ns;
+}
+
+static bool takes_jobs(const struct sim *sim, uint32_t vm)
+{
+    for (uint32_t i = 0; i < sim->worker_count; i++) {
+        const struct sim_worker *worker = sim->workers[i];
+
+        if (worker->vm == vm && worker->ready && !worker->dying && !worker->quit) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_judge_shares(struct sim *sim)
+{
+    uint32_t asides[CORE_GPUS_MAX] = {0};
+    uint64_t shares[CORE_GPUS_MAX] = {0};
+
+    if (!sim->record) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        const struct sim_vm *vm = &sim->vms[i];
+
+        count_up(sim, &sim->record->vms[i]);
+        if (vm->gpu != SIM_NONE) {
+            shares[vm->gpu] += wfq_share(vm->config.weight, vm->config.priority);
+            asides[vm->gpu] += vm->aside;
+        }
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        const struct sim_vm *vm = &sim->vms[i];
+        struct sim_track *track = &sim->record->vms[i];
+
+        track->rate = track->part = 0;
+        if (vm->gpu != SIM_NONE && takes_jobs(sim, i)) {
+            track->part =
+                (double)wfq_share(vm->config.weight, vm->config.priority) / (double)shares[vm->gpu];
+            track->rate = track->part / (asides[vm->gpu] - vm->aside + 1);
+            track->part_max = track->part > track->part_max ? track->part : track->part_max;
+        }
+    }
+}
+
+/* ---- one VM ---- */
+
+void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns)
+{
+    if (sim->record && job_ns > sim->record->vms[vm->index].longest_ns) {
+        sim->record->vms[vm->index].longest_ns = job_ns;
+    }
+}
+
+/* What it is owed: promised so far, less what it had. */
+static double owed_ns(const struct sim *sim, const struct sim_vm *vm)
+{
+    const struct sim_promise *promise = sim->record->promise;
+
+    return (1 - promise->slack - promise->lost) * sim->record->vms[vm->index].budget_now_ns -
+           (double)vm->gpu_ns;
+}
+
+void sim_judge_busy(struct sim *sim, struct sim_vm *vm)
+{
+    struct sim_track *track;
+
+    if (!sim->record) {
+        return;
+    }
+    track = &sim->record->vms[vm->index];
+    count_up(sim, track);
+    track->low_ns = owed_ns(sim, vm);
+    track->stretches_now += sim->now_ns - vm->idle_since_ns > sim->record->promise->patience_ns;
+}
+
+void sim_judge_look(struct sim *sim, struct sim_vm *vm)
+{
+    struct sim_track *track;
+    double now_ns;
+
+    if (!sim->record || vm->gpu == SIM_NONE) {
+        return;
+    }
+    track = &sim->record->vms[vm->index];
+    count_up(sim, track);
+    sim_gpu_advance(sim, vm->gpu);
+    now_ns = owed_ns(sim, vm);
+    if (now_ns < track->low_ns || sim->now_ns < SIM_START_NS + sim->record->promise->warmup_ns) {
+        track->low_ns = now_ns;
+    }
+    if (now_ns - track->low_ns > track->owed_ns) {
+        track->owed_ns = now_ns - track->low_ns;
+        track->owed_at_ns = sim->now_ns - SIM_START_NS;
+    }
+}
+
+/* ---- the steps ---- */
+
+void sim_judge_begin(struct sim *sim)
+{
+    if (!sim->record) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        sim->record->vms[i].mark_ns = sim->now_ns;
+    }
+    sim_judge_step(sim);
+}
+
+void sim_judge_step(struct sim *sim)
+{
+    struct sim_record *record = sim->record;
+
+    if (record->steps == record->capacity) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        struct sim_track *track = &record->vms[i];
+
+        if (sim->vms[i].requests.count > 0) {
+            sim_judge_look(sim, &sim->vms[i]);
+        }
+        count_up(sim, track);
+        track->got_ns[record->steps] = sim->vms[i].gpu_ns;
+        track->budget_ns[record->steps] = track->budget_now_ns;
+        track->share_ns[record->steps] = track->share_now_ns;
+        track->stretches[record->steps] = track->stretches_now;
+    }
+    record->steps++;
+    if (record->enough_ns != 0 && sim->vms[0].gpu_ns >= record->enough_ns) {
+        sim->end_ns = sim->now_ns;
+    }
+    sim_events_add(&sim->events, SIM_START_NS + record->steps * record->step_ns, SIM_EVENT_JUDGE, 0,
+                   0);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a run leaves behind for the judge: for each VM, at equal steps, the GPU
+ * time that it had and the GPU time that was its part.
+ *
+ * A VM's *budget* grows by s / (k + 1) a nanosecond while its worker takes jobs:
+ * s is its part of the shares of all VMs placed on its GPU, k the others that
+ * run aside there.
+ */
+#ifndef SIM_RECORD_H
+#define SIM_RECORD_H
+
+#include "sim/sim.h"
+
+struct sim_track {
+    /* one for each step, the first at the beginning; all only grow */
+    uint64_t *got_ns;
+    double *budget_ns, *share_ns; /* share: s alone, whatever runs aside */
+    uint32_t *stretches;          /* pauses beyond patience that ended */
+
+    double rate, part; /* of budget and of share, now */
+    double budget_now_ns, share_now_ns;
+    uint64_t mark_ns; /* up to here both are counted */
+    uint32_t stretches_now;
+    uint64_t longest_ns; /* job that it sent */
+    double part_max;     /* its largest s */
+    double low_ns;       /* of what it is owed, since it has had work */
+    double owed_ns;      /* the most that it was owed more than that */
+    uint64_t owed_at_ns;
+};
+
+struct sim_record {
+    const struct sim_promise *promise;
+    uint64_t step_ns;
+    uint64_t enough_ns; /* the run ends when VM 0 has had so much; 0 = at its end */
+    uint32_t steps, capacity;
+    uint32_t vm_count;
+    struct sim_track *vms;
+};
+
+/* For a run of `vm_count` VMs; `record` is the caller's to destroy. */
+void sim_record_init(struct sim_record *record, const struct sim_promise *promise,
+                     uint64_t duration_ns, uint64_t step_ns, uint32_t vm_count);
+void sim_record_destroy(struct sim_record *record);
+
+#endif /* SIM_RECORD_H */
