@@ -4,8 +4,8 @@
  * made on the loop's thread, so it must be cheap.
  *
  * Keys are literals of ours; string values are escaped, control characters of
- * C1 too, and what is no UTF-8 becomes '?'.  When memory runs out or `limit` is reached, `failed` stays set
- * and the rest does nothing.
+ * C1 too, and what is no UTF-8 becomes '?'.  When memory runs out or `limit` is reached, `failed`
+ * stays set and the rest does nothing.
  */
 #ifndef COMMON_JSON_OUT_H
 #define COMMON_JSON_OUT_H

@@ -31,8 +31,8 @@ struct rate_limiter {
 void rl_init_vm(struct rate_limiter *limiter, uint64_t now_ns);
 
 /*
- * Sets the limits, as common/vm_limits.h reads them: 0 is no limit.  Live: the bucket keeps the tokens it has,
- * cut to the new burst; it gains none by being reconfigured, nor by having been
+ * Sets the limits, as common/vm_limits.h reads them: 0 is no limit.  Live: the bucket keeps the
+ * tokens it has, cut to the new burst; it gains none by being reconfigured, nor by having been
  * unlimited for a while.  (A VM that never had a limit starts with a full one.)
  */
 void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t burst,

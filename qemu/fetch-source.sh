@@ -26,7 +26,8 @@ exec 9>"$cache/source.lock"
 flock 9
 
 keyring_option() { # NAME of the distribution
-    for file in "/usr/share/keyrings/$1-archive-keyring.gpg" "/usr/share/keyrings/$1-archive-keyring.pgp"; do
+    for file in "/usr/share/keyrings/$1-archive-keyring.gpg" \
+                "/usr/share/keyrings/$1-archive-keyring.pgp"; do
         if [ -r "$file" ]; then
             echo "[signed-by=$file]"
             return

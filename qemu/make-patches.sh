@@ -32,8 +32,8 @@ header() { # SUBJECT, the description on standard input
 }
 
 new_file() { # PATH in QEMU, FILE here
-    printf 'diff --git a/%s b/%s\nnew file mode 100644\n--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%s @@\n' \
-        "$1" "$1" "$1" "$(wc -l <"$2")"
+    printf 'diff --git a/%s b/%s\nnew file mode 100644\n--- /dev/null\n+++ b/%s\n' "$1" "$1" "$1"
+    printf '@@ -0,0 +1,%s @@\n' "$(wc -l <"$2")"
     sed 's/^/+/' "$2"
 }
 

@@ -322,7 +322,8 @@ class Demo:
         if not self.client:
             raise DemoError("build/bin/vgpu-client is missing: run make")
         # One at a time what would otherwise be done by all guests at once.
-        self._say("preparing the guests' kernel and QEMU's device (the first time: a minute or two)")
+        self._say("preparing the guests' kernel and QEMU's device "
+                  "(the first time: a minute or two)")
         try:
             guest_image.kernel()
             guest_image.busybox()

@@ -287,7 +287,9 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
     free(examined.clock_due_ns);
 }
 
-/* So much it must have had alone that each window can be judged: what it got, and a window's part. */
+/*
+ * So much it must have had alone that each window can be judged: what it got, and a window's part.
+ */
 static uint64_t enough_ns(const struct sim_record *record, uint32_t vm)
 {
     const struct sim_track *track = &record->vms[vm];

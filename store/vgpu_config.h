@@ -201,7 +201,9 @@ int vgpu_create_pool(struct vgpu_db *db, char pool_id, const char *pool_name,
                      const char *description);
 /* -EBUSY while VMs are in it. */
 int vgpu_remove_pool(struct vgpu_db *db, char pool_id);
-/* A GPU may be in several pools.  Assigning twice, or taking out what is not in: -EEXIST, -ENOENT. */
+/*
+ * A GPU may be in several pools.  Assigning twice, or taking out what is not in: -EEXIST, -ENOENT.
+ */
 int vgpu_assign_gpu(struct vgpu_db *db, char pool_id, const char *gpu);
 int vgpu_unassign_gpu(struct vgpu_db *db, char pool_id, const char *gpu);
 

@@ -15,6 +15,7 @@ import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
 import tidy_check  # noqa: E402
 import tree  # noqa: E402
+import width_check  # noqa: E402
 
 
 class Sample(unittest.TestCase):
@@ -150,7 +151,8 @@ class ProtocolDoc(Sample):
         self.assertEqual(status, 0, out)
 
     def test_constant_missing(self):
-        status, out = self.check(self.HEADER.replace("};", "    VGPU_ERR_NEW = 0x0F,\n};"), self.DOC)
+        status, out = self.check(self.HEADER.replace("};", "    VGPU_ERR_NEW = 0x0F,\n};"),
+                                 self.DOC)
         self.assertEqual(status, 1)
         self.assertIn("VGPU_ERR_NEW", out)
 
@@ -165,12 +167,50 @@ class ProtocolDoc(Sample):
                    "41 01 00 00  20 00 00 00\n"
                    "00 00 01 00  0a 00 00 00  00 00 00 00  20 00 00 00\n"
                    "00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00\n")
-        for text, status in ((example, 0), (example.replace("41 01 00 00  20", "41 01 00 00  21"), 1),
+        for text, status in ((example, 0),
+                             (example.replace("41 01 00 00  20", "41 01 00 00  21"), 1),
                              (example.replace("55 50", "56 50"), 1)):
             self.assertEqual(self.check(self.HEADER, self.DOC + f"```hex\n{text}```\n")[0], status)
 
     def test_no_constants_is_no_success(self):
         self.assertEqual(self.check("/* nothing */\n", self.DOC)[0], 2)
+
+
+class Width(Sample):
+    WIDE = "word " * 21
+
+    def violations(self, path, text):
+        self.write(path, text)
+        status, out = self.run_main(width_check)
+        self.assertEqual(status, 1 if path in out else 0, out)
+        os.unlink(os.path.join(self.root, path))
+        return out.count(f"{path}:")
+
+    def setUp(self):
+        super().setUp()
+        self.write("core/good.c", "/* " + "x" * 94 + " */\n")
+
+    def test_wide(self):
+        for path, text in (("core/a.c", f"int x;\n/* {self.WIDE}*/\n"),
+                           ("a/b.py", f"# {self.WIDE}"),
+                           ("scripts/run", f"#!/bin/sh\n# {self.WIDE}\n"),
+                           ("docs/a.md", f"{self.WIDE}\n"),
+                           ("docs/b.md", f"```\n```\n{self.WIDE}\n"),
+                           ("docs/c.md", f"- {self.WIDE}\n  {self.WIDE}")):
+            with self.subTest(path):
+                self.assertEqual(self.violations(path, text), text.count(self.WIDE))
+
+    def test_left_out(self):
+        for path, text in (("docs/a.md", f"| {self.WIDE} |\n"), ("docs/b.md", f"    {self.WIDE}\n"),
+                           ("docs/c.md", f"```sh\n{self.WIDE}\n```\n"),
+                           ("docs/d.md", f"`{self.WIDE}`\n"), ("a/b.py", "#" * 200),
+                           ("a/data", self.WIDE), ("core/b.c", "x" * 100)):
+            with self.subTest(path):
+                self.assertEqual(self.violations(path, text), 0)
+
+    def test_nothing_there_is_no_success(self):
+        os.unlink(os.path.join(self.root, "core/good.c"))
+        self.assertEqual(self.run_main(width_check)[0], 2)
 
 
 @unittest.skipUnless(tree.find_clang_tool("clang-tidy", tidy_check.VERSION), "no clang-tidy")
@@ -222,7 +262,8 @@ class Tidy(Sample):
         self.expect(0, "1 files, 1 new or changed, 0 violations")
 
     def test_headers_are_looked_at_and_tests_are_not(self):
-        self.write("core/a.h", "static inline int one(void)\n{\n    int *p = 0;\n    return *p;\n}\n")
+        self.write("core/a.h", "static inline int one(void)\n{\n    int *p = 0;\n"
+                   "    return *p;\n}\n")
         self.write("core/a.c", '#include "core/a.h"\nint two(void);\nint two(void)\n{\n'
                    "    return one();\n}\n")
         self.write("core/test_a.c", self.BAD)

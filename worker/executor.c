@@ -11,10 +11,10 @@
  *
  * With nothing in flight the thread sleeps in recv(), and a job costs no more
  * than the wake-up; a worker of a GPU keeps looking for 50 us first, because the
- * wake-up is a good part of a tiny job's way.  With jobs in flight it must see both the head's end and
- * the next RUN frame, which has to reach the GPU's queue before the head ends,
- * or else the GPU idles between jobs.  So it alternates between a recv() that
- * doesn't wait and the backend's poll():
+ * wake-up is a good part of a tiny job's way.  With jobs in flight it must see both the head's end
+ * and the next RUN frame, which has to reach the GPU's queue before the head ends, or else the GPU
+ * idles between jobs.  So it alternates between a recv() that doesn't wait and the backend's
+ * poll():
  *
  *   - while the head may end at any moment it does so without a pause: in the
  *     first 50 us of a job of which nothing better is known, and around the

@@ -304,12 +304,12 @@ static bool handed_over(const struct wfq *wfq)
 }
 
 /*
- * A turn is over but for one job of a VM whose jobs are short, which has begun (it was behind another
- * that has ended): the next VM's first job may go to its worker now.  The driver
- * begins it when that one ends, so the GPU need not idle while the news of the end
- * makes its way to us and back.  Not when the holder has just run dry: its next
- * job may be on its way, and it may be owed the GPU.  Beside a job aside both wait
- * for that one's time slice to end, and only those who are owed are let in.
+ * A turn is over but for one job of a VM whose jobs are short, which has begun (it was behind
+ * another that has ended): the next VM's first job may go to its worker now.  The driver begins it
+ * when that one ends, so the GPU need not idle while the news of the end makes its way to us and
+ * back.  Not when the holder has just run dry: its next job may be on its way, and it may be owed
+ * the GPU.  Beside a job aside both wait for that one's time slice to end, and only those who are
+ * owed are let in.
  */
 static bool may_hand_over(const struct wfq *wfq)
 {

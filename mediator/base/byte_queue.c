@@ -24,7 +24,9 @@ static int make_room(struct byte_queue *queue, size_t length)
     if (queue->head + queue->length + length <= queue->capacity) {
         return 0;
     }
-    /* Moving is worth it only when it makes much room: else a slow reader would cost a move an add. */
+    /*
+     * Moving is worth it only when it makes much room: else a slow reader would cost a move an add.
+     */
     if (queue->length + length <= queue->capacity && queue->head >= queue->capacity / 2) {
         memmove(queue->bytes, queue->bytes + queue->head, queue->length);
         queue->head = 0;

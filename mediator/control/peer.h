@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who comes to the administration socket: who may, and what those hear for whom there is no place. */
+/*
+ * Who comes to the administration socket: who may, and what those hear for whom there is no place.
+ */
 #ifndef MEDIATOR_CONTROL_PEER_H
 #define MEDIATOR_CONTROL_PEER_H
 

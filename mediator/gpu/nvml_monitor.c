@@ -13,8 +13,8 @@
  * Errors: a value that a GPU doesn't have is left out.  "Lost" and "reset
  * required" are findings about that GPU.  A lost GPU's handle never recovers, so
  * as long as one is missing NVML is shut down and begun anew every retry_ms; it
- * stays lost until it is found.  The others are read on meanwhile.  What says that NVML itself has gone
- * (uninitialised, driver unloaded or replaced) does so too, after a pause.
+ * stays lost until it is found.  The others are read on meanwhile.  What says that NVML itself has
+ * gone (uninitialised, driver unloaded or replaced) does so too, after a pause.
  *
  * Stopping: the thread looks at `stopping` at least every SLICE_MS, unless NVML
  * hangs.  Then it is detached; it owns a reference, and what it uses is freed

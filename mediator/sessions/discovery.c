@@ -7,8 +7,8 @@
  *
  * A QEMU's command line counts as it was when first seen, before its guest
  * could have had a hand in it (after a restart of this program it may have: on a
- * Xen host XenStore has to confirm it, xen_identity.h).  Its root folder and user may change after the
- * start (-chroot, -runas), so those are looked at in each scan.
+ * Xen host XenStore has to confirm it, xen_identity.h).  Its root folder and user may change after
+ * the start (-chroot, -runas), so those are looked at in each scan.
  *
  * Where does a QEMU's device look for its socket?  At the path of its chardev,
  * or else at the default, resolved in that process's root.  If the folder of

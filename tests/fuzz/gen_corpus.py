@@ -185,7 +185,8 @@ def core_events():
     yield "faults", allow + open_claim(0) + ask(0, 1, 1, 8) + ready + fail * 6 + ask(0, 1)
     yield "timeout", allow + open_claim(0) + ask(0, 1, 1, 3) + ready + late * 4 + crash + late
     yield "ready-after-its-time", allow + open_claim(0) + ask(0, 1) + late + ready + done + crash
-    yield "leaves", allow + open_claim(0) + ask(0, 1, 1, 3) + ready + bytes([7, 0]) + done + late * 3
+    asked = allow + open_claim(0) + ask(0, 1, 1, 3)
+    yield "leaves", asked + ready + bytes([7, 0]) + done + late * 3
     yield "garbage", allow + open_claim(16) + ask(16, 1) + garbage + late
     yield "silent", allow + open_claim(0) + late * 2
     yield "duplicate", allow + open_claim(0) + open_claim(1) + ask(0, 1) + ask(1, 1) + ready + done
@@ -200,7 +201,8 @@ def core_events():
         for policy in range(4)).join([allow, ready + done * 4])
 
 
-TARGETS = {"admin": admin_requests, "frame": frames, "request": requests, "response": responses, "worker": worker_packets,
+TARGETS = {"admin": admin_requests, "frame": frames, "request": requests, "response": responses,
+           "worker": worker_packets,
            "core": core_events, "cmdline": command_lines}
 
 

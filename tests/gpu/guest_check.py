@@ -59,7 +59,8 @@ class OneGuest(threading.Thread):
                      "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
                      "-name", "guest=g%d" % self.number,
                      "-chardev", "socket,id=link,path=%s,reconnect=1" % self.check.lab.socket,
-                     "-device", "vgpu-stub,chardev=link,vm_id=%d,pool_id=A" % self.number]  # fmt: skip
+                     "-device", "vgpu-stub,chardev=link,vm_id=%d,pool_id=A"
+                     % self.number]  # fmt: skip
         with Guest([os.path.join(self.check.guest_dir, "qemu")], folder, arguments,
                    files={"/bin/vgpu-client": os.path.join(self.check.guest_dir, "vgpu-client")},
                    accel=self.check.accel, memory_mib=128, boot_limit_s=240) as guest:  # fmt: skip
@@ -99,7 +100,8 @@ class GuestCheck:
             [*qemu, "-L", os.path.join(self.guest_dir, "bios")]
         )
         self.report.measure("QEMU's accelerator", self.accel)
-        with Lab(self.options.bin_dir, "--fault-threshold", "0", backend=self.options.backend) as lab:
+        with Lab(self.options.bin_dir, "--fault-threshold", "0",
+                 backend=self.options.backend) as lab:
             self.lab, self.folder = lab, lab.folder
             guests = [OneGuest(self, number) for number in range(1, GUESTS + 1)]
             for guest in guests:
@@ -119,7 +121,8 @@ class GuestCheck:
             info = guest.answers["info"]
             text = json.dumps(info)
             self.report.check(name + " sees the GPU", info["status"] == 0 and
-                              (self.options.backend == "cpu" or "NVIDIA" in text), text)  # fmt: skip
+                              (self.options.backend == "cpu" or "NVIDIA" in text),
+                              text)  # fmt: skip
             self.report.check(name + ": 100 + 200 = 300", guest.answers["sum"].get("sum") == 300,
                               guest.answers["sum"])  # fmt: skip
             for op in ("add", "vadd-i32", "vadd-f32", "spin --us 2000", "bench", "beside crashes"):
@@ -137,7 +140,8 @@ class GuestCheck:
                 self.report.check(name + ": an illegal address is told, the next job is right",
                                   guest.answers["crash"]["status"] == 1
                                   and guest.answers["after the crash"]["status"] == 0,
-                                  (guest.answers["crash"], guest.answers["after the crash"]))  # fmt: skip
+                                  (guest.answers["crash"],
+                                   guest.answers["after the crash"]))  # fmt: skip
         workers = self.lab.health()
         self.report.measure("restarts of each VM's worker",
                             {w["vm_id"]: w["restarts"] for w in workers["workers"]})  # fmt: skip

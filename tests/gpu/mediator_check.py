@@ -107,20 +107,23 @@ class Suite:
             self.report.check("1,000 jobs from 4 VMs: every answer right",
                               result["total"]["jobs"] == 1000 and faults(result) == 0,
                               brief(result))  # fmt: skip
-            ready = [int(ms) for ms in re.findall(r"ready on GPU \d+ after (\d+) ms", lab.log_text())]
+            ready = [int(ms)
+                     for ms in re.findall(r"ready on GPU \d+ after (\d+) ms", lab.log_text())]
             self.report.measure("ms from a worker's start to READY, 4 at once", ready)
             if self.backend == "cuda":
                 apps, _ = run_text("nvidia-smi", "--query-compute-apps=pid,used_memory",
                                    "--format=csv,noheader,nounits")  # fmt: skip
                 self.report.measure("MiB of GPU memory per worker",
-                                    [line.split(",")[1].strip() for line in apps.splitlines()])  # fmt: skip
+                                    [line.split(",")[1].strip()
+                                     for line in apps.splitlines()])  # fmt: skip
 
     def latency(self):
         with self.lab() as lab:
             for op in ("add", "nop", "vadd-i32"):
                 lab.client("--bench", "--op", op, "--count", "2000")
                 self.report.measure("vgpu-client on a host socket: %s" % op,
-                                    lab.client("--bench", "--op", op, "--count", "20000"))  # fmt: skip
+                                    lab.client("--bench", "--op", op, "--count",
+                                               "20000"))  # fmt: skip
             result = lab.loadgen("1", "--op", "add", "--seconds", "3", "--warmup", "0.5")
             self.report.measure("vgpu-loadgen, one VM, add, one in flight", brief(result))
             p50 = result["total"]["p50_us"]
@@ -212,8 +215,9 @@ class Suite:
                     self.report.check("health without an NVIDIA GPU is null",
                                       lab.health()["gpus"][0]["health"] is None)  # fmt: skip
                     return
-                got = eventually(lambda: (lab.health()["gpus"][0]["health"] or {}).get("age_ms", 1e9)
-                                 < 1500 and lab.health()["workers"][0]["gpu_memory_bytes"])  # fmt: skip
+                got = eventually(lambda: (lab.health()["gpus"][0]["health"] or
+                                          {}).get("age_ms", 1e9) < 1500
+                                 and lab.health()["workers"][0]["gpu_memory_bytes"])  # fmt: skip
                 self.report.check("NVML answers, the worker's memory is known", got,
                                   lab.health()["mediator"]["nvml_error"])  # fmt: skip
                 time.sleep(2.5)  # a reading after which nothing has changed
@@ -252,7 +256,8 @@ class Suite:
         of_smi = dict(line.replace(",", "").split()[:2] for line in apps.splitlines())
         self.report.check("NVML: the worker's memory as nvidia-smi",
                           str(worker["gpu_memory_bytes"] // mib) in of_smi.values(),
-                          "%s, nvidia-smi %s" % (worker["gpu_memory_bytes"] // mib, of_smi))  # fmt: skip
+                          "%s, nvidia-smi %s"
+                          % (worker["gpu_memory_bytes"] // mib, of_smi))  # fmt: skip
         self.report.check("a healthy GPU is available", ours["available"] and
                           not ours["needs_reset"], ours["reason"] + ours["warning"])  # fmt: skip
 
@@ -291,7 +296,8 @@ class Suite:
         for name, result in (("before", before), ("during", during), ("after", after)):
             self.report.measure("endless kernel: neighbour %s" % name, brief(result))
         grown = during["total"]["p99_us"] - before["total"]["p99_us"]
-        self.report.check("endless kernel: neighbour's p99 at most 5 ms above normal", grown <= 5000,
+        self.report.check("endless kernel: neighbour's p99 at most 5 ms above normal",
+                          grown <= 5000,
                           "%.0f us above" % grown)  # fmt: skip
         gap = max((t for at, t in seen if hung_at - 0.1 <= at < hung_at + 1), default=0)
         self.report.measure("endless kernel: the neighbours' longest wait, until overrun, ms",
@@ -308,9 +314,12 @@ class Suite:
                           story["add"] == (wire.OK, (9,)), story["add"])  # fmt: skip
         ready = re.findall(r"VM 9: its worker is ready on GPU \d+ after (\d+) ms", log)
         first_ms = (story["served_at"] - story["killed_at"]) * 1e3
-        self.report.measure("endless kernel: ms from the VM's next request to its result, new worker",
-                            {"request_to_result": round(first_ms, 1), "start_to_ready": ready})  # fmt: skip
-        self.report.check("endless kernel: new worker's first result within 250 ms", first_ms <= 250,
+        self.report.measure("endless kernel: ms from the VM's next request to its result, "
+                            "new worker",
+                            {"request_to_result": round(first_ms, 1),
+                             "start_to_ready": ready})  # fmt: skip
+        self.report.check("endless kernel: new worker's first result within 250 ms",
+                          first_ms <= 250,
                           "%.1f ms" % first_ms)  # fmt: skip
 
     def illegal_addresses(self, count=100):
@@ -355,7 +364,8 @@ class Suite:
                 lab.admin_must("clear-quarantine", "--vm-id=9")
                 cleared = call(again, wire.ADD, 1, 2)
         self.report.check("5 faults quarantine a VM, also in the database, until it is cleared",
-                          answers == [wire.CUDA_ERROR] * 5 and refused == still == wire.VM_QUARANTINED
+                          answers == [wire.CUDA_ERROR] * 5
+                          and refused == still == wire.VM_QUARANTINED
                           and cleared == (wire.OK, (3,))
                           and row, (answers, refused, still, cleared))  # fmt: skip
 
@@ -381,7 +391,8 @@ class Suite:
 
     def mediator_restart(self):
         with self.lab() as lab:
-            load = lab.loadgen_start("4", "--op", "add=80,spin:300=20", "--depth", "4", "--reconnect",
+            load = lab.loadgen_start("4", "--op", "add=80,spin:300=20", "--depth", "4",
+                                     "--reconnect",
                                      "--seconds", "6")  # fmt: skip
             time.sleep(2)
             old = list(lab.workers().values())
@@ -397,7 +408,8 @@ class Suite:
         self.report.check("mediator killed and started again under load: all VMs go on",
                           total["wrong"] == 0 and total["missing"] == 0 and served > 0
                           and all(vm["disconnects"] == 1 for vm in result["vms"]),
-                          dict(brief(result), lost=total["lost"], served_by_the_new_one=served))  # fmt: skip
+                          dict(brief(result), lost=total["lost"],
+                               served_by_the_new_one=served))  # fmt: skip
         self.report.check("mediator killed: its workers are gone", not left, left)
         self.report.measure("mediator: s from SIGKILL until the new one listens", round(started, 3))
 
@@ -416,7 +428,8 @@ def main():
             return skip(args.out, "no GPU to test on: " + probe["reason"])
     report = Report()
     suite = Suite(report, args.bin_dir, args.backend)
-    names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel", "illegal_addresses",
+    names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel",
+             "illegal_addresses",
              "quarantine", "killed_worker", "mediator_restart", "quanta"]  # fmt: skip
     unknown = set(args.only or ()) - set(names)
     if unknown:

@@ -236,7 +236,8 @@ def measure_lateness(report):
             done = w.run(wl.SPIN, (us,))
             late.append((done.finished_ns - done.started_ns - done.gpu_time_ns) / done.gpu_time_ns)
         report.measure("lengths never seen before: late by, of their own time",
-                       {"p50": round(statistics.median(late), 4), "max": round(max(late), 4)})  # fmt: skip
+                       {"p50": round(statistics.median(late), 4),
+                        "max": round(max(late), 4)})  # fmt: skip
 
 
 def blocking(sock):

@@ -217,7 +217,8 @@ class Judge(unittest.TestCase):
         self.assertEqual(result["violations"], 0)
 
     def test_batches_come_at_once(self):
-        vm = result_of("--vms", "depth=16,batch=1,think_us=5000;depth=1", "--seconds", "5")["vms"][0]
+        vm = result_of("--vms", "depth=16,batch=1,think_us=5000;depth=1", "--seconds",
+                       "5")["vms"][0]
         self.assertGreater(vm["wait_max_ns"], 10e6)
 
     def test_usage(self):

@@ -62,7 +62,8 @@ def main():
         for seed, result, wrong in pool.map(lambda s: examine(options.program, s), seeds):
             if wrong:
                 failed += 1
-                print(f"seed {seed}: {wrong}  replay with: {' '.join(command(options.program, seed))}")
+                again = " ".join(command(options.program, seed))
+                print(f"seed {seed}: {wrong}  replay with: {again}")
             for key in totals:
                 totals[key] += result[key] if result else 0
     print(f"{options.count - failed} seeds hold, {failed} failed; simulated: " +

@@ -184,7 +184,8 @@ def test_detach_of_no_vm(kit):
     assert "2 VMs" in r.err and UUID[1] in r.err and UUID[2] in r.err
     assert 'did you mean "web 1"' in kit.run("detach-vm", "--vm-name=web1", check=1).err
     assert "xe has none" in kit.run("detach-vm", f"--vm-uuid={UUID[3]}", check=1).err
-    assert "different VMs" in kit.run("detach-vm", f"--vm-uuid={UUID[1]}", "--vm-name=x", check=2).err
+    assert "different VMs" in kit.run("detach-vm", f"--vm-uuid={UUID[1]}", "--vm-name=x",
+                                      check=2).err
     assert "no UUID" in kit.run("detach-vm", "--vm-uuid=x", check=2).err
     assert "vm_id 7" in kit.run("detach-vm", "--vm-id=7", check=1).err
     kit.run("detach-vm", check=2)

@@ -156,7 +156,8 @@ def test_check_config(kit):
     db.close()
     document = kit.json("check-config", check=1)
     texts = " ".join(f["text"] for f in document["findings"])
-    assert document["errors"] == 2 and "not there" in texts and "vm_id 0" in texts and "no UUID" in texts
+    assert document["errors"] == 2
+    assert "not there" in texts and "vm_id 0" in texts and "no UUID" in texts
     assert "error:" in kit.run("check-config", check=1).out
 
 

@@ -20,18 +20,19 @@ COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], t
                           capture_output=True, check=True).stdout.split()
 
 # What issue and documentation promise.
-EXPECTED = """register-vm attach-vm detach-vm scan-vms list-vms show-vm set-pool set-priority set-vm-id update-vm
-remove-vm status set-weight show-weights set-rate-limit show-rate-limits set-memory-limit
-quarantine-vm clear-quarantine show-metrics show-health reload-config create-pool remove-pool
-assign-gpu show-pools set-policy pause resume prefer-vm show-connections events init-db migrate
-check-config test-mode top trace-job""".split()
+EXPECTED = """register-vm attach-vm detach-vm scan-vms list-vms show-vm set-pool set-priority
+set-vm-id update-vm remove-vm status set-weight show-weights set-rate-limit show-rate-limits
+set-memory-limit quarantine-vm clear-quarantine show-metrics show-health reload-config
+create-pool remove-pool assign-gpu show-pools set-policy pause resume prefer-vm show-connections
+events init-db migrate check-config test-mode top trace-job""".split()
 
 
 def on_terminal(kit, *args, columns=80, answer=None, **env):
     """Runs it on a terminal of that width; its output and exit status."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.execve(str(BIN / "vgpu-admin"), ["vgpu-admin", *args], {**kit.env, "TERM": "xterm", **env})
+        os.execve(str(BIN / "vgpu-admin"), ["vgpu-admin", *args],
+                  {**kit.env, "TERM": "xterm", **env})
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     out = b""
     while True:
@@ -160,7 +161,7 @@ def test_no_database(kit, args):
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
 def test_tables_fit_the_terminal(kit, columns):
     kit.init("a very long name of a virtual machine, with commas, that goes on and on and on", "b",
-             "\u4e2d\u6587\u540d\u5b57 \u865a\u62df\u673a \u865a\u62df\u673a \u865a\u62df\u673a \u865a\u62df\u673a")
+             "\u4e2d\u6587\u540d\u5b57" + " \u865a\u62df\u673a" * 4)
     for command in ("list-vms", "show-weights", "show-rate-limits", "show-pools", "events"):
         out, status = on_terminal(kit, command, columns=columns)
         assert status == 0
@@ -226,7 +227,8 @@ def test_json_is_safe_on_a_terminal(kit):
         assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", r.out + r.err), (arguments, r.out)
     assert kit.json("list-vms")["vms"][0]["name"] == NASTY
     text = kit.ok("list-vms", "--json").out
-    assert r"e\u001B[2J\u009B31m\u0080\u009F\u007F gr" + "\xfc\xdf \xa0\u20ac \U0001f600 \xc2\"" in text
+    printable = "\xfc\xdf \xa0\u20ac \U0001f600 \xc2\""
+    assert r"e\u001B[2J\u009B31m\u0080\u009F\u007F gr" + printable in text
     lines = kit.run("events", "--follow", "--json").out.splitlines()
     assert NASTY in [json.loads(line)["detail"] for line in lines if line.startswith('{"')]
 
@@ -285,7 +287,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_man_page_names_everything():
     text = (TREE / "docs" / "man" / "vgpu-admin.8").read_text(encoding="utf-8").replace("\\-", "-")
     for command in COMMANDS:
-        assert re.search(rf"^\.B[R]? ?\"?{command}\b", text, re.M) or f".B {command}" in text, command
+        assert re.search(rf"^\.B[R]? ?\"?{command}\b", text,
+                         re.M) or f".B {command}" in text, command
     for option in subprocess.run([str(BIN / "vgpu-admin"), "--complete", "options"], text=True,
                                  capture_output=True, check=True).stdout.split():
         assert option.rstrip("=") in text, option

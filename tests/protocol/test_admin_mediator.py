@@ -55,7 +55,8 @@ def test_status_has_every_column_and_fits(kit, columns):
     plain = re.sub(r"\033\[\d*m", "", out)
     assert all(len(line) <= columns for line in plain.splitlines() if line.startswith(" ")), plain
     titles = " ".join(re.findall(r"^.*VM_ID .*$", plain, re.M)).split()
-    assert sorted(set(titles)) == sorted(("VM_ID", "NAME", "POOL", "PRIORITY", "WEIGHT", "STATE", "GPU",
+    assert sorted(set(titles)) == sorted(("VM_ID", "NAME", "POOL", "PRIORITY", "WEIGHT", "STATE",
+                                          "GPU",
                                           "QUEUE", "DONE", "REFUSED", "ERRORS", "DUE", "GOT"))
     # What is left out is said.
     assert ("no room for" in plain) == (columns < 132) and ("no room for" in plain) != (
@@ -269,7 +270,8 @@ def test_events(kit):
 
 def test_events_follow(kit):
     kit.init("web 1")
-    live = [{"time": "2026-01-01T00:00:00Z", "kind": "fault", "vm_id": 1, "detail": "illegal address"},
+    live = [{"time": "2026-01-01T00:00:00Z", "kind": "fault", "vm_id": 1,
+             "detail": "illegal address"},
             {"time": 1767225600.5, "kind": "policy", "detail": {"policy": "fifo"}}]
     kit.start_mediator({wire.EVENTS: live})
     r = kit.run("events", "--follow", check=3)
@@ -361,11 +363,13 @@ def test_test_mode_with_several_gpus(kit):
                 "waited_ns": waited_ns, "urgency": 1, "reason": "alone"}
 
     old = [decision(0, 900, 1, 50, 5), decision(1, 7, 2, 60, 5)]
-    new = [decision(0, 901, 1, 210, 110), decision(0, 902, 1, 230, 125), decision(0, 903, 1, 240, 10),
+    new = [decision(0, 901, 1, 210, 110), decision(0, 902, 1, 230, 125),
+           decision(0, 903, 1, 240, 10),
            decision(1, 8, 2, 220, 120)]
     answers = scheduler.answers()
     answers[wire.SHOW_SCHEDULE] = lambda *_: {
-        "now_ns": 200, "dispatches": old if scheduler.paused else old[:1] + new[:3] + old[1:] + new[3:]}
+        "now_ns": 200, "dispatches": old if scheduler.paused else old[:1] + new[:3] + old[1:]
+                                              + new[3:]}
     kit.start_mediator(answers)
     order = kit.json("test-mode", "--wait=3")["order"]
     assert [(d["gpu"], d["seq"]) for d in order] == [(0, 901), (1, 8), (0, 902)]
@@ -376,8 +380,10 @@ def test_test_mode_lets_go_when_interrupted(kit, end):
     kit.init("web 1")
     scheduler = Scheduler()
     m = kit.start_mediator(scheduler.answers())
-    process = subprocess.Popen([str(BIN / "vgpu-admin"), "test-mode", "--wait=100000", "--seconds=600"],
-                               env=kit.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(BIN / "vgpu-admin"), "test-mode", "--wait=100000",
+                                "--seconds=600"],
+                               env=kit.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
     assert "Holding" in process.stdout.readline()
     process.send_signal(end)
     _, err = process.communicate(timeout=60)

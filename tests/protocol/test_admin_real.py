@@ -116,7 +116,8 @@ def test_every_command(host, as_json):
                 r = host.ok(*arguments)
                 assert re.search(text, r.out), (arguments, r.out)
                 note = "note: a device that attach-vm gave" if arguments[0] == "remove-vm" else ""
-                assert r.err.startswith(note) and r.err.count("\n") == bool(note), (arguments, r.err)
+                assert r.err.startswith(note) and r.err.count("\n") == bool(note), (arguments,
+                                                                                    r.err)
     prometheus = host.ok("show-metrics", "--prometheus").out
     assert re.search(r"^# TYPE vgpu_\w+ counter", prometheus, re.M)
 

@@ -128,7 +128,8 @@ def old_device(kit, command=None):
 
 def test_restart_of_an_old_device(hosted):
     old_device(hosted)
-    r = hosted.ok("update-vm", "--vm-name=web 1", "--pool=B", "--priority=high", "--vm-id=30", "--yes")
+    r = hosted.ok("update-vm", "--vm-name=web 1", "--pool=B", "--priority=high", "--vm-id=30",
+                  "--yes")
     assert "too old" in r.out and "was restarted" in r.out
     # libvirt resets the QEMU that runs, XCP-ng makes a new one.
     assert ("not enough" in r.out) == (hosted.tool == "virsh")

@@ -27,7 +27,8 @@ class Lab:
 
     def __init__(self, kit):
         self.kit, self.looks = kit, 0
-        self.vms = [("web", 50, "active", 0.5), ("db", 80, "idle", 0.2), ("batch", 20, "active", 0.3)]
+        self.vms = [("web", 50, "active", 0.5), ("db", 80, "idle", 0.2),
+                    ("batch", 20, "active", 0.3)]
 
     def status(self, *_):
         self.looks += 1
@@ -77,7 +78,8 @@ def fake(kit):
 def test_once(kit, fake):
     text = kit.ok("top", "--once", "--interval=0.2").out
     assert "\x1b" not in text and fake.looks == 2
-    assert re.search(r"^  0 NVIDIA H200 +ok +45 C +350 W +87\.0% .* 32\.0/128\.0 GiB +3\+2$", text, re.M)
+    assert re.search(r"^  0 NVIDIA H200 +ok +45 C +350 W +87\.0% .* 32\.0/128\.0 GiB +3\+2$", text,
+                     re.M)
     web = next(line for line in text.splitlines() if " web " in line)
     assert re.search(r"active +#+\|#*\.+ +50\.0% +25\.0% +1\+1 ", web) and web.endswith("13.2ms")
     assert [line.split()[1] for line in text.splitlines()[-3:]] == ["web", "db", "batch"]
@@ -177,7 +179,8 @@ def top(kit, fake):
 def test_80x24_and_other_sizes(top):
     lines = top.lines()
     assert len(lines) == 24 and all(len(line) <= 80 for line in lines)
-    assert re.match(r"vgpu-mediator 9\.9  up .* policy wfq  backend cuda .*\d\d:\d\d:\d\d  every 0\.3 s$",
+    assert re.match(r"vgpu-mediator 9\.9  up .* policy wfq  backend cuda "
+                    r".*\d\d:\d\d:\d\d  every 0\.3 s$",
                     lines[0])
     assert lines[3].startswith("GPU NAME") and "45 C" in lines[4] and "350 W" in lines[4]
     assert lines[6].startswith("VM_ID NAME") and "13.2ms" in lines[7]

@@ -133,13 +133,17 @@ def test_without_mediator(kit):
 # ---- show-health and show-metrics at a glance
 
 def test_health_of_every_part(kit):
-    gpu = {"index": 0, "name": "NVIDIA H200", "state": "failed", "memory_bytes": 2 ** 37, "health": {
+    gpu = {"index": 0, "name": "NVIDIA H200", "state": "failed", "memory_bytes": 2 ** 37,
+           "health": {
         "temperature_c": 91, "power_mw": 350400, "gpu_percent": 88, "memory_used_bytes": 2 ** 31,
         "memory_total_bytes": 2 ** 37, "ecc_uncorrected": 3, "needs_reset": True,
         "reason": "the driver says: reset", "warning": "hot"}}
-    health = {"mediator": {"ok": False, "version": "9", "uptime_s": 7200, "sessions": 3, "workers": 2,
-                           "qemus": 4, "backend": "cuda", "backend_reason": "", "nvml_error": "NVML hangs",
-                           "database": {"path": "/x.db", "ok": False, "error": "disk full", "dropped": 4}},
+    health = {"mediator": {"ok": False, "version": "9", "uptime_s": 7200, "sessions": 3,
+                           "workers": 2,
+                           "qemus": 4, "backend": "cuda", "backend_reason": "",
+                           "nvml_error": "NVML hangs",
+                           "database": {"path": "/x.db", "ok": False, "error": "disk full",
+                                        "dropped": 4}},
               "gpus": [gpu], "workers": [{"vm_id": 1, "gpu": 0, "pid": 77, "state": "ready",
                                           "restarts": 2, "gpu_memory_bytes": 2 ** 29}]}
     kit.start_mediator({wire.SHOW_HEALTH: health})

@@ -73,7 +73,8 @@ def test_list(kit):
     assert len(text.splitlines()) == 4 and "batch, night" in text
     assert "\033" not in text
     assert [v["name"] for v in kit.json("list-vms", "--pool=a")["vms"]] == ["web 1", "db"]
-    assert [v["name"] for v in kit.json("list-vms", "--priority=low")["vms"]] == ["batch, night", "db"]
+    assert [v["name"] for v in kit.json("list-vms", "--priority=low")["vms"]] == ["batch, night",
+                                                                                  "db"]
     assert "No VM matches" in kit.ok("list-vms", "--pool=B", "--priority=high").out
 
 
@@ -91,7 +92,8 @@ def test_naming_a_vm(kit):
     assert "list-vms" in kit.run("show-vm", "--vm-id=99", check=1).err
     assert "different VMs" in kit.run("show-vm", "--vm-id=1", "--vm-name=alpine", check=2).err
     # One wrong digit in a UUID.
-    assert "did you mean " + UUID[1] in kit.run("show-vm", "--vm-uuid=" + UUID[1][:-2] + "91", check=1).err
+    assert "did you mean " + UUID[1] in kit.run("show-vm", "--vm-uuid=" + UUID[1][:-2] + "91",
+                                                check=1).err
 
 
 @pytest.mark.parametrize("command, option, field, value", [
@@ -154,7 +156,8 @@ def test_update_is_all_or_nothing(kit):
     kit.init("one", "two")
     kit.run("update-vm", "--vm-name=one", "--weight=9", "--vm-id=2", check=1)
     assert kit.json("show-vm", "--vm-name=one")["vm"]["weight"] == 50
-    r = kit.ok("update-vm", "--vm-name=one", "--weight=9", "--vm-id=5", "--pool=B", "--priority=low")
+    r = kit.ok("update-vm", "--vm-name=one", "--weight=9", "--vm-id=5", "--pool=B",
+               "--priority=low")
     assert "pool A -> B, priority medium -> low, vm_id 1 -> 5, weight 50 -> 9" in r.out
 
 

@@ -21,7 +21,8 @@ FENCE = re.compile(r"^```(.*)$")
 INLINE = re.compile(r"`(vgpu-sim --[^`]*)`")
 # The first word of a command of this project, or of one that it tells to type.
 COMMAND = re.compile(r"^(\w+=\S+ )*(build/|scripts/|qemu/\S+\.sh|qemu/vgpu-qemu|make\b|vgpu-\w+ -|"
-                     r"vgpu-(admin|client|mediator|sim|loadgen)\b|meson |ninja |sqlite3 |systemctl )")
+                     r"vgpu-(admin|client|mediator|sim|loadgen)\b|meson |ninja |sqlite3 |"
+                     r"systemctl )")
 # Recorded by scripts/first-ten-minutes, or printed by a program.
 NO_COMMANDS = ("console", "text", "c", "xml", "ini", "json", "yaml")
 

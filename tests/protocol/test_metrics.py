@@ -398,7 +398,7 @@ def bucket_of(seconds, bounds):
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="the package prometheus is missing")
 def test_prometheus_comes_to_the_same_figures(lab, measured):
-    """Two VMs have long jobs, whose latency is that of the queue and not of this machine's noise."""
+    """Two VMs have long jobs, whose latency is the queue's and not that of this machine's noise."""
     count = 600
     groups = "n=1,vm_id=1,op=add;n=2,vm_id=2,op=spin:2000,depth=4;n=1,vm_id=4,op=add=90+fail=10"
     host, port = address(measured)

@@ -118,8 +118,10 @@ HOSTILE = [
     # More hidden in a value, by QEMU's own quoting or another.
     "-device vgpu-stub,pool_id=A,,romfile=/x", "-device vgpu-stub,pool_id=A,romfile=/x",
     "-device vgpu-stub,pool_id=A=,x", "-device vgpu-stub,pool_id==A", "-device vgpu-stub,=A",
-    "-device vgpu-stub,pool_id=/etc", "-device vgpu-stub,pool_id=../x", "-device vgpu-stub,pool_id=A%n",
-    "-device vgpu-stub,vm_id=-1", "-device vgpu-stub,vm_id=$(id)", "-device vgpu-stub,vm_id=1;-priv",
+    "-device vgpu-stub,pool_id=/etc", "-device vgpu-stub,pool_id=../x",
+    "-device vgpu-stub,pool_id=A%n",
+    "-device vgpu-stub,vm_id=-1", "-device vgpu-stub,vm_id=$(id)",
+    "-device vgpu-stub,vm_id=1;-priv",
     "-device vgpu-stub,priority='low'", "-device vgpu-stub,priority=\\x41",
     "-device vgpu-stub, romfile=/x", "-device \x00vgpu-stub",
 ]

@@ -56,7 +56,8 @@ def test_it_can_fail(kit, lab):
     """A mediator that never quarantines."""
     kit.init()
     with Mediator(lab, "--enable-test-ops", "--fault-threshold", "0", db=kit.db) as running:
-        r = stress(kit, "--live", "--db", kit.db, "--admin-socket", running.admin_socket, "--socket",
+        r = stress(kit, "--live", "--db", kit.db, "--admin-socket", running.admin_socket,
+                   "--socket",
                    running.socket, "--only", "quarantine")
     assert r.returncode == 1 and "FAIL  the mediator quarantines it" in r.stdout
     assert kit.json("list-vms")["vms"] == []
@@ -65,7 +66,8 @@ def test_it_can_fail(kit, lab):
 def test_live_without_believed_claims(kit, lab):
     kit.init()
     with Mediator(lab, db=kit.db, trust=False) as running:
-        r = stress(kit, "--live", "--db", kit.db, "--admin-socket", running.admin_socket, "--socket",
+        r = stress(kit, "--live", "--db", kit.db, "--admin-socket", running.admin_socket,
+                   "--socket",
                    running.socket)
     assert r.returncode == 3 and "--trust-claims" in r.stderr
     assert kit.json("list-vms")["vms"] == []
@@ -83,7 +85,8 @@ def test_wrong_usage(kit, arguments, status, text):
 
 def test_no_db(kit, lab):
     with Mediator(lab) as running:
-        r = stress(kit, "--live", "--admin-socket", running.admin_socket, "--socket", running.socket)
+        r = stress(kit, "--live", "--admin-socket", running.admin_socket, "--socket",
+                   running.socket)
     assert r.returncode == 3 and "--no-db" in r.stderr
 
 

@@ -46,7 +46,8 @@ class Lab:
         self.process = None
         self.registered = []
         if options.live:
-            self.db, self.admin_socket, self.socket = options.db, options.admin_socket, options.socket
+            self.db, self.admin_socket = options.db, options.admin_socket
+            self.socket = options.socket
         else:
             self.db = str(self.folder / "vgpu.db")
             self.admin_socket = str(self.folder / "admin.sock")

@@ -104,7 +104,8 @@ class Qemu:
             self.running[vm.vm_id] = self.guests.Guest(
                 self.command, folder,
                 ["-uuid", vm.uuid, "-chardev", f"socket,id=l,path={self.lab.socket},reconnect=1",
-                 "-device", f"vgpu-stub,chardev=l,vm_id={vm.vm_id},pool_id={self.lab.options.pool}"],
+                 "-device",
+                 f"vgpu-stub,chardev=l,vm_id={vm.vm_id},pool_id={self.lab.options.pool}"],
                 files={"/bin/vgpu-client": self.lab.bin / "vgpu-client"}, memory_mib=128)
         except Exception as error:  # pylint: disable=broad-except
             failures.append(error)

@@ -38,7 +38,8 @@ class Mediator:
 
     def start(self):
         self.process = subprocess.Popen(
-            [*TIED, BIN / "vgpu-mediator", "--no-db", "--no-nvml", "--no-discovery", "--backend", "cpu",
+            [*TIED, BIN / "vgpu-mediator", "--no-db", "--no-nvml", "--no-discovery", "--backend",
+             "cpu",
              "--socket-path", self.path, "--admin-socket", self.folder / "admin.sock",
              *self.options], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 

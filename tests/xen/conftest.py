@@ -90,7 +90,8 @@ class Mediator:
 def dom0():
     free = memory_available_gib()
     if free < MEMORY_NEEDED_GIB:
-        pytest.skip(f"the Xen lab needs {MEMORY_NEEDED_GIB} GiB of free memory, here are {free:.1f}")
+        pytest.skip(f"the Xen lab needs {MEMORY_NEEDED_GIB} GiB of free memory, "
+                    f"here are {free:.1f}")
     try:
         dom0_image.packages()
     except dom0_image.ImageError as error:

@@ -47,9 +47,11 @@ if [ ! -d "$folder" ]; then
     mkdir -p "$work/debs" "$work/root"
     echo "fetching Xen's packages (once, 120 MB) ..." >&2
     # That package is empty; the one that it needs has the kernel.
-    kernel=$(apt-cache depends $kernel | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    kernel=$(apt-cache depends $kernel |
+        sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
     # shellcheck disable=SC2086
-    (cd "$work/debs" && apt-get -q -o APT::Sandbox::User= download $packages $kernel) >"$work/log" 2>&1 ||
+    (cd "$work/debs" && apt-get -q -o APT::Sandbox::User= download $packages $kernel) \
+        >"$work/log" 2>&1 ||
         { tail -n 20 "$work/log" >&2; die "the packages can't be had"; }
     for archive in "$work"/debs/*.deb; do
         dpkg-deb -x "$archive" "$work/root"

@@ -3,8 +3,8 @@
 
 $FAKE_TOOLSTACK_STATE names it: {"vms": [{"uuid", "name", "state", "args"}],
 "sleep": seconds before answering, "fail": text to fail with, "fail_at": only that
-subcommand or, of xe, "subcommand parameter", "stubborn": guests do not shut down}.  Every call is appended to the
-list "calls"."""
+subcommand or, of xe, "subcommand parameter", "stubborn": guests do not shut down}.  Every call
+is appended to the list "calls"."""
 import json
 import os
 import sys
@@ -33,7 +33,8 @@ def begin(argv, subcommand, parameter=None):
     if state.get("flood"):
         while True:
             sys.stdout.write("x" * 65536)
-    if state.get("fail") and state.get("fail_at") in (None, subcommand, f"{subcommand} {parameter}"):
+    if state.get("fail") and state.get("fail_at") in (None, subcommand,
+                                                      f"{subcommand} {parameter}"):
         sys.stderr.write(state["fail"] + "\n")
         sys.exit(1)
     return state
