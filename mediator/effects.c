@@ -9,6 +9,7 @@
 
 #include "common/unused.h"
 #include "core/job_trace.h"
+#include "mediator/base/busy_poll.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
@@ -19,6 +20,7 @@ struct effects {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_poll_t timer_poll;
+    struct busy_poll busy_poll;
     int timer_fd; /* timerfd: libuv's timers count milliseconds, the scheduler microseconds */
     uint64_t armed_ns;
     unsigned open_handles;
@@ -79,6 +81,9 @@ static void effect_job(void *opaque, const struct core_job_step *step)
     struct mediator *mediator = opaque;
 
     job_trace_step(mediator->trace, step);
+    if (mediator->effects) { /* else the daemon is stopping */
+        busy_poll_step(&mediator->effects->busy_poll, step->now_ns);
+    }
 }
 
 void effects_table(struct mediator *mediator, struct core_effects *effects)
@@ -149,6 +154,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     effects_settle(effects->mediator);
     arm_timer(effects);
+    busy_poll_prepare(&effects->busy_poll, mediator_now_ns());
 }
 
 static void on_check(uv_check_t *check)
@@ -185,7 +191,9 @@ int effects_start(struct mediator *mediator)
     effects->timer_poll.data = effects;
     effects->prepare.data = effects;
     effects->check.data = effects;
-    effects->open_handles = 3;
+    effects->open_handles = 4;
+    busy_poll_init(&effects->busy_poll, &mediator->loop, mediator->options.busy_poll_ns);
+    effects->busy_poll.idle.data = effects;
     mediator->effects = effects;
 
     ret = uv_poll_start(&effects->timer_poll, UV_READABLE, on_timer);
@@ -219,4 +227,5 @@ void effects_stop(struct mediator *mediator)
     uv_close((uv_handle_t *)&effects->timer_poll, on_closed);
     uv_close((uv_handle_t *)&effects->prepare, on_closed);
     uv_close((uv_handle_t *)&effects->check, on_closed);
+    busy_poll_close(&effects->busy_poll, on_closed);
 }

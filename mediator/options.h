@@ -54,6 +54,8 @@ struct options {
     uint32_t cpu_gpus;       /* GPUs that the CPU backend stands for */
     const char *worker_path; /* NULL = beside our own executable */
 
+    uint64_t busy_poll_ns; /* how long the loop looks for a job's next step before it sleeps */
+
     bool use_nvml;
     const char *nvml_path;         /* NULL = where the loader finds it */
     const char *gpu_reset_command; /* NULL = GPUs are never reset */
