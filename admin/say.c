@@ -9,6 +9,7 @@
 #include "admin/admin.h"
 #include "admin/base/render.h"
 #include "admin/say.h"
+#include "common/utf8.h"
 
 #define TEXT_BYTES 2048
 
@@ -58,26 +59,18 @@ void admin_note(struct admin *admin, const char *format, ...)
 bool admin_write_json(const json_t *value, size_t flags)
 {
     char *text = json_dumps(value, flags);
+    uint32_t code;
+    size_t length;
 
     if (!text) {
         return false;
     }
-    for (const char *p = text; *p;) {
-        size_t plain = strcspn(p, "\xc2\x7f");
-        unsigned char c = (unsigned char)p[plain];
-        unsigned char next = c ? (unsigned char)p[plain + 1] : 0;
-
-        fwrite(p, 1, plain, stdout);
-        p += plain;
-        if (c == 0x7f) {
-            fputs("\\u007F", stdout);
-            p++;
-        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
-            printf("\\u%04X", next);
-            p += 2;
-        } else if (c) {
-            putchar(c);
-            p++;
+    for (const char *p = text; *p; p += length ? length : 1) {
+        length = utf8_decode(p, &code);
+        if (code >= 0x7f && utf8_is_control(code)) {
+            printf("\\u%04X", code);
+        } else {
+            fwrite(p, 1, length ? length : 1, stdout);
         }
     }
     free(text);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -10,20 +9,15 @@
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"
+#include "common/uuid.h"
 
 #define UUIDS_BYTES 1024 /* of the list of VMs that have one name */
 
 bool admin_is_uuid(const char *text)
 {
-    size_t i;
+    uint8_t uuid[UUID_BYTES];
 
-    for (i = 0; text[i]; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        if (i >= 36 || (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))) {
-            return false;
-        }
-    }
-    return i == 36;
+    return uuid_parse(text, uuid);
 }
 
 bool admin_vm_is_named(const struct admin *admin, bool use_vm_id)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "common/json_out.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 #define FIRST_BYTES 4096u
+#define WHOLE_BELOW 1e15 /* a double has each whole number below it */
 
 void jout_init(struct json_out *json, size_t limit)
 {
@@ -15,14 +18,27 @@ void jout_init(struct json_out *json, size_t limit)
     json->limit = limit;
 }
 
+void jout_init_fixed(struct json_out *json, char *buffer, size_t size)
+{
+    assert(size > 0);
+    memset(json, 0, sizeof(*json));
+    json->text = buffer;
+    json->capacity = size;
+    json->limit = size - 1; /* so that it never grows */
+    json->fixed = true;
+    buffer[0] = '\0';
+}
+
 void jout_destroy(struct json_out *json)
 {
-    free(json->text);
+    if (!json->fixed) {
+        free(json->text);
+    }
     memset(json, 0, sizeof(*json));
 }
 
-/* Room for `length` bytes and a NUL. */
-static bool reserve(struct json_out *json, size_t length)
+/* Makes room for `length` more bytes and a NUL; the capacity never exceeds limit + 1. */
+static bool grow(struct json_out *json, size_t length)
 {
     size_t capacity = json->capacity ? json->capacity : FIRST_BYTES;
     char *text;
@@ -31,12 +47,10 @@ static bool reserve(struct json_out *json, size_t length)
         json->failed = true;
         return false;
     }
-    if (json->length + length < json->capacity) {
-        return true;
-    }
     while (capacity <= json->length + length) {
         capacity *= 2;
     }
+    capacity = capacity <= json->limit ? capacity : json->limit + 1;
     text = realloc(json->text, capacity);
     if (!text) {
         json->failed = true;
@@ -47,9 +61,11 @@ static bool reserve(struct json_out *json, size_t length)
     return true;
 }
 
-static void add(struct json_out *json, const char *bytes, size_t length)
+static inline void add(struct json_out *json, const char *bytes, size_t length)
 {
-    if (reserve(json, length)) {
+    bool fits = length < json->capacity - json->length && !json->failed;
+
+    if (fits || grow(json, length)) {
         memcpy(json->text + json->length, bytes, length);
         json->length += length;
         json->text[json->length] = '\0';
@@ -100,71 +116,58 @@ void jout_array_end(struct json_out *json)
     json->comma = true;
 }
 
-/* Length of the valid UTF-8 sequence at `text`, 0 if there is none. */
-static size_t utf8_length(const unsigned char *text)
+size_t json_escape(const char **text, char out[JSON_ESCAPE_BYTES])
 {
-    size_t length;
+    const char *at = *text;
     uint32_t code;
+    size_t length = utf8_decode(at, &code);
 
-    if (text[0] < 0x80) {
+    *text += length ? length : 1;
+    if (length == 0) {
+        out[0] = '?';
         return 1;
     }
-    if (text[0] >= 0xc2 && text[0] < 0xe0) {
-        length = 2;
-        code = text[0] & 0x1f;
-    } else if (text[0] >= 0xe0 && text[0] < 0xf0) {
-        length = 3;
-        code = text[0] & 0x0f;
-    } else if (text[0] >= 0xf0 && text[0] < 0xf5) {
-        length = 4;
-        code = text[0] & 0x07;
-    } else {
-        return 0;
+    if (utf8_is_control(code)) {
+        return (size_t)snprintf(out, JSON_ESCAPE_BYTES, "\\u%04x", code & 0xffffu);
     }
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        code = code << 6 | (text[i] & 0x3f);
+    if (code == '"' || code == '\\') {
+        *out++ = '\\';
     }
-    if ((length == 3 && (code < 0x800 || (code >= 0xd800 && code < 0xe000))) ||
-        (length == 4 && (code < 0x10000 || code > 0x10ffff))) {
-        return 0;
+    memcpy(out, at, length);
+    return code == '"' || code == '\\' ? 2 : length;
+}
+
+/* Most text needs no second look. */
+static size_t plain_length(const char *text)
+{
+    size_t length = 0;
+
+    while (text[length] >= 0x20 && text[length] < 0x7f && text[length] != '"' &&
+           text[length] != '\\') {
+        length++;
     }
     return length;
 }
 
 void jout_string(struct json_out *json, const char *key, const char *value)
 {
-    const unsigned char *text = (const unsigned char *)value;
-    char escaped[8];
+    char escaped[JSON_ESCAPE_BYTES];
 
     begin_value(json, key);
     add(json, "\"", 1);
-    while (*text) {
-        size_t length = utf8_length(text);
+    while (*value) {
+        size_t plain = plain_length(value);
 
-        if (length == 0) {
-            add(json, "?", 1);
-            text++;
-            continue;
+        add(json, value, plain);
+        value += plain;
+        if (*value) {
+            add(json, escaped, json_escape(&value, escaped));
         }
-        if (*text == '"' || *text == '\\') {
-            add(json, "\\", 1);
-        }
-        /* U+0080 to U+009F are control characters too, and terminals obey them. */
-        if (*text < 0x20 || *text == 0x7f || (*text == 0xc2 && text[1] < 0xa0)) {
-            snprintf(escaped, sizeof(escaped), "\\u%04x", text[length - 1]);
-            add_text(json, escaped);
-        } else {
-            add(json, (const char *)text, length);
-        }
-        text += length;
     }
     add(json, "\"", 1);
 }
 
-void jout_uint(struct json_out *json, const char *key, uint64_t value)
+static void add_digits(struct json_out *json, uint64_t value)
 {
     char digits[24];
     char *end = digits + sizeof(digits), *p = end;
@@ -173,17 +176,22 @@ void jout_uint(struct json_out *json, const char *key, uint64_t value)
         *--p = (char)('0' + value % 10);
         value /= 10;
     } while (value);
-    begin_value(json, key);
     add(json, p, (size_t)(end - p));
+}
+
+void jout_uint(struct json_out *json, const char *key, uint64_t value)
+{
+    begin_value(json, key);
+    add_digits(json, value);
 }
 
 void jout_int(struct json_out *json, const char *key, int64_t value)
 {
-    char text[24];
-
-    snprintf(text, sizeof(text), "%" PRId64, value);
     begin_value(json, key);
-    add_text(json, text);
+    if (value < 0) {
+        add(json, "-", 1);
+    }
+    add_digits(json, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
 void jout_bool(struct json_out *json, const char *key, bool value)
@@ -206,9 +214,13 @@ void jout_double(struct json_out *json, const char *key, double value)
         jout_null(json, key);
         return;
     }
-    snprintf(text, sizeof(text), "%.9g", value);
     begin_value(json, key);
-    add_text(json, text);
+    if (value >= 0 && value < WHOLE_BELOW && floor(value) == value) {
+        add_digits(json, (uint64_t)value);
+    } else {
+        snprintf(text, sizeof(text), "%.9g", value);
+        add_text(json, text);
+    }
 }
 
 void jout_bytes(struct json_out *json, const char *bytes, size_t length)

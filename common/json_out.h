@@ -3,9 +3,9 @@
  * Writing JSON straight into a growing buffer: a status of a thousand VMs is
  * made on the loop's thread, so it must be cheap.
  *
- * Keys are literals of ours; string values are escaped, control characters of
- * C1 too, and what is no UTF-8 becomes '?'.  When memory runs out or `limit` is reached, `failed`
- * stays set and the rest does nothing.
+ * Keys are words of ours; string values are escaped as json_escape() says.  When
+ * memory runs out or `limit` is reached, `failed` stays set and the rest does
+ * nothing.
  */
 #ifndef COMMON_JSON_OUT_H
 #define COMMON_JSON_OUT_H
@@ -22,9 +22,12 @@ struct json_out {
     size_t limit;
     bool comma; /* the next value needs one before it */
     bool failed;
+    bool fixed; /* `text` is the caller's */
 };
 
 void jout_init(struct json_out *json, size_t limit);
+/* Into `size` bytes of the caller's, the NUL included; nothing is allocated. */
+void jout_init_fixed(struct json_out *json, char *buffer, size_t size);
 void jout_destroy(struct json_out *json);
 
 /* key NULL: an element of an array, or the outermost value. */
@@ -37,10 +40,19 @@ void jout_uint(struct json_out *json, const char *key, uint64_t value);
 void jout_int(struct json_out *json, const char *key, int64_t value);
 void jout_bool(struct json_out *json, const char *key, bool value);
 void jout_null(struct json_out *json, const char *key);
-/* Not finite becomes null. */
+/* Whole numbers in full, others with nine digits; what is not finite becomes null. */
 void jout_double(struct json_out *json, const char *key, double value);
 
 /* Text as it is: what others have written. */
 void jout_bytes(struct json_out *json, const char *bytes, size_t length);
+
+#define JSON_ESCAPE_BYTES 8u
+
+/*
+ * The next character of *text as it stands in a JSON string, without a NUL;
+ * returns its bytes and moves *text behind it.  Control characters, those that
+ * only terminals obey too, become \\u....; a byte that is no UTF-8 becomes '?'.
+ */
+size_t json_escape(const char **text, char out[JSON_ESCAPE_BYTES]);
 
 #endif /* COMMON_JSON_OUT_H */

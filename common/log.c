@@ -16,6 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/json_out.h"
+#include "common/utf8.h"
+
 #define FIELD_TEXT_MAX 256
 /* Every byte of the text may need a backslash, and so may those of the fields. */
 #define LINE_BYTES (2 * VGPU_LOG_LINE_MAX + VGPU_LOG_FIELDS_MAX * (2 * FIELD_TEXT_MAX + 48) + 256)
@@ -103,45 +106,19 @@ int log_level_from_name(const char *name)
     return -1;
 }
 
-/* Bytes of the well-formed UTF-8 character at `text`, 0 if it is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-    size_t length = text[0] < 0x80   ? 1
-                    : text[0] < 0xc2 ? 0
-                    : text[0] < 0xe0 ? 2
-                    : text[0] < 0xf0 ? 3
-                    : text[0] < 0xf5 ? 4
-                                     : 0;
-
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f)) {
-        return 0; /* too long a form, a surrogate, beyond the last character */
-    }
-    return length;
-}
-
 /* Peers' strings end up in lines: keep one line one line, and terminals safe. */
 static void sanitise(char *text)
 {
-    unsigned char *p = (unsigned char *)text;
+    uint32_t code;
 
-    while (*p) {
-        size_t length = utf8_length(p);
-        bool c1 = length == 2 && p[0] == 0xc2 && p[1] < 0xa0; /* more control characters */
+    while (*text) {
+        size_t length = utf8_decode(text, &code);
 
-        if (length == 0 || *p < 0x20 || *p == 0x7f || c1) {
-            *p = '?';
-            if (c1) {
-                p[1] = '?';
-            }
+        if (length == 0 || utf8_is_control(code)) {
             length = length ? length : 1;
+            memset(text, '?', length);
         }
-        p += length;
+        text += length;
     }
 }
 
@@ -166,11 +143,8 @@ static void __attribute__((format(printf, 2, 3))) add(struct line *line, const c
 static void add_quoted(struct line *line, const char *text)
 {
     add(line, "\"");
-    for (; *text && line->used + 3 < sizeof(line->text); text++) {
-        if (*text == '"' || *text == '\\') {
-            line->text[line->used++] = '\\';
-        }
-        line->text[line->used++] = *text;
+    while (*text && line->used + JSON_ESCAPE_BYTES < sizeof(line->text)) {
+        line->used += json_escape(&text, line->text + line->used);
     }
     add(line, "\"");
 }

@@ -74,19 +74,6 @@ void text_seconds(struct text_out *out, uint64_t time_ns)
     text_bytes(out, digits, length);
 }
 
-void text_uuid(struct text_out *out, const uint8_t *uuid)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            text_char(out, '-');
-        }
-        text_char(out, digits[uuid[i] >> 4]);
-        text_char(out, digits[uuid[i] & 15]);
-    }
-}
-
 void text_double(struct text_out *out, double value)
 {
     char digits[32];
@@ -102,10 +89,8 @@ void text_double(struct text_out *out, double value)
     }
 }
 
-void text_quoted(struct text_out *out, const char *string, enum text_escape escape)
+void text_quoted(struct text_out *out, const char *string)
 {
-    char code[8];
-
     text_char(out, '"');
     for (; *string; string++) {
         if (*string == '"' || *string == '\\') {
@@ -113,9 +98,6 @@ void text_quoted(struct text_out *out, const char *string, enum text_escape esca
             text_char(out, *string);
         } else if (*string == '\n') {
             text_string(out, "\\n");
-        } else if ((unsigned char)*string < 0x20 && escape == TEXT_ESCAPE_JSON) {
-            snprintf(code, sizeof(code), "\\u%04x", (unsigned)*string);
-            text_string(out, code);
         } else {
             text_char(out, *string);
         }

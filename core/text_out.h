@@ -24,16 +24,10 @@ void text_lower(struct text_out *out, const char *ascii);
 void text_uint(struct text_out *out, uint64_t value);
 /* Nanoseconds as exact decimal seconds: 0.00003, 12. */
 void text_seconds(struct text_out *out, uint64_t time_ns);
-/* 16 bytes as 01234567-89ab-... */
-void text_uuid(struct text_out *out, const uint8_t *uuid);
 /* Nine significant digits; NaN and infinities as Prometheus writes them. */
 void text_double(struct text_out *out, double value);
 
-enum text_escape {
-    TEXT_ESCAPE_LABEL, /* a Prometheus label's value: \\ \" \n */
-    TEXT_ESCAPE_JSON,
-};
-/* With the quotes around it. */
-void text_quoted(struct text_out *out, const char *string, enum text_escape escape);
+/* A Prometheus label's value with the quotes around it: \\ \" \n are escaped. */
+void text_quoted(struct text_out *out, const char *string);
 
 #endif /* CORE_TEXT_OUT_H */

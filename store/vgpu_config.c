@@ -8,24 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "store/db_internal.h"
-
-/* Names are shown on terminals: nothing that a terminal would obey. */
-static bool has_control_characters(const char *text)
-{
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static int check_uuid(struct vgpu_db *db, const char *uuid)
 {
     size_t length = uuid ? strlen(uuid) : 0;
 
-    if (length == 0 || length >= VGPU_VM_UUID_BYTES || has_control_characters(uuid)) {
+    if (length == 0 || length >= VGPU_VM_UUID_BYTES || utf8_has_control(uuid)) {
         return db_error(db, -EINVAL, "a VM's UUID has 1 to %d printable characters",
                         VGPU_VM_UUID_BYTES - 1);
     }
@@ -78,7 +68,7 @@ static int check_values(struct vgpu_db *db, const vgpu_vm_config_t *vm, uint32_t
     int result = check_range(db, "the vm_id", vm->vm_id, vm_id_min, UINT32_MAX);
 
     if (result == 0 && (strnlen(vm->vm_name, VGPU_VM_NAME_BYTES) == VGPU_VM_NAME_BYTES ||
-                        has_control_characters(vm->vm_name))) {
+                        utf8_has_control(vm->vm_name))) {
         result = db_error(db, -EINVAL, "a VM's name has at most %d bytes, all printable",
                           VGPU_VM_NAME_BYTES - 1);
     }

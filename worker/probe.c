@@ -1,48 +1,48 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "worker/probe.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
+#include "common/json_out.h"
 #include "common/log.h"
 
-/* Names and reasons are printable ASCII already. */
-static void print_string(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') {
-            putchar('\\');
-        }
-        putchar(*text);
-    }
-    putchar('"');
-}
+#define REPORT_BYTES_MAX (1u << 20)
 
 static int print_report(const struct backend_ops *ops, const struct backend_gpu *gpus, int count,
                         const char *driver, const char *reason)
 {
-    printf("{\"backend\": \"%s\"", ops->name);
+    struct json_out out;
+    char compute[24];
+    bool written;
+
+    jout_init(&out, REPORT_BYTES_MAX);
+    jout_object(&out, NULL);
+    jout_string(&out, "backend", ops->name);
     if (driver[0]) {
-        printf(", \"driver\": ");
-        print_string(driver);
+        jout_string(&out, "driver", driver);
     }
     if (reason[0]) {
-        printf(", \"reason\": ");
-        print_string(reason);
+        jout_string(&out, "reason", reason);
     }
-    printf(", \"gpus\": [");
+    jout_array(&out, "gpus");
     for (int i = 0; i < count; i++) {
         const struct backend_gpu *gpu = &gpus[i];
 
-        printf("%s{\"index\": %u, \"uuid\": \"%s\", \"name\": ", i ? ", " : "", gpu->index,
-               gpu->uuid);
-        print_string(gpu->name);
-        printf(", \"memory_bytes\": %" PRIu64 ", \"compute\": \"%u.%u\", \"multiprocessors\": %u}",
-               gpu->memory_bytes, gpu->compute_major, gpu->compute_minor, gpu->multiprocessors);
+        snprintf(compute, sizeof(compute), "%u.%u", gpu->compute_major, gpu->compute_minor);
+        jout_object(&out, NULL);
+        jout_uint(&out, "index", gpu->index);
+        jout_string(&out, "uuid", gpu->uuid);
+        jout_string(&out, "name", gpu->name);
+        jout_uint(&out, "memory_bytes", gpu->memory_bytes);
+        jout_string(&out, "compute", compute);
+        jout_uint(&out, "multiprocessors", gpu->multiprocessors);
+        jout_object_end(&out);
     }
-    printf("]}\n");
-    return fflush(stdout) == 0 ? VGPU_WORKER_EXIT_OK : VGPU_WORKER_EXIT_BACKEND;
+    jout_array_end(&out);
+    jout_object_end(&out);
+    written = !out.failed && puts(out.text) >= 0 && fflush(stdout) == 0;
+    jout_destroy(&out);
+    return written ? VGPU_WORKER_EXIT_OK : VGPU_WORKER_EXIT_BACKEND;
 }
 
 int probe_run(const struct backend_ops *ops)

@@ -12,6 +12,7 @@
 #include <wchar.h>
 
 #include "admin/base/render.h"
+#include "common/utf8.h"
 
 #define CELL_BYTES_MAX 512
 #define GAP 2
@@ -63,45 +64,26 @@ static const char *style_code(enum render_style style)
     }
 }
 
-/* Bytes of the UTF-8 character at text, and its columns; rubbish counts as one byte. */
+/* Bytes of the character at text, and its columns; a byte that is none has one column. */
 static size_t character(const char *text, unsigned *width)
 {
-    static const unsigned char lead[] = {0x00, 0xc0, 0xe0, 0xf0};
-    static const wchar_t least[] = {0, 0x80, 0x800, 0x10000};
-    unsigned char c = (unsigned char)*text;
-    size_t length = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-    wchar_t code = length == 1 ? c : (wchar_t)(c ^ lead[length - 1]);
-    int columns;
+    uint32_t code;
+    size_t length = utf8_decode(text, &code);
+    int columns = length ? wcwidth((wchar_t)code) : -1;
 
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            *width = 1;
-            return 1;
-        }
-        code = (wchar_t)(code << 6 | (text[i] & 0x3f));
-    }
-    /* Too long a form (in which a control character could hide), a surrogate, beyond the last. */
-    if (code < least[length - 1] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) {
-        *width = 1;
-        return 1;
-    }
-    columns = wcwidth(code);
     *width = columns < 0 ? 1 : (unsigned)columns;
-    return length;
+    return length ? length : 1;
 }
 
-/* UTF-8 has a second set of control characters, U+0080 to U+009F, that terminals obey too. */
 void render_sanitise(char *text, bool keep_newlines)
 {
-    unsigned width;
+    uint32_t code;
 
     while (*text) {
-        size_t length = character(text, &width);
-        unsigned char c = (unsigned char)*text;
-        bool rubbish = length == 1 && (c < 0x20 || c >= 0x7f);
-        bool control = length == 2 && c == 0xc2 && (unsigned char)text[1] < 0xa0;
+        size_t length = utf8_decode(text, &code);
 
-        if ((rubbish && !(keep_newlines && c == '\n')) || control) {
+        if (length == 0 || (utf8_is_control(code) && !(keep_newlines && code == '\n'))) {
+            length = length ? length : 1;
             memset(text, '?', length);
         }
         text += length;

@@ -49,7 +49,7 @@ struct metrics_export {
     uint32_t family; /* of metrics_prometheus.c */
     uint32_t next;   /* piece within the family, or VM of the summary */
     bool begun, ended;
-    bool list_has_elements; /* of the summary */
+    bool comma; /* of the summary: the next value needs one before it */
     enum wfq_policy_id policy;
     uint32_t gpu_count;
     struct export_gpu gpus[CORE_GPUS_MAX];

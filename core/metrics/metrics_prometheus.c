@@ -11,6 +11,7 @@
 
 #include "common/request.h"
 #include "common/unused.h"
+#include "common/uuid.h"
 #include "core/metrics/metrics_export_internal.h"
 #include "core/metrics/prometheus_line.h"
 
@@ -40,7 +41,7 @@ static void vm_labels(struct text_out *labels, char *buffer, const struct metric
 
     text_init(labels, buffer, LABELS_BYTES);
     text_string(labels, "vm=");
-    text_quoted(labels, metrics_vm_label(export->metrics, vm->slot), TEXT_ESCAPE_LABEL);
+    text_quoted(labels, metrics_vm_label(export->metrics, vm->slot));
     text_string(labels, ",pool=\"");
     text_char(labels, vm->pool);
     text_string(labels, "\",gpu=\"");
@@ -196,15 +197,17 @@ static void write_vm_info(struct text_out *out, const struct metrics_export *exp
                           const struct family *family, uint32_t index)
 {
     const struct export_vm *vm = &export->vms[index];
+    char uuid[UUID_TEXT_BYTES];
 
     text_string(out, family->name);
     text_string(out, "{vm=");
-    text_quoted(out, metrics_vm_label(export->metrics, vm->slot), TEXT_ESCAPE_LABEL);
+    text_quoted(out, metrics_vm_label(export->metrics, vm->slot));
     text_string(out, ",vm_id=\"");
     text_uint(out, vm->vm_id);
     text_string(out, "\",uuid=\"");
     if (vm->has_uuid) {
-        text_uuid(out, vm->uuid);
+        uuid_format(vm->uuid, uuid);
+        text_string(out, uuid);
     }
     text_string(out, "\"} 1\n");
 }
@@ -220,9 +223,9 @@ static void write_gpu_info(struct text_out *out, const struct metrics_export *ex
     text_string(out, "{gpu=\"");
     text_uint(out, gpu);
     text_string(out, "\",uuid=");
-    text_quoted(out, core_gpu_uuid(export->core, gpu), TEXT_ESCAPE_LABEL);
+    text_quoted(out, core_gpu_uuid(export->core, gpu));
     text_string(out, ",name=");
-    text_quoted(out, name ? name : "", TEXT_ESCAPE_LABEL);
+    text_quoted(out, name ? name : "");
     text_string(out, "} 1\n");
 }
 
@@ -333,7 +336,7 @@ static void write_build(struct text_out *out, const struct metrics_export *expor
 {
     text_string(out, family->name);
     text_string(out, "{version=");
-    text_quoted(out, export->external.version ? export->external.version : "", TEXT_ESCAPE_LABEL);
+    text_quoted(out, export->external.version ? export->external.version : "");
     text_string(out, ",policy=\"");
     text_string(out, wfq_policy_name(export->policy));
     text_string(out, "\"} 1\n");

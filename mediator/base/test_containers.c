@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* handle_map, byte_queue and json_out. */
 #include <errno.h>
-#include <jansson.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -16,7 +14,6 @@
 
 #include "mediator/base/byte_queue.h"
 #include "mediator/base/handle_map.h"
-#include "common/json_out.h"
 
 #define HANDLES 300u
 
@@ -124,73 +121,13 @@ static void test_byte_queue_takes_all_or_nothing(void **state)
     byte_queue_destroy(&queue);
 }
 
-static void test_json(void **state)
-{
-    static const char nasty[] = "a\"b\\c\n\x01\x7f \xc2\x80 \xc2\x9b \xc2\xa0 \xc3\xa4 \xff\xc3 "
-                                "\xed\xa0\x80 \xf0\x9f\x98\x80";
-    struct json_out json;
-    json_t *parsed, *list;
-
-    jout_init(&json, 1 << 20);
-    jout_object(&json, NULL);
-    jout_uint(&json, "most", UINT64_MAX / 2);
-    jout_uint(&json, "zero", 0);
-    jout_int(&json, "least", INT64_MIN);
-    jout_double(&json, "half", 0.5);
-    jout_double(&json, "infinite", (double)INFINITY);
-    jout_bool(&json, "yes", true);
-    jout_null(&json, "none");
-    jout_string(&json, "nasty", nasty);
-    jout_array(&json, "list");
-    for (unsigned i = 0; i < 1000; i++) {
-        jout_object(&json, NULL);
-        jout_uint(&json, "i", i);
-        jout_object_end(&json);
-    }
-    jout_array_end(&json);
-    jout_array(&json, "empty");
-    jout_array_end(&json);
-    jout_object_end(&json);
-    assert_false(json.failed);
-    assert_int_equal(strlen(json.text), json.length);
-
-    parsed = json_loads(json.text, 0, NULL);
-    assert_non_null(parsed);
-    assert_true(json_integer_value(json_object_get(parsed, "most")) == INT64_MAX);
-    assert_true(json_integer_value(json_object_get(parsed, "least")) == INT64_MIN);
-    assert_true(json_real_value(json_object_get(parsed, "half")) == 0.5);
-    assert_true(json_is_null(json_object_get(parsed, "infinite")));
-    assert_string_equal(json_string_value(json_object_get(parsed, "nasty")),
-                        "a\"b\\c\n\x01\x7f \xc2\x80 \xc2\x9b \xc2\xa0 \xc3\xa4 ?? ??? "
-                        "\xf0\x9f\x98\x80");
-    assert_non_null(strstr(json.text, "\\u000a\\u0001\\u007f \\u0080 \\u009b \xc2\xa0 \xc3\xa4 "));
-    list = json_object_get(parsed, "list");
-    assert_int_equal(json_array_size(list), 1000);
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 999), "i")), 999);
-    assert_int_equal(json_array_size(json_object_get(parsed, "empty")), 0);
-    json_decref(parsed);
-    jout_destroy(&json);
-}
-
-static void test_json_is_bounded(void **state)
-{
-    struct json_out json;
-
-    jout_init(&json, 5000);
-    for (unsigned i = 0; i < 10000; i++) {
-        jout_string(&json, NULL, "text");
-        assert_true(json.length <= 5000);
-    }
-    assert_true(json.failed);
-    jout_destroy(&json);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handle_map), cmocka_unit_test(test_handle_map_is_bounded),
-        cmocka_unit_test(test_byte_queue), cmocka_unit_test(test_byte_queue_takes_all_or_nothing),
-        cmocka_unit_test(test_json),       cmocka_unit_test(test_json_is_bounded),
+        cmocka_unit_test(test_handle_map),
+        cmocka_unit_test(test_handle_map_is_bounded),
+        cmocka_unit_test(test_byte_queue),
+        cmocka_unit_test(test_byte_queue_takes_all_or_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
