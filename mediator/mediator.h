@@ -17,7 +17,7 @@
  * their turn, effects_settle() writes each touched buffer with one system call.
  *
  * What may block has its own thread of libuv's pool: reading other processes'
- * /proc files (discovery.c) and the database (db_queue.c), one piece of work of
+ * /proc files (discovery.c) and the database (config_store.c), one piece of work of
  * each at a time.
  */
 #ifndef MEDIATOR_MEDIATOR_H

@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import layering_check  # noqa: E402
+import names_check  # noqa: E402
 import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
 import tidy_check  # noqa: E402
@@ -174,6 +175,41 @@ class ProtocolDoc(Sample):
 
     def test_no_constants_is_no_success(self):
         self.assertEqual(self.check("/* nothing */\n", self.DOC)[0], 2)
+
+
+class Names(Sample):
+    def setUp(self):
+        super().setUp()
+        self.write("core/base/one.c", "/* here is base/one.c, called one */\n")
+        self.write("scripts/check", "#!/bin/sh\n")
+
+    def wrong(self, path, text):
+        self.write(path, text)
+        status, out = self.run_main(names_check)
+        self.assertEqual(status, 1 if f"{path}:" in out else 0, out)
+        return [line.rsplit("no file ", 1)[1].split(" ")[0] for line in out.splitlines()[:-1]]
+
+    def test_there(self):
+        for path, text in (("docs/a.md", "`core/base/one.c` [one](../core/base/one.c) scripts"),
+                           ("core/base/b.h", "/* one.c; core/base; fuzz_NAME.c */\n"),
+                           ("a/b.py", 'x = "gone.c"  # scripts/check\n'),
+                           ("core/c.c", 'const char *name = "gone.h";\n'),
+                           ("core/d.c", "/* /usr/include/gone.h, <gone.h>, $X/gone.sh */\n"),
+                           ("core/e.c", "/* core/x*.c */\n")):
+            with self.subTest(path):
+                self.assertEqual(self.wrong(path, text), [])
+
+    def test_gone(self):
+        for path, text, name in (("docs/a.md", "In `core/two.c`", "core/two.c"),
+                                 ("docs/b.md", "In [it](base/one.h)", "base/one.h"),
+                                 ("core/c.c", "int x; /* see two.h */\n", "two.h"),
+                                 ("a/b.py", "# scripts/gone\n", "scripts/gone"),
+                                 ("a/c.sh", "#!/bin/sh\n# core/old.c does\n", "core/old.c")):
+            with self.subTest(path):
+                found = self.wrong(path, text)
+                self.assertIn(name, found)
+                self.assertEqual(set(found), {name})
+                os.unlink(os.path.join(self.root, path))
 
 
 class Width(Sample):
