@@ -71,23 +71,51 @@ static bool lists_vm(const json_t *answer, uint32_t vm_id)
     return false;
 }
 
-static void print_current_and_new(const vgpu_vm_config_t *before, const vgpu_vm_config_t *after)
+/*
+ * What the VM's device shows its guest at present.  The mediator says it; an older one
+ * does not, and then it is what the VM had before this change.
+ */
+static void look_at_device(struct admin *admin, const vgpu_vm_config_t *before,
+                           const vgpu_vm_config_t *after, struct toolstack_device *shown)
+{
+    json_t *status, *vm;
+    size_t i;
+
+    *shown = (struct toolstack_device){before->pool_id, before->priority, before->vm_id};
+    if (admin_link_request(admin->link, VGPU_ADMIN_SHOW_STATUS, 0, NULL, &status) < 0) {
+        return;
+    }
+    json_array_foreach(json_object_get(status, "vms"), i, vm)
+    {
+        const json_t *device = json_object_get(vm, "device");
+
+        if (json_is_object(device) && json_get_int(vm, "vm_id", -1) == (json_int_t)after->vm_id) {
+            shown->pool_id = json_get_text(device, "pool", "?")[0];
+            shown->priority = (uint8_t)json_get_int(device, "priority", before->priority);
+            shown->vm_id = (uint32_t)json_get_int(device, "vm_id", before->vm_id);
+        }
+    }
+    json_decref(status);
+}
+
+static void print_current_and_new(const struct toolstack_device *shown,
+                                  const vgpu_vm_config_t *after)
 {
     static const struct render_column columns[] = {
         {"", 0}, {"device now", COLUMN_SHRINK}, {"after the restart", COLUMN_SHRINK}};
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
 
     render_cell(t, STYLE_PLAIN, "pool");
-    render_cell(t, STYLE_PLAIN, "%c", before->pool_id);
-    render_cell(t, before->pool_id != after->pool_id ? STYLE_BOLD : STYLE_PLAIN, "%c",
+    render_cell(t, STYLE_PLAIN, "%c", shown->pool_id);
+    render_cell(t, shown->pool_id != after->pool_id ? STYLE_BOLD : STYLE_PLAIN, "%c",
                 after->pool_id);
     render_cell(t, STYLE_PLAIN, "priority");
-    render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(before->priority));
-    render_cell(t, before->priority != after->priority ? STYLE_BOLD : STYLE_PLAIN, "%s",
+    render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(shown->priority));
+    render_cell(t, shown->priority != after->priority ? STYLE_BOLD : STYLE_PLAIN, "%s",
                 admin_priority_name(after->priority));
     render_cell(t, STYLE_PLAIN, "vm_id");
-    render_cell(t, STYLE_PLAIN, "%u", before->vm_id);
-    render_cell(t, before->vm_id != after->vm_id ? STYLE_BOLD : STYLE_PLAIN, "%u", after->vm_id);
+    render_cell(t, STYLE_PLAIN, "%u", shown->vm_id);
+    render_cell(t, shown->vm_id != after->vm_id ? STYLE_BOLD : STYLE_PLAIN, "%u", after->vm_id);
     render_table_end(t, "");
 }
 
@@ -116,9 +144,11 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
     char label[ADMIN_LABEL_BYTES], hand[512], question[ADMIN_LABEL_BYTES + 64];
     struct toolstack *toolstack = admin_toolstack(admin);
     const char *name = toolstack_ops(toolstack)->name;
+    struct toolstack_device shown;
     int result;
 
     *restarted = false;
+    look_at_device(admin, before, after, &shown);
     admin_vm_label(after, label);
     by_hand(toolstack, after->vm_uuid, hand, sizeof(hand));
     if (!admin->json) {
@@ -128,7 +158,7 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
                toolstack_ops(toolstack)->reboot_is_enough
                    ? ", or rebooted"
                    : "; a reboot inside the guest is not enough");
-        print_current_and_new(before, after);
+        print_current_and_new(&shown, after);
         putchar('\n');
     }
     result = toolstack_ops(toolstack)->set_device(toolstack, after->vm_uuid, &device);
@@ -147,8 +177,14 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
     }
     snprintf(question, sizeof(question), "Restart %s now through %s?", label, name);
     if (strcmp(name, "none") == 0 || !admin_confirm(admin, question)) {
-        admin_note(admin, "%s was not restarted and keeps its old values until it is: %s%s", label,
-                   hand, strcmp(name, "none") == 0 ? "" : " (or add --yes to the command)");
+        admin_note(
+            admin,
+            "%s was not restarted: the database has pool %c, priority %s, vm_id %u, and its "
+            "device shows pool %c, priority %s, vm_id %u until it is: %s%s. vgpu-admin status "
+            "reminds of it",
+            label, after->pool_id, admin_priority_name(after->priority), after->vm_id,
+            shown.pool_id, admin_priority_name(shown.priority), shown.vm_id, hand,
+            strcmp(name, "none") == 0 ? "" : " (or the same command with --yes)");
         return ADMIN_OK;
     }
     result = toolstack_ops(toolstack)->restart(toolstack, after->vm_uuid);

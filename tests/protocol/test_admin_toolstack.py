@@ -165,6 +165,20 @@ def test_no_restart_without_yes(hosted):
     assert "pool_id=A" in hosted.state()["vms"][0]["args"]
 
 
+def test_a_restart_that_was_put_off(hosted):
+    """What is stored, what the device still shows; and the same command asks again."""
+    old_device(hosted)
+    hosted.mediator.answers[wire.SHOW_STATUS] = {"vms": [
+        {"vm_id": 1, "restart_needed": True, "device": {"vm_id": 1, "pool": "A", "priority": 1}}]}
+    for _ in range(2):
+        r = hosted.ok("set-pool", "--vm-name=web 1", "--pool=B")
+        assert "the database has pool B, priority medium, vm_id 1" in r.err
+        assert "device shows pool A, priority medium, vm_id 1 until it is" in r.err
+        assert re.search(r"pool +A +B", r.out)
+    assert "so already" in r.out
+    assert "was restarted" in hosted.ok("set-pool", "--vm-name=web 1", "--pool=B", "--yes").out
+
+
 def test_question_on_a_terminal(hosted):
     old_device(hosted)
     out, status = on_terminal(hosted, "set-pool", "--vm-name=web 1", "--pool=B", answer=b"n")
