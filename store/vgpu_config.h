@@ -238,6 +238,17 @@ int vgpu_db_add_event(struct vgpu_db *db, const char *kind, const char *vm_uuid,
 int vgpu_db_list_events(struct vgpu_db *db, int64_t after_id, const char *vm_uuid, uint32_t limit,
                         int (*visit)(const struct vgpu_event *event, void *opaque), void *opaque);
 
+/* ---- Restore ------------------------------------------------------------------ */
+
+/*
+ * Puts a copy of the backup in the place of the database at path, which may be
+ * missing; killed at any point it leaves the old one or the new one.  *kept, the
+ * caller's, is the name that the old one has now; NULL: there was none.
+ * -EBUSY: a process has the database open.  Else as vgpu_db_open(), of the backup;
+ * err has the text.  A backup of an older schema is -EPROTONOSUPPORT.
+ */
+int vgpu_db_restore(const char *path, const char *backup, char **kept, char *err, size_t err_size);
+
 /* ---- Check -------------------------------------------------------------------- */
 
 /*

@@ -183,14 +183,25 @@ static int assign_gpu(struct vgpu_db *db, char pool_id, const char *gpu)
                   event);
 }
 
+/* A GPU's UUID, a CPU backend's name, or an index: whatever else is a slip. */
+static bool is_gpu(const char *gpu)
+{
+    size_t digits = strspn(gpu, "0123456789");
+
+    if (strlen(gpu) >= VGPU_GPU_NAME_BYTES) {
+        return false;
+    }
+    if (strncmp(gpu, "GPU-", 4) == 0 || strncmp(gpu, "CPU-", 4) == 0) {
+        return gpu[4] && strspn(gpu + 4, "0123456789abcdefABCDEF-") == strlen(gpu + 4);
+    }
+    return digits > 0 && digits <= 4 && !gpu[digits];
+}
+
 int vgpu_assign_gpu(struct vgpu_db *db, char pool_id, const char *gpu)
 {
     int result;
 
-    if (!gpu[0] || strlen(gpu) >= VGPU_GPU_NAME_BYTES ||
-        strspn(gpu, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                    "abcdefghijklmnopqrstuvwxyz"
-                    "0123456789-") != strlen(gpu)) {
+    if (!is_gpu(gpu)) {
         return db_error(db, -EINVAL,
                         "\"%s\" is no GPU: give its UUID (GPU-..., from nvidia-smi -L) or its "
                         "index (0, 1, ...)",

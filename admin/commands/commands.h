@@ -21,5 +21,6 @@ extern const struct admin_command commands_schedule[];
 extern const struct admin_command commands_test_mode[];
 extern const struct admin_command commands_events[];
 extern const struct admin_command commands_database[];
+extern const struct admin_command commands_restore[];
 
 #endif /* ADMIN_COMMANDS_COMMANDS_H */

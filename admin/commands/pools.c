@@ -4,16 +4,13 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/base/json_get.h"
-#include "admin/base/link.h"
 #include "admin/base/render.h"
 #include "admin/change.h"
 #include "admin/commands/commands.h"
 #include "admin/db.h"
+#include "admin/host_gpus.h"
 #include "admin/options.h"
 #include "admin/say.h"
-#include "admin/tools.h"
-#include "vgpu/vgpu_admin.h"
 
 static json_t *pool_json(const vgpu_pool_config_t *pool)
 {
@@ -95,28 +92,31 @@ static int run_remove(struct admin *admin)
 /* A GPU may be configured before it is there; while the mediator runs, a slip shows. */
 static void note_missing_gpu(struct admin *admin, char pool, const char *gpu)
 {
-    json_t *answer, *gpus, *item;
-    bool found = false;
-    size_t i;
+    json_t *gpus = host_gpus(admin);
 
-    if (admin_link_request(admin_get_link(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &answer) < 0) {
-        return;
-    }
-    gpus = json_object_get(answer, "gpus");
-    json_array_foreach(gpus, i, item)
-    {
-        char index[32];
-        snprintf(index, sizeof(index), "%lld", (long long)json_get_int(item, "index", -1));
-        found =
-            found || strcmp(gpu, index) == 0 || strcmp(gpu, json_get_text(item, "uuid", "")) == 0;
-    }
-    found = found || !json_is_array(gpus);
-    json_decref(answer);
-    if (!found) {
+    if (!host_has_gpu(gpus, gpu)) {
         admin_note(admin,
                    "this host has no GPU %s at present (vgpu-admin status lists those it has); to "
                    "take it out again: vgpu-admin assign-gpu --pool=%c --gpu=%s --remove",
                    gpu, pool, gpu);
+    }
+    json_decref(gpus);
+}
+
+/* Before its VMs ask in vain. */
+static void note_missing_gpus(struct admin *admin, const json_t *gpus)
+{
+    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
+        const vgpu_pool_config_t *pool = &admin->config->pools[p];
+
+        for (uint32_t i = 0; i < pool->gpu_count; i++) {
+            if (!host_has_gpu(gpus, pool->gpus[i])) {
+                admin_note(admin, "pool %c has GPU %s, which this host lacks%s", pool->pool_id,
+                           pool->gpus[i],
+                           host_lacks_pool(gpus, pool) ? ", and no other: its VMs get INVALID_POOL"
+                                                       : "");
+            }
+        }
     }
 }
 
@@ -156,16 +156,20 @@ static int run_show(struct admin *admin)
     int status = admin_open_db(admin, VGPU_DB_READ);
     const struct vgpu_config_snapshot *s;
     struct render_table *t;
+    json_t *here;
 
     if (status != ADMIN_OK) {
         return status;
     }
     s = admin->config;
+    here = host_gpus(admin);
     if (admin->json) {
         json_t *list = json_array();
         for (uint32_t p = 0; p < s->pool_count; p++) {
             json_array_append_new(list, pool_json(&s->pools[p]));
         }
+        note_missing_gpus(admin, here);
+        json_decref(here);
         admin_print_json(admin, json_pack("{s:o}", "pools", list));
         return ADMIN_OK;
     }
@@ -185,6 +189,8 @@ static int run_show(struct admin *admin)
         render_cell(t, STYLE_PLAIN, "%s", pool->description);
     }
     render_table_end(t, "There are no pools. vgpu-admin create-pool --pool=A makes one.");
+    note_missing_gpus(admin, here);
+    json_decref(here);
     return ADMIN_OK;
 }
 

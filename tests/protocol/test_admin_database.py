@@ -11,6 +11,7 @@ import time
 import pytest
 
 from adminkit import BIN, TREE, UUID
+from mediator import Mediator
 
 SCHEMA = TREE / "store" / "schema"
 
@@ -277,3 +278,37 @@ def test_killed_at_any_moment(kit):
         weight = now
     assert killed > 0
     kit.ok("check-config")
+
+
+def test_restore(kit, tmp_path):
+    """A backup that was made with SQLite's own words, and one that was copied."""
+    kit.init("one")
+    backup = tmp_path / "backup.db"
+    with sqlite3.connect(kit.db) as db:
+        db.execute("VACUUM INTO ?", [str(backup)])
+    db.close()
+    kit.ok("register-vm", "--vm-name=two", f"--vm-uuid={UUID[2]}")
+    document = kit.json("restore-db", f"--from={backup}")
+    assert document["changed"] and document["vms"] == 1 and document["backup"] == str(backup)
+    assert [v["name"] for v in kit.json("list-vms")["vms"]] == ["one"]
+    kept = kit.json("list-vms", "--db", document["kept"])["vms"]
+    assert [v["name"] for v in kept] == ["one", "two"]
+    event = kit.json("events")["events"][-1]
+    assert event["kind"] == "restore" and str(backup) in event["detail"]
+    assert "The old one is kept as" in kit.ok("restore-db", backup).out
+    assert "there is no database at" in kit.run("restore-db", "--from=/nowhere", check=1).err
+    assert "--from" in kit.run("restore-db", check=2).err
+
+
+def test_restore_with_a_mediator(kit, lab, tmp_path):
+    """What has the file open would go on with the old one."""
+    kit.init("one")
+    backup = tmp_path / "backup.db"
+    backup.write_bytes(kit.db.read_bytes())
+    with Mediator(lab, db=kit.db) as mediator:
+        r = kit.run("restore-db", backup, check=1, VGPU_ADMIN_SOCKET=str(mediator.admin_socket))
+        assert "stop it first" in r.err and str(kit.db) in r.err
+        # Not by its socket alone: it may listen anywhere.
+        r = kit.run("restore-db", backup, check=1, VGPU_ADMIN_SOCKET="/nowhere")
+        assert f"process {mediator.process.pid} has" in r.err and "nothing was changed" in r.err
+    kit.ok("restore-db", backup)

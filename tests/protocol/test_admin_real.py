@@ -174,6 +174,13 @@ def test_a_gpu_that_is_not_there(host):
     assert host.ok("assign-gpu", "--pool=A", "--gpu=CPU-0").err == ""
     r = host.ok("assign-gpu", "--pool=A", "--gpu=7")
     assert "no GPU 7" in r.err and "--gpu=7 --remove" in r.err
+    r = host.ok("show-pools")
+    assert "pool A has GPU 7, which this host lacks\n" in r.err
+    host.ok("create-pool", "--pool=T")
+    gpu = "GPU-5a2b0c1e-0000-1111-2222-333344445555"
+    host.ok("assign-gpu", "--pool=T", f"--gpu={gpu}")
+    assert f"pool T has GPU {gpu}, which this host lacks, and no other" in host.ok("show-pools").err
+    assert "INVALID_POOL" in str(host.json("show-pools")["notes"])
     assert "no GPU 7" not in host.ok("assign-gpu", "--pool=A", "--gpu=7", "--remove").err
 
 

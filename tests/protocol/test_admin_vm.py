@@ -242,7 +242,8 @@ def test_pools(kit):
     assert kit.json("assign-gpu", "--pool=T", f"--gpu={gpu}")["pool"]["gpus"] == [gpu]
     kit.ok("assign-gpu", "--pool=T", "--gpu=0")
     assert "already" in kit.run("assign-gpu", "--pool=T", "--gpu=0", check=1).err
-    assert "nvidia-smi" in kit.run("assign-gpu", "--pool=T", "--gpu=the big one", check=2).err
+    for word in ("the big one", "foo", "GPU-", "GPU-not-hex", "-1", "0x1", "1.5", "12345", "gpu0"):
+        assert "nvidia-smi" in kit.run("assign-gpu", "--pool=T", f"--gpu={word}", check=2).err
     assert "show-pools" in kit.run("assign-gpu", "--pool=Q", "--gpu=0", check=1).err
     text = kit.ok("show-pools").out
     assert "Training" in text and gpu in text and "every GPU" in text
