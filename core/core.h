@@ -12,9 +12,12 @@
  * charges the VM and answers through effects->send().  Exactly one answer for
  * every REQUEST frame of a session that is still there to receive it.
  *
- *   session   OPEN ──first frame──► BOUND (to a VM) ──► CLOSED
+ *   session   OPEN ──first frame──► BOUND (to a VM) or UNREGISTERED ──► closed
  *   job       QUEUED ──dequeue──► IN_FLIGHT ──done/failed──► answered, free
- *   worker    NONE ─► STARTING ─► READY ─► STOPPING ─► NONE,  any ─crash─► BACKOFF ─► STARTING
+ *   worker    NONE ─► STARTING ─► READY ─► STOPPING ─► NONE, and after a crash
+ *             STOPPING ─► BACKOFF ─► NONE
+ *
+ * These are law: core/core_states.c has them as tables, and asserts them.
  *
  * Effects are called from within an event function.  They must not call back
  * into the core, and what they are passed is valid during the call only.
@@ -38,7 +41,6 @@
 #define CORE_VMS_MAX 1024u
 #define CORE_SESSIONS_MAX 2048u
 #define CORE_GPUS_MAX 16u
-#define CORE_POOLS_MAX 26u
 #define CORE_VM_JOBS_MAX VM_LIMIT_JOBS_MAX /* waiting and in flight, one VM */
 #define CORE_QUEUE_DEPTH_UNREGISTERED 64u  /* of a VM that nobody configured */
 #define CORE_NAME_BYTES 64u
@@ -175,7 +177,7 @@ struct core_config {
     bool allow_unregistered;  /* VMs that are not configured are served with defaults */
 };
 
-/* DESIGN's defaults. */
+/* The defaults of docs/scheduling.md and of the mediator's options. */
 void core_config_defaults(struct core_config *config);
 
 struct core;

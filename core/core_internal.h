@@ -2,11 +2,18 @@
 /*
  * What the files of the core share.  Private to core/core*.c.
  *
- *   core.c          life, time, GPUs and pools, looking at it
- *   core_vm.c       VMs: configuration, placement, quarantine, removal
+ *   core.c          life, time, looking at it
+ *   core_gpu.c      GPUs and pools, pauses, policy
+ *   core_vm.c       VMs: placement, quarantine, removal; what follows an event
+ *   core_config.c   VMs: their configuration
  *   core_session.c  sessions: frames in, identity, HELLO and CONFIG
  *   core_job.c      jobs: acceptance, dispatch, the one answer
  *   core_worker.c   workers: start, stop, loss, deadlines
+ *   core_states.c   which state may follow which
+ *
+ * An event changes what it is about and ends with core_vm_after() for its VM.
+ * That alone decides what follows, in one order: may it be served, must it move,
+ * does it need a worker, may it be forgotten, when is it due, what runs next.
  */
 #ifndef CORE_CORE_INTERNAL_H
 #define CORE_CORE_INTERNAL_H
@@ -73,7 +80,8 @@ struct core_vm {
     uint32_t gpu;     /* CORE_NONE = not placed */
     uint32_t placed_share;
     bool aside;
-    uint64_t idle_since_ns; /* since then no session and no job */
+    bool idle;              /* no session and no job */
+    uint64_t idle_since_ns; /* since when; of one that owes: when that was last looked at */
     uint64_t debt_until_ns; /* nobody uses it, but it owes: no later than this; 0 = not so */
     struct core_worker worker;
     struct rate_limiter limiter;
@@ -138,11 +146,20 @@ struct core {
 /* How often it is looked whether it still owes. */
 #define CORE_DEBT_CHECK_NS 1000000000ull
 
+/* core_states.c */
+void core_session_enter(struct core_session *session, enum core_session_state state);
+void core_job_enter(struct core_job *job, enum core_job_state state);
+void core_worker_enter(struct core_worker *worker, enum core_worker_state state, uint64_t now_ns);
+
 /* core.c */
 void core_report(struct core *core, const struct core_event *event);
-void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns);
 
 /* core_vm.c */
+/*
+ * The end of every event that changed a VM, its jobs or its worker.  The VM may
+ * be gone after it.
+ */
+void core_vm_after(struct core *core, uint32_t slot, uint64_t now_ns);
 uint32_t core_vm_slot_by_uuid(const struct core *core, const uint8_t *uuid);
 int core_vm_allocate_jobs(struct core_vm *vm);
 /* A VM that nobody configured, with defaults. CORE_NONE: no slot, or the id is taken. */
@@ -155,30 +172,37 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
 bool core_vm_device(const struct core *core, uint32_t slot, struct core_device *device);
 /* fault: the last one, or NONE: the administrator wants it. */
 void core_vm_quarantine(struct core *core, uint32_t slot, enum vgpu_error fault, uint64_t now_ns);
-/* After a session or job or worker went: free what nobody needs any more. */
-void core_vm_settle(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_update_ready(struct core *core, uint32_t slot, uint64_t now_ns);
+/* A new VM.  CORE_NONE: the table is full. */
+uint32_t core_vm_allocate(struct core *core, const struct core_vm_config *config, uint64_t now_ns);
+void core_vm_remove(struct core *core, uint32_t slot, uint64_t now_ns);
+/* Its weight or priority has changed. */
+void core_vm_update_share(struct core *core, uint32_t slot, uint64_t now_ns);
+void core_vm_release(struct core *core, uint32_t slot, uint64_t now_ns);
 
 /* core_session.c */
 void core_session_bind_waiting(struct core *core, uint64_t now_ns);
 void core_session_send_config(struct core *core, uint32_t session);
 void core_session_tick(struct core *core, uint32_t session, uint64_t now_ns);
 void core_session_unbind(struct core *core, uint32_t session);
+
+/* core_job.c */
+/* Hands out what the GPU's scheduler lets go. */
+void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns);
 /* Answer one request of a session without a job. */
 void core_session_answer(struct core *core, uint32_t session, uint32_t request_id,
                          enum vgpu_error status);
-
-/* core_job.c */
 void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, const uint8_t *bytes,
                      uint32_t length, uint64_t now_ns);
 /* The oldest job in flight ended; gpu_time_ns is charged. */
 void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint64_t gpu_time_ns,
                   const vgpu_worker_done *done, const void *body, uint64_t now_ns);
-/* Everything that waits is answered with `status`; NONE: dropped without answer. */
+/* Everything that waits is answered with `status`, unless its session is gone. */
 void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
                               uint64_t now_ns);
 
 /* core_worker.c */
+/* Starts one, if there is none and there may be one. */
 void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns);
 /* By QUIT.  A second reason can only bring the end nearer. */
 void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint64_t now_ns);

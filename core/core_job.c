@@ -23,7 +23,7 @@ static struct core_job *job_allocate(struct core_vm *vm)
 
 static void job_free(struct core_vm *vm, struct core_job *job)
 {
-    job->state = CORE_JOB_FREE;
+    core_job_enter(job, CORE_JOB_FREE);
     job->id = 0;
     job->next_free = vm->free_job;
     vm->free_job = (uint32_t)(job - vm->jobs);
@@ -228,7 +228,7 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
         return;
     }
 
-    job->state = CORE_JOB_QUEUED;
+    core_job_enter(job, CORE_JOB_QUEUED);
     job->session = session;
     job->session_serial = core->sessions[session].serial;
     job->request_id = request_id;
@@ -245,9 +245,60 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     metrics_record_count(core->metrics, slot, METRICS_ACCEPTED, 1);
     metrics_record_count(core->metrics, slot, METRICS_REQUEST_BYTES, length);
     wfq_enqueue(core->schedulers[vm->gpu], &job->sched, now_ns);
-    core_worker_want(core, slot, now_ns);
-    core_pump(core, vm->gpu, now_ns);
+    core_vm_after(core, slot, now_ns);
 }
+
+/* ---- dispatch ---- */
+
+static void report_dispatch(struct core *core, uint32_t gpu, const struct core_job *job,
+                            uint64_t now_ns)
+{
+    struct wfq_dispatch decision;
+
+    if (!core->effects.job) {
+        return;
+    }
+    wfq_dispatch_log(core->schedulers[gpu], &decision, 1);
+    core->effects.job(core->effects.opaque, &(struct core_job_step){
+                                                .kind = CORE_JOB_DISPATCHED,
+                                                .vm = job->sched.vm,
+                                                .serial = job->serial,
+                                                .job_id = job->id,
+                                                .now_ns = now_ns,
+                                                .gpu = gpu,
+                                                .decision = &decision,
+                                            });
+}
+
+void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
+{
+    uint64_t switches;
+    struct wfq_job *next;
+
+    if (!core_gpu_available(core, gpu)) {
+        return;
+    }
+    switches = wfq_context_switches(core->schedulers[gpu]);
+    while ((next = wfq_dequeue(core->schedulers[gpu], now_ns)) != NULL) {
+        struct core_job *job = (struct core_job *)next;
+        struct core_vm *vm = &core->vms[next->vm];
+
+        if (wfq_context_switches(core->schedulers[gpu]) != switches) {
+            switches = wfq_context_switches(core->schedulers[gpu]);
+            metrics_record_context_switch(core->metrics, next->vm, gpu);
+        }
+        core_job_enter(job, CORE_JOB_IN_FLIGHT);
+        vm->in_flight[vm->in_flight_count++] = job;
+        if (vm->in_flight_count == 1) {
+            wd_job_started(&vm->watchdog, now_ns);
+            core_vm_arm(core, next->vm);
+        }
+        report_dispatch(core, gpu, job, now_ns);
+        core->effects.worker_run(core->effects.opaque, vm->worker.handle, job->id, &job->request);
+    }
+}
+
+/* ---- the end ---- */
 
 /*
  * Its turn began when it was handed out, or when the worker was done with the

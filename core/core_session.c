@@ -23,7 +23,7 @@
 
 static void release(struct core *core, uint32_t session)
 {
-    core->sessions[session].state = CORE_SESSION_FREE;
+    core_session_enter(&core->sessions[session], CORE_SESSION_FREE);
     timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
 }
 
@@ -31,15 +31,11 @@ static void release(struct core *core, uint32_t session)
 static void abandon_vm(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
-    uint32_t gpu = vm->gpu;
 
     vm->session = CORE_NONE;
     vm->has_old_id = false;
-    core_jobs_refuse_waiting(core, slot, VGPU_ERR_NONE, now_ns);
-    core_vm_settle(core, slot, now_ns);
-    if (gpu != CORE_NONE) {
-        core_pump(core, gpu, now_ns);
-    }
+    core_jobs_refuse_waiting(core, slot, VGPU_ERR_MEDIATOR_UNAVAILABLE, now_ns);
+    core_vm_after(core, slot, now_ns);
 }
 
 static void close_session(struct core *core, uint32_t session, enum core_close_reason reason,
@@ -71,12 +67,12 @@ int core_session_open(struct core *core, const struct core_identity *identity, u
             continue;
         }
         core->sessions[i] = (struct core_session){
-            .state = CORE_SESSION_OPEN,
             .serial = ++core->next_serial,
             .identity = *identity,
             .vm = CORE_NONE,
             .opened_ns = now_ns,
         };
+        core_session_enter(&core->sessions[i], CORE_SESSION_OPEN);
         if (identity->kind == CORE_IDENTITY_CLAIM) {
             timers_set(&core->timers, CORE_VMS_MAX + i, now_ns + core->config.first_frame_ns);
         }
@@ -99,7 +95,7 @@ void core_session_unbind(struct core *core, uint32_t session)
 
     core->vms[state->vm].session = CORE_NONE;
     state->vm = CORE_NONE;
-    state->state = CORE_SESSION_UNREGISTERED;
+    core_session_enter(state, CORE_SESSION_UNREGISTERED);
 }
 
 void core_session_send_config(struct core *core, uint32_t session)
@@ -184,7 +180,7 @@ static bool bind_to(struct core *core, uint32_t session, uint32_t slot, uint64_t
         return false;
     }
     state->vm = slot;
-    state->state = CORE_SESSION_BOUND;
+    core_session_enter(state, CORE_SESSION_BOUND);
     vm->session = session;
     vm->debt_until_ns = 0; /* it goes on with its account */
     if (state->features & VGPU_FEATURE_CONFIG) {
@@ -226,7 +222,7 @@ static bool bind_first(struct core *core, uint32_t session, const VGPUSocketHead
         }
     }
     if (slot == CORE_NONE) {
-        state->state = CORE_SESSION_UNREGISTERED;
+        core_session_enter(state, CORE_SESSION_UNREGISTERED);
         timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
         core_report(core, &(struct core_event){
                               .kind = CORE_EVENT_UNREGISTERED,

@@ -15,16 +15,6 @@
 
 #include <errno.h>
 
-static void enter(struct core_vm *vm, enum core_worker_state state, uint64_t now_ns)
-{
-    vm->worker.state = state;
-    vm->worker.since_ns = now_ns;
-    if (state == CORE_WORKER_NONE || state == CORE_WORKER_BACKOFF) {
-        vm->worker.handle = 0;
-        vm->worker.flags = 0;
-    }
-}
-
 static uint32_t slot_of(const struct core *core, uint64_t worker)
 {
     uint32_t slot = (uint32_t)(worker % CORE_VMS_MAX);
@@ -40,13 +30,13 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
 
     if (vm->worker.state == CORE_WORKER_BACKOFF &&
         now_ns >= vm->worker.since_ns + vm->worker.backoff_ns) {
-        enter(vm, CORE_WORKER_NONE, now_ns);
+        core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns);
     }
     if (vm->worker.state != CORE_WORKER_NONE || vm->gpu == CORE_NONE || vm->config.quarantined ||
         core->stopping) {
         return;
     }
-    enter(vm, CORE_WORKER_STARTING, now_ns);
+    core_worker_enter(&vm->worker, CORE_WORKER_STARTING, now_ns);
     vm->worker.handle = ++core->next_worker * CORE_VMS_MAX + slot;
     vm->worker.faulted = false;
     vm->worker.overdue = false;
@@ -98,7 +88,7 @@ void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint
 
     switch (vm->worker.state) {
     case CORE_WORKER_NONE: break;
-    case CORE_WORKER_BACKOFF: enter(vm, CORE_WORKER_NONE, now_ns); break;
+    case CORE_WORKER_BACKOFF: core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns); break;
     case CORE_WORKER_STOPPING:
         if (kill_at_ns < vm->worker.kill_at_ns) {
             vm->worker.kill_at_ns = kill_at_ns;
@@ -107,7 +97,7 @@ void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint
         }
         break;
     default:
-        enter(vm, CORE_WORKER_STOPPING, now_ns);
+        core_worker_enter(&vm->worker, CORE_WORKER_STOPPING, now_ns);
         vm->worker.why = why;
         vm->worker.kill_at_ns = kill_at_ns;
         core_vm_update_ready(core, slot, now_ns);
@@ -134,7 +124,7 @@ static void kill_worker(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
 
-    enter(vm, CORE_WORKER_STOPPING, now_ns);
+    core_worker_enter(&vm->worker, CORE_WORKER_STOPPING, now_ns);
     vm->worker.killed = true;
     vm->worker.kill_at_ns = CORE_NEVER;
     core_vm_update_ready(core, slot, now_ns);
@@ -147,6 +137,7 @@ void core_stop_workers(struct core *core, uint64_t now_ns)
     for (uint32_t slot = 0; slot < core->vm_high; slot++) {
         if (core->vms[slot].used) {
             core_worker_stop(core, slot, CORE_STOP_SHUTDOWN, now_ns);
+            core_vm_after(core, slot, now_ns);
         }
     }
 }
@@ -226,11 +217,11 @@ static void back_off(struct core *core, uint32_t slot, uint64_t now_ns)
     struct core_vm *vm = &core->vms[slot];
 
     if (vm->worker.backoff_ns == 0) {
-        enter(vm, CORE_WORKER_NONE, now_ns);
+        core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns);
         vm->worker.backoff_ns = CORE_BACKOFF_FIRST_NS;
         return;
     }
-    enter(vm, CORE_WORKER_BACKOFF, now_ns);
+    core_worker_enter(&vm->worker, CORE_WORKER_BACKOFF, now_ns);
     core_vm_arm(core, slot);
 }
 
@@ -240,16 +231,14 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
     uint32_t slot = slot_of(core, worker);
     struct core_vm *vm;
     enum core_worker_state state;
-    uint32_t gpu;
 
     if (slot == CORE_NONE) {
         return;
     }
     vm = &core->vms[slot];
     state = vm->worker.state;
-    gpu = vm->gpu;
     /* Whatever follows must not ask it to stop, nor give it jobs. */
-    enter(vm, CORE_WORKER_STOPPING, now_ns);
+    core_worker_enter(&vm->worker, CORE_WORKER_STOPPING, now_ns);
     if (vm->in_flight_count > 0) {
         if (!vm->worker.faulted && end != CORE_WORKER_END_HOST) {
             core_worker_fault(core, slot, VGPU_ERR_CUDA_ERROR, vm->in_flight[0]->id, now_ns);
@@ -257,7 +246,7 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
         fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, VGPU_ERR_CUDA_ERROR, now_ns);
     }
     if (state == CORE_WORKER_STOPPING) {
-        enter(vm, CORE_WORKER_NONE, now_ns);
+        core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns);
     } else {
         report_lost(core, slot, end, detail);
         vm->worker.restarts++;
@@ -266,15 +255,7 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
         }
         back_off(core, slot, now_ns);
     }
-    core_vm_update_ready(core, slot, now_ns);
-    core_vm_move_if_needed(core, slot, now_ns);
-    if (vm->gpu != CORE_NONE && wfq_vm_queue_depth(core->schedulers[vm->gpu], slot) > 0) {
-        core_worker_want(core, slot, now_ns);
-    }
-    core_vm_settle(core, slot, now_ns);
-    if (gpu != CORE_NONE) {
-        core_pump(core, gpu, now_ns);
-    }
+    core_vm_after(core, slot, now_ns);
 }
 
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
@@ -297,9 +278,8 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
                       });
     vm->worker.flags = ready->flags;
     vm->worker.start_failures = 0;
-    enter(vm, CORE_WORKER_READY, now_ns);
-    core_vm_update_ready(core, slot, now_ns);
-    core_pump(core, vm->gpu, now_ns);
+    core_worker_enter(&vm->worker, CORE_WORKER_READY, now_ns);
+    core_vm_after(core, slot, now_ns);
 }
 
 int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
@@ -307,14 +287,12 @@ int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
 {
     uint32_t slot = slot_of(core, worker);
     struct core_vm *vm;
-    uint32_t gpu;
     enum vgpu_error status;
 
     if (slot == CORE_NONE) {
         return 0;
     }
     vm = &core->vms[slot];
-    gpu = vm->gpu;
     if (vm->in_flight_count == 0 || vm->in_flight[0]->id != job_id ||
         done->status >= VGPU_ERR_COUNT) {
         return -EPROTO;
@@ -326,15 +304,11 @@ int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
         vm->worker.backoff_ns = 0;
     }
     core_job_end(core, slot, status, done->gpu_time_ns, done, body, now_ns);
-    if (vm->in_flight_count == 0) {
-        if (vm->worker.state == CORE_WORKER_STOPPING && !vm->worker.killed) {
-            vm->worker.kill_at_ns = now_ns + CORE_STOP_GRACE_NS;
-            core_vm_arm(core, slot);
-        }
-        core_vm_move_if_needed(core, slot, now_ns);
-        core_vm_settle(core, slot, now_ns);
+    if (vm->in_flight_count == 0 && vm->worker.state == CORE_WORKER_STOPPING &&
+        !vm->worker.killed) {
+        vm->worker.kill_at_ns = now_ns + CORE_STOP_GRACE_NS;
     }
-    core_pump(core, gpu, now_ns);
+    core_vm_after(core, slot, now_ns);
     return 0;
 }
 
@@ -386,7 +360,6 @@ static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
         vm->aside = true;
         event.kind = CORE_EVENT_JOB_OVERRUN;
         core_report(core, &event);
-        core_pump(core, gpu, now_ns);
     } else if (verdict == WD_TIMEOUT) {
         vm->timeouts++;
         event.kind = CORE_EVENT_JOB_TIMEOUT;
@@ -394,7 +367,6 @@ static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
         core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, event.job_id, now_ns);
         kill_worker(core, slot, now_ns);
         fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, VGPU_ERR_CUDA_ERROR, now_ns);
-        core_pump(core, gpu, now_ns);
     }
 }
 
@@ -414,9 +386,6 @@ static void end_overdue(struct core *core, uint32_t slot, uint64_t now_ns)
                       });
     kill_worker(core, slot, now_ns);
     fail_in_flight(core, slot, status, status, now_ns);
-    if (vm->gpu != CORE_NONE) {
-        core_pump(core, vm->gpu, now_ns);
-    }
 }
 
 static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
@@ -439,14 +408,9 @@ static void watch_worker(struct core *core, uint32_t slot, uint64_t now_ns)
         vm->worker.backoff_ns = vm->worker.backoff_ns * 2 < CORE_BACKOFF_MAX_NS
                                     ? vm->worker.backoff_ns * 2
                                     : CORE_BACKOFF_MAX_NS;
-        enter(vm, CORE_WORKER_NONE, now_ns);
-        if (vm->job_count > 0) {
-            core_worker_want(core, slot, now_ns);
-        }
-        core_vm_settle(core, slot, now_ns);
+        core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns);
         break;
     case CORE_WORKER_READY: core_worker_stop(core, slot, CORE_STOP_UNUSED, now_ns); break;
-    case CORE_WORKER_NONE: core_vm_settle(core, slot, now_ns); break;
     default: break;
     }
 }
@@ -458,7 +422,5 @@ void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     watch_job(core, slot, now_ns);
     watch_worker(core, slot, now_ns);
-    if (core->vms[slot].used) {
-        core_vm_arm(core, slot);
-    }
+    core_vm_after(core, slot, now_ns);
 }
