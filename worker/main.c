@@ -51,9 +51,9 @@ static void close_others(void)
 }
 
 /*
- * A worker must not outlive its mediator, gain rights, keep descriptors that it
- * was not given, or leave guests' data in core files.  If the mediator died
- * before PDEATHSIG was set, the socket's end says so before any job does.
+ * A worker must not outlive its mediator, gain rights, or leave guests' data in
+ * core files.  If the mediator died before PDEATHSIG was set, the socket's end
+ * says so before any job does.
  */
 static int isolate_process(void)
 {
@@ -63,7 +63,6 @@ static int isolate_process(void)
         setrlimit(RLIMIT_CORE, &no_core) < 0) {
         return -errno;
     }
-    close_others();
     /* Sleeps of 20 us between looks at the GPU would otherwise take 70. */
     prctl(PR_SET_TIMERSLACK, 1000);
     signal(SIGPIPE, SIG_IGN);
@@ -108,17 +107,20 @@ int main(int argc, char **argv)
     if (options.has_vm_id) {
         snprintf(program, sizeof(program), "vgpu-worker vm %u", options.vm_id);
     }
-    log_init(program, options.log_level, false);
-    if (options.probe) {
-        return probe_run(options.ops);
-    }
-    if (!started_by_mediator()) {
+    if (!options.probe && !started_by_mediator()) {
         fputs("vgpu-worker: file descriptor 3 is not the mediator's socket.\n"
               "This program is started by vgpu-mediator, one for each VM and GPU; start that "
               "instead.\n"
               "To see which GPUs a worker would find here: vgpu-worker --probe\n",
               stderr);
         return VGPU_WORKER_EXIT_PROTOCOL;
+    }
+    if (!options.probe) {
+        close_others(); /* before the log begins, which has a descriptor of its own */
+    }
+    log_init(program, options.log_level, false);
+    if (options.probe) {
+        return probe_run(options.ops);
     }
     status = isolate_process();
     if (status < 0) {
