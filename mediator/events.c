@@ -219,6 +219,16 @@ static void describe_worker_end(const struct core_event *event, char *text, size
     }
 }
 
+/*
+ * A VM that is not registered whose device was given the number of another one, as a
+ * clone's is: nothing that it does is to be filed under that other VM.
+ */
+static bool has_another_ones_id(const struct events *events, const struct core_event *event)
+{
+    return event->vm >= CORE_VMS_MAX && event->vm_id != 0 && event->vm_id != CORE_NONE &&
+           core_vm_find(events->mediator->core, event->vm_id) != CORE_NONE;
+}
+
 /* The command that lets it in, as far as we know who it is. */
 static void describe_unregistered(struct events *events, const struct core_event *event, char *text,
                                   size_t bytes)
@@ -227,7 +237,7 @@ static void describe_unregistered(struct events *events, const struct core_event
         session_io_identity(events->mediator->sessions, event->session);
     char uuid[UUID_TEXT_BYTES] = "UUID";
     const char *name = "NAME";
-    char id[32] = "";
+    char id[32] = "", other[128] = "";
 
     if (identity && identity->kind == CORE_IDENTITY_UUID) {
         uuid_format(identity->uuid, uuid);
@@ -238,13 +248,17 @@ static void describe_unregistered(struct events *events, const struct core_event
                                               "0123456789 ._-")] == '\0') {
         name = identity->name;
     }
-    if (event->vm_id != 0) { /* 0: the device was given none */
+    if (has_another_ones_id(events, event)) {
+        snprintf(other, sizeof(other),
+                 " (VM %s; the vm_id %" PRIu32 " that its device has is another VM's)", uuid,
+                 event->vm_id);
+    } else if (event->vm_id != 0) { /* 0: the device was given none */
         snprintf(id, sizeof(id), " --vm-id=%" PRIu32, event->vm_id);
     }
     snprintf(text, bytes,
-             "refused: this VM is not registered. To register it: vgpu-admin register-vm "
+             "refused: this VM is not registered%s. To register it: vgpu-admin register-vm "
              "--vm-name='%s' --vm-uuid=%s%s --pool=A --priority=medium",
-             name, uuid, id);
+             other, name, uuid, id);
 }
 
 static void describe(struct events *events, const struct core_event *event, char *text,
@@ -386,6 +400,7 @@ void events_core(struct events *events, const struct core_event *event)
     bool of_vm = event->vm < CORE_VMS_MAX;
     struct bucket *bucket = of_vm ? &events->of_vm[event->vm] : &events->of_nobody;
     enum log_level level = level_of(event->kind);
+    struct core_event own = *event;
     char text[EVENTS_TEXT_BYTES];
     /* What it can cause most cheaply must not hide the rest. */
     bool tell = !caused_by_guest(event->kind) ||
@@ -412,8 +427,11 @@ void events_core(struct events *events, const struct core_event *event)
     if (!tell) {
         return;
     }
-    log_event(level, event, text);
-    record(events, core_event_name(event->kind), event->vm_id, text);
+    if (has_another_ones_id(events, event)) {
+        own.vm_id = CORE_NONE;
+    }
+    log_event(level, &own, text);
+    record(events, core_event_name(own.kind), own.vm_id, text);
 }
 
 void events_session_note(struct events *events, pid_t pid, const char *text)

@@ -95,7 +95,7 @@ EVERY = [
     (["remove-vm", "--vm-name=batch", "--yes"], r"Removed batch", APPLIED),
 ]
 # What needs a terminal (test_admin_top.py) or a VM's configuration (test_admin_toolstack.py).
-ELSEWHERE = {"top", "attach-vm", "detach-vm"}
+ELSEWHERE = {"top", "attach-vm", "detach-vm", "restore-db"}
 
 
 def test_the_list_is_whole():
@@ -147,6 +147,24 @@ def test_unregistered_until_the_logs_command_is_run(host):
         document = host.json(*shlex.split(command))
         assert document["vm"]["uuid"] == UUID[3] and document["mediator"] == "applied"
         assert device.add(1, 2) == 3
+
+
+def test_a_clone_is_not_filed_under_its_original(host):
+    """A copy of a VM has a UUID of its own, and its device the vm_id of the original."""
+    with host.at(3, vm_id=1) as clone:
+        assert clone.run(wire.ADD, (1, 2)).status == wire.NOT_REGISTERED
+        line = next(line for line in host.real.log().splitlines() if "not registered" in line)
+        assert UUID[3] in line and "VM 1:" not in line and "vm_id=1 " not in line
+        assert "the vm_id 1 that its device has is another VM's" in line
+        command = re.search(r"vgpu-admin (register-vm .*?) event=", line).group(1)
+        assert "--vm-id" not in command
+        document = host.json(*shlex.split(command))
+        assert document["vm"]["uuid"] == UUID[3] and document["vm"]["vm_id"] not in (1, 2)
+        with host.real.admin() as admin:
+            admin.send(wire.EVENTS, 512)
+            while (event := admin.read())["kind"] != "unregistered":
+                pass
+            assert event["vm_id"] is None and UUID[3] in event["detail"]
 
 
 def test_an_old_device_is_restarted_through_the_toolstack(host):
