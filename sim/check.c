@@ -251,7 +251,9 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
     } else if (overlapped && sim->config->elapsed) {
         vm->tolerance_ns += (int64_t)((job->ended_ns - job->began_ns) / 2 + slices_ns);
     }
-    if (wall_ns > vm->longest_job_ns && (failed || overlapped)) {
+    /* A lie, or a late start, is held to the time since it was handed out. */
+    if (wall_ns > vm->longest_job_ns &&
+        (failed || overlapped || vm->group->slow_ns > 0 || sim_group_lies(vm->group))) {
         vm->longest_job_ns = wall_ns;
     }
     if (job->used_ns > vm->longest_job_ns) {
