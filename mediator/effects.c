@@ -10,6 +10,7 @@
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/base/busy_poll.h"
+#include "mediator/control/health_watch.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
@@ -73,6 +74,7 @@ static void effect_event(void *opaque, const struct core_event *event)
     if (event->kind == CORE_EVENT_SESSION_BOUND) {
         job_trace_add_vm(mediator->trace, event->vm);
     }
+    health_watch_event(mediator->health_watch, event);
     events_core(mediator->events, event);
 }
 

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
+#include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
 #include "mediator/config/config_store.h"
 #include "mediator/sessions/discovery.h"
@@ -21,6 +22,7 @@
 #include "mediator/effects.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/workers/gpus.h"
+#include "mediator/health/health.h"
 #include "mediator/metrics/http_metrics.h"
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
@@ -68,6 +70,7 @@ static void on_database_idle(struct mediator *self)
     supervisor_close(self->supervisor);
     events_stop(self->events);
     shares_stop(self->shares);
+    health_watch_stop(self->health_watch);
     gpu_health_stop(self->gpu_health);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);
@@ -210,9 +213,12 @@ static bool make_core(void)
     mediator.identities = identity_cache_new();
     mediator.supervisor = supervisor_new(&mediator, worker_path);
     mediator.shares = shares_new(&mediator);
+    mediator.health = health_new();
+    mediator.health_watch = health_watch_new(&mediator);
     mediator.core = core_new(config, &effects);
     if (!mediator.events || !mediator.trace || !mediator.sessions || !mediator.listeners ||
-        !mediator.identities || !mediator.supervisor || !mediator.shares || !mediator.core) {
+        !mediator.identities || !mediator.supervisor || !mediator.shares || !mediator.health ||
+        !mediator.health_watch || !mediator.core) {
         log_error("out of memory");
         return false;
     }
@@ -351,6 +357,10 @@ static bool start_parts(void)
             return false;
         }
     }
+    if (health_watch_start(mediator.health_watch) < 0) {
+        log_error("cannot start to watch over the health");
+        return false;
+    }
     if (mediator.options.trust_claims) {
         log_warning("--trust-claims: peers that are no QEMU may say which VM they are; this is "
                     "for laboratories only");
@@ -368,6 +378,8 @@ static void free_all(void)
     supervisor_free(mediator.supervisor);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
+    health_watch_free(mediator.health_watch);
+    health_free(mediator.health);
     gpu_health_free(mediator.gpu_health);
     http_metrics_free(mediator.http);
     own_metrics_free(mediator.own_metrics);

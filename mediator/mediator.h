@@ -38,6 +38,8 @@ struct events;
 struct gpu_list;
 struct effects;
 struct gpu_health;
+struct health;
+struct health_watch;
 struct job_trace;
 struct http_metrics;
 struct identity_cache;
@@ -67,6 +69,8 @@ struct mediator {
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;
+    struct health *health;
+    struct health_watch *health_watch;
     struct gpu_health *gpu_health; /* NULL with --no-nvml, or without an NVIDIA GPU */
 
     char backend[8]; /* "cpu", "cuda" */

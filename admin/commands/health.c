@@ -115,7 +115,7 @@ static void print_gpus(const json_t *gpus)
     }
 }
 
-/* A pause that was forgotten looks like VMs that hang. */
+/* Who holds a GPU; what nobody holds is among the problems. */
 static void print_pauses(const json_t *gpus)
 {
     json_t *gpu;
@@ -134,12 +134,6 @@ static void print_pauses(const json_t *gpus)
             render_pair(label, STYLE_WARN,
                         "held by process %lld since %s, and at work again when that ends", pid,
                         since);
-        } else if (json_is_object(pause)) {
-            render_pair(label, STYLE_WARN,
-                        "paused by an administrator (process %lld, uid %lld) since %s, held by "
-                        "nobody: vgpu-admin resume --gpu=%lld",
-                        pid, (long long)json_get_int(pause, "uid", 0), since,
-                        (long long)json_get_int(gpu, "index", (json_int_t)i));
         }
     }
 }
@@ -171,23 +165,22 @@ static void print_workers(const json_t *workers)
     render_table_end(t, "No worker runs; one starts with a VM's first request.");
 }
 
-static void print_left_out(const json_t *mediator)
+/* What is wrong, and what to do: it comes first. */
+static void print_problems(const json_t *problems)
 {
-    json_int_t count = json_get_int(mediator, "qemus_left_out", 0);
-    char others[64] = "";
+    json_t *problem;
+    size_t i;
 
-    if (count <= 0) {
-        return;
+    json_array_foreach(problems, i, problem)
+    {
+        bool serious = strcmp(json_get_text(problem, "severity", "error"), "error") == 0;
+
+        if (strcmp(json_get_text(problem, "kind", ""), "database") == 0) {
+            continue; /* it has its own line */
+        }
+        render_pair(json_get_text(problem, "subject", "?"), serious ? STYLE_BAD : STYLE_WARN, "%s",
+                    json_get_text(problem, "text", ""));
     }
-    if (count > 1) {
-        snprintf(others, sizeof(others), " and %lld other%s", (long long)count - 1,
-                 count == 2 ? "" : "s");
-    }
-    render_pair("QEMUs", STYLE_BAD,
-                "%lld are found, and there is no place for more: no socket is made for QEMU %lld%s "
-                "until one of those ends",
-                (long long)json_get_int(mediator, "qemus_limit", 0),
-                (long long)json_get_int(mediator, "qemu_left_out_pid", 0), others);
 }
 
 static void print_mediator(const json_t *mediator)
@@ -205,7 +198,6 @@ static void print_mediator(const json_t *mediator)
                     (long long)json_get_int(mediator, "sessions", 0),
                     (long long)json_get_int(mediator, "workers", 0),
                     (long long)json_get_int(mediator, "qemus", 0));
-        print_left_out(mediator);
         render_pair("Backend", STYLE_PLAIN, "%s%s%s%s", json_get_text(mediator, "backend", "?"),
                     reason[0] ? " (" : "", reason, reason[0] ? ")" : "");
     }
@@ -249,6 +241,7 @@ static int run_health(struct admin *admin)
     } else {
         render_pair("Health", healthy ? STYLE_GOOD : STYLE_BAD, "%s",
                     healthy ? "good" : "NOT GOOD, see below");
+        print_problems(json_object_get(answer, "problems"));
         print_mediator(json_object_get(answer, "mediator"));
         printf("\n");
         print_gpus(json_object_get(answer, "gpus"));

@@ -43,9 +43,12 @@ struct metrics_gpu_readings {
     double age_seconds;    /* of all these */
 };
 
+#define METRICS_HEALTH_KINDS_MAX 16u
+
 /* What only the program around the core knows; NAN: not known. */
 struct metrics_external {
     const char *version;       /* for the export's lifetime; NULL: not known */
+    const char *backend;       /* "cpu", "cuda"; likewise */
     double start_time_seconds; /* since 1970 */
     double uptime_seconds;
     double cpu_seconds; /* without the workers' */
@@ -55,7 +58,10 @@ struct metrics_external {
     double workers;  /* processes */
     double admin_clients;
     double http_clients;
-    struct metrics_histogram loop;           /* how long the event loop was busy at a time */
+    struct metrics_histogram loop; /* how long the event loop was busy at a time */
+    uint32_t health_kind_count;    /* of the following two */
+    const char *health_kinds[METRICS_HEALTH_KINDS_MAX]; /* for the export's lifetime */
+    uint32_t health_problems[METRICS_HEALTH_KINDS_MAX]; /* how many of that kind there are now */
     const char *gpu_names[METRICS_GPUS_MAX]; /* for the export's lifetime; NULL: not known */
     struct metrics_gpu_readings gpus[METRICS_GPUS_MAX];
 };

@@ -337,9 +337,26 @@ static void write_build(struct text_out *out, const struct metrics_export *expor
     text_string(out, family->name);
     text_string(out, "{version=");
     text_quoted(out, export->external.version ? export->external.version : "");
+    text_string(out, ",backend=");
+    text_quoted(out, export->external.backend ? export->external.backend : "");
     text_string(out, ",policy=\"");
     text_string(out, wfq_policy_name(export->policy));
     text_string(out, "\"} 1\n");
+}
+
+static void write_health(struct text_out *out, const struct metrics_export *export,
+                         const struct family *family, UNUSED uint32_t index)
+{
+    const struct metrics_external *external = &export->external;
+
+    for (uint32_t i = 0; i < external->health_kind_count && i < METRICS_HEALTH_KINDS_MAX; i++) {
+        text_string(out, family->name);
+        text_string(out, "{kind=");
+        text_quoted(out, external->health_kinds[i]);
+        text_string(out, "} ");
+        text_uint(out, (uint64_t)external->health_problems[i]);
+        text_string(out, "\n");
+    }
 }
 
 static void write_loop(struct text_out *out, const struct metrics_export *export,
@@ -377,8 +394,11 @@ static void write_loop(struct text_out *out, const struct metrics_export *export
 
 static const struct family families[] = {
     /* in all, also of VMs that are gone */
-    {"vgpu_mediator_build_info", "gauge", "Version and scheduling policy of vgpu-mediator.",
-     SCOPE_MEDIATOR, write_build, 0},
+    {"vgpu_mediator_build_info", "gauge",
+     "Version, backend and scheduling policy of vgpu-mediator.", SCOPE_MEDIATOR, write_build, 0},
+    {"vgpu_health_problems", "gauge",
+     "Problems that vgpu-admin show-health lists now, by kind; 0: none.", SCOPE_MEDIATOR,
+     write_health, 0},
     COUNTER(SCOPE_MEDIATOR, "vgpu_mediator_jobs_accepted_total", METRICS_ACCEPTED,
             "Requests of all VMs that were accepted as jobs."),
     COUNTER(SCOPE_MEDIATOR, "vgpu_mediator_jobs_total", METRICS_JOBS,

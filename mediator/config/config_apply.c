@@ -87,9 +87,6 @@ static uint32_t pool_mask(const struct core *core, const vgpu_pool_config_t *poo
             mask |= 1u << gpu;
         }
     }
-    if (!mask) {
-        log_error("pool %c has no GPU of this host: its VMs are refused", pool->pool_id);
-    }
     return mask;
 }
 

@@ -8,7 +8,9 @@
 #include "mediator/config/config_store.h"
 #include "mediator/control/holds.h"
 #include "mediator/sessions/discovery.h"
+#include "mediator/control/health_watch.h"
 #include "mediator/gpu/gpu_health.h"
+#include "mediator/health/health.h"
 #include "mediator/workers/gpus.h"
 #include "common/json_out.h"
 #include "mediator/mediator.h"
@@ -315,21 +317,34 @@ static void put_qemus(struct json_out *json, const struct discovery *discovery,
     }
 }
 
+static void put_problems(struct json_out *json, const struct health *health)
+{
+    const struct health_problem *problem;
+
+    jout_array(json, "problems");
+    for (uint32_t i = 0; (problem = health_at(health, i)); i++) {
+        jout_object(json, NULL);
+        jout_string(json, "kind", health_kind_name(problem->kind));
+        jout_string(json, "severity", problem->severity == HEALTH_ERROR ? "error" : "warning");
+        jout_string(json, "subject", problem->subject);
+        jout_string(json, "text", problem->text);
+        jout_object_end(json);
+    }
+    jout_array_end(json);
+}
+
 void admin_json_health(struct mediator *mediator, struct json_out *json)
 {
     const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
     struct discovery_left_out left_out = {0};
-    bool gpus_ok = true;
 
-    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
-        gpus_ok &= core_gpu_available(mediator->core, gpu);
-    }
+    health_watch_look(mediator->health_watch);
     if (mediator->discovery) {
         left_out = discovery_left_out(mediator->discovery);
     }
     jout_object(json, NULL);
     jout_object(json, "mediator");
-    jout_bool(json, "ok", !trouble[0] && gpus_ok && !left_out.count);
+    jout_bool(json, "ok", health_good(mediator->health));
     jout_string(json, "version", VGPU_VERSION);
     jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / 1e9);
     jout_uint(json, "sessions", session_io_count(mediator->sessions));
@@ -349,6 +364,7 @@ void admin_json_health(struct mediator *mediator, struct json_out *json)
         jout_null(json, "database");
     }
     jout_object_end(json);
+    put_problems(json, mediator->health);
     put_gpus(mediator, json);
     put_workers(mediator, json);
     jout_object_end(json);

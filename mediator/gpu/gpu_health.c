@@ -298,6 +298,11 @@ const char *gpu_health_trouble(struct gpu_health *health)
     return health->trouble;
 }
 
+const char *gpu_health_reason(const struct gpu_health *health, uint32_t gpu)
+{
+    return health && gpu < CORE_GPUS_MAX ? health->gpus[gpu].verdict.reason : "";
+}
+
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid)
 {
     if (!health || !health->monitor || gpu >= health->mediator->gpus->count) {

@@ -42,6 +42,8 @@ void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint3
 /* Why there is no news at all, "" when there is. */
 const char *gpu_health_trouble(struct gpu_health *health);
 /* GPU memory of a worker, in bytes; 0 = unknown. */
+/* Why the GPU is not in use, "" where it is or nobody knows; valid until the next look. */
+const char *gpu_health_reason(const struct gpu_health *health, uint32_t gpu);
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid);
 /* For the metrics: what isn't known, or is stale, stays as it is. */
 void gpu_health_fill(struct gpu_health *health, uint32_t gpu,

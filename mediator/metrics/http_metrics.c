@@ -12,7 +12,10 @@
 
 #include "common/log.h"
 #include "common/unused.h"
+#include "common/json_out.h"
 #include "core/metrics/metrics_export.h"
+#include "mediator/control/health_watch.h"
+#include "mediator/health/health.h"
 #include "mediator/mediator.h"
 #include "mediator/metrics/own_metrics.h"
 
@@ -101,25 +104,49 @@ static struct MHD_Response *make_scrape(struct mediator *mediator)
 }
 
 /* The loop runs, or nobody would answer; what is left to ask is whether work can be done. */
+#define HEALTHZ_BYTES_MAX (256u * 1024)
+
 static struct MHD_Response *make_health(struct mediator *mediator, unsigned *status)
 {
     uint32_t gpus = core_gpu_count(mediator->core), available = 0;
-    char text[256];
-    int length;
+    const struct health_problem *problem;
+    struct MHD_Response *response;
+    struct json_out json;
+    bool serving;
 
+    health_watch_look(mediator->health_watch);
+    serving = health_serving(mediator->health) && !mediator->stopping;
     for (uint32_t gpu = 0; gpu < gpus; gpu++) {
         available += core_gpu_available(mediator->core, gpu);
     }
-    *status = available > 0 && !mediator->stopping ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
-    length = snprintf(text, sizeof(text),
-                      "{\"status\": \"%s\", \"gpus\": %u, \"gpus_available\": %u, "
-                      "\"version\": \"" VGPU_VERSION "\"}\n",
-                      mediator->stopping ? "stopping"
-                      : available == 0   ? "no GPU is available"
-                      : available < gpus ? "degraded"
-                                         : "ok",
-                      (unsigned)gpus, (unsigned)available);
-    return MHD_create_response_from_buffer((size_t)length, text, MHD_RESPMEM_MUST_COPY);
+    *status = serving ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
+    jout_init(&json, HEALTHZ_BYTES_MAX);
+    jout_object(&json, NULL);
+    jout_string(&json, "status",
+                mediator->stopping              ? "stopping"
+                : available == 0                ? "no GPU is available"
+                : !serving                      ? "not all VMs are served"
+                : health_good(mediator->health) ? "ok"
+                                                : "degraded");
+    jout_uint(&json, "gpus", gpus);
+    jout_uint(&json, "gpus_available", available);
+    jout_string(&json, "version", VGPU_VERSION);
+    jout_array(&json, "problems");
+    for (uint32_t i = 0; (problem = health_at(mediator->health, i)); i++) {
+        char text[HEALTH_SUBJECT_BYTES + HEALTH_TEXT_BYTES + 4];
+
+        snprintf(text, sizeof(text), "%s: %s", problem->subject, problem->text);
+        jout_string(&json, NULL, text);
+    }
+    jout_array_end(&json);
+    jout_object_end(&json);
+    if (json.failed) {
+        jout_destroy(&json);
+        return NULL;
+    }
+    response = MHD_create_response_from_buffer(json.length, json.text, MHD_RESPMEM_MUST_COPY);
+    jout_destroy(&json);
+    return response;
 }
 
 static struct MHD_Response *make_text(const char *text)

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mediator/control/health_watch.h"
+#include "mediator/health/health.h"
 #include "mediator/control/server.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/workers/gpus.h"
@@ -17,6 +19,8 @@
 #include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/workers/supervisor.h"
+
+_Static_assert(HEALTH_KIND_COUNT <= METRICS_HEALTH_KINDS_MAX, "each kind has its series");
 
 struct own_metrics {
     struct mediator *mediator;
@@ -133,6 +137,14 @@ void own_metrics_fill(struct own_metrics *own, struct mediator *mediator,
 {
     metrics_external_init(external);
     external->version = VGPU_VERSION;
+    external->backend = mediator->backend;
+    health_watch_look(mediator->health_watch);
+    external->health_kind_count = HEALTH_KIND_COUNT;
+    for (int kind = 0; kind < HEALTH_KIND_COUNT; kind++) {
+        external->health_kinds[kind] = health_kind_name((enum health_kind)kind);
+        external->health_problems[kind] =
+            health_kind_count(mediator->health, (enum health_kind)kind);
+    }
     external->uptime_seconds = (double)(mediator_now_ns() - mediator->started_ns) / 1e9;
     external->cpu_seconds = cpu_seconds();
     external->sessions = session_io_count(mediator->sessions);

@@ -40,7 +40,7 @@ def proc(lab):
 
 
 def limit():
-    text = (TREE / "mediator" / "discovery.h").read_text(encoding="utf-8")
+    text = (TREE / "mediator" / "sessions" / "discovery.h").read_text(encoding="utf-8")
     return int(re.search(r"DISCOVERY_QEMUS_MAX (\d+)u", text).group(1))
 
 

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/control/health_watch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/core.h"
+#include "mediator/config/config_store.h"
+#include "mediator/gpu/gpu_health.h"
+#include "mediator/health/health.h"
+#include "mediator/mediator.h"
+#include "mediator/sessions/discovery.h"
+#include "mediator/workers/gpus.h"
+#include "store/vgpu_config.h"
+
+struct health_watch {
+    struct mediator *mediator;
+    uv_timer_t timer;
+    bool open;
+    /* vm_id of the VM in this slot whose worker was given up, 0: none. */
+    uint32_t given_up[CORE_VMS_MAX];
+};
+
+struct health_watch *health_watch_new(struct mediator *mediator)
+{
+    struct health_watch *watch = calloc(1, sizeof(*watch));
+
+    if (watch) {
+        watch->mediator = mediator;
+    }
+    return watch;
+}
+
+void health_watch_free(struct health_watch *watch)
+{
+    free(watch);
+}
+
+void health_watch_event(struct health_watch *watch, const struct core_event *event)
+{
+    if (event->vm >= CORE_VMS_MAX) {
+        return;
+    }
+    if (event->kind == CORE_EVENT_WORKER_GIVEN_UP) {
+        watch->given_up[event->vm] = event->vm_id;
+    } else if (event->kind == CORE_EVENT_WORKER_READY) {
+        watch->given_up[event->vm] = 0;
+    }
+}
+
+/* ---- what is looked at ---- */
+
+static bool any_available(const struct core *core, uint32_t mask)
+{
+    for (uint32_t gpu = 0; gpu < core_gpu_count(core); gpu++) {
+        if ((mask >> gpu & 1) && core_gpu_available(core, gpu)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void look_at_gpus(struct mediator *mediator, struct health *health)
+{
+    enum health_severity severity =
+        any_available(mediator->core, UINT32_MAX) ? HEALTH_WARNING : HEALTH_ERROR;
+    char subject[32];
+
+    health_begin(health, HEALTH_GPU);
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        const char *reason = gpu_health_reason(mediator->gpu_health, gpu);
+
+        snprintf(subject, sizeof(subject), "GPU %" PRIu32, gpu);
+        if (!core_gpu_available(mediator->core, gpu)) {
+            health_report(health, HEALTH_GPU, severity, subject,
+                          "it takes no work: %s; docs/gpu.md says what helps",
+                          reason[0] ? reason : "its workers can't use it");
+        }
+    }
+    health_end(health, HEALTH_GPU);
+}
+
+/* `vms`: how many VMs each pool has. */
+static void look_at_pools(struct mediator *mediator, struct health *health, const uint32_t *vms)
+{
+    char subject[16];
+
+    health_begin(health, HEALTH_POOL);
+    for (char pool = VGPU_POOL_FIRST; pool <= VGPU_POOL_LAST; pool++) {
+        uint32_t count = vms[pool - VGPU_POOL_FIRST], mask = core_pool_gpus(mediator->core, pool);
+
+        if (count == 0 || core_gpu_count(mediator->core) == 0) {
+            continue; /* without any GPU it is the driver's matter */
+        }
+        snprintf(subject, sizeof(subject), "pool %c", pool);
+        if (mask == 0) {
+            health_report(health, HEALTH_POOL, HEALTH_ERROR, subject,
+                          "it has %" PRIu32 " VM%s and no GPU of this host, so %s refused; give it "
+                          "one: vgpu-admin assign-gpu --pool=%c --gpu=N (show-health lists them)",
+                          count, count == 1 ? "" : "s", count == 1 ? "that is" : "they are", pool);
+        } else if (!any_available(mediator->core, mask)) {
+            health_report(health, HEALTH_POOL, HEALTH_ERROR, subject,
+                          "it has %" PRIu32 " VM%s and none of its GPUs takes work; move %s to "
+                          "another pool, or see what is wrong with the GPUs",
+                          count, count == 1 ? "" : "s", count == 1 ? "it" : "them");
+        }
+    }
+    health_end(health, HEALTH_POOL);
+}
+
+static void look_at_vms(struct health_watch *watch, struct health *health)
+{
+    struct mediator *mediator = watch->mediator;
+    uint32_t pools[VGPU_POOL_LAST - VGPU_POOL_FIRST + 1] = {0};
+    struct core_vm_stats stats;
+    char subject[32];
+
+    health_begin(health, HEALTH_WORKER);
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        if (!core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats)) {
+            watch->given_up[slot] = 0;
+            continue;
+        }
+        if (stats.config.pool >= VGPU_POOL_FIRST && stats.config.pool <= VGPU_POOL_LAST) {
+            pools[stats.config.pool - VGPU_POOL_FIRST]++;
+        }
+        if (watch->given_up[slot] == stats.config.vm_id && stats.config.vm_id != 0 &&
+            !stats.config.quarantined) {
+            snprintf(subject, sizeof(subject), "VM %" PRIu32, stats.config.vm_id);
+            health_report(health, HEALTH_WORKER, HEALTH_ERROR, subject,
+                          "its worker does not start, so its jobs are refused; the log has the "
+                          "worker's own messages, and the VM's next job tries again");
+        }
+    }
+    health_end(health, HEALTH_WORKER);
+    look_at_pools(mediator, health, pools);
+}
+
+/* What a connection holds ends with it; what an administrator paused stays until somebody asks. */
+static void look_at_pauses(struct mediator *mediator, struct health *health)
+{
+    char subject[32], since[32] = "";
+
+    health_begin(health, HEALTH_PAUSED);
+    for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
+        const struct hold_gpu *hold = &mediator->holds.gpus[gpu];
+        time_t since_s = (time_t)hold->since_s;
+        struct tm parts;
+
+        if (hold->paused && gmtime_r(&since_s, &parts)) {
+            strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &parts);
+            snprintf(subject, sizeof(subject), "GPU %" PRIu32, gpu);
+            health_report(
+                health, HEALTH_PAUSED, HEALTH_ERROR, subject,
+                "paused by an administrator (process %d, uid %u) since %s, held by nobody: "
+                "vgpu-admin resume --gpu=%" PRIu32,
+                (int)hold->who.pid, (unsigned)hold->who.uid, since, gpu);
+        }
+    }
+    health_end(health, HEALTH_PAUSED);
+}
+
+static void look_at_parts(struct mediator *mediator, struct health *health)
+{
+    const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
+    struct discovery_left_out left_out = {0};
+    char others[64] = "";
+
+    health_begin(health, HEALTH_DATABASE);
+    if (trouble[0]) {
+        health_report(health, HEALTH_DATABASE, HEALTH_WARNING, "database", "%s", trouble);
+    }
+    health_end(health, HEALTH_DATABASE);
+    if (mediator->discovery) {
+        left_out = discovery_left_out(mediator->discovery);
+    }
+    health_begin(health, HEALTH_QEMU_PLACES);
+    if (left_out.count > 1) {
+        snprintf(others, sizeof(others), " and %" PRIu32 " other%s", left_out.count - 1,
+                 left_out.count == 2 ? "" : "s");
+    }
+    if (left_out.count) {
+        health_report(health, HEALTH_QEMU_PLACES, HEALTH_ERROR, "QEMUs",
+                      "%u are found, and there is no place for more: no socket is made for QEMU "
+                      "%d%s until one of those ends",
+                      DISCOVERY_QEMUS_MAX, (int)left_out.pid, others);
+    }
+    health_end(health, HEALTH_QEMU_PLACES);
+}
+
+void health_watch_look(struct health_watch *watch)
+{
+    struct mediator *mediator = watch->mediator;
+
+    look_at_gpus(mediator, mediator->health);
+    look_at_vms(watch, mediator->health);
+    look_at_pauses(mediator, mediator->health);
+    look_at_parts(mediator, mediator->health);
+}
+
+/* ---- life ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    health_watch_look(timer->data);
+}
+
+int health_watch_start(struct health_watch *watch)
+{
+    int ret = uv_timer_init(&watch->mediator->loop, &watch->timer);
+
+    if (ret < 0) {
+        return ret;
+    }
+    watch->open = true;
+    watch->timer.data = watch;
+    return uv_timer_start(&watch->timer, on_timer, 0, HEALTH_WATCH_MS);
+}
+
+void health_watch_stop(struct health_watch *watch)
+{
+    if (watch && watch->open) {
+        watch->open = false;
+        uv_close((uv_handle_t *)&watch->timer, NULL);
+    }
+}
