@@ -41,24 +41,18 @@ enum vgpu_error request_parse(const void *bytes, size_t length, struct request_v
     return VGPU_ERR_NONE;
 }
 
-/* What each operation takes; data comes in multiples of data_unit, at most data_max. */
+/* What each operation takes; data comes in multiples of data_unit, if at all. */
 static const struct op_shape {
     uint32_t opcode;
     const char *name;
     uint32_t params;
     uint32_t data_unit;
-    uint32_t data_max;
     bool test;
 } op_shapes[] = {
-    {VGPU_OP_NOP, "nop", 0, 0, 0, false},
-    {VGPU_OP_CUDA_KERNEL, "add", 2, 0, 0, false},
-    {VGPU_OP_GET_DEVICE_INFO, "get_device_info", 0, 0, 0, false},
-    {VGPU_OP_VECTOR_ADD_I32, "vector_add_i32", 0, 8, VGPU_VECTOR_MAX * 8, false},
-    {VGPU_OP_VECTOR_ADD_F32, "vector_add_f32", 0, 8, VGPU_VECTOR_MAX * 8, false},
-    {VGPU_OP_TEST_SPIN, "test_spin", 1, 0, 0, true},
-    {VGPU_OP_TEST_HANG, "test_hang", 0, 0, 0, true},
-    {VGPU_OP_TEST_CRASH, "test_crash", 0, 0, 0, true},
-    {VGPU_OP_TEST_FAIL, "test_fail", 0, 0, 0, true},
+#define OP_SHAPE(name, code, text, option, params, results, unit, gives, most, test)               \
+    {code, text, params, unit, test},
+    VGPU_OPERATIONS(OP_SHAPE)
+#undef OP_SHAPE
 };
 
 static const struct op_shape *op_find(uint32_t opcode)
@@ -79,10 +73,11 @@ enum vgpu_error request_check_op(uint32_t opcode, uint32_t param_count, uint32_t
     if (!shape || (shape->test && !test_ops_enabled)) {
         return VGPU_ERR_UNSUPPORTED_OP;
     }
-    if (param_count != shape->params || data_length > shape->data_max) {
+    if (param_count != shape->params || data_length > VGPU_REQUEST_BODY_BYTES - 4 * param_count) {
         return VGPU_ERR_INVALID_REQUEST;
     }
-    if (shape->data_unit != 0 && (data_length == 0 || data_length % shape->data_unit != 0)) {
+    if (shape->data_unit == 0 ? data_length != 0
+                              : data_length == 0 || data_length % shape->data_unit != 0) {
         return VGPU_ERR_INVALID_REQUEST;
     }
     return VGPU_ERR_NONE;

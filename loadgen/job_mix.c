@@ -5,22 +5,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
+static const struct operation {
     const char *name;
     uint32_t opcode;
-    uint32_t argument; /* default; 0 = takes none */
-    uint32_t argument_max;
+    uint32_t params, results, unit, gives;
+    uint32_t argument_max; /* elements, or params[0]; 0: it takes no argument */
 } operations[] = {
-    {"nop", VGPU_OP_NOP, 0, 0},
-    {"add", VGPU_OP_CUDA_KERNEL, 0, 0},
-    {"info", VGPU_OP_GET_DEVICE_INFO, 0, 0},
-    {"vadd-i32", VGPU_OP_VECTOR_ADD_I32, JOB_ELEMENTS_DEFAULT, VGPU_VECTOR_MAX},
-    {"vadd-f32", VGPU_OP_VECTOR_ADD_F32, JOB_ELEMENTS_DEFAULT, VGPU_VECTOR_MAX},
-    {"spin", VGPU_OP_TEST_SPIN, 1000, VGPU_TEST_SPIN_MAX_US},
-    {"hang", VGPU_OP_TEST_HANG, 0, 0},
-    {"crash", VGPU_OP_TEST_CRASH, 0, 0},
-    {"fail", VGPU_OP_TEST_FAIL, 0, 0},
+#define OPERATION(name, code, text, option, params, results, unit, gives, most, test)              \
+    {option,                                                                                       \
+     code,                                                                                         \
+     params,                                                                                       \
+     results,                                                                                      \
+     unit,                                                                                         \
+     gives,                                                                                        \
+     (unit) ? (VGPU_REQUEST_BODY_BYTES - 4 * (params)) / ((unit) + !(unit)) : (most)},
+    VGPU_OPERATIONS(OPERATION)
+#undef OPERATION
 };
+
+#define OPERATION_COUNT (sizeof(operations) / sizeof(operations[0]))
+#define SPIN_DEFAULT_US 1000u
+
+/* Never NULL: kinds are made from the table. */
+static const struct operation *operation_of(const struct job_kind *kind)
+{
+    size_t i = 0;
+
+    while (operations[i].opcode != kind->opcode) {
+        i++;
+    }
+    return &operations[i];
+}
 
 uint64_t job_hash(uint64_t value)
 {
@@ -56,7 +71,7 @@ static int parse_kind(struct job_kind *kind, const char **text, const char **why
     size_t name_length = strcspn(*text, ":=,+");
     size_t whole_length = strcspn(*text, "=,+");
 
-    for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+    for (size_t i = 0; i < OPERATION_COUNT; i++) {
         if (strlen(operations[i].name) != name_length ||
             memcmp(operations[i].name, *text, name_length) != 0) {
             continue;
@@ -64,8 +79,10 @@ static int parse_kind(struct job_kind *kind, const char **text, const char **why
         if (whole_length >= sizeof(kind->name)) {
             break;
         }
-        *kind = (struct job_kind){
-            .opcode = operations[i].opcode, .argument = operations[i].argument, .weight = 1};
+        *kind = (struct job_kind){.opcode = operations[i].opcode, .weight = 1};
+        if (operations[i].argument_max) {
+            kind->argument = operations[i].unit ? JOB_ELEMENTS_DEFAULT : SPIN_DEFAULT_US;
+        }
         memcpy(kind->name, *text, whole_length);
         *text += name_length;
         if (**text == ':') {
@@ -89,8 +106,11 @@ static int parse_kind(struct job_kind *kind, const char **text, const char **why
         }
         return 0;
     }
-    *why = "the operations are nop, add, info, vadd-i32[:N], vadd-f32[:N], spin[:MICROSECONDS], "
-           "hang, crash, fail";
+#define OPERATION_NAME(name, code, text, option, params, results, unit, gives, most, test)         \
+    " " option
+    *why = "the operations are" VGPU_OPERATIONS(
+        OPERATION_NAME) "; ':' and a number behind one "
+                        "are its elements or, of spin, its microseconds";
     return -EINVAL;
 }
 
@@ -175,30 +195,24 @@ static uint32_t expected_sum(const struct job_kind *kind, uint64_t seed, uint32_
 
 uint32_t job_build(const struct job_kind *kind, uint64_t seed, uint8_t *out)
 {
-    VGPURequest request = {.version = VGPU_PROTOCOL_VERSION, .opcode = kind->opcode};
-    uint32_t words = 0, word;
+    const struct operation *operation = operation_of(kind);
+    VGPURequest request = {
+        .version = VGPU_PROTOCOL_VERSION,
+        .opcode = kind->opcode,
+        .param_count = operation->params,
+        .data_offset = (uint32_t)sizeof(request) + operation->params * 4,
+        .data_length = operation->unit * kind->argument,
+    };
+    uint32_t words = operation->params + request.data_length / 4, word;
+    bool chosen = operation->argument_max > 0 && operation->unit == 0; /* params[0] is */
 
-    switch (kind->opcode) {
-    case VGPU_OP_CUDA_KERNEL: words = request.param_count = 2; break;
-    case VGPU_OP_TEST_SPIN: request.param_count = 1; break;
-    case VGPU_OP_VECTOR_ADD_I32:
-    case VGPU_OP_VECTOR_ADD_F32:
-        words = 2 * kind->argument;
-        request.data_length = words * 4;
-        break;
-    default: break;
-    }
-    request.data_offset = (uint32_t)sizeof(request) + request.param_count * 4;
     memcpy(out, &request, sizeof(request));
     out += sizeof(request);
-    if (kind->opcode == VGPU_OP_TEST_SPIN) {
-        memcpy(out, &kind->argument, 4);
-    }
     for (uint32_t i = 0; i < words; i++) {
-        word = operand(kind, seed, i);
+        word = i == 0 && chosen ? kind->argument : operand(kind, seed, i);
         memcpy(out + 4 * i, &word, 4);
     }
-    return (uint32_t)sizeof(request) + request.param_count * 4 + request.data_length;
+    return (uint32_t)sizeof(request) + words * 4;
 }
 
 /* ---- answers ---- */
@@ -220,23 +234,24 @@ static const char *check_words(const struct job_kind *kind, uint64_t seed, const
 static const char *check_content(const struct job_kind *kind, uint64_t seed,
                                  const VGPUResponse *response, const uint8_t *body)
 {
-    uint32_t results = 0, data_bytes = 0;
+    const struct operation *operation = operation_of(kind);
 
-    switch (kind->opcode) {
-    case VGPU_OP_CUDA_KERNEL: results = 1; break;
-    case VGPU_OP_GET_DEVICE_INFO:
-        return response->result_count == VGPU_INFO_COUNT && response->data_length > 0
+    if (operation->gives == VGPU_AS_TEXT) {
+        return response->result_count == operation->results && response->data_length > 0
                    ? NULL
-                   : "device info is incomplete";
-    case VGPU_OP_VECTOR_ADD_I32:
-    case VGPU_OP_VECTOR_ADD_F32: data_bytes = kind->argument * 4; break;
-    default: break;
+                   : "its results or its text are missing";
     }
-    if (response->result_count != results || response->data_length != data_bytes) {
+    if (response->result_count != operation->results ||
+        response->data_length != operation->gives * (operation->unit ? kind->argument : 0)) {
         return "it has the wrong number of results";
     }
-    return results ? check_words(kind, seed, body, 1, 1)
-                   : check_words(kind, seed, body, data_bytes / 4, data_bytes / 4);
+    switch (kind->opcode) {
+    case VGPU_OP_CUDA_KERNEL: return check_words(kind, seed, body, 1, 1);
+    case VGPU_OP_VECTOR_ADD_I32:
+    case VGPU_OP_VECTOR_ADD_F32:
+        return check_words(kind, seed, body, kind->argument, kind->argument);
+    default: return NULL; /* its counts are all that is known of it */
+    }
 }
 
 void job_check(const struct job_kind *kind, uint64_t seed, const uint8_t *payload, uint32_t length,

@@ -24,10 +24,12 @@ DOC = "docs/protocol.md"
 FAMILIES = ("VGPU_REG_", "VGPU_STATUS_", "VGPU_CAP_", "VGPU_IRQ_", "VGPU_PRIORITY_", "VGPU_ERR_",
             "VGPU_OP_", "VGPU_INFO_", "VGPU_BACKEND_", "VGPU_MSG_", "VGPU_FEATURE_")
 # Counts of an enum's members, masks of all bits and the like: derived, not part of the contract.
-DERIVED = re.compile(r"_COUNT$|_ALL$|_KNOWN$|^VGPU_REG_END$|_H$|^VGPU_STATIC_ASSERT$")
+DERIVED = re.compile(r"_COUNT$|_ALL$|_KNOWN$|^VGPU_REG_END$|_H$|"
+                     r"^VGPU_STATIC_ASSERT$|^VGPU_AS_TEXT$")
 
 DEFINE = re.compile(r"^#define\s+(VGPU_\w+)\s+(.+?)\s*(?:/\*.*)?$", re.MULTILINE)
 MEMBER = re.compile(r"^\s+(VGPU_\w+)\s*=\s*([^,/]+?)\s*(?:,|/\*|$)", re.MULTILINE)
+OPERATION = re.compile(r"^\s+X\((\w+), (0x[0-9A-Fa-f]+), \"", re.MULTILINE)
 NUMBER = re.compile(r"0x[0-9A-Fa-f]+|\b\d+\b")
 
 
@@ -49,6 +51,8 @@ def constants(header):
         value = value_of(text)
         if value is not None and not DERIVED.search(name):
             yield name, value
+    for name, code in OPERATION.findall(header):
+        yield f"VGPU_OP_{name}", int(code, 0)
 
 
 def names_of(name):

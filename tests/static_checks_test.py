@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import contracts_check  # noqa: E402
 import layering_check  # noqa: E402
 import names_check  # noqa: E402
 import protocol_doc_check  # noqa: E402
@@ -134,6 +135,26 @@ class Spdx(Sample):
                 self.assertIn(f"{path}: ", out)
 
 
+class Contracts(Sample):
+    def check(self, text):
+        self.write("include/vgpu/vgpu_x.h", text)
+        return self.run_main(contracts_check)
+
+    def test_headers_that_do_not_compile_everywhere(self):
+        kernel = ("#ifdef __KERNEL__\n#include <linux/types.h>\n#else\n#include <stdint.h>\n"
+                  "#endif\n")
+        guard = "#ifndef X_H\n#define X_H\n%s#endif\n"
+        self.assertEqual(self.check(guard % (kernel + "struct x { uint32_t a; };\n"))[0], 0)
+        for text, way in ((guard % "#include <stdint.h>\n", "kernel"),
+                          (guard % "#include <stdio.h>\nstruct x { FILE *f; };\n", "kernel"),
+                          (guard % (kernel + "struct x { int class; };\n"), "C++"),
+                          (guard % "struct x { uint32_t a; };\n", "C99"),
+                          (kernel + "struct x { uint32_t a; };\n", "C99")):
+            status, out = self.check(text)
+            self.assertEqual(status, 1, text)
+            self.assertIn(way, out)
+
+
 class ProtocolDoc(Sample):
     HEADER = ("#define VGPU_REG_STATUS 0x004u /* RO */\n"
               "#define VGPU_REQUEST_BUFFER 0x040u\n"
@@ -156,6 +177,14 @@ class ProtocolDoc(Sample):
                                  self.DOC)
         self.assertEqual(status, 1)
         self.assertIn("VGPU_ERR_NEW", out)
+
+    def test_operation_missing(self):
+        header = self.HEADER + '#define VGPU_OPERATIONS(X) \\\n    X(NOP, 0x00, "nop", 0)\n'
+        self.assertEqual(self.check(header, self.DOC + "| 0x00 | `NOP` |\n")[0], 0)
+        for doc in (self.DOC, self.DOC + "| 0x01 | `NOP` |\n"):
+            status, out = self.check(header, doc)
+            self.assertEqual(status, 1)
+            self.assertIn("VGPU_OP_NOP", out)
 
     def test_value_differs(self):
         status, out = self.check(self.HEADER, self.DOC.replace("0x04 | `TIMEOUT`",

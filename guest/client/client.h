@@ -22,6 +22,7 @@ enum client_mode { MODE_JOBS, MODE_REGISTERS, MODE_LIST };
 struct client_op {
     const char *name;
     uint32_t opcode;
+    uint32_t params, results, unit, gives, most; /* as VGPU_OPERATIONS says */
 };
 
 struct client_options {

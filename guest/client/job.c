@@ -96,15 +96,41 @@ static int run_vector_f32(struct vgpu *v, struct client_job *job, uint64_t *rand
     return result;
 }
 
+/* An operation that has no check of its own: what it takes, and as much back as it gives. */
+static int run_by_shape(struct vgpu *v, struct client_job *job, uint64_t *random)
+{
+    uint32_t body[VGPU_PARAMS_MAX], room = VGPU_REQUEST_BODY_BYTES - 4 * job->op->params;
+    uint32_t most = job->op->unit ? room / job->op->unit : 0;
+    uint32_t elements = job->elements < most ? job->elements : most, i;
+    struct vgpu_answer answer;
+    int result;
+
+    for (i = 0; i < VGPU_PARAMS_MAX; i++) {
+        body[i] = (uint32_t)client_random(random);
+    }
+    if (job->op->most) {
+        body[0] = job->spin_us;
+    }
+    result = vgpu_call(v, job->op->opcode, body, job->op->params, body + job->op->params,
+                       elements * job->op->unit, &answer);
+    if (result == VGPU_OK &&
+        (answer.result_count != job->op->results ||
+         (job->op->gives != VGPU_AS_TEXT && answer.data_bytes != elements * job->op->gives))) {
+        job->wrong = true;
+        snprintf(job->mistake, sizeof(job->mistake), "it gave %u results and %u bytes of data",
+                 (unsigned)answer.result_count, (unsigned)answer.data_bytes);
+    }
+    return result;
+}
+
 int job_run(struct vgpu *v, struct client_job *job, uint64_t *random)
 {
     job->wrong = false;
     switch (job->op->opcode) {
-    case VGPU_OP_NOP: return vgpu_nop(v);
     case VGPU_OP_CUDA_KERNEL: return run_add(v, job);
     case VGPU_OP_GET_DEVICE_INFO: return vgpu_device_info(v, &job->info);
     case VGPU_OP_VECTOR_ADD_I32: return run_vector_i32(v, job, random);
     case VGPU_OP_VECTOR_ADD_F32: return run_vector_f32(v, job, random);
-    default: return vgpu_test_op(v, job->op->opcode, job->spin_us);
+    default: return run_by_shape(v, job, random);
     }
 }

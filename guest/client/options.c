@@ -15,18 +15,14 @@
 #define RETRIES_MAX 1000u
 
 static const struct client_op ops[] = {
-    {"nop", VGPU_OP_NOP},
-    {"info", VGPU_OP_GET_DEVICE_INFO},
-    {"add", VGPU_OP_CUDA_KERNEL},
-    {"vadd-i32", VGPU_OP_VECTOR_ADD_I32},
-    {"vadd-f32", VGPU_OP_VECTOR_ADD_F32},
-    {"spin", VGPU_OP_TEST_SPIN},
-    {"hang", VGPU_OP_TEST_HANG},
-    {"crash", VGPU_OP_TEST_CRASH},
-    {"fail", VGPU_OP_TEST_FAIL},
+#define CLIENT_OP(name, code, text, option, params, results, unit, gives, most, test)              \
+    {option, code, params, results, unit, gives, most},
+    VGPU_OPERATIONS(CLIENT_OP)
+#undef CLIENT_OP
 };
 
-#define OP_ADD (&ops[2])
+#define OP_DEFAULT VGPU_OP_CUDA_KERNEL
+#define OP_NAME(name, code, text, option, params, results, unit, gives, most, test) " " option
 
 static const char help_text[] =
     "Usage: vgpu-client [OPTION]... [A B]\n"
@@ -49,28 +45,32 @@ static const char help_text[] =
     "    --hello          let the mediator say all three (HELLO, CONFIG)\n"
     "\n"
     "What:\n"
-    "  --op OP            add (default), nop, info, vadd-i32, vadd-f32; and, if the\n"
-    "                     mediator allows test operations: spin, hang, crash, fail\n"
+    "  --op OP            one of the operations below (default add)\n"
     "  --elements N       elements of a vector addition (1 to 124, default 124)\n"
     "  --us N             GPU time that spin uses up, in microseconds (default 1000)\n"
     "  --registers        show the device's registers and submit nothing\n"
     "\n"
-    "How often:\n"
-    "  --count N          N jobs with other operands each time, each result checked\n"
-    "  --seconds S        jobs until S seconds are over\n"
-    "  --bench            after 20 jobs to warm up, measure (default 1000 jobs)\n"
-    "  --keep-going       go on after failed jobs, quarantine and a lost device excepted\n"
-    "  --timeout MS       longest wait for one answer (default 60000)\n"
-    "  --retries N        tries after queue full or rate limited (default 5)\n"
-    "\n"
-    "Output:\n"
-    "  --json             one JSON object per line\n"
-    "  --progress         a line each second\n"
-    "  --help, --version\n"
-    "\n"
-    "Exit status: 0 done, every result right; 1 a job failed or a result was wrong;\n"
-    "2 usage; 3 no device or no mediator; 4 refused (queue full, rate limit), also\n"
-    "after the retries; 5 this VM is quarantined.\n";
+    "Operations, the last four only where the mediator allows test operations:\n"
+    " " VGPU_OPERATIONS(
+        OP_NAME) "\n"
+                 "\n"
+                 "How often:\n"
+                 "  --count N          N jobs with other operands each time, each result checked\n"
+                 "  --seconds S        jobs until S seconds are over\n"
+                 "  --bench            after 20 jobs to warm up, measure (default 1000 jobs)\n"
+                 "  --keep-going       go on after failed jobs, quarantine and a lost device "
+                 "excepted\n"
+                 "  --timeout MS       longest wait for one answer (default 60000)\n"
+                 "  --retries N        tries after queue full or rate limited (default 5)\n"
+                 "\n"
+                 "Output:\n"
+                 "  --json             one JSON object per line\n"
+                 "  --progress         a line each second\n"
+                 "  --help, --version\n"
+                 "\n"
+                 "Exit status: 0 done, every result right; 1 a job failed or a result was wrong;\n"
+                 "2 usage; 3 no device or no mediator; 4 refused (queue full, rate limit), also\n"
+                 "after the retries; 5 this VM is quarantined.\n";
 
 static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -249,11 +249,11 @@ static int finish(struct client_options *options, int count, char **operands)
         options->count = options->bench ? BENCH_COUNT : 1;
     }
     if (count == 0) {
-        return options->op != OP_ADD || options->stream
+        return options->op->opcode != OP_DEFAULT || options->stream
                    ? -1
                    : usage("give two numbers to add, or an operation with --op");
     }
-    if (options->op != OP_ADD) {
+    if (options->op->opcode != OP_DEFAULT) {
         return usage("--op %s takes no numbers", options->op->name);
     }
     if (count != 2) {
@@ -276,7 +276,7 @@ int options_parse(struct client_options *options, int argc, char **argv)
     memset(options, 0, sizeof(*options));
     strcpy(options->spec, "pci");
     vgpu_options_init(&options->device);
-    options->op = OP_ADD;
+    parse_op("add", &options->op);
     options->elements = VGPU_VECTOR_MAX;
     options->spin_us = 1000;
     opterr = 0;

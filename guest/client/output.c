@@ -112,9 +112,11 @@ static void print_single_json(const struct client_job *job, double latency_us, u
                job->info.compute_major, job->info.compute_minor, job->info.multiprocessors,
                job->info.memory_mib);
         break;
-    case VGPU_OP_VECTOR_ADD_I32:
-    case VGPU_OP_VECTOR_ADD_F32: printf("\"elements\":%u,", job->elements); break;
-    default: break;
+    default:
+        if (job->op->unit) {
+            printf("\"elements\":%u,", job->elements);
+        }
+        break;
     }
     printf("\"correct\":%s,\"latency_us\":%.1f,\"exec_us\":%u}\n", job->wrong ? "false" : "true",
            latency_us, exec_us);

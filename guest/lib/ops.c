@@ -134,9 +134,22 @@ int vgpu_device_info(struct vgpu *v, struct vgpu_device_info *info)
 
 int vgpu_test_op(struct vgpu *v, uint32_t opcode, uint32_t param)
 {
-    if (opcode < VGPU_OP_TEST_SPIN || opcode > VGPU_OP_TEST_FAIL) {
+    uint32_t params = 0;
+    int is_test = 0;
+
+    switch (opcode) {
+#define TAKES(name, code, text, option, param_count, results, unit, gives, most, test)             \
+    case code:                                                                                     \
+        params = param_count;                                                                      \
+        is_test = test;                                                                            \
+        break;
+        VGPU_OPERATIONS(TAKES)
+#undef TAKES
+    default: break;
+    }
+    if (!is_test) {
         return vgpu_result_of(vgpu_set_error(
             v, VGPU_ERR_ARGUMENT, "operation 0x%X is not a test operation", (unsigned)opcode));
     }
-    return vgpu_call(v, opcode, &param, opcode == VGPU_OP_TEST_SPIN, NULL, 0, NULL);
+    return vgpu_call(v, opcode, &param, params, NULL, 0, NULL);
 }

@@ -15,8 +15,13 @@
 #ifndef VGPU_PROTOCOL_H
 #define VGPU_PROTOCOL_H
 
-#include <stdint.h>
+#ifdef __KERNEL__ /* Linux: it has the same names in headers of its own */
+#include <linux/stddef.h>
+#include <linux/types.h>
+#else
 #include <stddef.h>
+#include <stdint.h>
+#endif
 
 #if defined(__cplusplus)
 #define VGPU_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
@@ -122,25 +127,56 @@ static inline int vgpu_error_is_retryable(uint32_t code)
 #define VGPU_PROTOCOL_VERSION 0x00010000u /* major << 16 | minor */
 #define VGPU_PROTOCOL_MAJOR(version) ((version) >> 16)
 
-/*
- * Operations.  "params" and "results" are arrays of uint32_t, "data" is bytes.
- * A request that carries more or less than its operation takes is answered
- * with INVALID_REQUEST.
- */
-enum vgpu_opcode {
-    VGPU_OP_NOP = 0x00,             /* no params, no results */
-    VGPU_OP_CUDA_KERNEL = 0x01,     /* params a, b -> result a + b (mod 2^32) */
-    VGPU_OP_GET_DEVICE_INFO = 0x05, /* -> enum vgpu_info results, data: device name */
-    VGPU_OP_VECTOR_ADD_I32 = 0x10,  /* data a[n] b[n] -> data c[n], c = a + b mod 2^32 */
-    VGPU_OP_VECTOR_ADD_F32 = 0x11,  /* the same for IEEE 754 single precision */
-    /* Refused with UNSUPPORTED_OP unless the mediator runs with --enable-test-ops. */
-    VGPU_OP_TEST_SPIN = 0x20,  /* param: microseconds of GPU time to use up (<= 60 s) */
-    VGPU_OP_TEST_HANG = 0x21,  /* never ends by itself */
-    VGPU_OP_TEST_CRASH = 0x22, /* the worker dies (CPU), an illegal address (CUDA) */
-    VGPU_OP_TEST_FAIL = 0x23,  /* answers CUDA_ERROR, the worker lives on */
-};
-
 #define VGPU_TEST_SPIN_MAX_US 60000000u
+
+/*
+ * Operations, one row each; whoever needs a list of them makes it from these
+ * rows.  "params" and "results" are arrays of uint32_t, "data" is bytes.  A
+ * request that carries more or less than its operation takes is answered with
+ * INVALID_REQUEST.
+ *
+ *   name      VGPU_OP_name
+ *   code      on the wire; never changes
+ *   text      in logs and traces
+ *   option    on the command lines of vgpu-client and vgpu-loadgen
+ *   params    how many it takes
+ *   results   how many it gives
+ *   unit      bytes that an element of its data has, a multiple of 4; 0: it
+ *             takes none.  One element is the least, the request's room the most.
+ *   gives     bytes of data in the answer for each element, or VGPU_AS_TEXT
+ *   most      largest params[0], where that is for the user to choose; else 0
+ *   test      1: refused with UNSUPPORTED_OP unless the mediator runs with
+ *             --enable-test-ops
+ */
+#define VGPU_AS_TEXT 0xFFFFFFFFu
+
+/* clang-format off */
+#define VGPU_OPERATIONS(X) \
+    X(NOP, 0x00, "nop", "nop", 0, 0, 0, 0, 0, 0) \
+    /* params a, b -> a + b modulo 2^32 */ \
+    X(CUDA_KERNEL, 0x01, "add", "add", 2, 1, 0, 0, 0, 0) \
+    /* -> enum vgpu_info results, data: the device's name */ \
+    X(GET_DEVICE_INFO, 0x05, "get_device_info", "info", 0, VGPU_INFO_COUNT, 0, VGPU_AS_TEXT, 0, 0) \
+    /* data a[n] b[n] -> data c[n], c = a + b modulo 2^32 */ \
+    X(VECTOR_ADD_I32, 0x10, "vector_add_i32", "vadd-i32", 0, 0, 8, 4, 0, 0) \
+    /* the same for IEEE 754 single precision */ \
+    X(VECTOR_ADD_F32, 0x11, "vector_add_f32", "vadd-f32", 0, 0, 8, 4, 0, 0) \
+    /* param: microseconds of GPU time to use up */ \
+    X(TEST_SPIN, 0x20, "test_spin", "spin", 1, 0, 0, 0, VGPU_TEST_SPIN_MAX_US, 1) \
+    /* never ends by itself */ \
+    X(TEST_HANG, 0x21, "test_hang", "hang", 0, 0, 0, 0, 0, 1) \
+    /* the worker dies (CPU), an illegal address (CUDA) */ \
+    X(TEST_CRASH, 0x22, "test_crash", "crash", 0, 0, 0, 0, 0, 1) \
+    /* answers CUDA_ERROR, the worker lives on */ \
+    X(TEST_FAIL, 0x23, "test_fail", "fail", 0, 0, 0, 0, 0, 1)
+/* clang-format on */
+
+enum vgpu_opcode {
+#define VGPU_OPCODE(name, code, text, option, params, results, unit, gives, most, test)            \
+    VGPU_OP_##name = (code),
+    VGPU_OPERATIONS(VGPU_OPCODE)
+#undef VGPU_OPCODE
+};
 
 /* Index of each result of GET_DEVICE_INFO. */
 enum vgpu_info {

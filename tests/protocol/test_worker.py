@@ -17,6 +17,7 @@ import time
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+import wire  # noqa: E402
 import worker_link as wl  # noqa: E402
 from worker_link import Worker  # noqa: E402
 
@@ -46,6 +47,21 @@ def test_ready_describes_the_cpu(worker):
     assert ready.name.startswith("CPU backend") and ready.name.isprintable()
     assert ready.multiprocessors == len(os.sched_getaffinity(0))
     assert ready.memory_bytes > 1 << 20
+
+
+@pytest.mark.parametrize("name", [name for name, op in wire.OPERATIONS.items() if not op.test])
+def test_every_operation_takes_and_gives_what_its_row_says(worker, name):
+    op = wire.OPERATIONS[name]
+    most = (992 - 4 * op.params) // op.unit if op.unit else 0
+    params = [1] * op.params
+    for elements in {1, most} if op.unit else {0}:
+        done = worker.run(op.code, params, bytes(elements * op.unit))
+        assert (done.status, len(done.results)) == (wl.OK, op.results)
+        assert op.gives is None or len(done.data) == elements * op.gives
+    assert worker.run(op.code, params + [1]).status == wl.INVALID_REQUEST
+    assert worker.run(op.code, params, bytes(op.unit + 2)).status == wl.INVALID_REQUEST
+    if op.unit:
+        assert worker.run(op.code, params).status == wl.INVALID_REQUEST
 
 
 def test_nop(worker):

@@ -4,6 +4,8 @@ and the administration socket's. A client of both for tests; standard library on
 
 import collections
 import json
+import pathlib
+import re
 import socket
 import struct
 
@@ -16,9 +18,27 @@ VERSION = 0x00010000
 (MSG_REQUEST, MSG_RESPONSE, MSG_PING, MSG_PONG, MSG_BUSY, MSG_QUARANTINED, MSG_CONFIG,
  MSG_HELLO) = range(1, 9)
 
-NOP, ADD, DEVICE_INFO = 0x00, 0x01, 0x05
-VECTOR_ADD_I32, VECTOR_ADD_F32 = 0x10, 0x11
-SPIN, HANG, CRASH, FAIL = 0x20, 0x21, 0x22, 0x23
+Operation = collections.namedtuple("Operation",
+                                   "code text option params results unit gives most test")
+
+
+def operations():
+    """The rows of VGPU_OPERATIONS by name, their numbers as numbers."""
+    header = pathlib.Path(__file__).resolve().parents[2] / "include/vgpu/vgpu_protocol.h"
+    known = {"VGPU_INFO_COUNT": 5, "VGPU_AS_TEXT": None, "VGPU_TEST_SPIN_MAX_US": 60000000}
+    rows = {}
+    for name, rest in re.findall(r"^\s+X\((\w+), (.*)\)", header.read_text(), re.MULTILINE):
+        cells = [cell.strip() for cell in rest.split(",")]
+        rows[name] = Operation(*(cell.strip('"') if cell[0] == '"' else
+                                 known[cell] if cell in known else int(cell, 0) for cell in cells))
+    return rows
+
+
+OPERATIONS = operations()
+NOP, ADD, DEVICE_INFO, VECTOR_ADD_I32, VECTOR_ADD_F32, SPIN, HANG, CRASH, FAIL = (
+    OPERATIONS[name].code for name in (
+        "NOP", "CUDA_KERNEL", "GET_DEVICE_INFO", "VECTOR_ADD_I32", "VECTOR_ADD_F32",
+        "TEST_SPIN", "TEST_HANG", "TEST_CRASH", "TEST_FAIL"))
 
 (OK, INVALID_REQUEST, TOO_LARGE, UNAVAILABLE, TIMEOUT, CUDA_ERROR, INVALID_POOL, QUEUE_FULL,
  UNSUPPORTED_OP, INVALID_LENGTH, RATE_LIMITED, VM_QUARANTINED, NOT_REGISTERED, GPU_UNAVAILABLE,

@@ -55,6 +55,7 @@ _Static_assert(VGPU_RESPONSE_BODY_BYTES <= SLOT_BYTES - OPERAND_BYTES, "results 
 
 /* Not mapped in any context: the lowest pages never are. */
 #define ILLEGAL_ADDRESS 0x100u
+#define OPERATION_UNKNOWN (-1) /* no result of the driver is negative */
 
 enum kernel {
     KERNEL_ADD,
@@ -181,6 +182,7 @@ static cuda_result start_crash(struct backend *cuda)
     return launch(cuda, KERNEL_CRASH, 1, 1, params);
 }
 
+/* The driver's result; OPERATION_UNKNOWN: nothing was started. */
 static cuda_result start_operation(struct backend *cuda, struct cuda_slot *slot,
                                    const struct backend_job *job)
 {
@@ -193,20 +195,7 @@ static cuda_result start_operation(struct backend *cuda, struct cuda_slot *slot,
     case VGPU_OP_TEST_SPIN: return start_spin(cuda, job->params[0]);
     case VGPU_OP_TEST_HANG: return launch(cuda, KERNEL_HANG, 1, 1, NULL);
     case VGPU_OP_TEST_CRASH: return start_crash(cuda);
-    default: assert(!"operation_known() let it through"); return CUDA_OK;
-    }
-}
-
-static bool operation_known(uint32_t opcode)
-{
-    switch (opcode) {
-    case VGPU_OP_CUDA_KERNEL:
-    case VGPU_OP_VECTOR_ADD_I32:
-    case VGPU_OP_VECTOR_ADD_F32:
-    case VGPU_OP_TEST_SPIN:
-    case VGPU_OP_TEST_HANG:
-    case VGPU_OP_TEST_CRASH: return true;
-    default: return false;
+    default: return OPERATION_UNKNOWN;
     }
 }
 
@@ -236,16 +225,16 @@ static enum backend_state cuda_submit(struct backend *cuda, unsigned index,
     cuda_result error;
 
     assert(index < cuda->depth);
-    if (!operation_known(job->opcode)) {
-        result->status = VGPU_ERR_UNSUPPORTED_OP;
-        return BACKEND_DONE;
-    }
     slot->opcode = job->opcode;
     slot->result_count = 0;
     slot->data_length = 0;
     error = cuda->api.EventRecord(slot->start, cuda->stream);
     if (!error) {
         error = start_operation(cuda, slot, job);
+    }
+    if (error == OPERATION_UNKNOWN) {
+        result->status = VGPU_ERR_UNSUPPORTED_OP;
+        return BACKEND_DONE;
     }
     if (!error) {
         error = cuda->api.EventRecord(slot->end, cuda->stream);
