@@ -243,7 +243,7 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
     if (ok) {
         vm->retries = 0;
     }
-    sim_judge_look(sim, vm);
+    sim_judge_answer(sim, vm);
     if (vm->requests.count == 0) {
         vm->idle_since_ns = sim->now_ns;
     }

@@ -195,9 +195,9 @@ void sim_gpu_advance(struct sim *sim, uint32_t gpu);
 /* record.c: all of these do nothing where nobody judges */
 /* Somebody's part of a GPU may have changed: weights, places, workers, what runs aside. */
 void sim_judge_shares(struct sim *sim);
-/* A VM that had nothing outstanding sends; its account is looked at whenever it gets an answer. */
+/* A VM that had nothing outstanding sends; it gets an answer. */
 void sim_judge_busy(struct sim *sim, struct sim_vm *vm);
-void sim_judge_look(struct sim *sim, struct sim_vm *vm);
+void sim_judge_answer(struct sim *sim, struct sim_vm *vm);
 void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns);
 void sim_judge_begin(struct sim *sim);
 void sim_judge_step(struct sim *sim);

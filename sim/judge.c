@@ -20,7 +20,8 @@
  *
  * Where d is small the terms are more than all that is promised, and a VM
  * could wait for ever.  So each wait is judged, too: while a VM has work all
- * the time its d is 1, and it may never be owed more than the terms.
+ * the time its d is what it is alone with work, and it may never be owed more
+ * than the terms.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -143,6 +144,7 @@ struct examined {
     const struct sim_track *track;
     const struct curve *curve;
     bool by_the_clock;
+    double pace;              /* part of the time with work in which it keeps the GPU busy alone */
     double *clock_due_ns;     /* so far, at each step; by the clock only */
     double own_ns, others_ns; /* terms; the others' without s */
 };
@@ -209,16 +211,37 @@ static void look_at_windows(const struct examined *examined, uint32_t steps,
     }
 }
 
-static void look_at_waits(const struct examined *examined, struct sim_verdict *verdict)
+/* The most that it was owed while it had work all the time, from one step to another. */
+static double most_owed_ns(const struct examined *examined, uint32_t steps, uint64_t *at_ns)
 {
+    const struct sim_promise *promise = examined->promise;
     const struct sim_track *track = examined->track;
-    double allowed_ns = examined->own_ns + track->part_max * examined->others_ns;
+    double keep = (1 - promise->slack - promise->lost) * examined->pace, low_ns = 0, most_ns = 0;
+    uint32_t first = (uint32_t)(promise->warmup_ns / STEP_NS);
 
-    verdict->wait_owed_ns = (uint64_t)track->owed_ns;
+    for (uint32_t i = first; i < steps; i++) {
+        double owed_ns = keep * track->budget_ns[i] - (double)track->got_ns[i];
+
+        if (i == first || track->waits[i] != track->waits[i - 1] || owed_ns < low_ns) {
+            low_ns = owed_ns;
+        }
+        if (owed_ns - low_ns > most_ns) {
+            most_ns = owed_ns - low_ns;
+            *at_ns = i * STEP_NS;
+        }
+    }
+    return most_ns;
+}
+
+static void look_at_waits(const struct examined *examined, uint32_t steps,
+                          struct sim_verdict *verdict)
+{
+    double allowed_ns = examined->own_ns + examined->track->part_max * examined->others_ns;
+    double owed_ns = most_owed_ns(examined, steps, &verdict->wait_at_ns);
+
+    verdict->wait_owed_ns = (uint64_t)owed_ns;
     verdict->wait_allowed_ns = (uint64_t)allowed_ns;
-    verdict->wait_at_ns = track->owed_at_ns;
-    verdict->wait_ratio =
-        track->owed_ns > allowed_ns / SIM_UNJUDGED ? allowed_ns / track->owed_ns : SIM_UNJUDGED;
+    verdict->wait_ratio = owed_ns > allowed_ns / SIM_UNJUDGED ? allowed_ns / owed_ns : SIM_UNJUDGED;
     if (verdict->judged && verdict->wait_ratio < verdict->worst) {
         verdict->worst = verdict->wait_ratio;
     }
@@ -257,6 +280,14 @@ static double *due_by_the_clock(const struct sim_track *track, const struct curv
     return due_ns;
 }
 
+/* Hand-over takes of it where jobs are tiny: no more could be had with work all the time. */
+static double pace(const struct sim_track *alone, uint32_t steps)
+{
+    double got_ns = (double)alone->got_ns[steps - 1], work_ns = (double)alone->work_ns;
+
+    return got_ns < work_ns ? got_ns / work_ns : 1;
+}
+
 static void judge_vm(const struct sim_config *config, const struct sim_result *result,
                      const struct sim_record *record, const struct sim_record *alone, uint32_t vm,
                      struct sim_verdict *verdict)
@@ -269,6 +300,7 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
         .track = track,
         .curve = &curve,
         .by_the_clock = by_the_clock(group),
+        .pace = pace(&alone->vms[0], alone->steps),
         .own_ns = (double)(track->longest_ns + config->core.scheduler.quantum_ns),
         .others_ns = others_terms_ns(config, result, record, vm),
     };
@@ -283,7 +315,7 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
         examined.clock_due_ns = due_by_the_clock(track, &curve, record->steps);
     }
     look_at_windows(&examined, record->steps, verdict);
-    look_at_waits(&examined, verdict);
+    look_at_waits(&examined, record->steps, verdict);
     free(examined.clock_due_ns);
 }
 

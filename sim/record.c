@@ -22,6 +22,7 @@ void sim_record_init(struct sim_record *record, const struct sim_promise *promis
         track->budget_ns = sim_allocate(record->capacity, sizeof(*track->budget_ns));
         track->share_ns = sim_allocate(record->capacity, sizeof(*track->share_ns));
         track->stretches = sim_allocate(record->capacity, sizeof(*track->stretches));
+        track->waits = sim_allocate(record->capacity, sizeof(*track->waits));
     }
 }
 
@@ -32,6 +33,7 @@ void sim_record_destroy(struct sim_record *record)
         free(record->vms[i].budget_ns);
         free(record->vms[i].share_ns);
         free(record->vms[i].stretches);
+        free(record->vms[i].waits);
     }
     free(record->vms);
 }
@@ -99,15 +101,6 @@ void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns)
     }
 }
 
-/* What it is owed: promised so far, less what it had. */
-static double owed_ns(const struct sim *sim, const struct sim_vm *vm)
-{
-    const struct sim_promise *promise = sim->record->promise;
-
-    return (1 - promise->slack - promise->lost) * sim->record->vms[vm->index].budget_now_ns -
-           (double)vm->gpu_ns;
-}
-
 void sim_judge_busy(struct sim *sim, struct sim_vm *vm)
 {
     struct sim_track *track;
@@ -116,29 +109,19 @@ void sim_judge_busy(struct sim *sim, struct sim_vm *vm)
         return;
     }
     track = &sim->record->vms[vm->index];
-    count_up(sim, track);
-    track->low_ns = owed_ns(sim, vm);
+    track->waits_now++;
+    track->work_since_ns = sim->now_ns;
     track->stretches_now += sim->now_ns - vm->idle_since_ns > sim->record->promise->patience_ns;
 }
 
-void sim_judge_look(struct sim *sim, struct sim_vm *vm)
+void sim_judge_answer(struct sim *sim, struct sim_vm *vm)
 {
     struct sim_track *track;
-    double now_ns;
 
-    if (!sim->record || vm->gpu == SIM_NONE) {
-        return;
-    }
-    track = &sim->record->vms[vm->index];
-    count_up(sim, track);
-    sim_gpu_advance(sim, vm->gpu);
-    now_ns = owed_ns(sim, vm);
-    if (now_ns < track->low_ns || sim->now_ns < SIM_START_NS + sim->record->promise->warmup_ns) {
-        track->low_ns = now_ns;
-    }
-    if (now_ns - track->low_ns > track->owed_ns) {
-        track->owed_ns = now_ns - track->low_ns;
-        track->owed_at_ns = sim->now_ns - SIM_START_NS;
+    if (sim->record) {
+        track = &sim->record->vms[vm->index];
+        track->work_ns += sim->now_ns - track->work_since_ns;
+        track->work_since_ns = sim->now_ns;
     }
 }
 
@@ -165,14 +148,15 @@ void sim_judge_step(struct sim *sim)
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         struct sim_track *track = &record->vms[i];
 
-        if (sim->vms[i].requests.count > 0) {
-            sim_judge_look(sim, &sim->vms[i]);
+        if (sim->vms[i].gpu != SIM_NONE) {
+            sim_gpu_advance(sim, sim->vms[i].gpu);
         }
         count_up(sim, track);
         track->got_ns[record->steps] = sim->vms[i].gpu_ns;
         track->budget_ns[record->steps] = track->budget_now_ns;
         track->share_ns[record->steps] = track->share_now_ns;
         track->stretches[record->steps] = track->stretches_now;
+        track->waits[record->steps] = track->waits_now;
     }
     record->steps++;
     if (record->enough_ns != 0 && sim->vms[0].gpu_ns >= record->enough_ns) {

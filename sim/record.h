@@ -17,16 +17,16 @@ struct sim_track {
     uint64_t *got_ns;
     double *budget_ns, *share_ns; /* share: s alone, whatever runs aside */
     uint32_t *stretches;          /* pauses beyond patience that ended */
+    uint32_t *waits;              /* times that it had work again, having had none */
 
     double rate, part; /* of budget and of share, now */
     double budget_now_ns, share_now_ns;
     uint64_t mark_ns; /* up to here both are counted */
-    uint32_t stretches_now;
+    uint32_t stretches_now, waits_now;
     uint64_t longest_ns; /* job that it sent */
     double part_max;     /* its largest s */
-    double low_ns;       /* of what it is owed, since it has had work */
-    double owed_ns;      /* the most that it was owed more than that */
-    uint64_t owed_at_ns;
+    uint64_t work_ns;    /* time in which it had work, up to its last answer */
+    uint64_t work_since_ns;
 };
 
 struct sim_record {
