@@ -23,6 +23,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "protocol")]
 import wire  # noqa: E402
+import worker_link  # noqa: E402
 from lab import Lab, faults  # noqa: E402
 from neighbour import Neighbour, back_to_normal  # noqa: E402
 from report import Report, cpu_seconds, percentiles, run_text, skip  # noqa: E402
@@ -389,6 +390,66 @@ class Suite:
                           and own["total"]["missing"] == 0 and own["total"]["jobs"] > 100,
                           "%d kills, %s" % (kills, brief(own)))  # fmt: skip
 
+    # ---- a worker's end, until its VM's next result ----
+
+    def alone_ms(self, end):
+        """The driver's own part: a worker that ends, is gone, and the next one's first result."""
+        worker = self.worker()
+        with worker:
+            worker.run(wire.ADD, (1, 1))
+            begin = time.monotonic()
+            end(worker)
+            worker.process.wait()
+            gone = time.monotonic()
+        with self.worker() as following:
+            assert following.run(wire.ADD, (2, 3)).results == (5,)
+            return {"gone": (gone - begin) * 1e3, "result": (time.monotonic() - begin) * 1e3}
+
+    def worker(self):
+        return worker_link.Worker("--enable-test-ops", backend=self.backend,
+                                  path=os.path.join(self.bin_dir, "vgpu-worker"))
+
+    def through_ms(self, lab, client, end):
+        assert call(client, wire.ADD, 1, 1) == (wire.OK, (2,))
+        pid = lab.workers()[9]
+        begin = time.monotonic()
+        end(pid, client)
+        assert call(client, wire.ADD, 2, 3) == (wire.OK, (5,))
+        return (time.monotonic() - begin) * 1e3
+
+    def ends_of_workers(self, count=15):
+        """What the mediator adds to what the driver takes for one context's end and the next."""
+
+        def crash(_, client):
+            assert call(client, wire.CRASH)[0] == wire.CUDA_ERROR
+
+        def kill(pid, client):
+            # The job behind it finds the worker dying, or gone; either way it is to be answered.
+            os.kill(pid, signal.SIGKILL)
+            while call(client, wire.NOP)[0] != wire.OK:
+                pass
+
+        ways = {"illegal address": (lambda worker: worker.send(wire.CRASH), crash),
+                "worker killed": (lambda worker: worker.kill(), kill)}  # fmt: skip
+        with self.lab("--fault-threshold", "0") as lab, connect(lab.socket, 9) as client:
+            for name, (alone_end, end) in ways.items():
+                alone, through = [], []
+                for _ in range(count):  # in turns, so that both see the same host
+                    alone.append(self.alone_ms(alone_end))
+                    through.append(self.through_ms(lab, client, end))
+                own = statistics.median(times["result"] for times in alone)
+                ratio = statistics.median(through) / own
+                self.report.measure(
+                    "%s: ms until the next result" % name,
+                    {"driver_alone": round(own, 1),
+                     "of_which_until_it_is_gone":
+                         round(statistics.median(times["gone"] for times in alone), 1),
+                     "through_the_mediator": round(statistics.median(through), 1),
+                     "ratio": round(ratio, 3)})  # fmt: skip
+                if self.backend == "cuda":
+                    self.report.check("%s: at most 1.15 times what the driver takes alone" % name,
+                                      ratio <= 1.15, "%.3f" % ratio)  # fmt: skip
+
     def mediator_restart(self):
         with self.lab() as lab:
             load = lab.loadgen_start("4", "--op", "add=80,spin:300=20", "--depth", "4",
@@ -430,7 +491,8 @@ def main():
     suite = Suite(report, args.bin_dir, args.backend)
     names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel",
              "illegal_addresses",
-             "quarantine", "killed_worker", "mediator_restart", "quanta"]  # fmt: skip
+             "quarantine", "killed_worker", "ends_of_workers", "mediator_restart",
+             "quanta"]  # fmt: skip
     unknown = set(args.only or ()) - set(names)
     if unknown:
         parser.error("--only takes one of: " + ", ".join(names))
