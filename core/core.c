@@ -132,6 +132,13 @@ static void count_event(struct core *core, const struct core_event *event)
     }
 }
 
+/* What the configuration keeps of a VM. */
+static bool is_fact(enum core_event_kind kind)
+{
+    return kind == CORE_EVENT_FAULT || kind == CORE_EVENT_QUARANTINED ||
+           kind == CORE_EVENT_UNQUARANTINED;
+}
+
 void core_report(struct core *core, const struct core_event *event)
 {
     struct core_event filled = *event;
@@ -144,6 +151,9 @@ void core_report(struct core *core, const struct core_event *event)
     }
     count_event(core, event);
     core->effects.event(core->effects.opaque, &filled);
+    if (core->effects.persist && is_fact(event->kind) && !core->applying) {
+        core->effects.persist(core->effects.opaque, &filled);
+    }
 }
 
 /* ---- time ---- */

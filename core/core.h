@@ -159,6 +159,11 @@ struct core_effects {
     void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
     /* Something worth a line in the log, an audit record or a counter. */
     void (*event)(void *opaque, const struct core_event *event);
+    /*
+     * A fact about a VM that must outlive this process: a fault, a quarantine, its end.  Not for
+     * what the configuration itself said (core_apply_vms()).  NULL: nobody keeps anything.
+     */
+    void (*persist)(void *opaque, const struct core_event *fact);
     /* A job took a step.  NULL: nobody wants to know.  On the hot path: be quick. */
     void (*job)(void *opaque, const struct core_job_step *step);
 };
@@ -360,6 +365,8 @@ struct core_session_stats {
 
 bool core_session_stats(const struct core *core, uint32_t session,
                         struct core_session_stats *stats);
+/* Who the host knows it to be; NULL = no such session.  Valid while the session is open. */
+const struct core_identity *core_session_identity(const struct core *core, uint32_t session);
 
 /* ---- workers ---- */
 

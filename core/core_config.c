@@ -122,22 +122,12 @@ static uint32_t slot_of_entry(const struct core *core, const struct core_vm_conf
     return slot;
 }
 
-int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t count,
-                   uint64_t now_ns, struct core_apply_result *result, uint32_t *bad)
+static int apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t count,
+                     uint64_t now_ns, struct core_apply_result *result)
 {
     bool keep[CORE_VMS_MAX] = {false};
     uint32_t slots[CORE_VMS_MAX];
-    uint32_t ignored;
-    int ret;
 
-    memset(result, 0, sizeof(*result));
-    if (count > CORE_VMS_MAX) {
-        return -ENOSPC;
-    }
-    ret = check_all(vms, count, bad ? bad : &ignored);
-    if (ret < 0) {
-        return ret;
-    }
     for (uint32_t i = 0; i < count; i++) {
         slots[i] = slot_of_entry(core, &vms[i]);
         if (slots[i] != CORE_NONE) {
@@ -183,4 +173,24 @@ int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t
         core_pump(core, gpu, now_ns);
     }
     return 0;
+}
+
+int core_apply_vms(struct core *core, const struct core_vm_config *vms, uint32_t count,
+                   uint64_t now_ns, struct core_apply_result *result, uint32_t *bad)
+{
+    uint32_t ignored;
+    int ret;
+
+    memset(result, 0, sizeof(*result));
+    if (count > CORE_VMS_MAX) {
+        return -ENOSPC;
+    }
+    ret = check_all(vms, count, bad ? bad : &ignored);
+    if (ret < 0) {
+        return ret;
+    }
+    core->applying = true;
+    ret = apply_vms(core, vms, count, now_ns, result);
+    core->applying = false;
+    return ret;
 }

@@ -125,6 +125,7 @@ struct core {
     char gpu_uuids[CORE_GPUS_MAX][CORE_NAME_BYTES];
     bool stopping;
     uint32_t preferred_vm_id;
+    bool applying;                 /* what happens is what the configuration says */
     struct core_vm *vms;           /* CORE_VMS_MAX */
     uint32_t vm_high;              /* slots at and above were never used */
     struct core_session *sessions; /* CORE_SESSIONS_MAX */

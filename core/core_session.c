@@ -409,3 +409,11 @@ void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns)
         abandon_vm(core, slot, now_ns);
     }
 }
+
+const struct core_identity *core_session_identity(const struct core *core, uint32_t session)
+{
+    if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return NULL;
+    }
+    return &core->sessions[session].identity;
+}

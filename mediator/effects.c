@@ -2,6 +2,8 @@
 #include "mediator/effects.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -10,6 +12,7 @@
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/base/busy_poll.h"
+#include "mediator/config/config_store.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
@@ -88,6 +91,29 @@ static void effect_job(void *opaque, const struct core_job_step *step)
     }
 }
 
+/* What the database keeps of a VM.  Without one nothing is kept. */
+static void effect_persist(void *opaque, const struct core_event *fact)
+{
+    struct mediator *mediator = opaque;
+    char text[EVENTS_TEXT_BYTES];
+
+    if (!mediator->config) {
+        return;
+    }
+    switch (fact->kind) {
+    case CORE_EVENT_FAULT:
+        events_describe(mediator->events, fact, text, sizeof(text));
+        config_store_fault(mediator->config, fact->vm_id, text);
+        break;
+    case CORE_EVENT_QUARANTINED:
+        snprintf(text, sizeof(text), "after %" PRIu64 " faults", fact->value);
+        config_store_quarantine(mediator->config, fact->vm_id, text);
+        break;
+    case CORE_EVENT_UNQUARANTINED: config_store_unquarantine(mediator->config, fact->vm_id); break;
+    default: break;
+    }
+}
+
 void effects_table(struct mediator *mediator, struct core_effects *effects)
 {
     *effects = (struct core_effects){
@@ -98,6 +124,7 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .worker_run = effect_worker_run,
         .worker_stop = effect_worker_stop,
         .event = effect_event,
+        .persist = effect_persist,
         .job = effect_job,
     };
 }

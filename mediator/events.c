@@ -10,10 +10,9 @@
 
 #include "common/log.h"
 #include "common/request.h"
-#include "mediator/control/server.h"
-#include "mediator/config/config_store.h"
+#include "common/uuid.h"
 #include "common/json_out.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 #include "mediator/sessions/session_io.h"
 
 struct bucket {
@@ -24,24 +23,25 @@ struct bucket {
 };
 
 struct events {
-    struct mediator *mediator;
+    const struct core *core;      /* NULL until there is one */
+    events_subscriber subscriber; /* NULL: none */
+    void *subscriber_opaque;
+    bool stopping;
     struct bucket of_vm[CORE_VMS_MAX];
     struct bucket of_nobody;
-    bool applying;
     uv_timer_t timer;
     bool timer_open;
     uint64_t sequence; /* of the latest record, from 1 */
     struct event_record ring[EVENTS_KEPT];
 };
 
-struct events *events_new(struct mediator *mediator)
+struct events *events_new(void)
 {
     struct events *events = calloc(1, sizeof(*events));
 
     if (!events) {
         return NULL;
     }
-    events->mediator = mediator;
     for (uint32_t i = 0; i < CORE_VMS_MAX; i++) {
         events->of_vm[i].tokens = EVENTS_BURST;
     }
@@ -49,14 +49,25 @@ struct events *events_new(struct mediator *mediator)
     return events;
 }
 
+void events_set_core(struct events *events, const struct core *core)
+{
+    events->core = core;
+}
+
 void events_free(struct events *events)
 {
     free(events);
 }
 
-void events_set_applying(struct events *events, bool applying)
+void events_subscribe(struct events *events, events_subscriber subscriber, void *opaque)
 {
-    events->applying = applying;
+    events->subscriber = subscriber;
+    events->subscriber_opaque = opaque;
+}
+
+void events_stopping(struct events *events)
+{
+    events->stopping = true;
 }
 
 /* May another line about this be written, with so many tokens left for others? */
@@ -119,9 +130,9 @@ static void on_timer(uv_timer_t *timer)
     tell_all_suppressed(timer->data);
 }
 
-int events_start(struct events *events)
+int events_start(struct events *events, uv_loop_t *loop)
 {
-    int ret = uv_timer_init(&events->mediator->loop, &events->timer);
+    int ret = uv_timer_init(loop, &events->timer);
 
     if (ret < 0) {
         return ret;
@@ -151,8 +162,8 @@ static void record(struct events *events, const char *kind, uint32_t vm_id, cons
     slot->kind = kind;
     slot->vm_id = vm_id;
     snprintf(slot->text, sizeof(slot->text), "%s", text);
-    if (events->mediator->admin) {
-        admin_server_publish(events->mediator->admin, slot);
+    if (events->subscriber) {
+        events->subscriber(events->subscriber_opaque, slot);
     }
 }
 
@@ -226,15 +237,14 @@ static void describe_worker_end(const struct core_event *event, char *text, size
 static bool has_another_ones_id(const struct events *events, const struct core_event *event)
 {
     return event->vm >= CORE_VMS_MAX && event->vm_id != 0 && event->vm_id != CORE_NONE &&
-           core_vm_find(events->mediator->core, event->vm_id) != CORE_NONE;
+           core_vm_find(events->core, event->vm_id) != CORE_NONE;
 }
 
 /* The command that lets it in, as far as we know who it is. */
-static void describe_unregistered(struct events *events, const struct core_event *event, char *text,
-                                  size_t bytes)
+static void describe_unregistered(const struct events *events, const struct core_event *event,
+                                  char *text, size_t bytes)
 {
-    const struct core_identity *identity =
-        session_io_identity(events->mediator->sessions, event->session);
+    const struct core_identity *identity = core_session_identity(events->core, event->session);
     char uuid[UUID_TEXT_BYTES] = "UUID";
     const char *name = "NAME";
     char id[32] = "", other[128] = "";
@@ -261,7 +271,7 @@ static void describe_unregistered(struct events *events, const struct core_event
              other, name, uuid, id);
 }
 
-static void describe(struct events *events, const struct core_event *event, char *text,
+static void describe(const struct events *events, const struct core_event *event, char *text,
                      size_t bytes)
 {
     uint64_t ms = event->value / 1000000;
@@ -329,29 +339,15 @@ static void describe(struct events *events, const struct core_event *event, char
     }
 }
 
-static void tell_database(struct events *events, const struct core_event *event, const char *text)
+void events_describe(const struct events *events, const struct core_event *event, char *text,
+                     size_t bytes)
 {
-    struct config_store *config = events->mediator->config;
-    char reason[48];
+    describe(events, event, text, bytes);
+    if (event->text && event->text[0]) {
+        size_t used = strlen(text);
 
-    if (!config || events->applying) {
-        return;
+        snprintf(text + used, bytes - used, " (%s)", event->text);
     }
-    switch (event->kind) {
-    case CORE_EVENT_FAULT: config_store_fault(config, event->vm_id, text); break;
-    case CORE_EVENT_QUARANTINED:
-        snprintf(reason, sizeof(reason), "after %" PRIu64 " faults", event->value);
-        config_store_quarantine(config, event->vm_id, reason);
-        break;
-    case CORE_EVENT_UNQUARANTINED: config_store_unquarantine(config, event->vm_id); break;
-    default: break;
-    }
-}
-
-static bool for_database(enum core_event_kind kind)
-{
-    return kind == CORE_EVENT_FAULT || kind == CORE_EVENT_QUARANTINED ||
-           kind == CORE_EVENT_UNQUARANTINED;
 }
 
 static bool has_error_code(enum core_event_kind kind)
@@ -410,23 +406,14 @@ void events_core(struct events *events, const struct core_event *event)
         bucket->suppressed++;
         bucket->vm_id = of_vm ? event->vm_id : CORE_NONE;
     }
-    if (!tell && !for_database(event->kind)) {
-        return;
-    }
-    /* systemd may end the workers, too, before we have told them to go. */
-    if (events->mediator->stopping && event->kind == CORE_EVENT_WORKER_LOST) {
-        return;
-    }
-    describe(events, event, text, sizeof(text));
-    if (event->text && event->text[0]) {
-        size_t used = strlen(text);
-
-        snprintf(text + used, sizeof(text) - used, " (%s)", event->text);
-    }
-    tell_database(events, event, text);
     if (!tell) {
         return;
     }
+    /* systemd may end the workers, too, before we have told them to go. */
+    if (events->stopping && event->kind == CORE_EVENT_WORKER_LOST) {
+        return;
+    }
+    events_describe(events, event, text, sizeof(text));
     if (has_another_ones_id(events, event)) {
         own.vm_id = CORE_NONE;
     }

@@ -11,6 +11,7 @@
 #define MEDIATOR_EVENTS_H
 
 #include <sys/types.h>
+#include <uv.h>
 
 #include "core/core.h"
 
@@ -20,16 +21,16 @@
 #define EVENTS_KEPT 512u /* for those who begin to listen later */
 #define EVENTS_TEXT_BYTES 320u
 
-struct admin_client;
 struct events;
 struct json_out;
-struct mediator;
 
 /* NULL when there is no memory. */
-struct events *events_new(struct mediator *mediator);
+struct events *events_new(void);
+/* Who can say which VM a session belongs to.  Before the core's first event. */
+void events_set_core(struct events *events, const struct core *core);
 void events_free(struct events *events);
 /* The timer that tells what was left out.  After stop the loop must run once more. */
-int events_start(struct events *events);
+int events_start(struct events *events, uv_loop_t *loop);
 void events_stop(struct events *events);
 
 /* An effect of the core. */
@@ -40,8 +41,11 @@ void events_session_note(struct events *events, pid_t pid, const char *text);
 void events_admin(struct events *events, const char *kind, uint32_t vm_id, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Events that are told to nobody else while a configuration is applied: the database has them. */
-void events_set_applying(struct events *events, bool applying);
+/* From now on workers end because the daemon does: no news. */
+void events_stopping(struct events *events);
+/* An event of the core as one sentence, without the VM's name.  Cut at `bytes`. */
+void events_describe(const struct events *events, const struct core_event *event, char *text,
+                     size_t bytes);
 
 struct event_record {
     uint64_t sequence;
@@ -50,6 +54,10 @@ struct event_record {
     uint32_t vm_id; /* CORE_NONE: about no VM */
     char text[EVENTS_TEXT_BYTES];
 };
+
+/* Hears of each record, in order; one at most.  NULL: nobody any more. */
+typedef void (*events_subscriber)(void *opaque, const struct event_record *record);
+void events_subscribe(struct events *events, events_subscriber subscriber, void *opaque);
 
 /* The record as one JSON object. */
 void event_record_json(struct json_out *json, const struct event_record *record);

@@ -16,6 +16,7 @@
 #include "core/job_trace.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
+#include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
 #include "mediator/sessions/discovery.h"
 #include "mediator/events.h"
@@ -64,8 +65,10 @@ static void close_signals(void)
     }
 }
 
-static void on_database_idle(struct mediator *self)
+static void on_database_idle(void *opaque)
 {
+    struct mediator *self = opaque;
+
     close_signals();
     supervisor_close(self->supervisor);
     events_stop(self->events);
@@ -77,10 +80,12 @@ static void on_database_idle(struct mediator *self)
     effects_stop(self);
 }
 
-static void on_workers_gone(struct mediator *self)
+static void on_workers_gone(void *opaque)
 {
+    struct mediator *self = opaque;
+
     if (self->config) {
-        config_store_when_idle(self->config, on_database_idle);
+        config_store_when_idle(self->config, on_database_idle, self);
     } else {
         on_database_idle(self);
     }
@@ -101,6 +106,7 @@ void mediator_stop(struct mediator *self)
     self->stopping = true;
     uv_timer_start(&patience, on_patience_ended, STOP_PATIENCE_MS, 0);
     notify_manager("STOPPING=1");
+    events_stopping(self->events);
     if (self->discovery) {
         discovery_stop(self->discovery);
     }
@@ -109,7 +115,7 @@ void mediator_stop(struct mediator *self)
     effects_settle(self);
     admin_server_stop(self->admin);
     core_stop_workers(self->core, mediator_now_ns());
-    supervisor_when_empty(self->supervisor, on_workers_gone);
+    supervisor_when_empty(self->supervisor, on_workers_gone, self);
 }
 
 static void on_signal(UNUSED uv_signal_t *handle, int signum)
@@ -197,6 +203,32 @@ static bool find_gpus(void)
     return true;
 }
 
+/* What stands around the core. */
+static bool make_parts(void)
+{
+    mediator.sessions = session_io_new(&mediator.loop, mediator.core, mediator.events);
+    mediator.identities = identity_cache_new(&mediator.loop, mediator.options.proc_path);
+    mediator.listeners = listeners_new(&(struct listeners_uses){
+        .loop = &mediator.loop,
+        .events = mediator.events,
+        .sessions = mediator.sessions,
+        .identities = mediator.identities,
+        .trust_claims = mediator.options.trust_claims,
+    });
+    mediator.supervisor = supervisor_new(&(struct supervisor_uses){
+        .loop = &mediator.loop,
+        .core = mediator.core,
+        .config = &mediator.options.core,
+        .worker_path = worker_path,
+        .backend = mediator.backend,
+    });
+    mediator.shares = shares_new(&mediator.loop, mediator.core);
+    mediator.health = health_new();
+    mediator.health_watch = health_watch_new(&mediator);
+    return mediator.health && mediator.health_watch && mediator.sessions && mediator.identities &&
+           mediator.listeners && mediator.supervisor && mediator.shares;
+}
+
 static bool make_core(void)
 {
     struct core_effects effects;
@@ -206,22 +238,14 @@ static bool make_core(void)
                                      ? !mediator.options.use_db
                                      : mediator.options.unregistered == UNREGISTERED_ALLOW;
     effects_table(&mediator, &effects);
-    mediator.events = events_new(&mediator);
+    mediator.events = events_new();
     mediator.trace = job_trace_new();
-    mediator.sessions = session_io_new(&mediator);
-    mediator.listeners = listeners_new(&mediator);
-    mediator.identities = identity_cache_new();
-    mediator.supervisor = supervisor_new(&mediator, worker_path);
-    mediator.shares = shares_new(&mediator);
-    mediator.health = health_new();
-    mediator.health_watch = health_watch_new(&mediator);
     mediator.core = core_new(config, &effects);
-    if (!mediator.events || !mediator.trace || !mediator.sessions || !mediator.listeners ||
-        !mediator.identities || !mediator.supervisor || !mediator.shares || !mediator.health ||
-        !mediator.health_watch || !mediator.core) {
+    if (!mediator.events || !mediator.trace || !mediator.core || !make_parts()) {
         log_error("out of memory");
         return false;
     }
+    events_set_core(mediator.events, mediator.core);
     for (uint32_t i = 0; i < gpus.count; i++) {
         if (core_gpu_add(mediator.core, gpus.gpus[i].uuid) < 0) {
             log_error("GPU %s cannot be used", gpus.gpus[i].uuid);
@@ -243,7 +267,8 @@ static bool read_configuration(void)
         return true;
     }
     path = vgpu_db_path(mediator.options.db_path);
-    if (config_store_open(&mediator, path, &mediator.config, error, sizeof(error)) < 0) {
+    if (config_store_open(&mediator.loop, mediator.core, path, &mediator.config, error,
+                          sizeof(error)) < 0) {
         log_error("database %s: %s (--no-db runs without one)", path, error);
         return false;
     }
@@ -318,8 +343,9 @@ static void start_gpu_health(void)
         (strcmp(mediator.backend, "cuda") != 0 && !mediator.options.nvml_path)) {
         return;
     }
-    mediator.gpu_health =
-        gpu_health_new(&mediator, mediator.options.nvml_path, mediator.options.gpu_reset_command);
+    mediator.gpu_health = gpu_health_new(
+        &(struct gpu_health_uses){&mediator.loop, mediator.core, mediator.events, mediator.gpus},
+        mediator.options.nvml_path, mediator.options.gpu_reset_command);
     ret = mediator.gpu_health ? gpu_health_start(mediator.gpu_health) : -ENOMEM;
     if (ret < 0) {
         log_warning("the GPUs' health is not watched: %s", strerror(-ret));
@@ -331,7 +357,7 @@ static bool start_parts(void)
     char error[SOCKET_ERROR_BYTES];
 
     if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
-        shares_start(mediator.shares) < 0 || events_start(mediator.events) < 0) {
+        shares_start(mediator.shares) < 0 || events_start(mediator.events, &mediator.loop) < 0) {
         log_error("cannot start the event loop's parts");
         return false;
     }
@@ -351,7 +377,12 @@ static bool start_parts(void)
         return false;
     }
     if (mediator.options.discovery) {
-        mediator.discovery = discovery_new(&mediator);
+        mediator.discovery = discovery_new(&(struct discovery_uses){
+            .loop = &mediator.loop,
+            .listeners = mediator.listeners,
+            .identities = mediator.identities,
+            .proc_path = mediator.options.proc_path,
+        });
         if (!mediator.discovery || discovery_start(mediator.discovery) < 0) {
             log_error("cannot start to look for QEMUs");
             return false;

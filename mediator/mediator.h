@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #include "core/core.h"
+#include "mediator/base/clock.h"
 #include "mediator/control/holds.h"
 #include "mediator/options.h"
 
@@ -78,12 +79,6 @@ struct mediator {
     bool started;
     bool stopping;
 };
-
-/* CLOCK_MONOTONIC, the clock that workers' time stamps use too. */
-static inline uint64_t mediator_now_ns(void)
-{
-    return uv_hrtime();
-}
 
 /* Begins the orderly stop; more calls do nothing. */
 void mediator_stop(struct mediator *mediator);

@@ -8,9 +8,7 @@
 #include <string.h>
 
 #include "common/log.h"
-#include "mediator/config/config_store.h"
-#include "mediator/events.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 
 struct config_name {
     uint32_t vm_id;
@@ -154,7 +152,7 @@ static int convert(const struct vgpu_config_snapshot *snapshot, struct core_vm_c
     return 0;
 }
 
-int config_apply(struct mediator *mediator, const struct vgpu_config_snapshot *snapshot,
+int config_apply(struct core *core, const struct vgpu_config_snapshot *snapshot,
                  struct config_names *names, struct core_apply_result *result, char *error,
                  size_t error_bytes)
 {
@@ -171,17 +169,15 @@ int config_apply(struct mediator *mediator, const struct vgpu_config_snapshot *s
     }
     convert(snapshot, vms, new_names, &count);
 
-    events_set_applying(mediator->events, true);
     /* VMs last: they are placed in pools that are right by then. */
     for (char letter = VGPU_POOL_FIRST; letter <= VGPU_POOL_LAST; letter++) {
-        old_masks[letter - VGPU_POOL_FIRST] = core_pool_gpus(mediator->core, letter);
+        old_masks[letter - VGPU_POOL_FIRST] = core_pool_gpus(core, letter);
     }
-    apply_pools(mediator->core, snapshot);
-    ret = core_apply_vms(mediator->core, vms, count, mediator_now_ns(), result, &bad);
+    apply_pools(core, snapshot);
+    ret = core_apply_vms(core, vms, count, mediator_now_ns(), result, &bad);
     for (char letter = VGPU_POOL_FIRST; ret < 0 && letter <= VGPU_POOL_LAST; letter++) {
-        set_pool(mediator->core, letter, old_masks[letter - VGPU_POOL_FIRST]);
+        set_pool(core, letter, old_masks[letter - VGPU_POOL_FIRST]);
     }
-    events_set_applying(mediator->events, false);
     if (ret == -EINVAL && bad < count) {
         snprintf(error, error_bytes,
                  "VM %" PRIu32 " (%s) has a value that is not allowed, or shares its vm_id or "

@@ -10,8 +10,6 @@
 #include "common/uuid.h"
 #include "store/vgpu_config.h"
 
-struct mediator;
-
 /* Which UUID a vm_id has; all zero is empty. */
 struct config_names {
     struct config_name *names; /* sorted by vm_id */
@@ -27,8 +25,11 @@ void config_names_free(struct config_names *names);
  * GPUs of its own has all of them; GPUs that are not there are left out, with
  * a warning.
  */
-int config_apply(struct mediator *mediator, const struct vgpu_config_snapshot *snapshot,
+int config_apply(struct core *core, const struct vgpu_config_snapshot *snapshot,
                  struct config_names *names, struct core_apply_result *result, char *error,
                  size_t error_bytes);
+
+/* Without a database: every pool of `pools` has every GPU. */
+void config_apply_default_pools(struct core *core, const char *pools);
 
 #endif /* MEDIATOR_CONFIG_CONFIG_APPLY_H */

@@ -20,7 +20,6 @@
 #include "common/log.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/events.h"
-#include "mediator/mediator.h"
 #include "store/vgpu_config.h"
 
 enum item_kind {
@@ -45,7 +44,8 @@ struct item {
 };
 
 struct config_store {
-    struct mediator *mediator;
+    uv_loop_t *loop;
+    struct core *core;
     struct vgpu_db *db;
     char *path;
     uv_work_t work;
@@ -55,14 +55,10 @@ struct config_store {
     uint32_t waiting_count;
     uint64_t dropped;
     char trouble[CONFIG_STORE_ERROR_BYTES];
-    void (*idle)(struct mediator *mediator);
+    void (*idle)(void *opaque);
+    void *idle_opaque;
     struct config_names names; /* vm_id -> UUID, of the last good configuration */
 };
-
-bool config_store_busy(const struct config_store *store)
-{
-    return store->working;
-}
 
 const char *config_store_path(const struct config_store *store)
 {
@@ -121,8 +117,8 @@ static void finish_reload(struct config_store *store, struct item *item)
     if (ret < 0) {
         snprintf(error, sizeof(error), "%s", item->error);
     } else {
-        ret = config_apply(store->mediator, item->snapshot, &store->names, &result, error,
-                           sizeof(error));
+        ret =
+            config_apply(store->core, item->snapshot, &store->names, &result, error, sizeof(error));
         vgpu_config_snapshot_free(item->snapshot);
     }
     if (ret < 0) {
@@ -174,10 +170,10 @@ static void after_work(uv_work_t *work, int status)
     store->working = false;
     hand_out(store);
     if (!store->working && store->idle) {
-        void (*idle)(struct mediator *) = store->idle;
+        void (*idle)(void *) = store->idle;
 
         store->idle = NULL;
-        idle(store->mediator);
+        idle(store->idle_opaque);
     }
 }
 
@@ -191,7 +187,7 @@ static void hand_out(struct config_store *store)
     store->waiting_end = &store->waiting;
     store->waiting_count = 0;
     store->working = true;
-    uv_queue_work(&store->mediator->loop, &store->work, work_all, after_work);
+    uv_queue_work(store->loop, &store->work, work_all, after_work);
 }
 
 /* NULL: too much is waiting, or there is no memory. */
@@ -263,17 +259,18 @@ int config_store_reload(struct config_store *store, config_store_reloaded done, 
     return 0;
 }
 
-void config_store_when_idle(struct config_store *store, void (*done)(struct mediator *mediator))
+void config_store_when_idle(struct config_store *store, void (*done)(void *opaque), void *opaque)
 {
     if (!store->working) {
-        done(store->mediator);
+        done(opaque);
     } else {
         store->idle = done;
+        store->idle_opaque = opaque;
     }
 }
 
-int config_store_open(struct mediator *mediator, const char *path, struct config_store **result,
-                      char *error, size_t error_bytes)
+int config_store_open(uv_loop_t *loop, struct core *core, const char *path,
+                      struct config_store **result, char *error, size_t error_bytes)
 {
     struct config_store *store = calloc(1, sizeof(*store));
     struct vgpu_config_snapshot *snapshot;
@@ -286,7 +283,8 @@ int config_store_open(struct mediator *mediator, const char *path, struct config
         free(store);
         return -ENOMEM;
     }
-    store->mediator = mediator;
+    store->loop = loop;
+    store->core = core;
     store->work.data = store;
     store->waiting_end = &store->waiting;
     ret = vgpu_db_open(path, VGPU_DB_WRITE, &store->db, error, error_bytes);
@@ -305,7 +303,7 @@ int config_store_open(struct mediator *mediator, const char *path, struct config
         config_store_close(store);
         return ret;
     }
-    ret = config_apply(mediator, snapshot, &store->names, &applied, error, error_bytes);
+    ret = config_apply(core, snapshot, &store->names, &applied, error, error_bytes);
     vgpu_config_snapshot_free(snapshot);
     if (ret < 0) {
         config_store_close(store);

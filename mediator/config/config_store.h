@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <uv.h>
 
 #include "core/core.h"
 
@@ -21,20 +22,18 @@
 #define CONFIG_STORE_ERROR_BYTES 1024u
 
 struct config_store;
-struct json_out;
-struct mediator;
+struct core;
 
 /*
  * Opens the database and applies it to the core; waits, for the loop does not
  * run yet.  -errno, with an `error` for the administrator.
  */
-int config_store_open(struct mediator *mediator, const char *path, struct config_store **store,
-                      char *error, size_t error_bytes);
-/* Nothing is waiting any more: see config_store_busy(). */
+int config_store_open(uv_loop_t *loop, struct core *core, const char *path,
+                      struct config_store **store, char *error, size_t error_bytes);
+/* Nothing is waiting any more: see config_store_when_idle(). */
 void config_store_close(struct config_store *store);
-/* Work is waiting or going on; `done` is called when that has ended. */
-bool config_store_busy(const struct config_store *store);
-void config_store_when_idle(struct config_store *store, void (*done)(struct mediator *mediator));
+/* `done` is called once no work waits or goes on, perhaps before this returns. */
+void config_store_when_idle(struct config_store *store, void (*done)(void *opaque), void *opaque);
 
 /* How a reload ended: `result` is valid when error is NULL. Called once. */
 typedef void (*config_store_reloaded)(void *opaque, const struct core_apply_result *result,
@@ -50,8 +49,5 @@ const char *config_store_path(const struct config_store *store);
 /* What is wrong with it at the moment, "" = nothing. */
 const char *config_store_trouble(const struct config_store *store);
 uint64_t config_store_dropped(const struct config_store *store);
-
-/* Without a database: every pool of `pools` has every GPU. */
-void config_apply_default_pools(struct core *core, const char *pools);
 
 #endif /* MEDIATOR_CONFIG_CONFIG_STORE_H */

@@ -298,8 +298,10 @@ uint32_t admin_server_clients(const struct admin_server *server)
     return server->count;
 }
 
-void admin_server_publish(struct admin_server *server, const struct event_record *record)
+/* To those who listen to events. */
+static void publish(void *opaque, const struct event_record *record)
 {
+    struct admin_server *server = opaque;
     struct admin_client *next;
 
     for (struct admin_client *client = server->clients; client; client = next) {
@@ -570,6 +572,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
     server->poll.data = server;
     server->spare_fd = open_spare();
     uv_poll_start(&server->poll, UV_READABLE, on_connection);
+    events_subscribe(mediator->events, publish, server);
     *result = server;
     return 0;
 }
@@ -579,6 +582,7 @@ void admin_server_stop(struct admin_server *server)
     if (!server || server->fd < 0) {
         return;
     }
+    events_subscribe(server->mediator->events, NULL, NULL);
     while (server->clients) {
         close_client(server->clients);
     }

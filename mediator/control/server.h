@@ -20,7 +20,6 @@
 #define ADMIN_STREAM_MAX_BYTES 1048576u /* of a listener to events that does not read */
 
 struct admin_server;
-struct event_record;
 struct mediator;
 
 /* -errno with an `error`. */
@@ -32,8 +31,5 @@ void admin_server_stop(struct admin_server *server);
 void admin_server_free(struct admin_server *server);
 
 uint32_t admin_server_clients(const struct admin_server *server);
-
-/* To those who listen to events. */
-void admin_server_publish(struct admin_server *server, const struct event_record *record);
 
 #endif /* MEDIATOR_CONTROL_SERVER_H */

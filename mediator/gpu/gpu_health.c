@@ -24,11 +24,10 @@
 #include "common/log.h"
 #include "core/metrics/metrics.h"
 #include "mediator/events.h"
-#include "mediator/effects.h"
 #include "mediator/gpu/gpu_reset.h"
 #include "mediator/workers/gpus.h"
 #include "common/json_out.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 #include "mediator/gpu/nvml_monitor.h"
 
 #define NS_PER_MS 1000000ull
@@ -45,10 +44,11 @@ struct watched {
 };
 
 struct gpu_health {
-    struct mediator *mediator;
+    struct gpu_health_uses uses;
     const char *library, *reset_command;
     struct nvml_monitor *monitor;
     uv_timer_t timer;
+    uint64_t started_ns;
     bool open;
     bool told_trouble;
     char trouble[NVML_REASON_BYTES];
@@ -62,13 +62,14 @@ struct gpu_health {
     struct gpu_reset *reset; /* RUNNING */
 };
 
-struct gpu_health *gpu_health_new(struct mediator *mediator, const char *library,
+struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char *library,
                                   const char *reset_command)
 {
     struct gpu_health *health = calloc(1, sizeof(*health));
 
     if (health) {
-        health->mediator = mediator;
+        health->uses = *uses;
+        health->started_ns = mediator_now_ns();
         health->library = library;
         health->reset_command = reset_command;
         for (uint32_t i = 0; i < CORE_GPUS_MAX; i++) {
@@ -85,14 +86,14 @@ void gpu_health_free(struct gpu_health *health)
 
 static const char *gpu_uuid(const struct gpu_health *health, uint32_t gpu)
 {
-    return health->mediator->gpus->gpus[gpu].uuid;
+    return health->uses.gpus->gpus[gpu].uuid;
 }
 
 /* ---- resetting ---- */
 
 static void note_reset(struct gpu_health *health, const char *what)
 {
-    events_admin(health->mediator->events, "gpu_reset", CORE_NONE, "GPU %" PRIu32 " (%s): %s",
+    events_admin(health->uses.events, "gpu_reset", CORE_NONE, "GPU %" PRIu32 " (%s): %s",
                  health->reset_gpu, gpu_uuid(health, health->reset_gpu), what);
 }
 
@@ -119,7 +120,7 @@ static void tell_result(struct gpu_health *health, int error, const struct gpu_r
                  result->output);
     } else {
         snprintf(text, sizeof(text), "reset in %" PRIu64 " ms", result->took_ms);
-        metrics_record_gpu_reset(core_metrics(health->mediator->core), health->reset_gpu);
+        metrics_record_gpu_reset(core_metrics(health->uses.core), health->reset_gpu);
     }
     note_reset(health, text);
 }
@@ -211,10 +212,10 @@ static void judge(struct gpu_health *health, uint32_t gpu, uint64_t now_ns)
     }
     watched->verdict = verdict;
     if (verdict.available != was_available) {
-        events_admin(health->mediator->events, "gpu_health", CORE_NONE, "GPU %" PRIu32 " (%s) %s%s",
-                     gpu, gpu_uuid(health, gpu),
+        events_admin(health->uses.events, "gpu_health", CORE_NONE, "GPU %" PRIu32 " (%s) %s%s", gpu,
+                     gpu_uuid(health, gpu),
                      verdict.available ? "is well again" : "is taken out of use: ", verdict.reason);
-        core_gpu_set_available(health->mediator->core, gpu, verdict.available, now_ns);
+        core_gpu_set_available(health->uses.core, gpu, verdict.available, now_ns);
     }
     if (!verdict.warning[0]) {
         watched->warned = false;
@@ -231,16 +232,15 @@ static void on_timer(uv_timer_t *timer)
     uint64_t now_ns = mediator_now_ns();
 
     if (!nvml_monitor_running(health->monitor, health->trouble) && health->state == RESET_IDLE &&
-        !health->told_trouble && now_ns - health->mediator->started_ns > 5000 * NS_PER_MS) {
+        !health->told_trouble && now_ns - health->started_ns > 5000 * NS_PER_MS) {
         health->told_trouble = true;
         log_warning("no news about the GPUs' health: %s", health->trouble);
     }
-    for (uint32_t gpu = 0; gpu < health->mediator->gpus->count; gpu++) {
+    for (uint32_t gpu = 0; gpu < health->uses.gpus->count; gpu++) {
         judge(health, gpu, now_ns);
         consider_reset(health, gpu);
     }
     advance_reset(health);
-    effects_settle(health->mediator);
 }
 
 int gpu_health_start(struct gpu_health *health)
@@ -249,7 +249,7 @@ int gpu_health_start(struct gpu_health *health)
     struct nvml_monitor_config config = {
         .path = health->library,
         .uuids = uuids,
-        .count = health->mediator->gpus->count,
+        .count = health->uses.gpus->count,
         .interval_ms = NVML_MONITOR_INTERVAL_MS,
     };
     int ret;
@@ -262,7 +262,7 @@ int gpu_health_start(struct gpu_health *health)
     if (ret < 0) {
         return ret;
     }
-    ret = uv_timer_init(&health->mediator->loop, &health->timer);
+    ret = uv_timer_init(health->uses.loop, &health->timer);
     if (ret < 0) {
         nvml_monitor_stop(health->monitor, GPU_HEALTH_STOP_MS);
         health->monitor = NULL;
@@ -305,7 +305,7 @@ const char *gpu_health_reason(const struct gpu_health *health, uint32_t gpu)
 
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid)
 {
-    if (!health || !health->monitor || gpu >= health->mediator->gpus->count) {
+    if (!health || !health->monitor || gpu >= health->uses.gpus->count) {
         return 0;
     }
     nvml_monitor_read(health->monitor, gpu, &health->reading);
@@ -384,7 +384,7 @@ void gpu_health_fill(struct gpu_health *health, uint32_t gpu, struct metrics_gpu
                                NVML_CLOCKS_POWER_BRAKE;
     const nvml_health_t *reading;
 
-    if (!health || !health->monitor || gpu >= health->mediator->gpus->count) {
+    if (!health || !health->monitor || gpu >= health->uses.gpus->count) {
         return;
     }
     nvml_monitor_read(health->monitor, gpu, &health->reading);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <uv.h>
 
 #include "core/metrics/metrics_export.h"
 #include "mediator/gpu/nvml_health.h"
@@ -18,16 +19,25 @@
 #define GPU_HEALTH_RESET_PAUSE_MS 600000u /* between two resets of one GPU */
 #define GPU_HEALTH_DRAIN_MS 30000u        /* for the GPU's processes to leave before a reset */
 
+struct core;
+struct events;
 struct gpu_health;
+struct gpu_list;
 struct json_out;
-struct mediator;
+
+/* What it works with.  All of it outlives gpu_health_free(). */
+struct gpu_health_uses {
+    uv_loop_t *loop;
+    struct core *core;
+    struct events *events;
+    const struct gpu_list *gpus; /* those to watch */
+};
 
 /*
  * `library`: NVML's, NULL for the usual one.  `reset_command`: NULL for none;
- * both are kept.  Watches the GPUs of mediator->gpus; NULL when there is no
- * memory.
+ * both are kept.  NULL when there is no memory.
  */
-struct gpu_health *gpu_health_new(struct mediator *mediator, const char *library,
+struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char *library,
                                   const char *reset_command);
 int gpu_health_start(struct gpu_health *health);
 /* Closes the timer.  A reset command that still runs is left to end by itself. */

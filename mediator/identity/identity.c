@@ -8,8 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "mediator/sessions/discovery.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -17,7 +16,7 @@
 
 struct search {
     uv_work_t work;
-    struct mediator *mediator;
+    struct identity_cache *cache;
     pid_t pid;
     int pidfd; /* -1: the kernel is too old to give one */
     identity_done done;
@@ -32,13 +31,29 @@ struct kept {
 };
 
 struct identity_cache {
+    uv_loop_t *loop;
+    const char *proc_path;
+    identity_known known; /* NULL: nobody */
+    void *known_opaque;
     struct kept kept[IDENTITY_KEPT];
     uint32_t next;
 };
 
-struct identity_cache *identity_cache_new(void)
+struct identity_cache *identity_cache_new(uv_loop_t *loop, const char *proc_path)
 {
-    return calloc(1, sizeof(struct identity_cache));
+    struct identity_cache *cache = calloc(1, sizeof(*cache));
+
+    if (cache) {
+        cache->loop = loop;
+        cache->proc_path = proc_path;
+    }
+    return cache;
+}
+
+void identity_cache_ask_first(struct identity_cache *cache, identity_known known, void *opaque)
+{
+    cache->known = known;
+    cache->known_opaque = opaque;
 }
 
 void identity_cache_free(struct identity_cache *cache)
@@ -46,25 +61,24 @@ void identity_cache_free(struct identity_cache *cache)
     free(cache);
 }
 
-static void keep(struct mediator *mediator, const struct process *process)
+static void keep(struct identity_cache *cache, const struct process *process)
 {
-    struct identity_cache *cache = mediator->identities;
     struct kept *kept = &cache->kept[cache->next++ % IDENTITY_KEPT];
 
     kept->process = *process;
     kept->until_ns = mediator_now_ns() + IDENTITY_KEEP_NS;
 }
 
-static const struct process *find_kept(struct mediator *mediator, pid_t pid)
+static const struct process *find_kept(const struct identity_cache *cache, pid_t pid)
 {
     uint64_t now_ns = mediator_now_ns();
     struct process_stamp stamp;
 
     for (uint32_t i = 0; i < IDENTITY_KEPT; i++) {
-        const struct kept *kept = &mediator->identities->kept[i];
+        const struct kept *kept = &cache->kept[i];
 
         if (kept->until_ns > now_ns && kept->process.pid == pid) {
-            return process_read_stamp(mediator->options.proc_path, pid, &stamp) == 0 &&
+            return process_read_stamp(cache->proc_path, pid, &stamp) == 0 &&
                            memcmp(&stamp, &kept->process.stamp, sizeof(stamp)) == 0
                        ? &kept->process
                        : NULL;
@@ -120,7 +134,7 @@ static void answer(const struct process *process, int pidfd, identity_done done,
 static void look(uv_work_t *work)
 {
     struct search *search = work->data;
-    const char *proc_path = search->mediator->options.proc_path;
+    const char *proc_path = search->cache->proc_path;
 
     search->ret = process_read(proc_path, search->pid, &search->process);
     /* It was just being exec'd: what it is now is what counts. */
@@ -136,7 +150,7 @@ static void after_look(uv_work_t *work, int status)
     if (status < 0 || search->ret < 0) {
         search->done(search->opaque, IDENTITY_GONE, NULL);
     } else {
-        keep(search->mediator, &search->process);
+        keep(search->cache, &search->process);
         answer(&search->process, search->pidfd, search->done, search->opaque);
     }
     if (search->pidfd >= 0) {
@@ -145,10 +159,10 @@ static void after_look(uv_work_t *work, int status)
     free(search);
 }
 
-void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done done, void *opaque)
+void identity_find(struct identity_cache *cache, int fd, pid_t pid, identity_done done,
+                   void *opaque)
 {
-    const struct process *known =
-        mediator->discovery ? discovery_find(mediator->discovery, pid) : NULL;
+    const struct process *known = cache->known ? cache->known(cache->known_opaque, pid) : NULL;
     socklen_t length = sizeof(int);
     struct search *search;
     int pidfd = -1;
@@ -161,7 +175,7 @@ void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done d
         pidfd = -1;
     }
     if (!known) {
-        known = find_kept(mediator, pid);
+        known = find_kept(cache, pid);
     }
     if (known) {
         answer(known, pidfd, done, opaque);
@@ -179,12 +193,12 @@ void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done d
         return;
     }
     search->work.data = search;
-    search->mediator = mediator;
+    search->cache = cache;
     search->pid = pid;
     search->pidfd = pidfd;
     search->done = done;
     search->opaque = opaque;
-    if (uv_queue_work(&mediator->loop, &search->work, look, after_look) < 0) {
+    if (uv_queue_work(cache->loop, &search->work, look, after_look) < 0) {
         after_look(&search->work, -EIO);
     }
 }

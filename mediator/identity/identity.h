@@ -14,10 +14,11 @@
 #ifndef MEDIATOR_IDENTITY_IDENTITY_H
 #define MEDIATOR_IDENTITY_IDENTITY_H
 
+#include <uv.h>
+
 #include "core/core.h"
 #include "mediator/identity/process.h"
 
-struct mediator;
 struct identity_cache;
 
 /*
@@ -28,9 +29,17 @@ struct identity_cache;
 #define IDENTITY_KEEP_NS 2000000000ull
 #define IDENTITY_KEPT 32u
 
-/* NULL when there is no memory. */
-struct identity_cache *identity_cache_new(void);
+/* NULL when there is no memory.  `proc_path` is kept. */
+struct identity_cache *identity_cache_new(uv_loop_t *loop, const char *proc_path);
 void identity_cache_free(struct identity_cache *cache);
+
+/*
+ * Somebody who may know a process from an earlier time, and is asked before the process is looked
+ * at: NULL = not known.  What it returns stays valid during the call.
+ */
+typedef const struct process *(*identity_known)(void *opaque, pid_t pid);
+/* `known` NULL: nobody any more. */
+void identity_cache_ask_first(struct identity_cache *cache, identity_known known, void *opaque);
 
 enum identity_result {
     IDENTITY_OK,
@@ -50,6 +59,7 @@ typedef void (*identity_done)(void *opaque, enum identity_result result,
  * Finds out who connected on `fd` (which the caller keeps open until `done`).
  * `done` is called once, perhaps before this returns.
  */
-void identity_find(struct mediator *mediator, int fd, pid_t pid, identity_done done, void *opaque);
+void identity_find(struct identity_cache *cache, int fd, pid_t pid, identity_done done,
+                   void *opaque);
 
 #endif /* MEDIATOR_IDENTITY_IDENTITY_H */

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mediator/mediator.h"
+#include "core/core.h"
+#include "mediator/base/clock.h"
 
 /* A slot that changed its VM, or a VM that changed its GPU, starts afresh. */
 struct sample {
@@ -14,7 +15,8 @@ struct sample {
 };
 
 struct shares {
-    struct mediator *mediator;
+    uv_loop_t *loop;
+    const struct core *core;
     uv_timer_t timer;
     bool open;
     uint64_t taken; /* samples so far */
@@ -45,12 +47,13 @@ static uint64_t used_ns(const struct sample *first, const struct sample *last)
     return last->gpu_time_ns - first->gpu_time_ns;
 }
 
-struct shares *shares_new(struct mediator *mediator)
+struct shares *shares_new(uv_loop_t *loop, const struct core *core)
 {
     struct shares *shares = calloc(1, sizeof(*shares));
 
     if (shares) {
-        shares->mediator = mediator;
+        shares->loop = loop;
+        shares->core = core;
     }
     return shares;
 }
@@ -69,7 +72,7 @@ static void on_timer(uv_timer_t *timer)
 
     for (uint32_t vm = 0; vm < CORE_VMS_MAX; vm++) {
         samples[vm] = (struct sample){.gpu = CORE_NONE};
-        if (core_vm_stats(shares->mediator->core, vm, now_ns, &stats)) {
+        if (core_vm_stats(shares->core, vm, now_ns, &stats)) {
             samples[vm] = (struct sample){stats.gpu_time_ns, stats.config.vm_id, stats.gpu};
         }
     }
@@ -83,7 +86,7 @@ static void on_timer(uv_timer_t *timer)
 
 int shares_start(struct shares *shares)
 {
-    int ret = uv_timer_init(&shares->mediator->loop, &shares->timer);
+    int ret = uv_timer_init(shares->loop, &shares->timer);
 
     if (ret < 0) {
         return ret;

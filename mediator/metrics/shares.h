@@ -4,14 +4,16 @@
 #define MEDIATOR_METRICS_SHARES_H
 
 #include <stdint.h>
+#include <uv.h>
 
 #define SHARES_INTERVAL_MS 2000u
 #define SHARES_SAMPLES 6u /* so the last 10 to 12 seconds */
 
-struct mediator;
+struct core;
 struct shares;
 
-struct shares *shares_new(struct mediator *mediator);
+/* NULL when there is no memory. */
+struct shares *shares_new(uv_loop_t *loop, const struct core *core);
 int shares_start(struct shares *shares);
 void shares_stop(struct shares *shares);
 /* After the loop has run since. */

@@ -33,7 +33,7 @@
 #include "mediator/sessions/discovery_scan.h"
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 #include "vgpu/vgpu_protocol.h"
 
 /* A scan that takes longer is worth a word. */
@@ -57,7 +57,7 @@ struct qemu {
 };
 
 struct discovery {
-    struct mediator *mediator;
+    struct discovery_uses uses;
     uv_timer_t timer;
     uv_work_t work;
     bool timer_open;
@@ -75,21 +75,40 @@ struct discovery {
     bool full_told;
 };
 
-struct discovery *discovery_new(struct mediator *mediator)
+/* The QEMU with this pid as it was first seen, if it still is that process; else NULL. */
+static const struct process *find_known(void *opaque, pid_t pid)
+{
+    const struct discovery *discovery = opaque;
+    struct process_stamp stamp;
+
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        const struct process *process = &discovery->qemus[i].process;
+
+        if (process->pid == pid) {
+            return process_read_stamp(discovery->uses.proc_path, pid, &stamp) == 0 &&
+                           stamp.start_ticks == process->stamp.start_ticks
+                       ? process
+                       : NULL;
+        }
+    }
+    return NULL;
+}
+
+struct discovery *discovery_new(const struct discovery_uses *uses)
 {
     struct discovery *discovery = calloc(1, sizeof(*discovery));
 
     if (!discovery) {
         return NULL;
     }
-    discovery->mediator = mediator;
+    discovery->uses = *uses;
     discovery->qemus = calloc(DISCOVERY_QEMUS_MAX, sizeof(*discovery->qemus));
-    if (discovery_scan_init(&discovery->scan, mediator->options.proc_path, DISCOVERY_QEMUS_MAX) <
-            0 ||
+    if (discovery_scan_init(&discovery->scan, uses->proc_path, DISCOVERY_QEMUS_MAX) < 0 ||
         !discovery->qemus) {
         discovery_free(discovery);
         return NULL;
     }
+    identity_cache_ask_first(uses->identities, find_known, discovery);
     return discovery;
 }
 
@@ -117,23 +136,6 @@ uint32_t discovery_count(const struct discovery *discovery)
 struct discovery_left_out discovery_left_out(const struct discovery *discovery)
 {
     return discovery->left_out;
-}
-
-const struct process *discovery_find(struct discovery *discovery, pid_t pid)
-{
-    struct process_stamp stamp;
-
-    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
-        const struct process *process = &discovery->qemus[i].process;
-
-        if (process->pid == pid) {
-            return process_read_stamp(discovery->mediator->options.proc_path, pid, &stamp) == 0 &&
-                           stamp.start_ticks == process->stamp.start_ticks
-                       ? process
-                       : NULL;
-        }
-    }
-    return NULL;
 }
 
 /* ---- what to do about it, on the loop ---- */
@@ -214,7 +216,7 @@ static void tell(struct qemu *qemu, struct qemu_socket *socket, const char *text
 static void make_socket(struct discovery *discovery, struct qemu *qemu, struct qemu_socket *socket,
                         int root_fd, const struct process *now)
 {
-    struct listeners *listeners = discovery->mediator->listeners;
+    struct listeners *listeners = discovery->uses.listeners;
     struct socket_file_owner owner = {now->uid, now->gid, 0600};
     char error[SOCKET_ERROR_BYTES], text[SOCKET_ERROR_BYTES + 320], shown[256];
     struct core_identity identity;
@@ -367,8 +369,8 @@ static void take_scan(struct discovery *discovery)
     struct discovery_scan *scan = &discovery->scan;
 
     if (scan->error < 0) {
-        log_warning("cannot read %s: %s; running QEMUs are not found",
-                    discovery->mediator->options.proc_path, strerror(-scan->error));
+        log_warning("cannot read %s: %s; running QEMUs are not found", discovery->uses.proc_path,
+                    strerror(-scan->error));
         return;
     }
     for (uint32_t i = 0; i < discovery->qemu_count; i++) {
@@ -426,18 +428,18 @@ static void on_timer(uv_timer_t *timer)
             discovery->slow_told = true;
             log_warning("looking through %s takes more than 10 s (a process that hangs?): new "
                         "QEMUs are found only when that has ended",
-                        discovery->mediator->options.proc_path);
+                        discovery->uses.proc_path);
         }
         return;
     }
     prepare_scan(discovery);
     discovery->scanning =
-        uv_queue_work(&discovery->mediator->loop, &discovery->work, scan, after_scan) == 0;
+        uv_queue_work(discovery->uses.loop, &discovery->work, scan, after_scan) == 0;
 }
 
 int discovery_start(struct discovery *discovery)
 {
-    int ret = uv_timer_init(&discovery->mediator->loop, &discovery->timer);
+    int ret = uv_timer_init(discovery->uses.loop, &discovery->timer);
 
     if (ret < 0) {
         return ret;

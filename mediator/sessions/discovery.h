@@ -9,6 +9,7 @@
 #define MEDIATOR_SESSIONS_DISCOVERY_H
 
 #include <stdint.h>
+#include <uv.h>
 
 #include "mediator/sessions/discovery_scan.h"
 #include "mediator/identity/process.h"
@@ -17,10 +18,19 @@
 #define DISCOVERY_QEMUS_MAX 1024u /* there are no more VMs or listeners either */
 
 struct discovery;
-struct mediator;
+struct identity_cache;
+struct listeners;
+
+/* What it works with.  All of it outlives discovery_free(). */
+struct discovery_uses {
+    uv_loop_t *loop;
+    struct listeners *listeners;       /* gets a socket for each QEMU that needs one */
+    struct identity_cache *identities; /* asks here first who a process is */
+    const char *proc_path;
+};
 
 /* NULL when there is no memory. */
-struct discovery *discovery_new(struct mediator *mediator);
+struct discovery *discovery_new(const struct discovery_uses *uses);
 /* Looks as soon as the loop runs, then again and again. */
 int discovery_start(struct discovery *discovery);
 /* Sockets stay until the listeners are removed. */
@@ -28,8 +38,6 @@ void discovery_stop(struct discovery *discovery);
 /* After the loop has run since. */
 void discovery_free(struct discovery *discovery);
 
-/* The QEMU with this pid as it was first seen, if it still is that process; else NULL. */
-const struct process *discovery_find(struct discovery *discovery, pid_t pid);
 uint32_t discovery_count(const struct discovery *discovery);
 
 /* Those for which the latest scan found no place. */

@@ -15,7 +15,6 @@
 #include "common/unused.h"
 #include "mediator/events.h"
 #include "mediator/identity/identity.h"
-#include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
 
 struct listener {
@@ -27,7 +26,6 @@ struct listener {
     struct socket_file file;
     bool shared;
     struct core_identity identity; /* unless shared */
-    uint32_t connections;
     bool resting; /* too many are being identified: the next ones wait in the kernel */
 };
 
@@ -41,7 +39,7 @@ struct pending {
 };
 
 struct listeners {
-    struct mediator *mediator;
+    struct listeners_uses uses;
     struct listener *all;
     uint32_t count;
     struct pending *pending;
@@ -54,12 +52,12 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-struct listeners *listeners_new(struct mediator *mediator)
+struct listeners *listeners_new(const struct listeners_uses *uses)
 {
     struct listeners *listeners = calloc(1, sizeof(*listeners));
 
     if (listeners) {
-        listeners->mediator = mediator;
+        listeners->uses = *uses;
         listeners->spare_fd = open_spare();
     }
     return listeners;
@@ -87,17 +85,6 @@ void listener_make_shared(struct listener *listener)
     listener->shared = true;
 }
 
-void listener_connection_opened(struct listener *listener)
-{
-    listener->connections++;
-}
-
-void listener_connection_closed(struct listener *listener)
-{
-    assert(listener->connections > 0);
-    listener->connections--;
-}
-
 /* ---- accepting ---- */
 
 static void unlink_pending(struct pending *pending)
@@ -118,7 +105,7 @@ static void unlink_pending(struct pending *pending)
 static void refuse(struct listeners *listeners, const struct session_peer *peer,
                    enum identity_result result)
 {
-    struct events *events = listeners->mediator->events;
+    struct events *events = listeners->uses.events;
 
     switch (result) {
     case IDENTITY_NOT_QEMU:
@@ -158,22 +145,20 @@ static void on_identified(void *opaque, enum identity_result result,
 {
     struct pending *pending = opaque;
     struct listeners *listeners = pending->listeners;
-    struct mediator *mediator = listeners->mediator;
     struct core_identity claim = {.kind = CORE_IDENTITY_CLAIM};
 
     unlink_pending(pending);
     wake_resting(listeners);
-    if (mediator->options.trust_claims &&
-        (result == IDENTITY_NOT_QEMU || result == IDENTITY_NO_VM)) {
+    if (listeners->uses.trust_claims && (result == IDENTITY_NOT_QEMU || result == IDENTITY_NO_VM)) {
         identity = &claim;
         result = IDENTITY_OK;
     }
-    if (result != IDENTITY_OK || !pending->listener || mediator->stopping) {
+    if (result != IDENTITY_OK || !pending->listener) {
         refuse(listeners, &pending->peer, result);
         close(pending->fd);
     } else {
-        session_io_accept(mediator->sessions, pending->listener, pending->fd, &pending->peer,
-                          identity);
+        session_io_accept(listeners->uses.sessions, pending->listener, pending->listener->path,
+                          pending->fd, &pending->peer, identity);
     }
     free(pending);
 }
@@ -198,12 +183,12 @@ static void identify(struct listener *listener, int fd, const struct session_pee
     }
     listeners->pending = pending;
     listeners->pending_count++;
-    identity_find(listeners->mediator, fd, peer->pid, on_identified, pending);
+    identity_find(listeners->uses.identities, fd, peer->pid, on_identified, pending);
 }
 
 static void take_connection(struct listener *listener, int fd)
 {
-    struct mediator *mediator = listener->listeners->mediator;
+    struct session_io *sessions = listener->listeners->uses.sessions;
     struct session_peer peer = {0};
     struct ucred credentials;
     socklen_t length = sizeof(credentials);
@@ -212,12 +197,12 @@ static void take_connection(struct listener *listener, int fd)
         peer.pid = credentials.pid;
         peer.uid = credentials.uid;
     }
-    if (!session_io_admit(mediator->sessions, listener, &peer)) {
+    if (!session_io_admit(sessions, listener, &peer)) {
         close(fd);
     } else if (listener->shared) {
         identify(listener, fd, &peer);
     } else {
-        session_io_accept(mediator->sessions, listener, fd, &peer, &listener->identity);
+        session_io_accept(sessions, listener, listener->path, fd, &peer, &listener->identity);
     }
 }
 
@@ -227,7 +212,7 @@ static void refuse_one(struct listener *listener)
     struct listeners *listeners = listener->listeners;
     int fd;
 
-    events_session_note(listeners->mediator->events, 0,
+    events_session_note(listeners->uses.events, 0,
                         "out of file descriptors: connection refused; raise the limit "
                         "(LimitNOFILE= in the unit)");
     if (listeners->spare_fd >= 0) {
@@ -298,7 +283,7 @@ int listeners_add(struct listeners *listeners, struct socket_file *file,
         ret = fd;
         goto fail;
     }
-    ret = uv_poll_init(&listeners->mediator->loop, &listener->poll, fd);
+    ret = uv_poll_init(listeners->uses.loop, &listener->poll, fd);
     if (ret < 0) {
         snprintf(error, error_bytes, "watching the socket: %s", uv_strerror(ret));
         close(fd);
@@ -337,7 +322,7 @@ void listeners_remove(struct listener *listener)
 {
     struct listeners *listeners = listener->listeners;
 
-    session_io_listener_gone(listeners->mediator->sessions, listener);
+    session_io_listener_gone(listeners->uses.sessions, listener);
     for (struct pending *pending = listeners->pending; pending; pending = pending->next) {
         if (pending->listener == listener) {
             pending->listener = NULL;

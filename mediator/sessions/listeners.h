@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <uv.h>
 
 #include "core/core.h"
 #include "mediator/base/socket_file.h"
@@ -21,11 +22,23 @@
  */
 #define LISTENER_PENDING_MAX 2u
 
+struct events;
+struct identity_cache;
 struct listener;
 struct listeners;
-struct mediator;
+struct session_io;
 
-struct listeners *listeners_new(struct mediator *mediator);
+/* What it works with.  All of it outlives listeners_free(). */
+struct listeners_uses {
+    uv_loop_t *loop;
+    struct events *events;
+    struct session_io *sessions;       /* takes the connections */
+    struct identity_cache *identities; /* says who connects to a shared socket */
+    bool trust_claims;                 /* peers that are no QEMU may say who they are */
+};
+
+/* NULL when there is no memory. */
+struct listeners *listeners_new(const struct listeners_uses *uses);
 /* All listeners are removed and the loop has run since. */
 void listeners_free(struct listeners *listeners);
 
@@ -47,9 +60,5 @@ const char *listener_path(const struct listener *listener);
 void listener_make_shared(struct listener *listener);
 /* The listener whose socket is in this folder under this name, or NULL. */
 struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file);
-
-/* For session_io: how many connections point to it. */
-void listener_connection_opened(struct listener *listener);
-void listener_connection_closed(struct listener *listener);
 
 #endif /* MEDIATOR_SESSIONS_LISTENERS_H */

@@ -13,8 +13,7 @@
 #include "mediator/base/byte_queue.h"
 #include "mediator/events.h"
 #include "mediator/base/handle_map.h"
-#include "mediator/sessions/listeners.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 
 /*
  * A connection's life:
@@ -37,7 +36,8 @@ struct connection {
     struct session_io *io;
     struct connection *next, *prev;
     struct connection *next_dirty;
-    struct listener *listener; /* NULL once it is gone */
+    const struct listener *listener; /* NULL once it is gone */
+    const char *path;                /* the listener's */
     enum connection_state state;
     uint32_t session;
     int fd;
@@ -45,13 +45,14 @@ struct connection {
     bool dirty;
     bool spoke; /* a whole frame has come */
     struct session_peer peer;
-    struct core_identity identity;
     struct byte_queue out;
     struct frame_reader reader;
 };
 
 struct session_io {
-    struct mediator *mediator;
+    uv_loop_t *loop;
+    struct core *core;
+    struct events *events;
     struct handle_map by_session;
     struct connection *all;
     struct connection *dirty;
@@ -71,14 +72,16 @@ const char *session_close_reason_name(enum core_close_reason reason)
     return "unknown";
 }
 
-struct session_io *session_io_new(struct mediator *mediator)
+struct session_io *session_io_new(uv_loop_t *loop, struct core *core, struct events *events)
 {
     struct session_io *io = calloc(1, sizeof(*io));
 
     if (!io) {
         return NULL;
     }
-    io->mediator = mediator;
+    io->loop = loop;
+    io->core = core;
+    io->events = events;
     if (handle_map_init(&io->by_session, CORE_SESSIONS_MAX) < 0) {
         free(io);
         return NULL;
@@ -121,16 +124,13 @@ static void on_closed(uv_handle_t *handle)
     free(conn);
 }
 
-/* The core knows it no more. */
+/* Closes a connection that the core has forgotten. */
 static void finish(struct connection *conn)
 {
     struct session_io *io = conn->io;
 
     /* An error answer that explains the end is worth one try. */
     byte_queue_flush(&conn->out, conn->fd);
-    if (conn->listener) {
-        listener_connection_closed(conn->listener);
-    }
     if (conn->prev) {
         conn->prev->next = conn->next;
     } else {
@@ -171,7 +171,7 @@ static void update_poll(struct connection *conn)
 
 static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t length)
 {
-    struct core *core = conn->io->mediator->core;
+    struct core *core = conn->io->core;
     uint64_t now_ns = mediator_now_ns();
     struct frame frame;
     int ret;
@@ -232,7 +232,7 @@ void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHe
     /* Half a frame would desynchronise the stream, but then the connection ends anyway. */
     if (byte_queue_add(&conn->out, header, sizeof(*header), SESSION_OUT_MAX_BYTES) < 0 ||
         byte_queue_add(&conn->out, payload, header->payload_len, SESSION_OUT_MAX_BYTES) < 0) {
-        events_session_note(io->mediator->events, conn->peer.pid,
+        events_session_note(io->events, conn->peer.pid,
                             "it does not take its answers and is disconnected");
         mark_broken(conn);
         return;
@@ -274,7 +274,7 @@ bool session_io_flush(struct session_io *io)
         if (conn->state == CONNECTION_BROKEN) {
             handle_map_remove(&io->by_session, conn->session);
             conn->state = CONNECTION_CLOSING;
-            core_session_closed(io->mediator->core, conn->session, mediator_now_ns());
+            core_session_closed(io->core, conn->session, mediator_now_ns());
             reported = true;
         }
         finish(conn);
@@ -298,7 +298,7 @@ bool session_io_admit(struct session_io *io, const struct listener *listener,
     }
     if (io->count >= CORE_SESSIONS_MAX || of_listener >= SESSION_SILENT_LISTENER_MAX ||
         of_process >= SESSION_SILENT_PROCESS_MAX) {
-        events_session_note(io->mediator->events, peer->pid,
+        events_session_note(io->events, peer->pid,
                             io->count >= CORE_SESSIONS_MAX
                                 ? "all sessions are taken: connection refused"
                                 : "too many connections that say nothing: connection refused");
@@ -328,29 +328,30 @@ static bool too_many_spare(const struct session_io *io, const struct core_identi
     uint32_t spare = 0;
 
     for (const struct connection *conn = io->all; conn; conn = conn->next) {
-        if (same_vm(&conn->identity, identity)) {
-            spare += !core_session_stats(io->mediator->core, conn->session, &stats) ||
-                     stats.vm == CORE_NONE;
+        const struct core_identity *other = core_session_identity(io->core, conn->session);
+
+        if (conn->state == CONNECTION_OPEN && other && same_vm(other, identity)) {
+            spare += !core_session_stats(io->core, conn->session, &stats) || stats.vm == CORE_NONE;
         }
     }
     return spare >= SESSION_SPARE_VM_MAX;
 }
 
-void session_io_accept(struct session_io *io, struct listener *listener, int fd,
-                       const struct session_peer *peer, const struct core_identity *identity)
+void session_io_accept(struct session_io *io, const struct listener *listener, const char *path,
+                       int fd, const struct session_peer *peer,
+                       const struct core_identity *identity)
 {
-    struct mediator *mediator = io->mediator;
     struct connection *conn;
 
     if (too_many_spare(io, identity)) {
-        events_session_note(mediator->events, peer->pid,
+        events_session_note(io->events, peer->pid,
                             "its VM has too many connections that serve nothing: connection "
                             "refused; one vgpu-stub needs one");
         close(fd);
         return;
     }
     conn = calloc(1, sizeof(*conn));
-    if (!conn || uv_poll_init(&mediator->loop, &conn->poll, fd) < 0) {
+    if (!conn || uv_poll_init(io->loop, &conn->poll, fd) < 0) {
         free(conn);
         close(fd);
         return;
@@ -359,10 +360,9 @@ void session_io_accept(struct session_io *io, struct listener *listener, int fd,
     conn->io = io;
     conn->fd = fd;
     conn->peer = *peer;
-    conn->identity = *identity;
     conn->listener = listener;
+    conn->path = path;
     frame_reader_init(&conn->reader);
-    listener_connection_opened(listener);
     conn->next = io->all;
     if (io->all) {
         io->all->prev = conn;
@@ -370,9 +370,8 @@ void session_io_accept(struct session_io *io, struct listener *listener, int fd,
     io->all = conn;
     io->count++;
 
-    if (core_session_open(mediator->core, identity, mediator_now_ns(), &conn->session) < 0) {
-        events_session_note(mediator->events, peer->pid,
-                            "all sessions are taken: connection refused");
+    if (core_session_open(io->core, identity, mediator_now_ns(), &conn->session) < 0) {
+        events_session_note(io->events, peer->pid, "all sessions are taken: connection refused");
         conn->state = CONNECTION_CLOSING;
         mark_dirty(conn);
         return;
@@ -388,8 +387,8 @@ void session_io_listener_gone(struct session_io *io, const struct listener *list
 {
     for (struct connection *conn = io->all; conn; conn = conn->next) {
         if (conn->listener == listener) {
-            listener_connection_closed(conn->listener);
             conn->listener = NULL;
+            conn->path = "";
             mark_broken(conn);
         }
     }
@@ -409,20 +408,13 @@ void session_io_each(struct session_io *io,
         struct session_info info = {
             .session = conn->session,
             .peer = conn->peer,
-            .path = conn->listener ? listener_path(conn->listener) : "",
+            .path = conn->path,
         };
 
         if (conn->state == CONNECTION_OPEN) {
             visit(opaque, &info);
         }
     }
-}
-
-const struct core_identity *session_io_identity(const struct session_io *io, uint32_t session)
-{
-    const struct connection *conn = handle_map_get(&io->by_session, session);
-
-    return conn ? &conn->identity : NULL;
 }
 
 uint32_t session_io_count(const struct session_io *io)

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <uv.h>
 
 #include "core/core.h"
 
@@ -26,12 +27,12 @@
 /* Connections that serve no VM (PINGs alone, unregistered, refused ones), of one identified VM. */
 #define SESSION_SPARE_VM_MAX 16u
 
-struct listener;
-struct mediator;
+struct events;
+struct listener; /* only told apart here */
 struct session_io;
 
-/* NULL when there is no memory. */
-struct session_io *session_io_new(struct mediator *mediator);
+/* NULL when there is no memory.  What it is given outlives it. */
+struct session_io *session_io_new(uv_loop_t *loop, struct core *core, struct events *events);
 /* All connections are closed and the loop has run since. */
 void session_io_free(struct session_io *io);
 
@@ -43,10 +44,11 @@ struct session_peer {
 
 /*
  * Takes a connected, non-blocking socket.  It is closed here whatever happens.
- * `listener` stays until session_io_listener_gone().
+ * `listener` and its `path` stay until session_io_listener_gone().
  */
-void session_io_accept(struct session_io *io, struct listener *listener, int fd,
-                       const struct session_peer *peer, const struct core_identity *identity);
+void session_io_accept(struct session_io *io, const struct listener *listener, const char *path,
+                       int fd, const struct session_peer *peer,
+                       const struct core_identity *identity);
 /* May this listener's next connection come in, from this process? False: said why. */
 bool session_io_admit(struct session_io *io, const struct listener *listener,
                       const struct session_peer *peer);
@@ -76,9 +78,6 @@ struct session_info {
 void session_io_each(struct session_io *io,
                      void (*visit)(void *opaque, const struct session_info *info), void *opaque);
 uint32_t session_io_count(const struct session_io *io);
-
-/* Who the host knows it to be; NULL = no such session. */
-const struct core_identity *session_io_identity(const struct session_io *io, uint32_t session);
 
 const char *session_close_reason_name(enum core_close_reason reason);
 

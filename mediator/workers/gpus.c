@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 #include "mediator/workers/worker_spawn.h"
 
 #define PROBE_BYTES_MAX 65536u

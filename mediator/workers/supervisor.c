@@ -15,7 +15,7 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "mediator/base/handle_map.h"
-#include "mediator/mediator.h"
+#include "mediator/base/clock.h"
 #include "mediator/workers/worker_spawn.h"
 
 /* Frames taken with one system call, and of one worker before the others have their turn. */
@@ -47,30 +47,29 @@ struct worker {
 };
 
 struct supervisor {
-    struct mediator *mediator;
-    const char *worker_path;
+    struct supervisor_uses uses;
     struct handle_map by_handle;
     struct worker *all;
     uint32_t count;
     uint32_t failed; /* among them: those that never started */
     uv_signal_t child_signal;
     bool signal_open;
-    void (*all_gone)(struct mediator *mediator);
+    void (*all_gone)(void *opaque);
+    void *all_gone_opaque;
     uint8_t frames[BATCH][FRAME_ROOM] __attribute__((aligned(8)));
 };
 
 static void on_socket(uv_poll_t *poll, int status, int events);
 static void on_child(uv_signal_t *handle, int signum);
 
-struct supervisor *supervisor_new(struct mediator *mediator, const char *worker_path)
+struct supervisor *supervisor_new(const struct supervisor_uses *uses)
 {
     struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
 
     if (!supervisor) {
         return NULL;
     }
-    supervisor->mediator = mediator;
-    supervisor->worker_path = worker_path;
+    supervisor->uses = *uses;
     if (handle_map_init(&supervisor->by_handle, SUPERVISOR_WORKERS_MAX) < 0) {
         free(supervisor);
         return NULL;
@@ -80,8 +79,7 @@ struct supervisor *supervisor_new(struct mediator *mediator, const char *worker_
 
 int supervisor_start(struct supervisor *supervisor)
 {
-    uv_loop_t *loop = &supervisor->mediator->loop;
-    int ret = uv_signal_init(loop, &supervisor->child_signal);
+    int ret = uv_signal_init(supervisor->uses.loop, &supervisor->child_signal);
 
     if (ret < 0) {
         return ret;
@@ -173,7 +171,6 @@ static void kill_for_protocol(struct worker *worker, const char *what)
 static void report_end(struct worker *worker, enum core_worker_end end, uint32_t detail)
 {
     struct supervisor *supervisor = worker->supervisor;
-    struct mediator *mediator = supervisor->mediator;
     uint64_t handle = worker->handle;
 
     free_worker(worker);
@@ -183,12 +180,12 @@ static void report_end(struct worker *worker, enum core_worker_end end, uint32_t
     } else {
         free(worker);
     }
-    core_worker_exited(mediator->core, handle, end, detail, mediator_now_ns());
+    core_worker_exited(supervisor->uses.core, handle, end, detail, mediator_now_ns());
     if (supervisor->count == 0 && supervisor->all_gone) {
-        void (*done)(struct mediator *) = supervisor->all_gone;
+        void (*done)(void *) = supervisor->all_gone;
 
         supervisor->all_gone = NULL;
-        done(mediator);
+        done(supervisor->all_gone_opaque);
     }
 }
 
@@ -209,8 +206,7 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
         return;
     }
     worker->ready = true;
-    core_worker_ready(worker->supervisor->mediator->core, worker->handle, &ready,
-                      mediator_now_ns());
+    core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, mediator_now_ns());
 }
 
 static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
@@ -228,7 +224,7 @@ static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *bod
         kill_for_protocol(worker, "sent a DONE with wrong lengths");
         return;
     }
-    if (core_worker_done(worker->supervisor->mediator->core, worker->handle, job_id, &done,
+    if (core_worker_done(worker->supervisor->uses.core, worker->handle, job_id, &done,
                          body + sizeof(done), mediator_now_ns()) < 0) {
         kill_for_protocol(worker, "answered a job that was not due");
     }
@@ -370,20 +366,19 @@ static void on_child(uv_signal_t *handle, UNUSED int signum)
 
 static int spawn(struct worker *worker, const struct core_worker_spec *spec)
 {
-    struct mediator *mediator = worker->supervisor->mediator;
+    const struct supervisor_uses *uses = &worker->supervisor->uses;
     char vm_id[16], memory[24], depth[16];
     char *argv[ARGS_MAX];
     int pair[2], n = 0, ret;
 
     snprintf(vm_id, sizeof(vm_id), "%" PRIu32, spec->vm_id);
     snprintf(memory, sizeof(memory), "%" PRIu64, spec->memory_limit_bytes);
-    snprintf(depth, sizeof(depth), "%" PRIu32,
-             wfq_in_flight_max(&mediator->options.core.scheduler));
-    argv[n++] = (char *)worker->supervisor->worker_path;
+    snprintf(depth, sizeof(depth), "%" PRIu32, wfq_in_flight_max(&uses->config->scheduler));
+    argv[n++] = (char *)uses->worker_path;
     argv[n++] = "--backend";
-    argv[n++] = mediator->backend;
+    argv[n++] = (char *)uses->backend;
     argv[n++] = "--gpu";
-    argv[n++] = (char *)core_gpu_uuid(mediator->core, spec->gpu);
+    argv[n++] = (char *)core_gpu_uuid(uses->core, spec->gpu);
     argv[n++] = "--vm-id";
     argv[n++] = vm_id;
     argv[n++] = "--depth";
@@ -392,7 +387,7 @@ static int spawn(struct worker *worker, const struct core_worker_spec *spec)
         argv[n++] = "--memory-limit";
         argv[n++] = memory;
     }
-    if (mediator->options.core.test_ops) {
+    if (uses->config->test_ops) {
         argv[n++] = "--enable-test-ops";
     }
     argv[n] = NULL;
@@ -401,7 +396,7 @@ static int spawn(struct worker *worker, const struct core_worker_spec *spec)
         return -errno;
     }
     /* This makes our end non-blocking; the worker decides for itself how it waits. */
-    ret = uv_poll_init(&mediator->loop, &worker->poll, pair[0]);
+    ret = uv_poll_init(uses->loop, &worker->poll, pair[0]);
     if (ret < 0) {
         close(pair[0]);
         close(pair[1]);
@@ -451,7 +446,7 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
         ret = spawn(worker, spec);
     }
     if (ret < 0) {
-        log_error("VM %" PRIu32 ": cannot start %s: %s", spec->vm_id, supervisor->worker_path,
+        log_error("VM %" PRIu32 ": cannot start %s: %s", spec->vm_id, supervisor->uses.worker_path,
                   strerror(-ret));
         worker->start_error = -ret;
         supervisor->failed++;
@@ -536,11 +531,12 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool
     }
 }
 
-void supervisor_when_empty(struct supervisor *supervisor, void (*done)(struct mediator *mediator))
+void supervisor_when_empty(struct supervisor *supervisor, void (*done)(void *opaque), void *opaque)
 {
     if (supervisor->count == 0) {
-        done(supervisor->mediator);
+        done(opaque);
         return;
     }
     supervisor->all_gone = done;
+    supervisor->all_gone_opaque = opaque;
 }

@@ -14,16 +14,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <uv.h>
 
 #include "core/core.h"
 
 #define SUPERVISOR_WORKERS_MAX 2048u
 
-struct mediator;
 struct supervisor;
 
-/* `worker_path` is kept. NULL when there is no memory. */
-struct supervisor *supervisor_new(struct mediator *mediator, const char *worker_path);
+/* What it works with.  All of it outlives supervisor_free(). */
+struct supervisor_uses {
+    uv_loop_t *loop;
+    struct core *core;
+    const struct core_config *config; /* what workers are told of it */
+    const char *worker_path;
+    const char *backend; /* "cpu" or "cuda", as it is when a worker starts */
+};
+
+/* NULL when there is no memory. */
+struct supervisor *supervisor_new(const struct supervisor_uses *uses);
 int supervisor_start(struct supervisor *supervisor);
 /* All workers are gone and the loop has run since supervisor_close(). */
 void supervisor_free(struct supervisor *supervisor);
@@ -34,7 +43,7 @@ uint32_t supervisor_count(const struct supervisor *supervisor);
 pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t worker);
 
 /* `done` is called once, when no worker is left; see core_stop_workers(). */
-void supervisor_when_empty(struct supervisor *supervisor, void (*done)(struct mediator *mediator));
+void supervisor_when_empty(struct supervisor *supervisor, void (*done)(void *opaque), void *opaque);
 void supervisor_close(struct supervisor *supervisor);
 
 /* ---- effects ---- */

@@ -17,6 +17,7 @@
 #include "core/job_trace.h"
 #include "fuzz.h"
 #include "mediator/control/server.h"
+#include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
 #include "mediator/events.h"
 #include "mediator/effects.h"
@@ -58,14 +59,14 @@ static void start_server(void)
     mediator.gpus = &gpus;
     mediator.started_ns = mediator_now_ns();
     strcpy(mediator.backend, "cpu");
-    mediator.events = events_new(&mediator);
+    mediator.events = events_new();
     mediator.trace = job_trace_new();
-    mediator.sessions = session_io_new(&mediator);
-    mediator.listeners = listeners_new(&mediator);
-    mediator.supervisor = supervisor_new(&mediator, "/nonexistent");
-    mediator.shares = shares_new(&mediator);
-    CHECK(mediator.events && mediator.trace && mediator.sessions && mediator.listeners &&
-          mediator.supervisor && mediator.shares);
+    /* Each input has a core of its own; these parts are only counted and never call one. */
+    mediator.sessions = session_io_new(&mediator.loop, NULL, mediator.events);
+    mediator.supervisor = supervisor_new(&(struct supervisor_uses){.loop = &mediator.loop});
+    mediator.shares = shares_new(&mediator.loop, NULL);
+    CHECK(mediator.events && mediator.trace && mediator.sessions && mediator.supervisor &&
+          mediator.shares);
     if (admin_server_start(&mediator, path, &mediator.admin, error, sizeof(error)) < 0) {
         fprintf(stderr, "%s\n", error);
         abort();
@@ -82,6 +83,7 @@ static void make_core(void)
     core_config_defaults(&config);
     mediator.core = core_new(&config, &effects);
     CHECK(mediator.core && core_gpu_add(mediator.core, "CPU-0") == 0);
+    events_set_core(mediator.events, mediator.core);
     config_apply_default_pools(mediator.core, "AB");
     for (uint32_t i = 0; i < 2; i++) {
         vms[i].vm_id = i + 1;
