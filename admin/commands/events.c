@@ -217,7 +217,7 @@ const struct admin_command commands_events[] = {
         .name = "events",
         .group = "Watching",
         .summary = "Show who changed what, quarantines and faults",
-        .usage = "[--last=N] [--follow] [--vm-name=NAME | --vm-uuid=UUID]",
+        .usage = "[--last=N] [--follow] [--vm-name=NAME | --vm-uuid=UUID | --vm-id=N]",
         .details =
             "From the database. With --follow it goes on with the mediator's events as they\n"
             "happen, until Ctrl-C; with --json these are one document a line.",

@@ -318,7 +318,7 @@ static int run_show_rate_limits(struct admin *admin)
 }
 
 #define GROUP "Shares and limits"
-#define WHICH "(--vm-name=NAME | --vm-uuid=UUID) "
+#define WHICH "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) "
 
 const struct admin_command commands_limits[] = {
     {

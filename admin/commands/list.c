@@ -295,7 +295,7 @@ const struct admin_command commands_list[] = {
         .name = "show-vm",
         .group = GROUP,
         .summary = "Show everything the database says of a VM",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
         .example = "vgpu-admin show-vm --vm-name=\"web 1\"",
         .options =
             (const struct admin_option[]){

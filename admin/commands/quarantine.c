@@ -165,7 +165,7 @@ const struct admin_command commands_quarantine[] = {
         .name = "quarantine-vm",
         .group = GROUP,
         .summary = "Refuse a VM's requests until it is released",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--reason=TEXT]",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) [--reason=TEXT]",
         .details =
             "The mediator does the same by itself when a VM's faults reach its fault threshold.",
         .example = "vgpu-admin quarantine-vm --vm-name=\"web 1\" --reason=\"floods the GPU\"",
@@ -181,7 +181,7 @@ const struct admin_command commands_quarantine[] = {
         .name = "clear-quarantine",
         .group = GROUP,
         .summary = "Release a VM and set its fault count to 0",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
         .details =
             "Also of a VM that is not registered, or of a mediator with --no-db; name it by\n"
             "its --vm-id where it has no name.",

@@ -264,7 +264,7 @@ const struct admin_command commands_schedule[] = {
         .name = "prefer-vm",
         .group = GROUP,
         .summary = "Prefer a VM among those of its priority",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --none)",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N | --none)",
         .details = "A tie-break of the policy \"priority\" only.",
         .example = "vgpu-admin prefer-vm --vm-name=\"web 1\"",
         .options =

@@ -338,9 +338,10 @@ static int run_update(struct admin *admin)
         fields |= VGPU_VM_NAME;
     }
     if (status == ADMIN_OK && fields == 0) {
-        return admin_fail(admin, ADMIN_USAGE,
-                          "update-vm changes what you name: --pool, --priority, --vm-id, --weight, "
-                          "--new-name");
+        return admin_fail(
+            admin, ADMIN_USAGE,
+            "update-vm changes what you name: --pool, --priority, --new-vm-id, --weight, "
+            "--new-name");
     }
     return status != ADMIN_OK ? status : commands_change_vm(admin, false, fields, &values);
 }
@@ -425,7 +426,7 @@ const struct admin_command commands_vm[] = {
         .name = "set-pool",
         .group = GROUP,
         .summary = "Move a VM to another pool",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID) --pool=A..Z",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) --pool=A..Z",
         .details =
             "Takes effect at once: the VM moves to a GPU of the new pool when its running job has\n"
             "ended. A device too old to be told (protocol 1.0) needs a restart of the VM, which\n"
@@ -443,7 +444,7 @@ const struct admin_command commands_vm[] = {
         .name = "set-priority",
         .group = GROUP,
         .summary = "Change a VM's priority",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID) --priority=low|medium|high",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) --priority=low|medium|high",
         .details = "High counts four times as much as low, medium twice.",
         .example = "vgpu-admin set-priority --vm-name=\"web 1\" --priority=low",
         .options =
@@ -474,7 +475,7 @@ const struct admin_command commands_vm[] = {
         .group = GROUP,
         .summary = "Change several settings of a VM in one step",
         .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A..Z] [--priority=low|medium|high] "
-                 "[--vm-id=N] "
+                 "[--new-vm-id=N] "
                  "[--weight=1..100] [--new-name=NAME]",
         .details = "Either all of them are changed or none.",
         .example = "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
@@ -484,7 +485,7 @@ const struct admin_command commands_vm[] = {
                 ADMIN_OPTION_VM_UUID,
                 OPTION_POOL(false),
                 OPTION_PRIORITY(false),
-                {.name = "vm-id", .metavar = "N", .help = "the new number"},
+                {.name = "new-vm-id", .metavar = "N", .help = "the new number", .alias = "vm-id"},
                 OPTION_WEIGHT,
                 {.name = "new-name", .metavar = "NAME", .help = "the new name in the database"},
                 {0},
@@ -495,7 +496,7 @@ const struct admin_command commands_vm[] = {
         .name = "remove-vm",
         .group = GROUP,
         .summary = "Take a VM's access to the GPU away",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID)",
+        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
         .details =
             "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device\n"
             "that attach-vm gave it stays in its configuration: detach-vm takes it out,\n"
