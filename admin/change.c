@@ -25,6 +25,7 @@
 #include "admin/select.h"
 #include "admin/tools.h"
 #include "admin/toolstack/toolstack.h"
+#include "common/names.h"
 #include "vgpu/vgpu_admin.h"
 
 enum told { TOLD, TOLD_UNREACHABLE, TOLD_FAILED };
@@ -110,9 +111,9 @@ static void print_current_and_new(const struct toolstack_device *shown,
     render_cell(t, shown->pool_id != after->pool_id ? STYLE_BOLD : STYLE_PLAIN, "%c",
                 after->pool_id);
     render_cell(t, STYLE_PLAIN, "priority");
-    render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(shown->priority));
+    render_cell(t, STYLE_PLAIN, "%s", priority_name(shown->priority));
     render_cell(t, shown->priority != after->priority ? STYLE_BOLD : STYLE_PLAIN, "%s",
-                admin_priority_name(after->priority));
+                priority_name(after->priority));
     render_cell(t, STYLE_PLAIN, "vm_id");
     render_cell(t, STYLE_PLAIN, "%u", shown->vm_id);
     render_cell(t, shown->vm_id != after->vm_id ? STYLE_BOLD : STYLE_PLAIN, "%u", after->vm_id);
@@ -167,7 +168,7 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
             admin_note(admin,
                        "%s knows of no vgpu-stub device in this VM's configuration; whatever adds "
                        "the device must give it pool_id=%c,priority=%s,vm_id=%u",
-                       name, device.pool_id, admin_priority_name(device.priority), device.vm_id);
+                       name, device.pool_id, priority_name(device.priority), device.vm_id);
         }
     } else if (result < 0) {
         return admin_fail(admin, ADMIN_FAILED,
@@ -182,8 +183,8 @@ static int restart(struct admin *admin, const vgpu_vm_config_t *before,
             "%s was not restarted: the database has pool %c, priority %s, vm_id %u, and its "
             "device shows pool %c, priority %s, vm_id %u until it is: %s%s. vgpu-admin status "
             "reminds of it",
-            label, after->pool_id, admin_priority_name(after->priority), after->vm_id,
-            shown.pool_id, admin_priority_name(shown.priority), shown.vm_id, hand,
+            label, after->pool_id, priority_name(after->priority), after->vm_id, shown.pool_id,
+            priority_name(shown.priority), shown.vm_id, hand,
             strcmp(name, "none") == 0 ? "" : " (or the same command with --yes)");
         return ADMIN_OK;
     }

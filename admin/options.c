@@ -9,6 +9,7 @@
 #include "admin/base/suggest.h"
 #include "admin/options.h"
 #include "admin/say.h"
+#include "common/names.h"
 
 static int find_option(const struct admin_command *command, const char *name, size_t length)
 {
@@ -196,8 +197,6 @@ int admin_choice(struct admin *admin, const char *option, const char *const *wor
                       suggest.best ? "?" : "");
 }
 
-static const char *const priorities[] = {"low", "medium", "high", NULL};
-
 int admin_priority(struct admin *admin, const char *option, uint8_t *priority)
 {
     const char *text = admin_option(admin, option);
@@ -208,12 +207,7 @@ int admin_priority(struct admin *admin, const char *option, uint8_t *priority)
         *priority = (uint8_t)(text[0] - '0');
         return ADMIN_OK;
     }
-    status = admin_choice(admin, option, priorities, &index);
+    status = admin_choice(admin, option, priority_names, &index);
     *priority = (uint8_t)index;
     return status;
-}
-
-const char *admin_priority_name(unsigned priority)
-{
-    return priority <= VGPU_PRIORITY_HIGH ? priorities[priority] : "?";
 }

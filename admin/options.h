@@ -22,6 +22,5 @@ int admin_pool(struct admin *admin, const char *option, char *pool_id);
 int admin_priority(struct admin *admin, const char *option, uint8_t *priority);
 /* One of the words of a NULL-terminated list. */
 int admin_choice(struct admin *admin, const char *option, const char *const *words, size_t *index);
-const char *admin_priority_name(unsigned priority);
 
 #endif /* ADMIN_OPTIONS_H */

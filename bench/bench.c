@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
+
 struct figure {
     const char *name, *unit;
     double value, target;
@@ -46,10 +48,7 @@ int bench_parse(struct bench_options *options, const char *name, const char *hel
 
 uint64_t bench_clock_ns(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return clock_now_ns();
 }
 
 static int compare(const void *a, const void *b)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SECOND_NS 1000000000ull
+#include "common/ns.h"
 
 void text_init(struct text_out *out, char *buffer, size_t size)
 {
@@ -55,11 +55,11 @@ void text_uint(struct text_out *out, uint64_t value)
 
 void text_seconds(struct text_out *out, uint64_t time_ns)
 {
-    uint64_t rest = time_ns % SECOND_NS;
+    uint64_t rest = time_ns % NS_PER_S;
     char digits[10];
     size_t length = sizeof(digits);
 
-    text_uint(out, time_ns / SECOND_NS);
+    text_uint(out, time_ns / NS_PER_S);
     if (rest == 0) {
         return;
     }

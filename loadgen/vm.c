@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 #define SLOT_BITS 12u
 #define READ_BYTES 65536u
 #define COMPLAINTS_MAX 10u
@@ -23,10 +25,7 @@ VGPU_STATIC_ASSERT(LOADGEN_DEPTH_MAX == 1u << SLOT_BITS, "a slot's number fits a
 
 uint64_t vm_clock_ns(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return clock_now_ns();
 }
 
 __attribute__((format(printf, 2, 3))) static void complain(const struct vm *vm, const char *format,

@@ -17,13 +17,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
+
 #include "sim/attack.h"
 
 #define FIRST_DRAWS 6u
 #define STALE_MOST 25u
 #define SPEC_BYTES 4096u
-#define SECOND_NS 1000000000ull
-#define DURATION_NS (14 * SECOND_NS)
+#define DURATION_NS (14 * NS_PER_S)
 
 static const char help[] =
     "Usage: attack [OPTION]...\n"
@@ -259,10 +260,7 @@ static void begin(const struct options *options, int kind)
 
 static double clock_s(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    return (double)clock_now_ns() / 1e9;
 }
 
 static void search_all(const struct options *options)

@@ -27,20 +27,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ns.h"
 #include "sim/internal.h"
 #include "sim/record.h"
 
 #define STEP_NS 50000000ull
 #define ALONE_STEP_NS 10000000ull
-#define SECOND_NS 1000000000ull
 
 void sim_promise_defaults(struct sim_promise *promise)
 {
     *promise = (struct sim_promise){
-        .window_ns = {10 * SECOND_NS, 30 * SECOND_NS},
+        .window_ns = {10 * NS_PER_S, 30 * NS_PER_S},
         .window_count = 2,
-        .warmup_ns = 3 * SECOND_NS,
-        .patience_ns = SECOND_NS / 10,
+        .warmup_ns = 3 * NS_PER_S,
+        .patience_ns = NS_PER_S / 10,
         .slack = 0.08,
         .lost = 0.05,
     };

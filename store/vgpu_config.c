@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/names.h"
 #include "common/utf8.h"
 #include "store/db_internal.h"
 
@@ -132,13 +133,6 @@ static void bind_vm(sqlite3_stmt *stmt, const vgpu_vm_config_t *vm)
     sqlite3_bind_int64(stmt, 8, vm->burst);
     sqlite3_bind_int64(stmt, 9, vm->max_queue_depth);
     sqlite3_bind_int64(stmt, 10, (int64_t)vm->memory_limit_bytes);
-}
-
-static const char *priority_name(unsigned priority)
-{
-    static const char *const names[] = {"low", "medium", "high"};
-
-    return priority <= VGPU_PRIORITY_HIGH ? names[priority] : "?";
 }
 
 /* ---- Register and remove ----------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"
+#include "common/names.h"
 #include "common/vm_limits.h"
 
 static int run_set_weight(struct admin *admin)
@@ -90,7 +91,7 @@ static void weight_row(struct render_table *t, const struct vgpu_config_snapshot
 {
     render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
     render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
-    render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+    render_cell(t, STYLE_PLAIN, "%s", priority_name(vm->priority));
     render_cell(t, STYLE_PLAIN, "%u", vm->weight);
     render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
     if (vm->quarantined) {

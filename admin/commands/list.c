@@ -13,6 +13,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/names.h"
 #include "common/vm_limits.h"
 
 static const char *limit_text(uint32_t value, char out[16])
@@ -62,7 +63,7 @@ static int run_list(struct admin *admin)
         render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
         render_cell(t, STYLE_PLAIN, "%s", vm->vm_name);
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
-        render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+        render_cell(t, STYLE_PLAIN, "%s", priority_name(vm->priority));
         render_cell(t, STYLE_PLAIN, "%u", vm->weight);
         render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_jobs_per_sec, rate));
         render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_queue_depth, depth));
@@ -106,7 +107,7 @@ static int run_show(struct admin *admin)
     render_pair("UUID", STYLE_PLAIN, "%s", vm->vm_uuid);
     render_pair("vm_id", STYLE_PLAIN, "%u", vm->vm_id);
     render_pair("Pool", STYLE_PLAIN, "%c", vm->pool_id);
-    render_pair("Priority", STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+    render_pair("Priority", STYLE_PLAIN, "%s", priority_name(vm->priority));
     render_pair("Weight", STYLE_PLAIN, "%u", vm->weight);
     if (vm->max_jobs_per_sec) {
         render_pair("Rate limit", STYLE_PLAIN, "%u jobs/s, burst %s", vm->max_jobs_per_sec,
@@ -181,7 +182,7 @@ static void print_group(const struct scanned *scanned, size_t count, char pool)
                     s->host ? s->host->state : "unknown to the toolstack");
         if (vm) {
             render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
-            render_cell(t, STYLE_PLAIN, "%s", admin_priority_name(vm->priority));
+            render_cell(t, STYLE_PLAIN, "%s", priority_name(vm->priority));
             render_cell(t, vm->quarantined ? STYLE_BAD : STYLE_PLAIN, "%s",
                         vm->quarantined ? "quarantined" : "ok");
         } else {

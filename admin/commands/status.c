@@ -19,6 +19,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/names.h"
 #include "vgpu/vgpu_admin.h"
 
 static enum render_style state_style(const char *state)
@@ -242,7 +243,7 @@ static const char *json_priority(const json_t *live)
     const json_t *value = json_object_get(live, "priority");
 
     return json_is_string(value) ? json_string_value(value)
-                                 : admin_priority_name((unsigned)json_integer_value(value));
+                                 : priority_name((unsigned)json_integer_value(value));
 }
 
 /* What both halves of a VM's row have: of the database or of the mediator. */
@@ -284,7 +285,7 @@ static void registered_row(struct render_table *t, const vgpu_vm_config_t *vm, c
         .vm_id = vm->vm_id,
         .name = admin_vm_name(vm),
         .pool = pool,
-        .priority = admin_priority_name(vm->priority),
+        .priority = priority_name(vm->priority),
         .weight = vm->weight,
         .state = vm->quarantined ? "quarantined"
                  : live          ? live_state(l)

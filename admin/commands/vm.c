@@ -16,6 +16,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/names.h"
 #include "common/vm_limits.h"
 
 /* ---- register-vm ---------------------------------------------------------------- */
@@ -160,7 +161,7 @@ static int run_register(struct admin *admin)
     }
     snprintf(message, sizeof(message),
              "Registered %s as vm_id %u: pool %c, priority %s, weight %u.", admin_vm_name(&vm),
-             vm.vm_id, vm.pool_id, admin_priority_name(vm.priority), vm.weight);
+             vm.vm_id, vm.pool_id, priority_name(vm.priority), vm.weight);
     return admin_finish_change(admin, NULL, &vm, message,
                                json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(&vm)));
 }
@@ -220,8 +221,8 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char 
         add_change(message, bytes, "pool", (char[]){a->pool_id, 0}, (char[]){b->pool_id, 0});
     }
     if (a->priority != b->priority) {
-        add_change(message, bytes, "priority", admin_priority_name(a->priority),
-                   admin_priority_name(b->priority));
+        add_change(message, bytes, "priority", priority_name(a->priority),
+                   priority_name(b->priority));
     }
     add_number(message, bytes, "vm_id", a->vm_id, b->vm_id, NULL);
     add_number(message, bytes, "weight", a->weight, b->weight, NULL);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "admin/toolstack/toolstack_device.h"
+#include "common/names.h"
+#include "vgpu/vgpu_protocol.h"
 
 #define PROPERTIES 3
 #define VALUE_BYTES 32
@@ -33,7 +35,6 @@ bool toolstack_is_device(const char *at, size_t length)
 static void put_property(struct toolstack_text *text, const struct toolstack_device *device,
                          size_t property, char old)
 {
-    static const char *const words[] = {"low", "medium", "high"};
     char value[VALUE_BYTES], pair[2 * VALUE_BYTES];
     int n;
 
@@ -45,7 +46,8 @@ static void put_property(struct toolstack_text *text, const struct toolstack_dev
             snprintf(value, sizeof(value), "%u", device->priority);
         } else {
             snprintf(value, sizeof(value), "%s",
-                     device->priority < 3 ? words[device->priority] : "medium");
+                     priority_name(device->priority <= VGPU_PRIORITY_HIGH ? device->priority
+                                                                          : VGPU_PRIORITY_MEDIUM));
         }
         break;
     default: snprintf(value, sizeof(value), "%u", device->vm_id); break;

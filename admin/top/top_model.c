@@ -10,6 +10,7 @@
 
 #include "admin/base/json_get.h"
 #include "admin/base/live.h"
+#include "common/names.h"
 
 /* ---- a look ---- */
 
@@ -84,15 +85,10 @@ static void read_gpu(struct top_gpu *gpu, const json_t *object, const json_t *he
 
 static unsigned read_priority(const json_t *object)
 {
-    static const char *const names[] = {"low", "medium", "high"};
     const char *name = json_get_text(object, "priority", NULL);
+    int priority = name ? priority_from_name(name) : -1;
 
-    for (unsigned i = 0; name && i < 3; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return i;
-        }
-    }
-    return (unsigned)json_get_int(object, "priority", 1);
+    return priority >= 0 ? (unsigned)priority : (unsigned)json_get_int(object, "priority", 1);
 }
 
 static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metrics)

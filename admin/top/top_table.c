@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "admin/top/top_text.h"
+#include "common/names.h"
 
 #define NAME_MAX 32u
 
@@ -114,14 +115,13 @@ static void put_bar(struct top_line *line, unsigned limit, const struct top_vm *
 
 static const char *cell_text(const struct top_row *row, enum column column, char out[RENDER_BYTES])
 {
-    static const char *const priorities[] = {"low", "medium", "high"};
     const struct top_vm *vm = row->vm;
 
     switch (column) {
     case COLUMN_ID: snprintf(out, RENDER_BYTES, "%u", vm->vm_id); return out;
     case COLUMN_NAME: return vm->name[0] ? vm->name : vm->uuid[0] ? vm->uuid : "-";
     case COLUMN_POOL: snprintf(out, RENDER_BYTES, "%c", vm->pool); return out;
-    case COLUMN_PRIORITY: return vm->priority < 3 ? priorities[vm->priority] : "?";
+    case COLUMN_PRIORITY: return priority_name(vm->priority);
     case COLUMN_WEIGHT: snprintf(out, RENDER_BYTES, "%u", vm->weight); return out;
     case COLUMN_GPU: return top_text_unit(vm->gpu, "", out);
     case COLUMN_STATE: return vm->state;

@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ns.h"
 #include "core/metrics/metrics_label.h"
 #include "core/metrics/quantile.h"
-
-#define SECOND_NS 1000000000ull
 
 const uint64_t metrics_bucket_ns[METRICS_BUCKETS] = {
     10000ull,       25000ull,       50000ull,       100000ull,     250000ull,     500000ull,
@@ -185,14 +184,14 @@ static void ring_add(struct ring *ring, uint64_t second, uint64_t used)
 /* What a long job used belongs to the seconds before its end, too; older ones are forgotten. */
 static void ring_charge(struct ring *ring, uint64_t end_ns, uint64_t used_ns)
 {
-    uint64_t second = end_ns / SECOND_NS;
-    uint64_t room_ns = end_ns % SECOND_NS;
+    uint64_t second = end_ns / NS_PER_S;
+    uint64_t room_ns = end_ns % NS_PER_S;
 
     ring_advance(ring, second);
     for (uint32_t i = 1; used_ns > room_ns && i < METRICS_SHARE_SECONDS && second > 0; i++) {
         ring_add(ring, second--, room_ns / METRICS_SAMPLE_NS);
         used_ns -= room_ns;
-        room_ns = SECOND_NS;
+        room_ns = NS_PER_S;
     }
     ring_add(ring, second, (used_ns < room_ns ? used_ns : room_ns) / METRICS_SAMPLE_NS);
 }
@@ -201,7 +200,7 @@ static uint64_t ring_sum(struct ring *ring, uint64_t now_ns)
 {
     uint64_t sum = 0;
 
-    ring_advance(ring, now_ns / SECOND_NS);
+    ring_advance(ring, now_ns / NS_PER_S);
     for (uint32_t i = 0; i < METRICS_SHARE_SECONDS; i++) {
         sum += ring->used[i];
     }

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/ns.h"
 #include "core/metrics/metrics.h"
 #include "mediator/events.h"
 #include "mediator/gpu/gpu_reset.h"
@@ -30,7 +31,6 @@
 #include "mediator/base/clock.h"
 #include "mediator/gpu/nvml_monitor.h"
 
-#define NS_PER_MS 1000000ull
 #define WARNING_PAUSE_NS (60000 * NS_PER_MS)
 
 enum reset_state { RESET_IDLE, RESET_DRAINING, RESET_HOLDING, RESET_RUNNING };

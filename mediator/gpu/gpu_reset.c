@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 /* How often the end of a program is looked for that has closed its output. */
 #define LOOK_MS 20
 
@@ -20,10 +22,7 @@ extern char **environ;
 
 static uint64_t now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return clock_now_ns() / NS_PER_MS;
 }
 
 /* Its own group, default signals, no input, its output to us. */

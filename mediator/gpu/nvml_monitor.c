@@ -31,6 +31,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "mediator/gpu/nvml_reading.h"
 
@@ -40,7 +41,6 @@
 #define STALE_MIN_MS 5000u
 #define RETRY_MS 10000u
 #define EVENTS_AT_ONCE_MAX 64u
-#define NS_PER_MS 1000000ull
 
 struct gpu {
     char uuid[NVML_MONITOR_UUID_BYTES];
@@ -65,14 +65,6 @@ struct nvml_monitor {
     char reason[NVML_REASON_BYTES];
     struct gpu gpus[NVML_MONITOR_GPUS_MAX];
 };
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- the thread: reading ---- */
 
@@ -110,7 +102,7 @@ static enum reading read_gpu(struct nvml_monitor *monitor, struct gpu *gpu)
         draft->error_reading = before.error_reading;
         draft->error_text = before.error_text;
     }
-    draft->taken_ns = monotonic_ns();
+    draft->taken_ns = clock_now_ns();
     publish(monitor, gpu);
     switch (draft->error) {
     case NVML_UNINITIALIZED:
@@ -131,7 +123,7 @@ static void note_xid(struct nvml_monitor *monitor, const struct nvml_event_data 
         }
         gpu->draft.xid_count++;
         gpu->draft.last_xid = xid;
-        gpu->draft.last_xid_ns = monotonic_ns();
+        gpu->draft.last_xid_ns = clock_now_ns();
         if (nvml_xid_needs_reset(xid)) {
             gpu->draft.reset_xid = xid;
         }
@@ -175,7 +167,7 @@ static void sleep_until(struct nvml_monitor *monitor, uint64_t due_ns)
     struct timespec due = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
 
     pthread_mutex_lock(&monitor->lock);
-    while (!monitor->stopping && !monitor->hold && monotonic_ns() < due_ns) {
+    while (!monitor->stopping && !monitor->hold && clock_now_ns() < due_ns) {
         pthread_cond_timedwait(&monitor->wake, &monitor->lock, &due);
     }
     pthread_mutex_unlock(&monitor->lock);
@@ -187,7 +179,7 @@ static void watch_until(struct nvml_monitor *monitor, uint64_t due_ns)
     unsigned seen = 0;
 
     while (monitor->events && !must_pause(monitor)) {
-        uint64_t now_ns = monotonic_ns();
+        uint64_t now_ns = clock_now_ns();
         uint64_t left_ms = now_ns < due_ns ? (due_ns - now_ns) / NS_PER_MS + 1 : 0;
         struct nvml_event_data event = {0};
         nvml_result result;
@@ -291,11 +283,11 @@ static void end(struct nvml_monitor *monitor)
 /* Until NVML must begin anew: at once (true), or after a pause. */
 static bool serve(struct nvml_monitor *monitor)
 {
-    const uint64_t anew_ns = monotonic_ns() + monitor->retry_ms * NS_PER_MS;
+    const uint64_t anew_ns = clock_now_ns() + monitor->retry_ms * NS_PER_MS;
     char reason[NVML_REASON_BYTES];
 
     while (!must_pause(monitor)) {
-        uint64_t due_ns = monotonic_ns() + monitor->interval_ms * NS_PER_MS;
+        uint64_t due_ns = clock_now_ns() + monitor->interval_ms * NS_PER_MS;
         bool all_there = true;
 
         for (uint32_t i = 0; i < monitor->count && !must_pause(monitor); i++) {
@@ -309,7 +301,7 @@ static bool serve(struct nvml_monitor *monitor)
                 return false;
             }
         }
-        if (!all_there && monotonic_ns() >= anew_ns) {
+        if (!all_there && clock_now_ns() >= anew_ns) {
             return true;
         }
         watch_until(monitor, due_ns);
@@ -330,7 +322,7 @@ static void stay_held(struct nvml_monitor *monitor)
         memset(&monitor->gpus[i].draft, 0, sizeof(monitor->gpus[i].draft));
         memset(&monitor->gpus[i].published, 0, sizeof(monitor->gpus[i].published));
     }
-    monitor->started_ns = monotonic_ns();
+    monitor->started_ns = clock_now_ns();
     pthread_mutex_unlock(&monitor->lock);
 }
 
@@ -367,7 +359,7 @@ static void *run(void *opaque)
         at_once = begin(monitor) && serve(monitor);
         end(monitor);
         if (!at_once) {
-            sleep_until(monitor, monotonic_ns() + monitor->retry_ms * NS_PER_MS);
+            sleep_until(monitor, clock_now_ns() + monitor->retry_ms * NS_PER_MS);
         }
     }
     pthread_mutex_lock(&monitor->lock);
@@ -423,7 +415,7 @@ int nvml_monitor_start(const struct nvml_monitor_config *config, struct nvml_mon
         monitor->stale_ms = STALE_MIN_MS;
     }
     monitor->retry_ms = config->retry_ms ? config->retry_ms : RETRY_MS;
-    monitor->started_ns = monotonic_ns();
+    monitor->started_ns = clock_now_ns();
     snprintf(monitor->reason, sizeof(monitor->reason), "NVML has not answered yet");
     for (uint32_t i = 0; i < config->count; i++) {
         snprintf(monitor->gpus[i].uuid, sizeof(monitor->gpus[i].uuid), "%s", config->uuids[i]);
@@ -451,7 +443,7 @@ void nvml_monitor_read(struct nvml_monitor *monitor, uint32_t index, nvml_health
     *health = monitor->gpus[index].published;
     since_ns = health->taken_ns ? health->taken_ns : monitor->started_ns;
     pthread_mutex_unlock(&monitor->lock);
-    now_ns = monotonic_ns();
+    now_ns = clock_now_ns();
     health->age_ns = now_ns > since_ns ? now_ns - since_ns : 0;
     health->stale = health->age_ns > monitor->stale_ms * NS_PER_MS;
 }
@@ -487,7 +479,7 @@ bool nvml_monitor_held(struct nvml_monitor *monitor)
 
 bool nvml_monitor_stop(struct nvml_monitor *monitor, uint32_t timeout_ms)
 {
-    uint64_t due_ns = monotonic_ns() + timeout_ms * NS_PER_MS;
+    uint64_t due_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
     struct timespec due = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
     pthread_t thread = monitor->thread;
     bool ended;
@@ -495,7 +487,7 @@ bool nvml_monitor_stop(struct nvml_monitor *monitor, uint32_t timeout_ms)
     pthread_mutex_lock(&monitor->lock);
     monitor->stopping = true;
     pthread_cond_broadcast(&monitor->wake);
-    while (!monitor->ended && monotonic_ns() < due_ns) {
+    while (!monitor->ended && clock_now_ns() < due_ns) {
         pthread_cond_timedwait(&monitor->wake, &monitor->lock, &due);
     }
     ended = monitor->ended;

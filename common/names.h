@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Words for numbers of the protocol, as commands, files and events have them. */
+#ifndef COMMON_NAMES_H
+#define COMMON_NAMES_H
+
+#include <stdint.h>
+
+/* "low", "medium", "high" by enum vgpu_priority, and NULL behind them. */
+extern const char *const priority_names[];
+
+/* "?" for a number that is none.  Static storage. */
+const char *priority_name(uint32_t priority);
+
+/* The enum vgpu_priority of a word, or -1. */
+int priority_from_name(const char *name);
+
+#endif /* COMMON_NAMES_H */
