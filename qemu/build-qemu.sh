@@ -67,6 +67,14 @@ fi
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/vgpu-mediator
 mkdir -p "$cache/qemu-$line"
+# The builds for KVM and for Xen have most of their objects in common, and so has one after a change
+# of the device: with ccache each object is compiled once.
+if [ -x /usr/lib/ccache/cc ]; then
+    PATH=/usr/lib/ccache:$PATH
+    CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=1G CCACHE_NOHASHDIR=1
+    CCACHE_SLOPPINESS=include_file_ctime,include_file_mtime,time_macros
+    export CCACHE_DIR CCACHE_MAXSIZE CCACHE_NOHASHDIR CCACHE_SLOPPINESS
+fi
 if [ -z "$source" ]; then
     package=$("$here/fetch-source.sh" bookworm)
     origin=$(basename "$package")
@@ -94,7 +102,9 @@ if [ -x "$done/$program" ]; then
     exit 0
 fi
 
-work=$cache/qemu-$line/.tmp.$$
+# Always the same folder, as its path is a part of what ccache compares; the lock keeps others out.
+work=$cache/qemu-$line/.work
+rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir -p "$work"
