@@ -147,7 +147,8 @@ static void take_line(struct candidate *candidate, char *line, const char *path)
     char *value = strchr(line, ' '), error[256];
 
     line[strcspn(line, "\n")] = '\0';
-    if (line[0] == '#' || line[0] == '\0' || strncmp(line, "ratio ", 6) == 0) {
+    if (line[0] == '#' || line[0] == '\0' || strncmp(line, "ratio ", 6) == 0 ||
+        strncmp(line, "violations ", 11) == 0) {
         return;
     }
     if (!value) {

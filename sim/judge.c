@@ -21,7 +21,7 @@
  * Where d is small the terms are more than all that is promised, and a VM
  * could wait for ever.  So each wait is judged, too: while a VM has work all
  * the time its d is what it is alone with work, and it may never be owed more
- * than the terms.
+ * than the terms, with as many jobs of each other VM as are handed out ahead.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -144,9 +144,9 @@ struct examined {
     const struct sim_track *track;
     const struct curve *curve;
     bool by_the_clock;
-    double pace;              /* part of the time with work in which it keeps the GPU busy alone */
-    double *clock_due_ns;     /* so far, at each step; by the clock only */
-    double own_ns, others_ns; /* terms; the others' without s */
+    double pace;          /* part of the time with work in which it keeps the GPU busy alone */
+    double *clock_due_ns; /* so far, at each step; by the clock only */
+    double own_ns, others_ns, others_wait_ns; /* terms; the others' without s */
 };
 
 static double due_between(const struct examined *examined, uint32_t from, uint32_t to)
@@ -236,7 +236,7 @@ static double most_owed_ns(const struct examined *examined, uint32_t steps, uint
 static void look_at_waits(const struct examined *examined, uint32_t steps,
                           struct sim_verdict *verdict)
 {
-    double allowed_ns = examined->own_ns + examined->track->part_max * examined->others_ns;
+    double allowed_ns = examined->own_ns + examined->track->part_max * examined->others_wait_ns;
     double owed_ns = most_owed_ns(examined, steps, &verdict->wait_at_ns);
 
     verdict->wait_owed_ns = (uint64_t)owed_ns;
@@ -249,8 +249,9 @@ static void look_at_waits(const struct examined *examined, uint32_t steps,
 
 /* ---- one VM ---- */
 
+/* What each of the others may have more of, with `jobs` of its longest ones. */
 static double others_terms_ns(const struct sim_config *config, const struct sim_result *result,
-                              const struct sim_record *record, uint32_t vm)
+                              const struct sim_record *record, uint32_t vm, uint32_t jobs)
 {
     uint64_t overrun_ns = config->core.overrun_ns;
     double sum_ns = 0;
@@ -260,7 +261,7 @@ static double others_terms_ns(const struct sim_config *config, const struct sim_
 
         if (i != vm && (result->vms[i].gpus_seen & result->vms[vm].gpus_seen) != 0) {
             longest_ns = overrun_ns && longest_ns > overrun_ns ? overrun_ns : longest_ns;
-            sum_ns += (double)(config->core.scheduler.quantum_ns + longest_ns);
+            sum_ns += (double)(config->core.scheduler.quantum_ns + jobs * longest_ns);
         }
     }
     return sum_ns;
@@ -302,7 +303,8 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
         .by_the_clock = by_the_clock(group),
         .pace = pace(&alone->vms[0], alone->steps),
         .own_ns = (double)(track->longest_ns + config->core.scheduler.quantum_ns),
-        .others_ns = others_terms_ns(config, result, record, vm),
+        .others_ns = others_terms_ns(config, result, record, vm, 1),
+        .others_wait_ns = others_terms_ns(config, result, record, vm, config->core.scheduler.depth),
     };
 
     *verdict = (struct sim_verdict){.judged = is_judged(group), .worst = SIM_UNJUDGED};

@@ -198,6 +198,58 @@ class Suite:
         self.shares_once(1000, 0.97)
         self.shares_once(100, 0.90)
 
+    # ---- shares against those who abuse them ----
+
+    # (name, each group: how many VMs, weight, loadgen's description); the last group is the victim.
+    ABUSES = (
+        ("a job aside, ten of depth 60, and one that pauses",
+         ((1, 50, "op=spin:3000000,depth=1"), (10, 50, "op=spin:1000,depth=60"),
+          (1, 50, "op=spin:1000,depth=1,think_us=20000"))),
+        ("weight 1 with 90 ms jobs beside weight 100 that pauses",
+         ((1, 1, "op=spin:90000,depth=4"), (1, 100, "op=spin:1000,depth=1,think_us=1000"))),
+        ("tiny jobs and 95 ms ones beside weight 20",
+         ((1, 1, "op=nop=60+spin:95000=16,depth=16"), (1, 20, "op=spin:1000,depth=4"))),
+        ("two long jobs beside weight 100 that pauses",
+         ((2, 1, "op=spin:3000000,depth=1"),
+          (1, 100, "op=spin:1000,depth=1,think_us=20000"))),
+        ("16 of crumbs beside a saturated one",
+         ((16, 1, "op=spin:10,depth=1,think_us=5000"), (1, 100, "op=spin:1000,depth=8"))),
+    )  # fmt: skip
+
+    def abuse_once(self, name, groups, seconds):
+        """What the victim had, of its share of what it has alone; halved beside each job aside."""
+        vms, specs, first = [], [], 1
+        for count, weight, what in groups:
+            specs.append("n=%d,vm_id=%d,%s" % (count, first, what))
+            vms += [("--vm-name=v%d" % i, "--vm-uuid=" + UUID % i, "--vm-id=%d" % i,
+                     "--weight=%d" % weight) for i in range(first, first + count)]  # fmt: skip
+            first += count
+        share = groups[-1][1] / sum(count * weight for count, weight, _ in groups)
+        asides = sum(count for count, _, what in groups if "spin:3000000" in what)
+        with self.lab(db=vms) as lab:
+            alone = lab.loadgen(specs[-1], "--seconds", "4", "--warmup", "1")
+            result = lab.loadgen(";".join(specs), "--seconds", str(seconds), "--warmup", "3")
+        d = alone["vms"][0]["jobs"] * 1e-3 / alone["seconds"]
+        victim = next(vm for vm in result["vms"] if vm["vm_id"] == first - 1)
+        got = victim["jobs"] * 1e-3 / result["seconds"]
+        ratio = got / (share * d / (asides + 1))
+        self.report.measure("abuse: " + name, {
+            "due_share": round(share, 4), "alone": round(d, 4), "got": round(got, 5),
+            "ratio": round(ratio, 3), "beside_asides": asides, "p50_us": victim["p50_us"],
+            "p99_us": victim["p99_us"], "gpu_time_of_wall":
+                round(result["total"]["gpu_us"] / 1e6 / result["seconds"], 4)})  # fmt: skip
+        self.report.check("abuse: %s: no wrong answer" % name,
+                          result["total"]["wrong"] + result["total"]["missing"] == 0,
+                          brief(result))  # fmt: skip
+        # On the CPU backend a job aside has a processor of its own: not judged there.
+        if self.backend == "cuda":
+            self.report.check("abuse: %s: the victim has at least 0.8 of its due" % name,
+                              ratio >= 0.8, "%.3f" % ratio)  # fmt: skip
+
+    def abuse(self, seconds=20):
+        for name, groups in self.ABUSES:
+            self.abuse_once(name, groups, seconds)
+
     def quanta(self):
         """Not judged: what the quantum and the depth cost and bring."""
         for spin_us in (1000, 100):
@@ -492,7 +544,7 @@ def main():
     names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel",
              "illegal_addresses",
              "quarantine", "killed_worker", "ends_of_workers", "mediator_restart",
-             "quanta"]  # fmt: skip
+             "abuse", "quanta"]  # fmt: skip
     unknown = set(args.only or ()) - set(names)
     if unknown:
         parser.error("--only takes one of: " + ", ".join(names))
