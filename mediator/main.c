@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
+#include "mediator/control/external.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
 #include "mediator/config/config_apply.h"
@@ -315,15 +316,36 @@ static bool add_listeners(void)
     return !mediator.options.socket_path || add_listener(mediator.options.socket_path, NULL);
 }
 
+static void fill_external(void *opaque, struct metrics_external *external)
+{
+    external_fill(opaque, external);
+}
+
+static const struct health *look_at_health(void *opaque)
+{
+    struct mediator *self = opaque;
+
+    health_watch_look(self->health_watch);
+    return self->health;
+}
+
 /* Without its metrics the mediator still does its work: only who asked for them is refused. */
 static bool start_metrics(void)
 {
     char error[SOCKET_ERROR_BYTES];
 
-    mediator.own_metrics = own_metrics_start(&mediator);
+    mediator.own_metrics = own_metrics_start(&mediator.loop);
     if (mediator.options.metrics.off ||
-        http_metrics_start(&mediator, &mediator.options.metrics, &mediator.http, error,
-                           sizeof(error)) == 0) {
+        http_metrics_start(
+            &(struct http_metrics_uses){
+                .loop = &mediator.loop,
+                .core = mediator.core,
+                .stopping = &mediator.stopping,
+                .opaque = &mediator,
+                .fill = fill_external,
+                .health = look_at_health,
+            },
+            &mediator.options.metrics, &mediator.http, error, sizeof(error)) == 0) {
         return true;
     }
     if (mediator.options.metrics_given) {

@@ -19,6 +19,10 @@
  * What may block has its own thread of libuv's pool: reading other processes'
  * /proc files (discovery.c) and the database (config_store.c), one piece of work of
  * each at a time.
+ *
+ * This header is the key to all parts, and for main.c, effects.c and control/ only
+ * (tests/layering_check.py).  Every other part is handed what it uses at its start,
+ * so that it can be read, and tested, without the rest.
  */
 #ifndef MEDIATOR_MEDIATOR_H
 #define MEDIATOR_MEDIATOR_H

@@ -8,7 +8,7 @@
 
 #include "common/log.h"
 #include "core/core.h"
-#include "mediator/metrics/http_metrics.h"
+#include "mediator/base/http_address.h"
 #include "common/uuid.h"
 
 #define OPTIONS_VM_SOCKETS_MAX 256u

@@ -93,6 +93,43 @@ class Layering(Sample):
     def test_contracts_are_freestanding(self):
         self.expect("include/vgpu/q.h", "#include <stdio.h>\n", "stay pure")
 
+    def test_the_key_to_all_parts(self):
+        key = '#include "mediator/mediator.h"\n'
+        self.write("mediator/mediator.h", "")
+        for path in ("mediator/main.c", "mediator/effects.c", "mediator/control/a.c"):
+            self.write(path, key)
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+        self.expect("mediator/events.c", key, "main, effects and control only")
+
+    def ring(self, names):
+        """Each module's .c file includes the next one's header, the last one's the first's."""
+        for name, following in zip(names, names[1:] + names[:1]):
+            self.write(f"core/{name}.h", "")
+            self.write(f"core/{name}.c", f'#include "core/{following}.h"\n')
+
+    def test_three_may_know_each_other(self):
+        self.ring(["a", "b", "c"])
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+
+    def test_four_may_not(self):
+        self.ring(["a", "b", "c", "d"])
+        status, out = self.run_main(layering_check)
+        self.assertEqual(status, 1, out)
+        self.assertIn("a circle of 4 modules: core/a, core/b, core/c, core/d", out)
+
+    def test_a_chain_is_no_circle(self):
+        self.ring(["a", "b", "c", "d"])
+        self.write("core/d.c", "")
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+
+    def test_a_private_header_makes_one_module_of_its_files(self):
+        self.ring(["a", "b", "c", "d"])
+        self.write("core/x_internal.h", "")
+        for name, following in zip("abcd", "bcda"):
+            self.write(f"core/{name}.c",
+                       f'#include "core/{following}.h"\n#include "core/x_internal.h"\n')
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+
     def test_empty_folder_is_no_success(self):
         with tempfile.TemporaryDirectory() as empty:
             self.root = empty

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mediator/metrics/http_metrics.h"
+#include "mediator/base/http_address.h"
 
 /* The part behind the last colon; -1 when it is no port. */
 static int parse_port(const char *text)

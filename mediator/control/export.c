@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "mediator/mediator.h"
-#include "mediator/metrics/own_metrics.h"
+#include "mediator/control/external.h"
 #include "vgpu/vgpu_admin.h"
 
 struct admin_export {
@@ -50,7 +50,7 @@ struct admin_export *admin_export_start(struct mediator *mediator, enum metrics_
     if (!export) {
         return NULL;
     }
-    own_metrics_fill(mediator->own_metrics, mediator, &external);
+    external_fill(mediator, &external);
     export->export = metrics_export_begin(mediator->core, format, &external, mediator_now_ns());
     if (!export->export) {
         free(export);

@@ -14,10 +14,8 @@
 #include "common/unused.h"
 #include "common/json_out.h"
 #include "core/metrics/metrics_export.h"
-#include "mediator/control/health_watch.h"
 #include "mediator/health/health.h"
-#include "mediator/mediator.h"
-#include "mediator/metrics/own_metrics.h"
+#include "mediator/base/clock.h"
 
 /* Above HTTP_CLIENTS_MAX the oldest is cut off, which takes libmicrohttpd one more turn. */
 #define CONNECTIONS_MAX (2u * HTTP_CLIENTS_MAX)
@@ -32,7 +30,7 @@ struct client {
 };
 
 struct http_metrics {
-    struct mediator *mediator;
+    struct http_metrics_uses uses;
     struct MHD_Daemon *daemon;
     int listen_fd;
     uv_poll_t poll;
@@ -78,7 +76,7 @@ static void end_scrape(void *opaque)
     free(scrape);
 }
 
-static struct MHD_Response *make_scrape(struct mediator *mediator)
+static struct MHD_Response *make_scrape(const struct http_metrics_uses *uses)
 {
     struct scrape *scrape = malloc(sizeof(*scrape));
     struct metrics_external external;
@@ -87,10 +85,10 @@ static struct MHD_Response *make_scrape(struct mediator *mediator)
     if (!scrape) {
         return NULL;
     }
-    own_metrics_fill(mediator->own_metrics, mediator, &external);
+    uses->fill(uses->opaque, &external);
     scrape->at = scrape->used = 0;
-    scrape->export = metrics_export_begin(mediator->core, METRICS_FORMAT_PROMETHEUS, &external,
-                                          mediator_now_ns());
+    scrape->export =
+        metrics_export_begin(uses->core, METRICS_FORMAT_PROMETHEUS, &external, mediator_now_ns());
     if (!scrape->export) {
         free(scrape);
         return NULL;
@@ -106,33 +104,33 @@ static struct MHD_Response *make_scrape(struct mediator *mediator)
 /* The loop runs, or nobody would answer; what is left to ask is whether work can be done. */
 #define HEALTHZ_BYTES_MAX (256u * 1024)
 
-static struct MHD_Response *make_health(struct mediator *mediator, unsigned *status)
+static struct MHD_Response *make_health(const struct http_metrics_uses *uses, unsigned *status)
 {
-    uint32_t gpus = core_gpu_count(mediator->core), available = 0;
+    const struct health *health = uses->health(uses->opaque);
+    uint32_t gpus = core_gpu_count(uses->core), available = 0;
     const struct health_problem *problem;
     struct MHD_Response *response;
     struct json_out json;
     bool serving;
 
-    health_watch_look(mediator->health_watch);
-    serving = health_serving(mediator->health) && !mediator->stopping;
+    serving = health_serving(health) && !*uses->stopping;
     for (uint32_t gpu = 0; gpu < gpus; gpu++) {
-        available += core_gpu_available(mediator->core, gpu);
+        available += core_gpu_available(uses->core, gpu);
     }
     *status = serving ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
     jout_init(&json, HEALTHZ_BYTES_MAX);
     jout_object(&json, NULL);
     jout_string(&json, "status",
-                mediator->stopping              ? "stopping"
-                : available == 0                ? "no GPU is available"
-                : !serving                      ? "not all VMs are served"
-                : health_good(mediator->health) ? "ok"
-                                                : "degraded");
+                *uses->stopping       ? "stopping"
+                : available == 0      ? "no GPU is available"
+                : !serving            ? "not all VMs are served"
+                : health_good(health) ? "ok"
+                                      : "degraded");
     jout_uint(&json, "gpus", gpus);
     jout_uint(&json, "gpus_available", available);
     jout_string(&json, "version", VGPU_VERSION);
     jout_array(&json, "problems");
-    for (uint32_t i = 0; (problem = health_at(mediator->health, i)); i++) {
+    for (uint32_t i = 0; (problem = health_at(health, i)); i++) {
         char text[HEALTH_SUBJECT_BYTES + HEALTH_TEXT_BYTES + 4];
 
         snprintf(text, sizeof(text), "%s: %s", problem->subject, problem->text);
@@ -187,10 +185,10 @@ static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connectio
                              make_text("only GET is answered here\n"), "text/plain");
     }
     if (strcmp(url, "/metrics") == 0) {
-        return send_response(connection, MHD_HTTP_OK, make_scrape(http->mediator), CONTENT_TYPE);
+        return send_response(connection, MHD_HTTP_OK, make_scrape(&http->uses), CONTENT_TYPE);
     }
     if (strcmp(url, "/healthz") == 0) {
-        response = make_health(http->mediator, &status);
+        response = make_health(&http->uses, &status);
         return send_response(connection, status, response, "application/json");
     }
     return send_response(connection, MHD_HTTP_NOT_FOUND,
@@ -343,7 +341,7 @@ static int start_daemon(struct http_metrics *http)
     }
     info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (!info || info->epoll_fd < 0 ||
-        uv_poll_init(&http->mediator->loop, &http->poll, info->epoll_fd) < 0) {
+        uv_poll_init(http->uses.loop, &http->poll, info->epoll_fd) < 0) {
         MHD_stop_daemon(http->daemon);
         http->daemon = NULL;
         return -ENOTSUP;
@@ -351,7 +349,7 @@ static int start_daemon(struct http_metrics *http)
     return 0;
 }
 
-int http_metrics_start(struct mediator *mediator, const struct http_address *address,
+int http_metrics_start(const struct http_metrics_uses *uses, const struct http_address *address,
                        struct http_metrics **out, char *error, size_t error_bytes)
 {
     struct http_metrics *http = calloc(1, sizeof(*http));
@@ -365,7 +363,7 @@ int http_metrics_start(struct mediator *mediator, const struct http_address *add
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
-    http->mediator = mediator;
+    http->uses = *uses;
     http->listen_fd = listen_on(address);
     if (http->listen_fd < 0) {
         ret = http->listen_fd;
@@ -382,8 +380,8 @@ int http_metrics_start(struct mediator *mediator, const struct http_address *add
         free(http);
         return ret;
     }
-    uv_timer_init(&mediator->loop, &http->timer);
-    uv_timer_init(&mediator->loop, &http->sweep);
+    uv_timer_init(uses->loop, &http->timer);
+    uv_timer_init(uses->loop, &http->sweep);
     http->poll.data = http->timer.data = http->sweep.data = http;
     http->open_handles = 3;
     uv_poll_start(&http->poll, UV_READABLE, on_poll);

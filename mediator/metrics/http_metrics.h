@@ -19,29 +19,33 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
+#include <uv.h>
 
-#define HTTP_METRICS_LISTEN_DEFAULT "127.0.0.1:9477"
+#include "mediator/base/http_address.h"
+
 #define HTTP_CLIENTS_MAX 32u
 #define HTTP_CONNECTION_MAX_MS 15000u
 #define HTTP_IDLE_MAX_S 5u
 #define HTTP_HEADER_BYTES 16384u
 
+struct core;
+struct health;
 struct http_metrics;
-struct mediator;
+struct metrics_external;
 
-/* Where to listen. */
-struct http_address {
-    bool off;
-    socklen_t length;
-    struct sockaddr_storage storage;
+/* What the pages are made of.  All of it outlives http_metrics_free(). */
+struct http_metrics_uses {
+    uv_loop_t *loop;
+    struct core *core;
+    const bool *stopping; /* the daemon is: no longer healthy */
+    void *opaque;
+    /* All that the core doesn't know; the state of health as it is at this moment. */
+    void (*fill)(void *opaque, struct metrics_external *external);
+    const struct health *(*health)(void *opaque);
 };
 
-/* "127.0.0.1:9477", "[::1]:9477", "off"; port 0: any free one. -EINVAL. */
-int http_address_parse(struct http_address *address, const char *text);
-
 /* -errno with an `error`.  The address that it listens on is logged. */
-int http_metrics_start(struct mediator *mediator, const struct http_address *address,
+int http_metrics_start(const struct http_metrics_uses *uses, const struct http_address *address,
                        struct http_metrics **http, char *error, size_t error_bytes);
 /* Closes all connections; `http` may be NULL, here and below. */
 void http_metrics_stop(struct http_metrics *http);

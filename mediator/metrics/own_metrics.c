@@ -10,20 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mediator/control/health_watch.h"
-#include "mediator/health/health.h"
-#include "mediator/control/server.h"
-#include "mediator/gpu/gpu_health.h"
-#include "mediator/workers/gpus.h"
-#include "mediator/metrics/http_metrics.h"
-#include "mediator/mediator.h"
-#include "mediator/sessions/session_io.h"
-#include "mediator/workers/supervisor.h"
-
-_Static_assert(HEALTH_KIND_COUNT <= METRICS_HEALTH_KINDS_MAX, "each kind has its series");
-
 struct own_metrics {
-    struct mediator *mediator;
     uv_prepare_t prepare;
     bool open;
     uint64_t turn_ns, idle_ns; /* at the last prepare */
@@ -34,9 +21,8 @@ struct own_metrics {
 };
 
 /*
- * Once a turn of the loop, before it waits: since the last time it was busy for
- * what it was not idle.  That is what an event that came at its beginning
- * waited for, at most.
+ * Runs once in each turn of the loop, before it waits.  The time since its last run, less the time
+ * that the loop was idle, is how long it was busy: no event waited longer than that.
  */
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -52,7 +38,7 @@ static void on_prepare(uv_prepare_t *prepare)
     own->idle_ns = idle_ns;
 }
 
-struct own_metrics *own_metrics_start(struct mediator *mediator)
+struct own_metrics *own_metrics_start(uv_loop_t *loop)
 {
     struct own_metrics *own = calloc(1, sizeof(*own));
     struct timespec now;
@@ -60,13 +46,12 @@ struct own_metrics *own_metrics_start(struct mediator *mediator)
     if (!own) {
         return NULL;
     }
-    own->mediator = mediator;
     clock_gettime(CLOCK_REALTIME, &now);
     own->start_time_seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     own->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     own->fds_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (uv_loop_configure(&mediator->loop, UV_METRICS_IDLE_TIME) == 0 &&
-        uv_prepare_init(&mediator->loop, &own->prepare) == 0) {
+    if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) == 0 &&
+        uv_prepare_init(loop, &own->prepare) == 0) {
         own->open = true;
         own->prepare.data = own;
         uv_prepare_start(&own->prepare, on_prepare);
@@ -132,41 +117,13 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-void own_metrics_fill(struct own_metrics *own, struct mediator *mediator,
-                      struct metrics_external *external)
+void own_metrics_fill(const struct own_metrics *own, struct metrics_external *external)
 {
-    metrics_external_init(external);
-    external->version = VGPU_VERSION;
-    external->backend = mediator->backend;
-    health_watch_look(mediator->health_watch);
-    external->health_kind_count = HEALTH_KIND_COUNT;
-    for (int kind = 0; kind < HEALTH_KIND_COUNT; kind++) {
-        external->health_kinds[kind] = health_kind_name((enum health_kind)kind);
-        external->health_problems[kind] =
-            health_kind_count(mediator->health, (enum health_kind)kind);
-    }
-    external->uptime_seconds = (double)(mediator_now_ns() - mediator->started_ns) / 1e9;
     external->cpu_seconds = cpu_seconds();
-    external->sessions = session_io_count(mediator->sessions);
-    external->workers = supervisor_count(mediator->supervisor);
-    if (mediator->admin) {
-        external->admin_clients = admin_server_clients(mediator->admin);
-    }
-    if (mediator->http) {
-        external->http_clients = http_metrics_clients(mediator->http);
-    }
     if (own) {
         external->start_time_seconds = own->start_time_seconds;
         external->resident_memory_bytes = resident_bytes(own);
         external->open_fds = open_fds(own);
         external->loop = own->loop;
-    }
-    for (uint32_t gpu = 0; mediator->gpus && gpu < mediator->gpus->count; gpu++) {
-        external->gpu_names[gpu] = mediator->gpus->gpus[gpu].name;
-        if (mediator->gpus->gpus[gpu].memory_bytes > 0) {
-            external->gpus[gpu].memory_total_bytes = (double)mediator->gpus->gpus[gpu].memory_bytes;
-        }
-        gpu_health_fill(mediator->gpu_health, gpu, &external->gpus[gpu]);
-        gpu_health_fill(mediator->gpu_health, gpu, &external->gpus[gpu]);
     }
 }

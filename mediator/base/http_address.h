@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where the metrics page listens, as an option says it. */
+#ifndef MEDIATOR_BASE_HTTP_ADDRESS_H
+#define MEDIATOR_BASE_HTTP_ADDRESS_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define HTTP_METRICS_LISTEN_DEFAULT "127.0.0.1:9477"
+
+struct http_address {
+    bool off;
+    socklen_t length;
+    struct sockaddr_storage storage;
+};
+
+/* "127.0.0.1:9477", "[::1]:9477", "off"; port 0: any free one. -EINVAL. */
+int http_address_parse(struct http_address *address, const char *text);
+
+#endif /* MEDIATOR_BASE_HTTP_ADDRESS_H */
