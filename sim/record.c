@@ -151,6 +151,7 @@ void sim_judge_step(struct sim *sim)
         if (sim->vms[i].gpu != SIM_NONE) {
             sim_gpu_advance(sim, sim->vms[i].gpu);
         }
+        track->waits_now += sim->vms[i].requests.count == 0; /* no wait goes on here */
         count_up(sim, track);
         track->got_ns[record->steps] = sim->vms[i].gpu_ns;
         track->budget_ns[record->steps] = track->budget_now_ns;
