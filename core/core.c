@@ -54,6 +54,8 @@ void core_config_defaults(struct core_config *config)
                 .handover_ns = WFQ_HANDOVER_DEFAULT_NS,
                 .quantum_ns = WFQ_QUANTUM_DEFAULT_NS,
                 .anticipation_ns = WFQ_ANTICIPATION_DEFAULT_NS,
+                .patience_ns = WFQ_PATIENCE_DEFAULT_NS,
+                .slack_permille = WFQ_SLACK_DEFAULT_PERMILLE,
                 .policy = WFQ_POLICY_WFQ,
             },
         .overrun_ns = 100000000ull,

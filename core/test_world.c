@@ -129,6 +129,7 @@ int done(const struct run *run, enum vgpu_error status)
 {
     const vgpu_worker_done frame = {.status = status, .gpu_time_ns = MS};
 
+    w.now_ns += MS; /* or else it is not believed */
     return core_worker_done(w.core, run->worker, run->job_id, &frame, NULL, w.now_ns);
 }
 

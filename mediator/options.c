@@ -36,6 +36,8 @@ enum option_id {
     OPT_DEPTH,
     OPT_ANTICIPATION_US,
     OPT_BUSY_POLL_US,
+    OPT_PATIENCE_MS,
+    OPT_SLACK_PERCENT,
     OPT_OVERRUN_MS,
     OPT_JOB_TIMEOUT_MS,
     OPT_WORKER_START_MS,
@@ -72,6 +74,8 @@ static const struct option long_options[] = {
     {"depth", required_argument, NULL, OPT_DEPTH},
     {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION_US},
     {"busy-poll-us", required_argument, NULL, OPT_BUSY_POLL_US},
+    {"patience-ms", required_argument, NULL, OPT_PATIENCE_MS},
+    {"slack-percent", required_argument, NULL, OPT_SLACK_PERCENT},
     {"overrun-ms", required_argument, NULL, OPT_OVERRUN_MS},
     {"job-timeout-ms", required_argument, NULL, OPT_JOB_TIMEOUT_MS},
     {"worker-start-timeout-ms", required_argument, NULL, OPT_WORKER_START_MS},
@@ -122,12 +126,16 @@ static const char help_text[] =
     "  --enable-test-ops      allow the operations that spin, hang, crash and fail\n"
     "\n"
     "Scheduling and limits:\n"
-    "  --policy wfq|urgency|priority|fifo\n"
+    "  --policy wfq|wf2q|urgency|priority|fifo\n"
     "                         (default wfq)\n"
     "  --quantum-us N         GPU time of one VM's turn while others wait (default 6000)\n"
     "  --depth N              jobs handed ahead to one worker, 1 to 16 (default 2)\n"
     "  --anticipation-us N    longest wait for the next job of a VM that is owed; 0 = never\n"
     "                         (default 1000)\n"
+    "  --patience-ms N        a VM that pauses for no longer keeps what it is owed; 0 = none does\n"
+    "                         (default 100)\n"
+    "  --slack-percent N      of its due, that such a VM may lose to those who fill its pauses:\n"
+    "                         the less, the more GPU time is kept idle for it (default 8)\n"
     "  --overrun-ms N         after this long others are let in beside a job; 0 = never\n"
     "                         (default 100)\n"
     "  --job-timeout-ms N     a job that runs longer is killed; 0 = never (default 30000)\n"
@@ -254,6 +262,7 @@ static uint64_t *duration_of(struct options *options, int id, uint64_t *unit_ns)
     case OPT_QUANTUM_US: *unit_ns = 1000; return &core->scheduler.quantum_ns;
     case OPT_ANTICIPATION_US: *unit_ns = 1000; return &core->scheduler.anticipation_ns;
     case OPT_BUSY_POLL_US: *unit_ns = 1000; return &options->busy_poll_ns;
+    case OPT_PATIENCE_MS: return &core->scheduler.patience_ns;
     case OPT_OVERRUN_MS: return &core->overrun_ns;
     case OPT_JOB_TIMEOUT_MS: return &core->job_timeout_ns;
     case OPT_WORKER_START_MS: return &core->worker_start_timeout_ns;
@@ -335,7 +344,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_POLICY:
         level = wfq_policy_from_name(value);
         if (level < 0) {
-            usage_error(name, value, "one of wfq, urgency, priority, fifo");
+            usage_error(name, value, "one of wfq, wf2q, urgency, priority, fifo");
             return false;
         }
         options->core.scheduler.policy = (enum wfq_policy_id)level;
@@ -345,6 +354,12 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
             return false;
         }
         options->core.scheduler.depth = (uint32_t)number;
+        return true;
+    case OPT_SLACK_PERCENT:
+        if (!parse_number(name, value, 0, WFQ_SLACK_MAX_PERMILLE / 10, &number)) {
+            return false;
+        }
+        options->core.scheduler.slack_permille = (uint32_t)number * 10;
         return true;
     case OPT_FAULT_THRESHOLD:
         if (!parse_number(name, value, 0, 1000000, &number)) {

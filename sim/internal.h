@@ -75,6 +75,7 @@ struct sim_vm {
     int64_t fluid_base_ns, fluid_lag_ns, max_lag_ns;
     uint64_t lag_bound_ns, longest_job_ns;
     int64_t charged_ns, settled_ns, tolerance_ns;
+    int64_t held_ns; /* its jobs held the GPU for so much longer than they used it */
 
     /* results */
     uint32_t gpu;
@@ -82,7 +83,7 @@ struct sim_vm {
     uint64_t gpu_ns, gpu_sampled_ns, submitted, refusals, errors, jobs;
     uint64_t wait_sum_ns;
     struct histogram wait, latency;
-    float shares[SIM_SAMPLES];
+    float shares[SIM_SAMPLES], got[SIM_SAMPLES];
 };
 
 struct sim_job {

@@ -21,7 +21,7 @@ static const char help[] =
     "  --vms SPEC           groups of VMs, separated by ';', of key=value, separated by ','\n"
     "  --random-mix SEED    2 to 12 saturated VMs with random weights and jobs instead\n"
     "  --faults SEED        random faults; without --vms, random VMs and settings, too\n"
-    "  --policy NAME        wfq (default), urgency, priority, fifo\n"
+    "  --policy NAME        wfq (default), wf2q, urgency, priority, fifo\n"
     "  --gpus N             number of GPUs (1)\n"
     "  --pools N            deal the GPUs out to so many pools, A, B, ... (1)\n"
     "  --seconds S          how long (60)\n"
@@ -31,6 +31,8 @@ static const char help[] =
     "  --ahead-us N         beyond depth, while what is handed out takes no longer (200)\n"
     "  --handover-us N      hand over behind a turn's last job if no longer (2000), 0 = never\n"
     "  --anticipation-us N  longest wait for a VM's next job (1000), 0 = none\n"
+    "  --patience-ms N      a VM that pauses for no longer keeps what it is owed (100)\n"
+    "  --slack-percent N    of its due, that it may lose to who fills its pauses (8)\n"
     "  --overrun-ms N       let others in beside a job that runs longer (100), 0 = never\n"
     "  --job-timeout-ms N   kill a worker whose job runs longer (30000), 0 = never\n"
     "  --fault-threshold N  quarantine a VM after so many faults (5), 0 = never\n"
@@ -82,6 +84,8 @@ enum option_id {
     OPT_AHEAD,
     OPT_HANDOVER,
     OPT_ANTICIPATION,
+    OPT_PATIENCE,
+    OPT_SLACK,
     OPT_OVERRUN,
     OPT_TIMEOUT,
     OPT_THRESHOLD,
@@ -115,6 +119,8 @@ static const struct option options[] = {
     {"ahead-us", required_argument, NULL, OPT_AHEAD},
     {"handover-us", required_argument, NULL, OPT_HANDOVER},
     {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION},
+    {"patience-ms", required_argument, NULL, OPT_PATIENCE},
+    {"slack-percent", required_argument, NULL, OPT_SLACK},
     {"overrun-ms", required_argument, NULL, OPT_OVERRUN},
     {"job-timeout-ms", required_argument, NULL, OPT_TIMEOUT},
     {"fault-threshold", required_argument, NULL, OPT_THRESHOLD},
@@ -185,7 +191,8 @@ static enum wfq_policy_id policy_number(void)
     int policy = wfq_policy_from_name(optarg);
 
     if (policy < 0) {
-        fprintf(stderr, "vgpu-sim: --policy %s: must be wfq, urgency, priority or fifo\n", optarg);
+        fprintf(stderr, "vgpu-sim: --policy %s: must be wfq, wf2q, urgency, priority or fifo\n",
+                optarg);
         exit(EXIT_USAGE);
     }
     return (enum wfq_policy_id)policy;
@@ -240,6 +247,12 @@ static void take_option(int id, struct command *command)
     case OPT_AHEAD: config->core.scheduler.ahead_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
     case OPT_ANTICIPATION:
         config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
+        break;
+    case OPT_PATIENCE:
+        config->core.scheduler.patience_ns = (uint64_t)(1e6 * number(id, 0, 1e5));
+        break;
+    case OPT_SLACK:
+        config->core.scheduler.slack_permille = (uint32_t)(10 * number(id, 0, 100));
         break;
     case OPT_OVERRUN: config->core.overrun_ns = (uint64_t)(1e6 * number(id, 0, 1e7)); break;
     case OPT_TIMEOUT: config->core.job_timeout_ns = (uint64_t)(1e6 * number(id, 0, 1e8)); break;

@@ -53,12 +53,23 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
             result->trace_hash);
 }
 
+/* What the VM got in each part of the time. */
+static json_t *samples_to_json(const struct sim_vm_result *vm)
+{
+    json_t *samples = json_array();
+
+    for (uint32_t i = 0; samples && i < SIM_SAMPLES; i++) {
+        json_array_append_new(samples, json_real((double)vm->got[i]));
+    }
+    return samples;
+}
+
 static json_t *vm_to_json(const struct sim_vm_result *vm)
 {
     return json_pack(
         "{s:I, s:I, s:I, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
         "s:I, "
-        "s:I, s:b}",
+        "s:I, s:b, s:o}",
         "vm_id", (json_int_t)vm->vm_id, "weight", (json_int_t)vm->weight, "priority",
         (json_int_t)vm->priority, "gpu", (int)vm->gpu, "due_share", vm->due_share, "share",
         vm->share, "jobs", (json_int_t)vm->jobs, "submitted", (json_int_t)vm->submitted, "refused",
@@ -67,7 +78,8 @@ static json_t *vm_to_json(const struct sim_vm_result *vm)
         (json_int_t)vm->lag_bound_ns, "wait_p50_ns", (json_int_t)vm->wait_p50_ns, "wait_p99_ns",
         (json_int_t)vm->wait_p99_ns, "wait_max_ns", (json_int_t)vm->wait_max_ns, "wait_mean_ns",
         (json_int_t)vm->wait_mean_ns, "latency_p50_ns", (json_int_t)vm->latency_p50_ns,
-        "latency_p99_ns", (json_int_t)vm->latency_p99_ns, "saturated", (int)vm->saturated);
+        "latency_p99_ns", (json_int_t)vm->latency_p99_ns, "saturated", (int)vm->saturated,
+        "samples", samples_to_json(vm));
 }
 
 static json_t *window_to_json(double window_s, const struct sim_window_verdict *window)

@@ -117,6 +117,7 @@ struct sim_vm_result {
     uint64_t wait_mean_ns;
     uint64_t latency_p50_ns, latency_p99_ns; /* request to reply */
     float shares[SIM_SAMPLES];               /* of all GPU time, over time */
+    float got[SIM_SAMPLES];                  /* GPU time, as a part of the time */
 };
 
 struct sim_result {

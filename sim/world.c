@@ -248,6 +248,8 @@ static void take_sample(struct sim *sim)
 
         vm->shares[sim->sample] =
             total_ns ? (float)(vm->gpu_ns - vm->gpu_sampled_ns) / (float)total_ns : 0;
+        vm->got[sim->sample] = (float)(vm->gpu_ns - vm->gpu_sampled_ns) * (float)SIM_SAMPLES /
+                               (float)sim->config->duration_ns;
         vm->gpu_sampled_ns = vm->gpu_ns;
     }
     sim->sample++;
@@ -395,6 +397,7 @@ static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_resu
         .latency_p99_ns = histogram_quantile(&vm->latency, 0.99),
     };
     memcpy(out->shares, vm->shares, sizeof(out->shares));
+    memcpy(out->got, vm->got, sizeof(out->got));
 }
 
 /* What is measured; it ends with the measured time. */

@@ -30,7 +30,7 @@ static int done(struct admin *admin, json_t *answer, const char *message)
 
 static int run_set_policy(struct admin *admin)
 {
-    static const char *const policies[] = {"wfq", "urgency", "priority", "fifo", NULL};
+    static const char *const policies[] = {"wfq", "wf2q", "urgency", "priority", "fifo", NULL};
     char message[128];
     json_t *answer;
     size_t policy;
@@ -217,7 +217,7 @@ const struct admin_command commands_schedule[] = {
         .name = "set-policy",
         .group = GROUP,
         .summary = "Choose the scheduling policy",
-        .usage = "--policy=wfq|urgency|priority|fifo",
+        .usage = "--policy=wfq|wf2q|urgency|priority|fifo",
         .details =
             "wfq: fair shares, the most urgent of those who are owed first (default).\n"
             "urgency: the urgency formula alone.  priority: strict priority, first come first\n"
@@ -226,7 +226,7 @@ const struct admin_command commands_schedule[] = {
         .options =
             (const struct admin_option[]){
                 {.name = "policy",
-                 .metavar = "wfq|urgency|priority|fifo",
+                 .metavar = "wfq|wf2q|urgency|priority|fifo",
                  .help = "the policy",
                  .required = true},
                 {0},

@@ -21,6 +21,7 @@ struct policy_view {
     uint32_t count; /* VMs that could run */
     const uint32_t *vm;
     const double *start;      /* S, virtual time; padded with +infinity */
+    const double *finish;     /* ... when what waits, or a turn of it, is done; padded likewise */
     const double *urgency0;   /* urgency of a job that arrived right now; padded with -1 */
     const double *arrival_ns; /* of the oldest waiting job */
     const uint64_t *sequence; /* of that job */
@@ -41,18 +42,27 @@ struct policy {
     const char *name;
     /* A VM keeps the GPU for a quantum; else every job is chosen afresh. */
     bool turns;
-    /* It keeps accounts straight: nobody who is ahead is let in beside a long job. */
+    /* It keeps accounts straight: who is ahead waits for those who are owed, and switches are
+     * charged. */
     bool shares;
     /* The view has at least one VM. */
     void (*choose)(const struct policy_view *view, struct policy_choice *choice);
 };
 
-extern const struct policy policy_wfq, policy_urgency, policy_priority, policy_fifo;
+extern const struct policy policy_wfq, policy_wf2q, policy_urgency, policy_priority, policy_fifo;
 
 /* Index of the most urgent VM with start <= v_limit; ties go to the earliest
  * arrival.  view->count if there is none.  v_limit is finite.  *eligible: how
  * many have start <= v_limit. */
 uint32_t policy_most_urgent(const struct policy_view *view, double v_limit, uint32_t *eligible);
+
+/*
+ * Index of the VM with the smallest finish among those with start <= v_limit; ties go to the
+ * earliest arrival.  view->count if there is none.  *eligible as above.
+ */
+uint32_t policy_first_finish(const struct policy_view *view, double v_limit, uint32_t *eligible);
+/* The smallest S. */
+double policy_least_start(const struct policy_view *view);
 
 /* Rounding of V and S, far below any job's length. */
 #define POLICY_SLACK 1e-3

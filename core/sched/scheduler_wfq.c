@@ -30,10 +30,9 @@
  * VM's average, and corrected at completion, when V moves on, too.  In between
  * V lags behind by what is in flight (pending_ns), which choosing adds back.
  *
- * A job that overruns is set aside: its VM keeps no turn, it is charged by the
- * clock (less what others turn out to have used beside it, for the driver
- * divides the time between them), and the next VM is chosen.  Under wfq only
- * VMs that are owed time are let in beside it.
+ * A job that overruns is set aside (wfq_aside.c): its VM keeps no turn, and the
+ * next VM is chosen.  A VM that pauses while it is owed keeps that for a moment
+ * (wfq_pause.c), and the GPU may be kept for it.
  */
 #include "core/sched/scheduler_wfq.h"
 
@@ -44,14 +43,6 @@
 #include "common/unused.h"
 #include "core/sched/wfq_internal.h"
 
-/* What a VM's first job is taken to last; corrected when it is known. */
-#define FIRST_ESTIMATE_NS 1000000ull
-/*
- * A tiny job holds the GPU for longer than it computes, for the hand-over costs
- * more than the work.  It is charged what it held, up to this; or else a VM that
- * floods with empty jobs would owe nothing and keep the GPU for ever.
- */
-#define HELD_MAX_NS 50000ull
 /* How often it is looked whether somebody is owed time beside a job aside. */
 #define OWED_CHECK_MIN_NS 10e3
 #define OWED_CHECK_MAX_NS 100e6
@@ -96,25 +87,14 @@ void wfq_end_anticipation(struct wfq *wfq, uint64_t now_ns)
     if (!wfq->anticipating) {
         return;
     }
-    wfq_charge(wfq, wfq->holder, (double)idle_ns);
-    vt_advance(&wfq->vt, (double)idle_ns);
+    wfq_charge_all(wfq, wfq->holder, (double)idle_ns);
     wfq->turn_used_ns += idle_ns;
+    wfq->vms[wfq->holder].kept_ns += (double)idle_ns;
     wfq->anticipating = false;
-    wfq_refresh(wfq, wfq->holder);
+    wfq_refresh(wfq, wfq->holder, now_ns);
 }
 
 /* ---- dispatch ---- */
-
-static uint64_t estimate_ns(const struct vm_state *state)
-{
-    return state->average_ns == UNKNOWN ? FIRST_ESTIMATE_NS : state->average_ns;
-}
-
-/* V, as it will be when what is in flight is done. */
-static double virtual_now(const struct wfq *wfq)
-{
-    return wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0);
-}
 
 static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice *choice)
 {
@@ -122,10 +102,11 @@ static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice 
         .count = wfq->run_count,
         .vm = wfq->run_vm,
         .start = wfq->run_start,
+        .finish = wfq->run_finish,
         .urgency0 = wfq->run_urgency0,
         .arrival_ns = wfq->run_arrival_ns,
         .sequence = wfq->run_sequence,
-        .v = virtual_now(wfq),
+        .v = wfq_virtual_now(wfq),
         .now_ns = (double)now_ns,
         .params = wfq->params,
         .preferred = wfq->preferred,
@@ -175,14 +156,38 @@ static uint64_t soon_ns(const struct wfq *wfq, const struct vm_state *state)
     return worth_ns < wfq->config.anticipation_ns ? worth_ns : wfq->config.anticipation_ns;
 }
 
+/* How long the holder's turn may last while others wait. */
+static uint64_t turn_limit_ns(const struct wfq *wfq)
+{
+    bool cut = wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v;
+
+    return cut ? wfq->config.quantum_ns / CUT_DIVISOR : wfq->config.quantum_ns;
+}
+
+/*
+ * Is the holder one for which the GPU is kept?  It is owed; or its pauses are so short that
+ * a switch away from it costs more: then it is served in its turn though it is ahead, as one
+ * is that has more work waiting.
+ */
+static bool may_anticipate(const struct wfq *wfq, uint64_t now_ns)
+{
+    const struct vm_state *state = &wfq->vms[wfq->holder];
+    const struct vt_account *account = &wfq->vt.accounts[wfq->holder];
+
+    return account->start - state->price_left_ns / account->phi <=
+               wfq_virtual_now(wfq) + POLICY_SLACK ||
+           (state->think_ns <= 2 * WFQ_SWITCH_COST_NS &&
+            turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq));
+}
+
 /* The holder has no more jobs: is it worth keeping the GPU for its next one? */
 static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
 {
     const struct vm_state *state = &wfq->vms[wfq->holder];
 
-    return wfq->policy->turns && wfq->aside == NOBODY && wfq->run_count > 0 &&
+    return wfq->policy->turns && wfq->aside_count == 0 && wfq->run_count > 0 &&
            state->think_ns != UNKNOWN && state->think_ns <= soon_ns(wfq, state) &&
-           wfq->vt.accounts[wfq->holder].start <= virtual_now(wfq) + POLICY_SLACK &&
+           may_anticipate(wfq, now_ns) &&
            (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
 }
 
@@ -229,7 +234,7 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
 {
     struct vm_state *state = &wfq->vms[vm];
     struct wfq_job *job = state->waiting.head;
-    uint64_t cost_ns = estimate_ns(state);
+    uint64_t cost_ns = wfq_estimate_ns(state);
 
     log_dispatch(wfq, job, reason, eligible, now_ns);
     list_take(&state->waiting);
@@ -241,13 +246,16 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
     wfq->in_flight++;
     job->in_flight = true;
     job->dispatched_ns = now_ns;
-    job->charged_ns = cost_ns;
+    job->charged_ns = job->pending_ns = cost_ns;
+    job->progressed_ns = 0;
+    job->first = false;
+    job->lone = state->in_flight.count == 1 && state->waiting.count == 0;
     job->aside_mark_ns = wfq->aside_clock_ns;
     vt_charge(&wfq->vt, vm, (double)cost_ns);
     wfq->pending_ns += cost_ns;
     wfq->turn_used_ns += cost_ns;
     wfq->last_pool = (unsigned char)wfq->params[vm].pool;
-    wfq_refresh(wfq, vm);
+    wfq_refresh(wfq, vm, now_ns);
     return job;
 }
 
@@ -255,43 +263,36 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
                                   uint64_t now_ns)
 {
     uint32_t vm = wfq->run_vm[choice->index];
+    struct wfq_job *job;
 
     wfq_note_lag(wfq, vm);
     if (vm != wfq->last_holder) {
         wfq->context_switches++;
         wfq->vms[vm].context_switches++;
+        wfq_charge_switch(wfq, vm);
     }
     wfq->holder = wfq->last_holder = vm;
     wfq->turn_began_ns = now_ns;
     wfq->turn_used_ns = 0;
     wfq->turn_cut = false;
-    return dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
+    wfq->cut_v = HUGE_VAL;
+    job = dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
+    job->first = true;
+    return job;
 }
 
-/*
- * A job that runs aside keeps the GPU busy, so whoever is let in beside it takes
- * time from it: it must be owed that, or long jobs would undo the shares.
- */
+/* Beside a job aside nobody runs who has such a debt himself. */
 static bool may_run(const struct wfq *wfq, uint32_t vm)
 {
-    return wfq->aside == NOBODY || !wfq->policy->shares ||
-           wfq->vt.accounts[vm].start <= virtual_now(wfq) + POLICY_SLACK;
+    return wfq->aside_count == 0 || !wfq->policy->shares || !wfq_suspended(wfq, vm);
 }
 
 static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
 {
-    uint64_t used_ns = turn_used_ns(wfq, now_ns);
-
-    if (wfq->aside != NOBODY) {
-        return false; /* each of its jobs waits for the one aside: take turns job by job */
+    if (wfq->run_count == 1 && wfq->pausing_count == 0 && !wfq_suspended(wfq, wfq->holder)) {
+        return true; /* the holder is the one, and nobody is expected */
     }
-    if (wfq->run_count == 1) {
-        return true; /* the holder is the one */
-    }
-    if (!wfq->policy->turns || used_ns >= wfq->config.quantum_ns) {
-        return false;
-    }
-    return !wfq->turn_cut || used_ns < wfq->config.quantum_ns / CUT_DIVISOR;
+    return wfq->policy->turns && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq);
 }
 
 /*
@@ -320,21 +321,35 @@ static bool may_hand_over(const struct wfq *wfq)
         return false;
     }
     state = &wfq->vms[wfq->holder];
-    return wfq->aside != NOBODY || (state->waiting.count > 0 &&
+    return wfq->aside_count > 0 || (state->waiting.count > 0 &&
                                     state->in_flight.head->dispatched_ns < state->head_started_ns);
 }
 
 /*
  * Enough is handed out.  Tiny jobs go further ahead than `depth`: their hand-over
- * costs more than they do, and together they delay nobody.
+ * costs more than they do, and together they delay nobody.  Long jobs don't even go
+ * as far: one hides the next one's hand-over by its length, and two can't be taken back.
+ * And as long as no job of the VM has ended, its jobs may be long.
  */
 static bool enough_ahead(const struct wfq *wfq)
 {
+    uint64_t average_ns, longest_ns, next_ns;
+
+    if (wfq->in_flight == 0 || wfq->holder == NOBODY) {
+        return wfq->in_flight >= wfq->config.depth;
+    }
+    if (wfq->pending_ns >= wfq->config.quantum_ns || wfq->vms[wfq->holder].average_ns == UNKNOWN) {
+        return true;
+    }
     if (wfq->in_flight < wfq->config.depth) {
         return false;
     }
-    return wfq->config.ahead_ns == 0 || wfq->in_flight >= WFQ_DEPTH_MAX || wfq->holder == NOBODY ||
-           wfq->pending_ns + estimate_ns(&wfq->vms[wfq->holder]) > wfq->config.ahead_ns;
+    average_ns = wfq_estimate_ns(&wfq->vms[wfq->holder]);
+    longest_ns = wfq_longest_ns(&wfq->vms[wfq->holder]);
+    /* Those in flight stand in pending_ns with their average: half of them may be the longest. */
+    next_ns = longest_ns > average_ns ? longest_ns * (wfq->in_flight + 1) / 2 : average_ns;
+    return wfq->config.ahead_ns == 0 || wfq->in_flight >= WFQ_DEPTH_MAX ||
+           wfq->pending_ns + next_ns > wfq->config.ahead_ns;
 }
 
 uint32_t wfq_in_flight_max(const struct wfq_config *config)
@@ -348,6 +363,10 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     bool holder_can_run, drained;
 
     wfq_account_aside(wfq, now_ns);
+    if (wfq->pausing_count > 0 || wfq->suspended_count > 0) {
+        wfq_settle(wfq, now_ns);
+    }
+    wfq->holding = false; /* until it is found again to be right */
     if (wfq->paused) {
         return NULL;
     }
@@ -370,7 +389,8 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     if (!drained && wfq->run_vm[choice.index] != wfq->holder) {
         return NULL;
     }
-    if (!may_run(wfq, wfq->run_vm[choice.index])) {
+    if (!may_run(wfq, wfq->run_vm[choice.index]) ||
+        wfq_must_hold(wfq, wfq->run_vm[choice.index], now_ns)) {
         return NULL;
     }
     return begin_turn(wfq, &choice, now_ns);
@@ -381,6 +401,13 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     struct vm_state *state = &wfq->vms[job->vm];
 
     assert(state->attached);
+    wfq_account_aside(wfq, now_ns);
+    if (state->waiting.count == 0 && state->in_flight.count == 0) {
+        wfq_settle(wfq, now_ns);
+        if (state->last_completed_ns != 0) {
+            wfq_pause_learn(wfq, job->vm, now_ns);
+        }
+    }
     if (state->last_completed_ns != 0 && state->waiting.count == 0 && state->in_flight.count == 0 &&
         now_ns >= state->last_completed_ns) {
         uint64_t gap_ns = now_ns - state->last_completed_ns;
@@ -411,58 +438,12 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     if (wfq->holder == job->vm) {
         wfq_end_anticipation(wfq, now_ns); /* now that it has work: it keeps what it is owed */
     }
-    wfq_refresh(wfq, job->vm);
+    wfq_refresh(wfq, job->vm, now_ns);
 }
 
-void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bool elapsed,
-                  uint64_t now_ns)
+/* What the VM's jobs are like. */
+static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
 {
-    uint32_t vm = job->vm;
-    struct vm_state *state = &wfq->vms[vm];
-    bool was_aside = wfq->aside == vm;
-    uint64_t used_ns = gpu_time_ns;
-    uint64_t held_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
-    uint64_t cost_ns, longest_ns = 0;
-
-    assert(job->in_flight && state->in_flight.head == job);
-    wfq_account_aside(wfq, now_ns);
-    if (was_aside) {
-        /* The clock has been charged; an exact figure replaces it, and so does a smaller one. */
-        if (elapsed && gpu_time_ns > job->charged_ns) {
-            used_ns = job->charged_ns;
-        }
-        vt_advance(&wfq->vt, (double)used_ns - (double)job->charged_ns);
-    } else {
-        if (elapsed) {
-            used_ns = wfq_own_part_ns(used_ns, wfq->aside_clock_ns - job->aside_mark_ns);
-        }
-        if (wfq->aside != NOBODY) {
-            wfq_credit_aside(wfq, job, used_ns);
-        }
-        wfq->pending_ns -= job->charged_ns;
-        wfq->in_flight--;
-    }
-    if (job->aside_mark_ns != wfq->aside_clock_ns) {
-        longest_ns = held_ns; /* so long its neighbour's account was not final */
-    }
-    held_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
-    cost_ns = used_ns > held_ns || was_aside ? used_ns : held_ns;
-    wfq_charge(wfq, vm, (double)cost_ns - (double)job->charged_ns);
-    if (!was_aside) {
-        vt_advance(&wfq->vt, (double)cost_ns);
-        if (wfq->holder == vm) {
-            wfq->turn_used_ns += cost_ns;
-            wfq->turn_used_ns -=
-                wfq->turn_used_ns < job->charged_ns ? wfq->turn_used_ns : job->charged_ns;
-        }
-    }
-    list_take(&state->in_flight);
-    job->in_flight = false;
-    job->charged_ns = used_ns;
-
-    state->completed++;
-    state->gpu_time_ns += used_ns;
-    wfq->busy_ns += used_ns;
     state->average_ns = state->average_ns == UNKNOWN
                             ? cost_ns
                             : state->average_ns - state->average_ns / 8 + cost_ns / 8;
@@ -475,19 +456,57 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     } else {
         state->recent_longest_ns -= state->recent_longest_ns / 256;
     }
-    state->last_completed_ns = now_ns;
+}
+
+void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bool elapsed,
+                  uint64_t now_ns)
+{
+    uint32_t vm = job->vm;
+    struct vm_state *state = &wfq->vms[vm];
+    uint64_t used_ns = gpu_time_ns, cost_ns, longest_ns = 0;
+
+    assert(job->in_flight && state->in_flight.head == job);
+    wfq_account_aside(wfq, now_ns);
+    if (state->aside) {
+        used_ns = cost_ns = wfq_charge_aside(wfq, job, gpu_time_ns, elapsed, now_ns);
+    } else {
+        if (elapsed) {
+            used_ns = wfq_own_part_ns(wfq, used_ns, wfq->aside_clock_ns - job->aside_mark_ns);
+        }
+        used_ns = wfq_believe_ns(wfq, job, used_ns, now_ns);
+        cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns);
+        wfq->pending_ns -= job->pending_ns;
+        wfq->in_flight--;
+    }
+    if (job->aside_mark_ns != wfq->aside_clock_ns) {
+        /* So long its neighbour's account was not final. */
+        longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
+    }
+    list_take(&state->in_flight);
+    job->in_flight = false;
+    job->charged_ns = used_ns;
+
+    state->completed++;
+    state->gpu_time_ns += used_ns;
+    wfq->busy_ns += used_ns;
+    learn(state, cost_ns, longest_ns);
+    state->last_completed_ns = wfq->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;
     if (state->in_flight.head) {
         state->in_flight.head->aside_mark_ns = wfq->aside_clock_ns; /* it runs from now on */
     }
     wfq_rebase(wfq);
 
-    if (was_aside) {
-        wfq_leave_aside(wfq);
-    } else if (wfq->holder == vm && state->in_flight.count == 0 && state->waiting.count == 0) {
-        anticipate(wfq, now_ns);
+    if (state->aside) {
+        wfq_leave_aside(wfq, vm);
     }
-    wfq_refresh(wfq, vm);
+    if (state->in_flight.count == 0 && state->waiting.count == 0) {
+        wfq_pause_tokens(wfq, vm, now_ns);
+        if (wfq->holder == vm) {
+            anticipate(wfq, now_ns);
+        }
+    }
+    wfq_refresh(wfq, vm, now_ns);
     if (state->waiting.head) {
         /* Long queues fall out of the cache.  This one is looked at when the head goes. */
         __builtin_prefetch(state->waiting.head->next);
@@ -504,22 +523,22 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, UNUSED uint64_t no
     }
     job = list_take(&state->waiting);
     wfq->waiting--;
-    wfq_refresh(wfq, vm);
+    wfq_refresh(wfq, vm, now_ns);
     return job;
 }
 
-/* The job aside has the GPU alone: when will V have reached the next VM that waits? */
-static uint64_t next_owed_ns(const struct wfq *wfq)
+/* Jobs aside have the GPU alone: when will V have reached the next VM that waits? */
+static uint64_t next_even_ns(const struct wfq *wfq)
 {
+    uint64_t phi_sum = wfq->vt.phi_sum > 0 ? wfq->vt.phi_sum : wfq->aside_phi;
     double start = HUGE_VAL, wait_ns;
 
     for (uint32_t i = 0; i < wfq->run_count; i++) {
-        start = wfq->run_start[i] < start ? wfq->run_start[i] : start;
+        start = wfq_least(start, wfq->vt.accounts[wfq->run_vm[i]].start);
     }
-    wait_ns = (start - virtual_now(wfq)) * (double)wfq->vt.phi_sum;
+    wait_ns = (start - wfq_virtual_now(wfq)) * (double)phi_sum;
     wait_ns = wait_ns > OWED_CHECK_MIN_NS ? wait_ns : OWED_CHECK_MIN_NS;
-    wait_ns = wait_ns < OWED_CHECK_MAX_NS ? wait_ns : OWED_CHECK_MAX_NS;
-    return wfq->aside_marked_ns + (uint64_t)wait_ns;
+    return wfq->aside_marked_ns + (uint64_t)wfq_least(wait_ns, OWED_CHECK_MAX_NS);
 }
 
 uint64_t wfq_next_wakeup_ns(const struct wfq *wfq)
@@ -530,7 +549,10 @@ uint64_t wfq_next_wakeup_ns(const struct wfq *wfq)
     if (wfq->anticipating) {
         return wfq->anticipation_ends_ns;
     }
-    return wfq->aside != NOBODY && wfq->policy->shares && wfq->in_flight == 0 && wfq->run_count > 0
-               ? next_owed_ns(wfq)
+    if (wfq->holding && wfq->run_count > 0) {
+        return wfq->hold_until_ns;
+    }
+    return wfq->aside_count > 0 && wfq->policy->shares && wfq->in_flight == 0 && wfq->run_count > 0
+               ? next_even_ns(wfq)
                : WFQ_NEVER;
 }

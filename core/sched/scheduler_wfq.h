@@ -29,10 +29,11 @@ enum wfq_policy_id {
     WFQ_POLICY_URGENCY,  /* the urgency formula alone: no shares are guaranteed */
     WFQ_POLICY_PRIORITY, /* Phase 2: strict priority, FIFO, pools in turn */
     WFQ_POLICY_FIFO,     /* earliest arrival */
+    WFQ_POLICY_WF2Q,     /* eligibility by virtual time, then the smallest virtual finish */
     WFQ_POLICY_COUNT
 };
 
-/* "wfq", "urgency", "priority", "fifo"; NULL when out of range. */
+/* "wfq", "urgency", "priority", "fifo", "wf2q"; NULL when out of range. */
 const char *wfq_policy_name(enum wfq_policy_id policy);
 /* The policy of that name, or -EINVAL. */
 int wfq_policy_from_name(const char *name);
@@ -49,6 +50,9 @@ int wfq_policy_from_name(const char *name);
 #define WFQ_HANDOVER_DEFAULT_NS 2000000ull /* the driver's time slice, as measured */
 #define WFQ_SWITCH_COST_NS 135000ull
 #define WFQ_ANTICIPATION_DEFAULT_NS 1000000ull
+#define WFQ_PATIENCE_DEFAULT_NS 100000000ull
+#define WFQ_SLACK_DEFAULT_PERMILLE 80u
+#define WFQ_SLACK_MAX_PERMILLE 1000u
 #define WFQ_NEVER UINT64_MAX
 
 struct wfq_config {
@@ -60,6 +64,10 @@ struct wfq_config {
                                  the next VM's first one behind it already; 0 = never */
     uint64_t quantum_ns;      /* GPU time of one turn while others wait */
     uint64_t anticipation_ns; /* longest wait for the next job of a VM that is owed; 0 = never */
+    uint64_t patience_ns;    /* a VM that is owed may pause for so long, and is still owed; 0 = what
+                                 it is owed is gone when it has no work */
+    uint32_t slack_permille; /* so much of its due a VM that pauses may lose to those who fill its
+                                 pauses; the less, the more time is kept idle for it */
     enum wfq_policy_id policy;
 };
 
@@ -72,6 +80,10 @@ struct wfq_job {
     uint64_t sequence;      /* order of arrival on this GPU */
     uint64_t dispatched_ns; /* returned by wfq_dequeue() */
     uint64_t charged_ns;    /* what the VM's account holds for it so far */
+    uint64_t pending_ns;    /* of that: V has not moved for it yet */
+    uint64_t progressed_ns; /* it has run for so long, and V has moved for that */
+    bool first;             /* of its VM's turn */
+    bool lone; /* nothing else of its VM waited, or was in flight, when it was handed out */
     uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
 };
 
@@ -126,8 +138,7 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /*
  * The VM's running job overran: let the next VM in beside it.  Its account is
  * charged by the clock until the job completes; its other jobs wait so long.
- * False (and nothing happens) when nobody else waits, or when another VM runs
- * aside already.
+ * False (and nothing happens) when nobody else waits or pauses for a moment.
  */
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 
@@ -166,6 +177,11 @@ struct wfq_vm_stats {
     int64_t lag_ns;                /* GPU time owed to it (> 0) or had ahead (< 0) */
     int64_t max_lag_ns;            /* most ever owed while it had work */
     uint64_t max_job_ns;           /* longest job: its part of the others' lag bound */
+    bool suspended;        /* outside the fluid set, until its debt (-lag_ns) is made good */
+    uint64_t entitled_ns;  /* its due part of the time in which it had work */
+    uint64_t kept_ns;      /* the GPU was kept idle for it */
+    uint64_t switching_ns; /* lost to switches that it caused, by going idle early or by
+                                      cutting in */
 };
 
 void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
@@ -186,6 +202,8 @@ enum wfq_reason {
     WFQ_REASON_PRIORITY,  /* highest priority of the pool whose turn it was */
     WFQ_REASON_PREFERRED, /* equal priority, preferred VM */
     WFQ_REASON_FIRST,     /* earliest arrival */
+    WFQ_REASON_LATE,      /* it has missed its virtual finish */
+    WFQ_REASON_FINISH,    /* the smallest virtual finish */
 };
 
 const char *wfq_reason_name(enum wfq_reason reason);

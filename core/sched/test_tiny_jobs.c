@@ -92,21 +92,34 @@ static void test_flood_of_empty_jobs(void **state)
     assert_true(tiny > 49 && tiny < 51);
 }
 
-/* Beyond that, a job costs what it used, however long its hand-over took. */
-static void test_long_jobs_cost_what_they_use(void **state)
+/* A worker that reports half of the time that its jobs hold the GPU, or nothing, gains nothing. */
+static void test_a_report_is_held_to_the_clock(void **state)
 {
     static const uint64_t held_ns[VMS] = {2000000, 1000000};
-    static const uint64_t used_ns[VMS] = {1000000, 1000000};
+    static const uint64_t half_ns[VMS] = {1000000, 1000000}, none_ns[VMS] = {0, 1000000};
+    static const uint64_t too_much_ns[VMS] = {3600000000000, 1000000};
+
+    assert_in_range((uint64_t)working_share(held_ns, half_ns), 47, 52);
+    assert_in_range((uint64_t)working_share(held_ns, none_ns), 47, 52);
+    assert_in_range((uint64_t)working_share(held_ns, too_much_ns), 49, 52);
+}
+
+/* Nor does one that leaves a tenth out of each report. */
+static void test_small_lies_add_up(void **state)
+{
+    static const uint64_t held_ns[VMS] = {10000000, 10000000};
+    static const uint64_t used_ns[VMS] = {9000000, 10000000};
     double share = working_share(held_ns, used_ns);
 
-    assert_true(share > 32.5 && share < 34.2); /* as many jobs as the other, half as long each */
+    assert_true(share > 48.5 && share < 51);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flood_of_empty_jobs),
-        cmocka_unit_test(test_long_jobs_cost_what_they_use),
+        cmocka_unit_test(test_a_report_is_held_to_the_clock),
+        cmocka_unit_test(test_small_lies_add_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,7 +55,7 @@ static void idler_remove(struct virtual_time *vt, uint32_t vm)
 
 static void expel(struct virtual_time *vt, struct vt_account *account)
 {
-    account->member = false;
+    account->standing = VT_OUTSIDE;
     vt->phi_sum -= account->phi;
 }
 
@@ -107,14 +107,14 @@ void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi)
     struct vt_account *account = &vt->accounts[vm];
     double ahead_ns = (account->start - vt->v) * account->phi;
 
-    if (account->member) {
+    if (vt_member(vt, vm)) {
         vt->phi_sum = vt->phi_sum - account->phi + phi;
     }
-    if (account->member || ahead_ns > 0) {
+    if (vt_member(vt, vm) || ahead_ns > 0) {
         account->start = vt->v + ahead_ns / phi;
     }
     account->phi = phi;
-    if (account->member && !account->working) {
+    if (account->standing == VT_AHEAD) {
         find_idler_min(vt);
     }
 }
@@ -144,13 +144,13 @@ void vt_forget(struct virtual_time *vt, uint32_t vm)
     struct vt_account *account = &vt->accounts[vm];
     double owed_ns = vt_lag_ns(vt, vm);
 
-    if (!account->member) {
+    if (!vt_member(vt, vm)) {
+        account->standing = VT_OUTSIDE; /* the others have been paid by its absence */
         return;
     }
-    if (!account->working) {
+    if (account->standing == VT_AHEAD) {
         idler_remove(vt, vm);
     }
-    account->working = false;
     expel(vt, account);
     if (owed_ns < 0) {
         forgive(vt, -owed_ns);
@@ -162,18 +162,21 @@ void vt_forget(struct virtual_time *vt, uint32_t vm)
 bool vt_join(struct virtual_time *vt, uint32_t vm)
 {
     struct vt_account *account = &vt->accounts[vm];
+    enum vt_standing before = account->standing;
 
-    if (account->working) {
+    if (before == VT_WORKING || (before == VT_SUSPENDED && account->start > vt->v)) {
         return false;
     }
-    account->working = true;
-    if (account->member) {
+    account->standing = VT_WORKING;
+    if (before == VT_PAUSING) {
+        return true;
+    }
+    if (before == VT_AHEAD) {
         idler_remove(vt, vm);
         return false;
     }
     /* Also when S > V: a correction has moved V back since it left, and even it was. */
     account->start = vt->v;
-    account->member = true;
     vt->phi_sum += account->phi;
     return true;
 }
@@ -183,11 +186,11 @@ void vt_leave(struct virtual_time *vt, uint32_t vm)
     struct vt_account *account = &vt->accounts[vm];
     double owed_ns;
 
-    if (!account->working) {
+    if (account->standing != VT_WORKING && account->standing != VT_PAUSING) {
         return;
     }
-    account->working = false;
     if (account->start > vt->v) {
+        account->standing = VT_AHEAD;
         vt->idlers[vt->idler_count++] = vm;
         if (account->start < vt->idler_min) {
             vt->idler_min = account->start;
@@ -200,24 +203,110 @@ void vt_leave(struct virtual_time *vt, uint32_t vm)
     vt_advance(vt, owed_ns);
 }
 
+bool vt_pause(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    if (account->standing != VT_WORKING || account->start >= vt->v) {
+        return false;
+    }
+    account->standing = VT_PAUSING;
+    return true;
+}
+
+double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    struct vt_account *account = &vt->accounts[vm];
+    double owed_ns = vt_lag_ns(vt, vm);
+    double others = (double)(vt->phi_sum - (vt_member(vt, vm) ? account->phi : 0));
+
+    ns = ns < owed_ns ? ns : owed_ns;
+    if (ns <= 0) {
+        return 0;
+    }
+    if (others == 0) {
+        account->start += ns / account->phi;
+    } else {
+        /* V moves for it, too: charged y, it is owed y * phi / sum more; the difference is ns. */
+        double charge_ns = ns * (double)vt->phi_sum / others;
+
+        account->start += charge_ns / account->phi;
+        vt_advance(vt, charge_ns);
+    }
+    return ns;
+}
+
+/* V goes back, and no debt may grow by that. */
+static void move_back(struct virtual_time *vt, double v)
+{
+    double step = vt->v - v;
+
+    for (uint32_t vm = 0; vm < vt->count; vm++) {
+        struct vt_account *account = &vt->accounts[vm];
+
+        if (account->standing == VT_SUSPENDED && account->start > vt->v) {
+            account->start -= step;
+        }
+    }
+    vt->v = v;
+}
+
+void vt_suspend(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+    double owed_ns = vt_lag_ns(vt, vm);
+
+    if (account->standing == VT_SUSPENDED) {
+        return;
+    }
+    if (account->standing == VT_AHEAD) {
+        idler_remove(vt, vm);
+    }
+    if (vt_member(vt, vm)) {
+        expel(vt, account);
+        if (owed_ns > 0) {
+            vt_advance(vt, owed_ns);
+        } else if (vt->phi_sum > 0) {
+            move_back(vt, vt->v + owed_ns / (double)vt->phi_sum);
+        }
+    }
+    account->standing = VT_SUSPENDED;
+    account->start = vt->v + (owed_ns < 0 ? -owed_ns / account->phi : 0);
+}
+
 void vt_charge(struct virtual_time *vt, uint32_t vm, double ns)
 {
     struct vt_account *account = &vt->accounts[vm];
 
     account->start += ns / account->phi;
-    if (account->member && !account->working) {
-        find_idler_min(vt);
-        if (vt->idler_min <= vt->v) {
-            release_idlers(vt);
-        }
+    if (account->standing == VT_AHEAD) {
+        idler_remove(vt, vm);
+        account->standing = VT_WORKING;
+        vt_leave(vt, vm); /* it may be owed now: then it gives that up */
+    }
+}
+
+void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    if (vt_member(vt, vm)) {
+        vt_advance(vt, ns);
+    } else if (vt->phi_sum == 0) {
+        vt->v += ns / account->phi;
+    } else {
+        /* The set was served nothing.  The debt grows by the others' part of ns alone. */
+        account->start -= ns / ((double)vt->phi_sum + account->phi);
     }
 }
 
 double vt_lag_ns(const struct virtual_time *vt, uint32_t vm)
 {
     const struct vt_account *account = &vt->accounts[vm];
+    bool counts = account->standing >= VT_AHEAD ||
+                  (account->standing == VT_SUSPENDED && account->start > vt->v);
 
-    return account->member ? (vt->v - account->start) * account->phi : 0;
+    return counts ? (vt->v - account->start) * account->phi : 0;
 }
 
 double vt_rebase(struct virtual_time *vt)
@@ -231,7 +320,7 @@ double vt_rebase(struct virtual_time *vt)
         struct vt_account *account = &vt->accounts[i];
 
         /* Those outside the set that lie behind V would join at V anyway. */
-        account->start = account->start > base || account->member ? account->start - base : 0;
+        account->start = account->start > base || vt_member(vt, i) ? account->start - base : 0;
     }
     vt->v = 0;
     find_idler_min(vt);

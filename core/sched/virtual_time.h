@@ -11,8 +11,9 @@
  *
  *   dV = service / sum of phi over the fluid set,   dS_i = service_i / phi_i
  *
- * The fluid set is: VMs that have work, and VMs without work whose S is still
- * beyond V (in the fluid system their last job is still being served).  So
+ * The fluid set is: VMs that have work, VMs that pause for a moment while they are
+ * owed, and VMs without work whose S is still beyond V (in the fluid system their
+ * last job is still being served).  So
  *
  *   sum over the set of phi_i * (S_i - V) = 0                    (zero sum)
  *
@@ -24,6 +25,11 @@
  *   - A VM that is forgotten while it is ahead leaves the others with less that
  *     they are owed: each of those who are owed loses the same part of it.  (To
  *     move V back instead would set back those who are owed nothing, too.)
+ *   - A VM that pauses stays with what it is owed, and gives up a part of that for each
+ *     moment of its pause: the others get it in proportion.
+ *   - A VM that is suspended leaves with what it has ahead.  V goes back by as much, so the
+ *     others stay as far apart as they were and are even among themselves; they are paid by
+ *     its absence.  It is outside the set until V has reached its S.
  *   - A change of share keeps phi * (S - V), the nanoseconds.
  *
  * phi is base_mult * weight, an integer 1..400.  V and S are doubles in
@@ -36,11 +42,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum vt_standing {
+    VT_OUTSIDE,   /* no work, and even */
+    VT_SUSPENDED, /* outside with a debt, S beyond V; it may have work */
+    /* The fluid set: */
+    VT_AHEAD,   /* no work, but S is still beyond V */
+    VT_PAUSING, /* no work for a moment, and owed */
+    VT_WORKING,
+};
+
 struct vt_account {
     double start; /* S */
     uint32_t phi;
-    bool member;  /* of the fluid set */
-    bool working; /* has work; a member that is not working is ahead of V */
+    enum vt_standing standing;
 };
 
 struct virtual_time {
@@ -48,7 +62,7 @@ struct virtual_time {
     uint64_t phi_sum; /* of the members */
     struct vt_account *accounts;
     uint32_t count;
-    uint32_t *idlers; /* members that are not working: slot numbers */
+    uint32_t *idlers; /* those with VT_AHEAD: slot numbers */
     uint32_t idler_count;
     double idler_min; /* smallest S among them, HUGE_VAL if none */
 };
@@ -63,17 +77,35 @@ void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi);
 /* Forget the VM; what it is owed or ahead goes to the others, whose S may change. */
 void vt_forget(struct virtual_time *vt, uint32_t vm);
 
-/* It has work now.  Returns whether it was even with V: neither owed nor ahead. */
+/* Is it in the fluid set? */
+static inline bool vt_member(const struct virtual_time *vt, uint32_t vm)
+{
+    return vt->accounts[vm].standing >= VT_AHEAD;
+}
+
+/*
+ * It has work now.  Returns whether it has come back without being ahead.  A suspended VM stays
+ * so until V has reached its S.
+ */
 bool vt_join(struct virtual_time *vt, uint32_t vm);
-/* It has none any more. */
+/* It has none any more, or its pause is over. */
 void vt_leave(struct virtual_time *vt, uint32_t vm);
+/* It has none for a moment.  False, and nothing happens, when it is not owed anything. */
+bool vt_pause(struct virtual_time *vt, uint32_t vm);
+/* Up to `ns` of what it is owed goes to the others; returns how much did. */
+double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns);
+/* Out of the set, with what it has ahead as a debt; what it is owed goes to the others. */
+void vt_suspend(struct virtual_time *vt, uint32_t vm);
 
 /* `vm` is charged `ns` (negative: a correction).  Its account alone. */
 void vt_charge(struct virtual_time *vt, uint32_t vm, double ns);
 /* The fluid system served `ns`. Corrections may be negative. */
 void vt_advance(struct virtual_time *vt, double ns);
+/* The same for what `vm` used.  One that is suspended is no part of the set: V moves only if that
+ * is empty, else the part that would have been its own is taken off its account. */
+void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns);
 
-/* GPU time owed to it (> 0) or had ahead (< 0); 0 for those outside the set. */
+/* GPU time owed to it (> 0) or had ahead (< 0); 0 for those that are outside and even. */
 double vt_lag_ns(const struct virtual_time *vt, uint32_t vm);
 
 /*

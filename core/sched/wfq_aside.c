@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The job that overran.  It goes on, the next VM is let in beside it, and the
- * driver divides the GPU between the two; who used how much is worked out here.
+ * Jobs that overran, and VMs that are suspended.
+ *
+ * A job aside goes on, the next VM is let in beside it, and the driver divides the GPU
+ * between all that run.  Its VM is suspended: it leaves the fluid set with what it has
+ * had ahead, its debt, and the others go on among themselves as if it were not there.  As
+ * many run aside as overrun, one of each VM.
+ *
+ * A VM aside is taken to have its part of the time: 1 / (those aside, and what runs beside
+ * them).  Its debt grows by that as long as there are others that it keeps waiting.  While
+ * there are none, those aside are the set: V moves for them, so they become even.
+ *
+ * A suspended VM comes back when V has reached its S.  Until then it runs only when nobody
+ * else can; its debt does not grow by that, for nobody was kept waiting, and is not
+ * forgiven either.  While the whole GPU is idle it shrinks by the time that passes.
  */
 #include "core/sched/wfq_internal.h"
 
@@ -10,86 +22,170 @@
 
 /* ---- what runs aside ---- */
 
-/*
- * The VM aside is charged for all the time that passes.  What others use beside
- * it is known when their jobs end, and is taken off its account then.
- */
 void wfq_account_aside(struct wfq *wfq, uint64_t now_ns)
 {
-    uint64_t passed_ns;
+    uint64_t passed_ns, own_ns;
+    bool others = wfq->vt.phi_sum > 0;
 
-    if (wfq->aside == NOBODY || now_ns <= wfq->aside_marked_ns) {
+    if (wfq->aside_count == 0 || now_ns <= wfq->aside_marked_ns) {
         return;
     }
     passed_ns = now_ns - wfq->aside_marked_ns;
-    wfq->vms[wfq->aside].in_flight.head->charged_ns += passed_ns;
-    wfq_charge(wfq, wfq->aside, (double)passed_ns);
-    vt_advance(&wfq->vt, (double)passed_ns);
+    own_ns = passed_ns / (wfq->aside_count + (wfq->in_flight > 0));
+    for (uint32_t i = 0; i < wfq->suspended_count; i++) {
+        const struct vm_state *state = &wfq->vms[wfq->suspended[i]];
+
+        if (state->aside) {
+            state->in_flight.head->progressed_ns += own_ns;
+            state->in_flight.head->charged_ns += others ? own_ns : 0;
+        }
+    }
+    if (!others) {
+        wfq->vt.v += (double)passed_ns / (double)wfq->aside_phi;
+    }
     wfq->aside_clock_ns += passed_ns;
     wfq->aside_marked_ns = now_ns;
 }
 
-/* A job that used so much ended beside the one aside. */
-void wfq_credit_aside(struct wfq *wfq, const struct wfq_job *beside, uint64_t used_ns)
-{
-    struct wfq_job *job = wfq->vms[wfq->aside].in_flight.head;
-    uint64_t since_ns =
-        beside->aside_mark_ns > wfq->aside_began_ns ? beside->aside_mark_ns : wfq->aside_began_ns;
-    uint64_t overlap_ns = wfq->aside_clock_ns - since_ns;
-    uint64_t credit_ns = used_ns < overlap_ns ? used_ns : overlap_ns;
-
-    credit_ns = credit_ns < job->charged_ns ? credit_ns : job->charged_ns;
-    job->charged_ns -= credit_ns;
-    wfq_charge(wfq, wfq->aside, -(double)credit_ns);
-    vt_advance(&wfq->vt, -(double)credit_ns);
-}
-
 /*
  * What a job used of the time between its start and its end, so much of which it
- * had a neighbour: the driver gives them slices in turn, and the job's first and
+ * had neighbours: the driver gives them slices in turn, and the job's first and
  * last moments are its own.
  */
-uint64_t wfq_own_part_ns(uint64_t elapsed_ns, uint64_t beside_ns)
+uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t beside_ns)
 {
     uint64_t shared_ns = beside_ns < elapsed_ns ? beside_ns : elapsed_ns;
+    uint64_t asides = wfq->aside_count > 0 ? wfq->aside_count : 1;
 
-    return elapsed_ns - (shared_ns > DRIVER_SLICE_NS ? (shared_ns - DRIVER_SLICE_NS) / 2 : 0);
+    shared_ns = shared_ns > DRIVER_SLICE_NS ? shared_ns - DRIVER_SLICE_NS : 0;
+    return elapsed_ns - shared_ns * asides / (asides + 1);
+}
+
+/* The job at the head runs aside from now on: its debt is counted from 0. */
+static void charge_so_far(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    struct wfq_job *head = state->in_flight.head;
+    uint64_t ran_ns = wfq_own_part_ns(wfq, wfq_since_ns(now_ns, state->head_started_ns),
+                                      wfq->aside_clock_ns - head->aside_mark_ns);
+
+    wfq_charge(wfq, vm, (double)ran_ns);
+    vt_advance_for(&wfq->vt, vm, (double)ran_ns - (double)head->progressed_ns);
+    for (struct wfq_job *job = head; job; job = job->next) {
+        wfq_charge(wfq, vm, -(double)job->charged_ns); /* those behind it have not begun */
+        wfq->pending_ns -= job->pending_ns;
+        job->pending_ns = job->charged_ns = job->progressed_ns = 0;
+    }
+    head->progressed_ns = ran_ns;
+    head->first = false;
 }
 
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
-    uint32_t others = wfq->run_count - (state->run_index != NOBODY);
-    struct wfq_job *job = state->in_flight.head;
-    uint64_t ran_ns;
+    uint32_t others = wfq->run_count - (state->run_index != NOBODY) + wfq->pausing_count;
 
-    if (wfq->aside != NOBODY || others == 0 || !job) {
+    if (state->aside || others == 0 || !state->in_flight.head) {
         return false;
     }
-    ran_ns = now_ns > state->head_started_ns ? now_ns - state->head_started_ns : 0;
-    ran_ns = wfq_own_part_ns(ran_ns, wfq->aside_clock_ns - job->aside_mark_ns); /* an earlier one */
-    wfq_charge(wfq, vm, (double)ran_ns - (double)job->charged_ns);
-    vt_advance(&wfq->vt, (double)ran_ns);
-    wfq->pending_ns -= job->charged_ns;
-    job->charged_ns = ran_ns;
-
-    wfq->aside = vm;
+    wfq_account_aside(wfq, now_ns);
+    wfq_settle(wfq, now_ns);
+    charge_so_far(wfq, vm, now_ns);
     wfq->aside_marked_ns = now_ns;
-    wfq->aside_began_ns = wfq->aside_clock_ns;
+    wfq->aside_count++;
+    wfq->aside_phi += wfq->vt.accounts[vm].phi;
     wfq->in_flight -= state->in_flight.count;
+    state->aside = true;
     if (wfq->holder == vm) {
         wfq->holder = NOBODY;
         wfq->anticipating = false;
     }
-    wfq_refresh(wfq, vm);
+    wfq_suspend(wfq, vm, now_ns);
     return true;
 }
 
-void wfq_leave_aside(struct wfq *wfq)
+uint64_t wfq_charge_aside(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
+                          bool elapsed, uint64_t now_ns)
 {
-    uint32_t vm = wfq->aside;
+    struct vt_account *account = &wfq->vt.accounts[job->vm];
+    uint64_t held_ns = wfq_since_ns(now_ns, wfq->vms[job->vm].head_started_ns);
+    uint64_t debt_ns = reported_ns < job->charged_ns ? reported_ns : job->charged_ns;
 
-    wfq->aside = NOBODY;
-    wfq->in_flight += wfq->vms[vm].in_flight.count;
-    wfq_refresh(wfq, vm);
+    account->start = account->start > wfq->vt.v ? account->start : wfq->vt.v;
+    wfq_charge(wfq, job->vm, (double)debt_ns);
+    return elapsed || reported_ns > held_ns ? job->progressed_ns : reported_ns;
+}
+
+void wfq_leave_aside(struct wfq *wfq, uint32_t vm)
+{
+    struct vm_state *state = &wfq->vms[vm];
+
+    state->aside = false;
+    wfq->aside_count--;
+    wfq->aside_phi -= wfq->vt.accounts[vm].phi;
+    wfq->in_flight += state->in_flight.count; /* what was behind it runs now */
+}
+
+/* ---- suspended ---- */
+
+void wfq_suspend(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+
+    wfq_account_due(wfq, now_ns);
+    wfq_note_due(wfq, vm);
+    wfq_pause_end(wfq, vm);
+    vt_suspend(&wfq->vt, vm);
+    if (state->suspend_index == NOBODY) {
+        state->suspend_index = wfq->suspended_count;
+        wfq->suspended[wfq->suspended_count++] = vm;
+    }
+    wfq_refresh(wfq, vm, now_ns);
+}
+
+void wfq_suspend_end(struct wfq *wfq, uint32_t vm)
+{
+    uint32_t at = wfq->vms[vm].suspend_index, last;
+
+    if (at == NOBODY) {
+        return;
+    }
+    last = wfq->suspended[--wfq->suspended_count];
+    wfq->suspended[at] = last;
+    wfq->vms[last].suspend_index = at;
+    wfq->vms[vm].suspend_index = NOBODY;
+}
+
+/* Nobody has work, and has had none since the last job ended. */
+static void shrink_debts(struct wfq *wfq, uint64_t now_ns)
+{
+    double idle_ns = (double)wfq_since_ns(now_ns, wfq->last_completed_ns);
+
+    if (wfq->vt.phi_sum > 0 || wfq->in_flight > 0 || wfq->aside_count > 0 || wfq->waiting > 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < wfq->suspended_count; i++) {
+        wfq_charge(wfq, wfq->suspended[i], -idle_ns);
+    }
+    wfq->last_completed_ns = now_ns;
+}
+
+void wfq_return_suspended(struct wfq *wfq, uint64_t now_ns)
+{
+    if (wfq->suspended_count == 0) {
+        return;
+    }
+    shrink_debts(wfq, now_ns);
+    for (uint32_t i = 0; i < wfq->suspended_count;) {
+        uint32_t vm = wfq->suspended[i];
+        struct vt_account *account = &wfq->vt.accounts[vm];
+
+        if (wfq->vms[vm].in_flight.count == 0 && account->start <= wfq->vt.v) {
+            account->standing = VT_OUTSIDE;
+            wfq_suspend_end(wfq, vm);
+            wfq_refresh(wfq, vm, now_ns);
+        } else {
+            i++;
+        }
+    }
 }

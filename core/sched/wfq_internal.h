@@ -4,11 +4,15 @@
  *
  *   scheduler_wfq.c  turns, anticipation, dispatch and completion: the decisions
  *   wfq_members.c    VMs coming and going, the arrays that policies scan, accounts
- *   wfq_aside.c      the job that overran and runs beside others
+ *   wfq_pause.c      VMs that are owed and pause: what it costs them, and when the GPU is kept
+ *   wfq_charge.c     what a job costs: estimates, the bounds on reports, switches
+ *   wfq_aside.c      jobs that overran and run beside others; VMs suspended with a debt
  *   wfq_view.c       settings and figures
  */
 #ifndef CORE_SCHED_WFQ_INTERNAL_H
 #define CORE_SCHED_WFQ_INTERNAL_H
+
+#include <math.h>
 
 #include "core/sched/policy.h"
 #include "core/sched/scheduler_wfq.h"
@@ -22,22 +26,41 @@ struct job_list {
     uint32_t count;
 };
 
+/* From a VM's last job to its next one.  wfq_pause.c */
+struct pause {
+    uint32_t index;    /* in struct wfq's `pausing`, NOBODY = does not pause */
+    uint64_t usual_ns; /* average, a quarter is the last one; UNKNOWN = none yet */
+    uint64_t began_ns, until_ns;
+    uint64_t mark_ns;  /* up to when it has paid for it */
+    double paid_ns;    /* so much; taken off the price of the switch when it is back */
+    double tokens_ns;  /* what neighbours may still have of its lag by filling its pauses */
+    uint64_t cycle_ns; /* up to when they have been counted */
+};
+
 struct vm_state {
     bool attached;
     bool ready;
-    uint32_t run_index; /* in struct wfq's arrays, NOBODY = can't run now */
+    bool aside;
+    uint32_t run_index;     /* in struct wfq's arrays, NOBODY = can't run now */
+    uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
     struct job_list waiting;
     struct job_list in_flight;
     uint64_t head_started_ns; /* when the oldest job in flight became that */
     uint64_t average_ns;      /* UNKNOWN = none completed yet */
     uint64_t think_ns;        /* from a job's end to the next one's arrival, average */
     uint64_t last_completed_ns;
+    uint64_t line_ns;      /* the time line of its worker is used up to here */
+    double price_left_ns;  /* of its turn's switch: what it may still earn back */
+    double unexplained_ns; /* what its worker may still leave out of its reports */
+    struct pause pause;
     uint64_t last_submit_ns;
     double submit_gap_ns; /* average, 0 = unknown */
     uint64_t submitted, completed, gpu_time_ns, context_switches;
     uint64_t max_job_ns;
     uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
     double max_lag_ns;
+    double due_mark; /* the due clock when it began to work */
+    double entitled_ns, kept_ns, switching_ns;
 };
 
 struct wfq {
@@ -50,27 +73,36 @@ struct wfq {
     struct vm_state *vms;
     struct wfq_vm_params *params;
     struct virtual_time vt;
+    double due_clock; /* time per unit of share of the fluid set: what one that works is due */
+    uint64_t due_clock_ns;
 
     /* VMs that could run now; dense, padded for policy.h. */
     uint32_t run_count;
     uint32_t *run_vm;
-    double *run_start, *run_urgency0, *run_arrival_ns;
+    double *run_start, *run_finish, *run_urgency0, *run_arrival_ns;
     uint64_t *run_sequence;
 
     uint32_t holder, last_holder;
     uint64_t turn_began_ns, turn_used_ns;
     bool turn_cut;
+    double cut_v;      /* the turn is cut, too, when V has reached this */
     bool anticipating; /* for the holder */
     uint64_t anticipation_began_ns, anticipation_ends_ns;
 
-    uint32_t aside;
-    uint64_t aside_marked_ns; /* up to when the VM aside is charged */
+    uint32_t *pausing, pausing_count;
+    bool holding; /* nothing is handed out, for the sake of those who pause */
+    uint64_t hold_mark_ns, hold_until_ns;
+
+    uint32_t *suspended, suspended_count;
+    uint32_t aside_count;
+    uint64_t aside_phi;       /* sum over the VMs aside */
+    uint64_t aside_marked_ns; /* up to when they are charged */
     uint64_t aside_clock_ns;  /* time, in all, that something was aside */
-    uint64_t aside_began_ns;  /* that clock, when the one aside became it */
 
     uint32_t waiting;    /* jobs, all VMs */
-    uint32_t in_flight;  /* jobs, the VM aside not counted */
+    uint32_t in_flight;  /* jobs, those of VMs aside not counted */
     uint64_t pending_ns; /* charged, but V has not moved for it yet */
+    uint64_t last_completed_ns;
     uint64_t next_sequence, busy_ns, context_switches;
 
     uint64_t dispatches;
@@ -79,21 +111,85 @@ struct wfq {
 
 extern const struct policy *const wfq_policies[WFQ_POLICY_COUNT];
 
+/* Time from `then` to `now`; callers' clocks may lie behind by a moment. */
+static inline uint64_t wfq_since_ns(uint64_t now_ns, uint64_t then_ns)
+{
+    return now_ns > then_ns ? now_ns - then_ns : 0;
+}
+
+static inline double wfq_least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->vt.accounts[vm].standing == VT_SUSPENDED;
+}
+
+/* V, as it will be when what is in flight is done. */
+static inline double wfq_virtual_now(const struct wfq *wfq)
+{
+    return wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0);
+}
+
 /* wfq_members.c */
 
 /* After anything that may have changed whether `vm` has work or can run. */
-void wfq_refresh(struct wfq *wfq, uint32_t vm);
+void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 void wfq_charge(struct wfq *wfq, uint32_t vm, double ns);
+/* ... and V moves for it. */
+void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns);
 void wfq_note_lag(struct wfq *wfq, uint32_t vm);
 void wfq_rebase(struct wfq *wfq);
+/* Brings the due clock up to now; before the fluid set changes. */
+void wfq_account_due(struct wfq *wfq, uint64_t now_ns);
+/* `vm` stops working: what it was due since it began. */
+void wfq_note_due(struct wfq *wfq, uint32_t vm);
+
+/* wfq_pause.c */
+
+/* `vm` has no work any more: it pauses, if it is owed and usually comes back soon. */
+bool wfq_pause_begin(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+void wfq_pause_end(struct wfq *wfq, uint32_t vm);
+/* `vm` has work again: what its pauses are like. */
+void wfq_pause_learn(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* `vm` has no work any more: the tokens of the time since it last had none. */
+void wfq_pause_tokens(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* Time has passed for those who pause and those who are suspended. */
+void wfq_settle(struct wfq *wfq, uint64_t now_ns);
+/* Is the GPU kept for those who pause, rather than given to `vm`? */
+bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+
+/* wfq_charge.c */
+
+uint64_t wfq_estimate_ns(const struct vm_state *state);
+/* The length of its next job, rather too long than too short. */
+uint64_t wfq_longest_ns(const struct vm_state *state);
+void wfq_progress(struct wfq *wfq, uint64_t now_ns);
+/* A turn of `vm` begins after another VM's. */
+void wfq_charge_switch(struct wfq *wfq, uint32_t vm);
+/* What is believed of a report that is not from a job aside. */
+uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
+                        uint64_t now_ns);
+/* `job` ended, not aside, having used so much: accounts and V.  Returns what it is charged. */
+uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
+                        uint64_t now_ns);
 
 /* wfq_aside.c */
 
-/* Brings the account of the VM aside up to now; first thing in any event. */
+/* Brings the accounts of the VMs aside up to now; first thing in any event. */
 void wfq_account_aside(struct wfq *wfq, uint64_t now_ns);
-void wfq_credit_aside(struct wfq *wfq, const struct wfq_job *beside, uint64_t used_ns);
-uint64_t wfq_own_part_ns(uint64_t elapsed_ns, uint64_t beside_ns);
-void wfq_leave_aside(struct wfq *wfq);
+uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t beside_ns);
+/* A job aside ended.  Returns what it used. */
+uint64_t wfq_charge_aside(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
+                          bool elapsed, uint64_t now_ns);
+void wfq_leave_aside(struct wfq *wfq, uint32_t vm);
+/* Out of the fluid set with its debt. */
+void wfq_suspend(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* Those suspended whose S has been reached are let in again. */
+void wfq_return_suspended(struct wfq *wfq, uint64_t now_ns);
+void wfq_suspend_end(struct wfq *wfq, uint32_t vm);
 
 /* scheduler_wfq.c */
 

@@ -9,15 +9,40 @@
 
 #include "core/sched/wfq_internal.h"
 
+/* Added to the S of those who are suspended, where policies see it: all others come first.  Far
+ * beyond any V, and still exact to a nanosecond. */
+#define SUSPENDED_START 1125899906842624.0
+
 /* ---- the dense arrays ---- */
 
 static void run_pad(struct wfq *wfq, uint32_t at)
 {
     wfq->run_vm[at] = NOBODY;
     wfq->run_start[at] = HUGE_VAL;
+    wfq->run_finish[at] = HUGE_VAL;
     wfq->run_urgency0[at] = -1;
     wfq->run_arrival_ns[at] = 0;
     wfq->run_sequence[at] = UINT64_MAX;
+}
+
+/* What the VM's next turn is expected to take, or what waits of it if that is less. */
+static double turn_ns(const struct wfq *wfq, const struct vm_state *state)
+{
+    uint64_t average_ns = wfq_estimate_ns(state), turn_ns = average_ns * state->waiting.count;
+    uint64_t max_ns = average_ns > wfq->config.quantum_ns ? average_ns : wfq->config.quantum_ns;
+
+    return (double)(turn_ns < max_ns ? turn_ns : max_ns);
+}
+
+/* Its S has changed, or what waits. */
+static void run_write_start(struct wfq *wfq, uint32_t vm)
+{
+    const struct vm_state *state = &wfq->vms[vm];
+    const struct vt_account *account = &wfq->vt.accounts[vm];
+    uint32_t at = state->run_index;
+
+    wfq->run_start[at] = account->start + (account->standing == VT_SUSPENDED ? SUSPENDED_START : 0);
+    wfq->run_finish[at] = wfq->run_start[at] + turn_ns(wfq, state) / account->phi;
 }
 
 static void run_write(struct wfq *wfq, uint32_t vm)
@@ -26,7 +51,7 @@ static void run_write(struct wfq *wfq, uint32_t vm)
     uint32_t at = state->run_index;
 
     wfq->run_vm[at] = vm;
-    wfq->run_start[at] = wfq->vt.accounts[vm].start;
+    run_write_start(wfq, vm);
     wfq->run_urgency0[at] =
         wfq_urgency(wfq->params[vm].priority, wfq->params[vm].weight, state->waiting.count, 0);
     wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
@@ -42,6 +67,7 @@ static void run_remove(struct wfq *wfq, uint32_t vm)
     if (at != last) {
         wfq->run_vm[at] = wfq->run_vm[last];
         wfq->run_start[at] = wfq->run_start[last];
+        wfq->run_finish[at] = wfq->run_finish[last];
         wfq->run_urgency0[at] = wfq->run_urgency0[last];
         wfq->run_arrival_ns[at] = wfq->run_arrival_ns[last];
         wfq->run_sequence[at] = wfq->run_sequence[last];
@@ -61,24 +87,72 @@ void wfq_note_lag(struct wfq *wfq, uint32_t vm)
     }
 }
 
-void wfq_refresh(struct wfq *wfq, uint32_t vm)
+void wfq_account_due(struct wfq *wfq, uint64_t now_ns)
 {
-    struct vm_state *state = &wfq->vms[vm];
-    bool can_run = state->ready && state->waiting.count > 0 && wfq->aside != vm;
-    bool working = state->in_flight.count > 0 || (state->ready && state->waiting.count > 0) ||
-                   (wfq->anticipating && wfq->holder == vm);
-
-    if (working) {
-        bool was_even = vt_join(&wfq->vt, vm);
-
-        if (was_even && wfq->holder != vm) {
-            wfq->turn_cut = true;
+    if (now_ns > wfq->due_clock_ns) {
+        if (wfq->vt.phi_sum > 0) {
+            wfq->due_clock += (double)(now_ns - wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
         }
-    } else if (wfq->vt.accounts[vm].working) {
-        wfq_note_lag(wfq, vm);
+        wfq->due_clock_ns = now_ns;
+    }
+}
+
+void wfq_note_due(struct wfq *wfq, uint32_t vm)
+{
+    const struct vt_account *account = &wfq->vt.accounts[vm];
+    struct vm_state *state = &wfq->vms[vm];
+
+    if (account->standing == VT_WORKING) {
+        state->entitled_ns += (wfq->due_clock - state->due_mark) * account->phi;
+        state->due_mark = wfq->due_clock;
+    }
+}
+
+/* It has work, and did not take part. */
+static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_ns)
+{
+    if (wfq_suspended(wfq, vm) && wfq->vms[vm].in_flight.count > 0) {
+        return; /* its account holds an estimate, which joining would drop */
+    }
+    wfq_account_due(wfq, now_ns);
+    wfq_pause_end(wfq, vm);
+    wfq->vms[vm].due_mark = wfq->due_clock;
+    if (wfq->holder == vm) {
+        vt_join(&wfq->vt, vm);
+    } else if (vt_join(&wfq->vt, vm)) {
+        wfq->turn_cut = true;
+    } else if (can_run) {
+        wfq->cut_v = wfq_least(wfq->cut_v, wfq->vt.accounts[vm].start);
+    }
+    if (!wfq_suspended(wfq, vm)) {
+        wfq_suspend_end(wfq, vm);
+    }
+}
+
+static void end_work(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    wfq_account_due(wfq, now_ns);
+    wfq_note_due(wfq, vm);
+    wfq_note_lag(wfq, vm);
+    if (!wfq_pause_begin(wfq, vm, now_ns)) {
         vt_leave(&wfq->vt, vm);
     }
+}
 
+void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    bool can_run = state->ready && state->waiting.count > 0 && !state->aside;
+    bool working = can_run || (state->in_flight.count > 0 && !state->aside) ||
+                   (wfq->anticipating && wfq->holder == vm);
+
+    if (working != (wfq->vt.accounts[vm].standing == VT_WORKING)) {
+        if (working) {
+            begin_work(wfq, vm, can_run, now_ns);
+        } else {
+            end_work(wfq, vm, now_ns);
+        }
+    }
     if (can_run) {
         if (state->run_index == NOBODY) {
             state->run_index = wfq->run_count++;
@@ -91,11 +165,20 @@ void wfq_refresh(struct wfq *wfq, uint32_t vm)
 
 void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
 {
-    struct vm_state *state = &wfq->vms[vm];
-
     vt_charge(&wfq->vt, vm, ns);
-    if (state->run_index != NOBODY) {
-        wfq->run_start[state->run_index] = wfq->vt.accounts[vm].start;
+    if (wfq->vms[vm].run_index != NOBODY) {
+        run_write_start(wfq, vm);
+    }
+}
+
+void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns)
+{
+    if (vt_member(&wfq->vt, vm)) {
+        wfq_charge(wfq, vm, ns); /* it may leave by that, but V moves for it as for a member */
+        vt_advance(&wfq->vt, ns);
+    } else {
+        wfq_charge(wfq, vm, ns);
+        vt_advance_for(&wfq->vt, vm, ns);
     }
 }
 
@@ -103,13 +186,16 @@ void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
 static void run_take_starts(struct wfq *wfq)
 {
     for (uint32_t i = 0; i < wfq->run_count; i++) {
-        wfq->run_start[i] = wfq->vt.accounts[wfq->run_vm[i]].start;
+        run_write_start(wfq, wfq->run_vm[i]);
     }
 }
 
 void wfq_rebase(struct wfq *wfq)
 {
-    if (vt_rebase(&wfq->vt) != 0) {
+    double base = vt_rebase(&wfq->vt);
+
+    if (base != 0) {
+        wfq->cut_v -= base;
         run_take_starts(wfq);
     }
 }
@@ -123,6 +209,8 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
     assert(vm < wfq->config.max_vms && !state->attached);
     *state = (struct vm_state){.attached = true,
                                .run_index = NOBODY,
+                               .suspend_index = NOBODY,
+                               .pause = {.index = NOBODY, .usual_ns = UNKNOWN},
                                .average_ns = UNKNOWN,
                                .think_ns = UNKNOWN,
                                .recent_longest_ns = UNKNOWN};
@@ -145,6 +233,8 @@ void wfq_vm_detach(struct wfq *wfq, uint32_t vm)
     if (wfq->preferred == vm) {
         wfq->preferred = NOBODY;
     }
+    wfq_pause_end(wfq, vm);
+    wfq_suspend_end(wfq, vm);
     vt_forget(&wfq->vt, vm);
     run_take_starts(wfq);
     state->attached = false;
@@ -160,9 +250,16 @@ void wfq_vm_update(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
 {
     assert(wfq->vms[vm].attached);
     wfq_account_aside(wfq, now_ns);
+    wfq_settle(wfq, now_ns);
+    wfq_account_due(wfq, now_ns);
+    wfq_note_due(wfq, vm);
+    if (wfq->vms[vm].aside) {
+        wfq->aside_phi -= wfq->vt.accounts[vm].phi;
+        wfq->aside_phi += wfq_share(params->weight, params->priority);
+    }
     wfq->params[vm] = *params;
     vt_set_share(&wfq->vt, vm, wfq_share(params->weight, params->priority));
-    wfq_refresh(wfq, vm);
+    wfq_refresh(wfq, vm, now_ns);
 }
 
 void wfq_vm_set_ready(struct wfq *wfq, uint32_t vm, bool ready, uint64_t now_ns)
@@ -171,8 +268,14 @@ void wfq_vm_set_ready(struct wfq *wfq, uint32_t vm, bool ready, uint64_t now_ns)
     if (!ready && wfq->holder == vm) {
         wfq_end_anticipation(wfq, now_ns);
     }
+    if (!ready && wfq->vms[vm].pause.index != NOBODY) {
+        wfq_settle(wfq, now_ns);
+        wfq_account_due(wfq, now_ns);
+        wfq_pause_end(wfq, vm);
+        vt_leave(&wfq->vt, vm);
+    }
     wfq->vms[vm].ready = ready;
-    wfq_refresh(wfq, vm);
+    wfq_refresh(wfq, vm, now_ns);
 }
 
 /* ---- life ---- */
@@ -187,16 +290,21 @@ struct wfq *wfq_init(const struct wfq_config *config)
     }
     wfq->config = *config;
     wfq->policy = wfq_policies[config->policy];
-    wfq->preferred = wfq->holder = wfq->last_holder = wfq->aside = NOBODY;
+    wfq->preferred = wfq->holder = wfq->last_holder = NOBODY;
+    wfq->cut_v = HUGE_VAL;
     wfq->vms = calloc(config->max_vms, sizeof(*wfq->vms));
     wfq->params = calloc(config->max_vms, sizeof(*wfq->params));
     wfq->run_vm = calloc(padded, sizeof(*wfq->run_vm));
     wfq->run_start = calloc(padded, sizeof(*wfq->run_start));
+    wfq->run_finish = calloc(padded, sizeof(*wfq->run_finish));
+    wfq->pausing = calloc(config->max_vms, sizeof(*wfq->pausing));
+    wfq->suspended = calloc(config->max_vms, sizeof(*wfq->suspended));
     wfq->run_urgency0 = calloc(padded, sizeof(*wfq->run_urgency0));
     wfq->run_arrival_ns = calloc(padded, sizeof(*wfq->run_arrival_ns));
     wfq->run_sequence = calloc(padded, sizeof(*wfq->run_sequence));
     if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->params || !wfq->run_vm ||
-        !wfq->run_start || !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
+        !wfq->run_start || !wfq->run_finish || !wfq->pausing || !wfq->suspended ||
+        !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
         wfq_destroy(wfq);
         return NULL;
     }
@@ -216,6 +324,9 @@ void wfq_destroy(struct wfq *wfq)
     free(wfq->params);
     free(wfq->run_vm);
     free(wfq->run_start);
+    free(wfq->run_finish);
+    free(wfq->pausing);
+    free(wfq->suspended);
     free(wfq->run_urgency0);
     free(wfq->run_arrival_ns);
     free(wfq->run_sequence);

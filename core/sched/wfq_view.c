@@ -6,10 +6,9 @@
 #include "core/sched/wfq_internal.h"
 
 const struct policy *const wfq_policies[WFQ_POLICY_COUNT] = {
-    [WFQ_POLICY_WFQ] = &policy_wfq,
-    [WFQ_POLICY_URGENCY] = &policy_urgency,
-    [WFQ_POLICY_PRIORITY] = &policy_priority,
-    [WFQ_POLICY_FIFO] = &policy_fifo,
+    [WFQ_POLICY_WFQ] = &policy_wfq,           [WFQ_POLICY_URGENCY] = &policy_urgency,
+    [WFQ_POLICY_PRIORITY] = &policy_priority, [WFQ_POLICY_FIFO] = &policy_fifo,
+    [WFQ_POLICY_WF2Q] = &policy_wf2q,
 };
 
 const char *wfq_policy_name(enum wfq_policy_id policy)
@@ -33,6 +32,7 @@ const char *wfq_reason_name(enum wfq_reason reason)
         [WFQ_REASON_ALONE] = "alone",         [WFQ_REASON_TURN] = "turn",
         [WFQ_REASON_URGENT] = "urgent",       [WFQ_REASON_PRIORITY] = "priority",
         [WFQ_REASON_PREFERRED] = "preferred", [WFQ_REASON_FIRST] = "first",
+        [WFQ_REASON_LATE] = "late",           [WFQ_REASON_FINISH] = "finish",
     };
 
     return names[reason];
@@ -85,7 +85,14 @@ uint32_t wfq_queue_len(const struct wfq *wfq)
 
 uint32_t wfq_in_flight(const struct wfq *wfq)
 {
-    return wfq->in_flight + (wfq->aside != NOBODY ? wfq->vms[wfq->aside].in_flight.count : 0);
+    uint32_t count = wfq->in_flight;
+
+    for (uint32_t i = 0; i < wfq->suspended_count; i++) {
+        const struct vm_state *state = &wfq->vms[wfq->suspended[i]];
+
+        count += state->aside ? state->in_flight.count : 0;
+    }
+    return count;
 }
 
 uint32_t wfq_backlogged(const struct wfq *wfq)
@@ -106,6 +113,18 @@ uint64_t wfq_busy_ns(const struct wfq *wfq)
 int64_t wfq_holder(const struct wfq *wfq)
 {
     return wfq->holder == NOBODY ? -1 : (int64_t)wfq->holder;
+}
+
+static double entitled_ns(const struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    const struct vm_state *state = &wfq->vms[vm];
+    double clock = wfq->due_clock;
+
+    if (wfq->vt.accounts[vm].standing != VT_WORKING) {
+        return state->entitled_ns;
+    }
+    clock += (double)wfq_since_ns(now_ns, wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
+    return state->entitled_ns + (clock - state->due_mark) * wfq->vt.accounts[vm].phi;
 }
 
 void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
@@ -130,6 +149,10 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
         .lag_ns = (int64_t)vt_lag_ns(&wfq->vt, vm),
         .max_lag_ns = (int64_t)state->max_lag_ns,
         .max_job_ns = state->max_job_ns,
+        .suspended = wfq_suspended(wfq, vm),
+        .entitled_ns = (uint64_t)entitled_ns(wfq, vm, now_ns),
+        .kept_ns = (uint64_t)state->kept_ns,
+        .switching_ns = state->switching_ns > 0 ? (uint64_t)state->switching_ns : 0,
     };
     if (stats->lag_ns > stats->max_lag_ns) {
         stats->max_lag_ns = stats->lag_ns;
@@ -146,8 +169,8 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
         if (other != vm && state->attached && state->submitted > 0) {
             uint64_t longest_ns = state->max_job_ns;
 
-            if (wfq->aside == other && state->in_flight.head->charged_ns > longest_ns) {
-                longest_ns = state->in_flight.head->charged_ns; /* and growing */
+            if (state->in_flight.head && state->in_flight.head->progressed_ns > longest_ns) {
+                longest_ns = state->in_flight.head->progressed_ns; /* and growing */
             }
             bound_ns +=
                 wfq->config.quantum_ns + wfq->config.ahead_ns + wfq->config.depth * longest_ns;

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a job costs.
+ *
+ * Estimates.  At dispatch a job is charged its VM's average.  While it runs it is
+ * counted as it goes (wfq_progress()): V moves by the time that it has run, so
+ * that a VM that comes or goes in the middle of a long job does so at that time;
+ * or else one that came back near the end of 90 ms would be credited with all 90.
+ *
+ * Reports.  Workers run a guest's code, so what they report is held to the clock.
+ *   - From above: a worker does one job after the other.  Its time line is used up
+ *     to somewhere; a job can't have used more than what has passed since there, or
+ *     since it was handed out.  (Not since the last completion: two reports that
+ *     are read together would cut honest work.)
+ *   - From below: nobody else had the GPU since the last completion.  What has passed
+ *     since then, less the hand-over, is the job's; a tenth of that may be missing
+ *     now and then, a fiftieth for good.
+ *
+ * Switches.  Who makes the GPU change to another worker takes its time from all.  A
+ * turn begins with the price of one switch on its account, which it earns back by
+ * using half a quantum, or at once when others end it.  So among VMs that always have
+ * work nobody pays in sum, and crumbs pay for what they cause.  Who cuts a turn pays
+ * for the way back to it, too; who fills the pause of one who is owed pays for both
+ * ways and gets nothing back.
+ */
+#include "core/sched/wfq_internal.h"
+
+/* What a VM's first job is taken to last; corrected when it is known. */
+#define FIRST_ESTIMATE_NS 1000000ull
+/*
+ * A tiny job holds the GPU for longer than it computes, for the hand-over costs
+ * more than the work.  It is charged what it held, up to this; or else a VM that
+ * floods with empty jobs would owe nothing and keep the GPU for ever.
+ */
+#define HELD_MAX_NS 50000ull
+/* A job with nothing behind it holds the GPU until the next one is there, and the VM could
+ * have sent one: it is charged so much of that at most. */
+#define HELD_LONE_MAX_NS 100000ull
+/* The time from one job's end to the next one's start: nothing was behind it, or something was. */
+#define HAND_OVER_MAX_NS 50000ull
+#define PIPELINED_MAX_NS 20000ull
+/* Parts of a job that its report may leave out: for once, and for good; and how much is saved. */
+#define UNEXPLAINED_ONCE 0.1
+#define UNEXPLAINED_FOR_GOOD 0.02
+#define UNEXPLAINED_MAX_NS 10e6
+
+uint64_t wfq_estimate_ns(const struct vm_state *state)
+{
+    return state->average_ns == UNKNOWN ? FIRST_ESTIMATE_NS : state->average_ns;
+}
+
+uint64_t wfq_longest_ns(const struct vm_state *state)
+{
+    uint64_t average_ns = wfq_estimate_ns(state);
+
+    return state->recent_longest_ns != UNKNOWN && state->recent_longest_ns > average_ns
+               ? state->recent_longest_ns
+               : average_ns;
+}
+
+/* ---- what runs ---- */
+
+void wfq_progress(struct wfq *wfq, uint64_t now_ns)
+{
+    struct vm_state *state;
+    struct wfq_job *job;
+    uint64_t ran_ns, step_ns, expected_ns;
+
+    if (wfq->holder == NOBODY || wfq->in_flight == 0 || wfq->aside_count > 0) {
+        return;
+    }
+    state = &wfq->vms[wfq->holder];
+    job = state->in_flight.head;
+    ran_ns = wfq_since_ns(now_ns, state->head_started_ns);
+    if (state->in_flight.count != wfq->in_flight || ran_ns <= job->progressed_ns) {
+        return; /* the last job of another turn may still run */
+    }
+    step_ns = ran_ns - job->progressed_ns;
+    job->progressed_ns = ran_ns;
+    expected_ns = step_ns < job->pending_ns ? step_ns : job->pending_ns;
+    job->pending_ns -= expected_ns;
+    wfq->pending_ns -= expected_ns;
+    if (ran_ns > job->charged_ns) {
+        wfq_charge(wfq, wfq->holder, (double)(ran_ns - job->charged_ns));
+        wfq->turn_used_ns += ran_ns - job->charged_ns;
+        job->charged_ns = ran_ns;
+    }
+    vt_advance_for(&wfq->vt, wfq->holder, (double)step_ns);
+}
+
+/* ---- switches ---- */
+
+static void charge_price(struct wfq *wfq, uint32_t vm, double caused_ns, double charged_ns)
+{
+    wfq_charge_all(wfq, vm, charged_ns);
+    wfq->vms[vm].switching_ns += caused_ns;
+}
+
+static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+
+    ns = wfq_least(ns, state->price_left_ns);
+    if (ns > 0) {
+        state->price_left_ns -= ns;
+        charge_price(wfq, vm, -ns, -ns);
+    }
+}
+
+/* The part of a price that the VM's pause has not paid for already. */
+static double unpaid(struct pause *pause, double price_ns)
+{
+    double paid_ns = wfq_least(price_ns, pause->paid_ns);
+
+    pause->paid_ns -= paid_ns;
+    return price_ns - paid_ns;
+}
+
+void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
+{
+    const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = (double)wfq->config.quantum_ns;
+    struct vm_state *state = &wfq->vms[vm];
+    uint32_t last = wfq->last_holder;
+    double left_ns;
+
+    if (!wfq->policy->shares || last == NOBODY) {
+        return;
+    }
+    if (wfq->vms[last].waiting.count > 0) {
+        double used = (double)wfq->turn_used_ns / quantum_ns;
+
+        pay_back(wfq, last, HUGE_VAL); /* not its doing: its turn was ended */
+        if (used < 1 && (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
+            double back_ns = price_ns * (1 - used);
+
+            charge_price(wfq, vm, back_ns, unpaid(&state->pause, back_ns));
+        }
+    }
+    if (wfq->pausing_count > 0 &&
+        wfq->vt.accounts[vm].start > wfq_virtual_now(wfq) + POLICY_SLACK) {
+        charge_price(wfq, vm, 2 * price_ns, 2 * price_ns);
+        left_ns = 0;
+    } else {
+        left_ns = unpaid(&state->pause, price_ns);
+        charge_price(wfq, vm, price_ns, left_ns);
+    }
+    state->price_left_ns = left_ns;
+    state->pause.paid_ns = 0;
+}
+
+/* ---- what has run ---- */
+
+/* Nothing ran aside for as long as `job` has run. */
+static bool alone(const struct wfq *wfq, const struct wfq_job *job)
+{
+    return wfq->aside_count == 0 && job->aside_mark_ns == wfq->aside_clock_ns;
+}
+
+/* What it used at least, going by the clock. */
+static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
+                         uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[job->vm];
+    uint64_t since_ns = state->head_started_ns > wfq->last_completed_ns ? state->head_started_ns
+                                                                        : wfq->last_completed_ns;
+    bool pipelined = job->dispatched_ns + HAND_OVER_MAX_NS <= since_ns;
+    uint64_t off_ns = pipelined && !job->first ? PIPELINED_MAX_NS : HAND_OVER_MAX_NS;
+    double held_ns, missing_ns;
+
+    off_ns += job->first ? WFQ_SWITCH_COST_NS : 0;
+    held_ns = (double)wfq_since_ns(now_ns, since_ns + off_ns);
+    state->unexplained_ns =
+        wfq_least(UNEXPLAINED_MAX_NS, state->unexplained_ns + UNEXPLAINED_FOR_GOOD * held_ns);
+    if (held_ns <= (double)used_ns) {
+        return 0;
+    }
+    missing_ns = wfq_least(held_ns - (double)used_ns, UNEXPLAINED_ONCE * held_ns);
+    missing_ns = wfq_least(missing_ns, state->unexplained_ns);
+    state->unexplained_ns -= missing_ns;
+    return (uint64_t)(held_ns - missing_ns);
+}
+
+uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
+                        uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[job->vm];
+    uint64_t from_ns = state->line_ns > job->dispatched_ns ? state->line_ns : job->dispatched_ns;
+    uint64_t most_ns = wfq_since_ns(now_ns, from_ns);
+    uint64_t used_ns = reported_ns < most_ns ? reported_ns : most_ns;
+
+    state->line_ns = from_ns + used_ns;
+    if (alone(wfq, job)) {
+        uint64_t floor_ns = least_ns(wfq, job, used_ns, now_ns);
+
+        used_ns = used_ns > floor_ns ? used_ns : floor_ns;
+    }
+    return used_ns;
+}
+
+uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
+                        uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[job->vm];
+    uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns);
+    uint64_t held_max_ns = HELD_MAX_NS, cost_ns;
+
+    if (job->lone && !job->first && alone(wfq, job)) {
+        held_max_ns = used_ns + HELD_LONE_MAX_NS;
+    }
+    held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
+    cost_ns = used_ns > held_ns ? used_ns : held_ns;
+    wfq_charge(wfq, job->vm, (double)cost_ns - (double)job->charged_ns);
+    vt_advance_for(&wfq->vt, job->vm, (double)cost_ns - (double)job->progressed_ns);
+    if (state->price_left_ns > 0) {
+        pay_back(wfq, job->vm,
+                 2.0 * WFQ_SWITCH_COST_NS * (double)cost_ns / (double)wfq->config.quantum_ns);
+    }
+    if (wfq->holder == job->vm) {
+        wfq->turn_used_ns += cost_ns;
+        wfq->turn_used_ns -=
+            wfq->turn_used_ns < job->charged_ns ? wfq->turn_used_ns : job->charged_ns;
+    }
+    return cost_ns;
+}
