@@ -400,6 +400,47 @@ static void test_metrics_count_what_goes_wrong(void **state)
     world_end();
 }
 
+/* What must outlive the process is handed over once, and only where it happened here. */
+static void test_facts_are_handed_over_to_be_kept(void **state)
+{
+    struct core_vm_config vm = vm_config(7, 50);
+    uint32_t session;
+
+    world_begin(NULL);
+    session = ready_vm(7);
+    for (uint32_t i = 0; i < 5; i++) {
+        request(session, 7, i);
+        assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_CUDA_ERROR), 0);
+        assert_int_equal(w.persisted[CORE_EVENT_FAULT], i + 1);
+    }
+    assert_int_equal(w.persisted[CORE_EVENT_QUARANTINED], 1);
+    assert_int_equal(w.last_persisted.vm_id, 7);
+    assert_int_equal(w.last_persisted.value, 5);
+    assert_int_equal(core_unquarantine_vm(w.core, 7, w.now_ns), 0);
+    assert_int_equal(w.persisted[CORE_EVENT_UNQUARANTINED], 1);
+    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
+    assert_int_equal(w.persisted[CORE_EVENT_QUARANTINED], 2);
+    assert_int_equal(core_unquarantine_vm(w.core, 7, w.now_ns), 0);
+    memset(w.persisted, 0, sizeof(w.persisted));
+    memset(w.events, 0, sizeof(w.events));
+
+    /* The configuration says it: it is told, but the configuration knows already. */
+    apply(&vm, 1);
+    vm.quarantined = true;
+    apply(&vm, 1);
+    assert_int_equal(w.events[CORE_EVENT_QUARANTINED], 1);
+    vm.quarantined = false;
+    apply(&vm, 1);
+    assert_int_equal(w.events[CORE_EVENT_UNQUARANTINED], 1);
+    for (uint32_t kind = 0; kind < CORE_EVENT_KIND_COUNT; kind++) {
+        assert_int_equal(w.persisted[kind], 0);
+    }
+    /* Afterwards the core has its say again. */
+    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
+    assert_int_equal(w.persisted[CORE_EVENT_QUARANTINED], 1);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_hang_times_out_and_neighbour_goes_on),
         cmocka_unit_test(test_quarantine),
         cmocka_unit_test(test_reconnecting_clears_no_quarantine),
+        cmocka_unit_test(test_facts_are_handed_over_to_be_kept),
         cmocka_unit_test(test_disconnect_drops_what_waits),
         cmocka_unit_test(test_idle_worker_lingers_then_leaves),
         cmocka_unit_test(test_lost_gpu_has_no_deadlines),

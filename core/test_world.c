@@ -50,6 +50,12 @@ static void on_event(void *opaque, const struct core_event *event)
     w.last[event->kind] = *event;
 }
 
+static void on_persist(void *opaque, const struct core_event *fact)
+{
+    w.persisted[fact->kind]++;
+    w.last_persisted = *fact;
+}
+
 void world_begin(void (*change)(struct core_config *config))
 {
     const struct core_effects effects = {
@@ -59,6 +65,7 @@ void world_begin(void (*change)(struct core_config *config))
         .worker_run = on_run,
         .worker_stop = on_stop,
         .event = on_event,
+        .persist = on_persist,
     };
     struct core_config config;
 

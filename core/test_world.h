@@ -45,6 +45,8 @@ struct world {
     enum core_close_reason closed_reason;
     uint32_t events[CORE_EVENT_KIND_COUNT];
     struct core_event last[CORE_EVENT_KIND_COUNT];
+    uint32_t persisted[CORE_EVENT_KIND_COUNT]; /* facts to keep */
+    struct core_event last_persisted;
     struct core_apply_result applied; /* the latest apply() */
 };
 
