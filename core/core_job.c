@@ -200,8 +200,9 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
         return;
     }
     if (!core_vm_place(core, slot, now_ns)) {
-        status = core_pool_gpus(core, vm->config.pool) ? VGPU_ERR_GPU_UNAVAILABLE
-                                                       : VGPU_ERR_INVALID_POOL;
+        status = core_pool_gpus(core, vm->config.pool) || core_gpu_count(core) == 0
+                     ? VGPU_ERR_GPU_UNAVAILABLE
+                     : VGPU_ERR_INVALID_POOL;
         vm->invalid++;
         refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);
         return;

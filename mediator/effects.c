@@ -13,6 +13,7 @@
 #include "core/job_trace.h"
 #include "mediator/base/busy_poll.h"
 #include "mediator/config/config_store.h"
+#include "mediator/control/driver_watch.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
@@ -77,6 +78,7 @@ static void effect_event(void *opaque, const struct core_event *event)
     if (event->kind == CORE_EVENT_SESSION_BOUND) {
         job_trace_add_vm(mediator->trace, event->vm);
     }
+    driver_watch_event(mediator->driver_watch, event);
     health_watch_event(mediator->health_watch, event);
     events_core(mediator->events, event);
 }

@@ -14,6 +14,8 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
+#include "mediator/control/commands.h"
+#include "mediator/control/driver_watch.h"
 #include "mediator/control/external.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
@@ -75,6 +77,7 @@ static void on_database_idle(void *opaque)
     events_stop(self->events);
     shares_stop(self->shares);
     health_watch_stop(self->health_watch);
+    driver_watch_stop(self->driver_watch);
     gpu_health_stop(self->gpu_health);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);
@@ -230,6 +233,18 @@ static bool make_parts(void)
            mediator.listeners && mediator.supervisor && mediator.shares;
 }
 
+static bool add_gpus(void)
+{
+    for (uint32_t i = 0; i < gpus.count; i++) {
+        if (core_gpu_add(mediator.core, gpus.gpus[i].uuid) < 0) {
+            log_error("GPU %s cannot be used", gpus.gpus[i].uuid);
+            return false;
+        }
+        log_info("GPU %" PRIu32 ": %s (%s)", i, gpus.gpus[i].name, gpus.gpus[i].uuid);
+    }
+    return true;
+}
+
 static bool make_core(void)
 {
     struct core_effects effects;
@@ -247,12 +262,8 @@ static bool make_core(void)
         return false;
     }
     events_set_core(mediator.events, mediator.core);
-    for (uint32_t i = 0; i < gpus.count; i++) {
-        if (core_gpu_add(mediator.core, gpus.gpus[i].uuid) < 0) {
-            log_error("GPU %s cannot be used", gpus.gpus[i].uuid);
-            return false;
-        }
-        log_info("GPU %" PRIu32 ": %s (%s)", i, gpus.gpus[i].name, gpus.gpus[i].uuid);
+    if (!add_gpus()) {
+        return false;
     }
     mediator.gpus = &gpus;
     return true;
@@ -374,6 +385,22 @@ static void start_gpu_health(void)
     }
 }
 
+/* The driver works by now: as if its GPUs had been there from the beginning. */
+static void on_gpus_found(void)
+{
+    log_notice("the GPU driver works: its GPUs are taken up");
+    if (!add_gpus()) {
+        return;
+    }
+    admin_command_apply_holds(&mediator);
+    if (!mediator.config) {
+        config_apply_default_pools(mediator.core, "AB");
+    } else if (config_store_reload(mediator.config, NULL, NULL) < 0) {
+        log_error("the configuration was not read again: the database is too slow");
+    }
+    start_gpu_health();
+}
+
 static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
@@ -386,7 +413,14 @@ static bool start_parts(void)
     if (!add_listeners()) {
         return false;
     }
-    start_gpu_health();
+    if (gpus.count > 0) {
+        start_gpu_health();
+    }
+    mediator.driver_watch = driver_watch_new(&mediator, worker_path, &gpus, on_gpus_found);
+    if (!mediator.driver_watch || driver_watch_start(mediator.driver_watch) < 0) {
+        log_error("cannot watch over the GPU driver");
+        return false;
+    }
     if (admin_server_start(&mediator, mediator.options.admin_path, &mediator.admin, error,
                            sizeof(error)) < 0) {
         log_error(
@@ -432,6 +466,7 @@ static void free_all(void)
     config_store_close(mediator.config);
     shares_free(mediator.shares);
     health_watch_free(mediator.health_watch);
+    driver_watch_free(mediator.driver_watch);
     health_free(mediator.health);
     gpu_health_free(mediator.gpu_health);
     http_metrics_free(mediator.http);

@@ -42,6 +42,7 @@ struct discovery;
 struct events;
 struct gpu_list;
 struct effects;
+struct driver_watch;
 struct gpu_health;
 struct health;
 struct health_watch;
@@ -74,6 +75,7 @@ struct mediator {
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;
+    struct driver_watch *driver_watch;
     struct health *health;
     struct health_watch *health_watch;
     struct gpu_health *gpu_health; /* NULL with --no-nvml, or without an NVIDIA GPU */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "worker/probe.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "common/json_out.h"
@@ -60,6 +61,10 @@ int probe_run(const struct backend_ops *ops)
     if (ops) {
         log_error("%s", reason);
         return VGPU_WORKER_EXIT_BACKEND;
+    }
+    if (count != -ENOENT) {
+        /* There is a driver, and it fails: the CPU would hide that. */
+        return print_report(&backend_cuda, gpus, 0, driver, reason);
     }
     count = backend_cpu.list(gpus, BACKEND_GPUS_MAX, driver, unused);
     return print_report(&backend_cpu, gpus, count, "", reason);

@@ -82,8 +82,7 @@ static int set_policy(struct mediator *mediator, const json_t *body, const struc
     return done(out);
 }
 
-/* Makes the GPUs be as the record of pauses and holds says. */
-static void apply_holds(struct mediator *mediator)
+void admin_command_apply_holds(struct mediator *mediator)
 {
     for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
         bool paused = holds_paused(&mediator->holds, gpu);
@@ -121,7 +120,7 @@ static int set_paused(struct mediator *mediator, const json_t *body, bool pause,
     } else {
         holds_resume(&mediator->holds, gpu, who);
     }
-    apply_holds(mediator);
+    admin_command_apply_holds(mediator);
     events_admin(mediator->events, pause ? "pause" : "resume", CORE_NONE,
                  "dispatch %s on %s by the administrator (process %d)%s",
                  pause ? "paused" : "resumed", which, (int)who->pid,
@@ -140,7 +139,7 @@ void admin_command_leave(struct mediator *mediator, const struct admin_who *who)
                      (int)who->pid);
     }
     if (left.gpus) {
-        apply_holds(mediator);
+        admin_command_apply_holds(mediator);
         events_admin(mediator->events, "resume", CORE_NONE,
                      "dispatch resumed: process %d, which held GPUs, has gone", (int)who->pid);
     }

@@ -30,4 +30,7 @@ void admin_command_leave(struct mediator *mediator, const struct admin_who *who)
 void admin_command_error(struct json_out *out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Makes the GPUs be as the record of pauses and holds says. */
+void admin_command_apply_holds(struct mediator *mediator);
+
 #endif /* MEDIATOR_CONTROL_COMMANDS_H */

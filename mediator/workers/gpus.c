@@ -53,8 +53,10 @@ static int run_probe(const struct options *options, const char *worker_path, cha
                      size_t size, int *status)
 {
     static const char *const names[] = {"auto", "cpu", "cuda"};
-    char *argv[] = {(char *)worker_path, "--probe", "--backend", (char *)names[options->backend],
-                    NULL};
+    /* Asked for CUDA alone it would fail without a report: what is wrong is wanted, too. */
+    const char *backend =
+        names[options->backend == BACKEND_CHOICE_CUDA ? BACKEND_CHOICE_AUTO : options->backend];
+    char *argv[] = {(char *)worker_path, "--probe", "--backend", (char *)backend, NULL};
     int pipe_fds[2], ret;
     pid_t pid;
 
@@ -111,11 +113,8 @@ static int take_report(const char *text, struct gpu_list *list, char *error, siz
                  "to see what it says");
         return -EPROTO;
     }
-    if (strcmp(list->backend, "cuda") == 0 && list->count == 0) {
-        snprintf(error, error_bytes,
-                 "the CUDA driver finds no GPU; check nvidia-smi, or start "
-                 "with --backend cpu");
-        return -ENODEV;
+    if (strcmp(list->backend, "cuda") == 0 && list->count == 0 && !list->reason[0]) {
+        snprintf(list->reason, sizeof(list->reason), "the CUDA driver finds no GPU");
     }
     return 0;
 }
@@ -135,6 +134,18 @@ static void make_cpu_gpus(struct gpu_list *list, uint32_t count)
     list->count = count;
 }
 
+/* The driver is there, or wanted, and does not work. */
+static int no_gpus(struct gpu_list *list, const char *reason)
+{
+    char copy[sizeof(list->reason)];
+
+    snprintf(copy, sizeof(copy), "%s", reason);
+    memset(list, 0, sizeof(*list));
+    strcpy(list->backend, "cuda");
+    strcpy(list->reason, copy);
+    return 0;
+}
+
 int gpus_probe(const struct options *options, const char *worker_path, struct gpu_list *list,
                char *error, size_t error_bytes)
 {
@@ -143,16 +154,15 @@ int gpus_probe(const struct options *options, const char *worker_path, struct gp
     int ret = run_probe(options, worker_path, text, sizeof(text), &status);
 
     memset(list, 0, sizeof(*list));
-    if (ret == -ETIMEDOUT) {
-        snprintf(error, error_bytes,
-                 "%s --probe did not answer in %d s: the GPU driver seems to hang; check "
-                 "nvidia-smi, or start with --backend cpu",
-                 worker_path, GPUS_PROBE_DEADLINE_MS / 1000);
-        return ret;
+    if (ret == -ETIMEDOUT && options->backend != BACKEND_CHOICE_CPU) {
+        return no_gpus(list, "vgpu-worker --probe did not answer in time: the GPU driver hangs");
     }
     if (ret < 0) {
         snprintf(error, error_bytes, "cannot run %s: %s", worker_path, strerror(-ret));
         return ret;
+    }
+    if (WIFSIGNALED(status) && options->backend != BACKEND_CHOICE_CPU) {
+        return no_gpus(list, "vgpu-worker --probe crashed: the GPU driver is broken");
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         snprintf(error, error_bytes,
@@ -161,6 +171,9 @@ int gpus_probe(const struct options *options, const char *worker_path, struct gp
         return -ENODEV;
     }
     ret = take_report(text, list, error, error_bytes);
+    if (ret == 0 && strcmp(list->backend, "cpu") == 0 && options->backend == BACKEND_CHOICE_CUDA) {
+        return no_gpus(list, list->reason);
+    }
     if (ret == 0 && strcmp(list->backend, "cpu") == 0) {
         make_cpu_gpus(list, options->cpu_gpus);
     }

@@ -24,7 +24,10 @@ struct gpu_list {
     struct gpu_info gpus[CORE_GPUS_MAX];
 };
 
-/* Runs the probe and waits for it.  -errno with an `error` for the administrator. */
+/*
+ * Runs the probe and waits for it.  A driver that fails is no error: the list then has the
+ * backend "cuda", no GPU, and the reason.  -errno with an `error` for the administrator.
+ */
 int gpus_probe(const struct options *options, const char *worker_path, struct gpu_list *list,
                char *error, size_t error_bytes);
 

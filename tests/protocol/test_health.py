@@ -2,6 +2,7 @@
 """Health is never green while a VM that should be served is not: show-health, /healthz, the metric
 and the log say the same."""
 import json
+import os
 import re
 import sqlite3
 import urllib.error
@@ -11,7 +12,7 @@ import pytest
 
 import wire
 from adminkit import UUID
-from mediator import Mediator, program, wait_for
+from mediator import BIN, Mediator, program, wait_for
 
 PORT = re.compile(r"metrics for Prometheus on http://127\.0\.0\.1:(\d+)/metrics")
 
@@ -25,7 +26,7 @@ class Watched(Mediator):
         self.kit = kit
 
     def get(self, path):
-        port = PORT.search(self.log()).group(1)
+        port = PORT.findall(self.log())[-1]  # the log goes on from one run to the next
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
@@ -137,3 +138,63 @@ def test_problems_of_vms_that_go(registered):
         registered.ok("--yes", "remove-vm", "--vm-name=web")
         wait_for(lambda: mediator.vm(1) is None, "the VM to be forgotten")
         assert mediator.problems() == {}
+
+
+# ---- the GPU driver: libcuda.so.1 is worker/cuda/test_libcuda.c
+
+@pytest.fixture
+def driver(registered, monkeypatch):
+    """Says what cuInit answers from now on; None: all is well."""
+    path = registered.folder / "cuinit"
+    monkeypatch.setenv("LD_LIBRARY_PATH", os.environ.get("VGPU_STAND_IN_DIR")
+                       or str(BIN.parent / "worker"))
+    monkeypatch.setenv("STAND_IN_INIT", str(path))
+
+    def answer(code):
+        path.write_text(str(code or 0))
+
+    return answer
+
+
+@pytest.mark.parametrize("backend", ["auto", "cuda"])
+@pytest.mark.parametrize("code", [803, 999, 100, 3])
+def test_a_driver_that_fails_at_start(registered, driver, code, backend):
+    """No silent CPU, no end: the VM is answered, and served as soon as the driver works."""
+    own = registered.folder / "vm.sock"
+    driver(code)
+    with Watched(registered, "--vm", f"{UUID[1]}={own}", backend=backend) as mediator:
+        severity, _, text = mediator.problems()["driver"]
+        assert severity == "error" and "the NVIDIA driver does not start" in text
+        assert ("its library and its kernel module differ" in text) == (code == 803)
+        assert mediator.status()["backend"] == "cuda"
+        with wire.Device(own, vm_id=1) as device:
+            assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
+            if code == 803:
+                driver(None)
+                wait_for(lambda: device.run(wire.ADD, (1, 2)).status == 0, "the driver")
+                assert mediator.problems() == {}
+                assert mediator.log().count("GPU driver: no longer a problem") == 1
+        assert 'backend="cuda"' in mediator.get("/metrics")[1]
+
+
+def test_a_driver_that_fails_later(registered, driver):
+    own = registered.folder / "vm.sock"
+    driver(None)
+    with Watched(registered, "--vm", f"{UUID[1]}={own}", backend="auto") as mediator:
+        assert mediator.problems() == {}
+        driver(803)  # upgraded underneath: what runs goes on, what starts fails
+        with wire.Device(own, vm_id=1) as device:
+            assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
+            wait_for(lambda: "driver" in mediator.problems(), "the problem")
+            driver(None)
+            wait_for(lambda: device.run(wire.ADD, (1, 2)).status == 0, "the worker")
+        wait_for(lambda: mediator.problems() == {}, "the next look")
+
+
+def test_no_driver_is_no_problem_unless_it_is_wanted(registered, monkeypatch):
+    (registered.folder / "libcuda.so.1").write_text("no library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(registered.folder))
+    with Watched(registered, backend="auto") as mediator:
+        assert mediator.problems() == {} and mediator.status()["backend"] == "cpu"
+    with Watched(registered, backend="cuda") as mediator:
+        assert "no NVIDIA driver" in mediator.problems()["driver"][2]

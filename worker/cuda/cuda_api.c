@@ -117,7 +117,11 @@ int cuda_api_open(struct cuda_api *api, char reason[CUDA_REASON_BYTES])
         char text[CUDA_REASON_BYTES];
 
         cuda_error_text(api, error, text);
-        snprintf(reason, CUDA_REASON_BYTES, "the NVIDIA driver does not start: %.200s", text);
+        snprintf(reason, CUDA_REASON_BYTES, "the NVIDIA driver does not start: %.100s%s", text,
+                 error == CUDA_DRIVER_MISMATCH
+                     ? "; its library and its kernel module differ, as after an upgrade: load the "
+                       "new module, or reboot"
+                     : "");
         return error == CUDA_NO_DEVICE ? -ENODEV : -EIO;
     }
     return 0;

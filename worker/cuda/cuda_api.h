@@ -23,6 +23,7 @@
 #define CUDA_OK 0
 #define CUDA_OUT_OF_MEMORY 2
 #define CUDA_NO_DEVICE 100
+#define CUDA_DRIVER_MISMATCH 803
 #define CUDA_NOT_READY 600
 
 /* Flags and attributes, as the driver numbers them. */

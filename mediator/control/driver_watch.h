@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A host with an NVIDIA driver that does not work: no VM is served by the CPU in
+ * silence.  It is a problem (health.h), the driver is looked at again by a probe
+ * every DRIVER_WATCH_MS, on a thread of the pool, and its GPUs are taken up as
+ * soon as it works.  The same look follows when a worker could not use its GPU.
+ */
+#ifndef MEDIATOR_CONTROL_DRIVER_WATCH_H
+#define MEDIATOR_CONTROL_DRIVER_WATCH_H
+
+#define DRIVER_WATCH_MS 10000u
+
+struct core_event;
+struct driver_watch;
+struct gpu_list;
+struct mediator;
+
+/*
+ * `gpus` is the first probe's result; without a GPU in it the looking begins at
+ * start.  It is filled in when the driver works, and `taken_up` is called then.
+ */
+struct driver_watch *driver_watch_new(struct mediator *mediator, const char *worker_path,
+                                      struct gpu_list *gpus, void (*taken_up)(void));
+/* The loop has ended. */
+void driver_watch_free(struct driver_watch *watch);
+int driver_watch_start(struct driver_watch *watch); /* -errno */
+void driver_watch_stop(struct driver_watch *watch);
+/* An effect of the core. */
+void driver_watch_event(struct driver_watch *watch, const struct core_event *event);
+
+#endif /* MEDIATOR_CONTROL_DRIVER_WATCH_H */
