@@ -117,7 +117,7 @@ enum core_job_step_kind {
     CORE_JOB_ENDED,
 };
 
-/* Who the job is comes with every step; the rest with the step that it is said of. */
+/* vm to gpu are filled in every step; what follows, only in the step whose name stands above it. */
 struct core_job_step {
     enum core_job_step_kind kind;
     uint32_t vm;     /* slot */

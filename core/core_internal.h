@@ -35,8 +35,8 @@ struct core_job {
     struct wfq_job sched; /* first: the scheduler hands back a pointer to it */
     enum core_job_state state;
     uint32_t next_free;
-    uint32_t session;        /* that it came from, and ... */
-    uint64_t session_serial; /* ... which of those that had this number */
+    uint32_t session;        /* the session that sent it ... */
+    uint64_t session_serial; /* ... whose number may have been another session's before */
     uint32_t request_id;
     uint64_t accepted_ns; /* the scheduler's arrival_ns starts anew on another GPU */
     uint64_t id;          /* 0 while free */
@@ -141,10 +141,10 @@ struct core {
 /*
  * A VM that left while it was ahead keeps its account, so that coming back does
  * not make it even; but no longer than so many times what it owes, so that
- * nobody holds a place for ever.  Who waits that long gets 1 % of the time.
+ * nobody holds a place for ever.  A VM that waits so long has 1 % of the time.
  */
 #define CORE_DEBT_KEPT_TIMES 100u
-/* How often it is looked whether it still owes. */
+/* The interval at which the core looks whether such a VM still owes time. */
 #define CORE_DEBT_CHECK_NS 1000000000ull
 
 /* core_states.c */

@@ -134,7 +134,7 @@ static void detach(struct core *core, uint32_t slot)
 
 /*
  * Nobody uses the VM any more: has it had GPU time ahead of its share that its
- * neighbours are still owed?  From the first time on for a limited time only.
+ * neighbours are still owed?  The limit of its time runs from the first time that this is asked.
  */
 static bool keeps_debt(struct core *core, uint32_t slot, uint64_t now_ns)
 {

@@ -14,7 +14,7 @@
  *
  * Each part goes into a cumulative histogram (fixed buckets, for Prometheus)
  * and into a window of the latest METRICS_WINDOW jobs, from which quantiles are
- * exact; they are sorted out when somebody asks, never while recording.
+ * exact; they are computed when somebody asks, never while recording.
  *
  * Pure: no clock, no allocation but in metrics_new() and metrics_vm_add().
  * VMs are known by the core's slot numbers.  A VM that was not added (or is

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who comes to the administration socket: who may, and what those hear for whom there is no place.
+ * Who connects to the administration socket: who is allowed to, and what a client is told when all
+ * places are taken.
  */
 #ifndef MEDIATOR_CONTROL_PEER_H
 #define MEDIATOR_CONTROL_PEER_H

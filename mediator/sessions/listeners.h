@@ -18,7 +18,7 @@
 #define LISTENER_ACCEPTS_MAX 16u /* each time the loop comes round */
 /*
  * Connections whose process is being looked at; the next ones wait in the kernel.  Fewer than
- * the pool has threads, so that a process that hangs its reader holds up no other work.
+ * the pool has threads: a process whose files are slow to read leaves threads for other work.
  */
 #define LISTENER_PENDING_MAX 2u
 

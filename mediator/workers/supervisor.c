@@ -18,7 +18,7 @@
 #include "mediator/base/clock.h"
 #include "mediator/workers/worker_spawn.h"
 
-/* Frames taken with one system call, and of one worker before the others have their turn. */
+/* Frames that are taken with one system call, and from one worker before the next one is read. */
 #define BATCH 4u
 #define DRAIN_MAX 32u
 #define ARGS_MAX 16
