@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The supervisor with processes that behave as each test wants.  The worker is
+ * this very program: with a worker's arguments it plays one, and its vm_id says
+ * which.  The core is real; requests come from sessions without sockets.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "core/no_effects.h"
+#include "mediator/base/clock.h"
+#include "mediator/test_loop.h"
+#include "mediator/workers/supervisor.h"
+
+/* What a worker may be like.  The numbers are vm_ids. */
+enum character {
+    GOOD = 1,
+    NEVER_READY,
+    SAYS_TOO_LITTLE,
+    SAYS_NOTHING, /* a packet of no bytes */
+    SAYS_TOO_MUCH,
+    OTHER_MAGIC,
+    OTHER_VERSION,
+    OTHER_LENGTH,
+    OTHER_TYPE,
+    READY_TWICE,
+    READY_TOO_SHORT,
+    READY_WITHOUT_END_OF_NAME,
+    DONE_BEFORE_READY,
+    CLOSES_ITS_SOCKET,
+    DONE_OF_ANOTHER_JOB,
+    DONE_TWICE,
+    DONE_WITH_HUGE_COUNT,
+    DONE_WITH_OTHER_LENGTH,
+    DONE_THEN_GONE,
+    LEAVES_A_JOB,
+    CRASHES_WITH_A_JOB,
+    IS_KILLED_BY_THE_HOST,
+    READS_NOTHING,
+    IS_DEAF_TO_QUIT,
+    WANTS_ITS_ARGUMENTS,
+};
+
+/* ---- the worker ---- */
+
+static void say(uint16_t type, uint64_t job_id, const void *body, size_t length)
+{
+    static uint8_t frame[4096];
+    vgpu_worker_header header = {.magic = VGPU_WORKER_MAGIC,
+                                 .version = VGPU_WORKER_VERSION,
+                                 .type = type,
+                                 .job_id = job_id,
+                                 .length = (uint32_t)(sizeof(header) + length)};
+
+    memcpy(frame, &header, sizeof(header));
+    memcpy(frame + sizeof(header), body, length);
+    send(VGPU_WORKER_FD, frame, header.length, 0);
+}
+
+static void say_ready(void)
+{
+    const vgpu_worker_ready ready = {.backend = VGPU_BACKEND_CPU, .gpu_uuid = "CPU-0"};
+
+    say(VGPU_WORKER_READY, 0, &ready, sizeof(ready));
+}
+
+static void say_done(uint64_t job_id, uint32_t results, uint32_t data_length)
+{
+    const vgpu_worker_done done = {.result_count = results, .data_length = data_length};
+
+    say(VGPU_WORKER_DONE, job_id, &done, sizeof(done));
+}
+
+/* A frame header of which one thing is wrong. */
+static void say_wrong(enum character character)
+{
+    vgpu_worker_header header = {.magic = VGPU_WORKER_MAGIC,
+                                 .version = VGPU_WORKER_VERSION,
+                                 .type = VGPU_WORKER_READY,
+                                 .length = sizeof(header)};
+
+    header.magic += character == OTHER_MAGIC;
+    header.version += character == OTHER_VERSION;
+    header.length += character == OTHER_LENGTH;
+    header.type = character == OTHER_TYPE ? 99 : header.type;
+    send(VGPU_WORKER_FD, &header, character == SAYS_TOO_LITTLE ? 23 : sizeof(header), 0);
+}
+
+static void begin(enum character character, int argc, char **argv)
+{
+    static char huge[VGPU_WORKER_FRAME_MAX + 100];
+    vgpu_worker_ready ready = {.gpu_uuid = "CPU-0"};
+
+    switch (character) {
+    case NEVER_READY: _exit(VGPU_WORKER_EXIT_BACKEND);
+    case SAYS_TOO_LITTLE:
+    case OTHER_MAGIC:
+    case OTHER_VERSION:
+    case OTHER_LENGTH:
+    case OTHER_TYPE: say_wrong(character); break;
+    case SAYS_NOTHING: send(VGPU_WORKER_FD, "", 0, 0); break;
+    case SAYS_TOO_MUCH: {
+        vgpu_worker_header header = {.magic = VGPU_WORKER_MAGIC,
+                                     .version = VGPU_WORKER_VERSION,
+                                     .type = VGPU_WORKER_READY,
+                                     .length = sizeof(huge)};
+
+        memcpy(huge, &header, sizeof(header));
+        send(VGPU_WORKER_FD, huge, sizeof(huge), 0);
+        break;
+    }
+    case READY_TOO_SHORT: say(VGPU_WORKER_READY, 0, &ready, sizeof(ready) - 1); break;
+    case READY_WITHOUT_END_OF_NAME:
+        memset(ready.name, 'x', sizeof(ready.name));
+        say(VGPU_WORKER_READY, 0, &ready, sizeof(ready));
+        break;
+    case DONE_BEFORE_READY: say_done(1, 0, 0); break;
+    case WANTS_ITS_ARGUMENTS: {
+        static const char *const want[] = {
+            "--backend", "cpu", "--gpu",          "CPU-0",   "--vm-id",          "25",
+            "--depth",   NULL,  "--memory-limit", "1048576", "--enable-test-ops"};
+
+        for (int i = 0; i < 11; i++) {
+            if (argc != 12 || (want[i] && strcmp(argv[i + 1], want[i]) != 0)) {
+                _exit(99);
+            }
+        }
+        say_ready();
+        break;
+    }
+    case CLOSES_ITS_SOCKET: close(VGPU_WORKER_FD); break;
+    default: say_ready(); break;
+    }
+    if (character == READY_TWICE) {
+        say_ready();
+    }
+}
+
+static void do_job(enum character character, uint64_t job_id)
+{
+    const struct rlimit no_core = {0};
+
+    switch (character) {
+    case DONE_OF_ANOTHER_JOB: say_done(job_id + 1, 0, 0); break;
+    case DONE_WITH_HUGE_COUNT: say_done(job_id, UINT32_MAX / 4 + 1, 0); break;
+    case DONE_WITH_OTHER_LENGTH: say_done(job_id, 0, 4); break;
+    case LEAVES_A_JOB: _exit(VGPU_WORKER_EXIT_GPU_FAULT);
+    case CRASHES_WITH_A_JOB:
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGSEGV, SIG_DFL);
+        raise(SIGSEGV);
+        break;
+    case IS_KILLED_BY_THE_HOST: raise(SIGKILL); break;
+    default: say_done(job_id, 0, 0); break;
+    }
+    if (character == DONE_TWICE) {
+        say_done(job_id, 0, 0);
+    }
+    if (character == DONE_THEN_GONE) {
+        _exit(VGPU_WORKER_EXIT_GPU_FAULT);
+    }
+}
+
+static int play_worker(int argc, char **argv)
+{
+    enum character character = GOOD;
+    static uint8_t frame[4096];
+    vgpu_worker_header header;
+
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--vm-id") == 0) {
+            character = (enum character)atoi(argv[i + 1]);
+        }
+    }
+    begin(character, argc, argv);
+    while (character == READS_NOTHING || character == CLOSES_ITS_SOCKET) {
+        pause();
+    }
+    while (recv(VGPU_WORKER_FD, frame, sizeof(frame), 0) >= (ssize_t)sizeof(header)) {
+        memcpy(&header, frame, sizeof(header));
+        if (header.type == VGPU_WORKER_RUN) {
+            do_job(character, header.job_id);
+        }
+        while (header.type == VGPU_WORKER_QUIT && character == IS_DEAF_TO_QUIT) {
+            pause();
+        }
+        if (header.type == VGPU_WORKER_QUIT) {
+            return VGPU_WORKER_EXIT_OK;
+        }
+    }
+    return VGPU_WORKER_EXIT_OK;
+}
+
+/* ---- the test ---- */
+
+static char self[4096];
+static uv_loop_t loop;
+static struct core_config config;
+static struct core *core;
+static struct supervisor_uses uses;
+static struct supervisor *supervisor;
+static uint32_t happened[CORE_EVENT_KIND_COUNT], answers, last_status;
+static struct core_event last[CORE_EVENT_KIND_COUNT];
+static uint64_t last_worker;
+static bool is_empty;
+
+static void take_answer(UNUSED void *opaque, UNUSED uint32_t session,
+                        const VGPUSocketHeader *header, const void *payload)
+{
+    VGPUResponse response;
+
+    if (header->payload_len >= sizeof(response)) {
+        memcpy(&response, payload, sizeof(response));
+        last_status = response.status;
+        answers++;
+    }
+}
+
+static void start_worker(UNUSED void *opaque, const struct core_worker_spec *spec)
+{
+    last_worker = spec->worker;
+    supervisor_start_worker(supervisor, spec);
+}
+
+static void run_job(UNUSED void *opaque, uint64_t worker, uint64_t job_id,
+                    const struct request_view *request)
+{
+    supervisor_run(supervisor, worker, job_id, request);
+}
+
+static void stop_worker(UNUSED void *opaque, uint64_t worker, bool kill_it)
+{
+    supervisor_stop_worker(supervisor, worker, kill_it);
+}
+
+static void take_event(UNUSED void *opaque, const struct core_event *event)
+{
+    happened[event->kind]++;
+    last[event->kind] = *event;
+}
+
+static int setup(void **state)
+{
+    const struct core_effects effects = {.send = take_answer,
+                                         .close_session = no_close,
+                                         .worker_start = start_worker,
+                                         .worker_run = run_job,
+                                         .worker_stop = stop_worker,
+                                         .event = take_event};
+
+    core_config_defaults(&config);
+    config.allow_unregistered = true;
+    config.test_ops = true;
+    uv_loop_init(&loop);
+    core = core_new(&config, &effects);
+    assert_int_equal(core_gpu_add(core, "CPU-0"), 0);
+    assert_int_equal(core_pool_set_gpus(core, 'A', 1, 1), 0);
+    uses = (struct supervisor_uses){&loop, core, &config, self, "cpu"};
+    supervisor = supervisor_new(&uses);
+    assert_int_equal(supervisor_start(supervisor), 0);
+    memset(happened, 0, sizeof(happened));
+    answers = last_status = 0;
+    is_empty = false;
+    return 0;
+}
+
+static void note_empty(UNUSED void *opaque)
+{
+    assert_false(is_empty); /* it is said once */
+    is_empty = true;
+}
+
+static int teardown(void **state)
+{
+    core_stop_workers(core, mediator_now_ns());
+    supervisor_when_empty(supervisor, note_empty, NULL);
+    run_until(&loop, is_empty);
+    supervisor_close(supervisor);
+    end_loop(&loop);
+    assert_int_equal(supervisor_count(supervisor), 0);
+    supervisor_free(supervisor);
+    core_free(core);
+    return 0;
+}
+
+static uint32_t connect_vm(uint32_t vm_id)
+{
+    const struct core_identity claim = {.kind = CORE_IDENTITY_CLAIM, .vm_ids = {vm_id}};
+    uint32_t session;
+
+    assert_int_equal(core_session_open(core, &claim, mediator_now_ns(), &session), 0);
+    return session;
+}
+
+static void ask(uint32_t session, uint32_t vm_id)
+{
+    const VGPURequest nop = {.version = VGPU_PROTOCOL_VERSION, .opcode = VGPU_OP_NOP};
+    const struct frame frame = {
+        .header = {.magic = VGPU_SOCKET_MAGIC,
+                   .msg_type = VGPU_MSG_REQUEST,
+                   .vm_id = vm_id,
+                   .pool_id = 'A',
+                   .priority = VGPU_PRIORITY_MEDIUM,
+                   .payload_len = sizeof(nop)},
+        .payload = (const uint8_t *)&nop,
+    };
+
+    core_session_frame(core, session, &frame, mediator_now_ns());
+}
+
+static bool gets_ready(enum character character)
+{
+    return character == READY_TWICE || character >= DONE_OF_ANOTHER_JOB;
+}
+
+/* Its first request starts a worker of this character; returns when that has ended. */
+static void expect_end(enum character character, enum core_worker_end end, uint32_t detail)
+{
+    uint32_t session = connect_vm(character);
+
+    ask(session, character);
+    if (!gets_ready(character)) {
+        /* A job that waits would have the core try again, at once the first time. */
+        core_session_closed(core, session, mediator_now_ns());
+    }
+    run_until(&loop, happened[CORE_EVENT_WORKER_LOST] > 0);
+    run_ready(&loop);
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 1);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].vm_id, character);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, end);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].code, detail);
+    assert_int_equal(supervisor_count(supervisor), 0);
+    assert_int_equal(supervisor_pid(supervisor, last_worker), 0);
+}
+
+static void test_a_worker_answers_and_goes_when_told(void **state)
+{
+    uint32_t session = connect_vm(GOOD);
+
+    ask(session, GOOD);
+    assert_int_equal(supervisor_count(supervisor), 1);
+    assert_true(supervisor_pid(supervisor, last_worker) > 0);
+    ask(session, GOOD);
+    run_until(&loop, answers == 2);
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+    assert_int_equal(happened[CORE_EVENT_WORKER_READY], 1);
+    core_stop_workers(core, mediator_now_ns());
+    run_until(&loop, supervisor_count(supervisor) == 0);
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 0);
+}
+
+static void test_a_worker_is_told_what_to_be(void **state)
+{
+    const struct core_vm_config vm = {.vm_id = WANTS_ITS_ARGUMENTS,
+                                      .has_uuid = true,
+                                      .uuid = {1},
+                                      .pool = 'A',
+                                      .priority = VGPU_PRIORITY_MEDIUM,
+                                      .weight = 50,
+                                      .memory_limit_bytes = 1048576};
+    struct core_apply_result result;
+
+    assert_int_equal(core_apply_vms(core, &vm, 1, 1, &result, NULL), 0);
+    ask(connect_vm(WANTS_ITS_ARGUMENTS), WANTS_ITS_ARGUMENTS);
+    run_until(&loop, answers || happened[CORE_EVENT_WORKER_LOST]);
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0);
+}
+
+static void test_a_program_that_is_not_there_is_reported_afterwards(void **state)
+{
+    struct supervisor_uses elsewhere = uses;
+    struct supervisor *usual = supervisor;
+
+    elsewhere.worker_path = "/nonexistent/vgpu-worker";
+    supervisor = supervisor_new(&elsewhere);
+    ask(connect_vm(GOOD), GOOD);
+    assert_int_equal(supervisor_count(supervisor), 1);
+    assert_int_equal(supervisor_pid(supervisor, last_worker), 0);
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0); /* not within an effect */
+    supervisor_stop_worker(supervisor, last_worker, true);
+    /* The core tries again at once, then only after a while. */
+    assert_true(supervisor_report_failures(supervisor));
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 1);
+    assert_true(supervisor_report_failures(supervisor));
+    assert_false(supervisor_report_failures(supervisor));
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 2);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_NOT_STARTED);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].code, ENOENT);
+    assert_int_equal(supervisor_count(supervisor), 0);
+    run_ready(&loop);
+    supervisor_free(supervisor);
+    supervisor = usual;
+}
+
+static void test_a_worker_that_never_is_ready_is_reported_with_its_status(void **state)
+{
+    expect_end(NEVER_READY, CORE_WORKER_END_EXITED, VGPU_WORKER_EXIT_BACKEND);
+    assert_int_equal(happened[CORE_EVENT_WORKER_READY], 0);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 0);
+}
+
+static void test_a_worker_that_sends_nonsense_is_killed(void **state)
+{
+    static const enum character nonsense[] = {
+        SAYS_TOO_LITTLE,   SAYS_NOTHING,    SAYS_TOO_MUCH,
+        OTHER_MAGIC,       OTHER_VERSION,   OTHER_LENGTH,
+        OTHER_TYPE,        READY_TOO_SHORT, READY_WITHOUT_END_OF_NAME,
+        DONE_BEFORE_READY,
+    };
+
+    for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+        happened[CORE_EVENT_WORKER_LOST] = 0;
+        expect_end(nonsense[i], CORE_WORKER_END_PROTOCOL, 0);
+        assert_int_equal(happened[CORE_EVENT_WORKER_READY], 0);
+    }
+}
+
+static void test_a_worker_that_is_ready_twice_is_killed(void **state)
+{
+    expect_end(READY_TWICE, CORE_WORKER_END_PROTOCOL, 0);
+    assert_int_equal(happened[CORE_EVENT_WORKER_READY], 1);
+}
+
+static void test_a_wrong_answer_is_nobodys_answer(void **state)
+{
+    static const enum character wrong[] = {DONE_OF_ANOTHER_JOB, DONE_WITH_HUGE_COUNT,
+                                           DONE_WITH_OTHER_LENGTH};
+
+    for (size_t i = 0; i < 3; i++) {
+        happened[CORE_EVENT_WORKER_LOST] = answers = 0;
+        expect_end(wrong[i], CORE_WORKER_END_PROTOCOL, 0);
+        assert_int_equal(answers, 1);
+        assert_int_equal(last_status, VGPU_ERR_CUDA_ERROR);
+    }
+}
+
+static void test_an_answer_that_comes_twice_counts_once(void **state)
+{
+    expect_end(DONE_TWICE, CORE_WORKER_END_PROTOCOL, 0);
+    assert_int_equal(answers, 1);
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+}
+
+static void test_the_last_answer_counts_though_its_worker_is_gone(void **state)
+{
+    expect_end(DONE_THEN_GONE, CORE_WORKER_END_EXITED, VGPU_WORKER_EXIT_GPU_FAULT);
+    assert_int_equal(answers, 1);
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+}
+
+static void test_a_worker_that_closes_its_socket_is_killed(void **state)
+{
+    expect_end(CLOSES_ITS_SOCKET, CORE_WORKER_END_PROTOCOL, 0);
+}
+
+static void test_a_job_whose_worker_leaves_is_answered_and_counts_as_a_fault(void **state)
+{
+    expect_end(LEAVES_A_JOB, CORE_WORKER_END_EXITED, VGPU_WORKER_EXIT_GPU_FAULT);
+    assert_int_equal(answers, 1);
+    assert_int_equal(last_status, VGPU_ERR_CUDA_ERROR);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 1);
+}
+
+static void test_a_crash_is_a_fault(void **state)
+{
+    expect_end(CRASHES_WITH_A_JOB, CORE_WORKER_END_SIGNALED, SIGSEGV);
+    assert_int_equal(last_status, VGPU_ERR_CUDA_ERROR);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 1);
+}
+
+static void test_what_the_host_does_is_no_fault_of_the_vm(void **state)
+{
+    expect_end(IS_KILLED_BY_THE_HOST, CORE_WORKER_END_HOST, SIGKILL);
+    assert_int_equal(answers, 1);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 0);
+}
+
+static void test_a_worker_that_takes_no_jobs_is_killed(void **state)
+{
+    static const uint8_t data[512];
+    const struct request_view request = {
+        .opcode = VGPU_OP_NOP, .data = data, .data_length = sizeof(data)};
+
+    ask(connect_vm(READS_NOTHING), READS_NOTHING);
+    run_until(&loop, happened[CORE_EVENT_WORKER_READY]);
+    /* Far more than a socket holds. */
+    for (uint64_t job = 1000; job < 100000; job++) {
+        supervisor_run(supervisor, last_worker, job, &request);
+    }
+    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0); /* not within an effect */
+    run_until(&loop, happened[CORE_EVENT_WORKER_LOST]);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_PROTOCOL);
+    assert_int_equal(answers, 1);
+}
+
+static void test_a_kill_needs_nobodys_consent(void **state)
+{
+    ask(connect_vm(IS_DEAF_TO_QUIT), IS_DEAF_TO_QUIT);
+    run_until(&loop, answers);
+    supervisor_stop_worker(supervisor, last_worker, false);
+    run_ready(&loop);
+    assert_int_equal(supervisor_count(supervisor), 1);
+    supervisor_stop_worker(supervisor, last_worker, true);
+    supervisor_stop_worker(supervisor, last_worker, true);
+    run_until(&loop, supervisor_count(supervisor) == 0);
+}
+
+static void test_handles_that_nobody_knows_do_nothing(void **state)
+{
+    const struct request_view request = {.opcode = VGPU_OP_NOP};
+
+    supervisor_run(supervisor, 4711, 1, &request);
+    supervisor_stop_worker(supervisor, 4711, true);
+    assert_int_equal(supervisor_pid(supervisor, 4711), 0);
+    assert_false(supervisor_report_failures(supervisor));
+}
+
+static void test_one_vms_bad_worker_leaves_the_others_alone(void **state)
+{
+    uint32_t session = connect_vm(GOOD), other = connect_vm(OTHER_MAGIC);
+
+    ask(session, GOOD);
+    run_until(&loop, answers == 1);
+    ask(other, OTHER_MAGIC);
+    core_session_closed(core, other, mediator_now_ns());
+    run_until(&loop, happened[CORE_EVENT_WORKER_LOST]);
+    assert_int_equal(supervisor_count(supervisor), 1);
+    ask(session, GOOD);
+    run_until(&loop, answers == 2);
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_worker_answers_and_goes_when_told),
+        TEST(test_a_worker_is_told_what_to_be),
+        TEST(test_a_program_that_is_not_there_is_reported_afterwards),
+        TEST(test_a_worker_that_never_is_ready_is_reported_with_its_status),
+        TEST(test_a_worker_that_sends_nonsense_is_killed),
+        TEST(test_a_worker_that_is_ready_twice_is_killed),
+        TEST(test_a_wrong_answer_is_nobodys_answer),
+        TEST(test_an_answer_that_comes_twice_counts_once),
+        TEST(test_the_last_answer_counts_though_its_worker_is_gone),
+        TEST(test_a_worker_that_closes_its_socket_is_killed),
+        TEST(test_a_job_whose_worker_leaves_is_answered_and_counts_as_a_fault),
+        TEST(test_a_crash_is_a_fault),
+        TEST(test_what_the_host_does_is_no_fault_of_the_vm),
+        TEST(test_a_worker_that_takes_no_jobs_is_killed),
+        TEST(test_a_kill_needs_nobodys_consent),
+        TEST(test_handles_that_nobody_knows_do_nothing),
+        TEST(test_one_vms_bad_worker_leaves_the_others_alone),
+    };
+    ssize_t length;
+
+    if (argc > 1 && strcmp(argv[1], "--backend") == 0) {
+        return play_worker(argc, argv);
+    }
+    length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (length < 0) {
+        return 1;
+    }
+    self[length] = '\0';
+    return cmocka_run_group_tests_name("supervisor", tests, NULL, NULL);
+}
