@@ -101,7 +101,7 @@ int socket_file_open_below(struct socket_file *file, int root_fd, const char *pa
         }
         /* ".." would leave a chroot: the kernel stops it at our root, not at that one. */
         ret = strcmp(part, "..") == 0 ? -EINVAL : open_folder(fd, part);
-        if (ret == -ENOENT && make_last && !strchr(save ? save : "", '/')) {
+        if (ret == -ENOENT && make_last && save[strspn(save, "/")] == '\0') {
             ret = make_folder(file, fd, part);
         }
         close(fd);
