@@ -225,6 +225,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
 {
     enum { BATCH = 64 };
     double *start = must(calloc(count + POLICY_LANES, sizeof(double)));
+    double *finish = must(calloc(count + POLICY_LANES, sizeof(double)));
     double *urgency0 = must(calloc(count + POLICY_LANES, sizeof(double)));
     double *arrival = must(calloc(count + POLICY_LANES, sizeof(double)));
     uint64_t *sequence = must(calloc(count + POLICY_LANES, sizeof(uint64_t)));
@@ -234,6 +235,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
     struct policy_view view = {.count = count,
                                .vm = vm,
                                .start = start,
+                               .finish = finish,
                                .urgency0 = urgency0,
                                .arrival_ns = arrival,
                                .sequence = sequence,
@@ -245,6 +247,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
 
     for (uint32_t i = 0; i < count + POLICY_LANES; i++) {
         start[i] = i < count ? (double)(next_random() % 1000) : 1e300;
+        finish[i] = start[i] + 1000;
         urgency0[i] = i < count ? 1 + (double)(next_random() % 400) / 50 : -1;
         arrival[i] = (double)(next_random() % 1000000000);
         sequence[i] = i;
@@ -268,6 +271,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
     }
     result = bench_quantile(samples, batches, 0.5);
     free(start);
+    free(finish);
     free(urgency0);
     free(arrival);
     free(sequence);
