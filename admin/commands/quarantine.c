@@ -85,7 +85,9 @@ static const json_t *find_live(struct admin *admin, const json_t *status)
 
     json_array_foreach(json_object_get(status, "vms"), i, vm)
     {
-        if ((live_without_db(status) || !json_get_bool(vm, "registered")) && is_named(admin, vm)) {
+        /* A mediator that doesn't say who is registered leaves that to the database. */
+        if ((live_without_db(status) || json_is_false(json_object_get(vm, "registered"))) &&
+            is_named(admin, vm)) {
             if (found) {
                 return NULL;
             }
