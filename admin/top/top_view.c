@@ -85,13 +85,16 @@ static void remember(const char *capability)
 static bool terminal_is_able(void)
 {
     const char *move;
+    bool able;
     int found;
 
     if (setupterm(NULL, STDOUT_FILENO, &found) != OK) {
         return false;
     }
     move = tigetstr("cup");
-    return move && move != (const char *)-1;
+    able = move && move != (const char *)-1;
+    del_curterm(cur_term); /* newterm() makes its own */
+    return able;
 }
 
 int top_view_start(bool color)
