@@ -16,11 +16,13 @@
 #include "common/log.h"
 #include "core/job_trace.h"
 #include "fuzz.h"
+#include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
 #include "mediator/events.h"
 #include "mediator/effects.h"
+#include "mediator/health/health.h"
 #include "mediator/workers/gpus.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/mediator.h"
@@ -65,8 +67,10 @@ static void start_server(void)
     mediator.sessions = session_io_new(&mediator.loop, NULL, mediator.events);
     mediator.supervisor = supervisor_new(&(struct supervisor_uses){.loop = &mediator.loop});
     mediator.shares = shares_new(&mediator.loop, NULL);
+    mediator.health = health_new();
+    mediator.health_watch = health_watch_new(&mediator);
     CHECK(mediator.events && mediator.trace && mediator.sessions && mediator.supervisor &&
-          mediator.shares);
+          mediator.shares && mediator.health && mediator.health_watch);
     if (admin_server_start(&mediator, path, &mediator.admin, error, sizeof(error)) < 0) {
         fprintf(stderr, "%s\n", error);
         abort();
