@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "common/frame.h"
-#include "loadgen/histogram.h"
+#include "common/histogram.h"
 #include "loadgen/options.h"
 
 #define VM_OUT_BYTES 65536u

@@ -12,8 +12,8 @@
 #ifndef SIM_INTERNAL_H
 #define SIM_INTERNAL_H
 
+#include "common/histogram.h"
 #include "sim/events.h"
-#include "sim/histogram.h"
 #include "sim/rng.h"
 #include "sim/sim.h"
 

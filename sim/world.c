@@ -389,12 +389,12 @@ static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_resu
         .errors = vm->errors,
         .fluid_lag_ns = vm->fluid_lag_ns,
         .saturated = saturated,
-        .wait_p50_ns = histogram_quantile(&vm->wait, 0.5),
-        .wait_p99_ns = histogram_quantile(&vm->wait, 0.99),
+        .wait_p50_ns = histogram_quantile_ns(&vm->wait, 0.5),
+        .wait_p99_ns = histogram_quantile_ns(&vm->wait, 0.99),
         .wait_max_ns = vm->wait.max_ns,
         .wait_mean_ns = vm->wait.count ? vm->wait_sum_ns / vm->wait.count : 0,
-        .latency_p50_ns = histogram_quantile(&vm->latency, 0.5),
-        .latency_p99_ns = histogram_quantile(&vm->latency, 0.99),
+        .latency_p50_ns = histogram_quantile_ns(&vm->latency, 0.5),
+        .latency_p99_ns = histogram_quantile_ns(&vm->latency, 0.99),
     };
     memcpy(out->shares, vm->shares, sizeof(out->shares));
     memcpy(out->got, vm->got, sizeof(out->got));

@@ -75,9 +75,12 @@ class Layering(Sample):
         self.write("worker/backend.h", "")
         self.expect("mediator/a.c", '#include "worker/backend.h"\n', "must not include worker")
 
-    def test_guest_takes_contracts_only(self):
+    def test_libvgpu_takes_contracts_only(self):
         self.write("common/frame.h", "")
-        self.expect("guest/client/a.c", '#include "common/frame.h"\n', "must not include common")
+        self.write("guest/client/a.c", '#include "common/frame.h"\n')
+        self.assertEqual(self.run_main(layering_check)[0], 0)
+        self.expect("guest/lib/a.c", '#include "common/frame.h"\n', "must not include common")
+        self.expect("guest/lib/a.c", '#include "common/gone.h"\n', "must not include common")
 
     def test_library_and_client(self):
         self.write("guest/client/client.h", "")

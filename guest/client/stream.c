@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "histogram.h"
+#include "common/histogram.h"
 
 #define WARM_UP_JOBS 20u
 #define PROGRESS_NS 1000000000u
@@ -92,7 +92,6 @@ static void print_progress(struct stream *s, uint64_t now_ns)
 static void print_summary(struct stream *s, uint64_t end_ns, int status)
 {
     double seconds = (double)(end_ns - s->start_ns) / 1e9;
-    double answered = s->all.count ? (double)s->all.count : 1;
     double asked = s->jobs + s->errors ? (double)(s->jobs + s->errors) : 1;
     double rate = seconds > 0 ? (double)s->jobs / seconds : 0;
     const struct vgpu_stats *before = &s->stats_before;
@@ -112,7 +111,7 @@ static void print_summary(struct stream *s, uint64_t end_ns, int status)
                after.reconnects - before->reconnects);
         printf(",\"seconds\":%.3f,\"jobs_per_s\":%.1f,\"min_us\":%.1f,\"mean_us\":%.1f,"
                "\"p50_us\":%.1f,\"p95_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f",
-               seconds, rate, us(s->all.min_ns), us(s->all.total_ns) / answered,
+               seconds, rate, us(s->all.min_ns), histogram_mean_ns(&s->all) / 1e3,
                us(histogram_quantile_ns(&s->all, 0.5)), us(histogram_quantile_ns(&s->all, 0.95)),
                us(histogram_quantile_ns(&s->all, 0.99)), us(s->all.max_ns));
         if (after.mmio_writes) {

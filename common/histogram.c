@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "loadgen/histogram.h"
+#include "common/histogram.h"
 
 #include <string.h>
 
@@ -38,23 +38,25 @@ static uint64_t value_of(uint32_t bucket)
 void histogram_reset(struct histogram *histogram)
 {
     memset(histogram, 0, sizeof(*histogram));
-    histogram->min_ns = UINT64_MAX;
 }
 
 void histogram_add(struct histogram *histogram, uint64_t value_ns)
 {
-    histogram->count++;
+    if (histogram->count++ == 0 || value_ns < histogram->min_ns) {
+        histogram->min_ns = value_ns;
+    }
     histogram->sum_ns += value_ns;
-    histogram->min_ns = value_ns < histogram->min_ns ? value_ns : histogram->min_ns;
     histogram->max_ns = value_ns > histogram->max_ns ? value_ns : histogram->max_ns;
     histogram->buckets[bucket_of(value_ns)]++;
 }
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
+    if (into->count == 0 || (from->count > 0 && from->min_ns < into->min_ns)) {
+        into->min_ns = from->min_ns;
+    }
     into->count += from->count;
     into->sum_ns += from->sum_ns;
-    into->min_ns = from->min_ns < into->min_ns ? from->min_ns : into->min_ns;
     into->max_ns = from->max_ns > into->max_ns ? from->max_ns : into->max_ns;
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         into->buckets[i] += from->buckets[i];
@@ -63,16 +65,12 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
 
 uint64_t histogram_quantile_ns(const struct histogram *histogram, double fraction)
 {
-    uint64_t wanted = (uint64_t)(fraction * (double)histogram->count);
+    double wanted = fraction * (double)histogram->count;
     uint64_t seen = 0, value_ns;
 
-    if (histogram->count == 0) {
-        return 0;
-    }
-    wanted = wanted < histogram->count ? wanted : histogram->count - 1;
-    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS && histogram->count; i++) {
         seen += histogram->buckets[i];
-        if (seen > wanted) {
+        if (seen > 0 && (double)seen >= wanted) {
             value_ns = value_of(i);
             value_ns = value_ns < histogram->min_ns ? histogram->min_ns : value_ns;
             return value_ns > histogram->max_ns ? histogram->max_ns : value_ns;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Latencies in a log-linear histogram: HISTOGRAM_STEPS buckets an octave, so a
- * quantile is off by at most 1/64 of its value, whatever its size.  Minimum,
+ * Durations in a log-linear histogram: HISTOGRAM_STEPS buckets an octave, so a
+ * quantile is off by at most 1/256 of its value, whatever its size.  Minimum,
  * maximum and mean are exact.  Fixed size; adding is a few instructions.
+ * Zeroes are an empty one.
  */
-#ifndef LOADGEN_HISTOGRAM_H
-#define LOADGEN_HISTOGRAM_H
+#ifndef COMMON_HISTOGRAM_H
+#define COMMON_HISTOGRAM_H
 
 #include <stdint.h>
 
-#define HISTOGRAM_STEP_BITS 5u
+#define HISTOGRAM_STEP_BITS 7u
 #define HISTOGRAM_STEPS (1u << HISTOGRAM_STEP_BITS)
 #define HISTOGRAM_MAX_BITS 42u /* 73 minutes in ns; longer ones count as that long */
 #define HISTOGRAM_BUCKETS ((HISTOGRAM_MAX_BITS - HISTOGRAM_STEP_BITS + 1u) * HISTOGRAM_STEPS)
@@ -22,8 +23,8 @@ struct histogram {
 void histogram_reset(struct histogram *histogram);
 void histogram_add(struct histogram *histogram, uint64_t value_ns);
 void histogram_merge(struct histogram *into, const struct histogram *from);
-/* 0 <= fraction <= 1; 0 when it is empty. */
+/* The value that `fraction` (0 to 1) of all values don't exceed; 0 when it is empty. */
 uint64_t histogram_quantile_ns(const struct histogram *histogram, double fraction);
 double histogram_mean_ns(const struct histogram *histogram);
 
-#endif /* LOADGEN_HISTOGRAM_H */
+#endif /* COMMON_HISTOGRAM_H */
