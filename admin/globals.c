@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 #include "admin/globals.h"
 #include "admin/say.h"
 #include "admin/watch.h"

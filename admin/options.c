@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 #include "admin/options.h"
 #include "admin/say.h"
 #include "common/names.h"

@@ -8,7 +8,7 @@
 #include "admin/admin.h"
 #include "admin/base/link.h"
 #include "admin/base/render.h"
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 #include "admin/db.h"
 #include "admin/globals.h"
 #include "admin/help.h"

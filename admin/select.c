@@ -5,7 +5,7 @@
 
 #include "admin/admin.h"
 #include "admin/base/render.h"
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"

@@ -8,43 +8,6 @@
 #include <cmocka.h>
 
 #include "admin/base/render.h"
-#include "admin/base/suggest.h"
-
-static void test_distance(void **state)
-{
-    assert_int_equal(suggest_distance("", ""), 0);
-    assert_int_equal(suggest_distance("", "abc"), 3);
-    assert_int_equal(suggest_distance("weight", "Weight"), 0);
-    assert_int_equal(suggest_distance("wieght", "weight"), 1);
-    assert_int_equal(suggest_distance("kitten", "sitting"), 3);
-    assert_int_equal(suggest_distance("ab", "ba"), 1);
-    assert_int_equal(suggest_distance("list", "show"), suggest_distance("show", "list"));
-}
-
-static void test_suggestion(void **state)
-{
-    static const char *const words[] = {"list-vms", "show-vm", "scan-vms", "pause"};
-    const struct {
-        const char *word, *best;
-    } cases[] = {
-        {"lst-vms", "list-vms"}, {"scna-vms", "scan-vms"}, {"paus", "pause"},
-        {"list", "list-vms"},    {"frobnicate", NULL},     {"x", NULL},
-    };
-
-    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
-        struct suggest s;
-        suggest_init(&s, cases[c].word);
-        for (size_t i = 0; i < 4; i++) {
-            suggest_offer(&s, words[i]);
-        }
-        if (cases[c].best) {
-            assert_non_null(s.best);
-            assert_string_equal(s.best, cases[c].best);
-        } else {
-            assert_null(s.best);
-        }
-    }
-}
 
 static void test_sanitise(void **state)
 {
@@ -101,8 +64,6 @@ static void test_quantities(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_suggestion),
         cmocka_unit_test(test_sanitise),
         cmocka_unit_test(test_quantities),
     };

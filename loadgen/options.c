@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/suggest.h"
+
 #define EXIT_USAGE 2
 
 static const char help_text[] =
@@ -414,7 +416,7 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
     status = set_group(&defaults, "op", "add");
     while (status < 0 && (id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
         switch (id) {
-        case '?': fputs("See vgpu-loadgen --help.\n", stderr); return EXIT_USAGE;
+        case '?': suggest_usage("vgpu-loadgen", long_options, argv[optind - 1]); return EXIT_USAGE;
         case OPT_HELP: fputs(help_text, stdout); return 0;
         case OPT_VERSION: puts("vgpu-loadgen " VGPU_VERSION); return 0;
         case OPT_VMS: vms = optarg; break;

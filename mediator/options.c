@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/suggest.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
 
@@ -443,7 +444,9 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         case OPT_HELP: fputs(help_text, stdout); return OPTIONS_EXIT_OK;
         case 'V':
         case OPT_VERSION: puts("vgpu-mediator " VGPU_VERSION); return OPTIONS_EXIT_OK;
-        case '?': fputs("See vgpu-mediator --help.\n", stderr); return OPTIONS_EXIT_USAGE;
+        case '?':
+            suggest_usage("vgpu-mediator", long_options, argv[optind - 1]);
+            return OPTIONS_EXIT_USAGE;
         default: break;
         }
         db_given |= id == OPT_DB;

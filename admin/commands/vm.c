@@ -7,7 +7,7 @@
 
 #include "admin/admin.h"
 #include "admin/base/render.h"
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 #include "admin/change.h"
 #include "admin/commands/commands.h"
 #include "admin/commands/vm.h"

@@ -139,6 +139,11 @@ def test_usage(lab, arguments):
     assert "vgpu-loadgen" in errors
 
 
+def test_a_misspelt_option(lab):
+    status, _, errors = loadgen(lab / "nobody.sock", "--secnds=3")
+    assert status == 2 and "Did you mean --seconds? See vgpu-loadgen --help." in errors
+
+
 def test_real_mediator(lab):
     with Mediator(lab, "--enable-test-ops", "--fault-threshold", "0") as mediator:
         groups = "n=3,op=" + MIX[1].replace(",", "+") + ",depth=8;n=1,vm_id=9,rate=200,op=add"

@@ -40,6 +40,8 @@ def test_help_and_version():
 
 @pytest.mark.parametrize("arguments, word", [
     (["--nonsense"], "nonsense"),
+    (["--polcy", "wfq"], "Did you mean --policy?"),
+    (["--no-discovry"], "Did you mean --no-discovery?"),
     (["extra"], "extra"),
     (["--depth", "0"], "1 to 16"),
     (["--depth", "2x"], "2x"),

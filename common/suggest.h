@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* "Did you mean": the nearest of some words to one that was not found. */
-#ifndef ADMIN_BASE_SUGGEST_H
-#define ADMIN_BASE_SUGGEST_H
+#ifndef COMMON_SUGGEST_H
+#define COMMON_SUGGEST_H
 
+#include <getopt.h>
 #include <stddef.h>
 
 /* Feed it the candidates, one after the other. */
@@ -17,5 +18,15 @@ void suggest_init(struct suggest *suggest, const char *word);
 void suggest_offer(struct suggest *suggest, const char *candidate);
 /* Number of letters to change, ignoring case; swapped neighbours count as one. */
 size_t suggest_distance(const char *a, const char *b);
+/*
+ * The name among `options` that is nearest to the unknown option `argument` ("--polcy",
+ * "--polcy=wfq"); NULL: none is near enough, or it is no long option.
+ */
+const char *suggest_option(const struct option *options, const char *argument);
+/*
+ * What follows on stderr after getopt_long() has answered '?' and said why: the option that was
+ * meant, if one is near, and where the help is.  `argument` is the one that getopt refused.
+ */
+void suggest_usage(const char *program, const struct option *options, const char *argument);
 
-#endif /* ADMIN_BASE_SUGGEST_H */
+#endif /* COMMON_SUGGEST_H */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <ctype.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "admin/base/suggest.h"
+#include "common/suggest.h"
 
 #define LENGTH_MAX 64 /* longer words are compared by their beginning */
 
@@ -66,4 +67,37 @@ void suggest_offer(struct suggest *suggest, const char *candidate)
         suggest->distance = distance;
         suggest->best = candidate;
     }
+}
+
+const char *suggest_option(const struct option *options, const char *argument)
+{
+    struct suggest suggest;
+    char name[LENGTH_MAX];
+    size_t length;
+
+    if (strncmp(argument, "--", 2) != 0) {
+        return NULL;
+    }
+    length = strcspn(argument + 2, "=");
+    if (length >= sizeof(name)) {
+        length = sizeof(name) - 1;
+    }
+    memcpy(name, argument + 2, length);
+    name[length] = '\0';
+    suggest_init(&suggest, name);
+    for (; options->name; options++) {
+        suggest_offer(&suggest, options->name);
+    }
+    return suggest.best;
+}
+
+void suggest_usage(const char *program, const struct option *options, const char *argument)
+{
+    /* optopt is set where the option is known and its value is wrong. */
+    const char *best = optopt == 0 ? suggest_option(options, argument) : NULL;
+
+    if (best) {
+        fprintf(stderr, "Did you mean --%s? ", best);
+    }
+    fprintf(stderr, "See %s --help.\n", program);
 }
