@@ -15,6 +15,7 @@ const char *core_event_name(enum core_event_kind kind)
         [CORE_EVENT_UNREGISTERED] = "unregistered",
         [CORE_EVENT_REQUEST_INVALID] = "request_invalid",
         [CORE_EVENT_REJECTED] = "rejected",
+        [CORE_EVENT_NOT_SERVED] = "not_served",
         [CORE_EVENT_WORKER_READY] = "worker_ready",
         [CORE_EVENT_WORKER_LOST] = "worker_lost",
         [CORE_EVENT_WORKER_OVERDUE] = "worker_overdue",

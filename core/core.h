@@ -80,6 +80,7 @@ enum core_event_kind {
     CORE_EVENT_UNREGISTERED,    /* a VM that nobody registered was refused */
     CORE_EVENT_REQUEST_INVALID, /* code: enum vgpu_error */
     CORE_EVENT_REJECTED,        /* code: RATE_LIMITED or QUEUE_FULL */
+    CORE_EVENT_NOT_SERVED,      /* the host can't: INVALID_POOL or GPU_UNAVAILABLE; text: why */
     CORE_EVENT_WORKER_READY,    /* value: ns since it was started */
     CORE_EVENT_WORKER_LOST,     /* value: enum core_worker_end; code: its detail */
     CORE_EVENT_WORKER_OVERDUE, /* told to go and did not in time: killed; code: what its jobs get */

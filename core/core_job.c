@@ -148,9 +148,9 @@ static void answer(struct core *core, uint32_t slot, struct core_job *job, enum 
     job_free(vm, job);
 }
 
-/* A refusal before there is a job. */
+/* A refusal before there is a job.  `why`: more for a person. */
 static void refuse(struct core *core, uint32_t session, uint32_t request_id, enum vgpu_error status,
-                   enum core_event_kind kind)
+                   enum core_event_kind kind, const char *why)
 {
     metrics_record_rejection(core->metrics, core->sessions[session].vm, status);
     core_session_answer(core, session, request_id, status);
@@ -161,7 +161,31 @@ static void refuse(struct core *core, uint32_t session, uint32_t request_id, enu
                           .gpu = CORE_NONE,
                           .code = status,
                           .value = request_id,
+                          .text = why,
                       });
+}
+
+/* NULL: nothing on the host's side keeps this VM's job from being run; else why, for a person. */
+static const char *host_trouble(struct core *core, uint32_t slot, enum vgpu_error *status,
+                                uint64_t now_ns)
+{
+    const struct core_vm *vm = &core->vms[slot];
+
+    *status = VGPU_ERR_GPU_UNAVAILABLE;
+    if (!core_vm_place(core, slot, now_ns)) {
+        if (core_gpu_count(core) == 0) {
+            return "the GPU driver does not work";
+        }
+        if (core_pool_gpus(core, vm->config.pool)) {
+            return "no GPU of its pool takes work";
+        }
+        *status = VGPU_ERR_INVALID_POOL;
+        return "its pool has no GPU of this host";
+    }
+    return vm->worker.state == CORE_WORKER_BACKOFF &&
+                   vm->worker.start_failures >= CORE_START_FAILURES_MAX
+               ? "its worker does not start"
+               : NULL;
 }
 
 /* Everything that can be said about a request before it costs anything. */
@@ -186,6 +210,7 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     struct core_job *job;
     enum vgpu_error status;
     enum rl_verdict verdict;
+    const char *trouble;
 
     if (vm->config.quarantined) {
         vm->rejected_quarantined++;
@@ -196,21 +221,13 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     status = examine(core, bytes, length, &request);
     if (status != VGPU_ERR_NONE) {
         vm->invalid++;
-        refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);
+        refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID, "");
         return;
     }
-    if (!core_vm_place(core, slot, now_ns)) {
-        status = core_pool_gpus(core, vm->config.pool) || core_gpu_count(core) == 0
-                     ? VGPU_ERR_GPU_UNAVAILABLE
-                     : VGPU_ERR_INVALID_POOL;
+    trouble = host_trouble(core, slot, &status, now_ns);
+    if (trouble) {
         vm->invalid++;
-        refuse(core, session, request_id, status, CORE_EVENT_REQUEST_INVALID);
-        return;
-    }
-    if (vm->worker.state == CORE_WORKER_BACKOFF &&
-        vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
-        vm->invalid++;
-        refuse(core, session, request_id, VGPU_ERR_GPU_UNAVAILABLE, CORE_EVENT_REQUEST_INVALID);
+        refuse(core, session, request_id, status, CORE_EVENT_NOT_SERVED, trouble);
         return;
     }
     /* A full table is a full queue, and takes no token either. */
@@ -219,13 +236,13 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
                   : rl_check(&vm->limiter, vm->job_count - vm->in_flight_count, now_ns);
     if (verdict == RL_DENY_RATE) {
         vm->rejected_rate++;
-        refuse(core, session, request_id, VGPU_ERR_RATE_LIMITED, CORE_EVENT_REJECTED);
+        refuse(core, session, request_id, VGPU_ERR_RATE_LIMITED, CORE_EVENT_REJECTED, "");
         return;
     }
     job = verdict == RL_DENY_QUEUE ? NULL : job_allocate(vm);
     if (!job) {
         vm->rejected_queue++;
-        refuse(core, session, request_id, VGPU_ERR_QUEUE_FULL, CORE_EVENT_REJECTED);
+        refuse(core, session, request_id, VGPU_ERR_QUEUE_FULL, CORE_EVENT_REJECTED, "");
         return;
     }
 

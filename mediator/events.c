@@ -183,7 +183,8 @@ static bool caused_by_guest(enum core_event_kind kind)
 /* A guest can cause these with every request, without end. */
 static bool is_cheap(enum core_event_kind kind)
 {
-    return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID;
+    return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID ||
+           kind == CORE_EVENT_NOT_SERVED;
 }
 
 static enum log_level level_of(enum core_event_kind kind)
@@ -290,6 +291,11 @@ static void describe(const struct events *events, const struct core_event *event
     case CORE_EVENT_REJECTED:
         snprintf(text, bytes, "request rejected: %s", request_error_name(event->code));
         break;
+    case CORE_EVENT_NOT_SERVED:
+        snprintf(text, bytes,
+                 "not served: %s, which is no fault of the VM; vgpu-admin show-health says more",
+                 request_error_name(event->code));
+        break;
     case CORE_EVENT_WORKER_READY:
         snprintf(text, bytes, "its worker is ready on GPU %" PRIu32 " after %" PRIu64 " ms",
                  event->gpu, ms);
@@ -352,8 +358,7 @@ void events_describe(const struct events *events, const struct core_event *event
 
 static bool has_error_code(enum core_event_kind kind)
 {
-    return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID ||
-           kind == CORE_EVENT_FAULT;
+    return is_cheap(kind) || kind == CORE_EVENT_FAULT;
 }
 
 static void log_event(enum log_level level, const struct core_event *event, const char *text)

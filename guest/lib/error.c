@@ -39,8 +39,8 @@ static const struct {
      "this VM sends more jobs per second than it is allowed; slow down, or ask the host's "
      "administrator for a higher limit"},
     {VGPU_ERR_VM_QUARANTINED, "VM_QUARANTINED",
-     "this VM is quarantined after repeated faults; trying again does not help, the host's "
-     "administrator clears it with vgpu-admin once the cause is found"},
+     "this VM is quarantined, after repeated faults or by the host's administrator; trying again "
+     "does not help, the administrator clears it with vgpu-admin once the cause is found"},
     {VGPU_ERR_VM_NOT_REGISTERED, "VM_NOT_REGISTERED",
      "the host does not know this VM; its administrator registers it with vgpu-admin"},
     {VGPU_ERR_GPU_UNAVAILABLE, "GPU_UNAVAILABLE",

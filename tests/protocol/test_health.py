@@ -75,11 +75,16 @@ def test_good(registered):
 
 def test_a_pool_with_vms_and_no_gpu(registered):
     execute(registered, "INSERT INTO pool_gpus (pool_id, gpu) VALUES ('B', 'GPU-elsewhere')")
-    with Watched(registered) as mediator:
+    own = registered.folder / "vm.sock"
+    with Watched(registered, "--vm", f"{UUID[1]}={own}") as mediator:
         severity, subject, text = mediator.problems()["pool"]
         assert (severity, subject) == ("error", "pool B")
         assert text.startswith("it has 1 VM and no GPU of this host") and "assign-gpu" in text
         assert mediator.log().count("pool B: it has 1 VM and no GPU") == 1
+        with wire.Device(own, vm_id=1) as device:
+            assert device.run(wire.ADD, (1, 2)).status == wire.INVALID_POOL
+        assert "not served: INVALID_POOL" in mediator.log()
+        assert "(its pool has no GPU of this host)" in mediator.log()
         with mediator.admin() as admin:
             execute(registered, "DELETE FROM pool_gpus")
             admin.call(wire.RELOAD_CONFIG)
@@ -119,6 +124,11 @@ def test_a_worker_that_does_not_start(registered):
             assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
             severity, subject, text = mediator.problems()["worker"]
             assert (severity, subject) == ("error", "VM 1") and "does not start" in text
+            # What the host can't do is not called the VM's mistake.
+            assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
+            log = mediator.log()
+            assert "VM 1: not served: GPU_UNAVAILABLE, which is no fault of the VM" in log
+            assert "(its worker does not start)" in log and "invalid request" not in log
             (registered.folder / "mended").touch()
             wait_for(lambda: device.run(wire.ADD, (1, 2)).status == 0, "the worker")
             assert mediator.problems() == {}
