@@ -128,20 +128,16 @@ static size_t split(char *line, char *words[WORDS_MAX])
     return count;
 }
 
-/* The program's own stdout and stderr are put aside while the command runs. */
-int support_run(const char *line)
+/* The program's own stdout and stderr are put aside meanwhile. */
+void support_capture(void (*work)(const void *argument), const void *argument)
 {
-    char *words[WORDS_MAX], copy[1024];
     int out = pty_slave >= 0 ? dup(pty_slave) : open_file(), err = open_file();
     int old_out = dup(STDOUT_FILENO), old_err = dup(STDERR_FILENO);
-    size_t count;
 
-    snprintf(copy, sizeof(copy), "%s", line);
-    count = split(copy, words);
     fflush(stdout);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
-    printed.status = admin_main((int)count, words);
+    work(argument);
     fflush(stdout);
     fflush(stderr);
     dup2(old_out, STDOUT_FILENO);
@@ -156,6 +152,21 @@ int support_run(const char *line)
     read_back(pty_master >= 0 ? pty_master : out, printed.out, sizeof(printed.out));
     close(out);
     close(err);
+}
+
+static void run_line(const void *line)
+{
+    char *words[WORDS_MAX], copy[1024];
+    size_t count;
+
+    snprintf(copy, sizeof(copy), "%s", (const char *)line);
+    count = split(copy, words);
+    printed.status = admin_main((int)count, words);
+}
+
+int support_run(const char *line)
+{
+    support_capture(run_line, line);
     return printed.status;
 }
 

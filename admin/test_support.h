@@ -39,6 +39,9 @@ json_t *support_json(const char *line);
 /* Runs it and fails the test unless status, stdout and stderr are so; NULL: whatever. */
 void support_expect(const char *line, int status, const char *out, const char *err);
 
+/* What work prints on stdout and stderr, in printed. */
+void support_capture(void (*work)(const void *argument), const void *argument);
+
 struct support_case {
     const char *line;
     int status;

@@ -219,6 +219,11 @@ static int send_request(struct admin_link *link, uint32_t command, uint32_t para
     VGPUAdminRequest request = {VGPU_ADMIN_MAGIC, command, param1, (uint32_t)length};
     int result;
 
+    /* Without its body it would ask for something else: PAUSE, for all GPUs. */
+    if (body && !text) {
+        snprintf(link->error, sizeof(link->error), "out of memory");
+        return -ENOMEM;
+    }
     if (length > VGPU_ADMIN_BODY_MAX) {
         free(text);
         snprintf(link->error, sizeof(link->error), "the request is longer than %u bytes",

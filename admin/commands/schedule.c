@@ -61,6 +61,9 @@ static int pause_or_resume(struct admin *admin, uint32_t command, const char *wh
     if (admin_option(admin, "gpu")) {
         status = admin_uint(admin, "gpu", 0, 1023, &gpu);
         body = json_pack("{s:I}", "gpu", (json_int_t)gpu);
+        if (!body) { /* which would be all GPUs */
+            return admin_fail(admin, ADMIN_FAILED, "out of memory");
+        }
     }
     if (status == ADMIN_OK) {
         status = admin_ask_mediator(admin, command, 0, body, &answer);

@@ -45,8 +45,12 @@ static int ask(struct admin *admin, uint32_t command, uint32_t param1, json_t **
     /* Whatever ends this process, the mediator takes back what it holds (older ones don't). */
     bool hold = command == VGPU_ADMIN_PAUSE || (command == VGPU_ADMIN_PREFER_VM && param1 != 0);
     json_t *unused, *body = hold ? json_pack("{s:b}", "hold", 1) : NULL;
-    int status = admin_ask_mediator(admin, command, param1, body, answer ? answer : &unused);
+    int status;
 
+    if (hold && !body) {
+        return admin_fail(admin, ADMIN_FAILED, "out of memory");
+    }
+    status = admin_ask_mediator(admin, command, param1, body, answer ? answer : &unused);
     json_decref(body);
     if (status == ADMIN_OK && !answer) {
         json_decref(unused);
