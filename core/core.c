@@ -253,12 +253,18 @@ bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
         .invalid = vm->invalid,
         .timeouts = vm->timeouts,
         .gpu_time_ns = vm->gpu_time_ns,
+        .entitled_ns = vm->entitled_ns,
+        .kept_ns = vm->kept_ns,
+        .switching_ns = vm->switching_ns,
     };
     stats->restart_needed = core_vm_device(core, slot, &stats->device);
     if (vm->gpu != CORE_NONE) {
         uint64_t sum = core->placement.load[vm->gpu];
 
         wfq_get_vm_stats(core->schedulers[vm->gpu], slot, now_ns, &stats->scheduler);
+        stats->entitled_ns += stats->scheduler.entitled_ns;
+        stats->kept_ns += stats->scheduler.kept_ns;
+        stats->switching_ns += stats->scheduler.switching_ns;
         stats->due_share = sum ? (double)vm->placed_share / (double)sum : 0;
     }
     return true;

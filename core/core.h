@@ -311,8 +311,11 @@ struct core_vm_stats {
     uint64_t timeouts;
     uint64_t gpu_time_ns;
     struct core_device device;
-    bool restart_needed;           /* device differs from config */
-    double due_share;              /* of its GPU, among the VMs placed there */
+    bool restart_needed;  /* device differs from config */
+    double due_share;     /* of its GPU, among the VMs placed there */
+    uint64_t entitled_ns; /* these three: as the scheduler has them, in all its places */
+    uint64_t kept_ns;
+    uint64_t switching_ns;
     struct wfq_vm_stats scheduler; /* zero when not placed */
 };
 

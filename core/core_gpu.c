@@ -95,7 +95,7 @@ static void set_paused(struct core *core, uint32_t gpu, bool paused, uint64_t no
 {
     for (uint32_t i = 0; i < core->placement.gpu_count; i++) {
         if (gpu == CORE_NONE || gpu == i) {
-            wfq_set_paused(core->schedulers[i], paused);
+            wfq_set_paused(core->schedulers[i], paused, now_ns);
             core_pump(core, i, now_ns);
         }
     }

@@ -94,6 +94,7 @@ struct core_vm {
     uint64_t finished_ns; /* when its worker was done with the latest job */
     uint64_t submitted, completed, errors, dropped, invalid, timeouts, gpu_time_ns;
     uint64_t rejected_rate, rejected_queue, rejected_quarantined;
+    uint64_t entitled_ns, kept_ns, switching_ns; /* of places that it has left */
 };
 
 enum core_session_state {

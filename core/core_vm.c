@@ -123,11 +123,15 @@ static void count_share(struct core *core, struct core_vm *vm, uint32_t share)
     vm->placed_share = share;
 }
 
-static void detach(struct core *core, uint32_t slot)
+static void detach(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
+    struct wfq_vm_stats last;
 
-    wfq_vm_detach(core->schedulers[vm->gpu], slot);
+    wfq_vm_detach(core->schedulers[vm->gpu], slot, now_ns, &last);
+    vm->entitled_ns += last.entitled_ns;
+    vm->kept_ns += last.kept_ns;
+    vm->switching_ns += last.switching_ns;
     count_share(core, vm, 0);
     vm->gpu = CORE_NONE;
 }
@@ -195,21 +199,21 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
         return;
     }
     if (vm->debt_until_ns != 0) {
-        detach(core, slot); /* it has left: nothing of it is to be moved */
+        detach(core, slot, now_ns); /* it has left: nothing of it is to be moved */
         return;
     }
     core_worker_stop(core, slot, CORE_STOP_UNUSED, now_ns);
     to = placement_choose(&core->placement, vm->config.pool, share_of(vm));
     if (to == PLACEMENT_NONE) {
         core_jobs_refuse_waiting(core, slot, VGPU_ERR_GPU_UNAVAILABLE, now_ns);
-        detach(core, slot);
+        detach(core, slot, now_ns);
         return;
     }
     while ((job = wfq_take_queued(core->schedulers[from], slot, now_ns)) != NULL) {
         *tail = job;
         tail = &job->next;
     }
-    detach(core, slot);
+    detach(core, slot, now_ns);
     vm->placed_share = share_of(vm);
     attach(core, slot, to, now_ns);
     while (moving) {
@@ -262,7 +266,7 @@ static void settle(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     vm->debt_until_ns = 0;
     if (vm->gpu != CORE_NONE) {
-        detach(core, slot);
+        detach(core, slot, now_ns);
     }
     /* A VM that nobody registered is forgotten, but not what it has done: reconnecting
      * must not clear a quarantine. */

@@ -441,6 +441,85 @@ static void test_facts_are_handed_over_to_be_kept(void **state)
     world_end();
 }
 
+/* The VM's job of 1 ms, on a worker that is there already or comes for it. */
+static void one_job(uint32_t session, uint32_t vm_id)
+{
+    uint32_t starts = w.start_count;
+
+    request(session, vm_id, 1);
+    if (w.start_count > starts) {
+        worker_ready(w.starts[starts].worker);
+    }
+    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_NONE), 0);
+}
+
+/* None of the figures is less than it was; returns what they are now. */
+static struct core_vm_stats still_counted(uint32_t vm_id, const struct core_vm_stats *before)
+{
+    struct core_vm_stats now = stats_of(vm_id);
+
+    assert_true(now.entitled_ns >= before->entitled_ns);
+    assert_true(now.kept_ns >= before->kept_ns);
+    assert_true(now.switching_ns >= before->switching_ns);
+    assert_true(now.gpu_time_ns >= before->gpu_time_ns);
+    return now;
+}
+
+/* What a VM was entitled to and has cost is counted on while it leaves its place and comes back. */
+static void test_figures_outlive_a_place(void **state)
+{
+    struct core_vm_config vms[] = {vm_config(7, 50), vm_config(8, 50)};
+    struct core_vm_stats seen;
+    uint32_t session7, session8;
+    uint64_t worker7;
+
+    world_begin(NULL);
+    assert_int_equal(core_gpu_add(w.core, "CPU-1"), 1);
+    assert_int_equal(core_pool_set_gpus(w.core, 'B', 2, w.now_ns), 0);
+    apply(vms, 2);
+    session8 = connect_as(CORE_IDENTITY_UUID, 8);
+    session7 = connect_as(CORE_IDENTITY_UUID, 7);
+    for (uint32_t i = 0; i < 3; i++) {
+        one_job(session8, 8);
+        one_job(session7, 7);
+    }
+    seen = stats_of(7);
+    worker7 = seen.worker;
+    assert_int_equal(seen.entitled_ns, 3 * MS); /* it was always alone */
+    assert_true(seen.switching_ns > 100000);    /* two switches; the latest turn's is not final */
+
+    core_session_closed(w.core, session7, w.now_ns);
+    advance(10001 * MS);
+    core_worker_exited(w.core, worker7, CORE_WORKER_END_EXITED, 0, w.now_ns);
+    advance(1001 * MS);
+    assert_int_equal(stats_of(7).gpu, CORE_NONE);
+    assert_int_equal(still_counted(7, &seen).entitled_ns, 3 * MS);
+    assert_true(stats_of(7).switching_ns > seen.switching_ns + 50000); /* now it is */
+
+    seen = stats_of(7);
+    session7 = connect_as(CORE_IDENTITY_UUID, 7);
+    one_job(session7, 7);
+    assert_int_equal(still_counted(7, &seen).entitled_ns, 4 * MS);
+
+    seen = stats_of(7);
+    vms[0].pool = 'B';
+    apply(vms, 2);
+    core_worker_exited(w.core, seen.worker, CORE_WORKER_END_EXITED, 0, w.now_ns);
+    one_job(session7, 7);
+    assert_int_equal(stats_of(7).gpu, 1);
+    seen = still_counted(7, &seen);
+    assert_int_equal(seen.entitled_ns, 5 * MS);
+
+    assert_int_equal(core_quarantine_vm(w.core, 7, w.now_ns), 0);
+    core_worker_exited(w.core, seen.worker, CORE_WORKER_END_EXITED, 0, w.now_ns);
+    advance(1001 * MS);
+    still_counted(7, &seen);
+    assert_int_equal(core_unquarantine_vm(w.core, 7, w.now_ns), 0);
+    one_job(session7, 7);
+    assert_int_equal(still_counted(7, &seen).entitled_ns, 6 * MS);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_lost_gpu_has_no_deadlines),
         cmocka_unit_test(test_gpu_lost_and_back),
         cmocka_unit_test(test_pause_and_resume),
+        cmocka_unit_test(test_figures_outlive_a_place),
         cmocka_unit_test(test_metrics_split_the_time),
         cmocka_unit_test(test_metrics_count_what_goes_wrong),
     };

@@ -287,7 +287,7 @@ static void test_dropped_debt(void **state)
     wait_in(wfq, &late, 2);
     assert_int_equal(lag_of(wfq, 1), DEBT_NS);
     assert_int_equal(lag_of(wfq, 2), 0);
-    wfq_vm_detach(wfq, 0);
+    wfq_vm_detach(wfq, 0, LONG_JOB_NS, NULL);
     assert_int_equal(lag_of(wfq, 1), 0);
     assert_int_equal(lag_of(wfq, 2), 0);
     assert_non_null(wfq_dequeue(wfq, LONG_JOB_NS));

@@ -83,10 +83,15 @@ static void take_vm(struct metrics_export *export, uint32_t slot, const struct c
         .quarantined = stats->config.quarantined,
         .has_uuid = stats->config.has_uuid,
         .aside = stats->aside,
+        .suspended = stats->scheduler.suspended,
+        .pausing = stats->scheduler.pausing,
         .pool = stats->config.pool,
         .share_due = stats->due_share,
         .lag_ns = stats->scheduler.lag_ns,
         .average_execution_ns = stats->scheduler.average_execution_ns,
+        .entitled_ns = stats->entitled_ns,
+        .kept_ns = stats->kept_ns,
+        .switching_ns = stats->switching_ns,
     };
     memcpy(vm->uuid, stats->config.uuid, sizeof(vm->uuid));
     vm->share_received = metrics_share_received(export->metrics, slot, vm->gpu, export->now_ns);

@@ -26,12 +26,13 @@ struct export_vm {
     uint32_t queue_depth, in_flight;
     uint32_t weight, priority, faults;
     enum core_worker_state worker_state;
-    bool connected, quarantined, has_uuid, aside;
+    bool connected, quarantined, has_uuid, aside, suspended, pausing;
     char pool;
     uint8_t uuid[CORE_UUID_BYTES];
     double share_due, share_received;
     int64_t lag_ns;
     uint64_t average_execution_ns;
+    uint64_t entitled_ns, kept_ns, switching_ns;
 };
 
 struct export_gpu {

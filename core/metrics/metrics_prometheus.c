@@ -161,6 +161,8 @@ enum vm_gauge {
     VM_PRIORITY,
     VM_WORKER_READY,
     VM_OVERRUNNING,
+    VM_SUSPENDED,
+    VM_PAUSING,
 };
 
 static double vm_gauge_value(const struct export_vm *vm, enum vm_gauge gauge)
@@ -178,6 +180,8 @@ static double vm_gauge_value(const struct export_vm *vm, enum vm_gauge gauge)
     case VM_PRIORITY: return vm->priority;
     case VM_WORKER_READY: return vm->worker_state == CORE_WORKER_READY;
     case VM_OVERRUNNING: return vm->aside;
+    case VM_SUSPENDED: return vm->suspended;
+    case VM_PAUSING: return vm->pausing;
     }
     return NAN;
 }
@@ -191,6 +195,34 @@ static void write_vm_gauge(struct text_out *out, const struct metrics_export *ex
     vm_labels(&labels, buffer, export, index);
     prom_double(out, family->name, &labels,
                 vm_gauge_value(&export->vms[index], (enum vm_gauge)family->what));
+}
+
+/* What the scheduler counts. */
+enum vm_seconds {
+    VM_ENTITLED,
+    VM_KEPT_IDLE,
+    VM_SWITCHING,
+};
+
+static uint64_t vm_seconds_ns(const struct export_vm *vm, enum vm_seconds what)
+{
+    switch (what) {
+    case VM_ENTITLED: return vm->entitled_ns;
+    case VM_KEPT_IDLE: return vm->kept_ns;
+    case VM_SWITCHING: return vm->switching_ns;
+    }
+    return 0;
+}
+
+static void write_vm_seconds(struct text_out *out, const struct metrics_export *export,
+                             const struct family *family, uint32_t index)
+{
+    char buffer[LABELS_BYTES];
+    struct text_out labels;
+
+    vm_labels(&labels, buffer, export, index);
+    prom_seconds(out, family->name, &labels,
+                 vm_seconds_ns(&export->vms[index], (enum vm_seconds)family->what));
 }
 
 static void write_vm_info(struct text_out *out, const struct metrics_export *export,
@@ -383,6 +415,10 @@ static void write_loop(struct text_out *out, const struct metrics_export *export
     {                                                                                              \
         name, "gauge", help, SCOPE_VM, write_vm_gauge, what                                        \
     }
+#define VM_SECONDS(name, what, help)                                                               \
+    {                                                                                              \
+        name, "counter", help, SCOPE_VM, write_vm_seconds, what                                    \
+    }
 #define GPU_VALUE(name, type, what, help)                                                          \
     {                                                                                              \
         name, type, help, SCOPE_GPU, write_gpu_value, what                                         \
@@ -464,6 +500,16 @@ static const struct family families[] = {
              "Part of the GPU time used on its GPU in the last minute that the VM had."),
     VM_GAUGE("vgpu_lag_seconds", VM_LAG,
              "GPU time that the VM is owed; below 0: had ahead of its share."),
+    VM_SECONDS("vgpu_vm_entitled_seconds_total", VM_ENTITLED,
+               "The VM's due part of the time in which it had work."),
+    VM_SECONDS("vgpu_vm_kept_idle_seconds_total", VM_KEPT_IDLE,
+               "Time that the GPU was kept idle for the VM's next job."),
+    VM_SECONDS("vgpu_vm_switching_seconds_total", VM_SWITCHING,
+               "GPU time lost to switches that the VM caused, by going idle early or cutting in."),
+    VM_GAUGE("vgpu_vm_suspended", VM_SUSPENDED,
+             "1: the VM runs only when nobody else can, until its debt is made good."),
+    VM_GAUGE("vgpu_vm_pausing", VM_PAUSING,
+             "1: the VM has no work for a moment, and keeps what it is owed."),
     VM_GAUGE("vgpu_queue_depth", VM_QUEUE_DEPTH, "Jobs that wait."),
     VM_GAUGE("vgpu_jobs_in_flight", VM_IN_FLIGHT, "Jobs handed to the VM's worker."),
     COUNTER(SCOPE_VM, "vgpu_context_switches_total", METRICS_CONTEXT_SWITCHES,

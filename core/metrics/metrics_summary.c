@@ -203,6 +203,8 @@ static void one_vm(struct json_out *out, const struct metrics_export *export,
     jout_bool(out, "connected", vm->connected);
     jout_bool(out, "quarantined", vm->quarantined);
     jout_bool(out, "overrunning", vm->aside);
+    jout_bool(out, "suspended", vm->suspended);
+    jout_bool(out, "pausing", vm->pausing);
     jout_string(out, "worker", core_worker_state_name(vm->worker_state));
     jout_uint(out, "fault_count", vm->faults);
     jout_uint(out, "queue_depth", vm->queue_depth);
@@ -211,6 +213,9 @@ static void one_vm(struct json_out *out, const struct metrics_export *export,
     jout_double(out, "due_share", vm->share_due);
     jout_double(out, "share_received", vm->share_received);
     jout_int(out, "lag_ns", vm->lag_ns);
+    jout_uint(out, "entitled_ns", vm->entitled_ns);
+    jout_uint(out, "kept_idle_ns", vm->kept_ns);
+    jout_uint(out, "switching_ns", vm->switching_ns);
     counts(out, export->metrics, vm->slot);
     jout_object_end(out);
 }

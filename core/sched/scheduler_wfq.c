@@ -466,6 +466,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     uint64_t used_ns = gpu_time_ns, cost_ns, longest_ns = 0;
 
     assert(job->in_flight && state->in_flight.head == job);
+    wfq_account_idlers(wfq, now_ns);
     wfq_account_aside(wfq, now_ns);
     if (state->aside) {
         used_ns = cost_ns = wfq_charge_aside(wfq, job, gpu_time_ns, elapsed, now_ns);

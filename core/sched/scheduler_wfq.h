@@ -110,10 +110,13 @@ void wfq_destroy(struct wfq *wfq);
 
 /* ---- VMs ---- */
 
-/* Attach: the VM starts not ready, and even.  Detach: it must have no job here; what it has had
- * ahead is lost to those who are owed it. */
+struct wfq_vm_stats;
+
+/* Attach: the VM starts not ready, and even, and its figures with 0.  Detach: it must have no job
+ * here; what it has had ahead is lost to those who are owed it.  *last: its figures in the end;
+ * may be NULL. */
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params);
-void wfq_vm_detach(struct wfq *wfq, uint32_t vm);
+void wfq_vm_detach(struct wfq *wfq, uint32_t vm, uint64_t now_ns, struct wfq_vm_stats *last);
 bool wfq_vm_attached(const struct wfq *wfq, uint32_t vm);
 /* Weight, priority and pool change live; what is owed stays owed in GPU time. */
 void wfq_vm_update(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params,
@@ -149,7 +152,8 @@ uint64_t wfq_next_wakeup_ns(const struct wfq *wfq);
 
 void wfq_set_policy(struct wfq *wfq, enum wfq_policy_id policy);
 enum wfq_policy_id wfq_policy(const struct wfq *wfq);
-void wfq_set_paused(struct wfq *wfq, bool paused);
+/* Nothing is handed out; nobody is entitled to anything meanwhile. */
+void wfq_set_paused(struct wfq *wfq, bool paused, uint64_t now_ns);
 bool wfq_paused(const struct wfq *wfq);
 /* Tie-break of the `priority` policy; UINT32_MAX = none. */
 void wfq_set_preferred(struct wfq *wfq, uint32_t vm);
@@ -177,11 +181,13 @@ struct wfq_vm_stats {
     int64_t lag_ns;                /* GPU time owed to it (> 0) or had ahead (< 0) */
     int64_t max_lag_ns;            /* most ever owed while it had work */
     uint64_t max_job_ns;           /* longest job: its part of the others' lag bound */
-    bool suspended;        /* outside the fluid set, until its debt (-lag_ns) is made good */
+    bool suspended; /* outside the fluid set, until its debt (-lag_ns) is made good */
+    bool pausing;   /* it has no work for a moment, and is owed */
+    /* Since it was attached; they never go back: */
     uint64_t entitled_ns;  /* its due part of the time in which it had work */
     uint64_t kept_ns;      /* the GPU was kept idle for it */
-    uint64_t switching_ns; /* lost to switches that it caused, by going idle early or by
-                                      cutting in */
+    uint64_t switching_ns; /* lost to switches that it caused, by going idle early or by cutting
+                              in; those of its latest turn not yet, it may earn them back */
 };
 
 void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,

@@ -369,10 +369,10 @@ static void test_pause(void **state)
     struct wfq_job *job;
 
     add_vm(wfq, 0, 50, 1, 'A');
-    wfq_set_paused(wfq, true);
+    wfq_set_paused(wfq, true, 0);
     submit(wfq, 0, 0);
     assert_null(wfq_dequeue(wfq, MS));
-    wfq_set_paused(wfq, false);
+    wfq_set_paused(wfq, false, MS);
     job = wfq_dequeue(wfq, MS);
     assert_non_null(job);
     finish(wfq, job, MS, 2 * MS);

@@ -90,12 +90,6 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
 
 /* ---- switches ---- */
 
-static void charge_price(struct wfq *wfq, uint32_t vm, double caused_ns, double charged_ns)
-{
-    wfq_charge_all(wfq, vm, charged_ns);
-    wfq->vms[vm].switching_ns += caused_ns;
-}
-
 static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -103,7 +97,7 @@ static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
     ns = wfq_least(ns, state->price_left_ns);
     if (ns > 0) {
         state->price_left_ns -= ns;
-        charge_price(wfq, vm, -ns, -ns);
+        wfq_charge_all(wfq, vm, -ns);
     }
 }
 
@@ -133,16 +127,20 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
         if (used < 1 && (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
             double back_ns = price_ns * (1 - used);
 
-            charge_price(wfq, vm, back_ns, unpaid(&state->pause, back_ns));
+            wfq_charge_all(wfq, vm, unpaid(&state->pause, back_ns));
+            state->switching_ns += back_ns;
         }
     }
+    state->switching_ns += state->price_left_ns; /* its latest turn did not earn that back */
     if (wfq->pausing_count > 0 &&
         wfq->vt.accounts[vm].start > wfq_virtual_now(wfq) + POLICY_SLACK) {
-        charge_price(wfq, vm, 2 * price_ns, 2 * price_ns);
+        wfq_charge_all(wfq, vm, 2 * price_ns);
+        state->switching_ns += 2 * price_ns;
         left_ns = 0;
     } else {
         left_ns = unpaid(&state->pause, price_ns);
-        charge_price(wfq, vm, price_ns, left_ns);
+        wfq_charge_all(wfq, vm, left_ns);
+        state->switching_ns += price_ns - left_ns;
     }
     state->price_left_ns = left_ns;
     state->pause.paid_ns = 0;

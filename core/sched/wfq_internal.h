@@ -144,6 +144,13 @@ void wfq_note_lag(struct wfq *wfq, uint32_t vm);
 void wfq_rebase(struct wfq *wfq);
 /* Brings the due clock up to now; before the fluid set changes. */
 void wfq_account_due(struct wfq *wfq, uint64_t now_ns);
+/* The same before V moves, by which VMs that are idle and ahead may leave the set. */
+static inline void wfq_account_idlers(struct wfq *wfq, uint64_t now_ns)
+{
+    if (wfq->vt.idler_count > 0) {
+        wfq_account_due(wfq, now_ns);
+    }
+}
 /* `vm` stops working: what it was due since it began. */
 void wfq_note_due(struct wfq *wfq, uint32_t vm);
 

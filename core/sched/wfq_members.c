@@ -90,7 +90,7 @@ void wfq_note_lag(struct wfq *wfq, uint32_t vm)
 void wfq_account_due(struct wfq *wfq, uint64_t now_ns)
 {
     if (now_ns > wfq->due_clock_ns) {
-        if (wfq->vt.phi_sum > 0) {
+        if (wfq->vt.phi_sum > 0 && !wfq->paused) {
             wfq->due_clock += (double)(now_ns - wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
         }
         wfq->due_clock_ns = now_ns;
@@ -218,11 +218,16 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
     vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }
 
-void wfq_vm_detach(struct wfq *wfq, uint32_t vm)
+void wfq_vm_detach(struct wfq *wfq, uint32_t vm, uint64_t now_ns, struct wfq_vm_stats *last)
 {
     struct vm_state *state = &wfq->vms[vm];
 
     assert(state->attached && state->waiting.count == 0 && state->in_flight.count == 0);
+    wfq_account_due(wfq, now_ns);
+    state->switching_ns += state->price_left_ns;
+    if (last) {
+        wfq_get_vm_stats(wfq, vm, now_ns, last);
+    }
     if (wfq->holder == vm) {
         wfq->anticipating = false;
         wfq->holder = NOBODY;

@@ -130,6 +130,7 @@ void wfq_settle(struct wfq *wfq, uint64_t now_ns)
 {
     double charged_ns;
 
+    wfq_account_idlers(wfq, now_ns);
     wfq_progress(wfq, now_ns);
     charged_ns = charge_hold(wfq, now_ns);
     for (uint32_t i = 0; i < wfq->pausing_count;) {

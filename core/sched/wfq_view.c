@@ -51,8 +51,9 @@ enum wfq_policy_id wfq_policy(const struct wfq *wfq)
     return wfq->config.policy;
 }
 
-void wfq_set_paused(struct wfq *wfq, bool paused)
+void wfq_set_paused(struct wfq *wfq, bool paused, uint64_t now_ns)
 {
+    wfq_account_due(wfq, now_ns);
     wfq->paused = paused;
 }
 
@@ -123,7 +124,9 @@ static double entitled_ns(const struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     if (wfq->vt.accounts[vm].standing != VT_WORKING) {
         return state->entitled_ns;
     }
-    clock += (double)wfq_since_ns(now_ns, wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
+    if (!wfq->paused) {
+        clock += (double)wfq_since_ns(now_ns, wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
+    }
     return state->entitled_ns + (clock - state->due_mark) * wfq->vt.accounts[vm].phi;
 }
 
@@ -150,9 +153,10 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
         .max_lag_ns = (int64_t)state->max_lag_ns,
         .max_job_ns = state->max_job_ns,
         .suspended = wfq_suspended(wfq, vm),
+        .pausing = state->pause.index != NOBODY,
         .entitled_ns = (uint64_t)entitled_ns(wfq, vm, now_ns),
         .kept_ns = (uint64_t)state->kept_ns,
-        .switching_ns = state->switching_ns > 0 ? (uint64_t)state->switching_ns : 0,
+        .switching_ns = (uint64_t)state->switching_ns,
     };
     if (stats->lag_ns > stats->max_lag_ns) {
         stats->max_lag_ns = stats->lag_ns;

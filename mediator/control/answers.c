@@ -223,6 +223,11 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_double(json, "due_share", stats->due_share);
     jout_double(json, "share", shares_of_vm(mediator->shares, slot));
     jout_int(json, "lag_ns", stats->scheduler.lag_ns);
+    jout_uint(json, "entitled_ns", stats->entitled_ns);
+    jout_uint(json, "kept_idle_ns", stats->kept_ns);
+    jout_uint(json, "switching_ns", stats->switching_ns);
+    jout_bool(json, "suspended", stats->scheduler.suspended);
+    jout_bool(json, "pausing", stats->scheduler.pausing);
     jout_uint(json, "average_execution_ns", stats->scheduler.average_execution_ns);
     jout_uint(json, "fault_count", stats->fault_count);
     if (pid) {

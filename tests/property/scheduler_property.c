@@ -11,6 +11,10 @@
  *     wfq nobody who is ahead while somebody who could run is owed
  *   - with work waiting and nothing in flight there is a job, or a time to ask again
  *   - counters are right, and lags sum up to 0 when nothing is in flight
+ *   - what VMs are entitled to, what is kept for them and the switches that they cause never go
+ *     back; all together are entitled to no more than the time that has passed, to nothing while
+ *     the GPU is paused, and a VM to nothing while it has no work; no more time is kept than
+ *     has passed
  */
 #include <errno.h>
 #include <math.h>
@@ -22,6 +26,7 @@
 #define VMS 12u
 #define JOBS 400u
 #define STEPS 1500u
+#define BEGIN_NS 1000000000ull
 
 struct test_job {
     struct wfq_job job;
@@ -34,6 +39,8 @@ struct test_vm {
     struct wfq_vm_params params;
     uint32_t waiting, running;
     bool aside; /* until nothing of it is in flight */
+    bool had_work;
+    struct wfq_vm_stats seen; /* its figures when they were last looked at */
 };
 
 struct world {
@@ -44,8 +51,10 @@ struct world {
     struct test_job jobs[JOBS];
     struct test_vm vms[VMS];
     uint64_t now_ns, next_order, busy_ns;
+    uint64_t figures_ns; /* when the VMs' figures were last looked at */
+    double kept_ns;      /* for all of them, from the beginning */
     uint32_t waiting;
-    bool paused;
+    bool paused, was_paused;
 };
 
 static struct test_job *oldest(struct world *world, uint32_t vm, int state)
@@ -233,6 +242,20 @@ static void take_all(struct world *world, uint32_t vm)
     }
 }
 
+/* What has its last figures is no less than what it had before. */
+static void leave(struct world *world, uint32_t vm)
+{
+    struct wfq_vm_stats before, last;
+
+    wfq_get_vm_stats(world->wfq, vm, world->now_ns, &before);
+    wfq_vm_detach(world->wfq, vm, world->now_ns, &last);
+    PROPERTY(last.entitled_ns == before.entitled_ns && last.kept_ns == before.kept_ns &&
+                 last.switching_ns >= before.switching_ns &&
+                 last.switching_ns <= before.switching_ns + WFQ_SWITCH_COST_NS + 1,
+             world->seed, "VM %u leaves with other figures", vm);
+    world->vms[vm].attached = false;
+}
+
 static void change_vm(struct world *world, uint32_t vm)
 {
     struct test_vm *state = &world->vms[vm];
@@ -246,8 +269,7 @@ static void change_vm(struct world *world, uint32_t vm)
     case 0:
         take_all(world, vm);
         if (state->running == 0) {
-            wfq_vm_detach(world->wfq, vm);
-            state->attached = false;
+            leave(world, vm);
         }
         break;
     case 1:
@@ -266,7 +288,7 @@ static void rare_things(struct world *world, uint32_t vm)
     switch (rng_range(&world->rng, 0, 3)) {
     case 0:
         world->paused = !world->paused && rng_chance(&world->rng, 0.3);
-        wfq_set_paused(world->wfq, world->paused);
+        wfq_set_paused(world->wfq, world->paused, world->now_ns);
         break;
     case 1:
         wfq_set_policy(world->wfq,
@@ -316,6 +338,48 @@ static void check_books(struct world *world)
     }
 }
 
+/* It has work, or the GPU is kept for its next job. */
+static bool has_work(const struct world *world, uint32_t vm)
+{
+    return could_run(world, vm) || world->vms[vm].running > 0 ||
+           wfq_holder(world->wfq) == (int64_t)vm;
+}
+
+/* Since the last look there was one step, at the beginning of which time may have passed. */
+static void check_figures(struct world *world)
+{
+    double entitled_ns = 0;
+    double passed_ns = (double)(world->now_ns - world->figures_ns) + 2 * VMS;
+
+    for (uint32_t vm = 0; vm < VMS; vm++) {
+        struct test_vm *state = &world->vms[vm];
+        bool works = state->attached && has_work(world, vm);
+        struct wfq_vm_stats now;
+
+        if (!state->attached) {
+            continue;
+        }
+        wfq_get_vm_stats(world->wfq, vm, world->now_ns, &now);
+        PROPERTY(now.entitled_ns >= state->seen.entitled_ns && now.kept_ns >= state->seen.kept_ns &&
+                     now.switching_ns >= state->seen.switching_ns,
+                 world->seed, "VM %u: a figure goes back", vm);
+        PROPERTY(works || state->had_work || now.entitled_ns <= state->seen.entitled_ns + 1,
+                 world->seed, "VM %u: entitled without work", vm);
+        entitled_ns += (double)(now.entitled_ns - state->seen.entitled_ns);
+        world->kept_ns += (double)(now.kept_ns - state->seen.kept_ns);
+        state->had_work = works;
+        state->seen = now;
+    }
+    PROPERTY(entitled_ns <= passed_ns, world->seed, "entitled to %g ns of %g", entitled_ns,
+             passed_ns);
+    PROPERTY(!world->paused || !world->was_paused || entitled_ns <= 2 * VMS, world->seed,
+             "entitled to %g ns while paused", entitled_ns);
+    PROPERTY(world->kept_ns <= (double)(world->now_ns - BEGIN_NS) + 2 * VMS, world->seed,
+             "%g ns kept", world->kept_ns);
+    world->figures_ns = world->now_ns;
+    world->was_paused = world->paused;
+}
+
 static void step(struct world *world)
 {
     uint32_t vm = (uint32_t)rng_range(&world->rng, 0, VMS - 1);
@@ -341,12 +405,13 @@ static void step(struct world *world)
     while (!rng_chance(&world->rng, 0.05) && hand_out(world)) {
     }
     check_books(world);
+    check_figures(world);
 }
 
 /* In the end nothing is left over. */
 static void drain(struct world *world)
 {
-    wfq_set_paused(world->wfq, false);
+    wfq_set_paused(world->wfq, false, world->now_ns);
     world->paused = false;
     for (uint32_t vm = 0; vm < VMS; vm++) {
         if (world->vms[vm].attached) {
@@ -380,13 +445,16 @@ static void run(uint64_t seed)
     memset(&world, 0, sizeof(world));
     world.seed = seed;
     world.rng = rng_stream(seed, 5);
-    world.now_ns = 1000000000;
+    world.now_ns = world.figures_ns = BEGIN_NS;
     world.config = (struct wfq_config){
         .max_vms = VMS,
         .depth = (uint32_t)rng_range(&world.rng, 1, 4),
         .ahead_ns = rng_chance(&world.rng, 0.5) ? 200000 : 0,
         .quantum_ns = (uint64_t)rng_log_uniform(&world.rng, 1e4, 1e7),
         .anticipation_ns = rng_chance(&world.rng, 0.5) ? 1000000 : 0,
+        .patience_ns =
+            rng_chance(&world.rng, 0.5) ? (uint64_t)rng_log_uniform(&world.rng, 1e4, 1e8) : 0,
+        .slack_permille = (uint32_t)rng_range(&world.rng, 0, 200),
         .policy = (enum wfq_policy_id)rng_range(&world.rng, 0, WFQ_POLICY_COUNT - 1),
     };
     world.wfq = wfq_init(&world.config);
