@@ -21,7 +21,8 @@ struct policy_view {
     uint32_t count; /* VMs that could run */
     const uint32_t *vm;
     const double *start;      /* S, virtual time; padded with +infinity */
-    const double *finish;     /* ... when what waits, or a turn of it, is done; padded likewise */
+    const double *finish;     /* ... when what waits, or a turn of it, is done: not before start;
+                                 padded likewise */
     const double *urgency0;   /* urgency of a job that arrived right now; padded with -1 */
     const double *arrival_ns; /* of the oldest waiting job */
     const uint64_t *sequence; /* of that job */
@@ -61,8 +62,8 @@ uint32_t policy_most_urgent(const struct policy_view *view, double v_limit, uint
  * earliest arrival.  view->count if there is none.  *eligible as above.
  */
 uint32_t policy_first_finish(const struct policy_view *view, double v_limit, uint32_t *eligible);
-/* The smallest S. */
-double policy_least_start(const struct policy_view *view);
+/* The smallest of an array of the view. */
+double policy_least(const double *values, uint32_t count);
 
 /* Rounding of V and S, far below any job's length. */
 #define POLICY_SLACK 1e-3

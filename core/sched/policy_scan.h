@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The scan of policy_urgency.c, for vectors of SCAN_LANES doubles.  Included
+ * The scans of policy_scan.c, for vectors of SCAN_LANES doubles.  Included
  * once for each width, with these defined:
  *   SCAN_LANES       2, 4: what one register of the machine holds
  *   SCAN_ATTRIBUTES  of the functions, such as the instruction set
  *   SCAN(name)       makes the names of this width
+ * and, where the machine has them:
+ *   SCAN_BITS(mask)  bit i of the result: is lane i of the mask set?
+ *   SCAN_MAX(a, b)   a > b ? a : b in each lane
+ *   SCAN_MIN(a, b)   a < b ? a : b
  * No include guard: it is meant to be included several times.
  */
 
@@ -19,6 +23,45 @@ SCAN_ATTRIBUTES static inline SCAN(lanes) SCAN(load)(const double *from)
     return value;
 }
 
+/* a where the mask is set, else b. */
+SCAN_ATTRIBUTES static inline SCAN(lanes)
+    SCAN(select)(SCAN(mask) mask, SCAN(lanes) a, SCAN(lanes) b)
+{
+    return (SCAN(lanes))((mask & (SCAN(mask))a) | (~mask & (SCAN(mask))b));
+}
+
+SCAN_ATTRIBUTES static inline SCAN(lanes) SCAN(greater)(SCAN(lanes) a, SCAN(lanes) b)
+{
+#ifdef SCAN_MAX
+    return SCAN_MAX(a, b);
+#else
+    return SCAN(select)((SCAN(mask))(a > b), a, b);
+#endif
+}
+
+SCAN_ATTRIBUTES static inline SCAN(lanes) SCAN(less)(SCAN(lanes) a, SCAN(lanes) b)
+{
+#ifdef SCAN_MIN
+    return SCAN_MIN(a, b);
+#else
+    return SCAN(select)((SCAN(mask))(a < b), a, b);
+#endif
+}
+
+SCAN_ATTRIBUTES static inline unsigned SCAN(bits)(SCAN(mask) mask)
+{
+#ifdef SCAN_BITS
+    return (unsigned)SCAN_BITS(mask);
+#else
+    unsigned bits = 0;
+
+    for (unsigned lane = 0; lane < SCAN_LANES; lane++) {
+        bits |= (unsigned)(mask[lane] & 1) << lane;
+    }
+    return bits;
+#endif
+}
+
 /* Urgencies of one group; 0 where the VM is not eligible, and no VM has that. */
 SCAN_ATTRIBUTES static inline SCAN(lanes)
     SCAN(urgency)(const struct policy_view *view, uint32_t at, SCAN(lanes) now, SCAN(mask) eligible)
@@ -28,11 +71,18 @@ SCAN_ATTRIBUTES static inline SCAN(lanes)
     return (SCAN(lanes))((SCAN(mask))(SCAN(load)(view->urgency0 + at) * (bonus + 1)) & eligible);
 }
 
-SCAN_ATTRIBUTES static inline SCAN(lanes) SCAN(greater)(SCAN(lanes) a, SCAN(lanes) b)
+/* The earliest arrival of `winner` and those of the group that are set in the mask. */
+SCAN_ATTRIBUTES static inline uint32_t SCAN(earlier)(const struct policy_view *view, uint32_t at,
+                                                     SCAN(mask) mask, uint32_t winner)
 {
-    SCAN(mask) mask = (SCAN(mask))(a > b);
+    for (unsigned bits = SCAN(bits)(mask); bits != 0; bits &= bits - 1) {
+        uint32_t i = at + (uint32_t)__builtin_ctz(bits);
 
-    return (SCAN(lanes))((mask & (SCAN(mask))a) | (~mask & (SCAN(mask))b));
+        if (winner == view->count || view->sequence[i] < view->sequence[winner]) {
+            winner = i;
+        }
+    }
+    return winner;
 }
 
 /* The earliest arrival among those from begin to end whose urgency is `most`. */
@@ -45,14 +95,19 @@ SCAN_ATTRIBUTES static inline uint32_t SCAN(earliest)(const struct policy_view *
         SCAN(lanes) start = SCAN(load)(view->start + at);
         SCAN(lanes) urgency = SCAN(urgency)(view, at, now, (SCAN(mask))(start <= limit));
 
-        for (uint32_t lane = 0; lane < SCAN_LANES; lane++) {
-            if (urgency[lane] == most &&
-                (winner == view->count || view->sequence[at + lane] < view->sequence[winner])) {
-                winner = at + lane;
-            }
-        }
+        winner = SCAN(earlier)(view, at, (SCAN(mask))(urgency == most), winner);
     }
     return winner;
+}
+
+SCAN_ATTRIBUTES static inline uint32_t SCAN(sum)(SCAN(mask) count)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t lane = 0; lane < SCAN_LANES; lane++) {
+        sum += (uint32_t)count[lane];
+    }
+    return sum;
 }
 
 SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view, double v_limit,
@@ -88,11 +143,7 @@ SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view
         last = block_most >= most ? begin : last;
         most = block_most > most ? block_most : most;
     }
-    count += count2;
-    *eligible = 0;
-    for (uint32_t lane = 0; lane < SCAN_LANES; lane++) {
-        *eligible += (uint32_t)count[lane];
-    }
+    *eligible = SCAN(sum)(count + count2);
     if (most <= 0) {
         return view->count;
     }
@@ -104,6 +155,56 @@ SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view
     return winner;
 }
 
+/* The smallest of the values, which are padded with +infinity. */
+SCAN_ATTRIBUTES static double SCAN(least)(const double *values, uint32_t count)
+{
+    SCAN(lanes) least = SCAN(load)(values), least2 = SCAN(load)(values + SCAN_LANES);
+    double result;
+
+    for (uint32_t at = 2 * SCAN_LANES; at < count; at += 2 * SCAN_LANES) {
+        least = SCAN(less)(SCAN(load)(values + at), least);
+        least2 = SCAN(less)(SCAN(load)(values + at + SCAN_LANES), least2);
+    }
+    least = SCAN(less)(least, least2);
+    result = least[0];
+    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
+        result = least[lane] < result ? least[lane] : result;
+    }
+    return result;
+}
+
+SCAN_ATTRIBUTES static uint32_t SCAN(first_finish)(const struct policy_view *view, double v_limit,
+                                                   uint32_t *eligible)
+{
+    const SCAN(lanes) none = (SCAN(lanes)){0} + HUGE_VAL, limit = (SCAN(lanes)){0} + v_limit;
+    SCAN(mask) count = {0};
+    SCAN(lanes) least = none;
+    double first;
+    uint32_t winner = view->count;
+
+    for (uint32_t at = 0; at < view->count; at += SCAN_LANES) {
+        SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
+
+        count -= mask; /* true is -1 */
+        least = SCAN(less)(SCAN(select)(mask, SCAN(load)(view->finish + at), none), least);
+    }
+    *eligible = SCAN(sum)(count);
+    first = least[0];
+    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
+        first = least[lane] < first ? least[lane] : first;
+    }
+    for (uint32_t at = 0; at < view->count; at += SCAN_LANES) {
+        SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
+
+        mask &= (SCAN(mask))(SCAN(load)(view->finish + at) == first);
+        winner = SCAN(earlier)(view, at, mask, winner);
+    }
+    return winner;
+}
+
 #undef SCAN_LANES
 #undef SCAN_ATTRIBUTES
 #undef SCAN
+#undef SCAN_BITS
+#undef SCAN_MAX
+#undef SCAN_MIN

@@ -12,46 +12,26 @@
  */
 #include "core/sched/policy.h"
 
-uint32_t policy_first_finish(const struct policy_view *view, double v_limit, uint32_t *eligible)
+/* As far as the VM that is least ahead. */
+static double least_start(const struct policy_view *view)
 {
-    uint32_t first = view->count;
-
-    *eligible = 0;
-    for (uint32_t i = 0; i < view->count; i++) {
-        if (view->start[i] > v_limit) {
-            continue;
-        }
-        ++*eligible;
-        if (first == view->count || view->finish[i] < view->finish[first] ||
-            (view->finish[i] == view->finish[first] && view->sequence[i] < view->sequence[first])) {
-            first = i;
-        }
-    }
-    return first;
-}
-
-double policy_least_start(const struct policy_view *view)
-{
-    double least = view->start[0];
-
-    for (uint32_t i = 1; i < view->count; i++) {
-        least = view->start[i] < least ? view->start[i] : least;
-    }
-    return least;
+    return policy_least(view->start, view->count);
 }
 
 static void choose_wfq(const struct policy_view *view, struct policy_choice *choice)
 {
     double limit = view->v + POLICY_SLACK;
 
-    choice->index = policy_first_finish(view, limit, &choice->eligible);
-    choice->reason = WFQ_REASON_LATE;
-    if (choice->index == view->count) {
-        limit = policy_least_start(view);
-    } else if (view->finish[choice->index] <= view->v) {
+    /* A virtual finish is not before its start: who is late is not ahead. */
+    if (policy_least(view->finish, view->count) <= view->v) {
+        choice->index = policy_first_finish(view, limit, &choice->eligible);
+        choice->reason = WFQ_REASON_LATE;
         return;
     }
     choice->index = policy_most_urgent(view, limit, &choice->eligible);
+    if (choice->index == view->count) {
+        choice->index = policy_most_urgent(view, least_start(view), &choice->eligible);
+    }
     choice->reason = WFQ_REASON_URGENT;
 }
 
@@ -60,7 +40,7 @@ static void choose_wf2q(const struct policy_view *view, struct policy_choice *ch
     choice->index = policy_first_finish(view, view->v + POLICY_SLACK, &choice->eligible);
     choice->reason = WFQ_REASON_FINISH;
     if (choice->index == view->count) {
-        choice->index = policy_first_finish(view, policy_least_start(view), &choice->eligible);
+        choice->index = policy_first_finish(view, least_start(view), &choice->eligible);
     }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The vectorised scan chooses what a plain loop over the formula chooses. */
+/* The vectorised scans choose what plain loops choose. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-/* For both widths of the scan, which are private to it. */
-#include "core/sched/policy_urgency.c"
+/* For both widths of the scans, which are private to it. */
+#include "core/sched/policy_scan.c"
 #include "core/test_random.h"
 
 enum { VMS_MAX = 300, ROOM = VMS_MAX + POLICY_LANES };
 
 static uint32_t vm_of[ROOM];
-static double start[ROOM], urgency0[ROOM], arrival_ns[ROOM];
+static double start[ROOM], finish[ROOM], urgency0[ROOM], arrival_ns[ROOM];
 static uint64_t sequence[ROOM];
 
 static uint32_t plain_loop(const struct policy_view *view, double limit, uint32_t *eligible)
@@ -40,6 +40,24 @@ static uint32_t plain_loop(const struct policy_view *view, double limit, uint32_
     return winner;
 }
 
+static uint32_t plain_first_finish(const struct policy_view *view, double limit, uint32_t *eligible)
+{
+    uint32_t first = view->count;
+
+    *eligible = 0;
+    for (uint32_t i = 0; i < view->count; i++) {
+        if (view->start[i] > limit) {
+            continue;
+        }
+        ++*eligible;
+        if (first == view->count || view->finish[i] < view->finish[first] ||
+            (view->finish[i] == view->finish[first] && view->sequence[i] < view->sequence[first])) {
+            first = i;
+        }
+    }
+    return first;
+}
+
 /* Few distinct values in some runs, so that many tie. */
 static void fill(struct policy_view *view, uint32_t count)
 {
@@ -48,6 +66,7 @@ static void fill(struct policy_view *view, uint32_t count)
     for (uint32_t i = 0; i < ROOM; i++) {
         vm_of[i] = i;
         start[i] = i < count ? (double)(next_random() % 100) : HUGE_VAL;
+        finish[i] = start[i] + (double)(next_random() % kinds);
         urgency0[i] = i < count ? wfq_urgency((uint32_t)(next_random() % 3),
                                               1 + (uint32_t)(next_random() % 100),
                                               (uint32_t)(next_random() % kinds % 64), 0)
@@ -61,6 +80,7 @@ static void fill(struct policy_view *view, uint32_t count)
     *view = (struct policy_view){.count = count,
                                  .vm = vm_of,
                                  .start = start,
+                                 .finish = finish,
                                  .urgency0 = urgency0,
                                  .arrival_ns = arrival_ns,
                                  .sequence = sequence,
@@ -92,9 +112,43 @@ static void test_same_choice(void **state)
     }
 }
 
+static void test_same_first_finish(void **state)
+{
+    for (uint64_t run = 1; run <= 30000; run++) {
+        struct policy_view view;
+        uint32_t expected, eligible, found;
+        double limit, least = HUGE_VAL;
+
+        seed_random(run);
+        fill(&view, 1 + (uint32_t)(next_random() % (run % 3 ? 40 : VMS_MAX)));
+        limit = run % 7 == 0 ? DBL_MAX : (double)(next_random() % 110) - 5;
+        expected = plain_first_finish(&view, limit, &eligible);
+        for (uint32_t i = 0; i < view.count; i++) {
+            least = finish[i] < least ? finish[i] : least;
+        }
+
+        assert_int_equal(policy_first_finish(&view, limit, &found), expected);
+        assert_int_equal(found, eligible);
+        assert_true(policy_least(finish, view.count) == least);
+        assert_int_equal(scan2_first_finish(&view, limit, &found), expected);
+        assert_int_equal(found, eligible);
+        assert_true(scan2_least(finish, view.count) == least);
+#ifdef __x86_64__
+        if (__builtin_cpu_supports("avx2")) {
+            assert_int_equal(scan4_first_finish(&view, limit, &found), expected);
+            assert_int_equal(found, eligible);
+            assert_true(scan4_least(finish, view.count) == least);
+        }
+#endif
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_choice)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_choice),
+        cmocka_unit_test(test_same_first_finish),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
