@@ -76,14 +76,14 @@ struct wfq_job {
     struct wfq_job *next;
     uint32_t vm;
     bool in_flight;
+    bool first; /* of its VM's turn */
+    bool lone;  /* nothing else of its VM waited, or was in flight, when it was handed out */
     uint64_t arrival_ns;
     uint64_t sequence;      /* order of arrival on this GPU */
     uint64_t dispatched_ns; /* returned by wfq_dequeue() */
     uint64_t charged_ns;    /* what the VM's account holds for it so far */
     uint64_t pending_ns;    /* of that: V has not moved for it yet */
     uint64_t progressed_ns; /* it has run for so long, and V has moved for that */
-    bool first;             /* of its VM's turn */
-    bool lone; /* nothing else of its VM waited, or was in flight, when it was handed out */
     uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
 };
 

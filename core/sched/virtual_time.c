@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 2^40 ns per unit of share leaves 2^-12 ns of resolution in a double. */
-#define REBASE_LIMIT 1099511627776.0
-
 int vt_init(struct virtual_time *vt, uint32_t count)
 {
     memset(vt, 0, sizeof(*vt));
@@ -75,7 +72,7 @@ static void release_idlers(struct virtual_time *vt)
     find_idler_min(vt);
 }
 
-void vt_advance(struct virtual_time *vt, double ns)
+void vt_advance_far(struct virtual_time *vt, double ns)
 {
     if (ns <= 0) {
         if (vt->phi_sum > 0) {
@@ -274,25 +271,18 @@ void vt_suspend(struct virtual_time *vt, uint32_t vm)
     account->start = vt->v + (owed_ns < 0 ? -owed_ns / account->phi : 0);
 }
 
-void vt_charge(struct virtual_time *vt, uint32_t vm, double ns)
+void vt_recheck_idler(struct virtual_time *vt, uint32_t vm)
 {
-    struct vt_account *account = &vt->accounts[vm];
-
-    account->start += ns / account->phi;
-    if (account->standing == VT_AHEAD) {
-        idler_remove(vt, vm);
-        account->standing = VT_WORKING;
-        vt_leave(vt, vm); /* it may be owed now: then it gives that up */
-    }
+    idler_remove(vt, vm);
+    vt->accounts[vm].standing = VT_WORKING;
+    vt_leave(vt, vm); /* it may be owed now: then it gives that up */
 }
 
-void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns)
+void vt_advance_outside(struct virtual_time *vt, uint32_t vm, double ns)
 {
     struct vt_account *account = &vt->accounts[vm];
 
-    if (vt_member(vt, vm)) {
-        vt_advance(vt, ns);
-    } else if (vt->phi_sum == 0) {
+    if (vt->phi_sum == 0) {
         vt->v += ns / account->phi;
     } else {
         /* The set was served nothing.  The debt grows by the others' part of ns alone. */
@@ -300,22 +290,10 @@ void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns)
     }
 }
 
-double vt_lag_ns(const struct virtual_time *vt, uint32_t vm)
-{
-    const struct vt_account *account = &vt->accounts[vm];
-    bool counts = account->standing >= VT_AHEAD ||
-                  (account->standing == VT_SUSPENDED && account->start > vt->v);
-
-    return counts ? (vt->v - account->start) * account->phi : 0;
-}
-
-double vt_rebase(struct virtual_time *vt)
+double vt_rebase_now(struct virtual_time *vt)
 {
     double base = vt->v;
 
-    if (base < REBASE_LIMIT) {
-        return 0;
-    }
     for (uint32_t i = 0; i < vt->count; i++) {
         struct vt_account *account = &vt->accounts[i];
 

@@ -97,21 +97,76 @@ double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns);
 /* Out of the set, with what it has ahead as a debt; what it is owed goes to the others. */
 void vt_suspend(struct virtual_time *vt, uint32_t vm);
 
+/*
+ * What follows happens with each job, so the usual case of it is inline; the other one is
+ * behind it.
+ */
+
+/* The account of `vm`, which has no work and was ahead, has changed. */
+void vt_recheck_idler(struct virtual_time *vt, uint32_t vm);
+/* vt_advance() where V reaches the S of VMs that have no work, or the fluid set is empty. */
+void vt_advance_far(struct virtual_time *vt, double ns);
+/* vt_advance_for() for a VM outside the fluid set. */
+void vt_advance_outside(struct virtual_time *vt, uint32_t vm, double ns);
+/* vt_rebase() where it is due. */
+double vt_rebase_now(struct virtual_time *vt);
+
 /* `vm` is charged `ns` (negative: a correction).  Its account alone. */
-void vt_charge(struct virtual_time *vt, uint32_t vm, double ns);
+static inline void vt_charge(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    account->start += ns / account->phi;
+    if (account->standing == VT_AHEAD) {
+        vt_recheck_idler(vt, vm);
+    }
+}
+
 /* The fluid system served `ns`. Corrections may be negative. */
-void vt_advance(struct virtual_time *vt, double ns);
+static inline void vt_advance(struct virtual_time *vt, double ns)
+{
+    if (vt->phi_sum > 0) {
+        double target = vt->v + ns / (double)vt->phi_sum;
+
+        if (target < vt->idler_min) {
+            vt->v = target;
+            return;
+        }
+    }
+    vt_advance_far(vt, ns);
+}
+
 /* The same for what `vm` used.  One that is suspended is no part of the set: V moves only if that
  * is empty, else the part that would have been its own is taken off its account. */
-void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns);
+static inline void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    if (vt_member(vt, vm)) {
+        vt_advance(vt, ns);
+    } else {
+        vt_advance_outside(vt, vm, ns);
+    }
+}
 
 /* GPU time owed to it (> 0) or had ahead (< 0); 0 for those that are outside and even. */
-double vt_lag_ns(const struct virtual_time *vt, uint32_t vm);
+static inline double vt_lag_ns(const struct virtual_time *vt, uint32_t vm)
+{
+    const struct vt_account *account = &vt->accounts[vm];
+    bool counts = account->standing >= VT_AHEAD ||
+                  (account->standing == VT_SUSPENDED && account->start > vt->v);
+
+    return counts ? (vt->v - account->start) * account->phi : 0;
+}
+
+/* 2^40 ns per unit of share leaves 2^-12 ns of resolution in a double. */
+#define VT_REBASE_LIMIT 1099511627776.0
 
 /*
  * Subtracts V from all times when it has grown past a limit.  Returns what was
  * subtracted (0: nothing), for copies of S that are kept elsewhere.
  */
-double vt_rebase(struct virtual_time *vt);
+static inline double vt_rebase(struct virtual_time *vt)
+{
+    return vt->v < VT_REBASE_LIMIT ? 0 : vt_rebase_now(vt);
+}
 
 #endif /* CORE_SCHED_VIRTUAL_TIME_H */

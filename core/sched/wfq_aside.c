@@ -22,16 +22,12 @@
 
 /* ---- what runs aside ---- */
 
-void wfq_account_aside(struct wfq *wfq, uint64_t now_ns)
+void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns)
 {
-    uint64_t passed_ns, own_ns;
+    uint64_t passed_ns = now_ns - wfq->aside_marked_ns;
+    uint64_t own_ns = passed_ns / (wfq->aside_count + (wfq->in_flight > 0));
     bool others = wfq->vt.phi_sum > 0;
 
-    if (wfq->aside_count == 0 || now_ns <= wfq->aside_marked_ns) {
-        return;
-    }
-    passed_ns = now_ns - wfq->aside_marked_ns;
-    own_ns = passed_ns / (wfq->aside_count + (wfq->in_flight > 0));
     for (uint32_t i = 0; i < wfq->suspended_count; i++) {
         const struct vm_state *state = &wfq->vms[wfq->suspended[i]];
 

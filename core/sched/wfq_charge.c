@@ -25,8 +25,6 @@
  */
 #include "core/sched/wfq_internal.h"
 
-/* What a VM's first job is taken to last; corrected when it is known. */
-#define FIRST_ESTIMATE_NS 1000000ull
 /*
  * A tiny job holds the GPU for longer than it computes, for the hand-over costs
  * more than the work.  It is charged what it held, up to this; or else a VM that
@@ -43,20 +41,6 @@
 #define UNEXPLAINED_ONCE 0.1
 #define UNEXPLAINED_FOR_GOOD 0.02
 #define UNEXPLAINED_MAX_NS 10e6
-
-uint64_t wfq_estimate_ns(const struct vm_state *state)
-{
-    return state->average_ns == UNKNOWN ? FIRST_ESTIMATE_NS : state->average_ns;
-}
-
-uint64_t wfq_longest_ns(const struct vm_state *state)
-{
-    uint64_t average_ns = wfq_estimate_ns(state);
-
-    return state->recent_longest_ns != UNKNOWN && state->recent_longest_ns > average_ns
-               ? state->recent_longest_ns
-               : average_ns;
-}
 
 /* ---- what runs ---- */
 

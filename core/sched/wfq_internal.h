@@ -45,6 +45,7 @@ struct vm_state {
     uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
     struct job_list waiting;
     struct job_list in_flight;
+    double importance;        /* policy.h */
     uint64_t head_started_ns; /* when the oldest job in flight became that */
     uint64_t average_ns;      /* UNKNOWN = none completed yet */
     uint64_t think_ns;        /* from a job's end to the next one's arrival, average */
@@ -80,6 +81,7 @@ struct wfq {
     uint32_t run_count;
     uint32_t *run_vm;
     double *run_start, *run_finish, *run_urgency0, *run_arrival_ns;
+    double *run_turn; /* what the next turn is expected to take, per unit of share */
     uint64_t *run_sequence;
 
     uint32_t holder, last_holder;
@@ -127,6 +129,60 @@ static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)
     return wfq->vt.accounts[vm].standing == VT_SUSPENDED;
 }
 
+/* What a VM's first job is taken to last; corrected when it is known. */
+#define WFQ_FIRST_ESTIMATE_NS 1000000ull
+
+static inline uint64_t wfq_estimate_ns(const struct vm_state *state)
+{
+    return state->average_ns == UNKNOWN ? WFQ_FIRST_ESTIMATE_NS : state->average_ns;
+}
+
+/* The length of its next job, rather too long than too short. */
+static inline uint64_t wfq_longest_ns(const struct vm_state *state)
+{
+    uint64_t average_ns = wfq_estimate_ns(state);
+
+    return state->recent_longest_ns != UNKNOWN && state->recent_longest_ns > average_ns
+               ? state->recent_longest_ns
+               : average_ns;
+}
+
+/* Added to the S of those who are suspended, where policies see it: all others come first.  Far
+ * beyond any V, and still exact to a nanosecond. */
+#define WFQ_SUSPENDED_START 1125899906842624.0
+
+/* The S of a VM that could run has changed. */
+static inline void wfq_write_start(struct wfq *wfq, uint32_t vm)
+{
+    const struct vt_account *account = &wfq->vt.accounts[vm];
+    uint32_t at = wfq->vms[vm].run_index;
+
+    wfq->run_start[at] =
+        account->start + (account->standing == VT_SUSPENDED ? WFQ_SUSPENDED_START : 0);
+    wfq->run_finish[at] = wfq->run_start[at] + wfq->run_turn[at];
+}
+
+static inline void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
+{
+    vt_charge(&wfq->vt, vm, ns);
+    if (wfq->vms[vm].run_index != NOBODY) {
+        wfq_write_start(wfq, vm);
+    }
+}
+
+/* ... and V moves for it. */
+static inline void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns)
+{
+    bool member = vt_member(&wfq->vt, vm);
+
+    wfq_charge(wfq, vm, ns);
+    if (member) {
+        vt_advance(&wfq->vt, ns); /* it may have left by that, but V moves as for a member */
+    } else {
+        vt_advance_for(&wfq->vt, vm, ns);
+    }
+}
+
 /* V, as it will be when what is in flight is done. */
 static inline double wfq_virtual_now(const struct wfq *wfq)
 {
@@ -137,9 +193,6 @@ static inline double wfq_virtual_now(const struct wfq *wfq)
 
 /* After anything that may have changed whether `vm` has work or can run. */
 void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
-void wfq_charge(struct wfq *wfq, uint32_t vm, double ns);
-/* ... and V moves for it. */
-void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns);
 void wfq_note_lag(struct wfq *wfq, uint32_t vm);
 void wfq_rebase(struct wfq *wfq);
 /* Brings the due clock up to now; before the fluid set changes. */
@@ -170,9 +223,6 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 
 /* wfq_charge.c */
 
-uint64_t wfq_estimate_ns(const struct vm_state *state);
-/* The length of its next job, rather too long than too short. */
-uint64_t wfq_longest_ns(const struct vm_state *state);
 void wfq_progress(struct wfq *wfq, uint64_t now_ns);
 /* A turn of `vm` begins after another VM's. */
 void wfq_charge_switch(struct wfq *wfq, uint32_t vm);
@@ -185,8 +235,16 @@ uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t use
 
 /* wfq_aside.c */
 
+void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns);
+
 /* Brings the accounts of the VMs aside up to now; first thing in any event. */
-void wfq_account_aside(struct wfq *wfq, uint64_t now_ns);
+static inline void wfq_account_aside(struct wfq *wfq, uint64_t now_ns)
+{
+    if (wfq->aside_count > 0 && now_ns > wfq->aside_marked_ns) {
+        wfq_charge_asides(wfq, now_ns);
+    }
+}
+
 uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t beside_ns);
 /* A job aside ended.  Returns what it used. */
 uint64_t wfq_charge_aside(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,

@@ -9,10 +9,6 @@
 
 #include "core/sched/wfq_internal.h"
 
-/* Added to the S of those who are suspended, where policies see it: all others come first.  Far
- * beyond any V, and still exact to a nanosecond. */
-#define SUSPENDED_START 1125899906842624.0
-
 /* ---- the dense arrays ---- */
 
 static void run_pad(struct wfq *wfq, uint32_t at)
@@ -20,6 +16,7 @@ static void run_pad(struct wfq *wfq, uint32_t at)
     wfq->run_vm[at] = NOBODY;
     wfq->run_start[at] = HUGE_VAL;
     wfq->run_finish[at] = HUGE_VAL;
+    wfq->run_turn[at] = 0;
     wfq->run_urgency0[at] = -1;
     wfq->run_arrival_ns[at] = 0;
     wfq->run_sequence[at] = UINT64_MAX;
@@ -34,26 +31,15 @@ static double turn_ns(const struct wfq *wfq, const struct vm_state *state)
     return (double)(turn_ns < max_ns ? turn_ns : max_ns);
 }
 
-/* Its S has changed, or what waits. */
-static void run_write_start(struct wfq *wfq, uint32_t vm)
-{
-    const struct vm_state *state = &wfq->vms[vm];
-    const struct vt_account *account = &wfq->vt.accounts[vm];
-    uint32_t at = state->run_index;
-
-    wfq->run_start[at] = account->start + (account->standing == VT_SUSPENDED ? SUSPENDED_START : 0);
-    wfq->run_finish[at] = wfq->run_start[at] + turn_ns(wfq, state) / account->phi;
-}
-
 static void run_write(struct wfq *wfq, uint32_t vm)
 {
     const struct vm_state *state = &wfq->vms[vm];
     uint32_t at = state->run_index;
 
     wfq->run_vm[at] = vm;
-    run_write_start(wfq, vm);
-    wfq->run_urgency0[at] =
-        wfq_urgency(wfq->params[vm].priority, wfq->params[vm].weight, state->waiting.count, 0);
+    wfq->run_turn[at] = turn_ns(wfq, state) / wfq->vt.accounts[vm].phi;
+    wfq_write_start(wfq, vm);
+    wfq->run_urgency0[at] = policy_urgency0(state->importance, state->waiting.count);
     wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
     wfq->run_sequence[at] = state->waiting.head->sequence;
 }
@@ -68,6 +54,7 @@ static void run_remove(struct wfq *wfq, uint32_t vm)
         wfq->run_vm[at] = wfq->run_vm[last];
         wfq->run_start[at] = wfq->run_start[last];
         wfq->run_finish[at] = wfq->run_finish[last];
+        wfq->run_turn[at] = wfq->run_turn[last];
         wfq->run_urgency0[at] = wfq->run_urgency0[last];
         wfq->run_arrival_ns[at] = wfq->run_arrival_ns[last];
         wfq->run_sequence[at] = wfq->run_sequence[last];
@@ -163,30 +150,11 @@ void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     }
 }
 
-void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
-{
-    vt_charge(&wfq->vt, vm, ns);
-    if (wfq->vms[vm].run_index != NOBODY) {
-        run_write_start(wfq, vm);
-    }
-}
-
-void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns)
-{
-    if (vt_member(&wfq->vt, vm)) {
-        wfq_charge(wfq, vm, ns); /* it may leave by that, but V moves for it as for a member */
-        vt_advance(&wfq->vt, ns);
-    } else {
-        wfq_charge(wfq, vm, ns);
-        vt_advance_for(&wfq->vt, vm, ns);
-    }
-}
-
 /* Accounts of several VMs have changed. */
 static void run_take_starts(struct wfq *wfq)
 {
     for (uint32_t i = 0; i < wfq->run_count; i++) {
-        run_write_start(wfq, wfq->run_vm[i]);
+        wfq_write_start(wfq, wfq->run_vm[i]);
     }
 }
 
@@ -202,6 +170,12 @@ void wfq_rebase(struct wfq *wfq)
 
 /* ---- VMs ---- */
 
+static void set_params(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
+{
+    wfq->params[vm] = *params;
+    wfq->vms[vm].importance = policy_importance(params->priority, params->weight);
+}
+
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -214,7 +188,7 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
                                .average_ns = UNKNOWN,
                                .think_ns = UNKNOWN,
                                .recent_longest_ns = UNKNOWN};
-    wfq->params[vm] = *params;
+    set_params(wfq, vm, params);
     vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }
 
@@ -262,7 +236,7 @@ void wfq_vm_update(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
         wfq->aside_phi -= wfq->vt.accounts[vm].phi;
         wfq->aside_phi += wfq_share(params->weight, params->priority);
     }
-    wfq->params[vm] = *params;
+    set_params(wfq, vm, params);
     vt_set_share(&wfq->vt, vm, wfq_share(params->weight, params->priority));
     wfq_refresh(wfq, vm, now_ns);
 }
@@ -302,13 +276,14 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->run_vm = calloc(padded, sizeof(*wfq->run_vm));
     wfq->run_start = calloc(padded, sizeof(*wfq->run_start));
     wfq->run_finish = calloc(padded, sizeof(*wfq->run_finish));
+    wfq->run_turn = calloc(padded, sizeof(*wfq->run_turn));
     wfq->pausing = calloc(config->max_vms, sizeof(*wfq->pausing));
     wfq->suspended = calloc(config->max_vms, sizeof(*wfq->suspended));
     wfq->run_urgency0 = calloc(padded, sizeof(*wfq->run_urgency0));
     wfq->run_arrival_ns = calloc(padded, sizeof(*wfq->run_arrival_ns));
     wfq->run_sequence = calloc(padded, sizeof(*wfq->run_sequence));
     if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->params || !wfq->run_vm ||
-        !wfq->run_start || !wfq->run_finish || !wfq->pausing || !wfq->suspended ||
+        !wfq->run_start || !wfq->run_finish || !wfq->run_turn || !wfq->pausing || !wfq->suspended ||
         !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
         wfq_destroy(wfq);
         return NULL;
@@ -330,6 +305,7 @@ void wfq_destroy(struct wfq *wfq)
     free(wfq->run_vm);
     free(wfq->run_start);
     free(wfq->run_finish);
+    free(wfq->run_turn);
     free(wfq->pausing);
     free(wfq->suspended);
     free(wfq->run_urgency0);
