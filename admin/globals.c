@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The options of every command. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/admin.h"
@@ -9,6 +8,7 @@
 #include "admin/globals.h"
 #include "admin/say.h"
 #include "admin/watch.h"
+#include "common/parse.h"
 #include "vgpu/vgpu_admin.h"
 
 #define TIMEOUT_MAX_S 86400
@@ -42,11 +42,8 @@ const struct admin_option admin_global_options[] = {
 /* value NULL: --watch alone. */
 static int set_watch(struct admin *admin, const char *value)
 {
-    char *end = NULL;
-
-    admin->watch_s = value ? strtod(value, &end) : WATCH_DEFAULT_S;
-    if (value && (end == value || *end || !(admin->watch_s >= WATCH_MIN_S) ||
-                  !(admin->watch_s <= WATCH_MAX_S))) {
+    admin->watch_s = WATCH_DEFAULT_S;
+    if (value && !parse_real(value, WATCH_MIN_S, WATCH_MAX_S, &admin->watch_s)) {
         return admin_fail(admin, ADMIN_USAGE,
                           "--watch must be a number of seconds from %g to %g, not \"%s\"",
                           WATCH_MIN_S, WATCH_MAX_S, value);
@@ -56,12 +53,14 @@ static int set_watch(struct admin *admin, const char *value)
 
 static int set_timeout(struct admin *admin, const char *value)
 {
-    admin->timeout_s = atoi(value);
-    if (admin->timeout_s < 1 || admin->timeout_s > TIMEOUT_MAX_S) {
+    uint32_t seconds;
+
+    if (!parse_u32(value, 1, TIMEOUT_MAX_S, &seconds)) {
         return admin_fail(admin, ADMIN_USAGE,
                           "--timeout must be a number of seconds from 1 to %d, not \"%s\"",
                           TIMEOUT_MAX_S, value);
     }
+    admin->timeout_s = (int)seconds;
     return ADMIN_OK;
 }
 

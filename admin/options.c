@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reading options and their values. */
 #include <ctype.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/admin.h"
@@ -10,6 +8,7 @@
 #include "admin/options.h"
 #include "admin/say.h"
 #include "common/names.h"
+#include "common/parse.h"
 
 static int find_option(const struct admin_command *command, const char *name, size_t length)
 {
@@ -114,17 +113,12 @@ int admin_parse_options(struct admin *admin, int argc, char **argv)
 int admin_uint(struct admin *admin, const char *option, uint64_t min, uint64_t max, uint64_t *value)
 {
     const char *text = admin_option(admin, option);
-    char *end;
-    unsigned long long number;
 
-    errno = 0;
-    number = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end || errno || number < min || number > max) {
+    if (!parse_uint(text, min, max, value)) {
         return admin_fail(admin, ADMIN_USAGE,
                           "--%s must be a whole number from %llu to %llu, not \"%s\"", option,
                           (unsigned long long)min, (unsigned long long)max, text);
     }
-    *value = number;
     return ADMIN_OK;
 }
 
@@ -133,13 +127,10 @@ int admin_size(struct admin *admin, const char *option, uint64_t *bytes)
     static const char units[] = "KMGT";
     const char *text = admin_option(admin, option);
     unsigned shift = 0;
-    char *end;
-    unsigned long long number;
-    bool ok;
+    uint64_t number = 0;
+    const char *end = parse_digits(text, INT64_MAX, &number);
+    bool ok = end != NULL;
 
-    errno = 0;
-    number = strtoull(text, &end, 10);
-    ok = isdigit((unsigned char)text[0]) && !errno;
     if (ok && *end) {
         const char *unit = strchr(units, toupper((unsigned char)*end));
         ok = unit != NULL;
@@ -150,15 +141,15 @@ int admin_size(struct admin *admin, const char *option, uint64_t *bytes)
             if (strcasecmp(end, "b") == 0 || strcasecmp(end, "ib") == 0) {
                 end += strlen(end);
             }
-            ok = *end == '\0' && number <= ((unsigned long long)INT64_MAX >> shift);
+            ok = *end == '\0' && number <= ((uint64_t)INT64_MAX >> shift);
         }
     }
-    if (!ok || number > INT64_MAX) {
+    if (!ok) {
         return admin_fail(admin, ADMIN_USAGE,
                           "--%s must be a size such as 512M or 16G, or 0 for no limit, not \"%s\"",
                           option, text);
     }
-    *bytes = (uint64_t)number << shift;
+    *bytes = number << shift;
     return ADMIN_OK;
 }
 

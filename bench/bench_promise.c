@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bench/notes_mixes.h"
+#include "common/parse.h"
 #include "sim/attack.h"
 
 #define MIXES_MAX 1000000u
@@ -251,14 +252,13 @@ static int run_all(const struct options *options)
 
 static uint32_t number(const char *text, uint32_t most)
 {
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
+    uint32_t value;
 
-    if (end == text || *end != '\0' || value > most) {
+    if (!parse_u32(text, 0, most, &value)) {
         fprintf(stderr, "bench_promise: %s: must be a number up to %u\n", text, most);
         exit(2);
     }
-    return (uint32_t)value;
+    return value;
 }
 
 static void parse(struct options *options, int argc, char **argv)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "loadgen/job_mix.h"
 
 #include <errno.h>
@@ -50,15 +51,10 @@ uint64_t job_hash(uint64_t value)
 /* A decimal number from *text, which moves behind it; -EINVAL if there is none. */
 static int take_number(const char **text, uint32_t max, uint32_t *value)
 {
-    char *end;
-    unsigned long long number;
+    uint64_t number;
+    const char *end = parse_digits(*text, max, &number);
 
-    if (**text < '0' || **text > '9') {
-        return -EINVAL;
-    }
-    errno = 0;
-    number = strtoull(*text, &end, 10);
-    if (errno || number > max) {
+    if (!end) {
         return -EINVAL;
     }
     *text = end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "loadgen/options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -137,12 +137,8 @@ static int parse_integer(const char *name, const char *text, uint64_t min, uint6
                          uint64_t *value)
 {
     char want[64];
-    char *end;
 
-    errno = 0;
-    *value = strtoull(text, &end, 10);
-    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && !errno && *value >= min &&
-        *value <= max) {
+    if (parse_uint(text, min, max, value)) {
         return -1;
     }
     snprintf(want, sizeof(want), "a number from %llu to %llu", (unsigned long long)min,
@@ -150,13 +146,11 @@ static int parse_integer(const char *name, const char *text, uint64_t min, uint6
     return bad(name, text, want);
 }
 
-static int parse_real(const char *name, const char *text, double max, double *value)
+static int take_real(const char *name, const char *text, double max, double *value)
 {
     char want[64];
-    char *end;
 
-    *value = strtod(text, &end);
-    if (end != text && *end == '\0' && *value >= 0 && *value <= max) {
+    if (parse_real(text, 0, max, value)) {
         return -1;
     }
     snprintf(want, sizeof(want), "a number from 0 to %.0f", max);
@@ -165,8 +159,8 @@ static int parse_real(const char *name, const char *text, double max, double *va
 
 static int parse_seconds(const char *name, const char *text, uint64_t *value_ns)
 {
-    double seconds;
-    int status = parse_real(name, text, 1e6, &seconds);
+    double seconds = 0;
+    int status = take_real(name, text, 1e6, &seconds);
 
     *value_ns = (uint64_t)(seconds * 1e9);
     return status;
@@ -187,7 +181,7 @@ static int set_group(struct loadgen_group *group, const char *name, const char *
         return -1;
     }
     if (strcmp(name, "rate") == 0) {
-        return parse_real(name, value, 1e7, &group->rate_hz);
+        return take_real(name, value, 1e7, &group->rate_hz);
     }
     if (strcmp(name, "stop_s") == 0) {
         return parse_seconds(name, value, &group->stop_ns);

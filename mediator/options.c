@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "mediator/options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -175,11 +175,8 @@ static bool parse_number(const char *name, const char *text, uint64_t min, uint6
                          uint64_t *value)
 {
     char want[96];
-    char *end;
 
-    errno = 0;
-    *value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno || *value < min || *value > max) {
+    if (!parse_uint(text, min, max, value)) {
         snprintf(want, sizeof(want), "a number from %llu to %llu", (unsigned long long)min,
                  (unsigned long long)max);
         usage_error(name, text, want);

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/parse.h"
 
 #include "sim/attack.h"
 
@@ -317,10 +318,9 @@ static int report(void)
 
 static double number(const char *text, double most)
 {
-    char *end;
-    double value = strtod(text, &end);
+    double value;
 
-    if (end == text || *end != '\0' || !(value >= 0 && value <= most)) {
+    if (!parse_real(text, 0, most, &value)) {
         die(text, "must be a number from 0 on");
     }
     return value;

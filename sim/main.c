@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/parse.h"
 #include "sim/sim.h"
 
 enum {
@@ -161,10 +162,9 @@ static const char *option_name(int id)
 
 static double number(int id, double min, double max)
 {
-    char *end;
-    double value = strtod(optarg, &end);
+    double value;
 
-    if (end == optarg || *end != '\0' || !(value >= min && value <= max)) {
+    if (!parse_real(optarg, min, max, &value)) {
         fprintf(stderr, "vgpu-sim: --%s %s: must be a number from %g to %g\n", option_name(id),
                 optarg, min, max);
         exit(EXIT_USAGE);
@@ -174,12 +174,9 @@ static double number(int id, double min, double max)
 
 static uint64_t seed_number(int id)
 {
-    char *end;
     uint64_t value;
 
-    errno = 0;
-    value = strtoull(optarg, &end, 0);
-    if (end == optarg || *end != '\0' || *optarg == '-' || errno != 0) {
+    if (!parse_uint_base(optarg, 0, 0, UINT64_MAX, &value)) {
         fprintf(stderr, "vgpu-sim: --%s %s: must be a whole number\n", option_name(id), optarg);
         exit(EXIT_USAGE);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What to simulate: from the command line, or at random. */
+#include "common/parse.h"
 #include "sim/sim.h"
 
 #include <errno.h>
@@ -57,14 +58,6 @@ static const struct key {
 
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
 
-static bool parse_number(const char *text, double min, double max, double *value)
-{
-    char *end;
-
-    *value = strtod(text, &end);
-    return end != text && *end == '\0' && *value >= min && *value <= max;
-}
-
 /* "1000", "50-50000" (log-uniform), "uniform:50-50000", "exp:1000" */
 static bool parse_length(const char *text, double min, double max, struct sim_length *length)
 {
@@ -82,12 +75,12 @@ static bool parse_length(const char *text, double min, double max, struct sim_le
     }
     dash = strchr(text, '-');
     snprintf(low, sizeof(low), "%.*s", dash ? (int)(dash - text) : (int)strlen(text), text);
-    if (!parse_number(low, min, max, &lo)) {
+    if (!parse_real(low, min, max, &lo)) {
         return false;
     }
     hi = lo;
     if (dash) {
-        if (length->kind == SIM_LENGTH_EXPONENTIAL || !parse_number(dash + 1, lo, max, &hi)) {
+        if (length->kind == SIM_LENGTH_EXPONENTIAL || !parse_real(dash + 1, lo, max, &hi)) {
             return false;
         }
         length->kind = length->kind == SIM_LENGTH_FIXED ? SIM_LENGTH_LOG_UNIFORM : length->kind;
@@ -109,7 +102,7 @@ static bool set_key(struct sim_group *group, const struct key *key, const char *
         *field = value[0];
         return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && value[1] == '\0';
     }
-    if (!parse_number(value, key->min, key->max, &number)) {
+    if (!parse_real(value, key->min, key->max, &number)) {
         return false;
     }
     switch (key->type) {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "worker/options.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,20 +62,6 @@ static int complain(const char *option, const char *value, const char *wanted)
     return VGPU_WORKER_EXIT_PROTOCOL;
 }
 
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
-{
-    char *end;
-    uintmax_t number;
-
-    errno = 0;
-    number = strtoumax(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || errno || number < min || number > max) {
-        return false;
-    }
-    *value = number;
-    return true;
-}
-
 static int take_backend(struct worker_options *options, const char *value, bool *any)
 {
     *any = strcmp(value, "auto") == 0;
@@ -93,7 +78,6 @@ static int take_backend(struct worker_options *options, const char *value, bool 
 
 static int take_option(struct worker_options *options, int option, bool *any_backend)
 {
-    uint64_t number;
     int level;
 
     switch (option) {
@@ -102,23 +86,20 @@ static int take_option(struct worker_options *options, int option, bool *any_bac
     case OPT_TEST_OPS: options->test_ops = true; return -1;
     case OPT_PROBE: options->probe = true; return -1;
     case OPT_VM_ID:
-        if (!parse_number(optarg, 0, UINT32_MAX, &number)) {
+        if (!parse_u32(optarg, 0, UINT32_MAX, &options->vm_id)) {
             return complain("--vm-id", optarg, "a number from 0 to 4294967295");
         }
-        options->vm_id = (uint32_t)number;
         options->has_vm_id = true;
         return -1;
     case OPT_MEMORY_LIMIT:
-        if (!parse_number(optarg, 1, UINT64_MAX, &number)) {
+        if (!parse_uint(optarg, 1, UINT64_MAX, &options->backend.memory_limit_bytes)) {
             return complain("--memory-limit", optarg, "a number of bytes, at least 1");
         }
-        options->backend.memory_limit_bytes = number;
         return -1;
     case OPT_DEPTH:
-        if (!parse_number(optarg, 1, WORKER_DEPTH_MAX, &number)) {
+        if (!parse_u32(optarg, 1, WORKER_DEPTH_MAX, &options->backend.depth)) {
             return complain("--depth", optarg, "a number from 1 to 16");
         }
-        options->backend.depth = (unsigned)number;
         return -1;
     case OPT_LOG_LEVEL:
         level = log_level_from_name(optarg);

@@ -23,6 +23,7 @@
 #include "admin/tools.h"
 #include "admin/top/top_internal.h"
 #include "admin/top/top_view.h"
+#include "common/parse.h"
 #include "vgpu/vgpu_admin.h"
 
 #define INTERVAL_DEFAULT_S 2.0
@@ -222,16 +223,12 @@ static int read_options(struct admin *admin, struct top *top)
 {
     const char *interval = admin_option(admin, "interval"), *sort = admin_option(admin, "sort");
     const char *filter = admin_option(admin, "filter");
-    char *end;
 
-    if (interval) {
-        top->view.interval_s = strtod(interval, &end);
-        if (end == interval || *end || !(top->view.interval_s >= TOP_INTERVAL_MIN_S) ||
-            !(top->view.interval_s <= TOP_INTERVAL_MAX_S)) {
-            return admin_fail(admin, ADMIN_USAGE,
-                              "--interval must be a number of seconds from %g to %g, not \"%s\"",
-                              TOP_INTERVAL_MIN_S, TOP_INTERVAL_MAX_S, interval);
-        }
+    if (interval &&
+        !parse_real(interval, TOP_INTERVAL_MIN_S, TOP_INTERVAL_MAX_S, &top->view.interval_s)) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "--interval must be a number of seconds from %g to %g, not \"%s\"",
+                          TOP_INTERVAL_MIN_S, TOP_INTERVAL_MAX_S, interval);
     }
     if (sort) {
         const char *words[TOP_SORT_COUNT + 1] = {NULL};

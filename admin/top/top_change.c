@@ -7,12 +7,12 @@
 #include "admin/top/top_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/base/json_get.h"
 #include "admin/tools.h"
 #include "admin/toolstack/run_program.h"
+#include "common/parse.h"
 
 #define CHANGE_TIMEOUT_MS 30000
 
@@ -113,20 +113,19 @@ void top_end_weight(struct top *top)
 {
     const struct top_row *row = top_chosen(top);
     char label[TOP_NAME_BYTES + 32];
-    char *end;
-    long weight = strtol(top->typed, &end, 10);
+    uint32_t weight;
 
     top->mode = TOP_MODE_LOOK;
     if (top->typed[0] == '\0' || !row) {
         return;
     }
-    if (*end || weight < VGPU_WEIGHT_MIN || weight > VGPU_WEIGHT_MAX) {
+    if (!parse_u32(top->typed, VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &weight)) {
         top_say(top, "a weight is a whole number from %d to %d, not \"%s\"", VGPU_WEIGHT_MIN,
                 VGPU_WEIGHT_MAX, top->typed);
         return;
     }
-    snprintf(top->change_value, sizeof(top->change_value), "--weight=%ld", weight);
-    snprintf(top->change_text, sizeof(top->change_text), "Weight of %s from %u to %ld?",
+    snprintf(top->change_value, sizeof(top->change_value), "--weight=%u", weight);
+    snprintf(top->change_text, sizeof(top->change_text), "Weight of %s from %u to %u?",
              label_of(row->vm, label), row->vm->weight, weight);
     top->mode = TOP_MODE_CONFIRM;
 }

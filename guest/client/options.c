@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
+#include "common/names.h"
+#include "common/parse.h"
 
 #define COUNT_MAX 1000000000000u
 #define SECONDS_MAX 31536000.0
@@ -86,37 +86,22 @@ static int usage(const char *format, ...)
     return EXIT_USAGE;
 }
 
-/* A whole number from min to max; decimal, or hexadecimal after 0x. */
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+/* Numbers are decimal, or hexadecimal after 0x. */
+static int base_of(const char *text)
 {
-    char *end;
-    int base = strncmp(text, "0x", 2) == 0 ? 16 : 10;
-
-    if (*text < '0' || *text > '9') {
-        return false;
-    }
-    errno = 0;
-    *value = strtoull(text, &end, base);
-    return errno == 0 && *end == '\0' && *value >= min && *value <= max;
+    return strncmp(text, "0x", 2) == 0 ? 16 : 10;
 }
 
-static bool parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
 {
-    uint64_t wide;
-
-    if (!parse_number(text, min, max, &wide)) {
-        return false;
-    }
-    *value = (uint32_t)wide;
-    return true;
+    return parse_u32_base(text, base_of(text), min, max, value);
 }
 
 static bool parse_seconds(const char *text, uint64_t *ns)
 {
-    char *end;
-    double seconds = strtod(text, &end);
+    double seconds;
 
-    if (end == text || *end || !isfinite(seconds) || seconds < 0.001 || seconds > SECONDS_MAX) {
+    if (!parse_real(text, 0.001, SECONDS_MAX, &seconds)) {
         return false;
     }
     *ns = (uint64_t)(seconds * 1e9);
@@ -125,14 +110,11 @@ static bool parse_seconds(const char *text, uint64_t *ns)
 
 static bool parse_priority(const char *text, uint8_t *priority)
 {
-    static const char *const names[] = {"low", "medium", "high"};
-    uint8_t i;
+    int number = priority_from_name(text);
 
-    for (i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) == 0 || (text[0] == '0' + i && !text[1])) {
-            *priority = i;
-            return true;
-        }
+    if (number >= 0 || (text[0] >= '0' && text[0] <= '2' && !text[1])) {
+        *priority = (uint8_t)(number >= 0 ? number : text[0] - '0');
+        return true;
     }
     return false;
 }
@@ -222,18 +204,18 @@ static bool take_option(struct client_options *options, int option, const char *
     case OPT_KEEP_GOING: options->keep_going = true; return true;
     case OPT_JSON: options->json = true; return true;
     case OPT_PROGRESS: options->progress = true; return true;
-    case OPT_VM_ID: return parse_u32(value, 0, UINT32_MAX, &options->device.vm_id);
+    case OPT_VM_ID: return parse_number(value, 0, UINT32_MAX, &options->device.vm_id);
     case OPT_POOL:
         options->device.pool_id = (uint8_t)value[0];
         return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && !value[1];
     case OPT_PRIORITY: return parse_priority(value, &options->device.priority);
     case OPT_OP: return parse_op(value, &options->op);
-    case OPT_ELEMENTS: return parse_u32(value, 1, VGPU_VECTOR_MAX, &options->elements);
-    case OPT_US: return parse_u32(value, 0, UINT32_MAX, &options->spin_us);
-    case OPT_COUNT: return parse_number(value, 1, COUNT_MAX, &options->count);
+    case OPT_ELEMENTS: return parse_number(value, 1, VGPU_VECTOR_MAX, &options->elements);
+    case OPT_US: return parse_number(value, 0, UINT32_MAX, &options->spin_us);
+    case OPT_COUNT: return parse_uint_base(value, base_of(value), 1, COUNT_MAX, &options->count);
     case OPT_SECONDS: return parse_seconds(value, &options->seconds_ns);
-    case OPT_TIMEOUT: return parse_u32(value, 1, UINT32_MAX, &options->device.timeout_ms);
-    case OPT_RETRIES: return parse_u32(value, 0, RETRIES_MAX, &options->device.retries);
+    case OPT_TIMEOUT: return parse_number(value, 1, UINT32_MAX, &options->device.timeout_ms);
+    case OPT_RETRIES: return parse_number(value, 0, RETRIES_MAX, &options->device.retries);
     default: return false;
     }
 }
@@ -259,10 +241,10 @@ static int finish(struct client_options *options, int count, char **operands)
     if (count != 2) {
         return usage("give exactly two numbers to add");
     }
-    if (!parse_u32(operands[0], 0, UINT32_MAX, &options->a)) {
+    if (!parse_number(operands[0], 0, UINT32_MAX, &options->a)) {
         return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[0]);
     }
-    if (!parse_u32(operands[1], 0, UINT32_MAX, &options->b)) {
+    if (!parse_number(operands[1], 0, UINT32_MAX, &options->b)) {
         return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[1]);
     }
     options->have_operands = true;

@@ -2,23 +2,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/parse.h"
 #include "mediator/base/http_address.h"
-
-/* The part behind the last colon; -1 when it is no port. */
-static int parse_port(const char *text)
-{
-    size_t length = strlen(text);
-    long port;
-
-    if (length == 0 || length > 5 || strspn(text, "0123456789") != length) {
-        return -1;
-    }
-    port = strtol(text, NULL, 10);
-    return port <= 65535 ? (int)port : -1;
-}
 
 int http_address_parse(struct http_address *address, const char *text)
 {
@@ -27,14 +14,15 @@ int http_address_parse(struct http_address *address, const char *text)
     const char *colon = strrchr(text, ':');
     char host[INET6_ADDRSTRLEN + 2];
     size_t length = colon ? (size_t)(colon - text) : 0;
-    int port = colon ? parse_port(colon + 1) : -1;
+    uint32_t port;
 
     memset(address, 0, sizeof(*address));
     if (strcmp(text, "off") == 0) {
         address->off = true;
         return 0;
     }
-    if (port < 0 || length == 0 || length >= sizeof(host)) {
+    if (!colon || !parse_u32(colon + 1, 0, UINT16_MAX, &port) || length == 0 ||
+        length >= sizeof(host)) {
         return -EINVAL;
     }
     memcpy(host, text, length);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/parse.h"
 #include "mediator/base/clock.h"
 
 struct config_name {
@@ -54,18 +55,15 @@ void config_apply_default_pools(struct core *core, const char *pools)
 
 static uint32_t gpu_by_name(const struct core *core, const char *name)
 {
-    char *end;
-    unsigned long index = strtoul(name, &end, 10);
+    uint32_t index;
 
     for (uint32_t i = 0; i < core_gpu_count(core); i++) {
         if (strcmp(core_gpu_uuid(core, i), name) == 0) {
             return i;
         }
     }
-    if (name[0] >= '0' && name[0] <= '9' && *end == '\0' && index < core_gpu_count(core)) {
-        return (uint32_t)index;
-    }
-    return CORE_NONE;
+    return parse_u32(name, 0, UINT32_MAX, &index) && index < core_gpu_count(core) ? index
+                                                                                  : CORE_NONE;
 }
 
 static uint32_t pool_mask(const struct core *core, const vgpu_pool_config_t *pool)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "mediator/identity/qemu_cmdline.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define VALUE_BYTES 256u
@@ -65,20 +64,6 @@ static bool find_option(const char *options, const char *key, char *value, size_
     return false;
 }
 
-static bool parse_u32(const char *text, uint32_t *value)
-{
-    unsigned long long number;
-    char *end;
-
-    errno = 0;
-    number = strtoull(text, &end, 0);
-    if (text[0] < '0' || text[0] > '9' || *end || errno || number > UINT32_MAX) {
-        return false;
-    }
-    *value = (uint32_t)number;
-    return true;
-}
-
 static struct qemu_stub *add_stub(struct qemu_cmdline *cmdline)
 {
     /* More than there is room for: the last one is overwritten, the count stays. */
@@ -127,7 +112,7 @@ static void parse_device(struct qemu_cmdline *cmdline, const char *text)
     }
     stub = add_stub(cmdline);
     if (find_option(text, "vm_id", value, sizeof(value))) {
-        stub->has_vm_id = parse_u32(value, &stub->vm_id);
+        stub->has_vm_id = parse_u32_base(value, 0, 0, UINT32_MAX, &stub->vm_id);
     }
     if (!find_option(text, "chardev", stub->chardev, sizeof(stub->chardev))) {
         stub->chardev[0] = '\0';
@@ -211,7 +196,7 @@ void qemu_cmdline_parse(struct qemu_cmdline *cmdline, const char *bytes, size_t 
         } else if (name) {
             parse_name(cmdline, value);
         } else if (xen_domid) {
-            cmdline->has_xen_domid = parse_u32(value, &cmdline->xen_domid);
+            cmdline->has_xen_domid = parse_u32_base(value, 0, 0, UINT32_MAX, &cmdline->xen_domid);
         } else {
             parse_chardev(value, chardevs, &chardev_count);
         }

@@ -38,6 +38,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/parse.h"
 
 #define XS_READ 2u
 #define XS_ERROR 16u
@@ -219,18 +220,16 @@ static int read_value(struct xs_link *link, const char *path, char value[XS_PAYL
     return ret;
 }
 
-/* As the toolstacks write it: digits and nothing else. */
+/* As the toolstacks write it: digits and nothing else, and no more than a pid has. */
 static bool parse_pid(const char *text, pid_t *pid)
 {
-    size_t digits = strspn(text, "0123456789");
-    long long number;
+    uint64_t number;
 
-    if (digits == 0 || digits > 10 || text[digits]) {
+    if (strlen(text) > 10 || !parse_uint(text, 1, INT_MAX, &number)) {
         return false;
     }
-    number = strtoll(text, NULL, 10);
     *pid = (pid_t)number;
-    return number > 0 && number <= INT_MAX;
+    return true;
 }
 
 static int read_node(struct xs_link *link, uint32_t domid, const char *node,

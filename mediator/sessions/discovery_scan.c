@@ -9,6 +9,7 @@
  * else comes; one that finds none is remembered with the judged, so that it
  * costs no more than they do, and is read again when there is a place.
  */
+#include "common/parse.h"
 #include "mediator/sessions/discovery_scan.h"
 
 #include <dirent.h>
@@ -192,10 +193,9 @@ void discovery_scan_run(struct discovery_scan *scan)
         scan->judged[i].seen = false;
     }
     while ((entry = readdir(dir))) {
-        char *end;
-        long pid = strtol(entry->d_name, &end, 10);
+        uint32_t pid;
 
-        if (*end == '\0' && pid > 0 && pid <= INT32_MAX) {
+        if (parse_u32(entry->d_name, 1, INT32_MAX, &pid)) {
             scan_one(scan, sorted, (pid_t)pid);
         }
     }

@@ -18,6 +18,7 @@
 #include <sys/sysinfo.h>
 
 #include "common/log.h"
+#include "common/parse.h"
 #include "common/unused.h"
 
 #define CPU_INDEX_MAX 63u
@@ -83,24 +84,12 @@ static int cpu_list(struct backend_gpu *gpus, unsigned max, char driver[32],
 /* "2" and "CPU-2" name the same stand-in for a GPU: pools of several can be tried without one. */
 static int parse_index(const char *gpu, unsigned *index)
 {
-    const char *digits = gpu;
-    unsigned long value;
-    char *end;
-
     if (!gpu) {
         *index = 0;
         return 0;
     }
-    if (strncmp(gpu, "CPU-", 4) == 0) {
-        digits += 4;
-    }
-    errno = 0;
-    value = strtoul(digits, &end, 10);
-    if (digits[0] < '0' || digits[0] > '9' || *end || errno || value > CPU_INDEX_MAX) {
-        return -EINVAL;
-    }
-    *index = (unsigned)value;
-    return 0;
+    gpu += strncmp(gpu, "CPU-", 4) == 0 ? 4 : 0;
+    return parse_u32(gpu, 0, CPU_INDEX_MAX, index) ? 0 : -EINVAL;
 }
 
 static int cpu_open(const struct backend_config *config, struct backend **backend)

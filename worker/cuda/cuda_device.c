@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/parse.h"
 #include "worker/cuda/cuda_device.h"
 
 #include <errno.h>
@@ -106,23 +107,17 @@ static int find_uuid(const struct cuda_api *api, int count, const char *wanted,
 int cuda_device_open(struct cuda_api *api, const char *wanted, struct backend_gpu *gpu,
                      char reason[CUDA_REASON_BYTES])
 {
-    unsigned long index = 0;
+    uint32_t index = 0;
     int status, count;
 
     if (wanted && is_uuid(wanted)) {
         /* The driver then leaves the host's other GPUs alone, and starts sooner. */
         setenv("CUDA_VISIBLE_DEVICES", wanted, 1);
-    } else if (wanted) {
-        char *end;
-
-        errno = 0;
-        index = strtoul(wanted, &end, 10);
-        if (wanted[0] < '0' || wanted[0] > '9' || *end || errno || index >= BACKEND_GPUS_MAX) {
-            snprintf(reason, CUDA_REASON_BYTES,
-                     "there is no GPU '%.60s': give an index or a UUID as 'nvidia-smi -L' shows",
-                     wanted);
-            return -EINVAL;
-        }
+    } else if (wanted && !parse_u32(wanted, 0, BACKEND_GPUS_MAX - 1, &index)) {
+        snprintf(reason, CUDA_REASON_BYTES,
+                 "there is no GPU '%.60s': give an index or a UUID as 'nvidia-smi -L' shows",
+                 wanted);
+        return -EINVAL;
     }
     status = cuda_api_open(api, reason);
     if (status == -ENODEV && wanted && is_uuid(wanted)) {
@@ -139,7 +134,7 @@ int cuda_device_open(struct cuda_api *api, const char *wanted, struct backend_gp
         return find_uuid(api, count, wanted, gpu, reason);
     }
     if (index >= (unsigned long)count) {
-        snprintf(reason, CUDA_REASON_BYTES, "there is no GPU %lu: this host has %d", index, count);
+        snprintf(reason, CUDA_REASON_BYTES, "there is no GPU %u: this host has %d", index, count);
         return -ENODEV;
     }
     return cuda_device_describe(api, (int)index, gpu, reason);
