@@ -10,6 +10,7 @@
 #include "admin/db.h"
 #include "admin/say.h"
 #include "admin/watch.h"
+#include "common/clock.h"
 
 /* A run's text goes out in one piece, so that the terminal does not flicker. */
 #define BUFFER_BYTES (256 * 1024)
@@ -31,15 +32,11 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static void wait_until(struct timespec *next, double seconds)
+static void wait_until(uint64_t when_ns)
 {
-    next->tv_sec += (time_t)seconds;
-    next->tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
-    if (next->tv_nsec >= 1000000000) {
-        next->tv_nsec -= 1000000000;
-        next->tv_sec++;
-    }
-    while (!interrupted && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL) == EINTR) {
+    struct timespec when = clock_timespec(when_ns);
+
+    while (!interrupted && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL) == EINTR) {
     }
 }
 
@@ -58,7 +55,7 @@ static void print_title(const struct admin *admin)
 int watch_run(struct admin *admin)
 {
     bool terminal = isatty(STDOUT_FILENO) && !admin->json;
-    struct timespec next, now;
+    uint64_t next_ns = clock_now_ns();
 
     if (!admin->command->only_looks) {
         return admin_fail(admin, ADMIN_USAGE,
@@ -68,7 +65,6 @@ int watch_run(struct admin *admin)
     }
     catch_signals();
     setvbuf(stdout, NULL, _IOFBF, BUFFER_BYTES);
-    clock_gettime(CLOCK_MONOTONIC, &next);
     for (bool first = true; !interrupted; first = false) {
         int status;
 
@@ -87,10 +83,10 @@ int watch_run(struct admin *admin)
         if (status == ADMIN_USAGE) {
             return status; /* it will not get better */
         }
-        wait_until(&next, admin->watch_s);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec > next.tv_sec + 1) {
-            next = now; /* it took long, or the machine slept: no catching up */
+        next_ns += (uint64_t)(admin->watch_s * NS_PER_S);
+        wait_until(next_ns);
+        if (clock_now_ns() > next_ns + NS_PER_S) {
+            next_ns = clock_now_ns(); /* it took long, or the machine slept: no catching up */
         }
     }
     return ADMIN_OK;

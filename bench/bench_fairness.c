@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "common/ns.h"
 #include "sim/sim.h"
 
 #define MIXES 320u
@@ -106,7 +107,7 @@ static void run_spec(const char *spec, const struct bench_options *options,
     char error[128];
 
     sim_config_defaults(&config);
-    config.duration_ns = options->quick ? 6000000000ull : 60000000000ull;
+    config.duration_ns = options->quick ? 6 * NS_PER_S : 60 * NS_PER_S;
     if (sim_spec_parse(spec, &config, error, sizeof(error)) < 0) {
         fprintf(stderr, "bench_fairness: %s\n", error);
         exit(1);
@@ -149,8 +150,8 @@ static void endless_jobs(const struct bench_options *options, struct sim_result 
 {
     run_spec("depth=2,job_us=10000000;rate=200,job_us=1000", options, result, summary);
     bench_figure("wait p99 beside a VM with jobs of 10 s, equal weights", "ms",
-                 (double)result->vms[1].wait_p99_ns / 1e6);
-    bench_figure("  longest wait", "ms", (double)result->vms[1].wait_max_ns / 1e6);
+                 (double)result->vms[1].wait_p99_ns / NS_PER_MS);
+    bench_figure("  longest wait", "ms", (double)result->vms[1].wait_max_ns / NS_PER_MS);
 }
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "common/ns.h"
 #include "sim/sim.h"
 
 static const char help[] = "Simulates a VM that sends ten times its rate limit, and what that\n"
@@ -41,7 +42,7 @@ static double wait_p99_us(size_t i, double factor, const struct bench_options *o
 
     sim_config_defaults(&config);
     /* Not less: the workers' start, at which all wait, must stay out of the last 1 %. */
-    config.duration_ns = options->quick ? 60000000000ull : 200000000000ull;
+    config.duration_ns = options->quick ? 60 * NS_PER_S : 200 * NS_PER_S;
     config.group_count = 2;
     sim_group_defaults(good);
     good->rate_hz = 0.25e6 / cases[i].good_us;

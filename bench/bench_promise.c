@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bench/notes_mixes.h"
+#include "common/ns.h"
 #include "common/parse.h"
 #include "sim/attack.h"
 
@@ -68,7 +69,7 @@ static void configure(const struct options *options, uint32_t index, struct sim_
 
     sim_config_defaults(config);
     config->log = NULL;
-    config->duration_ns = 33000000000ull;
+    config->duration_ns = 33 * NS_PER_S;
     config->core.scheduler.policy = options->policy;
     if (options->notes) {
         notes_mix(index, spec, sizeof(spec));

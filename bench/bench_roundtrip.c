@@ -23,6 +23,7 @@
 #include "bench/bench.h"
 #include "bench/daemon.h"
 #include "bench/load.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_worker.h"
 
 #define BATCH 200u
@@ -241,7 +242,7 @@ static void bench_throughput(const struct daemon *daemon, bool quick, const char
         slowest = jobs < slowest ? jobs : slowest;
     }
     bench_figure_at_least(rate_name, "jobs/s", load_jobs_per_s(&load), 100000);
-    bench_figure(slowest_name, "jobs/s", slowest * 1e9 / (double)load.result.measured_ns);
+    bench_figure(slowest_name, "jobs/s", slowest * NS_PER_S / (double)load.result.measured_ns);
     load_free(&load);
 }
 

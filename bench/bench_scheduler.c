@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
+#include "common/ns.h"
 #include "core/sched/policy.h"
 #include "core/sched/scheduler_wfq.h"
 
@@ -122,7 +123,7 @@ static void world_free(struct world *world)
 
 static void world_round(struct world *world, bool count)
 {
-    uint64_t job_ns = 50000 + next_random() % 1000000;
+    uint64_t job_ns = 50000 + next_random() % NS_PER_MS;
     uint64_t t0, t1, t2, t3;
 
     t0 = bench_clock_ns();

@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_worker.h"
 
-#define START_TIMEOUT_NS 20000000000ull
+#define START_TIMEOUT_NS (20 * NS_PER_S)
 
 static void __attribute__((noreturn))
 die(const struct daemon *daemon, const char *what, const char *name)

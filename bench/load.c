@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "bench/load.h"
+#include "common/ns.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -80,5 +81,6 @@ double load_jobs_per_s(const struct load *load)
     for (uint32_t i = 0; i < load->options.vm_count; i++) {
         jobs += load->vms[i].measured.jobs;
     }
-    return load->result.measured_ns ? (double)jobs * 1e9 / (double)load->result.measured_ns : 0;
+    return load->result.measured_ns ? (double)jobs * NS_PER_S / (double)load->result.measured_ns
+                                    : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/core_internal.h"
+#include "common/ns.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -59,11 +60,11 @@ void core_config_defaults(struct core_config *config)
                 .slack_permille = WFQ_SLACK_DEFAULT_PERMILLE,
                 .policy = WFQ_POLICY_WFQ,
             },
-        .overrun_ns = 100000000ull,
-        .job_timeout_ns = 30000000000ull,
-        .worker_start_timeout_ns = 20000000000ull,
-        .linger_ns = 10000000000ull,
-        .first_frame_ns = 10000000000ull,
+        .overrun_ns = 100 * NS_PER_MS,
+        .job_timeout_ns = 30 * NS_PER_S,
+        .worker_start_timeout_ns = 20 * NS_PER_S,
+        .linger_ns = 10 * NS_PER_S,
+        .first_frame_ns = 10 * NS_PER_S,
         .fault_threshold = 5,
     };
 }

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "common/frame.h"
+#include "common/ns.h"
 #include "common/request.h"
 #include "common/vm_limits.h"
 #include "core/sched/scheduler_wfq.h"
@@ -53,7 +54,7 @@
  * what runs has until its own job_timeout, and from then on, or with nothing to
  * run, so much more; then it is killed.  The quarantined have overrun_ns only.
  */
-#define CORE_STOP_GRACE_NS 2000000000ull
+#define CORE_STOP_GRACE_NS (2 * NS_PER_S)
 
 /* ---- effects ---- */
 

@@ -18,6 +18,7 @@
 #ifndef CORE_CORE_INTERNAL_H
 #define CORE_CORE_INTERNAL_H
 
+#include "common/ns.h"
 #include "core/core.h"
 #include "core/metrics/metrics.h"
 #include "core/placement.h"
@@ -137,8 +138,8 @@ struct core {
 
 /* Consecutive failed starts after which waiting jobs are refused. */
 #define CORE_START_FAILURES_MAX 3u
-#define CORE_BACKOFF_FIRST_NS 100000000ull
-#define CORE_BACKOFF_MAX_NS 5000000000ull
+#define CORE_BACKOFF_FIRST_NS (100 * NS_PER_MS)
+#define CORE_BACKOFF_MAX_NS (5 * NS_PER_S)
 /*
  * A VM that left while it was ahead keeps its account, so that coming back does
  * not make it even; but no longer than so many times what it owes, so that
@@ -146,7 +147,7 @@ struct core {
  */
 #define CORE_DEBT_KEPT_TIMES 100u
 /* The interval at which the core looks whether such a VM still owes time. */
-#define CORE_DEBT_CHECK_NS 1000000000ull
+#define CORE_DEBT_CHECK_NS NS_PER_S
 
 /* core_states.c */
 void core_session_enter(struct core_session *session, enum core_session_state state);

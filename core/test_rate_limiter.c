@@ -8,10 +8,11 @@
 #include <cmocka.h>
 
 #include "common/vm_limits.h"
+#include "common/ns.h"
 #include "core/rate_limiter.h"
 #include "core/test_random.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS NS_PER_S
 #define YEAR_NS (31557600ull * SECOND_NS)
 
 static void start(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t burst, uint64_t now_ns)
@@ -84,7 +85,8 @@ static void test_window_limit(void **state)
     seed_random(1);
     start(&limiter, RATE, BURST, now_ns);
     for (uint32_t check = 0; check < 300000; check++) {
-        now_ns += next_random() % 100 == 0 ? next_random() % SECOND_NS : next_random() % 4000000;
+        now_ns +=
+            next_random() % 100 == 0 ? next_random() % SECOND_NS : next_random() % (4 * NS_PER_MS);
         if (rl_check(&limiter, 0, now_ns) != RL_ALLOW) {
             continue;
         }
@@ -126,7 +128,7 @@ static void test_clock_extremes(void **state)
         rl_configure_vm(&limiter, 1000, 5, 0, i);
         assert_int_equal(rl_check(&limiter, 0, YEAR_NS), RL_DENY_RATE);
     }
-    assert_int_equal(drain(&limiter, YEAR_NS + 2000000), 2);
+    assert_int_equal(drain(&limiter, YEAR_NS + 2 * NS_PER_MS), 2);
 }
 
 static void test_values_are_cut(void **state)

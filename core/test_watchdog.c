@@ -6,9 +6,10 @@
 #include <cmocka.h>
 
 #include "core/test_random.h"
+#include "common/ns.h"
 #include "core/watchdog.h"
 
-#define MS 1000000ull
+#define MS NS_PER_MS
 
 static const struct watchdog_config config = {
     .overrun_ns = 100 * MS,

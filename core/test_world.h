@@ -12,9 +12,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/ns.h"
 #include "core/core.h"
 
-#define MS 1000000ull
+#define MS NS_PER_MS
 #define LOG_MAX 1024
 
 struct sent {

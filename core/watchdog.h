@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/ns.h"
+
 struct watchdog_config {
     uint64_t overrun_ns;      /* 0 = never */
     uint64_t timeout_ns;      /* 0 = never */
@@ -34,7 +36,7 @@ enum wd_verdict {
 };
 
 /* How often an overrun that could not be dealt with is looked at again. */
-#define WD_OVERRUN_RETRY_NS 5000000ull
+#define WD_OVERRUN_RETRY_NS (5 * NS_PER_MS)
 
 void wd_job_started(struct watchdog *watchdog, uint64_t now_ns);
 /* It ended well, or at least it ended. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "loadgen/engine.h"
+#include "common/clock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -59,7 +60,7 @@ static uint64_t run_timed(struct engine *engine, uint64_t now_ns)
 
         if (wake_ns <= now_ns) {
             if (vm->fd < 0 && vm_connect(vm, RECONNECT_TIMEOUT_MS) < 0) {
-                vm->not_before_ns = vm_clock_ns() + 100000000u;
+                vm->not_before_ns = clock_now_ns() + 100 * NS_PER_MS;
             } else {
                 vm_pump(vm, now_ns);
             }
@@ -80,8 +81,7 @@ static void set_timer(struct engine *engine, uint64_t when_ns)
     }
     engine->timer_ns = when_ns;
     if (when_ns != VM_NEVER) {
-        spec.it_value.tv_sec = (time_t)(when_ns / 1000000000u);
-        spec.it_value.tv_nsec = (long)(when_ns % 1000000000u);
+        spec.it_value = clock_timespec(when_ns);
     }
     timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
@@ -90,7 +90,7 @@ static void serve(struct engine *engine, const struct epoll_event *event)
 {
     uint32_t index = (uint32_t)event->data.u64;
     struct vm *vm = &engine->vms[index];
-    uint64_t now_ns = vm_clock_ns();
+    uint64_t now_ns = clock_now_ns();
     uint64_t expirations;
 
     if (event->data.u64 == TIMER_TAG) {
@@ -124,14 +124,6 @@ static bool all_finished(const struct engine *engine, uint64_t now_ns, uint64_t 
     return finished;
 }
 
-static uint64_t cpu_clock_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void loop(struct engine *engine, const struct loadgen_options *options, uint64_t end_ns,
                  uint64_t *stopped_ns)
 {
@@ -139,7 +131,7 @@ static void loop(struct engine *engine, const struct loadgen_options *options, u
     uint64_t drain_until_ns = VM_NEVER, in_flight;
 
     for (;;) {
-        uint64_t now_ns = vm_clock_ns();
+        uint64_t now_ns = clock_now_ns();
         uint64_t wake_ns = run_timed(engine, now_ns);
         int n;
 
@@ -201,16 +193,16 @@ int engine_run(struct vm *vms, const struct loadgen_options *options, struct eng
     engine = (struct engine){.vms = vms, .count = options->vm_count, .timer_ns = VM_NEVER};
     ret = prepare(&engine);
     if (ret == 0) {
-        start_ns = vm_clock_ns();
+        start_ns = clock_now_ns();
         from_ns = start_ns + options->warmup_ns;
         end_ns = options->duration_ns ? from_ns + options->duration_ns : VM_NEVER;
         for (uint32_t i = 0; i < options->vm_count; i++) {
             vm_begin(&vms[i], start_ns, from_ns, end_ns);
         }
-        cpu_ns = cpu_clock_ns();
+        cpu_ns = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
         loop(&engine, options, end_ns, &stopped_ns);
         memset(result, 0, sizeof(*result));
-        result->cpu_ns = cpu_clock_ns() - cpu_ns;
+        result->cpu_ns = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns;
         result->measured_ns = stopped_ns > from_ns ? stopped_ns - from_ns : 0;
         for (uint32_t i = 0; i < options->vm_count; i++) {
             result->missing += vms[i].in_flight + (options->reconnect ? 0 : vms[i].lost);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "common/parse.h"
+#include "common/ns.h"
 #include "loadgen/options.h"
 
 #include <getopt.h>
@@ -379,7 +380,7 @@ static int set_option(struct loadgen_options *options, struct loadgen_group *def
     case OPT_POISSON: defaults->poisson = true; return -1;
     case OPT_BUSY_WAIT_MS:
         status = parse_integer(name, value, 0, 60000, &number);
-        options->busy_wait_ns = number * 1000000;
+        options->busy_wait_ns = number * NS_PER_MS;
         return status;
     case OPT_HELLO: options->hello = true; return -1;
     case OPT_RECONNECT: options->reconnect = true; return -1;
@@ -404,8 +405,8 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
 
     memset(options, 0, sizeof(*options));
     options->socket_path = VGPU_SOCKET_PATH;
-    options->drain_ns = 60000000000ull;
-    options->busy_wait_ns = 100000000;
+    options->drain_ns = 60 * NS_PER_S;
+    options->busy_wait_ns = 100 * NS_PER_MS;
     options->seed = 1;
     status = set_group(&defaults, "op", "add");
     while (status < 0 && (id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
@@ -430,7 +431,7 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
         status = check_groups(options);
     }
     if (options->duration_ns == 0 && options->count == 0) {
-        options->duration_ns = 10000000000ull;
+        options->duration_ns = 10 * NS_PER_S;
     }
     return status;
 }

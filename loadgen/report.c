@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "loadgen/report.h"
+#include "common/ns.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -47,7 +48,7 @@ static uint64_t error_sum(const struct vm_measured *measured)
 
 static double per_second(uint64_t count, const struct engine_result *result)
 {
-    return result->measured_ns ? (double)count * 1e9 / (double)result->measured_ns : 0;
+    return result->measured_ns ? (double)count * NS_PER_S / (double)result->measured_ns : 0;
 }
 
 static double share(const struct vm_measured *part, const struct vm_measured *whole)
@@ -101,7 +102,7 @@ void report_table(FILE *out, const struct vm *vms, const struct loadgen_options 
     fprintf(out,
             "%.2f s, %" PRIu64 " sent, %" PRIu64 " answered, %" PRIu64 " missing, %" PRIu64
             " wrong; %.2f us of this program's CPU time a job\n",
-            (double)result->measured_ns / 1e9, total.sent, total.answered, result->missing,
+            (double)result->measured_ns / NS_PER_S, total.sent, total.answered, result->missing,
             total.wrong,
             total.answered ? (double)result->cpu_ns / 1e3 / (double)total.answered : 0);
     if (options->reconnect) {
@@ -152,7 +153,8 @@ void report_json(FILE *out, const struct vm *vms, const struct loadgen_options *
 
     add_up(&total, vms, options->vm_count);
     fprintf(out, "{\"seconds\": %.6f, \"seed\": %" PRIu64 ", \"cpu_s\": %.6f, \"vms\": [",
-            (double)result->measured_ns / 1e9, options->seed, (double)result->cpu_ns / 1e9);
+            (double)result->measured_ns / NS_PER_S, options->seed,
+            (double)result->cpu_ns / NS_PER_S);
     for (uint32_t i = 0; i < options->vm_count; i++) {
         const struct vm *vm = &vms[i];
 

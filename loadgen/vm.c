@@ -19,14 +19,9 @@
 #define SLOT_BITS 12u
 #define READ_BYTES 65536u
 #define COMPLAINTS_MAX 10u
-#define RECONNECT_NS 100000000ull
+#define RECONNECT_NS (100 * NS_PER_MS)
 
 VGPU_STATIC_ASSERT(LOADGEN_DEPTH_MAX == 1u << SLOT_BITS, "a slot's number fits a request_id");
-
-uint64_t vm_clock_ns(void)
-{
-    return clock_now_ns();
-}
 
 __attribute__((format(printf, 2, 3))) static void complain(const struct vm *vm, const char *format,
                                                            ...)
@@ -99,7 +94,7 @@ static uint64_t next_random(struct vm *vm)
 
 static uint64_t gap_ns(struct vm *vm)
 {
-    double mean_ns = 1e9 / vm->group->rate_hz;
+    double mean_ns = NS_PER_S / vm->group->rate_hz;
     double uniform = ((double)(next_random(vm) >> 11) + 1) / 9007199254740993.0;
 
     return (uint64_t)(vm->group->poisson ? -log(uniform) * mean_ns : mean_ns);
@@ -396,11 +391,11 @@ bool vm_read(struct vm *vm, uint64_t now_ns)
 /* Waits for the frame that answers ours; CONFIG may follow later. */
 static int await_greeting(struct vm *vm, uint32_t msg_type, int timeout_ms)
 {
-    uint64_t until_ns = vm_clock_ns() + (uint64_t)timeout_ms * 1000000u;
+    uint64_t until_ns = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
     struct pollfd poller = {.fd = vm->fd, .events = POLLIN};
 
     for (;;) {
-        uint64_t now_ns = vm_clock_ns();
+        uint64_t now_ns = clock_now_ns();
         uint8_t buffer[VGPU_SOCKET_FRAME_MAX];
         const uint8_t *bytes = buffer;
         struct frame frame;
@@ -412,7 +407,7 @@ static int await_greeting(struct vm *vm, uint32_t msg_type, int timeout_ms)
         if (now_ns >= until_ns) {
             return -ETIMEDOUT;
         }
-        if (poll(&poller, 1, (int)((until_ns - now_ns) / 1000000u) + 1) <= 0) {
+        if (poll(&poller, 1, (int)((until_ns - now_ns) / NS_PER_MS) + 1) <= 0) {
             continue;
         }
         n = recv(vm->fd, buffer, sizeof(buffer), MSG_DONTWAIT);

@@ -88,6 +88,4 @@ uint64_t vm_wake_ns(const struct vm *vm);
 /* It will submit no more. */
 bool vm_finished(const struct vm *vm, uint64_t now_ns);
 
-uint64_t vm_clock_ns(void);
-
 #endif /* LOADGEN_VM_H */

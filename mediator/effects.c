@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/effects.h"
+#include "common/clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -159,11 +160,7 @@ static void arm_timer(struct effects *effects)
         return;
     }
     effects->armed_ns = deadline_ns;
-    if (deadline_ns == 0) {
-        deadline_ns = 1; /* zero would disarm it */
-    }
-    spec.it_value.tv_sec = (time_t)(deadline_ns / 1000000000u);
-    spec.it_value.tv_nsec = (long)(deadline_ns % 1000000000u);
+    spec.it_value = clock_timespec(deadline_ns ? deadline_ns : 1); /* zero would disarm it */
     timerfd_settime(effects->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 

@@ -12,6 +12,7 @@
 #include "common/request.h"
 #include "common/uuid.h"
 #include "common/json_out.h"
+#include "common/clock.h"
 #include "mediator/base/clock.h"
 #include "mediator/sessions/session_io.h"
 
@@ -74,7 +75,7 @@ void events_stopping(struct events *events)
 static bool take_token(struct bucket *bucket, uint32_t reserve)
 {
     uint64_t now_ns = mediator_now_ns();
-    uint64_t earned = (now_ns - bucket->updated_ns) / (1000000000u / EVENTS_PER_SECOND);
+    uint64_t earned = (now_ns - bucket->updated_ns) / (NS_PER_S / EVENTS_PER_SECOND);
 
     if (bucket->updated_ns == 0) {
         bucket->updated_ns = now_ns;
@@ -154,11 +155,9 @@ void events_stop(struct events *events)
 static void record(struct events *events, const char *kind, uint32_t vm_id, const char *text)
 {
     struct event_record *slot = &events->ring[events->sequence++ % EVENTS_KEPT];
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
     slot->sequence = events->sequence;
-    slot->time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    slot->time_ms = (int64_t)(clock_read_ns(CLOCK_REALTIME) / NS_PER_MS);
     slot->kind = kind;
     slot->vm_id = vm_id;
     snprintf(slot->text, sizeof(slot->text), "%s", text);
@@ -275,7 +274,7 @@ static void describe_unregistered(const struct events *events, const struct core
 static void describe(const struct events *events, const struct core_event *event, char *text,
                      size_t bytes)
 {
-    uint64_t ms = event->value / 1000000;
+    uint64_t ms = event->value / NS_PER_MS;
 
     switch (event->kind) {
     case CORE_EVENT_SESSION_BOUND: snprintf(text, bytes, "connected"); break;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "common/parse.h"
+#include "common/ns.h"
 #include "mediator/options.h"
 
 #include <getopt.h>
@@ -279,7 +280,7 @@ static uint64_t duration_min(int id)
 /* A day is beyond any sense and far from overflow. */
 static uint64_t duration_max_ns(int id)
 {
-    return id == OPT_BUSY_POLL_US ? BUSY_POLL_LIMIT_MAX_NS : 86400ull * 1000000000ull;
+    return id == OPT_BUSY_POLL_US ? BUSY_POLL_LIMIT_MAX_NS : 86400ull * NS_PER_S;
 }
 
 /* False: said what is wrong. */

@@ -7,6 +7,7 @@
 
 #include "common/json_out.h"
 #include "common/log.h"
+#include "common/ns.h"
 #include "common/uuid.h"
 #include "core/no_effects.h"
 #include "mediator/base/clock.h"
@@ -76,7 +77,7 @@ static void tell(enum core_event_kind kind, uint32_t vm, uint32_t times)
 /* What a bucket may have earned since the test began, however slow this machine is. */
 static uint32_t earned(void)
 {
-    return (uint32_t)((mediator_now_ns() - began_ns) / 1000000000u) * EVENTS_PER_SECOND;
+    return (uint32_t)((mediator_now_ns() - began_ns) / NS_PER_S) * EVENTS_PER_SECOND;
 }
 
 static void assert_told(uint32_t least)

@@ -121,7 +121,7 @@ static void print_command(const struct candidate *candidate, FILE *out)
 {
     const struct sim_config *config = &candidate->config;
 
-    fprintf(out, "--seconds %g --seed %llu", (double)config->duration_ns / 1e9,
+    fprintf(out, "--seconds %g --seed %llu", (double)config->duration_ns / NS_PER_S,
             (unsigned long long)config->seed);
     if (config->gpus > 1) {
         fprintf(out, " --gpus %u --pools %u", config->gpus, config->pools);
@@ -159,7 +159,7 @@ static void take_line(struct candidate *candidate, char *line, const char *path)
     if (strcmp(line, "seed") == 0) {
         config->seed = strtoull(value, NULL, 10);
     } else if (strcmp(line, "seconds") == 0) {
-        config->duration_ns = (uint64_t)(1e9 * strtod(value, NULL));
+        config->duration_ns = (uint64_t)(NS_PER_S * strtod(value, NULL));
     } else if (strcmp(line, "gpus") == 0) {
         config->gpus = (uint32_t)strtoul(value, NULL, 10);
     } else if (strcmp(line, "pools") == 0) {
@@ -200,9 +200,9 @@ static void write_entry(const struct options *options, int kind, const struct ca
     if (!file) {
         die(path, strerror(errno));
     }
-    fprintf(file,
-            "# SPDX-License-Identifier: GPL-2.0-or-later\nratio %.4f\nseed %llu\nseconds %g\n",
-            candidate->ratio, (unsigned long long)config->seed, (double)config->duration_ns / 1e9);
+    fprintf(
+        file, "# SPDX-License-Identifier: GPL-2.0-or-later\nratio %.4f\nseed %llu\nseconds %g\n",
+        candidate->ratio, (unsigned long long)config->seed, (double)config->duration_ns / NS_PER_S);
     fprintf(file, "gpus %u\npools %u\nvms ", config->gpus, config->pools);
     sim_spec_print(config, file);
     fputc('\n', file);
@@ -262,7 +262,7 @@ static void begin(const struct options *options, int kind)
 
 static double clock_s(void)
 {
-    return (double)clock_now_ns() / 1e9;
+    return (double)clock_now_ns() / NS_PER_S;
 }
 
 static void search_all(const struct options *options)

@@ -15,6 +15,7 @@
  *   no spinning after a tick the next deadline lies in the future
  */
 #include "sim/internal.h"
+#include "common/ns.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ void sim_violation(struct sim *sim, const char *format, ...)
         return;
     }
     fprintf(sim->config->log, "vgpu-sim: violation at %.9f s (seed %llu): ",
-            (double)(sim->now_ns - SIM_START_NS) / 1e9, (unsigned long long)sim->config->seed);
+            (double)(sim->now_ns - SIM_START_NS) / NS_PER_S, (unsigned long long)sim->config->seed);
     va_start(args, format);
     vfprintf(sim->config->log, format, args);
     va_end(args);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The fault mix: what administrators, drivers and power cuts do to a mediator. */
 #include "sim/internal.h"
+#include "common/ns.h"
 
 static struct sim_vm *any_vm(struct sim *sim)
 {
@@ -11,7 +12,7 @@ static void lose_mediator(struct sim *sim)
 {
     sim->result->mediators_lost++;
     sim_core_down(sim);
-    sim_events_add(&sim->events, sim->now_ns + rng_range(&sim->fault_rng, 20000000, 1000000000),
+    sim_events_add(&sim->events, sim->now_ns + rng_range(&sim->fault_rng, 20 * NS_PER_MS, NS_PER_S),
                    SIM_EVENT_MEDIATOR_UP, 0, 0);
 }
 

@@ -8,13 +8,14 @@
  * one is void by its serial.
  */
 #include "sim/internal.h"
+#include "common/ns.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define QUIT_NS 1000000ull          /* an idle worker is gone after QUIT */
-#define REAP_NS 55000000ull         /* a busy one after SIGKILL, as measured */
+#define QUIT_NS NS_PER_MS           /* an idle worker is gone after QUIT */
+#define REAP_NS (55 * NS_PER_MS)    /* a busy one after SIGKILL, as measured */
 #define SHORT_JOB_NS 5000ull        /* NOP and other small things */
 #define FAILING_JOB_NS 20000ull     /* CRASH and FAIL */
 #define ENDLESS_NS (UINT64_MAX / 4) /* HANG */

@@ -8,13 +8,14 @@
  * lost connection) moves on `epoch`, which voids the events of the old one.
  */
 #include "sim/internal.h"
+#include "common/ns.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_FIRST_NS 100000000ull
-#define RETRY_MAX_NS 5000000000ull
-#define RECONNECT_NS 200000000ull
+#define RETRY_FIRST_NS (100 * NS_PER_MS)
+#define RETRY_MAX_NS (5 * NS_PER_S)
+#define RECONNECT_NS (200 * NS_PER_MS)
 
 static void schedule(struct sim *sim, struct sim_vm *vm, uint64_t after_ns,
                      enum sim_event_kind kind)

@@ -13,12 +13,13 @@
 #define SIM_INTERNAL_H
 
 #include "common/histogram.h"
+#include "common/ns.h"
 #include "sim/events.h"
 #include "sim/rng.h"
 #include "sim/sim.h"
 
 #define SIM_NONE UINT32_MAX
-#define SIM_START_NS 1000000000ull /* virtual time begins here */
+#define SIM_START_NS NS_PER_S /* virtual time begins here */
 
 /* A request that was accepted and not answered yet. */
 struct sim_request {

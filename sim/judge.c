@@ -31,8 +31,8 @@
 #include "sim/internal.h"
 #include "sim/record.h"
 
-#define STEP_NS 50000000ull
-#define ALONE_STEP_NS 10000000ull
+#define STEP_NS (50 * NS_PER_MS)
+#define ALONE_STEP_NS (10 * NS_PER_MS)
 
 void sim_promise_defaults(struct sim_promise *promise)
 {

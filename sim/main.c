@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/parse.h"
+#include "common/ns.h"
 #include "sim/sim.h"
 
 enum {
@@ -211,7 +212,7 @@ static void take_windows(struct sim_promise *promise)
                     optarg, SIM_WINDOWS_MAX);
             exit(EXIT_USAGE);
         }
-        promise->window_ns[promise->window_count++] = (uint64_t)(1e9 * window_s);
+        promise->window_ns[promise->window_count++] = (uint64_t)(NS_PER_S * window_s);
     } while (*text++ == ',');
 }
 
@@ -232,7 +233,7 @@ static void take_option(int id, struct command *command)
     case OPT_POLICY: config->core.scheduler.policy = policy_number(); break;
     case OPT_GPUS: config->gpus = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
     case OPT_POOLS: config->pools = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
-    case OPT_SECONDS: config->duration_ns = (uint64_t)(1e9 * number(id, 0.001, 1e6)); break;
+    case OPT_SECONDS: config->duration_ns = (uint64_t)(NS_PER_S * number(id, 0.001, 1e6)); break;
     case OPT_SEED: config->seed = seed_number(id); break;
     case OPT_QUANTUM:
         config->core.scheduler.quantum_ns = (uint64_t)(1e3 * number(id, 0, 1e7));
@@ -246,13 +247,15 @@ static void take_option(int id, struct command *command)
         config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
         break;
     case OPT_PATIENCE:
-        config->core.scheduler.patience_ns = (uint64_t)(1e6 * number(id, 0, 1e5));
+        config->core.scheduler.patience_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e5));
         break;
     case OPT_SLACK:
         config->core.scheduler.slack_permille = (uint32_t)(10 * number(id, 0, 100));
         break;
-    case OPT_OVERRUN: config->core.overrun_ns = (uint64_t)(1e6 * number(id, 0, 1e7)); break;
-    case OPT_TIMEOUT: config->core.job_timeout_ns = (uint64_t)(1e6 * number(id, 0, 1e8)); break;
+    case OPT_OVERRUN: config->core.overrun_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e7)); break;
+    case OPT_TIMEOUT:
+        config->core.job_timeout_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e8));
+        break;
     case OPT_THRESHOLD: config->core.fault_threshold = (uint32_t)number(id, 0, 1e6); break;
     case OPT_SWITCH: config->switch_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
     case OPT_SLICE: config->slice_ns = (uint64_t)(1e3 * number(id, 1, 1e6)); break;

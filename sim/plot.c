@@ -5,6 +5,7 @@
  * see all of them, and by their order in the legend.
  */
 #include "sim/sim.h"
+#include "common/ns.h"
 
 #include <errno.h>
 
@@ -60,7 +61,7 @@ static void print_axes(const struct sim_result *result, FILE *out)
         print_text(out, LEFT - 8, y_of(i / 10.0) + 4, "end", label);
     }
     for (int i = 0; i <= 6; i++) {
-        snprintf(label, sizeof(label), "%.3g", (double)result->duration_ns / 1e9 * i / 6);
+        snprintf(label, sizeof(label), "%.3g", (double)result->duration_ns / NS_PER_S * i / 6);
         print_text(out, x_of(i / 6.0), TOP + PLOT_HEIGHT + 18, "middle", label);
     }
     print_text(out, LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT + 38, "middle", "seconds");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What came of a run, for people and for programs. */
 #include "sim/sim.h"
+#include "common/ns.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,7 +19,7 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
     fprintf(out, "policy %s%s, %u GPU%s, %g s, seed %" PRIu64 ", quantum %g us, depth %u\n\n",
             wfq_policy_name(config->core.scheduler.policy),
             result->shares_promised ? "" : " (no bound is promised)", config->gpus,
-            config->gpus == 1 ? "" : "s", (double)result->duration_ns / 1e9, config->seed,
+            config->gpus == 1 ? "" : "s", (double)result->duration_ns / NS_PER_S, config->seed,
             (double)config->core.scheduler.quantum_ns / 1e3, config->core.scheduler.depth);
     fprintf(out, "%4s %3s %6s %4s %7s %7s %9s %8s %8s %9s %9s | %9s %9s %9s ms\n", "vm", "gpu",
             "weight", "prio", "due %", "share %", "jobs", "refused", "errors", "lag ms", "bound ms",
@@ -30,9 +31,9 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
                 "%4u %3d %6u %4u %7.3f %7.3f %9" PRIu64 " %8" PRIu64 " %8" PRIu64
                 " %9.3f %9.3f | %9.3f %9.3f %9.3f\n",
                 vm->vm_id, (int)vm->gpu, vm->weight, vm->priority, 100 * vm->due_share,
-                100 * vm->share, vm->jobs, vm->refused, vm->errors, (double)vm->max_lag_ns / 1e6,
-                ms(vm->lag_bound_ns), ms(vm->wait_p50_ns), ms(vm->wait_p99_ns),
-                ms(vm->wait_max_ns));
+                100 * vm->share, vm->jobs, vm->refused, vm->errors,
+                (double)vm->max_lag_ns / NS_PER_MS, ms(vm->lag_bound_ns), ms(vm->wait_p50_ns),
+                ms(vm->wait_p99_ns), ms(vm->wait_max_ns));
     }
     fprintf(out,
             "\nGPU time: %.2f %% used by jobs, %.2f %% lost to %" PRIu64
@@ -95,8 +96,8 @@ static json_t *verdict_to_json(const struct sim_promise *promise, const struct s
     json_t *windows = json_array();
 
     for (uint32_t w = 0; w < promise->window_count; w++) {
-        json_array_append_new(
-            windows, window_to_json((double)promise->window_ns[w] / 1e9, &verdict->windows[w]));
+        json_array_append_new(windows, window_to_json((double)promise->window_ns[w] / NS_PER_S,
+                                                      &verdict->windows[w]));
     }
     return json_pack("{s:b, s:f, s:f, s:f, s:o, s:f, s:I, s:I, s:I}", "judged",
                      (int)verdict->judged, "due_share", verdict->due_share, "alone", verdict->alone,
@@ -137,7 +138,7 @@ int sim_print_json(const struct sim_config *config, const struct sim_result *res
         "s:I, s:I, s:I, s:s}",
         "policy", wfq_policy_name(config->core.scheduler.policy), "shares_promised",
         (int)result->shares_promised, "seed", (json_int_t)config->seed, "gpus", (int)config->gpus,
-        "seconds", (double)result->duration_ns / 1e9, "vms", "lag_bound_ns",
+        "seconds", (double)result->duration_ns / NS_PER_S, "vms", "lag_bound_ns",
         (json_int_t)result->lag_bound_ns, "switches", (json_int_t)result->switches, "switching_ns",
         (json_int_t)result->switching_ns, "busy_ns", (json_int_t)result->busy_ns, "anticipated_ns",
         (json_int_t)result->anticipated_ns, "dispatches", (json_int_t)result->dispatches,

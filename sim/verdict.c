@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the judge found, for people. */
 #include "sim/sim.h"
+#include "common/ns.h"
 
 static double ms(uint64_t ns)
 {
@@ -18,7 +19,7 @@ static void print_vm(const struct sim_promise *promise, const struct sim_vm_resu
         if (window->judged) {
             fprintf(out, " | %6.3f %6.3f %9.1f %9.1f %8.1f %7.2f", window->ratio, window->plain,
                     ms(window->got_ns), ms(window->due_ns), ms(window->terms_ns),
-                    (double)window->at_ns / 1e9);
+                    (double)window->at_ns / NS_PER_S);
         } else {
             fprintf(out, " | %6s %6s %9s %9s %8s %7s", "-", "-", "-", "-", "-", "-");
         }
@@ -42,7 +43,7 @@ void sim_print_verdicts(const struct sim_promise *promise, const struct sim_resu
             "and one quantum allowed for.\n\n%4s %7s %7s %7s",
             promise->slack, promise->lost, "vm", "s %", "d %", "s x d");
     for (uint32_t w = 0; w < promise->window_count; w++) {
-        fprintf(out, " | T %2.0f s: %6s %9s %9s %8s %7s", (double)promise->window_ns[w] / 1e9,
+        fprintf(out, " | T %2.0f s: %6s %9s %9s %8s %7s", (double)promise->window_ns[w] / NS_PER_S,
                 "plain", "got ms", "due ms", "terms", "at s");
     }
     fprintf(out, " | %6s %8s %8s\n", "waits:", "owed ms", "allowed");

@@ -5,13 +5,14 @@
  * the world runs on until everything is answered.
  */
 #include "sim/internal.h"
+#include "common/ns.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DRAIN_MAX_NS 3600000000000ull
+#define DRAIN_MAX_NS (3600 * NS_PER_S)
 #define TICKS_MAX 1000 /* at one moment */
 #define FNV_PRIME 0x100000001B3ull
 
@@ -42,7 +43,7 @@ static void trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uin
     hash_word(sim, c);
     if (sim->config->trace && sim->config->log) {
         fprintf(sim->config->log, "%.9f %s %llu %llu %llu\n",
-                (double)(sim->now_ns - SIM_START_NS) / 1e9, what, (unsigned long long)a,
+                (double)(sim->now_ns - SIM_START_NS) / NS_PER_S, what, (unsigned long long)a,
                 (unsigned long long)b, (unsigned long long)c);
     }
 }
@@ -549,7 +550,7 @@ void sim_group_defaults(struct sim_group *group)
         .job = {.kind = SIM_LENGTH_FIXED, .lo_us = 1000, .hi_us = 1000},
         .depth = 8,
         .burst = 1,
-        .away_ns = 200000000,
+        .away_ns = 200 * NS_PER_MS,
         .tiny_us = 1,
         .huge = 1,
         .lie_factor = 1,
@@ -565,14 +566,14 @@ void sim_config_defaults(struct sim_config *config)
     *config = (struct sim_config){
         .gpus = 1,
         .pools = 1,
-        .duration_ns = 60000000000ull,
+        .duration_ns = 60 * NS_PER_S,
         .seed = 1,
         .switch_ns = WFQ_SWITCH_COST_NS,
-        .slice_ns = 2000000,
+        .slice_ns = 2 * NS_PER_MS,
         .link_ns = 15000,
-        .worker_start_ns = 145000000,
+        .worker_start_ns = 145 * NS_PER_MS,
         .elapsed = true,
-        .fault_every_ns = 300000000,
+        .fault_every_ns = 300 * NS_PER_MS,
         .log = stderr,
     };
     core_config_defaults(&config->core);

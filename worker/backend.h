@@ -104,8 +104,4 @@ extern const struct backend_ops backend_cuda;
 /* Copies `from` as printable ASCII, cut to fit: what else it holds becomes '?'. */
 void backend_copy_name(char *to, size_t to_bytes, const char *from);
 
-/* Nanoseconds of CLOCK_MONOTONIC, and of this thread's CPU time. */
-uint64_t backend_now_ns(void);
-uint64_t backend_thread_cpu_ns(void);
-
 #endif /* WORKER_BACKEND_H */

@@ -45,6 +45,7 @@
  * behind it have not: the mediator answers for them when it has seen the process
  * end, so that the VM's next job can't be sent to a worker that is leaving.
  */
+#include "common/clock.h"
 #include "worker/executor.h"
 
 #include <assert.h>
@@ -124,7 +125,7 @@ static int send_done(struct executor *e)
         .data_length = result->data_length,
         .gpu_time_ns = result->gpu_time_ns,
         .started_ns = e->head_since_ns,
-        .finished_ns = backend_now_ns(),
+        .finished_ns = clock_now_ns(),
     };
 
     assert(body_bytes <= sizeof(result->body));
@@ -215,7 +216,7 @@ static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
 
     slot->job_id = job_id;
     slot->opcode = run.opcode;
-    slot->taken_ns = backend_now_ns();
+    slot->taken_ns = clock_now_ns();
     if (e->count == 0) {
         e->head_since_ns = slot->taken_ns;
     }
@@ -275,7 +276,7 @@ static enum take take_frame(struct executor *e, int flags)
  */
 static bool pause_a_little(struct executor *e, bool room)
 {
-    uint64_t now_ns = backend_now_ns();
+    uint64_t now_ns = clock_now_ns();
     uint64_t pause_ns =
         forecast_pause_ns(&e->forecast, e->slots[e->head].opcode, now_ns - e->head_since_ns);
     struct pollfd socket = {.fd = e->config->fd, .events = room ? POLLIN : 0};
@@ -287,7 +288,7 @@ static bool pause_a_little(struct executor *e, bool room)
     }
     ready = ppoll(&socket, 1, &pause, NULL);
     if (ready == 0) {
-        forecast_slept(&e->forecast, pause_ns, backend_now_ns() - now_ns);
+        forecast_slept(&e->forecast, pause_ns, clock_now_ns() - now_ns);
     }
     return !(ready > 0 && (socket.revents & (POLLHUP | POLLERR)) && !(socket.revents & POLLIN));
 }
@@ -300,7 +301,7 @@ static enum backend_state look_at_head(struct executor *e)
     if (slot->state == BACKEND_RUNNING) {
         slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
         if (slot->state == BACKEND_DONE) {
-            forecast_learn(&e->forecast, slot->opcode, backend_now_ns() - e->head_since_ns);
+            forecast_learn(&e->forecast, slot->opcode, clock_now_ns() - e->head_since_ns);
         }
     }
     return slot->state;
@@ -323,7 +324,7 @@ static void discard_unread(const struct executor *e)
 static bool stays_awake(const struct executor *e)
 {
     return e->config->ops->idle_spin_ns > 0 &&
-           backend_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
+           clock_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
 }
 
 static enum vgpu_worker_exit serve(struct executor *e)

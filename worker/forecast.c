@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "worker/forecast.h"
+#include "common/ns.h"
 
 #include <stdbool.h>
 
@@ -7,7 +8,7 @@
 #define TINY_NS 50000u
 
 #define SLICE_MIN_NS 20000u
-#define SLICE_MAX_NS 1000000u
+#define SLICE_MAX_NS NS_PER_MS
 /* Slices are this part of the time waited: finer where no end is expected. */
 #define SLICE_SHARE 16u
 #define SLICE_SHARE_EXPECTING 4u

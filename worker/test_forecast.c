@@ -6,10 +6,11 @@
 #include <cmocka.h>
 
 #include "vgpu/vgpu_protocol.h"
+#include "common/ns.h"
 #include "worker/forecast.h"
 
 #define US 1000ull
-#define MS 1000000ull
+#define MS NS_PER_MS
 
 /*
  * Plays one job that ends after took_ns, with sleeps that last over_ns too

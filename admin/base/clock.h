@@ -14,7 +14,7 @@ static inline int64_t clock_now_ms(void)
 
 static inline double clock_now_s(void)
 {
-    return (double)clock_now_ns() / 1e9;
+    return (double)clock_now_ns() / NS_PER_S;
 }
 
 #endif /* ADMIN_BASE_CLOCK_H */

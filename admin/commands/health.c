@@ -9,6 +9,7 @@
 #include "admin/commands/commands.h"
 #include "admin/say.h"
 #include "admin/tools.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_admin.h"
 
 #define HOT_C 85
@@ -194,7 +195,7 @@ static void print_mediator(const json_t *mediator)
         render_pair("Mediator", STYLE_PLAIN,
                     "version %s, up %s; %lld sessions, %lld workers, %lld QEMUs",
                     json_get_text(mediator, "version", "?"),
-                    render_duration_ns(json_get_number(mediator, "uptime_s", 0) * 1e9, text),
+                    render_duration_ns(json_get_number(mediator, "uptime_s", 0) * NS_PER_S, text),
                     (long long)json_get_int(mediator, "sessions", 0),
                     (long long)json_get_int(mediator, "workers", 0),
                     (long long)json_get_int(mediator, "qemus", 0));

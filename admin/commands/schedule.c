@@ -12,6 +12,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_admin.h"
 
 /* Prints message, or what the mediator answered with the message in it. */
@@ -186,7 +187,7 @@ static int run_connections(struct admin *admin)
         render_cell(t, STYLE_DIM, "%s", json_get_text(c, "uuid", "-"));
         render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(c, "pid", 0));
         render_cell(t, STYLE_PLAIN, "%s",
-                    render_duration_ns(json_get_number(c, "since_s", 0) * 1e9, text));
+                    render_duration_ns(json_get_number(c, "since_s", 0) * NS_PER_S, text));
         if (json_is_string(protocol)) {
             render_cell(t, STYLE_PLAIN, "%s", json_string_value(protocol));
         } else {

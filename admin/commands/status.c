@@ -20,6 +20,7 @@
 #include "admin/select.h"
 #include "admin/tools.h"
 #include "common/names.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_admin.h"
 
 static enum render_style state_style(const char *state)
@@ -102,7 +103,7 @@ static void print_mediator(const json_t *live)
     }
     render_pair("Mediator", STYLE_GOOD, "running, version %s, up %s",
                 json_get_text(live, "version", "?"),
-                render_duration_ns(json_get_number(live, "uptime_s", 0) * 1e9, text));
+                render_duration_ns(json_get_number(live, "uptime_s", 0) * NS_PER_S, text));
     render_pair("Policy", STYLE_PLAIN, "%s%s%s", json_get_text(live, "policy", "?"),
                 json_object_get(live, "backend") ? ", backend " : "",
                 json_get_text(live, "backend", ""));
@@ -197,7 +198,7 @@ static void print_gpus(struct admin *admin, const json_t *live)
         {"UUID", COLUMN_DROP},
     };
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
-    double uptime_ns = json_get_number(live, "uptime_s", 0) * 1e9;
+    double uptime_ns = json_get_number(live, "uptime_s", 0) * NS_PER_S;
     json_t *gpu;
     size_t i;
 

@@ -14,6 +14,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/ns.h"
 #include "vgpu/vgpu_admin.h"
 
 #define LAST_MAX 256 /* JOB_TRACE_LIST_MAX of the mediator */
@@ -141,7 +142,7 @@ print_step(const json_t *job, const char *key, const char *name, const char *for
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     since_ns = json_get_number(job, key, 0) - json_get_number(job, "accepted_ns", 0);
-    printf("  %+14.3f ms  ", since_ns / 1e6);
+    printf("  %+14.3f ms  ", since_ns / NS_PER_MS);
     render_text(STYLE_BOLD, name);
     printf("%*s", (int)(strlen(name) < 12 ? 12 - strlen(name) : 1), "");
     render_text(STYLE_PLAIN, text);

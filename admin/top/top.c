@@ -170,9 +170,8 @@ static int run_live(struct top *top)
 
 static void sleep_s(double seconds)
 {
-    struct timespec ts = {.tv_sec = (time_t)seconds};
+    struct timespec ts = clock_timespec((uint64_t)(seconds * NS_PER_S));
 
-    ts.tv_nsec = (long)((seconds - (double)ts.tv_sec) * 1e9);
     while (nanosleep(&ts, &ts) < 0 && errno == EINTR) {
     }
 }

@@ -9,6 +9,7 @@
 
 #include "admin/top/top_table.h"
 #include "admin/top/top_text.h"
+#include "common/ns.h"
 
 #define HEAD_LINES 3 /* title, summary, trouble or nothing */
 #define FOOT_LINES 1
@@ -21,7 +22,7 @@ static void put_title(struct top_line *line, const struct top_view *view,
     if (s) {
         top_line_text(line, view->width, STYLE_BOLD, "vgpu-mediator %s", s->version);
         top_line_text(line, view->width, STYLE_PLAIN, "  up %s  policy %s  backend %s",
-                      render_duration_ns(s->uptime_s * 1e9, up), s->policy, s->backend);
+                      render_duration_ns(s->uptime_s * NS_PER_S, up), s->policy, s->backend);
     } else {
         top_line_text(line, view->width, STYLE_BOLD, "vgpu-mediator");
     }

@@ -11,6 +11,7 @@
 #include "admin/base/json_get.h"
 #include "admin/base/live.h"
 #include "common/names.h"
+#include "common/ns.h"
 
 /* ---- a look ---- */
 
@@ -293,7 +294,7 @@ static struct top_gpu_row make_gpu_row(const struct top_snapshot *before,
         double seconds = now->time_s - before->time_s;
 
         if (old->index == gpu->index) {
-            row.busy = rate(old->busy_ns, gpu->busy_ns, seconds) / 1e9;
+            row.busy = rate(old->busy_ns, gpu->busy_ns, seconds) / NS_PER_S;
             row.busy = row.busy > 1 ? 1 : row.busy; /* a job's charge comes when it ends */
             row.switches_hz = rate(old->context_switches, gpu->context_switches, seconds);
         }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/request.h"
+#include "common/ns.h"
 #include "common/unused.h"
 #include "common/uuid.h"
 #include "core/metrics/metrics_export_internal.h"
@@ -172,7 +173,7 @@ static double vm_gauge_value(const struct export_vm *vm, enum vm_gauge gauge)
     case VM_IN_FLIGHT: return vm->in_flight;
     case VM_SHARE_DUE: return vm->share_due;
     case VM_SHARE_RECEIVED: return vm->share_received;
-    case VM_LAG: return (double)vm->lag_ns / 1e9;
+    case VM_LAG: return (double)vm->lag_ns / NS_PER_S;
     case VM_CONNECTED: return vm->connected;
     case VM_QUARANTINED: return vm->quarantined;
     case VM_FAULTS: return vm->faults;
@@ -297,7 +298,7 @@ static double gpu_value_of(const struct metrics_export *export, uint32_t gpu, en
     case GPU_VMS: return own->vms;
     case GPU_QUEUE_DEPTH: return own->queue_depth;
     case GPU_IN_FLIGHT: return own->in_flight;
-    case GPU_BUSY_SECONDS: return (double)own->busy_ns / 1e9;
+    case GPU_BUSY_SECONDS: return (double)own->busy_ns / NS_PER_S;
     case GPU_CONTEXT_SWITCHES: return (double)metrics_gpu_context_switches(export->metrics, gpu);
     case GPU_RESETS: return (double)metrics_gpu_resets(export->metrics, gpu);
     case GPU_TEMPERATURE: return readings->temperature_celsius;

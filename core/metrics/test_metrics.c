@@ -9,13 +9,14 @@
 #include <cmocka.h>
 
 #include "core/metrics/metrics.h"
+#include "common/ns.h"
 #include "core/metrics/metrics_label.h"
 #include "core/metrics/quantile.h"
 #include "core/test_random.h"
 
 #define US 1000ull
-#define MS 1000000ull
-#define SECOND 1000000000ull
+#define MS NS_PER_MS
+#define SECOND NS_PER_S
 #define VMS 8u
 
 static struct metrics *begin(void)

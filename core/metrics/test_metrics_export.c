@@ -17,11 +17,12 @@
 #include <cmocka.h>
 
 #include "core/metrics/metrics_export.h"
+#include "common/ns.h"
 #include "core/no_effects.h"
 #include "core/text_out.h"
 
-#define MS 1000000ull
-#define SECOND 1000000000ull
+#define MS NS_PER_MS
+#define SECOND NS_PER_S
 #define NOW (100 * SECOND)
 #define LIMIT (64u << 20)
 

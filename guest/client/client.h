@@ -61,7 +61,6 @@ struct client_job {
 int job_run(struct vgpu *v, struct client_job *job, uint64_t *random);
 
 uint64_t client_random(uint64_t *state);
-uint64_t client_now_ns(void);
 
 /* Exit status for a failed call on `v` (NULL: a failed open). */
 int client_exit_status(const struct vgpu *v, int result);

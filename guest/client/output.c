@@ -4,21 +4,17 @@
 #include <stdio.h>
 
 #include "client.h"
+#include "common/clock.h"
+#include "common/json_out.h"
+#include "common/names.h"
 
 void client_print_json_string(const char *text)
 {
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
+    char escaped[JSON_ESCAPE_BYTES];
 
-        if (c == '"' || c == '\\') {
-            printf("\\%c", c);
-        } else if (c < 0x20 || c > 0x7E) {
-            /* A byte of unknown encoding, in a path for example. */
-            printf("\\u%04x", c);
-        } else {
-            putchar(c);
-        }
+    putchar('"');
+    while (*text) {
+        fwrite(escaped, json_escape(&text, escaped), 1, stdout);
     }
     putchar('"');
 }
@@ -131,9 +127,9 @@ int client_run_single(struct vgpu *v, const struct client_options *options)
         .elements = options->elements,
         .spin_us = options->spin_us,
     };
-    uint64_t start_ns = client_now_ns(), random = start_ns;
+    uint64_t start_ns = clock_now_ns(), random = start_ns;
     int result = job_run(v, &job, &random);
-    double latency_us = (double)(client_now_ns() - start_ns) / 1e3;
+    double latency_us = (double)(clock_now_ns() - start_ns) / 1e3;
 
     if (result != VGPU_OK) {
         return client_report_error(options, vgpu_error_code(v), vgpu_last_error(v),
@@ -173,7 +169,6 @@ static void describe_bits(uint32_t value, const char *const *names, uint32_t cou
 static void describe_register(uint32_t offset, uint32_t value)
 {
     static const char *const statuses[] = {"idle", "busy", "done", "error"};
-    static const char *const priorities[] = {"low", "medium", "high"};
     static const char *const capabilities[] = {"basic", "interrupt", "DMA", "multi-request"};
     static const char *const interrupts[] = {"completion", "config"};
 
@@ -184,7 +179,7 @@ static void describe_register(uint32_t offset, uint32_t value)
             putchar((int)value);
         }
         break;
-    case VGPU_REG_PRIORITY: fputs(value < 3 ? priorities[value] : "unknown", stdout); break;
+    case VGPU_REG_PRIORITY: fputs(priority_name(value), stdout); break;
     case VGPU_REG_ERROR_CODE: fputs(vgpu_error_name(value), stdout); break;
     case VGPU_REG_PROTOCOL_VER: printf("%u.%u", VGPU_PROTOCOL_MAJOR(value), value & 0xFFFF); break;
     case VGPU_REG_CAPABILITIES: describe_bits(value, capabilities, 4); break;

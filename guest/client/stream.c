@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "common/clock.h"
 #include "common/histogram.h"
 
 #define WARM_UP_JOBS 20u
-#define PROGRESS_NS 1000000000u
-#define PAUSE_AFTER_ERROR_NS 100000000u
+#define PROGRESS_NS NS_PER_S
+#define PAUSE_AFTER_ERROR_NS (100 * NS_PER_MS)
 #define MISTAKES_SHOWN 5u
 
 static volatile sig_atomic_t interrupted;
@@ -64,7 +65,7 @@ static void prepare(struct stream *s, struct client_job *job)
 static void print_progress(struct stream *s, uint64_t now_ns)
 {
     struct vgpu_stats stats;
-    double seconds = (double)(now_ns - s->progress_ns) / 1e9;
+    double seconds = (double)(now_ns - s->progress_ns) / NS_PER_S;
     double rate = (double)(s->jobs - s->progress_jobs) / seconds;
 
     vgpu_get_stats(s->v, &stats);
@@ -73,13 +74,13 @@ static void print_progress(struct stream *s, uint64_t now_ns)
         printf("{\"event\":\"progress\",\"t_s\":%.1f,\"jobs\":%" PRIu64 ",\"wrong\":%" PRIu64
                ",\"errors\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"jobs_per_s\":%.1f,"
                "\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-               (double)(now_ns - s->start_ns) / 1e9, s->jobs, s->wrong, s->errors, stats.retries,
-               rate, us(histogram_quantile_ns(&s->recent, 0.5)),
+               (double)(now_ns - s->start_ns) / NS_PER_S, s->jobs, s->wrong, s->errors,
+               stats.retries, rate, us(histogram_quantile_ns(&s->recent, 0.5)),
                us(histogram_quantile_ns(&s->recent, 0.99)));
     } else {
         printf("%6.1f s  %" PRIu64 " jobs  %.0f/s  %" PRIu64 " wrong  %" PRIu64 " errors  %" PRIu64
                " retries  p50 %.1f us  p99 %.1f us\n",
-               (double)(now_ns - s->start_ns) / 1e9, s->jobs, rate, s->wrong, s->errors,
+               (double)(now_ns - s->start_ns) / NS_PER_S, s->jobs, rate, s->wrong, s->errors,
                stats.retries, us(histogram_quantile_ns(&s->recent, 0.5)),
                us(histogram_quantile_ns(&s->recent, 0.99)));
     }
@@ -91,7 +92,7 @@ static void print_progress(struct stream *s, uint64_t now_ns)
 
 static void print_summary(struct stream *s, uint64_t end_ns, int status)
 {
-    double seconds = (double)(end_ns - s->start_ns) / 1e9;
+    double seconds = (double)(end_ns - s->start_ns) / NS_PER_S;
     double asked = s->jobs + s->errors ? (double)(s->jobs + s->errors) : 1;
     double rate = seconds > 0 ? (double)s->jobs / seconds : 0;
     const struct vgpu_stats *before = &s->stats_before;
@@ -176,22 +177,22 @@ static void count_job(struct stream *s, const struct client_job *job, uint64_t l
 static void run_jobs(struct stream *s)
 {
     struct client_job job;
-    uint64_t begin_ns = client_now_ns(), end_ns;
+    uint64_t begin_ns = clock_now_ns(), end_ns;
     int result;
 
     memset(&job, 0, sizeof(job));
     while (!interrupted && (!s->options->count || s->jobs + s->errors < s->options->count) &&
            (!s->stop_ns || begin_ns < s->stop_ns)) {
         prepare(s, &job);
-        begin_ns = client_now_ns();
+        begin_ns = clock_now_ns();
         result = job_run(s->v, &job, &s->random);
-        end_ns = client_now_ns();
+        end_ns = clock_now_ns();
         if (result == VGPU_OK) {
             count_job(s, &job, end_ns - begin_ns);
         } else if (!survive_error(s, result)) {
             return;
         } else {
-            end_ns = client_now_ns();
+            end_ns = clock_now_ns();
         }
         if (s->options->progress && end_ns - s->progress_ns >= PROGRESS_NS) {
             print_progress(s, end_ns);
@@ -230,15 +231,15 @@ int client_run_stream(struct vgpu *v, const struct client_options *options)
     sigaction(SIGTERM, &action, NULL);
     s->options = options;
     s->v = v;
-    s->random = client_now_ns() ^ ((uint64_t)getpid() << 32);
+    s->random = clock_now_ns() ^ ((uint64_t)getpid() << 32);
     if (options->bench) {
         warm_up(s);
     }
     vgpu_get_stats(v, &s->stats_before);
-    s->start_ns = s->progress_ns = client_now_ns();
+    s->start_ns = s->progress_ns = clock_now_ns();
     s->stop_ns = options->seconds_ns ? s->start_ns + options->seconds_ns : 0;
     run_jobs(s);
-    end_ns = client_now_ns();
+    end_ns = clock_now_ns();
 
     if (s->wrong) {
         status = EXIT_FAILED;

@@ -28,8 +28,10 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "common/ns.h"
+
 #define BUSY_POLL_NS 50000u
-#define BUSY_POLL_LIMIT_MAX_NS 1000000u
+#define BUSY_POLL_LIMIT_MAX_NS NS_PER_MS
 #define BUSY_POLL_PROCESSORS_MIN 4
 
 struct busy_poll {

@@ -7,9 +7,10 @@
 #include <cmocka.h>
 
 #include "mediator/base/busy_poll.h"
+#include "common/ns.h"
 
 #define LIMIT_NS 50000u
-#define START_NS 1000000000u
+#define START_NS NS_PER_S
 
 static struct busy_poll poll;
 static uv_loop_t loop;
@@ -60,7 +61,7 @@ static void test_a_few_quick_steps_are_enough_even_after_a_long_pause(void **sta
     (void)state;
     busy_poll_init(&poll, &loop, LIMIT_NS);
     now_ns = steps(START_NS, 20, 10000);
-    now_ns = steps(now_ns, 1, 3600ull * 1000000000ull);
+    now_ns = steps(now_ns, 1, 3600ull * NS_PER_S);
     assert_false(busy_poll_wanted(&poll, now_ns));
     now_ns = steps(now_ns, 6, 10000);
     assert_true(busy_poll_wanted(&poll, now_ns));

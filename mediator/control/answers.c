@@ -13,6 +13,7 @@
 #include "mediator/health/health.h"
 #include "mediator/workers/gpus.h"
 #include "common/json_out.h"
+#include "common/ns.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
@@ -252,7 +253,7 @@ void admin_json_status(struct mediator *mediator, struct json_out *json)
     }
     jout_object(json, NULL);
     jout_string(json, "version", VGPU_VERSION);
-    jout_double(json, "uptime_s", (double)(now_ns - mediator->started_ns) / 1e9);
+    jout_double(json, "uptime_s", (double)(now_ns - mediator->started_ns) / NS_PER_S);
     jout_string(json, "policy", wfq_policy_name(core_policy(core)));
     jout_bool(json, "paused", paused);
     jout_string(json, "backend", mediator->backend);
@@ -351,7 +352,7 @@ void admin_json_health(struct mediator *mediator, struct json_out *json)
     jout_object(json, "mediator");
     jout_bool(json, "ok", health_good(mediator->health));
     jout_string(json, "version", VGPU_VERSION);
-    jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / 1e9);
+    jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / NS_PER_S);
     jout_uint(json, "sessions", session_io_count(mediator->sessions));
     jout_uint(json, "workers", supervisor_count(mediator->supervisor));
     put_qemus(json, mediator->discovery, &left_out);
@@ -406,7 +407,7 @@ static void put_connection(void *opaque, const struct session_info *info)
     jout_int(json, "pid", info->peer.pid);
     jout_uint(json, "uid", info->peer.uid);
     jout_string(json, "path", info->path);
-    jout_double(json, "since_s", (double)(now_ns - session.opened_ns) / 1e9);
+    jout_double(json, "since_s", (double)(now_ns - session.opened_ns) / NS_PER_S);
     jout_string(json, "protocol", session.hello ? "1.0+hello" : "1.0");
     jout_uint(json, "requests", session.requests);
     jout_uint(json, "protocol_errors", session.protocol_errors);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/control/external.h"
+#include "common/ns.h"
 
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
@@ -41,7 +42,7 @@ void external_fill(struct mediator *mediator, struct metrics_external *external)
     metrics_external_init(external);
     external->version = VGPU_VERSION;
     external->backend = mediator->backend;
-    external->uptime_seconds = (double)(mediator_now_ns() - mediator->started_ns) / 1e9;
+    external->uptime_seconds = (double)(mediator_now_ns() - mediator->started_ns) / NS_PER_S;
     external->sessions = session_io_count(mediator->sessions);
     external->workers = supervisor_count(mediator->supervisor);
     if (mediator->admin) {

@@ -11,6 +11,7 @@
 #include "mediator/control/commands.h"
 #include "mediator/base/byte_queue.h"
 #include "common/json_out.h"
+#include "common/ns.h"
 
 #define REFUSAL_BYTES_MAX 2048u
 
@@ -50,7 +51,7 @@ static void tell(struct admin_refusals *refusals, const struct ucred *peer, cons
     };
     uint64_t now_ns = uv_hrtime();
 
-    if (refusals->told_ns && now_ns - refusals->told_ns < ADMIN_REFUSED_LOG_MS * 1000000ull) {
+    if (refusals->told_ns && now_ns - refusals->told_ns < ADMIN_REFUSED_LOG_MS * NS_PER_MS) {
         refusals->untold++;
         return;
     }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/clock.h"
 #include "mediator/control/trace.h"
 
 #include <errno.h>
@@ -40,18 +41,13 @@ static void put_wall_clock(struct json_out *json, const char *key, uint64_t then
                            uint64_t now_ns)
 {
     char stamp[32], text[48];
-    struct timespec now;
     struct tm parts;
-    int64_t then_us;
-    time_t seconds;
+    uint64_t wall_ns = clock_read_ns(CLOCK_REALTIME) - (now_ns - then_ns);
+    time_t seconds = (time_t)(wall_ns / NS_PER_S);
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    then_us =
-        (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 - (int64_t)((now_ns - then_ns) / 1000);
-    seconds = (time_t)(then_us / 1000000);
     gmtime_r(&seconds, &parts);
     strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, sizeof(text), "%s.%06dZ", stamp, (int)(then_us % 1000000));
+    snprintf(text, sizeof(text), "%s.%06dZ", stamp, (int)(wall_ns % NS_PER_S / NS_PER_US));
     jout_string(json, key, text);
 }
 

@@ -389,7 +389,7 @@ void gpu_health_fill(struct gpu_health *health, uint32_t gpu, struct metrics_gpu
     }
     nvml_monitor_read(health->monitor, gpu, &health->reading);
     reading = &health->reading;
-    readings->age_seconds = (double)reading->age_ns / 1e9;
+    readings->age_seconds = (double)reading->age_ns / NS_PER_S;
     if (reading->taken_ns == 0 || reading->stale) {
         return; /* old values would look like new ones */
     }

@@ -19,6 +19,7 @@
  * monitor that hangs is no proof that the GPU does.
  */
 #include "mediator/gpu/nvml_health.h"
+#include "common/ns.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -207,7 +208,7 @@ void nvml_health_judge(const nvml_health_t *health, struct nvml_verdict *verdict
     verdict->available = true;
     if (health->stale || health->taken_ns == 0) {
         append(verdict->warning, sizeof(verdict->warning), "no news from NVML for %" PRIu64 " s",
-               health->age_ns / 1000000000u);
+               health->age_ns / NS_PER_S);
     }
     if (health->taken_ns == 0) {
         return;

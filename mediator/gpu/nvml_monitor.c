@@ -164,7 +164,7 @@ static bool is_stopping(struct nvml_monitor *monitor)
 /* Sleeps until the time has come, or until something is wanted of the thread. */
 static void sleep_until(struct nvml_monitor *monitor, uint64_t due_ns)
 {
-    struct timespec due = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
+    struct timespec due = clock_timespec(due_ns);
 
     pthread_mutex_lock(&monitor->lock);
     while (!monitor->stopping && !monitor->hold && clock_now_ns() < due_ns) {
@@ -480,7 +480,7 @@ bool nvml_monitor_held(struct nvml_monitor *monitor)
 bool nvml_monitor_stop(struct nvml_monitor *monitor, uint32_t timeout_ms)
 {
     uint64_t due_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-    struct timespec due = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
+    struct timespec due = clock_timespec(due_ns);
     pthread_t thread = monitor->thread;
     bool ended;
 

@@ -16,6 +16,7 @@
 
 #include <uv.h>
 
+#include "common/ns.h"
 #include "core/core.h"
 #include "mediator/identity/process.h"
 
@@ -26,7 +27,7 @@ struct identity_cache;
  * has the same start time and name: many connections of one process need no
  * more than one look at it.
  */
-#define IDENTITY_KEEP_NS 2000000000ull
+#define IDENTITY_KEEP_NS (2 * NS_PER_S)
 #define IDENTITY_KEPT 32u
 
 /* NULL when there is no memory.  `proc_path` is kept. */

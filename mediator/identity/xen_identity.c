@@ -328,15 +328,11 @@ static bool may_tell(const struct process *process, int error)
 /* The kernel says when it started; a process can't look younger than it is. */
 static bool is_young(const struct process *process)
 {
-    long ticks_per_s = sysconf(_SC_CLK_TCK);
-    uint64_t ticks;
-    struct timespec now;
+    uint64_t ticks_per_s = (uint64_t)sysconf(_SC_CLK_TCK);
+    uint64_t ticks = clock_read_ns(CLOCK_BOOTTIME) / (NS_PER_S / ticks_per_s);
 
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    ticks = (uint64_t)now.tv_sec * (uint64_t)ticks_per_s +
-            (uint64_t)now.tv_nsec / (1000000000u / (uint64_t)ticks_per_s);
     return ticks >= process->stamp.start_ticks &&
-           ticks - process->stamp.start_ticks < XEN_IDENTITY_LATE_MS * (uint64_t)ticks_per_s / 1000;
+           ticks - process->stamp.start_ticks < XEN_IDENTITY_LATE_MS * ticks_per_s / 1000;
 }
 
 static void tell(const struct process *process, int ret)

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "common/json_out.h"
+#include "common/ns.h"
 #include "core/metrics/metrics_export.h"
 #include "mediator/health/health.h"
 #include "mediator/base/clock.h"
@@ -251,7 +252,7 @@ static void on_sweep(uv_timer_t *timer)
     uint64_t now_ns = mediator_now_ns();
 
     for (struct client *client = http->oldest; client; client = client->prev) {
-        if (now_ns - client->since_ns > HTTP_CONNECTION_MAX_MS * 1000000ull) {
+        if (now_ns - client->since_ns > HTTP_CONNECTION_MAX_MS * NS_PER_MS) {
             cut_off(client);
         }
     }

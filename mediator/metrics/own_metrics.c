@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/metrics/own_metrics.h"
+#include "common/clock.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -41,13 +42,11 @@ static void on_prepare(uv_prepare_t *prepare)
 struct own_metrics *own_metrics_start(uv_loop_t *loop)
 {
     struct own_metrics *own = calloc(1, sizeof(*own));
-    struct timespec now;
 
     if (!own) {
         return NULL;
     }
-    clock_gettime(CLOCK_REALTIME, &now);
-    own->start_time_seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    own->start_time_seconds = (double)clock_read_ns(CLOCK_REALTIME) / NS_PER_S;
     own->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     own->fds_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) == 0 &&

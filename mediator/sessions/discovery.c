@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/ns.h"
 #include "mediator/sessions/discovery_scan.h"
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
@@ -37,7 +38,7 @@
 #include "vgpu/vgpu_protocol.h"
 
 /* A scan that takes longer is worth a word. */
-#define SCAN_SLOW_NS 10000000000ull
+#define SCAN_SLOW_NS (10 * NS_PER_S)
 
 struct qemu_socket {
     char path[QEMU_PATH_BYTES];

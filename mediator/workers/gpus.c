@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/workers/gpus.h"
+#include "common/ns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 /* All that comes until the other end closes, or until the deadline: -ETIMEDOUT. */
 static int read_all(int fd, char *text, size_t size)
 {
-    uint64_t deadline_ns = mediator_now_ns() + GPUS_PROBE_DEADLINE_MS * 1000000ull;
+    uint64_t deadline_ns = mediator_now_ns() + GPUS_PROBE_DEADLINE_MS * NS_PER_MS;
     size_t used = 0;
 
     while (used < size - 1) {
@@ -30,7 +31,7 @@ static int read_all(int fd, char *text, size_t size)
         if (now_ns >= deadline_ns) {
             return -ETIMEDOUT;
         }
-        if (poll(&poll_fd, 1, (int)((deadline_ns - now_ns) / 1000000) + 1) <= 0) {
+        if (poll(&poll_fd, 1, (int)((deadline_ns - now_ns) / NS_PER_MS) + 1) <= 0) {
             continue;
         }
         n = read(fd, text + used, size - 1 - used);

@@ -7,6 +7,7 @@
  * floats that takes one decision: a NaN result is 0x7fffffff, as NVIDIA GPUs
  * answer, whatever NaN the operands held.
  */
+#include "common/clock.h"
 #include "worker/backend.h"
 
 #include <errno.h>
@@ -166,9 +167,9 @@ static void add_f32(const struct backend_job *job, struct backend_result *result
 
 static void spin(uint64_t duration_ns)
 {
-    uint64_t end_ns = backend_thread_cpu_ns() + duration_ns;
+    uint64_t end_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) + duration_ns;
 
-    while (backend_thread_cpu_ns() < end_ns) {
+    while (clock_read_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns) {
     }
 }
 
@@ -193,7 +194,7 @@ static void crash(void)
 static enum backend_state cpu_submit(UNUSED struct backend *cpu, UNUSED unsigned slot,
                                      const struct backend_job *job, struct backend_result *result)
 {
-    uint64_t start_ns = backend_thread_cpu_ns();
+    uint64_t start_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 
     switch (job->opcode) {
     case VGPU_OP_CUDA_KERNEL:
@@ -207,7 +208,7 @@ static enum backend_state cpu_submit(UNUSED struct backend *cpu, UNUSED unsigned
     case VGPU_OP_TEST_CRASH: crash(); break;
     default: result->status = VGPU_ERR_UNSUPPORTED_OP; break;
     }
-    result->gpu_time_ns = backend_thread_cpu_ns() - start_ns;
+    result->gpu_time_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
     return BACKEND_DONE;
 }
 

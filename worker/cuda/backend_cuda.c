@@ -37,6 +37,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/clock.h"
 #include "common/request.h"
 #include "worker/cuda/cuda_api.h"
 #include "worker/cuda/cuda_device.h"
@@ -258,7 +259,7 @@ static enum backend_state cuda_poll(struct backend *cuda, unsigned index,
     if (error) {
         return job_failed(cuda, slot->opcode, error, result);
     }
-    result->gpu_time_ns = (uint64_t)((double)milliseconds * 1e6 + 0.5);
+    result->gpu_time_ns = (uint64_t)((double)milliseconds * NS_PER_MS + 0.5);
     result->result_count = slot->result_count;
     result->data_length = slot->data_length;
     memcpy(result->body, slot->host + RESULT_WORD,
@@ -369,7 +370,7 @@ static int cuda_open(const struct backend_config *config, struct backend **backe
 {
     char reason[CUDA_REASON_BYTES] = "";
     struct backend *cuda = calloc(1, sizeof(*cuda));
-    uint64_t start_ns = backend_now_ns();
+    uint64_t start_ns = clock_now_ns();
     int status;
 
     if (!cuda) {
@@ -390,7 +391,7 @@ static int cuda_open(const struct backend_config *config, struct backend **backe
         return status;
     }
     log_debug("on %s (%s), started in %" PRIu64 " ms", cuda->gpu.name, cuda->gpu.uuid,
-              (backend_now_ns() - start_ns) / 1000000);
+              (clock_now_ns() - start_ns) / NS_PER_MS);
     *backend = cuda;
     return 0;
 }

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "common/unused.h"
+#include "common/ns.h"
 #include "worker/cuda/cuda_api.h"
 
 #define ILLEGAL_ADDRESS 700
@@ -73,7 +74,7 @@ static double now_ms(void)
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / NS_PER_MS;
 }
 
 static unsigned long setting(const char *name, unsigned long fallback)
