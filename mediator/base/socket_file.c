@@ -326,3 +326,14 @@ void socket_file_remove(struct socket_file *file)
     }
     socket_file_close(file);
 }
+
+int socket_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+int socket_spare_accept(int spare_fd, int listen_fd)
+{
+    close(spare_fd);
+    return accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}

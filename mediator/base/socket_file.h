@@ -61,4 +61,12 @@ void socket_file_remove(struct socket_file *file);
 /* Closes the folder only. */
 void socket_file_close(struct socket_file *file);
 
+/*
+ * A descriptor to give up when there are no more, so that a connection that
+ * waits can be taken and refused; -1 if there is none now either.
+ */
+int socket_spare(void);
+/* Accepts with the spare one, which is closed: get another after closing this.  Or -1. */
+int socket_spare_accept(int spare_fd, int listen_fd);
+
 #endif /* MEDIATOR_BASE_SOCKET_FILE_H */

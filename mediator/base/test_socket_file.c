@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -258,6 +259,45 @@ static void test_an_administrators_path_may_have_links(void **state)
     assert_non_null(strstr(error, "/none/s.sock"));
 }
 
+/* At the limit of open files: one connection can be taken, and later another one. */
+static void test_a_spare_descriptor_takes_what_waits(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd, peer, taken, spare = socket_spare(), clients[2], others[1024];
+    const struct rlimit limit = {256, 256};
+    unsigned count = 0;
+
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(socket_file_open(&file, below("/run/s.sock"), false, error, sizeof(error)), 0);
+    fd = socket_file_listen(&file, &owner, error, sizeof(error));
+    assert_true(fd >= 0 && spare >= 0);
+    strcpy(address.sun_path, below("/run/s.sock"));
+    for (int i = 0; i < 2; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+        assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof(address)), 0);
+    }
+    while (count < 1024 && (peer = dup(fd)) >= 0) {
+        others[count++] = peer;
+    }
+    assert_true(count < 1024);
+    assert_int_equal(accept(fd, NULL, NULL), -1);
+    for (int i = 0; i < 2; i++) {
+        taken = socket_spare_accept(spare, fd);
+        assert_true(taken >= 0);
+        close(taken);
+        spare = socket_spare();
+        assert_true(spare >= 0);
+    }
+    assert_int_equal(socket_spare_accept(spare, fd), -1); /* nobody waits */
+    while (count > 0) {
+        close(others[--count]);
+    }
+    close(clients[0]);
+    close(clients[1]);
+    close(fd);
+    socket_file_remove(&file);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -272,6 +312,7 @@ int main(void)
         TEST(test_what_is_no_socket_is_left_alone),
         TEST(test_the_folder_that_was_checked_counts_whatever_its_name_is_by_now),
         TEST(test_an_administrators_path_may_have_links),
+        TEST(test_a_spare_descriptor_takes_what_waits),
     };
 
     return cmocka_run_group_tests_name("socket_file", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "common/log.h"
 #include "mediator/config/config_apply.h"
@@ -30,7 +31,7 @@ enum item_kind {
 };
 
 struct item {
-    struct item *next;
+    STAILQ_ENTRY(item) link;
     enum item_kind kind;
     uint32_t vm_id;
     char uuid[UUID_TEXT_BYTES];
@@ -43,6 +44,8 @@ struct item {
     char error[VGPU_DB_ERROR_BYTES];
 };
 
+STAILQ_HEAD(item_list, item);
+
 struct config_store {
     uv_loop_t *loop;
     struct core *core;
@@ -50,8 +53,7 @@ struct config_store {
     char *path;
     uv_work_t work;
     bool working;
-    struct item *handed_out;
-    struct item *waiting, **waiting_end;
+    struct item_list handed_out, waiting;
     uint32_t waiting_count;
     uint64_t dropped;
     char trouble[CONFIG_STORE_ERROR_BYTES];
@@ -98,8 +100,9 @@ static void work_item(struct vgpu_db *db, struct item *item)
 static void work_all(uv_work_t *work)
 {
     struct config_store *store = work->data;
+    struct item *item;
 
-    for (struct item *item = store->handed_out; item; item = item->next) {
+    STAILQ_FOREACH (item, &store->handed_out, link) {
         work_item(store->db, item);
     }
 }
@@ -155,11 +158,10 @@ static void finish_item(struct config_store *store, struct item *item)
 static void after_work(uv_work_t *work, int status)
 {
     struct config_store *store = work->data;
-    struct item *item = store->handed_out, *next;
+    struct item *item;
 
-    store->handed_out = NULL;
-    for (; item; item = next) {
-        next = item->next;
+    while ((item = STAILQ_FIRST(&store->handed_out))) {
+        STAILQ_REMOVE_HEAD(&store->handed_out, link);
         if (status < 0) {
             item->ret = status;
             snprintf(item->error, sizeof(item->error), "%s", uv_strerror(status));
@@ -179,12 +181,10 @@ static void after_work(uv_work_t *work, int status)
 
 static void hand_out(struct config_store *store)
 {
-    if (store->working || !store->waiting) {
+    if (store->working || STAILQ_EMPTY(&store->waiting)) {
         return;
     }
-    store->handed_out = store->waiting;
-    store->waiting = NULL;
-    store->waiting_end = &store->waiting;
+    STAILQ_CONCAT(&store->handed_out, &store->waiting);
     store->waiting_count = 0;
     store->working = true;
     uv_queue_work(store->loop, &store->work, work_all, after_work);
@@ -205,8 +205,7 @@ static struct item *add_item(struct config_store *store, enum item_kind kind)
         return NULL;
     }
     item->kind = kind;
-    *store->waiting_end = item;
-    store->waiting_end = &item->next;
+    STAILQ_INSERT_TAIL(&store->waiting, item, link);
     store->waiting_count++;
     return item;
 }
@@ -286,7 +285,8 @@ int config_store_open(uv_loop_t *loop, struct core *core, const char *path,
     store->loop = loop;
     store->core = core;
     store->work.data = store;
-    store->waiting_end = &store->waiting;
+    STAILQ_INIT(&store->waiting);
+    STAILQ_INIT(&store->handed_out);
     ret = vgpu_db_open(path, VGPU_DB_WRITE, &store->db, error, error_bytes);
     if (ret < 0) {
         config_store_close(store);

@@ -2,12 +2,12 @@
 #include "mediator/control/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,7 +43,7 @@ enum client_state {
 struct admin_client {
     uv_poll_t poll;
     struct admin_server *server;
-    struct admin_client *next, *prev;
+    LIST_ENTRY(admin_client) link;
     struct reload *reload;       /* BUSY: tells it where we are */
     struct admin_export *export; /* BUSY with that */
     enum client_state state;
@@ -66,7 +66,7 @@ struct admin_server {
     struct socket_file file;
     int fd;
     int spare_fd; /* given up for a moment to refuse a client when there are no more */
-    struct admin_client *clients;
+    LIST_HEAD(, admin_client) clients;
     uint32_t count;
     uint32_t places; /* a bit for each client's number that is taken */
     struct admin_refusals refusals;
@@ -97,14 +97,7 @@ static void close_client(struct admin_client *client)
     if (client->export) {
         admin_export_cancel(client->export);
     }
-    if (client->prev) {
-        client->prev->next = client->next;
-    } else {
-        server->clients = client->next;
-    }
-    if (client->next) {
-        client->next->prev = client->prev;
-    }
+    LIST_REMOVE(client, link);
     server->count--;
     server->places &= ~(1u << client->who.connection);
     byte_queue_destroy(&client->out);
@@ -302,10 +295,10 @@ uint32_t admin_server_clients(const struct admin_server *server)
 static void publish(void *opaque, const struct event_record *record)
 {
     struct admin_server *server = opaque;
-    struct admin_client *next;
+    struct admin_client *client, *next;
 
-    for (struct admin_client *client = server->clients; client; client = next) {
-        next = client->next;
+    for (client = LIST_FIRST(&server->clients); client; client = next) {
+        next = LIST_NEXT(client, link);
         if (client->state == CLIENT_EVENTS && client->fd >= 0) {
             send_event(client, record);
             settle(client);
@@ -410,11 +403,6 @@ static void on_client(uv_poll_t *poll, int status, int events)
 
 /* ---- the socket ---- */
 
-static int open_spare(void)
-{
-    return open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
 /* False: it may not, and is gone. */
 static bool know_peer(struct admin_server *server, int fd, struct ucred *peer)
 {
@@ -438,31 +426,28 @@ static bool know_peer(struct admin_server *server, int fd, struct ucred *peer)
 static void refuse_one(struct admin_server *server)
 {
     struct ucred peer;
-    int fd;
+    int fd = socket_spare_accept(server->spare_fd, server->fd);
 
-    if (server->spare_fd >= 0) {
-        close(server->spare_fd);
-    }
-    fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0 && know_peer(server, fd, &peer)) {
         admin_peer_refuse(&server->refusals, fd, &peer,
                           "the mediator may not open another file: raise LimitNOFILE= of its "
                           "service (or ulimit -n)");
     }
-    server->spare_fd = open_spare();
+    server->spare_fd = socket_spare();
 }
 
 /* Says whom to look at: usually it is one program that never closes its connections. */
 static void refuse_for_place(struct admin_server *server, int fd, const struct ucred *peer)
 {
+    const struct admin_client *one, *other;
     uint32_t most = 0;
     pid_t holder = 0;
     char text[320];
 
-    for (const struct admin_client *one = server->clients; one; one = one->next) {
+    LIST_FOREACH (one, &server->clients, link) {
         uint32_t held = 0;
 
-        for (const struct admin_client *other = one; other; other = other->next) {
+        LIST_FOREACH (other, &server->clients, link) {
             held += other->who.pid == one->who.pid;
         }
         if (held > most) {
@@ -521,11 +506,7 @@ static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
     client->server = server;
     client->fd = fd;
     client->who = (struct admin_who){credentials.pid, credentials.uid, take_place(server)};
-    client->next = server->clients;
-    if (server->clients) {
-        server->clients->prev = client;
-    }
-    server->clients = client;
+    LIST_INSERT_HEAD(&server->clients, client, link);
     server->count++;
     settle(client);
 }
@@ -570,7 +551,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         return ret;
     }
     server->poll.data = server;
-    server->spare_fd = open_spare();
+    server->spare_fd = socket_spare();
     uv_poll_start(&server->poll, UV_READABLE, on_connection);
     events_subscribe(mediator->events, publish, server);
     *result = server;
@@ -583,15 +564,13 @@ void admin_server_stop(struct admin_server *server)
         return;
     }
     events_subscribe(server->mediator->events, NULL, NULL);
-    while (server->clients) {
-        close_client(server->clients);
+    while (!LIST_EMPTY(&server->clients)) {
+        close_client(LIST_FIRST(&server->clients));
     }
     uv_poll_stop(&server->poll);
     close(server->fd);
     server->fd = -1;
-    if (server->spare_fd >= 0) {
-        close(server->spare_fd);
-    }
+    close(server->spare_fd);
     socket_file_remove(&server->file);
     uv_close((uv_handle_t *)&server->poll, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -24,7 +25,7 @@
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct client {
-    struct client *next, *prev; /* newest first */
+    TAILQ_ENTRY(client) link;
     uint64_t since_ns;
     int fd;
     bool cut;
@@ -38,7 +39,7 @@ struct http_metrics {
     uv_timer_t timer; /* when libmicrohttpd wants to run again */
     uv_timer_t sweep;
     unsigned open_handles;
-    struct client *newest, *oldest;
+    TAILQ_HEAD(, client) open; /* the oldest first */
     uint32_t clients;
 };
 
@@ -218,8 +219,7 @@ static void on_connection(void *opaque, struct MHD_Connection *connection, void 
         if (!client) {
             return;
         }
-        *(client->prev ? &client->prev->next : &http->newest) = client->next;
-        *(client->next ? &client->next->prev : &http->oldest) = client->prev;
+        TAILQ_REMOVE(&http->open, client, link);
         http->clients--;
         free(client);
         return;
@@ -233,15 +233,14 @@ static void on_connection(void *opaque, struct MHD_Connection *connection, void 
     *context = client;
     client->fd = info->connect_fd;
     client->since_ns = mediator_now_ns();
-    client->next = http->newest;
-    *(client->next ? &client->next->prev : &http->oldest) = client;
-    http->newest = client;
+    TAILQ_INSERT_TAIL(&http->open, client, link);
     http->clients++;
-    for (candidate = http->oldest; http->clients > HTTP_CLIENTS_MAX && candidate;
-         candidate = candidate->prev) {
-        if (!candidate->cut) {
-            cut_off(candidate);
-            break;
+    if (http->clients > HTTP_CLIENTS_MAX) {
+        TAILQ_FOREACH (candidate, &http->open, link) {
+            if (!candidate->cut) {
+                cut_off(candidate);
+                break;
+            }
         }
     }
 }
@@ -250,8 +249,9 @@ static void on_sweep(uv_timer_t *timer)
 {
     struct http_metrics *http = timer->data;
     uint64_t now_ns = mediator_now_ns();
+    struct client *client;
 
-    for (struct client *client = http->oldest; client; client = client->prev) {
+    TAILQ_FOREACH (client, &http->open, link) {
         if (now_ns - client->since_ns > HTTP_CONNECTION_MAX_MS * NS_PER_MS) {
             cut_off(client);
         }
@@ -364,6 +364,7 @@ int http_metrics_start(const struct http_metrics_uses *uses, const struct http_a
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
+    TAILQ_INIT(&http->open);
     http->uses = *uses;
     http->listen_fd = listen_on(address);
     if (http->listen_fd < 0) {

@@ -3,10 +3,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@
 struct listener {
     uv_poll_t poll;
     struct listeners *listeners;
-    struct listener *next, *prev;
+    LIST_ENTRY(listener) link;
     int fd;
     char *path;
     struct socket_file file;
@@ -33,24 +33,19 @@ struct listener {
 struct pending {
     struct listeners *listeners;
     struct listener *listener; /* NULL: that has gone meanwhile */
-    struct pending *next, *prev;
+    LIST_ENTRY(pending) link;
     struct session_peer peer;
     int fd;
 };
 
 struct listeners {
     struct listeners_uses uses;
-    struct listener *all;
+    LIST_HEAD(, listener) all;
     uint32_t count;
-    struct pending *pending;
+    LIST_HEAD(, pending) pending;
     uint32_t pending_count;
     int spare_fd; /* given up for a moment to refuse a connection when there are no more */
 };
-
-static int open_spare(void)
-{
-    return open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
 
 struct listeners *listeners_new(const struct listeners_uses *uses)
 {
@@ -58,7 +53,7 @@ struct listeners *listeners_new(const struct listeners_uses *uses)
 
     if (listeners) {
         listeners->uses = *uses;
-        listeners->spare_fd = open_spare();
+        listeners->spare_fd = socket_spare();
     }
     return listeners;
 }
@@ -68,10 +63,8 @@ void listeners_free(struct listeners *listeners)
     if (!listeners) {
         return;
     }
-    assert(!listeners->all);
-    if (listeners->spare_fd >= 0) {
-        close(listeners->spare_fd);
-    }
+    assert(LIST_EMPTY(&listeners->all));
+    close(listeners->spare_fd);
     free(listeners);
 }
 
@@ -91,14 +84,7 @@ static void unlink_pending(struct pending *pending)
 {
     struct listeners *listeners = pending->listeners;
 
-    if (pending->prev) {
-        pending->prev->next = pending->next;
-    } else {
-        listeners->pending = pending->next;
-    }
-    if (pending->next) {
-        pending->next->prev = pending->prev;
-    }
+    LIST_REMOVE(pending, link);
     listeners->pending_count--;
 }
 
@@ -129,10 +115,12 @@ static void on_connection(uv_poll_t *poll, int status, int events);
 
 static void wake_resting(struct listeners *listeners)
 {
+    struct listener *listener;
+
     if (listeners->pending_count > LISTENER_PENDING_MAX / 2) {
         return;
     }
-    for (struct listener *listener = listeners->all; listener; listener = listener->next) {
+    LIST_FOREACH (listener, &listeners->all, link) {
         if (listener->resting) {
             listener->resting = false;
             uv_poll_start(&listener->poll, UV_READABLE, on_connection);
@@ -177,11 +165,7 @@ static void identify(struct listener *listener, int fd, const struct session_pee
     pending->listener = listener;
     pending->peer = *peer;
     pending->fd = fd;
-    pending->next = listeners->pending;
-    if (listeners->pending) {
-        listeners->pending->prev = pending;
-    }
-    listeners->pending = pending;
+    LIST_INSERT_HEAD(&listeners->pending, pending, link);
     listeners->pending_count++;
     identity_find(listeners->uses.identities, fd, peer->pid, on_identified, pending);
 }
@@ -210,19 +194,12 @@ static void take_connection(struct listener *listener, int fd)
 static void refuse_one(struct listener *listener)
 {
     struct listeners *listeners = listener->listeners;
-    int fd;
 
     events_session_note(listeners->uses.events, 0,
                         "out of file descriptors: connection refused; raise the limit "
                         "(LimitNOFILE= in the unit)");
-    if (listeners->spare_fd >= 0) {
-        close(listeners->spare_fd);
-    }
-    fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
-        close(fd);
-    }
-    listeners->spare_fd = open_spare();
+    close(socket_spare_accept(listeners->spare_fd, listener->fd));
+    listeners->spare_fd = socket_spare();
 }
 
 static void on_connection(uv_poll_t *poll, int status, UNUSED int events)
@@ -297,11 +274,7 @@ int listeners_add(struct listeners *listeners, struct socket_file *file,
     if (identity) {
         listener->identity = *identity;
     }
-    listener->next = listeners->all;
-    if (listeners->all) {
-        listeners->all->prev = listener;
-    }
-    listeners->all = listener;
+    LIST_INSERT_HEAD(&listeners->all, listener, link);
     listeners->count++;
     uv_poll_start(&listener->poll, UV_READABLE, on_connection);
     if (result) {
@@ -321,21 +294,15 @@ fail:
 void listeners_remove(struct listener *listener)
 {
     struct listeners *listeners = listener->listeners;
+    struct pending *pending;
 
     session_io_listener_gone(listeners->uses.sessions, listener);
-    for (struct pending *pending = listeners->pending; pending; pending = pending->next) {
+    LIST_FOREACH (pending, &listeners->pending, link) {
         if (pending->listener == listener) {
             pending->listener = NULL;
         }
     }
-    if (listener->prev) {
-        listener->prev->next = listener->next;
-    } else {
-        listeners->all = listener->next;
-    }
-    if (listener->next) {
-        listener->next->prev = listener->prev;
-    }
+    LIST_REMOVE(listener, link);
     listeners->count--;
     uv_poll_stop(&listener->poll);
     close(listener->fd);
@@ -346,19 +313,20 @@ void listeners_remove(struct listener *listener)
 
 void listeners_remove_all(struct listeners *listeners)
 {
-    while (listeners->all) {
-        listeners_remove(listeners->all);
+    while (!LIST_EMPTY(&listeners->all)) {
+        listeners_remove(LIST_FIRST(&listeners->all));
     }
 }
 
 struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file)
 {
+    struct listener *listener;
     struct stat want, have;
 
     if (fstat(file->folder_fd, &want) < 0) {
         return NULL;
     }
-    for (struct listener *listener = listeners->all; listener; listener = listener->next) {
+    LIST_FOREACH (listener, &listeners->all, link) {
         if (strcmp(listener->file.name, file->name) == 0 &&
             fstat(listener->file.folder_fd, &have) == 0 && have.st_dev == want.st_dev &&
             have.st_ino == want.st_ino) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,8 +35,8 @@ enum connection_state {
 struct connection {
     uv_poll_t poll;
     struct session_io *io;
-    struct connection *next, *prev;
-    struct connection *next_dirty;
+    LIST_ENTRY(connection) link;
+    SLIST_ENTRY(connection) dirty_link;
     const struct listener *listener; /* NULL once it is gone */
     const char *path;                /* the listener's */
     enum connection_state state;
@@ -54,8 +55,8 @@ struct session_io {
     struct core *core;
     struct events *events;
     struct handle_map by_session;
-    struct connection *all;
-    struct connection *dirty;
+    LIST_HEAD(, connection) all;
+    SLIST_HEAD(, connection) dirty;
     uint32_t count;
     uint8_t buffer[SESSION_READ_BYTES];
 };
@@ -94,7 +95,7 @@ void session_io_free(struct session_io *io)
     if (!io) {
         return;
     }
-    assert(!io->all);
+    assert(LIST_EMPTY(&io->all));
     handle_map_destroy(&io->by_session);
     free(io);
 }
@@ -103,8 +104,7 @@ static void mark_dirty(struct connection *conn)
 {
     if (!conn->dirty) {
         conn->dirty = true;
-        conn->next_dirty = conn->io->dirty;
-        conn->io->dirty = conn;
+        SLIST_INSERT_HEAD(&conn->io->dirty, conn, dirty_link);
     }
 }
 
@@ -131,14 +131,7 @@ static void finish(struct connection *conn)
 
     /* An error answer that explains the end is worth one try. */
     byte_queue_flush(&conn->out, conn->fd);
-    if (conn->prev) {
-        conn->prev->next = conn->next;
-    } else {
-        io->all = conn->next;
-    }
-    if (conn->next) {
-        conn->next->prev = conn->prev;
-    }
+    LIST_REMOVE(conn, link);
     io->count--;
     uv_poll_stop(&conn->poll);
     close(conn->fd);
@@ -256,11 +249,11 @@ bool session_io_flush(struct session_io *io)
 {
     bool reported = false;
 
-    while (io->dirty) {
-        struct connection *conn = io->dirty;
+    while (!SLIST_EMPTY(&io->dirty)) {
+        struct connection *conn = SLIST_FIRST(&io->dirty);
         int ret;
 
-        io->dirty = conn->next_dirty;
+        SLIST_REMOVE_HEAD(&io->dirty, dirty_link);
         conn->dirty = false;
         if (conn->state == CONNECTION_OPEN) {
             ret = byte_queue_flush(&conn->out, conn->fd);
@@ -287,9 +280,10 @@ bool session_io_flush(struct session_io *io)
 bool session_io_admit(struct session_io *io, const struct listener *listener,
                       const struct session_peer *peer)
 {
+    const struct connection *conn;
     uint32_t of_listener = 0, of_process = 0;
 
-    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+    LIST_FOREACH (conn, &io->all, link) {
         if (conn->spoke || conn->listener != listener) {
             continue;
         }
@@ -324,10 +318,11 @@ static bool same_vm(const struct core_identity *a, const struct core_identity *b
 /* A QEMU that was taken over must not take all sessions: has this VM enough that serve nothing? */
 static bool too_many_spare(const struct session_io *io, const struct core_identity *identity)
 {
+    const struct connection *conn;
     struct core_session_stats stats;
     uint32_t spare = 0;
 
-    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+    LIST_FOREACH (conn, &io->all, link) {
         const struct core_identity *other = core_session_identity(io->core, conn->session);
 
         if (conn->state == CONNECTION_OPEN && other && same_vm(other, identity)) {
@@ -363,11 +358,7 @@ void session_io_accept(struct session_io *io, const struct listener *listener, c
     conn->listener = listener;
     conn->path = path;
     frame_reader_init(&conn->reader);
-    conn->next = io->all;
-    if (io->all) {
-        io->all->prev = conn;
-    }
-    io->all = conn;
+    LIST_INSERT_HEAD(&io->all, conn, link);
     io->count++;
 
     if (core_session_open(io->core, identity, mediator_now_ns(), &conn->session) < 0) {
@@ -385,7 +376,9 @@ void session_io_accept(struct session_io *io, const struct listener *listener, c
 
 void session_io_listener_gone(struct session_io *io, const struct listener *listener)
 {
-    for (struct connection *conn = io->all; conn; conn = conn->next) {
+    struct connection *conn;
+
+    LIST_FOREACH (conn, &io->all, link) {
         if (conn->listener == listener) {
             conn->listener = NULL;
             conn->path = "";
@@ -396,7 +389,9 @@ void session_io_listener_gone(struct session_io *io, const struct listener *list
 
 void session_io_close_all(struct session_io *io)
 {
-    for (struct connection *conn = io->all; conn; conn = conn->next) {
+    struct connection *conn;
+
+    LIST_FOREACH (conn, &io->all, link) {
         mark_broken(conn);
     }
 }
@@ -404,7 +399,9 @@ void session_io_close_all(struct session_io *io)
 void session_io_each(struct session_io *io,
                      void (*visit)(void *opaque, const struct session_info *info), void *opaque)
 {
-    for (const struct connection *conn = io->all; conn; conn = conn->next) {
+    const struct connection *conn;
+
+    LIST_FOREACH (conn, &io->all, link) {
         struct session_info info = {
             .session = conn->session,
             .peer = conn->peer,

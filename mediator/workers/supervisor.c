@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,7 +34,7 @@
 struct worker {
     uv_poll_t poll;
     struct supervisor *supervisor;
-    struct worker *next, *prev;
+    LIST_ENTRY(worker) link;
     uint64_t handle;
     uint32_t vm_id;
     uint32_t gpu;
@@ -49,7 +50,7 @@ struct worker {
 struct supervisor {
     struct supervisor_uses uses;
     struct handle_map by_handle;
-    struct worker *all;
+    LIST_HEAD(, worker) all;
     uint32_t count;
     uint32_t failed; /* among them: those that never started */
     uv_signal_t child_signal;
@@ -102,7 +103,7 @@ void supervisor_free(struct supervisor *supervisor)
     if (!supervisor) {
         return;
     }
-    assert(!supervisor->all);
+    assert(LIST_EMPTY(&supervisor->all));
     handle_map_destroy(&supervisor->by_handle);
     free(supervisor);
 }
@@ -126,14 +127,7 @@ static void free_worker(struct worker *worker)
     struct supervisor *supervisor = worker->supervisor;
 
     handle_map_remove(&supervisor->by_handle, worker->handle);
-    if (worker->prev) {
-        worker->prev->next = worker->next;
-    } else {
-        supervisor->all = worker->next;
-    }
-    if (worker->next) {
-        worker->next->prev = worker->prev;
-    }
+    LIST_REMOVE(worker, link);
     supervisor->count--;
 }
 
@@ -352,10 +346,10 @@ static void reap(struct worker *worker)
 static void on_child(uv_signal_t *handle, UNUSED int signum)
 {
     struct supervisor *supervisor = handle->data;
-    struct worker *next;
+    struct worker *worker, *next;
 
-    for (struct worker *worker = supervisor->all; worker; worker = next) {
-        next = worker->next;
+    for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
+        next = LIST_NEXT(worker, link);
         if (worker->pid) {
             reap(worker);
         }
@@ -434,11 +428,7 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
     worker->vm_id = spec->vm_id;
     worker->gpu = spec->gpu;
     worker->fd = -1;
-    worker->next = supervisor->all;
-    if (supervisor->all) {
-        supervisor->all->prev = worker;
-    }
-    supervisor->all = worker;
+    LIST_INSERT_HEAD(&supervisor->all, worker, link);
     supervisor->count++;
 
     ret = handle_map_put(&supervisor->by_handle, worker->handle, worker);
@@ -458,14 +448,14 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
 
 bool supervisor_report_failures(struct supervisor *supervisor)
 {
-    struct worker *next;
+    struct worker *worker, *next;
     bool any = supervisor->failed > 0;
 
     if (!any) {
         return false;
     }
-    for (struct worker *worker = supervisor->all; worker; worker = next) {
-        next = worker->next;
+    for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
+        next = LIST_NEXT(worker, link);
         if (worker->start_error) {
             supervisor->failed--;
             report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->start_error);
