@@ -86,6 +86,28 @@ def responses():
     yield "data-overflow", response(0, (), bytes(4), offset=0xFFFFFFFF, length=0xFFFFFFFF)
 
 
+def rings():
+    put, publish, take, release = bytes([0, 1, 5]), bytes([3]), bytes([4]), bytes([6])
+    once = put + publish + take + release
+
+    def spoiled(what):
+        return bytes([7]) + what
+    yield "round", bytes([3]) + once * 40
+    yield "batches", bytes([5]) + (put * 6 + publish + take * 6 + release) * 6
+    yield "full", bytes([2]) + put * 8 + publish + take + put + release + put
+    yield "tail-ahead", bytes([3]) + once + spoiled(bytes([0, 0, 255])) + take
+    yield "tail-back", bytes([3]) + once * 3 + spoiled(bytes([0, 1, 8])) + take
+    yield "tail-odd", bytes([3]) + spoiled(bytes([0, 2, 3])) + take
+    yield "tail-wild", bytes([3]) + spoiled(bytes([0, 3]) + b"\xff" * 8) + take
+    yield "head-wild", bytes([3]) + put * 2 + publish + spoiled(bytes([1, 3]) + b"\x80" * 8) + \
+        put * 4
+    for name, record in (("long", struct.pack("<HHIIHHQ", 1, 0, 4096, 1, 0, 0, 0)),
+                         ("short", struct.pack("<HHIIHHQ", 1, 0, 8, 1, 0, 0, 0)),
+                         ("lane", struct.pack("<HHIIHHQ", 1, 0, 24, 1, 9, 0, 0))):
+        yield "record-" + name, bytes([3]) + spoiled(bytes([3, 0]) + record) + \
+            spoiled(bytes([0, 0, 3])) + take
+
+
 def worker_packets():
     def run(opcode, params=(), data=b"", count=None, length=None):
         body = struct.pack("<4I", opcode, len(params) if count is None else count,
@@ -202,7 +224,7 @@ def core_events():
 
 
 TARGETS = {"admin": admin_requests, "frame": frames, "request": requests, "response": responses,
-           "worker": worker_packets,
+           "ring": rings, "worker": worker_packets,
            "core": core_events, "cmdline": command_lines}
 
 

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The contract of channels (protocol 2): the memory and the doorbells that one process, in a
+ * guest or on the host, shares with its worker.  docs/channels.md describes it at length and
+ * says what of it is built; vgpu_ring.h has the code that moves the positions.
+ *
+ *   1. channel memory: its parts, what stands in them, who writes what, in which order;
+ *   2. records (the process's commands), mailboxes (answers), notices;
+ *   3. frames between device and mediator, which open, extend and close channels;
+ *   4. the device's registers for channels, and its doorbell pages;
+ *   5. the copy engine, for hosts that can't map a guest's memory.
+ *
+ * Everything is little-endian and naturally aligned.  Both sides are 64-bit programs.
+ *
+ * Each side takes the other for hostile.  A shared word is read once, into private memory,
+ * then checked.  Where the parts lie follows from the geometry that both agreed on in frames,
+ * never from anything in shared memory.
+ */
+#ifndef VGPU_CHANNEL_H
+#define VGPU_CHANNEL_H
+
+#include "vgpu/vgpu_protocol.h"
+
+/* ---- 1. Channel memory --------------------------------------------------- */
+
+#define VGPU_CHANNELS_MAX 256u /* of one session; so BAR2 has at most 1 MiB */
+#define VGPU_CHUNKS_MAX 256u   /* of one channel */
+#define VGPU_CHANNEL_PAGE 4096u
+
+/* What the records of a channel mean.  The device and the mediator never look at them. */
+enum vgpu_channel_profile {
+    VGPU_PROFILE_OPS = 1,  /* the operations of 1.0 and bulk operations: libvgpu */
+    VGPU_PROFILE_CUDA = 2, /* the CUDA driver interface: our libcuda.so.1 */
+};
+
+/* How the worker reaches the chunks. */
+enum vgpu_channel_transport {
+    VGPU_TRANSPORT_HOST = 0,    /* memory made by the mediator, mapped by both sides */
+    VGPU_TRANSPORT_SHARED = 1,  /* a piece of guest RAM that has a descriptor */
+    VGPU_TRANSPORT_COPIED = 2,  /* the device's copy engine moves bytes */
+    VGPU_TRANSPORT_GRANTED = 3, /* Xen: pages granted by the guest; not specified yet */
+};
+
+/* Wanted in OPEN, granted in OPENED.  A bit that a side doesn't know is left out. */
+#define VGPU_CHANNEL_BULK (1u << 0)     /* device buffers and the operations on them */
+#define VGPU_CHANNEL_COHERENT (1u << 1) /* the GPU may read and write chunks while kernels run */
+
+/*
+ * The sizes of chunk 0's parts.  The process proposes them, the host checks them against the
+ * limits and grants them as they are or refuses.
+ */
+typedef struct VGPUGeometry {
+    uint32_t lanes;         /* mailboxes, 1 to VGPU_LANES_MAX */
+    uint32_t event_slots;   /* multiple of 1024, at most VGPU_EVENT_SLOTS_MAX; may be 0 */
+    uint32_t notice_bytes;  /* a power of two within VGPU_NOTICE_BYTES_MIN and _MAX */
+    uint32_t command_bytes; /* a power of two within VGPU_COMMAND_BYTES_MIN and _MAX */
+    uint64_t arena_bytes;   /* multiple of VGPU_CHANNEL_PAGE, at most VGPU_ARENA_BYTES_MAX */
+} VGPUGeometry;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUGeometry) == 24, "VGPUGeometry is 24 bytes");
+
+#define VGPU_LANES_MAX 256u
+#define VGPU_EVENT_SLOTS_MAX 65536u
+#define VGPU_EVENT_SLOTS_STEP 1024u
+#define VGPU_NOTICE_BYTES_MIN 4096u
+#define VGPU_NOTICE_BYTES_MAX (1u << 20)
+#define VGPU_COMMAND_BYTES_MIN (128u << 10)
+#define VGPU_COMMAND_BYTES_MAX (16u << 20)
+#define VGPU_ARENA_BYTES_MAX (1ull << 30)
+
+/* Where the parts lie in chunk 0, in this order and without gaps.  Offsets in bytes. */
+struct vgpu_channel_layout {
+    uint64_t control; /* VGPUControl, one page */
+    uint64_t events;  /* uint32_t[event_slots] */
+    uint64_t mailboxes;
+    uint64_t notices;
+    uint64_t commands;
+    uint64_t arena;
+    uint64_t bytes; /* of the whole chunk */
+};
+
+static inline int vgpu_is_power_of_two(uint32_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* 1: *layout is filled in.  0: the geometry is outside the limits. */
+static inline int vgpu_channel_layout(const VGPUGeometry *geometry,
+                                      struct vgpu_channel_layout *layout)
+{
+    if (geometry->lanes < 1 || geometry->lanes > VGPU_LANES_MAX ||
+        geometry->event_slots > VGPU_EVENT_SLOTS_MAX ||
+        geometry->event_slots % VGPU_EVENT_SLOTS_STEP != 0 ||
+        !vgpu_is_power_of_two(geometry->notice_bytes) ||
+        geometry->notice_bytes < VGPU_NOTICE_BYTES_MIN ||
+        geometry->notice_bytes > VGPU_NOTICE_BYTES_MAX ||
+        !vgpu_is_power_of_two(geometry->command_bytes) ||
+        geometry->command_bytes < VGPU_COMMAND_BYTES_MIN ||
+        geometry->command_bytes > VGPU_COMMAND_BYTES_MAX ||
+        geometry->arena_bytes % VGPU_CHANNEL_PAGE != 0 ||
+        geometry->arena_bytes > VGPU_ARENA_BYTES_MAX) {
+        return 0;
+    }
+    layout->control = 0;
+    layout->events = VGPU_CHANNEL_PAGE;
+    layout->mailboxes = layout->events + geometry->event_slots * 4ull;
+    layout->notices = layout->mailboxes + (uint64_t)geometry->lanes * VGPU_CHANNEL_PAGE;
+    layout->commands = layout->notices + geometry->notice_bytes;
+    layout->arena = layout->commands + geometry->command_bytes;
+    layout->bytes = layout->arena + geometry->arena_bytes;
+    return 1;
+}
+
+/* Words that one side writes often have a line to themselves; processors fetch lines in pairs. */
+#define VGPU_CONTROL_LINE 128u
+
+/*
+ * The control page.  All of it is 0 when the channel opens.  A word has one writer: the
+ * process, or the worker.
+ *
+ * Positions count bytes since the channel opened and never wrap; the place in a ring is the
+ * position modulo the ring's size.  All are multiples of 8.  At every moment
+ *     head <= tail <= head + size of the ring.
+ * A position that breaks this, or runs backwards, closes the channel.
+ *
+ * Order, for each ring, by names of C11 (vgpu_ring.h does it so; docs/channels.md says why
+ * each is needed, tests/models shows it):
+ *     writer: bytes; tail release; full fence; load the reader's parked; ring if it is not 0.
+ *     reader: tail acquire; bytes; head release; full fence; load the writer's parked; ring.
+ *     to sleep: parked = 1; full fence; load the position (acquire) again; sleep if nothing new.
+ *     awake: parked = 0.
+ */
+typedef struct VGPUControl {
+    /* process: line 0 */
+    uint64_t command_tail; /* release: whole records only */
+    uint8_t pad0[VGPU_CONTROL_LINE - 8];
+    /* process: line 1 */
+    uint32_t process_parked; /* relaxed, then a full fence: it waits for the interrupt */
+    uint32_t pad1;
+    uint64_t notice_head; /* release */
+    uint8_t pad2[VGPU_CONTROL_LINE - 16];
+    /* worker: line 2 */
+    uint64_t command_head; /* release: what is below may be overwritten */
+    uint64_t retired;      /* release: so many records are over, with all that they did */
+    uint8_t pad3[VGPU_CONTROL_LINE - 16];
+    /* worker: line 3 */
+    uint32_t worker_parked; /* relaxed, then a full fence: it waits for the doorbell */
+    uint8_t pad4[VGPU_CONTROL_LINE - 4];
+    /* worker: line 4, written rarely */
+    uint64_t notice_tail;  /* release: whole notices only */
+    uint64_t notices_lost; /* relaxed: that found no room; the worker never waits for it */
+    uint32_t state;        /* release: enum vgpu_channel_state; after reason and sticky */
+    uint32_t reason;       /* relaxed: enum vgpu_channel_reason */
+    uint32_t sticky;       /* relaxed: an error that each later call gets; 0 = none */
+    uint32_t turn;         /* relaxed, for people: 1 = its VM has the GPU */
+    uint8_t pad5[VGPU_CONTROL_LINE - 32];
+    uint8_t reserved[VGPU_CHANNEL_PAGE - 5 * VGPU_CONTROL_LINE];
+} VGPUControl;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUControl) == VGPU_CHANNEL_PAGE, "VGPUControl is one page");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, process_parked) == 0x080, "VGPUControl layout");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, notice_head) == 0x088, "VGPUControl layout");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, command_head) == 0x100, "VGPUControl layout");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, worker_parked) == 0x180, "VGPUControl layout");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, notice_tail) == 0x200, "VGPUControl layout");
+VGPU_STATIC_ASSERT(offsetof(VGPUControl, state) == 0x210, "VGPUControl layout");
+
+enum vgpu_channel_state {
+    VGPU_CHANNEL_OPEN = 0,
+    VGPU_CHANNEL_CLOSED = 1, /* nothing more comes; reason says why */
+};
+
+/* Why a channel was closed.  In the control page, in CLOSED frames, in logs. */
+#define VGPU_CHANNEL_REASONS(X)                                                                    \
+    X(NONE, 0, "it is open")                                                                       \
+    X(ASKED, 1, "the process closed it")                                                           \
+    X(SESSION, 2, "the connection to the mediator ended")                                          \
+    X(RESET, 3, "the device was reset")                                                            \
+    X(BAD_POSITION, 4, "a position ran ahead of its ring, backwards or off alignment")             \
+    X(BAD_RECORD, 5, "a record's length, number, lane or flags are wrong")                         \
+    X(BAD_CHUNK, 6, "a chunk is no RAM, overlaps another or is gone")                              \
+    X(WORKER_LOST, 7, "the worker died")                                                           \
+    X(TIMEOUT, 8, "its work ran past the time limit and was ended")                                \
+    X(QUARANTINED, 9, "the VM was quarantined")                                                    \
+    X(REMOVED, 10, "the VM was removed, or moves to another GPU")                                  \
+    X(SHUTDOWN, 11, "the mediator stops")                                                          \
+    X(COPY_FAILED, 12, "the copy engine could not reach the guest's memory")                       \
+    X(GPU_LOST, 13, "the GPU failed")
+
+enum vgpu_channel_reason {
+#define VGPU_CHANNEL_REASON(name, code, text) VGPU_CLOSED_##name = (code),
+    VGPU_CHANNEL_REASONS(VGPU_CHANNEL_REASON)
+#undef VGPU_CHANNEL_REASON
+        VGPU_CLOSED_COUNT
+};
+
+/* ---- 2. Records, mailboxes, notices -------------------------------------- */
+
+#define VGPU_RECORD_ALIGN 8u
+#define VGPU_RECORD_BYTES_MAX 65536u
+
+#define VGPU_RECORD_ANSWER (1u << 0) /* the lane's mailbox gets the result */
+#define VGPU_RECORD_WAIT (1u << 1)   /* ... once the GPU has done it, not when it is queued */
+#define VGPU_RECORD_LAST (1u << 2)   /* the lane ends: its streams are given back */
+#define VGPU_RECORD_FLAGS (VGPU_RECORD_ANSWER | VGPU_RECORD_WAIT | VGPU_RECORD_LAST)
+
+/*
+ * What the command ring holds: this header, then the operation's own part.  A record may go
+ * on at the ring's start when it reaches its end.  Its number is the one before plus 1; the
+ * first has 1.  A lane has at most one record with ANSWER outstanding.
+ */
+typedef struct VGPURecord {
+    uint16_t op; /* of the channel's profile */
+    uint16_t flags;
+    uint32_t bytes; /* with this header; a multiple of VGPU_RECORD_ALIGN */
+    uint32_t seq;   /* low 32 bits of the record's number */
+    uint16_t lane;  /* whose mailbox; below geometry.lanes, also without ANSWER */
+    uint16_t context;
+    uint64_t stream;
+} VGPURecord;
+
+VGPU_STATIC_ASSERT(sizeof(VGPURecord) == 24, "VGPURecord is 24 bytes");
+
+/*
+ * VGPU_PROFILE_OPS.  Operations below VGPU_OP_BULK are those of 1.0 (enum vgpu_opcode): this
+ * header, params[param_count], data[data_bytes], then zeros up to the alignment.  Counts have
+ * the limits of 1.0.
+ */
+#define VGPU_OP_BULK 0x100u
+
+typedef struct VGPUOpRecord {
+    VGPURecord record;
+    uint32_t param_count;
+    uint32_t data_bytes;
+} VGPUOpRecord;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUOpRecord) == 32, "VGPUOpRecord is 32 bytes");
+
+/*
+ * A lane's mailbox, one page.  The worker writes all of it; seq last, with release.  The
+ * process loads seq with acquire until it is the number it waits for, then reads the rest.
+ */
+#define VGPU_MAILBOX_BYTES VGPU_CHANNEL_PAGE
+#define VGPU_MAILBOX_BODY_BYTES (VGPU_MAILBOX_BYTES - 32u)
+
+typedef struct VGPUMailbox {
+    uint32_t seq;          /* release */
+    uint32_t status;       /* profile OPS: enum vgpu_error; CUDA: CUresult */
+    uint32_t result_count; /* words at the start of the body */
+    uint32_t data_bytes;   /* that follow them */
+    uint64_t gpu_time_ns;
+    uint64_t retired; /* as in the control page, at this moment */
+    uint8_t body[VGPU_MAILBOX_BODY_BYTES];
+} VGPUMailbox;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUMailbox) == VGPU_MAILBOX_BYTES, "VGPUMailbox is one page");
+VGPU_STATIC_ASSERT(offsetof(VGPUMailbox, body) == 32, "VGPUMailbox layout");
+
+/* The notice ring: this header, then its text or structure, up to VGPU_NOTICE_MAX in all. */
+#define VGPU_NOTICE_MAX 2048u
+
+enum vgpu_notice_kind {
+    VGPU_NOTICE_OUTPUT = 1,   /* bytes that a kernel printed */
+    VGPU_NOTICE_ERROR = 2,    /* a record without ANSWER failed; value: its status, seq: which */
+    VGPU_NOTICE_CALLBACK = 3, /* CUDA: run the callback `value` */
+};
+
+typedef struct VGPUNotice {
+    uint16_t kind;  /* enum vgpu_notice_kind; others are skipped */
+    uint16_t bytes; /* with this header, without what fills up to the next multiple of 8 */
+    uint32_t seq;
+    uint64_t value;
+} VGPUNotice;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUNotice) == 16, "VGPUNotice is 16 bytes");
+
+/*
+ * Handles are chosen by the process, so that a creation needs no answer: bit 46, kind,
+ * generation, index.  The worker keeps a table by index; a handle of another kind or
+ * generation is unknown.  All go when the channel closes.
+ */
+#define VGPU_HANDLE_MARK (1ull << 46)
+#define VGPU_HANDLE_INDEX_BITS 24u
+#define VGPU_HANDLE_GENERATION_BITS 17u
+#define VGPU_HANDLE_KIND_BITS 5u
+
+static inline uint64_t vgpu_handle(uint32_t kind, uint32_t generation, uint32_t index)
+{
+    return VGPU_HANDLE_MARK |
+           (uint64_t)(kind & ((1u << VGPU_HANDLE_KIND_BITS) - 1u))
+               << (VGPU_HANDLE_INDEX_BITS + VGPU_HANDLE_GENERATION_BITS) |
+           (uint64_t)(generation & ((1u << VGPU_HANDLE_GENERATION_BITS) - 1u))
+               << VGPU_HANDLE_INDEX_BITS |
+           (index & ((1u << VGPU_HANDLE_INDEX_BITS) - 1u));
+}
+
+static inline uint32_t vgpu_handle_index(uint64_t handle)
+{
+    return (uint32_t)(handle & ((1u << VGPU_HANDLE_INDEX_BITS) - 1u));
+}
+
+static inline uint32_t vgpu_handle_generation(uint64_t handle)
+{
+    return (uint32_t)(handle >> VGPU_HANDLE_INDEX_BITS) &
+           ((1u << VGPU_HANDLE_GENERATION_BITS) - 1u);
+}
+
+static inline uint32_t vgpu_handle_kind(uint64_t handle)
+{
+    return (uint32_t)(handle >> (VGPU_HANDLE_INDEX_BITS + VGPU_HANDLE_GENERATION_BITS)) &
+           ((1u << VGPU_HANDLE_KIND_BITS) - 1u);
+}
+
+/* ---- 3. Frames between device and mediator -------------------------------- */
+
+/*
+ * In HELLO, beside those of vgpu_protocol.h.  Without CHANNELS granted, neither side sends a
+ * frame of this header.  HOST: this session is a process of the host and one of many of its
+ * VM; it sends no REQUEST.
+ */
+#define VGPU_FEATURE_CHANNELS (1u << 2)
+#define VGPU_FEATURE_HOST (1u << 3)
+
+/*
+ * Go on where enum vgpu_msg ends.  "-> mediator" comes from the device or the host process.
+ * VGPUSocketHeader.pad is the number of descriptors that come with the frame, in the order
+ * that stands here; they are attached to the frame's first byte.  A frame with descriptors
+ * begins a write of its own.  Another number than the frame's closes the connection.
+ */
+enum vgpu_channel_msg {
+    VGPU_MSG_CHANNEL_OPEN = 9,    /* -> mediator: VGPUChannelOpen */
+    VGPU_MSG_CHANNEL_OPENED = 10, /* -> device: VGPUChannelOpened; status 0: fds, see below */
+    VGPU_MSG_CHANNEL_CLOSE = 11,  /* -> mediator: VGPUChannelClose */
+    VGPU_MSG_CHANNEL_CLOSED = 12, /* -> device: VGPUChannelClose; the host has let go */
+    VGPU_MSG_CHUNK_ADD = 13,      /* -> mediator: VGPUChunkAdd and its pieces; SHARED: 1 fd */
+    VGPU_MSG_CHUNK_ADDED = 14,    /* -> device: VGPUChunkAdded; HOST and COPIED: 1 fd */
+    VGPU_MSG_CHUNK_REMOVE = 15,   /* -> mediator: VGPUChunkRemove */
+    VGPU_MSG_CHUNK_REMOVED = 16,  /* -> device: VGPUChunkRemove; the host has let go */
+    VGPU_MSG_CHANNEL_RESET = 17,  /* -> mediator: close all; back, empty: the host has let go */
+};
+
+#define VGPU_FRAME_FDS_MAX 16u
+
+/* OPENED's descriptors.  All are new, so that no count of an earlier channel is left in them. */
+enum vgpu_channel_fd {
+    VGPU_FD_DOORBELL = 0,  /* eventfd: the process (its device) signals, the worker waits */
+    VGPU_FD_INTERRUPT = 1, /* eventfd: the worker signals, the process (its device) waits */
+    VGPU_FD_CHUNK0 = 2,    /* HOST, COPIED: memfd of chunk 0, sealed: no other size */
+    VGPU_FD_COPY = 3,      /* COPIED: memfd of VGPUCopyPage */
+    VGPU_FD_COUNT
+};
+
+#define VGPU_PROCESS_NAME_BYTES 16u
+
+/*
+ * Asks for a channel.  SHARED: chunk 0 follows in CHUNK_ADD frames, and OPENED is sent when it
+ * is mapped.  The number is the device's choice among those that are not open; it is free again
+ * after CLOSED, or after OPENED with an error.  One channel is one process.
+ */
+typedef struct VGPUChannelOpen {
+    uint32_t channel;    /* below VGPU_CHANNELS_MAX */
+    uint32_t profile;    /* enum vgpu_channel_profile */
+    uint32_t transports; /* bit i: enum vgpu_channel_transport i is possible */
+    uint32_t features;   /* VGPU_CHANNEL_*: wanted */
+    VGPUGeometry geometry;
+    uint32_t process; /* its pid there, for people */
+    uint32_t reserved;
+    char name[VGPU_PROCESS_NAME_BYTES]; /* for people: any bytes, perhaps no NUL */
+} VGPUChannelOpen;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChannelOpen) == 64, "VGPUChannelOpen is 64 bytes");
+
+typedef struct VGPUChannelOpened {
+    uint32_t channel;
+    uint32_t status;    /* enum vgpu_error; not 0: there is no channel */
+    uint32_t transport; /* enum vgpu_channel_transport */
+    uint32_t features;  /* VGPU_CHANNEL_*: granted */
+    VGPUGeometry geometry;
+    uint64_t chunk0_bytes; /* as vgpu_channel_layout() says; the receiver checks it */
+} VGPUChannelOpened;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChannelOpened) == 48, "VGPUChannelOpened is 48 bytes");
+
+/*
+ * CLOSE asks, CLOSED is the last word on a channel and comes exactly once for each that was
+ * open, asked for or not.  After it no process of the host reads or writes the chunks.  CLOSE
+ * of a channel that is not open is ignored: its CLOSED is on the way.
+ */
+typedef struct VGPUChannelClose {
+    uint32_t channel;
+    uint32_t reason; /* CLOSED: enum vgpu_channel_reason; CLOSE: 0 */
+} VGPUChannelClose;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChannelClose) == 8, "VGPUChannelClose is 8 bytes");
+
+/* A stretch of a chunk.  Pieces of a chunk follow each other without gaps. */
+typedef struct VGPUPiece {
+    uint64_t address; /* in frames: offset in the descriptor; in guest memory: a DMA address */
+    uint64_t bytes;   /* multiple of VGPU_CHANNEL_PAGE, at most VGPU_PIECE_BYTES_MAX */
+} VGPUPiece;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUPiece) == 16, "VGPUPiece is 16 bytes");
+
+#define VGPU_PIECE_BYTES_MAX (4u << 20)
+#define VGPU_CHUNK_BYTES_MAX (1ull << 30)
+#define VGPU_CHUNK_MORE (1u << 0) /* more pieces of this chunk follow in the next frame */
+
+/* ADD of chunks 1 and up: HOST and COPIED have no pieces, the mediator makes the memory. */
+typedef struct VGPUChunkAdd {
+    uint32_t channel;
+    uint32_t chunk; /* below VGPU_CHUNKS_MAX, not in use */
+    uint32_t flags; /* VGPU_CHUNK_MORE */
+    uint32_t piece_count;
+    uint64_t bytes;      /* of the whole chunk, the same in each of its frames */
+    uint64_t page_bytes; /* SHARED: pages of the descriptor's memory, a power of two */
+} VGPUChunkAdd;          /* then VGPUPiece[piece_count] */
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChunkAdd) == 32, "VGPUChunkAdd is 32 bytes");
+
+#define VGPU_CHUNK_PIECES_FRAME_MAX                                                                \
+    ((VGPU_SOCKET_PAYLOAD_MAX - (uint32_t)sizeof(VGPUChunkAdd)) / (uint32_t)sizeof(VGPUPiece))
+
+typedef struct VGPUChunkAdded {
+    uint32_t channel;
+    uint32_t chunk;
+    uint32_t status; /* enum vgpu_error; not 0: there is no chunk of this number */
+    uint32_t reserved;
+    uint64_t bytes;
+} VGPUChunkAdded;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChunkAdded) == 24, "VGPUChunkAdded is 24 bytes");
+
+typedef struct VGPUChunkRemove {
+    uint32_t channel;
+    uint32_t chunk; /* not 0: chunk 0 goes with its channel */
+} VGPUChunkRemove;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChunkRemove) == 8, "VGPUChunkRemove is 8 bytes");
+
+/* ---- 4. The device's registers -------------------------------------------- */
+
+/*
+ * BAR0, from VGPU_PROTOCOL2_BLOCK on, all 32 bits wide; for set-up only, nothing here is on the
+ * way of work.  A driver: tests ID; writes DRIVER_FEATURES; for each channel writes SELECT,
+ * SETUP_LO, SETUP_HI, VECTOR, then COMMAND, and waits for the config interrupt (vector 0) or
+ * polls RESULT until it is no longer PENDING.  One command per channel at a time.
+ */
+#define VGPU_REG2_ID 0x840u              /* RO  VGPU_CHANNEL_ID; after a removal it is not */
+#define VGPU_REG2_FEATURES 0x844u        /* RO  VGPU_DEVICE_* that the device has */
+#define VGPU_REG2_DRIVER_FEATURES 0x848u /* RW  those that the driver uses */
+#define VGPU_REG2_CHANNELS 0x84Cu        /* RO  channels, and pages of BAR2; 0: no protocol 2 */
+#define VGPU_REG2_SELECT 0x850u          /* RW  the channel that the registers below are about */
+#define VGPU_REG2_COMMAND 0x854u         /* W   enum vgpu_channel_command */
+#define VGPU_REG2_STATE 0x858u           /* RO  enum vgpu_register_state */
+#define VGPU_REG2_REASON 0x85Cu          /* RO  enum vgpu_channel_reason of its last end */
+#define VGPU_REG2_RESULT 0x860u          /* RO  of its last command: enum vgpu_error or PENDING */
+#define VGPU_REG2_SETUP_LO 0x864u        /* RW  DMA address of a VGPUChannelSetup */
+#define VGPU_REG2_SETUP_HI 0x868u        /* RW  its upper 32 bits */
+#define VGPU_REG2_VECTOR 0x86Cu          /* RW  MSI-X vector of its interrupts; 0xFFFF: none */
+#define VGPU_REG2_CHANGED                                                                          \
+    0x870u                          /* RO  a channel that the host closed or whose command \
+                                          *     ended, each once; VGPU_CHANGED_NONE: no more */
+#define VGPU_REG2_GENERATION 0x874u /* RO  + 1 whenever all channels went at once */
+#define VGPU_REG2_END 0x880u
+
+#define VGPU_CHANNEL_ID 0x32434756u /* "VGC2" */
+#define VGPU_RESULT_PENDING 0xFFFFFFFFu
+#define VGPU_CHANGED_NONE 0xFFFFFFFFu
+
+#define VGPU_DEVICE_SHARED (1u << 0) /* it can pass descriptors of guest RAM */
+#define VGPU_DEVICE_COPIED (1u << 1) /* it has a copy engine */
+
+enum vgpu_channel_command {
+    VGPU_COMMAND_OPEN = 1,         /* setup: open, pieces of chunk 0 */
+    VGPU_COMMAND_CLOSE = 2,        /* no setup; its RESULT says that the host has let go */
+    VGPU_COMMAND_CHUNK_ADD = 3,    /* setup: chunk, bytes, pieces */
+    VGPU_COMMAND_CHUNK_REMOVE = 4, /* setup: chunk */
+    VGPU_COMMAND_RESET = 5,        /* all channels, whatever SELECT says */
+};
+
+enum vgpu_register_state {
+    VGPU_REGISTER_FREE = 0,
+    VGPU_REGISTER_OPENING = 1,
+    VGPU_REGISTER_OPEN = 2,
+    VGPU_REGISTER_CLOSING = 3, /* the host has not let go yet: its memory is not to be reused */
+};
+
+/* In guest memory.  The device reads it once, when COMMAND is written; then it is free. */
+#define VGPU_SETUP_PIECES_MAX 256u
+
+typedef struct VGPUChannelSetup {
+    VGPUChannelOpen open; /* OPEN; channel and transports are the device's to fill in */
+    uint32_t chunk;       /* CHUNK_ADD, CHUNK_REMOVE */
+    uint32_t piece_count; /* OPEN, CHUNK_ADD */
+    uint64_t bytes;       /* of the chunk */
+    VGPUPiece pieces[VGPU_SETUP_PIECES_MAX];
+} VGPUChannelSetup;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChannelSetup) == 80 + 16 * VGPU_SETUP_PIECES_MAX,
+                   "VGPUChannelSetup has no padding");
+
+/*
+ * BAR2: a page for each channel, so that a process maps its own alone.  A write of 4 bytes of
+ * any value at the page's offset 0 is the doorbell; everything else is ignored, reads give 0.
+ * BAR4: the MSI-X table.
+ */
+#define VGPU_DOORBELL_PAGE 4096u
+
+/* ---- 5. The copy engine (COPIED) ------------------------------------------ */
+
+/*
+ * The device's engine moves bytes between the guest's chunks and the memfds of the same sizes.
+ * At each doorbell of the guest it pulls, by itself: command_tail, then the new bytes, then it
+ * stores the position into the memfd (release) and signals VGPU_FD_DOORBELL.  What else is to
+ * move the worker asks for in this page, which the guest never sees.
+ *
+ * A PUSH moves the bytes first and, after a barrier, the last 8 of them, so that a position or
+ * a mailbox that ends the range is seen last.  Requests end in their order.  One that fails
+ * (no RAM there, bus mastering off) closes the channel with COPY_FAILED.
+ *
+ * In guest RAM the worker's parked word is 1 all the time: each batch rings.
+ */
+enum vgpu_copy_kind {
+    VGPU_COPY_PULL = 1,      /* guest -> memfd */
+    VGPU_COPY_PUSH = 2,      /* memfd -> guest */
+    VGPU_COPY_INTERRUPT = 3, /* after what came before: full fence, process_parked, interrupt */
+};
+
+typedef struct VGPUCopyRequest {
+    uint32_t kind; /* enum vgpu_copy_kind */
+    uint32_t chunk;
+    uint64_t offset;
+    uint64_t bytes;
+    uint64_t reserved;
+} VGPUCopyRequest;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUCopyRequest) == 32, "VGPUCopyRequest is 32 bytes");
+
+#define VGPU_COPY_SLOTS 64u
+
+typedef struct VGPUCopyPage {
+    uint64_t tail; /* worker, release: requests made; then signal the engine if it parked */
+    uint8_t pad0[VGPU_CONTROL_LINE - 8];
+    uint64_t head; /* engine, release: requests done */
+    uint8_t pad1[VGPU_CONTROL_LINE - 8];
+    uint32_t engine_parked; /* as worker_parked is for the command ring */
+    uint8_t pad2[VGPU_CONTROL_LINE - 4];
+    uint32_t worker_parked; /* it waits for head */
+    uint8_t pad3[VGPU_CONTROL_LINE - 4];
+    uint8_t reserved[VGPU_CHANNEL_PAGE - 4 * VGPU_CONTROL_LINE -
+                     VGPU_COPY_SLOTS * sizeof(VGPUCopyRequest)];
+    VGPUCopyRequest requests[VGPU_COPY_SLOTS]; /* worker; number modulo VGPU_COPY_SLOTS */
+} VGPUCopyPage;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUCopyPage) == VGPU_CHANNEL_PAGE, "VGPUCopyPage is one page");
+
+#endif /* VGPU_CHANNEL_H */
