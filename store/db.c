@@ -489,20 +489,6 @@ void vgpu_db_set_actor(struct vgpu_db *db, const char *actor)
     snprintf(db->actor, sizeof(db->actor), "%s", actor);
 }
 
-void vgpu_db_set_busy_timeout(struct vgpu_db *db, int timeout_ms)
-{
-    sqlite3_busy_timeout(db->sql, timeout_ms);
-}
-
-int vgpu_db_data_version(struct vgpu_db *db, uint32_t *version)
-{
-    int64_t value = 0;
-    int result = db_query_int(db, "PRAGMA data_version", &value);
-
-    *version = (uint32_t)value;
-    return result;
-}
-
 int vgpu_db_check(struct vgpu_db *db, void (*report)(const char *text, void *opaque), void *opaque)
 {
     sqlite3_stmt *stmt;

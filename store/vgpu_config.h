@@ -121,15 +121,6 @@ const char *vgpu_db_backup_path(const struct vgpu_db *db);
 /* Who is written into the events table from now on; default "uid N". */
 void vgpu_db_set_actor(struct vgpu_db *db, const char *actor);
 
-/* For callers that cannot wait VGPU_DB_BUSY_TIMEOUT_MS. */
-void vgpu_db_set_busy_timeout(struct vgpu_db *db, int timeout_ms);
-
-/*
- * A number that differs when another connection has changed the file since
- * the last call on this handle; cheap enough to poll.
- */
-int vgpu_db_data_version(struct vgpu_db *db, uint32_t *version);
-
 /* ---- Read ----------------------------------------------------------------- */
 
 /* Everything, as it was at one moment.  VMs by vm_id, pools by letter. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "admin/top/top_model.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,16 +173,6 @@ static const char *const sort_names[TOP_SORT_COUNT] = {
 const char *top_sort_name(enum top_sort sort)
 {
     return sort < TOP_SORT_COUNT ? sort_names[sort] : "?";
-}
-
-int top_sort_from_name(const char *name)
-{
-    for (int i = 0; i < TOP_SORT_COUNT; i++) {
-        if (strcasecmp(name, sort_names[i]) == 0) {
-            return i;
-        }
-    }
-    return -EINVAL;
 }
 
 /* The most first; what is not known last. */

@@ -82,8 +82,6 @@ enum top_sort {
 
 /* "vm_id", "name", ... */
 const char *top_sort_name(enum top_sort sort);
-/* The sort of that name, or -EINVAL. */
-int top_sort_from_name(const char *name);
 
 struct top_row {
     const struct top_vm *vm;

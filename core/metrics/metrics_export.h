@@ -89,13 +89,4 @@ struct metrics_export *metrics_export_begin(const struct core *core, enum metric
 size_t metrics_export_step(struct metrics_export *export, char *text, size_t size);
 void metrics_export_end(struct metrics_export *export);
 
-/*
- * All at once, for callers who have the time.  NUL-terminated, the caller
- * frees it; *length without the NUL.  NULL: no memory, or longer than `limit`.
- */
-char *metrics_export_prometheus(const struct core *core, const struct metrics_external *external,
-                                uint64_t now_ns, size_t limit, size_t *length);
-char *metrics_export_summary(const struct core *core, const struct metrics_external *external,
-                             uint64_t now_ns, size_t limit, size_t *length);
-
 #endif /* CORE_METRICS_METRICS_EXPORT_H */

@@ -86,6 +86,26 @@ static void fill(struct metrics *metrics, uint32_t vm)
     }
 }
 
+/* All at once, NUL-terminated; the caller frees it. */
+static char *export_all(const struct core *core, enum metrics_format format,
+                        const struct metrics_external *external, size_t *length)
+{
+    struct metrics_export *export = metrics_export_begin(core, format, external, NOW);
+    char *text = malloc(LIMIT);
+    size_t step;
+
+    assert_non_null(export);
+    assert_non_null(text);
+    *length = 0;
+    while ((step = metrics_export_step(export, text + *length, LIMIT - *length - 1)) > 0) {
+        *length += step;
+        assert_true(LIMIT - *length > METRICS_EXPORT_STEP_BYTES);
+    }
+    metrics_export_end(export);
+    text[*length] = '\0';
+    return text;
+}
+
 static char *prometheus(const struct core *core)
 {
     struct metrics_external external;
@@ -99,8 +119,7 @@ static char *prometheus(const struct core *core)
     external.gpus[0].utilization_ratio = 0.125;
     external.sessions = 3;
     metrics_histogram_add(&external.loop, 30000);
-    text = metrics_export_prometheus(core, &external, NOW, LIMIT, &length);
-    assert_non_null(text);
+    text = export_all(core, METRICS_FORMAT_PROMETHEUS, &external, &length);
     assert_int_equal(strlen(text), length);
     return text;
 }
@@ -320,10 +339,7 @@ static void test_a_full_house(void **state)
     assert_true(check_format(text) > CORE_VMS_MAX * 130);
     free(text);
     metrics_external_init(&external);
-    text = metrics_export_summary(core, &external, NOW, LIMIT, &length);
-    assert_non_null(text);
-    free(text);
-    assert_null(metrics_export_prometheus(core, &external, NOW, 1000000, &length));
+    free(export_all(core, METRICS_FORMAT_SUMMARY, &external, &length));
     core_free(core);
 }
 
@@ -388,9 +404,7 @@ static void test_steps(void **state)
         struct metrics_export *export =
             metrics_export_begin(core, (enum metrics_format)format, &external, NOW);
 
-        whole = format == METRICS_FORMAT_PROMETHEUS
-                    ? metrics_export_prometheus(core, &external, NOW, LIMIT, &length)
-                    : metrics_export_summary(core, &external, NOW, LIMIT, &length);
+        whole = export_all(core, (enum metrics_format)format, &external, &length);
         used = 0;
         while ((step = metrics_export_step(export, buffer, sizeof(buffer))) > 0) {
             assert_true(used + step <= length);
@@ -496,12 +510,9 @@ static int print(const char *format)
     metrics_external_init(&external);
     external.version = VGPU_VERSION;
     external.gpus[0].temperature_celsius = 41.5;
-    text = strcmp(format, "summary") == 0
-               ? metrics_export_summary(core, &external, NOW, LIMIT, &length)
-               : metrics_export_prometheus(core, &external, NOW, LIMIT, &length);
-    if (!text) {
-        return EXIT_FAILURE;
-    }
+    text = export_all(
+        core, strcmp(format, "summary") == 0 ? METRICS_FORMAT_SUMMARY : METRICS_FORMAT_PROMETHEUS,
+        &external, &length);
     fputs(text, stdout);
     free(text);
     core_free(core);
