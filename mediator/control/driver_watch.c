@@ -21,6 +21,7 @@ struct driver_watch {
     uv_timer_t timer;
     uv_work_t work;
     bool open, looking, again;
+    bool failed; /* it is reported as a problem */
     /* The look's result: the thread's while it is looking. */
     struct gpu_list found;
     int ret;
@@ -48,6 +49,7 @@ void driver_watch_free(struct driver_watch *watch)
 
 static void report(struct driver_watch *watch, const char *reason)
 {
+    watch->failed = true;
     health_report(watch->mediator->health, HEALTH_DRIVER, HEALTH_ERROR, SUBJECT,
                   "%s; VMs get no GPU meanwhile. It is looked at again every %u s; nvidia-smi and "
                   "dmesg say more, --backend cpu needs no GPU",
@@ -83,6 +85,7 @@ static void on_looked(uv_work_t *work, UNUSED int status)
         *watch->gpus = watch->found;
         watch->taken_up();
     }
+    watch->failed = false;
     health_clear(mediator->health, HEALTH_DRIVER, SUBJECT);
     if (watch->again) {
         watch->again = false;
@@ -100,18 +103,28 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-/* A worker could not use its GPU: is it the driver, or only this worker? */
-void driver_watch_event(struct driver_watch *watch, const struct core_event *event)
+static void look_now(struct driver_watch *watch)
 {
-    if (!watch || !watch->open || event->kind != CORE_EVENT_WORKER_LOST ||
-        event->value != CORE_WORKER_END_EXITED || event->code != VGPU_WORKER_EXIT_BACKEND ||
-        strcmp(watch->mediator->backend, "cuda") != 0) {
-        return;
-    }
     if (watch->looking) {
         watch->again = true;
-    } else if (!uv_is_active((uv_handle_t *)&watch->timer)) {
+    } else {
         uv_timer_start(&watch->timer, on_timer, 0, 0);
+    }
+}
+
+void driver_watch_event(struct driver_watch *watch, const struct core_event *event)
+{
+    if (!watch || !watch->open || strcmp(watch->mediator->backend, "cuda") != 0) {
+        return;
+    }
+    /* A worker could not use its GPU: is it the driver, or only this worker? */
+    if (event->kind == CORE_EVENT_WORKER_LOST && event->value == CORE_WORKER_END_EXITED &&
+        event->code == VGPU_WORKER_EXIT_BACKEND && !uv_is_active((uv_handle_t *)&watch->timer)) {
+        look_now(watch);
+    }
+    /* One can use it again: no need to wait for the next look. */
+    if (event->kind == CORE_EVENT_WORKER_READY && watch->failed) {
+        look_now(watch);
     }
 }
 
