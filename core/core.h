@@ -325,6 +325,7 @@ bool core_vm_stats(const struct core *core, uint32_t vm, uint64_t now_ns,
                    struct core_vm_stats *stats);
 /* Slot of a vm_id, or CORE_NONE. */
 uint32_t core_vm_find(const struct core *core, uint32_t vm_id);
+uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid);
 
 /* ---- sessions ---- */
 

@@ -110,7 +110,7 @@ static uint32_t slot_of_entry(const struct core *core, const struct core_vm_conf
     uint32_t slot = CORE_NONE;
 
     if (config->has_uuid) {
-        slot = core_vm_slot_by_uuid(core, config->uuid);
+        slot = core_vm_find_uuid(core, config->uuid);
     }
     if (slot == CORE_NONE) {
         slot = core_vm_find(core, config->vm_id);

@@ -163,7 +163,6 @@ void core_report(struct core *core, const struct core_event *event);
  * be gone after it.
  */
 void core_vm_after(struct core *core, uint32_t slot, uint64_t now_ns);
-uint32_t core_vm_slot_by_uuid(const struct core *core, const uint8_t *uuid);
 int core_vm_allocate_jobs(struct core_vm *vm);
 /* A VM that nobody configured, with defaults. CORE_NONE: no slot, or the id is taken. */
 uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_config *config,

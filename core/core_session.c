@@ -135,7 +135,7 @@ static bool lists_id(const struct core_identity *identity, uint32_t vm_id)
 static uint32_t identify(const struct core *core, const struct core_session *state)
 {
     return state->identity.kind == CORE_IDENTITY_UUID
-               ? core_vm_slot_by_uuid(core, state->identity.uuid)
+               ? core_vm_find_uuid(core, state->identity.uuid)
                : core_vm_find(core, state->claimed_id);
 }
 

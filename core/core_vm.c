@@ -25,7 +25,7 @@ static uint32_t share_of(const struct core_vm *vm)
     return wfq_share(vm->config.weight, vm->config.priority);
 }
 
-uint32_t core_vm_slot_by_uuid(const struct core *core, const uint8_t *uuid)
+uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid)
 {
     for (uint32_t slot = 0; slot < core->vm_high; slot++) {
         const struct core_vm *vm = &core->vms[slot];

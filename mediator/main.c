@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@
 /* A thread that hangs (a dead disk, a stuck process) must not keep us from stopping. */
 #define STOP_PATIENCE_MS 8000
 /* Sessions, workers, folders of sockets, and what is left for the rest. */
-#define FILES_WANTED (CORE_SESSIONS_MAX + SUPERVISOR_WORKERS_MAX + 2 * LISTENERS_MAX + 256u)
+#define FILES_WANTED (CORE_SESSIONS_MAX + SUPERVISOR_WORKERS_MAX + 3 * LISTENERS_MAX + 256u)
 
 enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNAL_COUNT };
 
@@ -54,6 +55,8 @@ static uv_signal_t signals[SIGNAL_COUNT];
 static uv_timer_t patience;
 static char worker_path[WORKER_PATH_BYTES];
 static struct gpu_list gpus;
+static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
+static uint32_t qemu_user_count;
 
 /* ---- stopping ----
  *
@@ -207,6 +210,28 @@ static bool find_gpus(void)
     return true;
 }
 
+/* Without --qemu-user those that the packages of libvirt and QEMU make, where they are. */
+static bool find_qemu_users(void)
+{
+    static const char *const usual[] = {"libvirt-qemu", "qemu"};
+    const struct options *options = &mediator.options;
+    bool given = options->qemu_user_count > 0;
+    const char *const *names = given ? options->qemu_users : usual;
+    uint32_t count = given ? options->qemu_user_count : sizeof(usual) / sizeof(usual[0]);
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct passwd *user = getpwnam(names[i]);
+
+        if (user) {
+            qemu_users[qemu_user_count++] = user->pw_uid;
+        } else if (given) {
+            log_error("--qemu-user: there is no user %s", names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What stands around the core. */
 static bool make_parts(void)
 {
@@ -218,6 +243,8 @@ static bool make_parts(void)
         .sessions = mediator.sessions,
         .identities = mediator.identities,
         .trust_claims = mediator.options.trust_claims,
+        .qemu_users = qemu_users,
+        .qemu_user_count = qemu_user_count,
     });
     mediator.supervisor = supervisor_new(&(struct supervisor_uses){
         .loop = &mediator.loop,
@@ -294,7 +321,7 @@ static bool add_listener(const char *path, const struct core_identity *identity)
     struct socket_file file;
     struct group *group;
 
-    if (!identity && mediator.options.socket_group) {
+    if (mediator.options.socket_group) {
         group = getgrnam(mediator.options.socket_group);
         if (!group) {
             log_error("--socket-group: there is no group %s", mediator.options.socket_group);
@@ -304,7 +331,7 @@ static bool add_listener(const char *path, const struct core_identity *identity)
         owner.mode = 0660;
     }
     if (socket_file_open(&file, path, true, error, sizeof(error)) < 0 ||
-        listeners_add(mediator.listeners, &file, &owner, path, identity, NULL, error,
+        listeners_add(mediator.listeners, &file, &owner, path, true, identity, NULL, error,
                       sizeof(error)) < 0) {
         log_error("cannot listen on %s: %s", path, error);
         return false;
@@ -503,7 +530,8 @@ int main(int argc, char **argv)
     }
     uv_timer_init(&mediator.loop, &patience);
     uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
-    started = find_gpus() && make_core() && read_configuration() && start_parts();
+    started =
+        find_qemu_users() && find_gpus() && make_core() && read_configuration() && start_parts();
     mediator.started = started;
     if (started) {
         log_notice("vgpu-mediator " VGPU_VERSION " is ready");

@@ -47,6 +47,7 @@ struct gpu_health;
 struct health;
 struct health_watch;
 struct job_trace;
+struct listen_point;
 struct http_metrics;
 struct identity_cache;
 struct listeners;
@@ -70,7 +71,8 @@ struct mediator {
     struct events *events;
     struct job_trace *trace;
     struct admin_server *admin;
-    struct holds holds; /* who paused which GPU */
+    struct listen_point *admin_point; /* its socket, NULL before it listens */
+    struct holds holds;               /* who paused which GPU */
     struct shares *shares;
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */

@@ -19,6 +19,7 @@ enum option_id {
     OPT_SOCKET_PATH = 256,
     OPT_SOCKET_GROUP,
     OPT_VM,
+    OPT_QEMU_USER,
     OPT_TRUST_CLAIMS,
     OPT_NO_DISCOVERY,
     OPT_ADMIN_SOCKET,
@@ -57,6 +58,7 @@ static const struct option long_options[] = {
     {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
     {"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
     {"vm", required_argument, NULL, OPT_VM},
+    {"qemu-user", required_argument, NULL, OPT_QEMU_USER},
     {"trust-claims", no_argument, NULL, OPT_TRUST_CLAIMS},
     {"no-discovery", no_argument, NULL, OPT_NO_DISCOVERY},
     {"admin-socket", required_argument, NULL, OPT_ADMIN_SOCKET},
@@ -99,8 +101,13 @@ static const char help_text[] =
     "Sockets and identity:\n"
     "  --socket-path PATH     the shared socket (default " VGPU_SOCKET_PATH ",\n"
     "                         or none when --vm is given)\n"
-    "  --socket-group GROUP   let this group use the shared socket (default: its owner only)\n"
+    "  --socket-group GROUP   let this group use the shared socket and those of --vm (default:\n"
+    "                         their owner only)\n"
     "  --vm UUID=PATH         a socket for one VM; may be repeated\n"
+    "  --qemu-user USER       only QEMUs run as this user: a VM's own socket is given to it when\n"
+    "                         discovery finds the VM's QEMU; may be repeated (default "
+    "libvirt-qemu\n"
+    "                         and qemu, where there are such users)\n"
     "  --trust-claims         believe the vm_id of peers that are no QEMU (laboratories only)\n"
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
@@ -306,6 +313,14 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_SOCKET_PATH: options->socket_path = value; return path_fits(name, value);
     case OPT_SOCKET_GROUP: options->socket_group = value; return true;
     case OPT_VM: return parse_vm(options, value);
+    case OPT_QEMU_USER:
+        if (options->qemu_user_count == OPTIONS_QEMU_USERS_MAX) {
+            fprintf(stderr, "vgpu-mediator: --qemu-user may be given %u times at most.\n",
+                    OPTIONS_QEMU_USERS_MAX);
+            return false;
+        }
+        options->qemu_users[options->qemu_user_count++] = value;
+        return true;
     case OPT_TRUST_CLAIMS: options->trust_claims = true; return true;
     case OPT_NO_DISCOVERY: options->discovery = false; return true;
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
@@ -398,11 +413,6 @@ static bool check_together(struct options *options, bool db_given)
     if (options->cpu_gpus > 1 && options->backend == BACKEND_CHOICE_CUDA) {
         fprintf(stderr, "vgpu-mediator: --gpus belongs to the CPU backend; with --backend cuda "
                         "all GPUs of the host are used.\n");
-        return false;
-    }
-    if (options->socket_group && !options->socket_path) {
-        fprintf(stderr, "vgpu-mediator: --socket-group needs a shared socket: give "
-                        "--socket-path too.\n");
         return false;
     }
     return true;

@@ -13,6 +13,7 @@
 
 #define OPTIONS_VM_SOCKETS_MAX 256u
 #define OPTIONS_GPUS_MAX CORE_GPUS_MAX
+#define OPTIONS_QEMU_USERS_MAX 8u
 
 enum backend_choice {
     BACKEND_CHOICE_AUTO,
@@ -37,7 +38,9 @@ struct options {
     struct core_config core;
 
     const char *socket_path;  /* the shared socket; NULL = none */
-    const char *socket_group; /* may use the shared socket; NULL = its owner only */
+    const char *socket_group; /* may use the sockets; NULL = their owner only */
+    const char *qemu_users[OPTIONS_QEMU_USERS_MAX]; /* none given: those that packages make */
+    uint32_t qemu_user_count;
     const char *admin_path;
     struct http_address metrics;
     bool metrics_given; /* then it is an error when it can't be had */

@@ -25,6 +25,7 @@ static int fail(char *error, size_t error_bytes, int ret, const char *what, cons
 static void reset(struct socket_file *file)
 {
     memset(file, 0, sizeof(*file));
+    file->fd = -1;
     file->folder_fd = -1;
     file->parent_fd = -1;
 }
@@ -234,39 +235,88 @@ static int bind_as(int fd, const struct sockaddr_un *address, const struct socke
     return ret;
 }
 
+/* Opens what was just made. */
+static int pin(struct socket_file *file)
+{
+    struct stat st;
+    int fd = openat(file->folder_fd, file->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        close(fd);
+        return -EPERM;
+    }
+    file->fd = fd;
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return 0;
+}
+
+/* Another name of some other socket of ours must not be given away. */
+static int give(const struct socket_file *file, uid_t from, const struct socket_file_owner *to)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0) {
+        return -errno;
+    }
+    if (st.st_uid != from || st.st_nlink != 1) {
+        return -EPERM;
+    }
+    return fchownat(file->fd, "", to->uid, to->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/* chmod() of an O_PATH descriptor. */
+static int set_mode(int fd, mode_t mode)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return chmod(path, mode) < 0 ? -errno : 0;
+}
+
+int socket_file_give(const struct socket_file *file, uid_t from, const struct socket_file_owner *to)
+{
+    int ret = file->fd < 0 ? -ENOENT : give(file, from, to);
+
+    return ret < 0 ? ret : set_mode(file->fd, to->mode);
+}
+
 /* The folder is not writable for the owner, hence not under its control either. */
-static int bind_and_give(int fd, const struct socket_file *file, const struct sockaddr_un *address,
+static int bind_and_give(int fd, struct socket_file *file, const struct sockaddr_un *address,
                          const struct socket_file_owner *owner)
 {
     struct socket_file_owner self = {geteuid(), SOCKET_KEEP_GID, owner->mode};
-    struct stat st;
-    int path_fd, ret;
+    int ret = bind_as(fd, address, &self);
 
-    ret = bind_as(fd, address, &self);
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        ret = pin(file);
     }
-    path_fd = openat(file->folder_fd, file->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (path_fd < 0) {
-        return -errno;
+    return ret < 0 ? ret : give(file, self.uid, owner);
+}
+
+static void unpin(struct socket_file *file)
+{
+    if (file->fd >= 0) {
+        close(file->fd);
     }
-    /* Another name of some other socket of ours must not be given away. */
-    if (fstat(path_fd, &st) < 0) {
-        ret = -errno;
-    } else if (!S_ISSOCK(st.st_mode) || st.st_uid != self.uid || st.st_nlink != 1) {
-        ret = -EPERM;
-    } else if (fchownat(path_fd, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0) {
-        ret = -errno;
-    }
-    close(path_fd);
-    return ret;
+    file->fd = -1;
+}
+
+bool socket_file_is_there(const struct socket_file *file)
+{
+    struct stat st;
+
+    return file->fd >= 0 && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_dev == file->device && st.st_ino == file->inode;
 }
 
 int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
                        size_t error_bytes)
 {
     struct sockaddr_un address;
-    struct stat st;
     int fd, ret;
 
     address_of(file, &address);
@@ -281,24 +331,26 @@ int socket_file_listen(struct socket_file *file, const struct socket_file_owner 
     ret = bind_as(fd, &address, owner);
     if (ret == -EACCES || ret == -EPERM) {
         ret = bind_and_give(fd, file, &address, owner);
-    }
-    if (ret == 0 && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-        ret = -errno;
+    } else if (ret == 0) {
+        ret = pin(file);
     }
     if (ret == 0 && listen(fd, LISTEN_BACKLOG) < 0) {
         ret = -errno;
     }
     if (ret != 0) {
         close(fd);
+        if (socket_file_is_there(file)) {
+            unlinkat(file->folder_fd, file->name, 0);
+        }
+        unpin(file);
         return fail(error, error_bytes, ret, "making socket", file->name);
     }
-    file->device = st.st_dev;
-    file->inode = st.st_ino;
     return fd;
 }
 
 void socket_file_close(struct socket_file *file)
 {
+    unpin(file);
     if (file->folder_fd >= 0) {
         close(file->folder_fd);
     }
@@ -311,13 +363,10 @@ void socket_file_close(struct socket_file *file)
 
 void socket_file_remove(struct socket_file *file)
 {
-    struct stat st;
-
     if (file->folder_fd < 0) {
         return;
     }
-    if (file->inode && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        st.st_dev == file->device && st.st_ino == file->inode) {
+    if (socket_file_is_there(file)) {
         unlinkat(file->folder_fd, file->name, 0);
     }
     if (file->made_folder) {

@@ -24,6 +24,7 @@
 struct socket_file {
     int folder_fd; /* O_PATH */
     char name[SOCKET_NAME_BYTES];
+    int fd; /* of the socket that was made: while it is open no other has its inode; or -1 */
     dev_t device;
     ino_t inode;
     bool made_folder; /* the last folder was made for it */
@@ -55,6 +56,15 @@ struct socket_file_owner {
  */
 int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
                        size_t error_bytes);
+
+/* Is what was made still there, under its name? */
+bool socket_file_is_there(const struct socket_file *file);
+/*
+ * Gives what was made, and is still owned by `from`, to another owner, whatever has its name by
+ * now.  -errno.
+ */
+int socket_file_give(const struct socket_file *file, uid_t from,
+                     const struct socket_file_owner *to);
 
 /* Removes what was made, if it is still that, and closes the folder. */
 void socket_file_remove(struct socket_file *file);

@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/log.h"
 #include "core/core.h"
+#include "mediator/base/listen_point.h"
 #include "mediator/config/config_store.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/health/health.h"
+#include "mediator/identity/identity.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/discovery.h"
+#include "mediator/sessions/listeners.h"
 #include "mediator/workers/gpus.h"
 #include "store/vgpu_config.h"
 
@@ -162,6 +166,89 @@ static void look_at_pauses(struct mediator *mediator, struct health *health)
     health_end(health, HEALTH_PAUSED);
 }
 
+static void report_socket(void *opaque, const char *path, const char *trouble)
+{
+    health_report(opaque, HEALTH_SOCKET, HEALTH_ERROR, path,
+                  "this socket is gone and can't be made again: %s. VMs that are connected are "
+                  "served, others can't connect",
+                  trouble);
+}
+
+static void look_at_admin_socket(struct mediator *mediator, struct health *health)
+{
+    const char *path = mediator->options.admin_path;
+    char error[SOCKET_ERROR_BYTES];
+    int ret;
+
+    if (!mediator->admin_point) {
+        return;
+    }
+    ret = listen_point_look(mediator->admin_point, path, error, sizeof(error));
+    if (ret > 0) {
+        log_warning("vgpu-admin's socket %s was removed, and is made again", path);
+    } else if (ret < 0) {
+        health_report(health, HEALTH_SOCKET, HEALTH_WARNING, path,
+                      "vgpu-admin's socket is gone and can't be made again: %s", error);
+    }
+}
+
+/* Makes again what is gone. */
+static void look_at_sockets(struct mediator *mediator, struct health *health)
+{
+    health_begin(health, HEALTH_SOCKET);
+    listeners_look(mediator->listeners);
+    listeners_troubles(mediator->listeners, report_socket, health);
+    look_at_admin_socket(mediator, health);
+    health_end(health, HEALTH_SOCKET);
+}
+
+/* Is this a VM that should be served, and is not connected? */
+static bool is_missed(const struct mediator *mediator, const struct process *process)
+{
+    bool any_vm = mediator->options.core.allow_unregistered;
+    struct core_identity identity;
+    struct core_vm_stats stats;
+    uint32_t count, slot;
+
+    if (!identity_from_process(process, &identity)) {
+        return false;
+    }
+    count = identity.kind == CORE_IDENTITY_UUID ? 1 : identity.vm_id_count;
+    for (uint32_t i = 0; i < count; i++) {
+        slot = identity.kind == CORE_IDENTITY_UUID
+                   ? core_vm_find_uuid(mediator->core, identity.uuid)
+                   : core_vm_find(mediator->core, identity.vm_ids[i]);
+        if (slot == CORE_NONE ? any_vm
+                              : core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats) &&
+                                    stats.session == CORE_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void report_qemu(void *opaque, const struct process *process, const char *text)
+{
+    const char *name = process->cmdline.name;
+    struct mediator *mediator = opaque;
+    char subject[HEALTH_SUBJECT_BYTES];
+
+    if (is_missed(mediator, process)) {
+        snprintf(subject, sizeof(subject), "QEMU %d (%s)", (int)process->pid,
+                 name[0] ? name : "no name");
+        health_report(mediator->health, HEALTH_SOCKET_ACCESS, HEALTH_ERROR, subject, "%s", text);
+    }
+}
+
+static void look_at_access(struct mediator *mediator, struct health *health)
+{
+    health_begin(health, HEALTH_SOCKET_ACCESS);
+    if (mediator->discovery) {
+        discovery_troubles(mediator->discovery, report_qemu, mediator);
+    }
+    health_end(health, HEALTH_SOCKET_ACCESS);
+}
+
 static void look_at_parts(struct mediator *mediator, struct health *health)
 {
     const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
@@ -197,6 +284,8 @@ void health_watch_look(struct health_watch *watch)
     look_at_gpus(mediator, mediator->health);
     look_at_vms(watch, mediator->health);
     look_at_pauses(mediator, mediator->health);
+    look_at_sockets(mediator, mediator->health);
+    look_at_access(mediator, mediator->health);
     look_at_parts(mediator, mediator->health);
 }
 

@@ -23,7 +23,7 @@
 #include "mediator/events.h"
 #include "common/json_out.h"
 #include "mediator/mediator.h"
-#include "mediator/base/socket_file.h"
+#include "mediator/base/listen_point.h"
 
 #define REQUEST_MAX (sizeof(VGPUAdminRequest) + VGPU_ADMIN_BODY_MAX)
 /* A client that has not read its answers gets no new ones beyond this. */
@@ -62,9 +62,7 @@ struct reload {
 
 struct admin_server {
     struct mediator *mediator;
-    uv_poll_t poll;
-    struct socket_file file;
-    int fd;
+    struct listen_point point;
     int spare_fd; /* given up for a moment to refuse a client when there are no more */
     LIST_HEAD(, admin_client) clients;
     uint32_t count;
@@ -426,7 +424,7 @@ static bool know_peer(struct admin_server *server, int fd, struct ucred *peer)
 static void refuse_one(struct admin_server *server)
 {
     struct ucred peer;
-    int fd = socket_spare_accept(server->spare_fd, server->fd);
+    int fd = socket_spare_accept(server->spare_fd, server->point.fd);
 
     if (fd >= 0 && know_peer(server, fd, &peer)) {
         admin_peer_refuse(&server->refusals, fd, &peer,
@@ -480,7 +478,7 @@ static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
     struct admin_server *server = poll->data;
     struct admin_client *client;
     struct ucred credentials;
-    int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(server->point.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE) {
@@ -517,6 +515,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
     struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
     struct admin_server *server = calloc(1, sizeof(*server));
     const struct group *group = geteuid() == 0 ? getgrnam(VGPU_ADMIN_GROUP) : NULL;
+    struct socket_file file;
     int ret;
 
     *result = NULL;
@@ -530,29 +529,17 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         owner.mode = 0660;
     }
     server->mediator = mediator;
-    ret = socket_file_open(&server->file, path, true, error, error_bytes);
+    ret = socket_file_open(&file, path, true, error, error_bytes);
     if (ret == 0) {
-        ret = socket_file_listen(&server->file, &owner, error, error_bytes);
-        if (ret < 0) {
-            socket_file_remove(&server->file);
-        }
+        ret = listen_point_open(&server->point, &mediator->loop, &file, &owner, on_connection,
+                                server, error, error_bytes);
     }
     if (ret < 0) {
         free(server);
         return ret;
     }
-    server->fd = ret;
-    ret = uv_poll_init(&mediator->loop, &server->poll, server->fd);
-    if (ret < 0) {
-        snprintf(error, error_bytes, "%s", uv_strerror(ret));
-        close(server->fd);
-        socket_file_remove(&server->file);
-        free(server);
-        return ret;
-    }
-    server->poll.data = server;
     server->spare_fd = socket_spare();
-    uv_poll_start(&server->poll, UV_READABLE, on_connection);
+    mediator->admin_point = &server->point;
     events_subscribe(mediator->events, publish, server);
     *result = server;
     return 0;
@@ -560,19 +547,15 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
 
 void admin_server_stop(struct admin_server *server)
 {
-    if (!server || server->fd < 0) {
+    if (!server || server->point.fd < 0) {
         return;
     }
     events_subscribe(server->mediator->events, NULL, NULL);
     while (!LIST_EMPTY(&server->clients)) {
         close_client(LIST_FIRST(&server->clients));
     }
-    uv_poll_stop(&server->poll);
-    close(server->fd);
-    server->fd = -1;
     close(server->spare_fd);
-    socket_file_remove(&server->file);
-    uv_close((uv_handle_t *)&server->poll, NULL);
+    listen_point_close(&server->point);
 }
 
 void admin_server_free(struct admin_server *server)

@@ -31,7 +31,7 @@ static const struct {
     [HEALTH_WORKER] = {"worker", true},
     [HEALTH_PAUSED] = {"paused", false},
     [HEALTH_SOCKET] = {"socket", false},
-    [HEALTH_SOCKET_ACCESS] = {"socket_access", false},
+    [HEALTH_SOCKET_ACCESS] = {"socket_access", true},
     [HEALTH_QEMU_PLACES] = {"qemu_places", true},
     [HEALTH_DATABASE] = {"database", true},
 };

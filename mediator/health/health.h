@@ -26,7 +26,7 @@ enum health_kind {
     HEALTH_WORKER,        /* a VM's worker does not start */
     HEALTH_PAUSED,        /* dispatch is paused, and nobody is there who holds it */
     HEALTH_SOCKET,        /* a socket is gone, or another program has its place */
-    HEALTH_SOCKET_ACCESS, /* a QEMU may not open its socket */
+    HEALTH_SOCKET_ACCESS, /* a VM's QEMU can't reach its socket */
     HEALTH_QEMU_PLACES,   /* more QEMUs than there are places for */
     HEALTH_DATABASE,      /* what is decided can't be written, or read */
     HEALTH_KIND_COUNT

@@ -91,18 +91,47 @@ static bool read_id(const char *text, const char *key, unsigned *id)
     return line && sscanf(line + strlen(key), "%*u %u", id) == 1;
 }
 
-int process_read_owner(const char *proc_path, pid_t pid, uid_t *uid, gid_t *gid)
+/* Those of the line "Groups:\tID ID ..." that is in `text`, which may have been cut. */
+static void read_groups(const char *text, struct process_owner *owner)
+{
+    static const char key[] = "\nGroups:";
+    const char *at = strstr(text, key);
+    char *end;
+
+    if (!at) {
+        return;
+    }
+    at += strlen(key);
+    for (;;) {
+        unsigned long id;
+
+        at += strspn(at, " \t");
+        id = strtoul(at, &end, 10);
+        if (end == at || (*end != ' ' && *end != '\n')) {
+            return;
+        }
+        if (owner->group_count < PROCESS_GROUPS_MAX) {
+            owner->groups[owner->group_count] = (gid_t)id;
+        }
+        owner->group_count++;
+        at = end;
+    }
+}
+
+int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *owner)
 {
     char text[4096];
     ssize_t n = read_file(proc_path, pid, "status", text, sizeof(text) - 1);
 
+    memset(owner, 0, sizeof(*owner));
     if (n < 0) {
         return (int)n;
     }
     text[n] = '\0';
-    if (!read_id(text, "\nUid:", uid) || !read_id(text, "\nGid:", gid)) {
+    if (!read_id(text, "\nUid:", &owner->uid) || !read_id(text, "\nGid:", &owner->gid)) {
         return -ESRCH;
     }
+    read_groups(text, owner);
     return 0;
 }
 
@@ -135,7 +164,7 @@ int process_read(const char *proc_path, pid_t pid, struct process *process)
     if (ret < 0) {
         return ret;
     }
-    ret = process_read_owner(proc_path, pid, &process->uid, &process->gid);
+    ret = process_read_owner(proc_path, pid, &process->owner);
     if (ret < 0) {
         return ret;
     }

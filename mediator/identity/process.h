@@ -11,6 +11,7 @@
 
 #define PROCESS_CMDLINE_MAX 65536u
 #define PROCESS_COMM_BYTES 16u
+#define PROCESS_GROUPS_MAX 32u
 
 /* Tells a process from a later one with the same number, and from what it was before exec. */
 struct process_stamp {
@@ -18,11 +19,18 @@ struct process_stamp {
     char comm[PROCESS_COMM_BYTES];
 };
 
+/* What the kernel looks at when it opens a file. */
+struct process_owner {
+    uid_t uid; /* effective */
+    gid_t gid;
+    gid_t groups[PROCESS_GROUPS_MAX];
+    uint32_t group_count; /* may be more than there is room for */
+};
+
 struct process {
     pid_t pid;
     struct process_stamp stamp;
-    uid_t uid; /* effective */
-    gid_t gid;
+    struct process_owner owner;
     struct qemu_cmdline cmdline;
 };
 
@@ -36,8 +44,8 @@ int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *s
  * which logs that).
  */
 int process_read(const char *proc_path, pid_t pid, struct process *process);
-/* uid and gid alone. */
-int process_read_owner(const char *proc_path, pid_t pid, uid_t *uid, gid_t *gid);
+/* The owner alone. */
+int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *owner);
 /*
  * An O_PATH descriptor of its root folder, or -errno.  -EPERM: it lives in a user
  * namespace that is not ours, where anybody may go into a chroot of his own: its

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,9 +32,11 @@
 
 #include "common/log.h"
 #include "common/ns.h"
+#include "mediator/health/health.h"
 #include "mediator/sessions/discovery_scan.h"
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
+#include "mediator/sessions/socket_access.h"
 #include "mediator/base/clock.h"
 #include "vgpu/vgpu_protocol.h"
 
@@ -42,19 +45,17 @@
 
 struct qemu_socket {
     char path[QEMU_PATH_BYTES];
-    struct listener *listener;
-    bool told; /* why there is none */
+    struct listener *listener; /* made for this QEMU */
+    char *trouble;             /* why it can't reach us there, NULL: nothing is known of it */
 };
 
 struct qemu {
     struct process process;
     bool seen;
-    uid_t uid; /* the sockets' owner */
     dev_t root_device;
     ino_t root_inode;
     struct qemu_socket sockets[QEMU_STUBS_MAX];
     uint32_t socket_count;
-    bool root_told; /* why its root is not looked at */
 };
 
 struct discovery {
@@ -120,6 +121,11 @@ void discovery_free(struct discovery *discovery)
     }
     assert(!discovery->scanning);
     discovery_scan_destroy(&discovery->scan);
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        for (uint32_t j = 0; j < discovery->qemus[i].socket_count; j++) {
+            free(discovery->qemus[i].sockets[j].trouble);
+        }
+    }
     free(discovery->qemus);
     free(discovery);
 }
@@ -206,20 +212,104 @@ static bool folder_is_ours(const struct socket_file *file, const char *path)
     return same;
 }
 
-static void tell(struct qemu *qemu, struct qemu_socket *socket, const char *text)
+/* ---- why a QEMU can't reach us ---- */
+
+static void end_trouble(struct qemu_socket *socket)
 {
-    if (!socket->told) {
-        socket->told = true;
-        log_warning("QEMU %d (%s): %s", (int)qemu->process.pid, name_of(&qemu->process), text);
+    free(socket->trouble);
+    socket->trouble = NULL;
+}
+
+static void __attribute__((format(printf, 3, 4)))
+tell(const struct qemu *qemu, struct qemu_socket *socket, const char *format, ...)
+{
+    char text[HEALTH_TEXT_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (socket->trouble && strcmp(socket->trouble, text) == 0) {
+        return;
     }
+    end_trouble(socket);
+    socket->trouble = strdup(text);
+    log_warning("QEMU %d (%s): %s", (int)qemu->process.pid, name_of(&qemu->process), text);
+}
+
+static void tell_well(const struct qemu *qemu, struct qemu_socket *socket)
+{
+    if (socket->trouble) {
+        log_notice("QEMU %d (%s): %s is open to it now", (int)qemu->process.pid,
+                   name_of(&qemu->process), socket->path);
+        end_trouble(socket);
+    }
+}
+
+void discovery_troubles(const struct discovery *discovery, discovery_trouble visit, void *opaque)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        const struct qemu *qemu = &discovery->qemus[i];
+
+        for (uint32_t j = 0; j < qemu->socket_count; j++) {
+            if (qemu->sockets[j].trouble) {
+                visit(opaque, &qemu->process, qemu->sockets[j].trouble);
+            }
+        }
+    }
+}
+
+/* ---- making sockets ---- */
+
+/* Made for another QEMU with the same folder: now for both. */
+static bool share_socket(struct discovery *discovery, struct qemu_socket *socket,
+                         struct listener *listener)
+{
+    for (uint32_t i = 0; i < discovery->qemu_count; i++) {
+        for (uint32_t j = 0; j < discovery->qemus[i].socket_count; j++) {
+            if (discovery->qemus[i].sockets[j].listener == listener) {
+                listener_make_shared(listener);
+                socket->listener = listener;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* One of our host's sockets: may this QEMU open it? */
+static void judge_access(const struct qemu *qemu, struct qemu_socket *socket,
+                         struct listener *listener, const struct process *now)
+{
+    struct core_identity identity;
+    char obstacle[SOCKET_ACCESS_TEXT_BYTES];
+
+    if (socket_access_may(listener_path(listener), &now->owner, obstacle, sizeof(obstacle))) {
+        tell_well(qemu, socket);
+        return;
+    }
+    if (identity_from_process(&qemu->process, &identity) &&
+        listener_give(listener, &identity, &now->owner) &&
+        socket_access_may(listener_path(listener), &now->owner, obstacle, sizeof(obstacle))) {
+        log_notice("QEMU %d (%s): its socket %s is given to its user, uid %u",
+                   (int)qemu->process.pid, name_of(&qemu->process), listener_path(listener),
+                   (unsigned)now->owner.uid);
+        end_trouble(socket);
+        return;
+    }
+    tell(qemu, socket,
+         "uid %u, gid %u, may not open its socket: %s is in the way; start vgpu-mediator with "
+         "--socket-group and a group of that user%s",
+         (unsigned)now->owner.uid, (unsigned)now->owner.gid, obstacle,
+         listener_is_shared(listener) ? "" : ", or name the user with --qemu-user");
 }
 
 static void make_socket(struct discovery *discovery, struct qemu *qemu, struct qemu_socket *socket,
                         int root_fd, const struct process *now)
 {
     struct listeners *listeners = discovery->uses.listeners;
-    struct socket_file_owner owner = {now->uid, now->gid, 0600};
-    char error[SOCKET_ERROR_BYTES], text[SOCKET_ERROR_BYTES + 320], shown[256];
+    struct socket_file_owner owner = {now->owner.uid, now->owner.gid, 0600};
+    char error[SOCKET_ERROR_BYTES], shown[256];
     struct core_identity identity;
     struct socket_file file;
     struct listener *listener;
@@ -227,30 +317,22 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
     if (socket_file_open_below(&file, root_fd, socket->path,
                                strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
                                sizeof(error)) < 0) {
-        snprintf(text, sizeof(text), "no socket can be made at %s in its root: %s", socket->path,
-                 error);
-        tell(qemu, socket, text);
+        tell(qemu, socket, "no socket can be made at %s in its root: %s", socket->path, error);
         return;
     }
     listener = listeners_find(listeners, &file);
-    if (listener || folder_is_ours(&file, socket->path)) {
-        if (!listener) {
-            snprintf(text, sizeof(text),
-                     "its device looks for %s, where nobody listens: start vgpu-mediator with "
-                     "--socket-path %s, or --vm UUID=%s",
-                     socket->path, socket->path, socket->path);
-            tell(qemu, socket, text);
-        } else {
-            for (uint32_t i = 0; i < discovery->qemu_count; i++) {
-                for (uint32_t j = 0; j < discovery->qemus[i].socket_count; j++) {
-                    if (discovery->qemus[i].sockets[j].listener == listener) {
-                        /* Made for that one: now for both. */
-                        listener_make_shared(listener);
-                        socket->listener = listener;
-                    }
-                }
-            }
+    if (listener) {
+        if (!share_socket(discovery, socket, listener)) {
+            judge_access(qemu, socket, listener, now);
         }
+        socket_file_close(&file);
+        return;
+    }
+    if (folder_is_ours(&file, socket->path)) {
+        tell(qemu, socket,
+             "its device looks for %s, where nobody listens: start vgpu-mediator with "
+             "--socket-path %s, or --vm UUID=%s",
+             socket->path, socket->path, socket->path);
         socket_file_close(&file);
         return;
     }
@@ -262,14 +344,41 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
         return;
     }
     snprintf(shown, sizeof(shown), "/proc/%d/root%s", (int)qemu->process.pid, socket->path);
-    if (listeners_add(listeners, &file, &owner, shown, &identity, &socket->listener, error,
+    if (listeners_add(listeners, &file, &owner, shown, false, &identity, &socket->listener, error,
                       sizeof(error)) < 0) {
-        snprintf(text, sizeof(text), "no socket can be made at %s: %s", shown, error);
-        tell(qemu, socket, text);
+        tell(qemu, socket, "no socket can be made at %s: %s", shown, error);
         return;
     }
+    tell_well(qemu, socket);
     log_info("QEMU %d (%s): socket made at %s", (int)qemu->process.pid, name_of(&qemu->process),
              shown);
+}
+
+/* The socket that was made for it is not in its folder any more. */
+static void make_again(const struct qemu *qemu, struct qemu_socket *socket, int root_fd)
+{
+    char error[SOCKET_ERROR_BYTES];
+    struct socket_file file;
+
+    if (socket_file_open_below(&file, root_fd, socket->path,
+                               strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
+                               sizeof(error)) < 0 ||
+        listener_move(socket->listener, &file, error, sizeof(error)) < 0) {
+        tell(qemu, socket, "its socket %s was removed and can't be made again: %s",
+             listener_path(socket->listener), error);
+        return;
+    }
+    tell_well(qemu, socket);
+}
+
+static void look_at_socket(struct discovery *discovery, struct qemu *qemu,
+                           struct qemu_socket *socket, int root_fd, const struct process *now)
+{
+    if (!socket->listener) {
+        make_socket(discovery, qemu, socket, root_fd, now);
+    } else if (!listener_has_name(socket->listener)) {
+        make_again(qemu, socket, root_fd);
+    }
 }
 
 static struct qemu *find_qemu(struct discovery *discovery, const struct process *process)
@@ -297,36 +406,32 @@ static void take_found(struct discovery *discovery, const struct discovery_found
         qemu = &discovery->qemus[discovery->qemu_count++];
         memset(qemu, 0, sizeof(*qemu));
         qemu->process = found->process;
-        qemu->uid = found->process.uid;
         list_sockets(qemu);
         log_info("QEMU %d found: %s, %" PRIu32 " vgpu-stub", (int)found->process.pid,
                  name_of(&found->process), found->process.cmdline.stub_count);
     }
     qemu->seen = true;
-    if (found->root_fd == -EPERM && !qemu->root_told) {
-        qemu->root_told = true;
-        log_warning("QEMU %d (%s): it runs in a user namespace of its own, where any user may "
-                    "pose as any VM: no socket is made for it; --vm UUID=PATH makes one",
-                    (int)found->process.pid, name_of(&qemu->process));
+    if (found->root_fd == -EPERM && qemu->socket_count) {
+        tell(qemu, &qemu->sockets[0],
+             "it runs in a user namespace of its own, where any user may pose as any VM: no "
+             "socket is made for it; --vm UUID=PATH makes one");
     }
     if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
         return;
     }
     if (root.st_dev != qemu->root_device || root.st_ino != qemu->root_inode ||
-        found->process.uid != qemu->uid) {
+        found->process.owner.uid != qemu->process.owner.uid) {
         /* It went into its chroot, or changed its user: look again at everything. */
         remove_sockets(qemu, discovery);
         qemu->root_device = root.st_dev;
         qemu->root_inode = root.st_ino;
-        qemu->uid = found->process.uid;
+        qemu->process.owner = found->process.owner;
         for (uint32_t i = 0; i < qemu->socket_count; i++) {
-            qemu->sockets[i].told = false;
+            end_trouble(&qemu->sockets[i]);
         }
     }
     for (uint32_t i = 0; i < qemu->socket_count; i++) {
-        if (!qemu->sockets[i].listener) {
-            make_socket(discovery, qemu, &qemu->sockets[i], found->root_fd, &found->process);
-        }
+        look_at_socket(discovery, qemu, &qemu->sockets[i], found->root_fd, &found->process);
     }
 }
 
@@ -341,6 +446,9 @@ static void drop_gone(struct discovery *discovery)
         }
         log_info("QEMU %d (%s) is gone", (int)qemu->process.pid, name_of(&qemu->process));
         remove_sockets(qemu, discovery);
+        for (uint32_t j = 0; j < qemu->socket_count; j++) {
+            end_trouble(&qemu->sockets[j]);
+        }
         *qemu = discovery->qemus[--discovery->qemu_count];
     }
 }

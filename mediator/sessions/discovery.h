@@ -43,4 +43,8 @@ uint32_t discovery_count(const struct discovery *discovery);
 /* Those for which the latest scan found no place. */
 struct discovery_left_out discovery_left_out(const struct discovery *discovery);
 
+/* QEMUs that can't reach us, as far as that is known, and why. */
+typedef void (*discovery_trouble)(void *opaque, const struct process *process, const char *text);
+void discovery_troubles(const struct discovery *discovery, discovery_trouble visit, void *opaque);
+
 #endif /* MEDIATOR_SESSIONS_DISCOVERY_H */

@@ -108,8 +108,7 @@ static void add_found(struct discovery_scan *scan, const struct process *process
     }
     found->process = *process;
     found->fresh = fresh;
-    if (!fresh &&
-        process_read_owner(proc_path, process->pid, &found->process.uid, &found->process.gid) < 0) {
+    if (!fresh && process_read_owner(proc_path, process->pid, &found->process.owner) < 0) {
         return;
     }
     found->root_fd = process_open_root(proc_path, process->pid);

@@ -17,7 +17,7 @@
 /* A QEMU that is there. */
 struct discovery_found {
     struct process process;
-    bool fresh;  /* `process` was read now; else only pid, stamp, uid and gid */
+    bool fresh;  /* `process` was read now; else only pid, stamp and owner */
     int root_fd; /* the caller's to close; or -errno, see process_open_root() */
 };
 

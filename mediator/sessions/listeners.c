@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,20 +14,20 @@
 
 #include "common/log.h"
 #include "common/unused.h"
+#include "mediator/base/listen_point.h"
 #include "mediator/events.h"
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/session_io.h"
 
 struct listener {
-    uv_poll_t poll;
+    struct listen_point point; /* it rests while too many are being identified */
     struct listeners *listeners;
     LIST_ENTRY(listener) link;
-    int fd;
     char *path;
-    struct socket_file file;
+    bool of_host; /* `path` leads to it: it is looked after here */
     bool shared;
-    struct core_identity identity; /* unless shared */
-    bool resting; /* too many are being identified: the next ones wait in the kernel */
+    struct core_identity identity;    /* unless shared */
+    char trouble[SOCKET_ERROR_BYTES]; /* why it is not there, "": it is */
 };
 
 /* A connection whose process is being looked at. */
@@ -73,6 +74,11 @@ const char *listener_path(const struct listener *listener)
     return listener->path;
 }
 
+bool listener_is_shared(const struct listener *listener)
+{
+    return listener->shared;
+}
+
 void listener_make_shared(struct listener *listener)
 {
     listener->shared = true;
@@ -111,8 +117,6 @@ static void refuse(struct listeners *listeners, const struct session_peer *peer,
     }
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events);
-
 static void wake_resting(struct listeners *listeners)
 {
     struct listener *listener;
@@ -121,10 +125,7 @@ static void wake_resting(struct listeners *listeners)
         return;
     }
     LIST_FOREACH (listener, &listeners->all, link) {
-        if (listener->resting) {
-            listener->resting = false;
-            uv_poll_start(&listener->poll, UV_READABLE, on_connection);
-        }
+        listen_point_rest(&listener->point, false);
     }
 }
 
@@ -198,7 +199,7 @@ static void refuse_one(struct listener *listener)
     events_session_note(listeners->uses.events, 0,
                         "out of file descriptors: connection refused; raise the limit "
                         "(LimitNOFILE= in the unit)");
-    close(socket_spare_accept(listeners->spare_fd, listener->fd));
+    close(socket_spare_accept(listeners->spare_fd, listener->point.fd));
     listeners->spare_fd = socket_spare();
 }
 
@@ -207,16 +208,15 @@ static void on_connection(uv_poll_t *poll, int status, UNUSED int events)
     struct listener *listener = poll->data;
     int fd;
 
-    if (status < 0 || listener->fd < 0) {
+    if (status < 0 || listener->point.fd < 0) {
         return;
     }
     for (unsigned i = 0; i < LISTENER_ACCEPTS_MAX; i++) {
         if (listener->shared && listener->listeners->pending_count >= LISTENER_PENDING_MAX) {
-            listener->resting = true;
-            uv_poll_stop(poll);
+            listen_point_rest(&listener->point, true);
             return;
         }
-        fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        fd = accept4(listener->point.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
             refuse_one(listener);
             continue;
@@ -230,65 +230,60 @@ static void on_connection(uv_poll_t *poll, int status, UNUSED int events)
 
 /* ---- coming and going ---- */
 
-static void on_closed(uv_handle_t *handle)
+static struct listener *new_listener(struct listeners *listeners, const char *path,
+                                     const struct core_identity *identity)
 {
-    struct listener *listener = handle->data;
+    struct listener *listener = calloc(1, sizeof(*listener));
 
+    if (!listener || !(listener->path = strdup(path))) {
+        free(listener);
+        return NULL;
+    }
+    listener->listeners = listeners;
+    listener->shared = !identity;
+    if (identity) {
+        listener->identity = *identity;
+    }
+    return listener;
+}
+
+static void free_listener(struct listener *listener)
+{
     free(listener->path);
     free(listener);
 }
 
 int listeners_add(struct listeners *listeners, struct socket_file *file,
-                  const struct socket_file_owner *owner, const char *path,
+                  const struct socket_file_owner *owner, const char *path, bool of_host,
                   const struct core_identity *identity, struct listener **result, char *error,
                   size_t error_bytes)
 {
-    struct listener *listener = calloc(1, sizeof(*listener));
-    int fd, ret = -ENOMEM;
+    struct listener *listener = NULL;
+    int ret = -ENOSPC;
 
-    snprintf(error, error_bytes, "out of memory");
-    if (!listener || !(listener->path = strdup(path))) {
-        goto fail;
-    }
     if (listeners->count >= LISTENERS_MAX) {
         snprintf(error, error_bytes, "there are %u sockets already", LISTENERS_MAX);
-        ret = -ENOSPC;
-        goto fail;
+    } else if (!(listener = new_listener(listeners, path, identity))) {
+        snprintf(error, error_bytes, "out of memory");
+        ret = -ENOMEM;
     }
-    fd = socket_file_listen(file, owner, error, error_bytes);
-    if (fd < 0) {
-        ret = fd;
-        goto fail;
+    if (!listener) {
+        socket_file_remove(file);
+        return ret;
     }
-    ret = uv_poll_init(listeners->uses.loop, &listener->poll, fd);
+    ret = listen_point_open(&listener->point, listeners->uses.loop, file, owner, on_connection,
+                            listener, error, error_bytes);
     if (ret < 0) {
-        snprintf(error, error_bytes, "watching the socket: %s", uv_strerror(ret));
-        close(fd);
-        goto fail;
+        free_listener(listener);
+        return ret;
     }
-    listener->poll.data = listener;
-    listener->listeners = listeners;
-    listener->fd = fd;
-    listener->file = *file;
-    listener->shared = !identity;
-    if (identity) {
-        listener->identity = *identity;
-    }
+    listener->of_host = of_host;
     LIST_INSERT_HEAD(&listeners->all, listener, link);
     listeners->count++;
-    uv_poll_start(&listener->poll, UV_READABLE, on_connection);
     if (result) {
         *result = listener;
     }
     return 0;
-
-fail:
-    if (listener) {
-        free(listener->path);
-        free(listener);
-    }
-    socket_file_remove(file);
-    return ret;
 }
 
 void listeners_remove(struct listener *listener)
@@ -304,11 +299,8 @@ void listeners_remove(struct listener *listener)
     }
     LIST_REMOVE(listener, link);
     listeners->count--;
-    uv_poll_stop(&listener->poll);
-    close(listener->fd);
-    listener->fd = -1;
-    socket_file_remove(&listener->file);
-    uv_close((uv_handle_t *)&listener->poll, on_closed);
+    listen_point_close(&listener->point);
+    free_listener(listener);
 }
 
 void listeners_remove_all(struct listeners *listeners)
@@ -327,11 +319,97 @@ struct listener *listeners_find(struct listeners *listeners, const struct socket
         return NULL;
     }
     LIST_FOREACH (listener, &listeners->all, link) {
-        if (strcmp(listener->file.name, file->name) == 0 &&
-            fstat(listener->file.folder_fd, &have) == 0 && have.st_dev == want.st_dev &&
+        if (strcmp(listener->point.file.name, file->name) == 0 &&
+            fstat(listener->point.file.folder_fd, &have) == 0 && have.st_dev == want.st_dev &&
             have.st_ino == want.st_ino) {
             return listener;
         }
     }
     return NULL;
+}
+
+/* ---- may they be opened? ---- */
+
+static bool is_qemu_user(const struct listeners *listeners, uid_t uid)
+{
+    for (uint32_t i = 0; i < listeners->uses.qemu_user_count; i++) {
+        if (listeners->uses.qemu_users[i] == uid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool listener_give(struct listener *listener, const struct core_identity *to,
+                   const struct process_owner *owner)
+{
+    struct socket_file_owner given = listener->point.owner;
+
+    given.uid = owner->uid;
+    return listener->of_host && !listener->shared && to->kind == CORE_IDENTITY_UUID &&
+           memcmp(listener->identity.uuid, to->uuid, CORE_UUID_BYTES) == 0 &&
+           is_qemu_user(listener->listeners, owner->uid) &&
+           listen_point_give(&listener->point, &given) == 0;
+}
+
+/* ---- are they still there? ---- */
+
+/* Whoever removes it again and again makes few lines. */
+static void tell_again(const struct listener *listener)
+{
+    uint32_t times = listener->point.times_again;
+
+    if ((times & (times - 1)) == 0) {
+        log_warning("socket %s was removed, and is made again (%" PRIu32 ". time); devices find it "
+                    "by themselves. Keep what cleans that folder from it",
+                    listener->path, times);
+    }
+}
+
+void listeners_look(struct listeners *listeners)
+{
+    struct listener *listener;
+
+    LIST_FOREACH (listener, &listeners->all, link) {
+        int ret;
+
+        if (!listener->of_host) {
+            continue;
+        }
+        ret = listen_point_look(&listener->point, listener->path, listener->trouble,
+                                sizeof(listener->trouble));
+        if (ret >= 0) {
+            listener->trouble[0] = '\0';
+        }
+        if (ret > 0) {
+            tell_again(listener);
+        }
+    }
+}
+
+void listeners_troubles(const struct listeners *listeners, listeners_trouble visit, void *opaque)
+{
+    const struct listener *listener;
+
+    LIST_FOREACH (listener, &listeners->all, link) {
+        if (listener->trouble[0]) {
+            visit(opaque, listener->path, listener->trouble);
+        }
+    }
+}
+
+bool listener_has_name(const struct listener *listener)
+{
+    return listen_point_has_name(&listener->point);
+}
+
+int listener_move(struct listener *listener, struct socket_file *file, char *error,
+                  size_t error_bytes)
+{
+    int ret = listen_point_move(&listener->point, file, error, error_bytes);
+
+    if (ret == 0) {
+        tell_again(listener);
+    }
+    return ret;
 }

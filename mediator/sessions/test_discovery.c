@@ -189,7 +189,8 @@ static struct listener *shared_listener(void)
     snprintf(path, sizeof(path), "%s/run/d.sock", root);
     assert_int_equal(socket_file_open(&file, path, false, error, sizeof(error)), 0);
     assert_int_equal(
-        listeners_add(listeners, &file, &owner, path, NULL, &listener, error, sizeof(error)), 0);
+        listeners_add(listeners, &file, &owner, path, true, NULL, &listener, error, sizeof(error)),
+        0);
     assert_string_equal(listener_path(listener), path);
     return listener;
 }
@@ -248,7 +249,7 @@ static void test_a_listener_that_cannot_be_made_leaves_nothing_behind(void **sta
     assert_int_equal(socket_file_open(&file, path, false, error, sizeof(error)), 0);
     assert_ptr_equal(listeners_find(listeners, &file), first);
     assert_int_equal(
-        listeners_add(listeners, &file, &owner, path, NULL, &second, error, sizeof(error)),
+        listeners_add(listeners, &file, &owner, path, true, NULL, &second, error, sizeof(error)),
         -EADDRINUSE);
     assert_null(second);
     assert_int_equal(file.folder_fd, -1); /* it took the file over, also when it failed */

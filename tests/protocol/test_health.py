@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Health is never green while a VM that should be served is not: show-health, /healthz, the metric
 and the log say the same."""
+import grp
 import json
 import os
 import re
 import sqlite3
 import urllib.error
 import urllib.request
+import uuid
 
 import pytest
 
 import wire
 from adminkit import UUID
+from fake_qemu import QEMU_UID, FakeQemu
 from mediator import BIN, Mediator, program, wait_for
 
 PORT = re.compile(r"metrics for Prometheus on http://127\.0\.0\.1:(\d+)/metrics")
@@ -53,6 +56,15 @@ class Watched(Mediator):
         assert {kind for kind, count in counts.items() if count != "0"} == \
             {problem["kind"] for problem in problems}
         return {p["kind"]: (p["severity"], p["subject"], p["text"]) for p in problems}
+
+
+    def wait_for_problems(self, *kinds):
+        """Until there are just these kinds: from then on nothing changes, and all agree."""
+        def listed():
+            problems = self.kit.run("show-health", "--json").json["problems"]
+            return {problem["kind"] for problem in problems} == set(kinds)
+        wait_for(listed, f"the problems {kinds}")
+        return self.problems()
 
 
 @pytest.fixture
@@ -195,10 +207,10 @@ def test_a_driver_that_fails_later(registered, driver):
         driver(803)  # upgraded underneath: what runs goes on, what starts fails
         with wire.Device(own, vm_id=1) as device:
             assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
-            wait_for(lambda: "driver" in mediator.problems(), "the problem")
+            mediator.wait_for_problems("driver", "worker")
             driver(None)
             wait_for(lambda: device.run(wire.ADD, (1, 2)).status == 0, "the worker")
-        wait_for(lambda: mediator.problems() == {}, "the next look")
+            mediator.wait_for_problems()
 
 
 def test_no_driver_is_no_problem_unless_it_is_wanted(registered, monkeypatch):
@@ -208,3 +220,164 @@ def test_no_driver_is_no_problem_unless_it_is_wanted(registered, monkeypatch):
         assert mediator.problems() == {} and mediator.status()["backend"] == "cpu"
     with Watched(registered, backend="cuda") as mediator:
         assert "no NVIDIA driver" in mediator.problems()["driver"][2]
+
+
+# ---- sockets
+
+def test_sockets_that_are_removed_are_made_again(registered):
+    """By a cleaner of /tmp, say. Who is connected notices nothing."""
+    own = registered.folder / "vm" / "vm.sock"
+    with Watched(registered, "--vm", f"{UUID[1]}={own}") as mediator:
+        with wire.Device(own, vm_id=1) as device:
+            assert device.add(1, 2) == 3
+            own.unlink()
+            own.parent.rmdir()
+            mediator.socket.unlink()
+            mediator.admin_socket.unlink()
+            wait_for(lambda: own.exists() and mediator.socket.exists(), "the sockets")
+            wait_for(mediator.is_ready, "vgpu-admin's socket")
+            assert device.add(3, 4) == 7
+        with wire.Device(own, vm_id=1) as device:
+            assert device.add(5, 6) == 11
+        log = mediator.log()
+        assert f"socket {own} was removed, and is made again (1. time)" in log
+        assert f"socket {mediator.socket} was removed, and is made again (1. time)" in log
+        assert f"vgpu-admin's socket {mediator.admin_socket} was removed, and is made again" in log
+        assert mediator.problems() == {}
+    assert not own.parent.exists()
+
+
+def test_a_socket_that_cannot_be_made_again(registered):
+    own = registered.folder / "vm.sock"
+    with Watched(registered, "--vm", f"{UUID[1]}={own}") as mediator:
+        own.unlink()
+        own.mkdir()
+        severity, subject, text = mediator.problems()["socket"]
+        assert (severity, subject) == ("error", str(own)) and "is there and is no socket" in text
+        own.rmdir()
+        assert mediator.problems() == {}
+        with wire.Device(own, vm_id=1) as device:
+            assert device.add(5, 6) == 11
+        assert mediator.log().count(f"{own}: no longer a problem (socket)") == 1
+
+
+def test_vgpu_admins_socket_cannot_be_made_again(registered):
+    """No VM misses it, but somebody should look."""
+    with Watched(registered) as mediator:
+        mediator.admin_socket.unlink()
+        mediator.admin_socket.mkdir()
+        status, body = mediator.get("/healthz")
+        assert status == 200 and str(mediator.admin_socket) in body
+        assert 'vgpu_health_problems{kind="socket"} 1' in mediator.get("/metrics")[1]
+        mediator.admin_socket.rmdir()
+        wait_for(mediator.is_ready, "vgpu-admin's socket")
+        assert mediator.problems() == {}
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def apart(kit):
+    """A VM of which no other test's QEMU is, and a folder that every user may enter."""
+    vm = str(uuid.uuid4())
+    kit.folder.chmod(0o755)
+    kit.ok("init-db")
+    kit.ok("register-vm", "--vm-name=apart", f"--vm-uuid={vm}", "--pool=A", "--priority=medium")
+    return vm
+
+
+def qemu_of(vm, path, uid=NOBODY):
+    return FakeQemu("-uuid", vm, "-name", "apart", "-chardev", f"socket,id=c,path={path}",
+                    "-device", "vgpu-stub,chardev=c,vm_id=1", path=path, uid=uid)
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts QEMUs as others")
+
+
+@only_root
+@pytest.mark.xdist_group("discovery")
+def test_a_qemu_that_may_not_open_the_shared_socket(kit, apart):
+    with Watched(kit, discovery=True) as mediator, qemu_of(apart, mediator.socket) as qemu:
+        subject = f"QEMU {qemu.process.pid} (apart)"
+        severity, found, text = mediator.wait_for_problems("socket_access")["socket_access"]
+        assert (severity, found) == ("error", subject)
+        assert text.startswith(f"uid {NOBODY}, gid {NOBODY}, may not open its socket: "
+                               f"{mediator.socket} (uid 0, gid 0, mode 0600) is in the way; start "
+                               "vgpu-mediator with --socket-group")
+        assert not qemu.connect()
+        assert mediator.log().count(f"{subject}: uid {NOBODY}") == 1
+        mediator.socket.chmod(0o666)
+        mediator.wait_for_problems()
+        with qemu.connect() as device:
+            assert device.add(1, 2) == 3
+        assert f"{subject}: {mediator.socket} is open to it now" in mediator.log()
+
+
+@only_root
+@pytest.mark.xdist_group("discovery")
+def test_a_qemu_that_nobody_registered_is_no_problem(kit, apart):
+    with Watched(kit, discovery=True) as mediator, \
+            qemu_of(str(uuid.uuid4()), mediator.socket) as qemu:
+        wait_for(lambda: f"QEMU {qemu.process.pid} (apart): uid {NOBODY}" in mediator.log(),
+                 "the line")
+        assert mediator.problems() == {}
+
+
+@only_root
+@pytest.mark.xdist_group("discovery")
+def test_a_vms_own_socket_is_given_to_its_qemus_user(kit, apart):
+    """--qemu-user says that nobody else runs as that user; libvirt-qemu is one by default."""
+    own = kit.folder / "vm.sock"
+    other = str(uuid.uuid4())
+    arguments = ("--vm", f"{apart}={own}", "--vm", f"{other}={own}2")
+    with Watched(kit, *arguments, discovery=True) as mediator, qemu_of(apart, own) as qemu:
+        text = mediator.wait_for_problems("socket_access")["socket_access"][2]
+        assert f"{own} (uid 0, gid 0, mode 0600) is in the way" in text
+        assert text.endswith("or name the user with --qemu-user")
+        assert not qemu.connect()
+    with Watched(kit, *arguments, "--qemu-user", "nobody", discovery=True) as mediator, \
+            qemu_of(apart, own) as qemu, qemu_of(apart, f"{own}2") as liar:
+        wait_for(lambda: own.stat().st_uid == NOBODY, "the gift")
+        with qemu.connect() as device:
+            assert device.add(1, 2) == 3
+        assert f"its socket {own} is given to its user, uid {NOBODY}" in mediator.log()
+        # It stays so when it is made again; another VM's socket is not given.
+        own.unlink()
+        wait_for(lambda: own.exists() and own.stat().st_uid == NOBODY, "the socket")
+        wait_for(lambda: liar.found_by(mediator), "the other one")
+        wait_for(lambda: f"QEMU {liar.process.pid} (apart): uid {NOBODY}" in mediator.log(),
+                 "its refusal")
+        assert (kit.folder / "vm.sock2").stat().st_uid == 0 and not liar.connect()
+
+
+@only_root
+def test_socket_group_is_for_all_sockets(kit):
+    group = grp.getgrgid(NOBODY)
+    own = kit.folder / "vm.sock"
+    with Mediator(kit.folder, "--socket-group", group.gr_name, "--vm", f"{UUID[1]}={own}",
+                  shared=False):
+        found = own.stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (group.gr_gid, 0o660)
+    with Mediator(kit.folder, "--socket-group", group.gr_name) as mediator:
+        found = mediator.socket.stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (group.gr_gid, 0o660)
+
+
+@only_root
+@pytest.mark.xdist_group("discovery")
+def test_a_socket_that_a_qemu_removes_from_its_chroot(lab, jail):
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with Mediator(lab, trust=False, discovery=True) as mediator, \
+            FakeQemu("-uuid", UUID[2], "-device", "vgpu-stub,vm_id=4", root=jail,
+                     uid=QEMU_UID) as qemu:
+        with wait_for(lambda: qemu.connect(4), "the socket to listen") as device:
+            for turn in range(5):
+                assert device.add(40, turn) == 40 + turn
+                path.unlink()
+                wait_for(path.exists, "the socket")
+                with wait_for(lambda: qemu.connect(4), "the socket to listen"):
+                    pass
+        # Whoever does it without end makes few lines: the first, second and fourth time.
+        assert mediator.log().count("was removed, and is made again") == 3
+    assert not path.exists()
