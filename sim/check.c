@@ -390,8 +390,7 @@ void sim_check_collect(struct sim *sim)
     }
 }
 
-/* All lags of a GPU together are 0 when nothing is in flight there; those of VMs that are
- * suspended don't count.  */
+/* All lags of a GPU together, but for debts, are 0 when nothing is in flight there. */
 static void check_zero_sum(struct sim *sim, uint32_t gpu)
 {
     const struct wfq *scheduler = core_gpu_scheduler(sim->core, gpu);
@@ -403,7 +402,7 @@ static void check_zero_sum(struct sim *sim, uint32_t gpu)
 
         if (slot != CORE_NONE && wfq_vm_attached(scheduler, slot)) {
             wfq_get_vm_stats(scheduler, slot, sim->now_ns, &stats);
-            sum_ns += stats.suspended ? 0 : stats.lag_ns;
+            sum_ns += stats.lag_ns + stats.debt_ns;
         }
     }
     if (llabs(sum_ns) > ZERO_SUM_TOLERANCE_NS) {

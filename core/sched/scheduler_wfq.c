@@ -186,8 +186,8 @@ static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
     const struct vm_state *state = &wfq->vms[wfq->holder];
 
     return wfq->policy->turns && wfq->aside_count == 0 && wfq->run_count > 0 &&
-           state->think_ns != UNKNOWN && state->think_ns <= soon_ns(wfq, state) &&
-           may_anticipate(wfq, now_ns) &&
+           !vt_in_debt(&wfq->vt, wfq->holder) && state->think_ns != UNKNOWN &&
+           state->think_ns <= soon_ns(wfq, state) && may_anticipate(wfq, now_ns) &&
            (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
 }
 
@@ -266,6 +266,9 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     struct wfq_job *job;
 
     wfq_note_lag(wfq, vm);
+    if (wfq_suspended(wfq, vm)) {
+        wfq_lend(wfq, vm, now_ns);
+    }
     if (vm != wfq->last_holder) {
         wfq->context_switches++;
         wfq->vms[vm].context_switches++;
@@ -284,12 +287,15 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
 /* Beside a job aside nobody runs who has such a debt himself. */
 static bool may_run(const struct wfq *wfq, uint32_t vm)
 {
-    return wfq->aside_count == 0 || !wfq->policy->shares || !wfq_suspended(wfq, vm);
+    return wfq->aside_count == 0 || !wfq->policy->shares || !vt_in_debt(&wfq->vt, vm);
 }
 
 static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
 {
-    if (wfq->run_count == 1 && wfq->pausing_count == 0 && !wfq_suspended(wfq, wfq->holder)) {
+    if (vt_in_debt(&wfq->vt, wfq->holder)) {
+        return false; /* only while nobody else can run: that is asked for each job */
+    }
+    if (wfq->run_count == 1 && wfq->pausing_count == 0) {
         return true; /* the holder is the one, and nobody is expected */
     }
     return wfq->policy->turns && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq);

@@ -181,8 +181,10 @@ struct wfq_vm_stats {
     int64_t lag_ns;                /* GPU time owed to it (> 0) or had ahead (< 0) */
     int64_t max_lag_ns;            /* most ever owed while it had work */
     uint64_t max_job_ns;           /* longest job: its part of the others' lag bound */
-    bool suspended; /* outside the fluid set, until its debt (-lag_ns) is made good */
-    bool pausing;   /* it has no work for a moment, and is owed */
+    bool suspended;                /* it comes after all others until its debt is made good */
+    bool pausing;                  /* it has no work for a moment, and is owed */
+    int64_t debt_ns; /* of what it has had ahead: so much is not in the fluid set, where lag_ns +
+                        debt_ns of all VMs sum up to 0 */
     /* Since it was attached; they never go back: */
     uint64_t entitled_ns;  /* its due part of the time in which it had work */
     uint64_t kept_ns;      /* the GPU was kept idle for it */

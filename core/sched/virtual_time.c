@@ -50,10 +50,14 @@ static void idler_remove(struct virtual_time *vt, uint32_t vm)
     find_idler_min(vt);
 }
 
+/* It is outside, or suspended with the debt that was put by. */
 static void expel(struct virtual_time *vt, struct vt_account *account)
 {
-    account->standing = VT_OUTSIDE;
     vt->phi_sum -= account->phi;
+    account->standing = account->owes ? VT_SUSPENDED : VT_OUTSIDE;
+    account->start = vt->v + account->debt_ns / account->phi;
+    account->debt_ns = 0;
+    account->owes = false;
 }
 
 /* Idle members whose S has been reached by V leave the set, even. */
@@ -148,6 +152,8 @@ void vt_forget(struct virtual_time *vt, uint32_t vm)
     if (account->standing == VT_AHEAD) {
         idler_remove(vt, vm);
     }
+    account->owes = false;
+    account->debt_ns = 0;
     expel(vt, account);
     if (owed_ns < 0) {
         forgive(vt, -owed_ns);
@@ -196,7 +202,6 @@ void vt_leave(struct virtual_time *vt, uint32_t vm)
     }
     owed_ns = (vt->v - account->start) * account->phi;
     expel(vt, account);
-    account->start = vt->v;
     vt_advance(vt, owed_ns);
 }
 
@@ -204,7 +209,7 @@ bool vt_pause(struct virtual_time *vt, uint32_t vm)
 {
     struct vt_account *account = &vt->accounts[vm];
 
-    if (account->standing != VT_WORKING || account->start >= vt->v) {
+    if (account->standing != VT_WORKING || account->start >= vt->v || account->owes) {
         return false;
     }
     account->standing = VT_PAUSING;
@@ -233,42 +238,39 @@ double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns)
     return ns;
 }
 
-/* V goes back, and no debt may grow by that. */
-static void move_back(struct virtual_time *vt, double v)
-{
-    double step = vt->v - v;
-
-    for (uint32_t vm = 0; vm < vt->count; vm++) {
-        struct vt_account *account = &vt->accounts[vm];
-
-        if (account->standing == VT_SUSPENDED && account->start > vt->v) {
-            account->start -= step;
-        }
-    }
-    vt->v = v;
-}
-
 void vt_suspend(struct virtual_time *vt, uint32_t vm)
 {
     struct vt_account *account = &vt->accounts[vm];
-    double owed_ns = vt_lag_ns(vt, vm);
+
+    if (account->standing == VT_OUTSIDE) {
+        account->standing = VT_SUSPENDED;
+        account->start = vt->v;
+    } else if (account->standing != VT_SUSPENDED) {
+        account->owes = true;
+        vt_leave(vt, vm);
+    }
+}
+
+void vt_owe(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    struct vt_account *account = &vt->accounts[vm];
 
     if (account->standing == VT_SUSPENDED) {
-        return;
+        account->start += ns / account->phi;
+    } else {
+        account->debt_ns += ns;
     }
-    if (account->standing == VT_AHEAD) {
-        idler_remove(vt, vm);
-    }
-    if (vt_member(vt, vm)) {
-        expel(vt, account);
-        if (owed_ns > 0) {
-            vt_advance(vt, owed_ns);
-        } else if (vt->phi_sum > 0) {
-            move_back(vt, vt->v + owed_ns / (double)vt->phi_sum);
-        }
-    }
-    account->standing = VT_SUSPENDED;
-    account->start = vt->v + (owed_ns < 0 ? -owed_ns / account->phi : 0);
+}
+
+void vt_lend(struct virtual_time *vt, uint32_t vm)
+{
+    struct vt_account *account = &vt->accounts[vm];
+
+    account->debt_ns = account->start > vt->v ? (account->start - vt->v) * account->phi : 0;
+    account->owes = account->debt_ns > 0;
+    account->start = vt->v;
+    account->standing = VT_WORKING;
+    vt->phi_sum += account->phi;
 }
 
 void vt_recheck_idler(struct virtual_time *vt, uint32_t vm)
@@ -284,9 +286,6 @@ void vt_advance_outside(struct virtual_time *vt, uint32_t vm, double ns)
 
     if (vt->phi_sum == 0) {
         vt->v += ns / account->phi;
-    } else {
-        /* The set was served nothing.  The debt grows by the others' part of ns alone. */
-        account->start -= ns / ((double)vt->phi_sum + account->phi);
     }
 }
 
@@ -298,7 +297,7 @@ double vt_rebase_now(struct virtual_time *vt)
         struct vt_account *account = &vt->accounts[i];
 
         /* Those outside the set that lie behind V would join at V anyway. */
-        account->start = account->start > base || vt_member(vt, i) ? account->start - base : 0;
+        account->start = account->standing != VT_OUTSIDE ? account->start - base : 0;
     }
     vt->v = 0;
     find_idler_min(vt);

@@ -27,9 +27,12 @@
  *     move V back instead would set back those who are owed nothing, too.)
  *   - A VM that pauses stays with what it is owed, and gives up a part of that for each
  *     moment of its pause: the others get it in proportion.
- *   - A VM that is suspended leaves with what it has ahead.  V goes back by as much, so the
- *     others stay as far apart as they were and are even among themselves; they are paid by
- *     its absence.  It is outside the set until V has reached its S.
+ *   - A VM may have a debt: what it used in a way that was not to be shared.  With that it is
+ *     suspended, outside the set, until V has reached its S.  While it is a member still, being
+ *     ahead, its debt is put by, in nanoseconds; it is suspended when V has reached its S there.
+ *   - A suspended VM that may run, because nobody else can, is lent its place in the set: it is
+ *     a member and even, and what it is charged from then on is ahead of the others as any other
+ *     member's.  Its debt is put by meanwhile.
  *   - A change of share keeps phi * (S - V), the nanoseconds.
  *
  * phi is base_mult * weight, an integer 1..400.  V and S are doubles in
@@ -52,9 +55,11 @@ enum vt_standing {
 };
 
 struct vt_account {
-    double start; /* S */
+    double start;   /* S */
+    double debt_ns; /* of a member that owes: put by */
     uint32_t phi;
     enum vt_standing standing;
+    bool owes; /* a member that is suspended when it has been reached, or leaves */
 };
 
 struct virtual_time {
@@ -83,6 +88,12 @@ static inline bool vt_member(const struct virtual_time *vt, uint32_t vm)
     return vt->accounts[vm].standing >= VT_AHEAD;
 }
 
+/* Is it suspended, or will it be when V has reached its S? */
+static inline bool vt_in_debt(const struct virtual_time *vt, uint32_t vm)
+{
+    return vt->accounts[vm].standing == VT_SUSPENDED || vt->accounts[vm].owes;
+}
+
 /*
  * It has work now.  Returns whether it has come back without being ahead.  A suspended VM stays
  * so until V has reached its S.
@@ -94,8 +105,15 @@ void vt_leave(struct virtual_time *vt, uint32_t vm);
 bool vt_pause(struct virtual_time *vt, uint32_t vm);
 /* Up to `ns` of what it is owed goes to the others; returns how much did. */
 double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns);
-/* Out of the set, with what it has ahead as a debt; what it is owed goes to the others. */
+/*
+ * It is suspended, at once or when V has reached its S.  What it is owed goes to the others, and
+ * so does its absence: its debt shrinks as V moves.
+ */
 void vt_suspend(struct virtual_time *vt, uint32_t vm);
+/* The debt of one that is suspended, or will be, grows. */
+void vt_owe(struct virtual_time *vt, uint32_t vm, double ns);
+/* One that is suspended becomes a member, even.  vt_suspend() ends that. */
+void vt_lend(struct virtual_time *vt, uint32_t vm);
 
 /*
  * What follows happens with each job, so the usual case of it is inline; the other one is
@@ -136,8 +154,7 @@ static inline void vt_advance(struct virtual_time *vt, double ns)
     vt_advance_far(vt, ns);
 }
 
-/* The same for what `vm` used.  One that is suspended is no part of the set: V moves only if that
- * is empty, else the part that would have been its own is taken off its account. */
+/* The same for what `vm` used.  One that is not a member moves V only if there is none. */
 static inline void vt_advance_for(struct virtual_time *vt, uint32_t vm, double ns)
 {
     if (vt_member(vt, vm)) {
@@ -155,6 +172,13 @@ static inline double vt_lag_ns(const struct virtual_time *vt, uint32_t vm)
                   (account->standing == VT_SUSPENDED && account->start > vt->v);
 
     return counts ? (vt->v - account->start) * account->phi : 0;
+}
+
+/* What it owes beside what it may have ahead as a member. */
+static inline double vt_debt_ns(const struct virtual_time *vt, uint32_t vm)
+{
+    return vt->accounts[vm].standing == VT_SUSPENDED ? -vt_lag_ns(vt, vm)
+                                                     : vt->accounts[vm].debt_ns;
 }
 
 /* 2^40 ns per unit of share leaves 2^-12 ns of resolution in a double. */

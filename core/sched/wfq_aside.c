@@ -3,17 +3,18 @@
  * Jobs that overran, and VMs that are suspended.
  *
  * A job aside goes on, the next VM is let in beside it, and the driver divides the GPU
- * between all that run.  Its VM is suspended: it leaves the fluid set with what it has
- * had ahead, its debt, and the others go on among themselves as if it were not there.  As
- * many run aside as overrun, one of each VM.
+ * between all that run.  What its VM had ahead until then the others are owed as always.
+ * What it uses aside is its debt, and no part of the fluid set: a VM aside is taken to have
+ * its part of the time, 1 / (those aside, and what runs beside them), as long as there are
+ * others that it keeps waiting.  While there are none, those aside are the set: V moves for
+ * them, so they become even.  As many run aside as overrun, one of each VM.
  *
- * A VM aside is taken to have its part of the time: 1 / (those aside, and what runs beside
- * them).  Its debt grows by that as long as there are others that it keeps waiting.  While
- * there are none, those aside are the set: V moves for them, so they become even.
- *
- * A suspended VM comes back when V has reached its S.  Until then it runs only when nobody
- * else can; its debt does not grow by that, for nobody was kept waiting, and is not
- * forgiven either.  While the whole GPU is idle it shrinks by the time that passes.
+ * When V has reached its S the VM is suspended, and the others go on among themselves as if
+ * it were not there, until V has come as far as its debt.  Until then it runs only when
+ * nobody else can.  For that it is lent its place in the set: the others' V moves by what it
+ * uses, and those who pause meanwhile are owed their part, as beside any other neighbour.
+ * Its debt is put by until it is even in the set, and does not change so long.  While the
+ * whole GPU is idle debts shrink by the time that passes.
  */
 #include "core/sched/wfq_internal.h"
 
@@ -103,12 +104,10 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 uint64_t wfq_charge_aside(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                           bool elapsed, uint64_t now_ns)
 {
-    struct vt_account *account = &wfq->vt.accounts[job->vm];
     uint64_t held_ns = wfq_since_ns(now_ns, wfq->vms[job->vm].head_started_ns);
-    uint64_t debt_ns = reported_ns < job->charged_ns ? reported_ns : job->charged_ns;
 
-    account->start = account->start > wfq->vt.v ? account->start : wfq->vt.v;
-    wfq_charge(wfq, job->vm, (double)debt_ns);
+    vt_owe(&wfq->vt, job->vm,
+           (double)(reported_ns < job->charged_ns ? reported_ns : job->charged_ns));
     return elapsed || reported_ns > held_ns ? job->progressed_ns : reported_ns;
 }
 
@@ -152,6 +151,13 @@ void wfq_suspend_end(struct wfq *wfq, uint32_t vm)
     wfq->vms[vm].suspend_index = NOBODY;
 }
 
+void wfq_lend(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    wfq_account_due(wfq, now_ns);
+    vt_lend(&wfq->vt, vm);
+    wfq->vms[vm].due_mark = wfq->due_clock;
+}
+
 /* Nobody has work, and has had none since the last job ended. */
 static void shrink_debts(struct wfq *wfq, uint64_t now_ns)
 {
@@ -176,12 +182,14 @@ void wfq_return_suspended(struct wfq *wfq, uint64_t now_ns)
         uint32_t vm = wfq->suspended[i];
         struct vt_account *account = &wfq->vt.accounts[vm];
 
-        if (wfq->vms[vm].in_flight.count == 0 && account->start <= wfq->vt.v) {
+        if (wfq->vms[vm].in_flight.count > 0 || account->start > wfq->vt.v) {
+            i++;
+        } else if (account->standing == VT_SUSPENDED) {
             account->standing = VT_OUTSIDE;
             wfq_suspend_end(wfq, vm);
             wfq_refresh(wfq, vm, now_ns);
         } else {
-            i++;
+            wfq_suspend(wfq, vm, now_ns); /* it was lent its place */
         }
     }
 }

@@ -147,9 +147,9 @@ static inline uint64_t wfq_longest_ns(const struct vm_state *state)
                : average_ns;
 }
 
-/* Added to the S of those who are suspended, where policies see it: all others come first.  Far
- * beyond any V, and still exact to a nanosecond. */
-#define WFQ_SUSPENDED_START 1125899906842624.0
+/* Added to the S of those in debt, where policies see it: all others come first.  Far beyond any V,
+ * and still exact to a nanosecond. */
+#define WFQ_DEBT_START 1125899906842624.0
 
 /* The S of a VM that could run has changed. */
 static inline void wfq_write_start(struct wfq *wfq, uint32_t vm)
@@ -157,8 +157,7 @@ static inline void wfq_write_start(struct wfq *wfq, uint32_t vm)
     const struct vt_account *account = &wfq->vt.accounts[vm];
     uint32_t at = wfq->vms[vm].run_index;
 
-    wfq->run_start[at] =
-        account->start + (account->standing == VT_SUSPENDED ? WFQ_SUSPENDED_START : 0);
+    wfq->run_start[at] = account->start + (vt_in_debt(&wfq->vt, vm) ? WFQ_DEBT_START : 0);
     wfq->run_finish[at] = wfq->run_start[at] + wfq->run_turn[at];
 }
 
@@ -255,6 +254,8 @@ void wfq_suspend(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /* Those suspended whose S has been reached are let in again. */
 void wfq_return_suspended(struct wfq *wfq, uint64_t now_ns);
 void wfq_suspend_end(struct wfq *wfq, uint32_t vm);
+/* `vm` is suspended, and one of its jobs runs: it is a member meanwhile, its debt is put by. */
+void wfq_lend(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 
 /* scheduler_wfq.c */
 

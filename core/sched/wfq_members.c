@@ -99,7 +99,8 @@ void wfq_note_due(struct wfq *wfq, uint32_t vm)
 static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_ns)
 {
     if (wfq_suspended(wfq, vm) && wfq->vms[vm].in_flight.count > 0) {
-        return; /* its account holds an estimate, which joining would drop */
+        wfq_lend(wfq, vm, now_ns); /* they can't be taken back */
+        return;
     }
     wfq_account_due(wfq, now_ns);
     wfq_pause_end(wfq, vm);
@@ -108,10 +109,10 @@ static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_
         vt_join(&wfq->vt, vm);
     } else if (vt_join(&wfq->vt, vm)) {
         wfq->turn_cut = true;
-    } else if (can_run) {
+    } else if (can_run && !vt_in_debt(&wfq->vt, vm)) {
         wfq->cut_v = wfq_least(wfq->cut_v, wfq->vt.accounts[vm].start);
     }
-    if (!wfq_suspended(wfq, vm)) {
+    if (!vt_in_debt(&wfq->vt, vm)) {
         wfq_suspend_end(wfq, vm);
     }
 }

@@ -134,7 +134,8 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
                       struct wfq_vm_stats *stats)
 {
     const struct vm_state *state = &wfq->vms[vm];
-    double gap_ns = state->submit_gap_ns;
+    double gap_ns = state->submit_gap_ns, debt_ns = vt_debt_ns(&wfq->vt, vm);
+    double put_by_ns = wfq->vt.accounts[vm].debt_ns;
 
     if (state->submitted > 0 && now_ns > state->last_submit_ns &&
         (double)(now_ns - state->last_submit_ns) > gap_ns) {
@@ -149,10 +150,11 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
         .average_execution_ns = state->average_ns == UNKNOWN ? 0 : state->average_ns,
         .submit_rate_hz = state->submitted > 1 && gap_ns > 0 ? 1e9 / gap_ns : 0,
         .context_switches = state->context_switches,
-        .lag_ns = (int64_t)vt_lag_ns(&wfq->vt, vm),
+        .lag_ns = (int64_t)(vt_lag_ns(&wfq->vt, vm) - put_by_ns),
         .max_lag_ns = (int64_t)state->max_lag_ns,
         .max_job_ns = state->max_job_ns,
-        .suspended = wfq_suspended(wfq, vm),
+        .suspended = vt_in_debt(&wfq->vt, vm),
+        .debt_ns = (int64_t)debt_ns,
         .pausing = state->pause.index != NOBODY,
         .entitled_ns = (uint64_t)entitled_ns(wfq, vm, now_ns),
         .kept_ns = (uint64_t)state->kept_ns,

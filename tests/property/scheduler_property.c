@@ -303,13 +303,13 @@ static void rare_things(struct world *world, uint32_t vm)
     }
 }
 
-/* One that is suspended is outside the set. */
+/* Debts are outside the set. */
 static double lag_in_set(const struct world *world, uint32_t vm)
 {
     struct wfq_vm_stats stats;
 
     wfq_get_vm_stats(world->wfq, vm, world->now_ns, &stats);
-    return stats.suspended ? 0 : (double)stats.lag_ns;
+    return (double)(stats.lag_ns + stats.debt_ns);
 }
 
 static void check_books(struct world *world)

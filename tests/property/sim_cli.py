@@ -120,9 +120,9 @@ class Policies(unittest.TestCase):
 
     def test_overrunning_jobs_keep_the_shares(self):
         spec = "weight=75,job_us=300000;weight=25,job_us=2000"
-        # Beside one job aside the others have the driver's half, and what it had it pays back.
-        self.assertAlmostEqual(self.share("wfq", spec), 0.52, delta=0.03)
-        self.assertAlmostEqual(self.share("wfq", spec, "--exclusive-time"), 0.52, delta=0.03)
+        # 100 ms alone, and then 200 ms of 400 beside the other, by the driver: 300 of 500.
+        self.assertAlmostEqual(self.share("wfq", spec), 0.6, delta=0.03)
+        self.assertAlmostEqual(self.share("wfq", spec, "--exclusive-time"), 0.6, delta=0.03)
         spec = "weight=99,prio=2,job_us=200000;weight=2,job_us=200000"
         self.assertAlmostEqual(self.share("wfq", spec), 0.99, delta=0.02)
 
