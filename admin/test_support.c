@@ -22,6 +22,7 @@
 struct printed printed;
 
 static char folder[64];
+static char old_path[4096]; /* "": PATH is as it was */
 static pid_t mediator;
 static int pty_master = -1, pty_slave = -1;
 
@@ -63,6 +64,10 @@ int support_teardown(void **state)
         mediator = 0;
     }
     support_terminal(0);
+    if (old_path[0]) {
+        setenv("PATH", old_path, 1);
+        old_path[0] = '\0';
+    }
     remove_folder();
     return 0;
 }
@@ -201,6 +206,54 @@ void support_table(const struct support_case *cases)
     for (; cases->line; cases++) {
         support_expect(cases->line, cases->status, cases->out, cases->err);
     }
+}
+
+/* ---- other programs ---- */
+
+static void put_folder_in_path(void)
+{
+    char path[8192];
+
+    if (!old_path[0]) {
+        snprintf(old_path, sizeof(old_path), "%s", getenv("PATH"));
+        snprintf(path, sizeof(path), "%s:%s", folder, old_path);
+        setenv("PATH", path, 1);
+    }
+}
+
+void support_program(const char *name, const char *cases)
+{
+    char path[128];
+    FILE *f;
+
+    put_folder_in_path();
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "#!/bin/sh\nD=%s\necho \"$*\" >> $D/calls\ncase \"$*\" in\n%s\n"
+            "*) echo \"not expected: $*\" >&2; exit 99;;\nesac\n",
+            folder, cases);
+    fclose(f);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+const char *support_calls(void)
+{
+    static char text[8192];
+    char path[128];
+    size_t used = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/calls", folder);
+    f = fopen(path, "r");
+    if (f) {
+        used = fread(text, 1, sizeof(text) - 1, f);
+        fclose(f);
+        unlink(path);
+    }
+    text[used] = '\0';
+    return text;
 }
 
 /* ---- a mediator ---- */

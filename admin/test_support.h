@@ -50,6 +50,15 @@ struct support_case {
 /* All of them, one after the other; ends with a line of NULL. */
 void support_table(const struct support_case *cases);
 
+/*
+ * A program of that name stands first in PATH until support_teardown().  It appends its
+ * arguments to support_calls(), a line a call, and then does what the cases of a shell say:
+ * "pattern) commands;;", matched against the arguments.  $D is support_folder().
+ */
+void support_program(const char *name, const char *cases);
+/* What such programs were asked since the last time. */
+const char *support_calls(void);
+
 /* stdout is a terminal of this width until support_teardown(); 0: it is none again. */
 void support_terminal(unsigned columns);
 
