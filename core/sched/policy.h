@@ -15,7 +15,7 @@
 #include "core/sched/scheduler_wfq.h"
 
 /* The arrays are padded to a multiple of this, with entries that never win. */
-#define POLICY_LANES 8u
+#define POLICY_LANES 16u
 
 struct policy_view {
     uint32_t count; /* VMs that could run */

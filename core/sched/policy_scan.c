@@ -18,7 +18,7 @@
 #include <math.h>
 #include <string.h>
 
-#define SCAN_BLOCK (8 * POLICY_LANES)
+#define SCAN_BLOCK (4 * POLICY_LANES)
 
 #define SCAN_LANES 2
 #define SCAN_ATTRIBUTES

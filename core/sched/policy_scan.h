@@ -85,21 +85,6 @@ SCAN_ATTRIBUTES static inline uint32_t SCAN(earlier)(const struct policy_view *v
     return winner;
 }
 
-/* The earliest arrival among those from begin to end whose urgency is `most`. */
-SCAN_ATTRIBUTES static inline uint32_t SCAN(earliest)(const struct policy_view *view,
-                                                      uint32_t begin, uint32_t end,
-                                                      SCAN(lanes) limit, SCAN(lanes) now,
-                                                      double most, uint32_t winner)
-{
-    for (uint32_t at = begin; at < end; at += SCAN_LANES) {
-        SCAN(lanes) start = SCAN(load)(view->start + at);
-        SCAN(lanes) urgency = SCAN(urgency)(view, at, now, (SCAN(mask))(start <= limit));
-
-        winner = SCAN(earlier)(view, at, (SCAN(mask))(urgency == most), winner);
-    }
-    return winner;
-}
-
 SCAN_ATTRIBUTES static inline uint32_t SCAN(sum)(SCAN(mask) count)
 {
     uint32_t sum = 0;
@@ -110,20 +95,43 @@ SCAN_ATTRIBUTES static inline uint32_t SCAN(sum)(SCAN(mask) count)
     return sum;
 }
 
+/* The largest of the lanes. */
+SCAN_ATTRIBUTES static inline double SCAN(top)(SCAN(lanes) values)
+{
+    double top = values[0];
+
+    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
+        top = values[lane] > top ? values[lane] : top;
+    }
+    return top;
+}
+
+SCAN_ATTRIBUTES static inline double SCAN(bottom)(SCAN(lanes) values)
+{
+    double bottom = values[0];
+
+    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
+        bottom = values[lane] < bottom ? values[lane] : bottom;
+    }
+    return bottom;
+}
+
 SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view, double v_limit,
                                                   uint32_t *eligible)
 {
     const SCAN(lanes) zero = {0};
     const SCAN(lanes) limit = zero + v_limit, now = zero + view->now_ns;
     SCAN(mask) count = {0}, count2 = {0};
-    double most = 0;
-    uint32_t first = 0, last = 0, winner = view->count;
+    SCAN(lanes) most = zero;               /* in each lane */
+    SCAN(lanes) first = zero, last = zero; /* blocks, where each lane has that */
+    double top;
+    uint32_t begin, end, winner = view->count;
 
-    for (uint32_t begin = 0; begin < view->count; begin += SCAN_BLOCK) {
-        uint32_t end = begin + SCAN_BLOCK < view->count ? begin + SCAN_BLOCK : view->count;
+    for (begin = 0; begin < view->count; begin += SCAN_BLOCK) {
+        const SCAN(lanes) block = zero + begin;
         SCAN(lanes) best = zero, best2 = zero;
-        double block_most = 0;
 
+        end = begin + SCAN_BLOCK < view->count ? begin + SCAN_BLOCK : view->count;
         /* Two at a time, so that one's latency hides the other's. */
         for (uint32_t at = begin; at < end; at += 2 * SCAN_LANES) {
             uint32_t at2 = at + SCAN_LANES;
@@ -136,21 +144,30 @@ SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view
             best2 = SCAN(greater)(SCAN(urgency)(view, at2, now, mask2), best2);
         }
         best = SCAN(greater)(best, best2);
-        for (uint32_t lane = 0; lane < SCAN_LANES; lane++) {
-            block_most = best[lane] > block_most ? best[lane] : block_most;
-        }
-        first = block_most > most ? begin : first;
-        last = block_most >= most ? begin : last;
-        most = block_most > most ? block_most : most;
+        first = SCAN(select)((SCAN(mask))(best > most), block, first);
+        last = SCAN(select)((SCAN(mask))(best >= most), block, last);
+        most = SCAN(greater)(best, most);
     }
     *eligible = SCAN(sum)(count + count2);
-    if (most <= 0) {
+    top = SCAN(top)(most);
+    if (top <= 0) {
         return view->count;
     }
-    for (uint32_t begin = first; begin <= last; begin += SCAN_BLOCK) {
-        uint32_t end = begin + SCAN_BLOCK < view->count ? begin + SCAN_BLOCK : view->count;
+    begin = 0;
+    end = view->count;
+    if (end > SCAN_BLOCK) {
+        /* Lanes that do not have it have it nowhere. */
+        first = SCAN(select)((SCAN(mask))(most == top), first, zero + HUGE_VAL);
+        last = SCAN(select)((SCAN(mask))(most == top), last, zero);
+        begin = (uint32_t)SCAN(bottom)(first);
+        end = (uint32_t)SCAN(top)(last) + SCAN_BLOCK;
+        end = end < view->count ? end : view->count;
+    }
+    for (uint32_t at = begin; at < end; at += SCAN_LANES) {
+        SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
 
-        winner = SCAN(earliest)(view, begin, end, limit, now, most, winner);
+        mask = (SCAN(mask))(SCAN(urgency)(view, at, now, mask) == top);
+        winner = SCAN(earlier)(view, at, mask, winner);
     }
     return winner;
 }
@@ -158,19 +175,16 @@ SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view
 /* The smallest of the values, which are padded with +infinity. */
 SCAN_ATTRIBUTES static double SCAN(least)(const double *values, uint32_t count)
 {
-    SCAN(lanes) least = SCAN(load)(values), least2 = SCAN(load)(values + SCAN_LANES);
-    double result;
+    const SCAN(lanes) none = (SCAN(lanes)){0} + HUGE_VAL;
+    SCAN(lanes) least[] = {none, none, none, none};
 
-    for (uint32_t at = 2 * SCAN_LANES; at < count; at += 2 * SCAN_LANES) {
-        least = SCAN(less)(SCAN(load)(values + at), least);
-        least2 = SCAN(less)(SCAN(load)(values + at + SCAN_LANES), least2);
+    for (uint32_t at = 0; at < count; at += 4 * SCAN_LANES) {
+        for (uint32_t i = 0; i < 4; i++) {
+            least[i] = SCAN(less)(SCAN(load)(values + at + i * SCAN_LANES), least[i]);
+        }
     }
-    least = SCAN(less)(least, least2);
-    result = least[0];
-    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
-        result = least[lane] < result ? least[lane] : result;
-    }
-    return result;
+    least[0] = SCAN(less)(SCAN(less)(least[0], least[1]), SCAN(less)(least[2], least[3]));
+    return SCAN(bottom)(least[0]);
 }
 
 SCAN_ATTRIBUTES static uint32_t SCAN(first_finish)(const struct policy_view *view, double v_limit,
@@ -189,10 +203,7 @@ SCAN_ATTRIBUTES static uint32_t SCAN(first_finish)(const struct policy_view *vie
         least = SCAN(less)(SCAN(select)(mask, SCAN(load)(view->finish + at), none), least);
     }
     *eligible = SCAN(sum)(count);
-    first = least[0];
-    for (uint32_t lane = 1; lane < SCAN_LANES; lane++) {
-        first = least[lane] < first ? least[lane] : first;
-    }
+    first = SCAN(bottom)(least);
     for (uint32_t at = 0; at < view->count; at += SCAN_LANES) {
         SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
 
