@@ -71,13 +71,10 @@ double policy_least(const double *values, uint32_t count);
 /* The formula's last factor, per nanosecond: waited_seconds / 10. */
 #define POLICY_WAIT_PER_NS 1e-10
 
-/* The urgency of a job that arrived right now, of a VM of that importance (below). */
-static inline double policy_urgency0(double importance, uint32_t queue_depth)
+/* The urgency of a job that arrived right now: base_mult * weight / 50 * (1 + depth / 10). */
+static inline double policy_urgency0(uint32_t share, uint32_t queue_depth)
 {
-    return importance * (1 + queue_depth / 10.0);
+    return share / 50.0 * (1 + queue_depth / 10.0);
 }
-
-/* The formula's first factors, which change with a VM's settings alone: base_mult * weight / 50. */
-double policy_importance(uint32_t priority, uint32_t weight);
 
 #endif /* CORE_SCHED_POLICY_H */

@@ -4,18 +4,11 @@
 
 #include <float.h>
 
-double policy_importance(uint32_t priority, uint32_t weight)
-{
-    static const double base_mult[] = {1.0, 2.0, 4.0};
-
-    return base_mult[priority] * (weight / 50.0);
-}
-
 double wfq_urgency(uint32_t priority, uint32_t weight, uint32_t queue_depth, uint64_t waited_ns)
 {
     double wait_bonus = (double)waited_ns * POLICY_WAIT_PER_NS;
 
-    return policy_urgency0(policy_importance(priority, weight), queue_depth) * (1 + wait_bonus);
+    return policy_urgency0(wfq_share(weight, priority), queue_depth) * (1 + wait_bonus);
 }
 
 static void choose(const struct policy_view *view, struct policy_choice *choice)

@@ -246,7 +246,7 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
     wfq->in_flight++;
     job->in_flight = true;
     job->dispatched_ns = now_ns;
-    job->charged_ns = job->pending_ns = cost_ns;
+    job->charged_ns = cost_ns;
     job->progressed_ns = 0;
     job->first = false;
     job->lone = state->in_flight.count == 1 && state->waiting.count == 0;
@@ -482,7 +482,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         }
         used_ns = wfq_believe_ns(wfq, job, used_ns, now_ns);
         cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns);
-        wfq->pending_ns -= job->pending_ns;
+        wfq->pending_ns -= wfq_pending_ns(job);
         wfq->in_flight--;
     }
     if (job->aside_mark_ns != wfq->aside_clock_ns) {

@@ -71,7 +71,10 @@ struct wfq_config {
     enum wfq_policy_id policy;
 };
 
-/* Embedded in the caller's job. `vm` is set by the caller, the rest here. */
+/*
+ * Embedded in the caller's job. `vm` is set by the caller, the rest here.  Jobs that wait have
+ * long left the cache when it is their turn: it is one line.
+ */
 struct wfq_job {
     struct wfq_job *next;
     uint32_t vm;
@@ -82,7 +85,6 @@ struct wfq_job {
     uint64_t sequence;      /* order of arrival on this GPU */
     uint64_t dispatched_ns; /* returned by wfq_dequeue() */
     uint64_t charged_ns;    /* what the VM's account holds for it so far */
-    uint64_t pending_ns;    /* of that: V has not moved for it yet */
     uint64_t progressed_ns; /* it has run for so long, and V has moved for that */
     uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
 };

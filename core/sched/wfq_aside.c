@@ -70,8 +70,8 @@ static void charge_so_far(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     vt_advance_for(&wfq->vt, vm, (double)ran_ns - (double)head->progressed_ns);
     for (struct wfq_job *job = head; job; job = job->next) {
         wfq_charge(wfq, vm, -(double)job->charged_ns); /* those behind it have not begun */
-        wfq->pending_ns -= job->pending_ns;
-        job->pending_ns = job->charged_ns = job->progressed_ns = 0;
+        wfq->pending_ns -= wfq_pending_ns(job);
+        job->charged_ns = job->progressed_ns = 0;
     }
     head->progressed_ns = ran_ns;
     head->first = false;

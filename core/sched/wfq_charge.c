@@ -48,7 +48,7 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
 {
     struct vm_state *state;
     struct wfq_job *job;
-    uint64_t ran_ns, step_ns, expected_ns;
+    uint64_t ran_ns, step_ns;
 
     if (wfq->holder == NOBODY || wfq->in_flight == 0 || wfq->aside_count > 0) {
         return;
@@ -60,10 +60,9 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
         return; /* the last job of another turn may still run */
     }
     step_ns = ran_ns - job->progressed_ns;
+    wfq->pending_ns -= wfq_pending_ns(job);
     job->progressed_ns = ran_ns;
-    expected_ns = step_ns < job->pending_ns ? step_ns : job->pending_ns;
-    job->pending_ns -= expected_ns;
-    wfq->pending_ns -= expected_ns;
+    wfq->pending_ns += wfq_pending_ns(job);
     if (ran_ns > job->charged_ns) {
         wfq_charge(wfq, wfq->holder, (double)(ran_ns - job->charged_ns));
         wfq->turn_used_ns += ran_ns - job->charged_ns;

@@ -37,31 +37,41 @@ struct pause {
     uint64_t cycle_ns; /* up to when they have been counted */
 };
 
+/*
+ * In the order of use: what each event looks at, what each job changes, what each turn changes, and
+ * the rest; a cache line each.  With hundreds of VMs it is the lines that cost time.
+ */
+#define WFQ_CACHE_LINE 64
 struct vm_state {
-    bool attached;
+    _Alignas(WFQ_CACHE_LINE) bool attached;
     bool ready;
     bool aside;
     uint32_t run_index;     /* in struct wfq's arrays, NOBODY = can't run now */
     uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
     struct job_list waiting;
     struct job_list in_flight;
-    double importance;        /* policy.h */
+
     uint64_t head_started_ns; /* when the oldest job in flight became that */
-    uint64_t average_ns;      /* UNKNOWN = none completed yet */
-    uint64_t think_ns;        /* from a job's end to the next one's arrival, average */
     uint64_t last_completed_ns;
+    uint64_t average_ns;        /* UNKNOWN = none completed yet */
+    uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
+    uint64_t max_job_ns;
     uint64_t line_ns;      /* the time line of its worker is used up to here */
     double price_left_ns;  /* of its turn's switch: what it may still earn back */
     double unexplained_ns; /* what its worker may still leave out of its reports */
-    struct pause pause;
+
+    uint64_t submitted, completed, gpu_time_ns;
     uint64_t last_submit_ns;
     double submit_gap_ns; /* average, 0 = unknown */
-    uint64_t submitted, completed, gpu_time_ns, context_switches;
-    uint64_t max_job_ns;
-    uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
+    uint64_t context_switches;
+    double switching_ns;
     double max_lag_ns;
-    double due_mark; /* the due clock when it began to work */
-    double entitled_ns, kept_ns, switching_ns;
+
+    struct pause pause;
+
+    uint64_t think_ns; /* from a job's end to the next one's arrival, average */
+    double due_mark;   /* the due clock when it began to work */
+    double entitled_ns, kept_ns;
 };
 
 struct wfq {
@@ -122,6 +132,12 @@ static inline uint64_t wfq_since_ns(uint64_t now_ns, uint64_t then_ns)
 static inline double wfq_least(double a, double b)
 {
     return a < b ? a : b;
+}
+
+/* What `job`, which is in flight, is charged without that V has moved for it yet. */
+static inline uint64_t wfq_pending_ns(const struct wfq_job *job)
+{
+    return wfq_since_ns(job->charged_ns, job->progressed_ns);
 }
 
 static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/sched/wfq_internal.h"
 
@@ -39,7 +40,7 @@ static void run_write(struct wfq *wfq, uint32_t vm)
     wfq->run_vm[at] = vm;
     wfq->run_turn[at] = turn_ns(wfq, state) / wfq->vt.accounts[vm].phi;
     wfq_write_start(wfq, vm);
-    wfq->run_urgency0[at] = policy_urgency0(state->importance, state->waiting.count);
+    wfq->run_urgency0[at] = policy_urgency0(wfq->vt.accounts[vm].phi, state->waiting.count);
     wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
     wfq->run_sequence[at] = state->waiting.head->sequence;
 }
@@ -171,12 +172,6 @@ void wfq_rebase(struct wfq *wfq)
 
 /* ---- VMs ---- */
 
-static void set_params(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
-{
-    wfq->params[vm] = *params;
-    wfq->vms[vm].importance = policy_importance(params->priority, params->weight);
-}
-
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -189,7 +184,7 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
                                .average_ns = UNKNOWN,
                                .think_ns = UNKNOWN,
                                .recent_longest_ns = UNKNOWN};
-    set_params(wfq, vm, params);
+    wfq->params[vm] = *params;
     vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }
 
@@ -237,7 +232,7 @@ void wfq_vm_update(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
         wfq->aside_phi -= wfq->vt.accounts[vm].phi;
         wfq->aside_phi += wfq_share(params->weight, params->priority);
     }
-    set_params(wfq, vm, params);
+    wfq->params[vm] = *params;
     vt_set_share(&wfq->vt, vm, wfq_share(params->weight, params->priority));
     wfq_refresh(wfq, vm, now_ns);
 }
@@ -260,6 +255,17 @@ void wfq_vm_set_ready(struct wfq *wfq, uint32_t vm, bool ready, uint64_t now_ns)
 
 /* ---- life ---- */
 
+static struct vm_state *make_vms(uint32_t count)
+{
+    size_t bytes = count * sizeof(struct vm_state);
+    struct vm_state *vms = aligned_alloc(WFQ_CACHE_LINE, bytes);
+
+    if (vms) {
+        memset(vms, 0, bytes);
+    }
+    return vms;
+}
+
 struct wfq *wfq_init(const struct wfq_config *config)
 {
     uint32_t padded = (config->max_vms + 2 * POLICY_LANES - 1) / POLICY_LANES * POLICY_LANES;
@@ -272,7 +278,7 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->policy = wfq_policies[config->policy];
     wfq->preferred = wfq->holder = wfq->last_holder = NOBODY;
     wfq->cut_v = HUGE_VAL;
-    wfq->vms = calloc(config->max_vms, sizeof(*wfq->vms));
+    wfq->vms = make_vms(config->max_vms);
     wfq->params = calloc(config->max_vms, sizeof(*wfq->params));
     wfq->run_vm = calloc(padded, sizeof(*wfq->run_vm));
     wfq->run_start = calloc(padded, sizeof(*wfq->run_start));
