@@ -321,7 +321,8 @@ static bool add_listener(const char *path, const struct core_identity *identity)
     struct socket_file file;
     struct group *group;
 
-    if (mediator.options.socket_group) {
+    /* Who connects to the bridge's socket may speak for any VM: no group gets that. */
+    if (mediator.options.socket_group && !(identity && identity->kind == CORE_IDENTITY_CLAIM)) {
         group = getgrnam(mediator.options.socket_group);
         if (!group) {
             log_error("--socket-group: there is no group %s", mediator.options.socket_group);
@@ -342,6 +343,9 @@ static bool add_listener(const char *path, const struct core_identity *identity)
 
 static bool add_listeners(void)
 {
+    /* The socket's mode says who that is: nobody but our own user can connect. */
+    static const struct core_identity bridge = {.kind = CORE_IDENTITY_CLAIM};
+
     for (uint32_t i = 0; i < mediator.options.vm_socket_count; i++) {
         const struct option_vm_socket *vm = &mediator.options.vm_sockets[i];
         struct core_identity identity = {.kind = CORE_IDENTITY_UUID};
@@ -350,6 +354,9 @@ static bool add_listeners(void)
         if (!add_listener(vm->path, &identity)) {
             return false;
         }
+    }
+    if (mediator.options.bridge_path && !add_listener(mediator.options.bridge_path, &bridge)) {
+        return false;
     }
     return !mediator.options.socket_path || add_listener(mediator.options.socket_path, NULL);
 }

@@ -18,6 +18,7 @@
 enum option_id {
     OPT_SOCKET_PATH = 256,
     OPT_SOCKET_GROUP,
+    OPT_BRIDGE_SOCKET,
     OPT_VM,
     OPT_QEMU_USER,
     OPT_TRUST_CLAIMS,
@@ -59,6 +60,7 @@ static const struct option long_options[] = {
     {"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
     {"vm", required_argument, NULL, OPT_VM},
     {"qemu-user", required_argument, NULL, OPT_QEMU_USER},
+    {"bridge-socket", required_argument, NULL, OPT_BRIDGE_SOCKET},
     {"trust-claims", no_argument, NULL, OPT_TRUST_CLAIMS},
     {"no-discovery", no_argument, NULL, OPT_NO_DISCOVERY},
     {"admin-socket", required_argument, NULL, OPT_ADMIN_SOCKET},
@@ -108,6 +110,8 @@ static const char help_text[] =
     "                         discovery finds the VM's QEMU; may be repeated (default "
     "libvirt-qemu\n"
     "                         and qemu, where there are such users)\n"
+    "  --bridge-socket PATH   a socket for vgpu-file-bridge, which speaks for any VM: for our own\n"
+    "                         user only (default none)\n"
     "  --trust-claims         believe the vm_id of peers that are no QEMU (laboratories only)\n"
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
@@ -321,6 +325,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
         }
         options->qemu_users[options->qemu_user_count++] = value;
         return true;
+    case OPT_BRIDGE_SOCKET: options->bridge_path = value; return path_fits("bridge-socket", value);
     case OPT_TRUST_CLAIMS: options->trust_claims = true; return true;
     case OPT_NO_DISCOVERY: options->discovery = false; return true;
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;

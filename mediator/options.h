@@ -46,6 +46,7 @@ struct options {
     bool metrics_given; /* then it is an error when it can't be had */
     struct option_vm_socket vm_sockets[OPTIONS_VM_SOCKETS_MAX];
     uint32_t vm_socket_count;
+    const char *bridge_path; /* vgpu-file-bridge's socket; NULL = none */
     bool discovery;
     bool trust_claims;
 

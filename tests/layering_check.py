@@ -36,15 +36,17 @@ ALLOWED = {
     "qemu": {"include"},
     "bench": {"include", "common", "core", "sim", "loadgen"},
     "loadgen": {"include", "common"},
+    "bridge": {"include", "common", "guest"},
     "tests": {"include", "common", "core", "store", "mediator", "sim", "worker", "admin",
-              "guest", "bench", "loadgen"},
+              "guest", "bench", "loadgen", "bridge"},
 }
 
 # libvgpu stands alone: it is taken into other trees, and its licence is another one.
 ALONE = ("guest/lib/", {"include"})
 
 # Where a quoted name is looked up besides the including file's own folder.
-SEARCH = {"guest": ["", "include", "guest/lib"], "qemu": ["include"]}
+SEARCH = {"guest": ["", "include", "guest/lib"], "qemu": ["include"],
+          "bridge": ["", "include", "guest/lib"]}
 SEARCH_DEFAULT = ["", "include"]
 
 # System headers of components that must stay pure.  Tests beside the modules are free.

@@ -235,6 +235,8 @@ VGPU_STATIC_ASSERT(offsetof(VGPUResponse, exec_time_us) == 20, "VGPUResponse lay
 /* ---- Frames between vgpu-stub and mediator ------------------------------ */
 
 #define VGPU_SOCKET_PATH "/tmp/vgpu-mediator.sock"
+/* Where vgpu-file-bridge looks for the mediator: who connects there may speak for any VM. */
+#define VGPU_BRIDGE_SOCKET_PATH "/run/vgpu/bridge.sock"
 #define VGPU_SOCKET_MAGIC 0x56475055u
 #define VGPU_SOCKET_PAYLOAD_MAX 1024u
 
