@@ -77,4 +77,9 @@ static inline double policy_urgency0(uint32_t share, uint32_t queue_depth)
     return share / 50.0 * (1 + queue_depth / 10.0);
 }
 
+static inline double policy_urgency_after(uint32_t share, uint32_t queue_depth, uint64_t waited_ns)
+{
+    return policy_urgency0(share, queue_depth) * (1 + (double)waited_ns * POLICY_WAIT_PER_NS);
+}
+
 #endif /* CORE_SCHED_POLICY_H */

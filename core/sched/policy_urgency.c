@@ -6,9 +6,7 @@
 
 double wfq_urgency(uint32_t priority, uint32_t weight, uint32_t queue_depth, uint64_t waited_ns)
 {
-    double wait_bonus = (double)waited_ns * POLICY_WAIT_PER_NS;
-
-    return policy_urgency0(wfq_share(weight, priority), queue_depth) * (1 + wait_bonus);
+    return policy_urgency_after(wfq_share(weight, priority), queue_depth, waited_ns);
 }
 
 static void choose(const struct policy_view *view, struct policy_choice *choice)

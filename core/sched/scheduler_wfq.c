@@ -210,22 +210,17 @@ static void anticipate(struct wfq *wfq, uint64_t now_ns)
 static void log_dispatch(struct wfq *wfq, const struct wfq_job *job, enum wfq_reason reason,
                          uint32_t eligible, uint64_t now_ns)
 {
-    struct wfq_dispatch *entry = &wfq->log[wfq->dispatches % WFQ_DISPATCH_LOG];
-    const struct wfq_vm_params *params = &wfq->params[job->vm];
-    uint64_t waited_ns = now_ns > job->arrival_ns ? now_ns - job->arrival_ns : 0;
-
-    *entry = (struct wfq_dispatch){
-        .sequence = ++wfq->dispatches,
+    wfq->log[wfq->dispatches++ % WFQ_DISPATCH_LOG] = (struct dispatch_note){
         .time_ns = now_ns,
         .job_sequence = job->sequence,
-        .waited_ns = waited_ns,
+        .waited_ns = wfq_since_ns(now_ns, job->arrival_ns),
         .vm = job->vm,
         .waiting_vms = wfq->run_count,
         .eligible_vms = eligible,
         .reason = reason,
-        .urgency = wfq_urgency(params->priority, params->weight, wfq->vms[job->vm].waiting.count,
-                               waited_ns),
-        .lag_ns = (int64_t)vt_lag_ns(&wfq->vt, job->vm),
+        .depth = wfq->vms[job->vm].waiting.count,
+        .share = wfq->vt.accounts[job->vm].phi,
+        .lag_ns = vt_lag_ns(&wfq->vt, job->vm),
     };
 }
 
@@ -396,7 +391,7 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
         return NULL;
     }
     if (!may_run(wfq, wfq->run_vm[choice.index]) ||
-        wfq_must_hold(wfq, wfq->run_vm[choice.index], now_ns)) {
+        (wfq->pausing_count > 0 && wfq_must_hold(wfq, wfq->run_vm[choice.index], now_ns))) {
         return NULL;
     }
     return begin_turn(wfq, &choice, now_ns);
@@ -513,7 +508,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
             anticipate(wfq, now_ns);
         }
     }
-    wfq_refresh(wfq, vm, now_ns);
+    wfq_refresh_account(wfq, vm, now_ns);
     if (state->waiting.head) {
         /* Long queues fall out of the cache.  This one is looked at when the head goes. */
         __builtin_prefetch(state->waiting.head->next);

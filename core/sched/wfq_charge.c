@@ -104,10 +104,10 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
         return;
     }
     if (wfq->vms[last].waiting.count > 0) {
-        double used = (double)wfq->turn_used_ns / quantum_ns;
-
         pay_back(wfq, last, HUGE_VAL); /* not its doing: its turn was ended */
-        if (used < 1 && (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
+        if (wfq->turn_used_ns < wfq->config.quantum_ns &&
+            (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
+            double used = (double)wfq->turn_used_ns / quantum_ns;
             double back_ns = price_ns * (1 - used);
 
             wfq_charge_all(wfq, vm, unpaid(&state->pause, back_ns));
@@ -190,7 +190,7 @@ uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t use
     }
     held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
     cost_ns = used_ns > held_ns ? used_ns : held_ns;
-    wfq_charge(wfq, job->vm, (double)cost_ns - (double)job->charged_ns);
+    vt_charge(&wfq->vt, job->vm, (double)cost_ns - (double)job->charged_ns);
     vt_advance_for(&wfq->vt, job->vm, (double)cost_ns - (double)job->progressed_ns);
     if (state->price_left_ns > 0) {
         pay_back(wfq, job->vm,

@@ -74,6 +74,18 @@ struct vm_state {
     double entitled_ns, kept_ns;
 };
 
+/* struct wfq_dispatch, before it is worked out for whoever asks. */
+struct dispatch_note {
+    _Alignas(WFQ_CACHE_LINE) uint64_t time_ns;
+    uint64_t job_sequence;
+    uint64_t waited_ns;
+    double lag_ns;
+    uint32_t vm;
+    uint32_t waiting_vms, eligible_vms;
+    uint32_t depth, share; /* of the VM: its urgency follows from them */
+    enum wfq_reason reason;
+};
+
 struct wfq {
     struct wfq_config config;
     const struct policy *policy;
@@ -118,7 +130,7 @@ struct wfq {
     uint64_t next_sequence, busy_ns, context_switches;
 
     uint64_t dispatches;
-    struct wfq_dispatch log[WFQ_DISPATCH_LOG];
+    struct dispatch_note *log; /* WFQ_DISPATCH_LOG of them */
 };
 
 extern const struct policy *const wfq_policies[WFQ_POLICY_COUNT];
@@ -198,6 +210,15 @@ static inline void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns)
     }
 }
 
+static inline void wfq_note_lag(struct wfq *wfq, uint32_t vm)
+{
+    double lag_ns = vt_lag_ns(&wfq->vt, vm);
+
+    if (lag_ns > wfq->vms[vm].max_lag_ns) {
+        wfq->vms[vm].max_lag_ns = lag_ns;
+    }
+}
+
 /* V, as it will be when what is in flight is done. */
 static inline double wfq_virtual_now(const struct wfq *wfq)
 {
@@ -208,8 +229,18 @@ static inline double wfq_virtual_now(const struct wfq *wfq)
 
 /* After anything that may have changed whether `vm` has work or can run. */
 void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
-void wfq_note_lag(struct wfq *wfq, uint32_t vm);
-void wfq_rebase(struct wfq *wfq);
+/* The same where what waits has not changed, only the account and what its jobs are like. */
+void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* V goes back by `base`, and all that is counted from it. */
+void wfq_rebased(struct wfq *wfq, double base);
+static inline void wfq_rebase(struct wfq *wfq)
+{
+    double base = vt_rebase(&wfq->vt);
+
+    if (base != 0) {
+        wfq_rebased(wfq, base);
+    }
+}
 /* Brings the due clock up to now; before the fluid set changes. */
 void wfq_account_due(struct wfq *wfq, uint64_t now_ns);
 /* The same before V moves, by which VMs that are idle and ahead may leave the set. */
@@ -244,7 +275,8 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm);
 /* What is believed of a report that is not from a job aside. */
 uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                         uint64_t now_ns);
-/* `job` ended, not aside, having used so much: accounts and V.  Returns what it is charged. */
+/* `job` ended, not aside, having used so much: accounts and V, but not yet the arrays of those who
+ * could run.  Returns what it is charged. */
 uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
                         uint64_t now_ns);
 

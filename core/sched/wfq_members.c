@@ -32,14 +32,21 @@ static double turn_ns(const struct wfq *wfq, const struct vm_state *state)
     return (double)(turn_ns < max_ns ? turn_ns : max_ns);
 }
 
+static void run_write_account(struct wfq *wfq, uint32_t vm)
+{
+    const struct vm_state *state = &wfq->vms[vm];
+
+    wfq->run_turn[state->run_index] = turn_ns(wfq, state) / wfq->vt.accounts[vm].phi;
+    wfq_write_start(wfq, vm);
+}
+
 static void run_write(struct wfq *wfq, uint32_t vm)
 {
     const struct vm_state *state = &wfq->vms[vm];
     uint32_t at = state->run_index;
 
     wfq->run_vm[at] = vm;
-    wfq->run_turn[at] = turn_ns(wfq, state) / wfq->vt.accounts[vm].phi;
-    wfq_write_start(wfq, vm);
+    run_write_account(wfq, vm);
     wfq->run_urgency0[at] = policy_urgency0(wfq->vt.accounts[vm].phi, state->waiting.count);
     wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
     wfq->run_sequence[at] = state->waiting.head->sequence;
@@ -65,15 +72,6 @@ static void run_remove(struct wfq *wfq, uint32_t vm)
 }
 
 /* ---- membership: called after anything that may have changed it ---- */
-
-void wfq_note_lag(struct wfq *wfq, uint32_t vm)
-{
-    double lag_ns = vt_lag_ns(&wfq->vt, vm);
-
-    if (lag_ns > wfq->vms[vm].max_lag_ns) {
-        wfq->vms[vm].max_lag_ns = lag_ns;
-    }
-}
 
 void wfq_account_due(struct wfq *wfq, uint64_t now_ns)
 {
@@ -152,6 +150,15 @@ void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     }
 }
 
+void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    if (wfq->vms[vm].run_index != NOBODY && wfq->vt.accounts[vm].standing == VT_WORKING) {
+        run_write_account(wfq, vm);
+    } else {
+        wfq_refresh(wfq, vm, now_ns);
+    }
+}
+
 /* Accounts of several VMs have changed. */
 static void run_take_starts(struct wfq *wfq)
 {
@@ -160,14 +167,10 @@ static void run_take_starts(struct wfq *wfq)
     }
 }
 
-void wfq_rebase(struct wfq *wfq)
+void wfq_rebased(struct wfq *wfq, double base)
 {
-    double base = vt_rebase(&wfq->vt);
-
-    if (base != 0) {
-        wfq->cut_v -= base;
-        run_take_starts(wfq);
-    }
+    wfq->cut_v -= base;
+    run_take_starts(wfq);
 }
 
 /* ---- VMs ---- */
@@ -255,15 +258,15 @@ void wfq_vm_set_ready(struct wfq *wfq, uint32_t vm, bool ready, uint64_t now_ns)
 
 /* ---- life ---- */
 
-static struct vm_state *make_vms(uint32_t count)
+/* calloc() for what consists of whole lines. */
+static void *make_lines(uint32_t count, size_t size)
 {
-    size_t bytes = count * sizeof(struct vm_state);
-    struct vm_state *vms = aligned_alloc(WFQ_CACHE_LINE, bytes);
+    void *lines = aligned_alloc(WFQ_CACHE_LINE, count * size);
 
-    if (vms) {
-        memset(vms, 0, bytes);
+    if (lines) {
+        memset(lines, 0, count * size);
     }
-    return vms;
+    return lines;
 }
 
 struct wfq *wfq_init(const struct wfq_config *config)
@@ -278,7 +281,8 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->policy = wfq_policies[config->policy];
     wfq->preferred = wfq->holder = wfq->last_holder = NOBODY;
     wfq->cut_v = HUGE_VAL;
-    wfq->vms = make_vms(config->max_vms);
+    wfq->vms = make_lines(config->max_vms, sizeof(*wfq->vms));
+    wfq->log = make_lines(WFQ_DISPATCH_LOG, sizeof(*wfq->log));
     wfq->params = calloc(config->max_vms, sizeof(*wfq->params));
     wfq->run_vm = calloc(padded, sizeof(*wfq->run_vm));
     wfq->run_start = calloc(padded, sizeof(*wfq->run_start));
@@ -289,9 +293,9 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->run_urgency0 = calloc(padded, sizeof(*wfq->run_urgency0));
     wfq->run_arrival_ns = calloc(padded, sizeof(*wfq->run_arrival_ns));
     wfq->run_sequence = calloc(padded, sizeof(*wfq->run_sequence));
-    if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->params || !wfq->run_vm ||
-        !wfq->run_start || !wfq->run_finish || !wfq->run_turn || !wfq->pausing || !wfq->suspended ||
-        !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
+    if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->log || !wfq->params ||
+        !wfq->run_vm || !wfq->run_start || !wfq->run_finish || !wfq->run_turn || !wfq->pausing ||
+        !wfq->suspended || !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
         wfq_destroy(wfq);
         return NULL;
     }
@@ -308,6 +312,7 @@ void wfq_destroy(struct wfq *wfq)
     }
     vt_destroy(&wfq->vt);
     free(wfq->vms);
+    free(wfq->log);
     free(wfq->params);
     free(wfq->run_vm);
     free(wfq->run_start);

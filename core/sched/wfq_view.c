@@ -191,7 +191,21 @@ uint32_t wfq_dispatch_log(const struct wfq *wfq, struct wfq_dispatch *out, uint3
     uint32_t n = have < max ? (uint32_t)have : max;
 
     for (uint32_t i = 0; i < n; i++) {
-        out[i] = wfq->log[(wfq->dispatches - n + i) % WFQ_DISPATCH_LOG];
+        uint64_t sequence = wfq->dispatches - n + i;
+        const struct dispatch_note *note = &wfq->log[sequence % WFQ_DISPATCH_LOG];
+
+        out[i] = (struct wfq_dispatch){
+            .sequence = sequence + 1,
+            .time_ns = note->time_ns,
+            .job_sequence = note->job_sequence,
+            .waited_ns = note->waited_ns,
+            .vm = note->vm,
+            .waiting_vms = note->waiting_vms,
+            .eligible_vms = note->eligible_vms,
+            .reason = note->reason,
+            .urgency = policy_urgency_after(note->share, note->depth, note->waited_ns),
+            .lag_ns = (int64_t)note->lag_ns,
+        };
     }
     return n;
 }
