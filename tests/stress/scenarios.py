@@ -88,7 +88,7 @@ def fairness(s, lab, loads):
         s.number_of(f"weight_{vm.weight}_share", round(100 * got, 2), f"% (due {100 * due:.0f} %)")
         s.check(abs(got - due) <= tolerance,
                 f"weight {vm.weight} has its share within {100 * tolerance:.0f} points",
-                f"{100 * got:.1f} %, due {100 * due:.1f} %")
+                f"{100 * got:.1f} %, due {100 * due:.1f} %", of_times=True)
         s.check(load["wrong"] == 0 and load["missing"] == 0 and not load["errors"],
                 f"weight {vm.weight}: no answer is wrong, missing or an error",
                 f"{load['wrong']} wrong, {load['missing']} missing, errors {load['errors']}")
@@ -101,7 +101,8 @@ def fairness(s, lab, loads):
         if "share" in load and not tiny:
             s.check(abs(load["share"] - got) <= 0.01,
                     f"weight {vm.weight}: share in the metrics is what the answers add up to",
-                    f"metrics {100 * got:.2f} %, answers {100 * load['share']:.2f} %")
+                    f"metrics {100 * got:.2f} %, answers {100 * load['share']:.2f} %",
+                    of_times=True)
 
 
 def rate_limit(s, lab, loads):
@@ -124,13 +125,13 @@ def rate_limit(s, lab, loads):
             "each request is either served or refused as busy",
             f"{load['sent']} sent, {load['well']} served, {load['busy']} busy, "
             f"errors {load['errors'] or 'none'}")
-    s.check(load["busy"] > 0, "the flood is refused", f"{load['busy']} refusals")
+    s.check(load["busy"] > 0, "the flood is refused", f"{load['busy']} refusals", of_times=True)
     most = burst + rate * took + 1
     s.check(load["well"] <= most, "no more than the limit is accepted",
             f"{load['well']} accepted, at most {most:.1f} in {took:.2f} s")
     least = rate * load["seconds"] * 0.8 - 1
     s.check(load["well"] >= least, "what the limit allows is accepted",
-            f"{load['well']} accepted, at least {least:.1f}")
+            f"{load['well']} accepted, at least {least:.1f}", of_times=True)
     s.equal("accepted requests in the metrics", delta["submitted"], load["well"])
     s.equal("jobs in the metrics", delta["completed"], load["well"])
     s.equal("refusals in the metrics", delta["rejected_rate"], load["busy"])
@@ -155,7 +156,8 @@ def back_pressure(s, lab, loads):
             "each request is either served or refused as busy",
             f"{load['sent']} sent, {load['well']} served, {load['busy']} busy, "
             f"errors {load['errors'] or 'none'}")
-    s.check(load["busy"] > 0, "the burst is refused in part", f"{load['busy']} refusals")
+    s.check(load["busy"] > 0, "the burst is refused in part", f"{load['busy']} refusals",
+            of_times=True)
     s.check(load["well"] >= QUEUE_DEPTH, "the queue was filled",
             f"{load['well']} accepted, queue depth {QUEUE_DEPTH}")
     s.equal("accepted requests in the metrics", delta["submitted"], load["well"])
