@@ -23,6 +23,7 @@
 #include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
 #include "mediator/sessions/discovery.h"
+#include "mediator/sessions/discovery_lock.h"
 #include "mediator/events.h"
 #include "mediator/effects.h"
 #include "mediator/gpu/gpu_health.h"
@@ -435,6 +436,40 @@ static void on_gpus_found(void)
     start_gpu_health();
 }
 
+/* Another --proc is another world.  The lock's descriptor is kept until we end. */
+static bool may_discover(void)
+{
+    int ret;
+
+    if (strcmp(mediator.options.proc_path, "/proc") != 0) {
+        return true;
+    }
+    ret = discovery_lock_take(DISCOVERY_LOCK_PATH, &mediator.discovery_holder);
+    mediator.discovery_taken = ret == -EWOULDBLOCK;
+    if (mediator.discovery_taken) {
+        log_warning("another vgpu-mediator (process %d) looks for the QEMUs of this host: this one "
+                    "goes on without; --no-discovery if that is right, else stop the other one "
+                    "and start this one again",
+                    (int)mediator.discovery_holder);
+    } else if (ret < 0) {
+        log_info("no other vgpu-mediator can be kept from looking for the QEMUs of this host: %s: "
+                 "%s",
+                 DISCOVERY_LOCK_PATH, strerror(-ret));
+    }
+    return !mediator.discovery_taken;
+}
+
+static bool start_discovery(void)
+{
+    mediator.discovery = discovery_new(&(struct discovery_uses){
+        .loop = &mediator.loop,
+        .listeners = mediator.listeners,
+        .identities = mediator.identities,
+        .proc_path = mediator.options.proc_path,
+    });
+    return mediator.discovery && discovery_start(mediator.discovery) == 0;
+}
+
 static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
@@ -466,17 +501,9 @@ static bool start_parts(void)
     if (!start_metrics()) {
         return false;
     }
-    if (mediator.options.discovery) {
-        mediator.discovery = discovery_new(&(struct discovery_uses){
-            .loop = &mediator.loop,
-            .listeners = mediator.listeners,
-            .identities = mediator.identities,
-            .proc_path = mediator.options.proc_path,
-        });
-        if (!mediator.discovery || discovery_start(mediator.discovery) < 0) {
-            log_error("cannot start to look for QEMUs");
-            return false;
-        }
+    if (mediator.options.discovery && may_discover() && !start_discovery()) {
+        log_error("cannot start to look for QEMUs");
+        return false;
     }
     if (health_watch_start(mediator.health_watch) < 0) {
         log_error("cannot start to watch over the health");

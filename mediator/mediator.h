@@ -29,6 +29,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "core/core.h"
@@ -64,7 +65,9 @@ struct mediator {
     struct effects *effects;
     struct session_io *sessions;
     struct listeners *listeners;
-    struct discovery *discovery; /* NULL with --no-discovery */
+    struct discovery *discovery; /* NULL with --no-discovery, or while another one does it */
+    bool discovery_taken;        /* another vgpu-mediator of this host does it, */
+    pid_t discovery_holder;      /* this one (0: not known) */
     struct identity_cache *identities;
     struct supervisor *supervisor;
     struct config_store *config; /* NULL with --no-db */

@@ -243,6 +243,14 @@ static void report_qemu(void *opaque, const struct process *process, const char 
 static void look_at_access(struct mediator *mediator, struct health *health)
 {
     health_begin(health, HEALTH_SOCKET_ACCESS);
+    if (mediator->discovery_taken) {
+        health_report(
+            health, HEALTH_SOCKET_ACCESS, HEALTH_WARNING, "discovery",
+            "another vgpu-mediator (process %d) looks for the QEMUs of this host, so this "
+            "one makes no sockets for them; start it with --no-discovery if that is "
+            "right, else stop the other one and start this one again",
+            (int)mediator->discovery_holder);
+    }
     if (mediator->discovery) {
         discovery_troubles(mediator->discovery, report_qemu, mediator);
     }

@@ -122,7 +122,7 @@ static void answer(const struct process *process, int pidfd, identity_done done,
 
     if (peer_ended(pidfd)) {
         done(opaque, IDENTITY_GONE, NULL);
-    } else if (process->cmdline.stub_count == 0) {
+    } else if (!process->ours) {
         done(opaque, IDENTITY_NOT_QEMU, NULL);
     } else if (!identity_from_process(process, &identity)) {
         done(opaque, IDENTITY_NO_VM, NULL);
@@ -136,10 +136,10 @@ static void look(uv_work_t *work)
     struct search *search = work->data;
     const char *proc_path = search->cache->proc_path;
 
-    search->ret = process_read(proc_path, search->pid, &search->process);
+    search->ret = process_read(proc_path, search->pid, true, &search->process);
     /* It was just being exec'd: what it is now is what counts. */
     for (int tries = 0; search->ret == -EAGAIN && tries < 3; tries++) {
-        search->ret = process_read(proc_path, search->pid, &search->process);
+        search->ret = process_read(proc_path, search->pid, true, &search->process);
     }
 }
 

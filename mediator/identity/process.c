@@ -135,7 +135,35 @@ int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *o
     return 0;
 }
 
-int process_read(const char *proc_path, pid_t pid, struct process *process)
+enum process_program process_read_program(const char *proc_path, pid_t pid)
+{
+    char path[256], target[4096], *name;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "%s/%d/exe", proc_path, (int)pid);
+    n = readlink(path, target, sizeof(target) - 1);
+    if (n < 0) {
+        return PROCESS_PROGRAM_UNKNOWN;
+    }
+    target[n] = '\0';
+    name = strrchr(target, '/');
+    name = name ? name + 1 : target;
+    /* "qemu-kvm (deleted)" after an update is one, too. */
+    return strstr(name, "qemu") || strcmp(name, "kvm") == 0 || strcmp(name, "kvm (deleted)") == 0
+               ? PROCESS_PROGRAM_QEMU
+               : PROCESS_PROGRAM_OTHER;
+}
+
+static bool is_ours(const struct process *process, bool connected)
+{
+    if (process->program == PROCESS_PROGRAM_OTHER) {
+        return false;
+    }
+    return process->cmdline.stub_count > 0 ||
+           (connected && process->program == PROCESS_PROGRAM_QEMU);
+}
+
+int process_read(const char *proc_path, pid_t pid, bool connected, struct process *process)
 {
     struct process_stamp after;
     char *cmdline;
@@ -160,6 +188,8 @@ int process_read(const char *proc_path, pid_t pid, struct process *process)
     if (n < 0) {
         return (int)n;
     }
+    process->program = process_read_program(proc_path, pid);
+    process->ours = is_ours(process, connected);
     ret = xen_identity_apply(process);
     if (ret < 0) {
         return ret;

@@ -27,23 +27,37 @@ struct process_owner {
     uint32_t group_count; /* may be more than there is room for */
 };
 
+enum process_program {
+    PROCESS_PROGRAM_UNKNOWN, /* not ours to look at */
+    PROCESS_PROGRAM_QEMU,
+    PROCESS_PROGRAM_OTHER,
+};
+
 struct process {
     pid_t pid;
     struct process_stamp stamp;
     struct process_owner owner;
+    enum process_program program;
     struct qemu_cmdline cmdline;
+    bool ours; /* a QEMU with a vgpu-stub */
 };
 
 /* -ESRCH: no such process.  Fast: reads nothing of the process's own memory. */
 int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp);
 /*
- * Reads all.  The stamp is checked again at the end, so that the parts belong
- * to one process.  On a Xen host XenStore says which VM a QEMU is.
- * -ESRCH; -EAGAIN: it changed while it was read; another -errno: it could not be
- * read, or XenStore does not know this QEMU or could not tell (xen_identity.h,
- * which logs that).
+ * Reads all.  A process is ours if its command line has a vgpu-stub and its program is no other
+ * than a QEMU: timeout(1), a shell script or a debugger that has QEMU's arguments on its own
+ * command line is none.  If it has connected to us it is also ours without a vgpu-stub there: a
+ * device can be plugged in later (device_add).
+ *
+ * The stamp is checked again at the end, so that the parts belong to one process.  On a Xen host
+ * XenStore says which VM a QEMU is.  -ESRCH; -EAGAIN: it changed while it was read; another
+ * -errno: it could not be read, or XenStore does not know this QEMU or could not tell
+ * (xen_identity.h, which logs that).
  */
-int process_read(const char *proc_path, pid_t pid, struct process *process);
+int process_read(const char *proc_path, pid_t pid, bool connected, struct process *process);
+/* By its file's name ("qemu-system-x86_64", "qemu-kvm", "kvm"), not by what it calls itself. */
+enum process_program process_read_program(const char *proc_path, pid_t pid);
 /* The owner alone. */
 int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *owner);
 /*

@@ -161,7 +161,7 @@ static void test_what_was_seen_when_it_was_young_is_preferred(void **state)
     static struct process young;
 
     test_proc_add(PID, QEMU, "/", "/proc/self/ns/user");
-    assert_int_equal(process_read(test_proc, PID, &young), 0);
+    assert_int_equal(process_read(test_proc, PID, true, &young), 0);
     identity_cache_ask_first(cache, know, &young);
     /* Its guest has taken it over, and poses as another VM. */
     test_proc_set_cmdline(PID, "qemu|-uuid|7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0002|"
@@ -234,6 +234,50 @@ static void test_more_stubs_than_the_core_knows_are_cut(void **state)
     assert_false(identity_from_process(&process, &identity));
 }
 
+/* timeout(1), vgpu-qemu and debuggers have QEMU's arguments on their own command line. */
+static void test_the_program_decides_who_is_a_qemu(void **state)
+{
+    static const struct {
+        const char *program;
+        enum identity_result result;
+    } cases[] = {
+        {"/usr/bin/qemu-system-x86_64", IDENTITY_OK},
+        {"/usr/libexec/qemu-kvm (deleted)", IDENTITY_OK},
+        {"/usr/bin/kvm", IDENTITY_OK},
+        {"/usr/lib64/xen/bin/qemu-system-i386", IDENTITY_OK},
+        {"/usr/bin/timeout", IDENTITY_NOT_QEMU},
+        {"/usr/bin/dash", IDENTITY_NOT_QEMU},
+        {"/opt/qemu/bin/wrapper", IDENTITY_NOT_QEMU}, /* a folder's name says nothing */
+        {"/usr/bin/kvmtool", IDENTITY_NOT_QEMU},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int pid = PID + (int)i;
+
+        test_proc_add(pid, QEMU, "/", "/proc/self/ns/user");
+        test_proc_set_program(pid, cases[i].program);
+        find(pair[0], pid);
+        assert_int_equal(last_result, cases[i].result);
+    }
+}
+
+static void test_a_stub_may_be_plugged_in_later(void **state)
+{
+    static const char plain[] = "qemu|-uuid|" TEST_PROC_UUID "|-name|web|-device|e1000|";
+
+    test_proc_add(PID, plain, "/", "/proc/self/ns/user");
+    find(pair[0], PID); /* it may be anything, with this command line */
+    assert_int_equal(last_result, IDENTITY_NOT_QEMU);
+    test_proc_add(PID + 1, plain, "/", "/proc/self/ns/user");
+    test_proc_set_program(PID + 1, "/usr/bin/qemu-system-x86_64");
+    find(pair[0], PID + 1);
+    assert_is_uuid(TEST_PROC_UUID);
+    test_proc_add(PID + 2, "qemu|-device|e1000|", "/", "/proc/self/ns/user");
+    test_proc_set_program(PID + 2, "/usr/bin/qemu-system-x86_64");
+    find(pair[0], PID + 2);
+    assert_int_equal(last_result, IDENTITY_NO_VM);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -242,6 +286,8 @@ int main(void)
         TEST(test_a_qemu_is_the_vm_of_its_uuid),
         TEST(test_without_a_uuid_its_numbers_count),
         TEST(test_others_are_refused_each_for_its_reason),
+        TEST(test_the_program_decides_who_is_a_qemu),
+        TEST(test_a_stub_may_be_plugged_in_later),
         TEST(test_half_a_process_is_nobody),
         TEST(test_a_process_that_began_later_is_looked_at_again),
         TEST(test_what_was_seen_when_it_was_young_is_preferred),

@@ -93,6 +93,16 @@ static inline void test_proc_add(int pid, const char *cmdline, const char *root,
     test_proc_set_start(pid, 100);
 }
 
+/* Its program; one without that can't be looked at. */
+static inline void test_proc_set_program(int pid, const char *program)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%d/exe", test_proc, pid);
+    unlink(path);
+    assert_int_equal(symlink(program, path), 0);
+}
+
 static inline void test_proc_drop(int pid)
 {
     char path[128];

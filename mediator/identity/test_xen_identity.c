@@ -304,6 +304,7 @@ static void test_applied(void **state)
     claims.cmdline.has_xen_domid = true;
     claims.cmdline.xen_domid = 7;
     claims.cmdline.stub_count = 1;
+    claims.ours = true;
 
     process = claims;
     store_start(&store, usual, 4);
@@ -328,7 +329,7 @@ static void test_applied(void **state)
     check_not_served(claims);
 
     /* What is no QEMU of ours is not asked about. */
-    process.cmdline.stub_count = 0;
+    process.ours = false;
     assert_int_equal(xen_identity_apply(&process), 0);
 }
 
@@ -371,7 +372,8 @@ static void test_told_once(void **state)
     static const struct answer none = {.path = PID_PATH, .type = 16, .body = "ENOENT"};
     static const struct answer another = {.path = PID_PATH, .type = 2, .body = "815"};
     static const struct answer nonsense = {.path = PID_PATH, .type = 2, .body = "x"};
-    struct process process = {.pid = 100, .cmdline = {.stub_count = 1, .has_xen_domid = true}};
+    struct process process = {
+        .pid = 100, .ours = true, .cmdline = {.stub_count = 1, .has_xen_domid = true}};
     uint64_t late_ticks = XEN_IDENTITY_LATE_MS / 1000 * (uint64_t)sysconf(_SC_CLK_TCK);
     unsigned lines;
 
@@ -398,7 +400,8 @@ static void test_told_once(void **state)
 static void test_told_with_bounds(void **state)
 {
     static const struct answer none = {.path = PID_PATH, .type = 16, .body = "ENOENT"};
-    struct process process = {.cmdline = {.stub_count = 1, .has_xen_domid = true, .xen_domid = 7}};
+    struct process process = {.ours = true,
+                              .cmdline = {.stub_count = 1, .has_xen_domid = true, .xen_domid = 7}};
     unsigned lines = 0;
 
     for (process.pid = 1000; process.pid < 1200; process.pid++) {
@@ -423,6 +426,7 @@ static void test_no_xen(void **state)
     claims.pid = PID;
     claims.cmdline.has_uuid = true;
     claims.cmdline.stub_count = 1;
+    claims.ours = true;
     for (unsigned i = 0; i < 2; i++) {
         claims.cmdline.has_xen_domid = i == 1;
         process = claims;

@@ -369,7 +369,7 @@ int xen_identity_apply(struct process *process)
     struct qemu_cmdline *cmdline = &process->cmdline;
     int ret;
 
-    if (cmdline->stub_count == 0) {
+    if (!process->ours) {
         return 0;
     }
     if (cmdline->has_xen_domid) {

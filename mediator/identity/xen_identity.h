@@ -48,7 +48,7 @@ int xen_identity_read(uint32_t domid, pid_t pid, uint8_t uuid[UUID_BYTES], char 
 
 /*
  * Replaces what a QEMU's command line says about its VM by what XenStore says.
- * Where there is no XenStore, or for a process without vgpu-stub, nothing is
+ * Where there is no XenStore, or for a process that is not ours, nothing is
  * changed.  0, or -errno as above, -EPERM also for a QEMU without -xen-domid: it
  * must not be served.  That is logged, once in XEN_IDENTITY_TELL_MS for each
  * process and error, and of a young one not before XEN_IDENTITY_LATE_MS.

@@ -155,10 +155,10 @@ static void scan_one(struct discovery_scan *scan, uint32_t sorted, pid_t pid)
         }
         return;
     }
-    if (process_read(proc_path, pid, &process) < 0) {
+    if (process_read(proc_path, pid, false, &process) < 0) {
         return; /* looked at again in the next scan: XenStore may know it by then */
     }
-    qemu = process.cmdline.stub_count > 0;
+    qemu = process.ours;
     if (qemu && has_place(scan)) {
         add_found(scan, &process, true);
         return;

@@ -102,8 +102,10 @@ static void refuse(struct listeners *listeners, const struct session_peer *peer,
     switch (result) {
     case IDENTITY_NOT_QEMU:
         events_session_note(events, peer->pid,
-                            "connection refused: it is no QEMU with a vgpu-stub device; "
-                            "in a laboratory, --trust-claims believes any peer");
+                            "connection refused: it is no QEMU with a vgpu-stub device, by its "
+                            "program and its command line; a VM whose QEMU has another name needs "
+                            "a socket of its own (--vm UUID=PATH); in a laboratory, "
+                            "--trust-claims believes any peer");
         break;
     case IDENTITY_NO_VM:
         events_session_note(events, peer->pid,

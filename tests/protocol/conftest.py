@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 from adminkit import Kit  # noqa: E402
-from fake_qemu import QEMU_UID  # noqa: E402
+from fake_qemu import QEMU_UID, Proc  # noqa: E402
 from mediator import Mediator  # noqa: E402
 
 
@@ -17,6 +17,7 @@ from mediator import Mediator  # noqa: E402
 def lab():
     """A folder whose name is short enough for sockets, gone afterwards."""
     folder = tempfile.mkdtemp(prefix="vgpu-")
+    Proc(f"{folder}/qemus")
     yield pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process whose command line is a QEMU's. It goes into a chroot and to another user if
 told so, and connects for us: the device at the other end is ours, the peer is that process.
-It writes over its own command line too, as one that was taken over can."""
+It writes over its own command line too, as one that was taken over can.
+
+Its program is Python, so no mediator takes it for a QEMU but those of the same test: they look at
+a /proc of their own, in which its program has a QEMU's name."""
 
 import os
+import pathlib
+import shutil
 import socket
 import struct
 import subprocess
@@ -11,6 +16,35 @@ import subprocess
 import wire
 
 QEMU_UID = 65536  # of those in chroots; no user of the host has it
+
+PROGRAM = "/usr/bin/qemu-system-x86_64"
+ENTRIES = ("stat", "status", "cmdline", "root", "ns")
+
+
+class Proc:
+    """A folder that shows some processes of /proc; entries appear and go as a whole."""
+    current = None  # the running test's
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir()
+        self.show(os.getpid(), f"/proc/{os.getpid()}/exe")
+        Proc.current = self
+
+    def show(self, pid, program=PROGRAM):
+        entry = self.folder / f"new-{pid}"
+        entry.mkdir()
+        for name in ENTRIES:
+            (entry / name).symlink_to(f"/proc/{pid}/{name}")
+        if program.startswith("/proc/"):
+            program = os.readlink(program)
+        (entry / "exe").symlink_to(program)
+        entry.rename(self.folder / str(pid))
+
+    def hide(self, pid):
+        gone = (self.folder / str(pid)).rename(self.folder / f"gone-{pid}")
+        shutil.rmtree(gone)
+
 
 BODY = """
 import ctypes, os, socket, struct, sys
@@ -43,7 +77,8 @@ while order := passed.recv(1):
 
 
 class FakeQemu:
-    def __init__(self, *arguments, path="/tmp/vgpu-mediator.sock", root="", uid=0):
+    def __init__(self, *arguments, path="/tmp/vgpu-mediator.sock", root="", uid=0,
+                 program=PROGRAM):
         self.ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-c", BODY, *arguments], executable="/usr/bin/python3",
@@ -53,6 +88,8 @@ class FakeQemu:
         theirs.close()
         self.ours.settimeout(60)
         assert self.ours.recv(1) == b"r"
+        self.proc = Proc.current
+        self.proc.show(self.process.pid, program)
 
     def connect(self, vm_id=1):
         """A device whose peer is this process, or None: it could not connect."""
@@ -82,6 +119,7 @@ class FakeQemu:
     def end(self):
         self.ours.close()
         self.process.wait(60)
+        self.proc.hide(self.process.pid)
 
     def __enter__(self):
         return self

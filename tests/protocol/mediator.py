@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import wire
+from fake_qemu import Proc
 
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
@@ -56,7 +57,9 @@ class Mediator:
     """In a folder of its own. Arguments are added to those that keep it there."""
 
     def __init__(self, folder, *arguments, db=None, shared=True, trust=True, backend="cpu",
-                 discovery=False, prefix=()):
+                 discovery=False, prefix=(), proc=None):
+        """proc: True: it sees this test's fake QEMUs and no other process; False: all of this
+        host's; None: True where it has to know QEMUs."""
         self.folder = pathlib.Path(folder)
         self.socket = self.folder / "vgpu.sock"
         self.admin_socket = self.folder / "admin.sock"
@@ -69,6 +72,10 @@ class Mediator:
             self.command.append("--trust-claims")
         if not discovery:
             self.command.append("--no-discovery")
+        if proc is None:
+            proc = (discovery or not trust) and "--proc" not in map(str, arguments)
+        if proc:
+            self.command += ["--proc", str(Proc.current.folder)]
         self.command += ["--db", str(db)] if db else ["--no-db"]
         self.command += [str(argument) for argument in arguments]
         self.process = None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Health is never green while a VM that should be served is not: show-health, /healthz, the metric
 and the log say the same."""
+import fcntl
 import grp
 import json
 import os
@@ -296,7 +297,6 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts QEMUs
 
 
 @only_root
-@pytest.mark.xdist_group("discovery")
 def test_a_qemu_that_may_not_open_the_shared_socket(kit, apart):
     with Watched(kit, discovery=True) as mediator, qemu_of(apart, mediator.socket) as qemu:
         subject = f"QEMU {qemu.process.pid} (apart)"
@@ -315,7 +315,6 @@ def test_a_qemu_that_may_not_open_the_shared_socket(kit, apart):
 
 
 @only_root
-@pytest.mark.xdist_group("discovery")
 def test_a_qemu_that_nobody_registered_is_no_problem(kit, apart):
     with Watched(kit, discovery=True) as mediator, \
             qemu_of(str(uuid.uuid4()), mediator.socket) as qemu:
@@ -325,7 +324,6 @@ def test_a_qemu_that_nobody_registered_is_no_problem(kit, apart):
 
 
 @only_root
-@pytest.mark.xdist_group("discovery")
 def test_a_vms_own_socket_is_given_to_its_qemus_user(kit, apart):
     """--qemu-user says that nobody else runs as that user; libvirt-qemu is one by default."""
     own = kit.folder / "vm.sock"
@@ -352,6 +350,28 @@ def test_a_vms_own_socket_is_given_to_its_qemus_user(kit, apart):
 
 
 @only_root
+def test_one_mediator_looks_for_the_hosts_qemus(kit, registered):
+    with open("/run/vgpu-discovery.lock", "a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        except BlockingIOError:
+            pass  # a mediator of this host has it already
+        with Watched(registered, discovery=True, proc=False) as mediator:
+            severity, subject, text = mediator.problems()["socket_access"]
+            assert (severity, subject) == ("warning", "discovery")
+            holder, = re.findall(r"another vgpu-mediator \(process (\d+)\)", text)
+            assert os.path.exists(f"/proc/{holder}") and "--no-discovery" in text
+            assert "this one goes on without" in mediator.log()
+            with mediator.device() as device:  # it works otherwise
+                assert device.add(1, 2) == 3
+        with Watched(registered, proc=False) as mediator:
+            assert mediator.problems() == {}
+
+
+@only_root
 def test_socket_group_is_for_all_sockets(kit):
     group = grp.getgrgid(NOBODY)
     own = kit.folder / "vm.sock"
@@ -365,7 +385,6 @@ def test_socket_group_is_for_all_sockets(kit):
 
 
 @only_root
-@pytest.mark.xdist_group("discovery")
 def test_a_socket_that_a_qemu_removes_from_its_chroot(lab, jail):
     path = jail / "tmp" / "vgpu-mediator.sock"
     with Mediator(lab, trust=False, discovery=True) as mediator, \

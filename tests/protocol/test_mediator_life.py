@@ -174,7 +174,7 @@ def qemu_device(path, *arguments, vm_id=1):
 @pytest.mark.parametrize("device", ["vgpu-stub,vm_id=8,pool_id=A",
                                     '{"driver":"vgpu-stub","vm_id":8,"id":"gpu0"}'])
 def test_a_qemu_is_known_by_its_command_line(lab, device, trust):
-    with Mediator(lab, trust=trust) as mediator:
+    with Mediator(lab, trust=trust, proc=True) as mediator:
         with qemu_device(mediator.socket, "-name", "guest=web,debug-threads=on", "-uuid", UUID,
                       "-device", device, vm_id=8) as qemu:
             assert qemu.add(20, 22) == 42
@@ -199,6 +199,18 @@ def test_a_qemu_without_uuid_is_known_by_its_vm_ids(lab):
 def test_a_qemu_that_nobody_can_know_is_refused(lab):
     with Mediator(lab, trust=False) as mediator:
         with qemu_device(mediator.socket, "-device", "vgpu-stub") as qemu:
+            assert qemu.ended()
+        wait_for(lambda: "neither -uuid nor vm_id" in mediator.log(), "the log line")
+
+
+def test_a_device_that_was_plugged_in_later(lab):
+    """device_add vgpu-stub in a QEMU that was started without one: its UUID says who it is."""
+    with Mediator(lab, trust=False) as mediator:
+        with qemu_device(mediator.socket, "-name", "web", "-uuid", UUID, vm_id=8) as qemu:
+            assert qemu.add(20, 22) == 42
+            vm = mediator.vm(8)
+            assert vm["uuid"] == UUID and vm["name"] == "web"
+        with qemu_device(mediator.socket, "-device", "e1000") as qemu:
             assert qemu.ended()
         wait_for(lambda: "neither -uuid nor vm_id" in mediator.log(), "the log line")
 

@@ -16,9 +16,7 @@ VICTIM = "00000000-0000-4000-8000-00000000000b"
 ARGUMENTS = ("-xen-domid", "1", "-device", "vgpu-stub")
 PID_NODE = "/image/device-model-pid"
 
-# One at a time: each mediator finds the QEMUs of all tests.
-pytestmark = [pytest.mark.xdist_group("discovery"),
-              pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")
 
 
 @pytest.fixture
@@ -119,7 +117,7 @@ def test_the_shared_socket_believes_no_more(lab, store, arguments):
 
 def test_claims_are_not_trusted_instead(lab, store):
     """--trust-claims is for peers that are no QEMU."""
-    with Mediator(lab, trust=True) as mediator, FakeQemu(
+    with Mediator(lab, proc=True) as mediator, FakeQemu(
             "-uuid", VICTIM, "-device", "vgpu-stub,vm_id=4", path=mediator.socket) as qemu:
         with qemu.connect(vm_id=4) as device:
             assert refused(device)
