@@ -7,6 +7,7 @@
 #define ADMIN_BASE_LIVE_H
 
 #include <jansson.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -28,6 +29,21 @@ static inline const char *live_state(const json_t *vm)
         return "quarantined";
     }
     return !json_get_bool(vm, "connected") && strcmp(state, "idle") == 0 ? "not connected" : state;
+}
+
+/* OWED, in ns; below 0: had ahead.  NAN: the mediator does not say. */
+static inline double live_owed_ns(const json_t *vm)
+{
+    return json_get_number(vm, "lag_ns", NAN);
+}
+
+/* What the VM is in for the scheduler just now, beside its STATE; may be empty. */
+static inline const char *live_standing(const json_t *vm)
+{
+    if (json_get_bool(vm, "suspended")) {
+        return "suspended";
+    }
+    return json_get_bool(vm, "pausing") ? "pausing" : "";
 }
 
 /* The mediator runs with --no-db. */

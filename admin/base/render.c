@@ -504,6 +504,13 @@ const char *render_duration_ns(double ns, char out[RENDER_BYTES])
     return out;
 }
 
+const char *render_signed_duration_ns(double ns, char out[RENDER_BYTES])
+{
+    out[0] = '-';
+    render_duration_ns(ns < 0 ? -ns : ns, ns < 0 ? out + 1 : out);
+    return out;
+}
+
 const char *render_bytes(double bytes, char out[RENDER_BYTES])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -65,6 +65,8 @@ void render_text(enum render_style style, const char *text);
 /* Quantities; the buffers are the caller's. */
 #define RENDER_BYTES 32
 const char *render_duration_ns(double ns, char out[RENDER_BYTES]);
+/* The same, with a sign where it is below 0. */
+const char *render_signed_duration_ns(double ns, char out[RENDER_BYTES]);
 const char *render_bytes(double bytes, char out[RENDER_BYTES]);
 const char *render_count(uint64_t value, char out[RENDER_BYTES]);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* show-metrics: what each VM did, and where its time went. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,11 @@ static int show_prometheus(struct admin *admin)
     fputs(text, stdout);
     free(text);
     return ADMIN_OK;
+}
+
+static const char *name_of(const json_t *vm)
+{
+    return json_get_text(vm, "name", json_get_text(vm, "uuid", "-"));
 }
 
 /* The first of two names under which a quantile of the latency may be found, as time. */
@@ -121,9 +127,52 @@ static void print_split(const json_t *vms)
     printf("\nWAITED: in the queue. HANDED: between mediator and worker. Of the LAST jobs.\n");
 }
 
-static const char *name_of(const json_t *vm)
+static void duration_cell(struct render_table *t, const json_t *vm, const char *key)
 {
-    return json_get_text(vm, "name", json_get_text(vm, "uuid", "-"));
+    char text[RENDER_BYTES];
+
+    render_cell(t, STYLE_PLAIN, "%s", render_duration_ns(json_get_number(vm, key, NAN), text));
+}
+
+/* What each VM was entitled to, and what came of it; older mediators don't say. */
+static void print_shares(const json_t *vms)
+{
+    static const struct render_column columns[] = {
+        {"VM_ID", COLUMN_RIGHT},    {"NAME", COLUMN_SHRINK}, {"ENTITLED", COLUMN_RIGHT},
+        {"GOT", COLUMN_RIGHT},      {"OWED", COLUMN_RIGHT},  {"KEPT IDLE", COLUMN_RIGHT},
+        {"SWITCHES", COLUMN_RIGHT}, {"NOW", COLUMN_DROP},
+    };
+    struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
+    char text[RENDER_BYTES];
+    bool any = false;
+    json_t *vm;
+    size_t i;
+
+    json_array_foreach(vms, i, vm)
+    {
+        if (!json_has_number(vm, "entitled_ns")) {
+            continue;
+        }
+        any = true;
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(vm, "vm_id", 0));
+        render_cell(t, STYLE_PLAIN, "%s", name_of(vm));
+        duration_cell(t, vm, "entitled_ns");
+        duration_cell(t, vm, "gpu_time_ns");
+        render_cell(t, STYLE_PLAIN, "%s", render_signed_duration_ns(live_owed_ns(vm), text));
+        duration_cell(t, vm, "kept_idle_ns");
+        duration_cell(t, vm, "switching_ns");
+        render_cell(t, STYLE_PLAIN, "%s", live_standing(vm)[0] ? live_standing(vm) : "-");
+    }
+    if (!any) {
+        render_table_discard(t);
+        return;
+    }
+    printf("\n");
+    render_table_end(t, "");
+    printf("\nENTITLED: its due part of the time in which it had work. KEPT IDLE: the GPU, for its "
+           "next "
+           "job.\nSWITCHES: GPU time lost to those that it caused. OWED is as of now; below 0: had "
+           "ahead.\n");
 }
 
 static unsigned reason_rows(struct render_table *t, const json_t *vm, const char *what,
@@ -222,6 +271,7 @@ static int run_metrics(struct admin *admin)
     }
     print_totals(json_object_get(answer, "vms"));
     printf("\nP50 to P99 is the time from a request's arrival to its answer.\n");
+    print_shares(json_object_get(answer, "vms"));
     print_reasons(json_object_get(answer, "vms"));
     print_split(json_object_get(answer, "vms"));
     json_decref(answer);

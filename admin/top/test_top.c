@@ -102,6 +102,42 @@ static void test_rates(void **state)
 }
 
 /* Another VM may have taken the number over. */
+/* A VM whose share has these figures. */
+static json_t *owed_vm(int lag_ms, int entitled_ms, int kept_ms, int switching_ms)
+{
+    json_t *vm = vm_status(1, "web", 50, 0, 0.2, "active");
+
+    json_object_set_new(vm, "lag_ns", json_integer(lag_ms * 1000000));
+    json_object_set_new(vm, "entitled_ns", json_integer(entitled_ms * 1000000));
+    json_object_set_new(vm, "kept_idle_ns", json_integer(kept_ms * 1000000));
+    json_object_set_new(vm, "switching_ns", json_integer(switching_ms * 1000000));
+    return json_pack("[o]", vm);
+}
+
+static void test_figures_of_shares(void **state)
+{
+    struct top_snapshot *before = look(10, owed_vm(5, 1000, 100, 10), NULL, NULL);
+    struct top_snapshot *now = look(12, owed_vm(-3, 1500, 300, 20), NULL, NULL);
+    struct top_rows rows = rows_of(before, now, TOP_SORT_VM_ID, false, "");
+    struct top_view view = {.width = 140};
+    struct top_line titles = {0}, line = {0};
+
+    assert_float_equal(rows.vms[0].vm->owed_ns, -3e6, 1);
+    assert_float_equal(rows.vms[0].entitled, 0.25, 1e-9);
+    assert_float_equal(rows.vms[0].kept_idle, 0.1, 1e-9);
+    assert_float_equal(rows.vms[0].switching, 0.005, 1e-9);
+    top_vm_title(&titles, &view);
+    top_vm_line(&line, &view, &rows.vms[0]);
+    assert_non_null(strstr(titles.text, "    OWED  KEPT     P99"));
+    assert_non_null(strstr(line.text, "  -3.0ms 10.0%"));
+    top_rows_free(&rows);
+    rows = rows_of(NULL, now, TOP_SORT_VM_ID, false, "");
+    assert_true(isnan(rows.vms[0].kept_idle));
+    top_rows_free(&rows);
+    top_snapshot_free(before);
+    top_snapshot_free(now);
+}
+
 static void test_rates_are_of_one_vm(void **state)
 {
     struct top_snapshot *before =
@@ -390,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_figures_of_shares),
         cmocka_unit_test(test_rates_are_of_one_vm),
         cmocka_unit_test(test_order_and_filter),
         cmocka_unit_test(test_metrics_and_health),

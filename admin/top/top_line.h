@@ -13,7 +13,7 @@
 #include "admin/base/render.h"
 
 #define TOP_LINE_BYTES 1024u /* 4 bytes a column */
-#define TOP_SPANS_MAX 32u
+#define TOP_SPANS_MAX 40u
 
 struct top_line {
     char text[TOP_LINE_BYTES];

@@ -112,7 +112,11 @@ static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metri
     vm->completed = FIRST(object, {"completed", 1});
     vm->errors = FIRST(object, {"errors", 1});
     vm->rejected = live_refused(object);
-    vm->overdue = vm->queue_depth > 0 && json_get_number(object, "lag_ns", 0) > 0;
+    vm->owed_ns = live_owed_ns(object);
+    vm->entitled_ns = FIRST(object, {"entitled_ns", 1});
+    vm->kept_idle_ns = FIRST(object, {"kept_idle_ns", 1});
+    vm->switching_ns = FIRST(object, {"switching_ns", 1});
+    vm->overdue = vm->queue_depth > 0 && vm->owed_ns > 0;
 
     metrics = find(json_object_get(metrics, "vms"), "vm_id", vm->vm_id);
     latency = json_object_get(json_object_get(metrics, "latency"), "total");
@@ -262,13 +266,21 @@ static struct top_row make_row(const struct top_snapshot *before, const struct t
                                const struct top_vm *vm)
 {
     const struct top_vm *old = same_vm(before, vm);
-    struct top_row row = {.vm = vm, .rate_hz = NAN, .error_hz = NAN};
+    struct top_row row = {.vm = vm,
+                          .rate_hz = NAN,
+                          .error_hz = NAN,
+                          .entitled = NAN,
+                          .kept_idle = NAN,
+                          .switching = NAN};
 
     if (old) {
         double seconds = now->time_s - before->time_s;
 
         row.rate_hz = rate(old->completed, vm->completed, seconds);
         row.error_hz = rate(old->errors + old->rejected, vm->errors + vm->rejected, seconds);
+        row.entitled = rate(old->entitled_ns, vm->entitled_ns, seconds) / 1e9;
+        row.kept_idle = rate(old->kept_idle_ns, vm->kept_idle_ns, seconds) / 1e9;
+        row.switching = rate(old->switching_ns, vm->switching_ns, seconds) / 1e9;
     }
     return row;
 }
@@ -372,14 +384,16 @@ static json_t *vm_json(const struct top_row *row)
     char pool[2] = {vm->pool, '\0'};
 
     return json_pack("{s:I, s:o, s:o, s:s, s:i, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-                     "s:o}",
+                     "s:o, s:o, s:o, s:o, s:o}",
                      "vm_id", (json_int_t)vm->vm_id, "uuid", text(vm->uuid), "name", text(vm->name),
                      "pool", pool, "priority", (int)vm->priority, "weight", (int)vm->weight,
                      "connected", (int)vm->connected, "state", text(vm->state), "gpu",
                      number(vm->gpu), "share", number(vm->share), "due_share",
                      number(vm->due_share), "queue_depth", number(vm->queue_depth), "in_flight",
                      number(vm->in_flight), "jobs_per_s", number(row->rate_hz), "errors_per_s",
-                     number(row->error_hz), "p99_ns", number(vm->p99_ns));
+                     number(row->error_hz), "p99_ns", number(vm->p99_ns), "owed_ns",
+                     number(vm->owed_ns), "entitled", number(row->entitled), "kept_idle",
+                     number(row->kept_idle), "switching", number(row->switching));
 }
 
 json_t *top_rows_json(const struct top_snapshot *now, const struct top_rows *rows)

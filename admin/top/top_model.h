@@ -41,8 +41,10 @@ struct top_vm {
     double gpu; /* NAN: not placed */
     double queue_depth, in_flight;
     double due_share, share; /* 0 to 1 */
+    double owed_ns;          /* below 0: had ahead */
     double p99_ns;
-    double completed, errors, rejected; /* counters */
+    double completed, errors, rejected;             /* counters */
+    double entitled_ns, kept_idle_ns, switching_ns; /* counters */
 };
 
 struct top_snapshot {
@@ -87,6 +89,9 @@ struct top_row {
     const struct top_vm *vm;
     double rate_hz;  /* jobs done a second */
     double error_hz; /* errors and refusals a second */
+    /* Parts of the time, 0 to 1: what it was entitled to, for how long the GPU was kept idle for
+     * it, what was lost to switches that it caused. */
+    double entitled, kept_idle, switching;
 };
 
 struct top_gpu_row {

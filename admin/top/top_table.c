@@ -28,6 +28,8 @@ enum column {
     COLUMN_QUEUE,
     COLUMN_RATE,
     COLUMN_ERRORS,
+    COLUMN_OWED,
+    COLUMN_KEPT,
     COLUMN_P99,
     COLUMN_COUNT
 };
@@ -49,6 +51,8 @@ static const struct {
     [COLUMN_BAR] = {"GOT/DUE", 7, false, 0, -1},
     [COLUMN_GOT] = {"GOT", 5, true, 0, TOP_SORT_SHARE},
     [COLUMN_DUE] = {"DUE", 5, true, 70, TOP_SORT_DUE},
+    [COLUMN_OWED] = {"OWED", 8, true, 122, -1},
+    [COLUMN_KEPT] = {"KEPT", 5, true, 112, -1},
     [COLUMN_QUEUE] = {"QUEUE", 5, true, 0, TOP_SORT_QUEUE},
     [COLUMN_RATE] = {"JOBS/S", 6, true, 0, TOP_SORT_RATE},
     [COLUMN_ERRORS] = {"ERR/S", 6, true, 104, -1},
@@ -127,6 +131,8 @@ static const char *cell_text(const struct top_row *row, enum column column, char
     case COLUMN_STATE: return vm->state;
     case COLUMN_GOT: return top_text_percent(vm->share, out);
     case COLUMN_DUE: return top_text_percent(vm->due_share, out);
+    case COLUMN_OWED: return top_text_signed_duration(vm->owed_ns, out);
+    case COLUMN_KEPT: return top_text_percent(row->kept_idle, out);
     case COLUMN_QUEUE: return top_text_queue(vm->queue_depth, vm->in_flight, out);
     case COLUMN_RATE: return top_text_rate(row->rate_hz, out);
     case COLUMN_ERRORS: return top_text_rate(row->error_hz, out);

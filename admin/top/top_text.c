@@ -22,6 +22,13 @@ const char *top_text_duration(double ns, char out[RENDER_BYTES])
     return out;
 }
 
+const char *top_text_signed_duration(double ns, char out[RENDER_BYTES])
+{
+    out[0] = '-';
+    top_text_duration(ns < 0 ? -ns : ns, ns < 0 ? out + 1 : out);
+    return out;
+}
+
 const char *top_text_rate(double hz, char out[RENDER_BYTES])
 {
     if (isnan(hz)) {

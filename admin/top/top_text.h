@@ -11,6 +11,8 @@
 
 /* "13.2ms" */
 const char *top_text_duration(double ns, char out[RENDER_BYTES]);
+/* "-13.2ms" */
+const char *top_text_signed_duration(double ns, char out[RENDER_BYTES]);
 /* "950.0", "1.2k" */
 const char *top_text_rate(double hz, char out[RENDER_BYTES]);
 /* A whole number and its unit. */

@@ -141,6 +141,21 @@ def test_show_metrics(kit):
     assert kit.json("show-metrics")["vms"][0]["completed"] == 5000
     assert kit.ok("show-metrics", "--prometheus").out == prometheus
     kit.run("show-metrics", "--prometheus", "--json", check=2)
+    assert "ENTITLED" not in text  # an older mediator
+
+
+def test_show_metrics_says_what_a_vm_was_entitled_to(kit):
+    kit.init("web 1")
+    vm = {"vm_id": 1, "name": "web 1", "gpu_time_ns": 12.5e9, "entitled_ns": 13.1e9,
+          "lag_ns": 4.2e6, "kept_idle_ns": 3.3e9, "switching_ns": 135000, "pausing": True}
+    ahead = {**vm, "vm_id": 2, "name": "db", "lag_ns": -90e6, "suspended": True, "pausing": False}
+    kit.start_mediator({wire.SHOW_METRICS: {"vms": [vm, ahead]}})
+    text = kit.ok("show-metrics").out
+    table = next(part for part in text.split("\n\n") if "ENTITLED" in part)
+    titles, *rows = [re.split("  +", line.strip()) for line in table.splitlines()]
+    assert titles == ["VM_ID", "NAME", "ENTITLED", "GOT", "OWED", "KEPT IDLE", "SWITCHES", "NOW"]
+    assert rows == [["1", "web 1", "13.1 s", "12.5 s", "4.2 ms", "3.3 s", "135.0 us", "pausing"],
+                    ["2", "db", "13.1 s", "12.5 s", "-90.0 ms", "3.3 s", "135.0 us", "suspended"]]
 
 
 def test_show_health(kit):
