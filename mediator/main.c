@@ -38,6 +38,7 @@
 #include "mediator/metrics/own_metrics.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
+#include "mediator/metrics/stats_log.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/worker_spawn.h"
 #include "store/vgpu_config.h"
@@ -80,6 +81,7 @@ static void on_database_idle(void *opaque)
     supervisor_close(self->supervisor);
     events_stop(self->events);
     shares_stop(self->shares);
+    stats_log_stop(self->stats_log);
     health_watch_stop(self->health_watch);
     driver_watch_stop(self->driver_watch);
     gpu_health_stop(self->gpu_health);
@@ -255,10 +257,11 @@ static bool make_parts(void)
         .backend = mediator.backend,
     });
     mediator.shares = shares_new(&mediator.loop, mediator.core);
+    mediator.stats_log = stats_log_new(&mediator.loop, mediator.core);
     mediator.health = health_new();
     mediator.health_watch = health_watch_new(&mediator);
     return mediator.health && mediator.health_watch && mediator.sessions && mediator.identities &&
-           mediator.listeners && mediator.supervisor && mediator.shares;
+           mediator.listeners && mediator.supervisor && mediator.shares && mediator.stats_log;
 }
 
 static bool add_gpus(void)
@@ -475,7 +478,9 @@ static bool start_parts(void)
     char error[SOCKET_ERROR_BYTES];
 
     if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
-        shares_start(mediator.shares) < 0 || events_start(mediator.events, &mediator.loop) < 0) {
+        shares_start(mediator.shares) < 0 ||
+        stats_log_start(mediator.stats_log, mediator.options.stats_log_ns) < 0 ||
+        events_start(mediator.events, &mediator.loop) < 0) {
         log_error("cannot start the event loop's parts");
         return false;
     }
@@ -526,6 +531,7 @@ static void free_all(void)
     supervisor_free(mediator.supervisor);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
+    stats_log_free(mediator.stats_log);
     health_watch_free(mediator.health_watch);
     driver_watch_free(mediator.driver_watch);
     health_free(mediator.health);

@@ -55,6 +55,7 @@ struct listeners;
 struct own_metrics;
 struct session_io;
 struct shares;
+struct stats_log;
 struct supervisor;
 
 struct mediator {
@@ -77,6 +78,7 @@ struct mediator {
     struct listen_point *admin_point; /* its socket, NULL before it listens */
     struct holds holds;               /* who paused which GPU */
     struct shares *shares;
+    struct stats_log *stats_log;
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;

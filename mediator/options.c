@@ -14,6 +14,7 @@
 #include "common/suggest.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
+#include "mediator/metrics/stats_log.h"
 
 enum option_id {
     OPT_SOCKET_PATH = 256,
@@ -40,6 +41,7 @@ enum option_id {
     OPT_DEPTH,
     OPT_ANTICIPATION_US,
     OPT_BUSY_POLL_US,
+    OPT_STATS_LOG_S,
     OPT_PATIENCE_MS,
     OPT_SLACK_PERCENT,
     OPT_OVERRUN_MS,
@@ -79,6 +81,7 @@ static const struct option long_options[] = {
     {"quantum-us", required_argument, NULL, OPT_QUANTUM_US},
     {"depth", required_argument, NULL, OPT_DEPTH},
     {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION_US},
+    {"log-stats-s", required_argument, NULL, OPT_STATS_LOG_S},
     {"busy-poll-us", required_argument, NULL, OPT_BUSY_POLL_US},
     {"patience-ms", required_argument, NULL, OPT_PATIENCE_MS},
     {"slack-percent", required_argument, NULL, OPT_SLACK_PERCENT},
@@ -167,6 +170,8 @@ static const char help_text[] =
     "  --log-level error|warning|notice|info|debug\n"
     "                         (default info)\n"
     "  --log-format text|json\n"
+    "  --log-stats-s N        so often the log says what each VM did that had jobs, and all\n"
+    "                         together, at info; 0 = never (default 60)\n"
     "  --help, --version\n"
     "\n"
     "Signals: SIGTERM and SIGINT stop it, SIGHUP reads the database again.\n"
@@ -273,6 +278,7 @@ static uint64_t *duration_of(struct options *options, int id, uint64_t *unit_ns)
     case OPT_QUANTUM_US: *unit_ns = 1000; return &core->scheduler.quantum_ns;
     case OPT_ANTICIPATION_US: *unit_ns = 1000; return &core->scheduler.anticipation_ns;
     case OPT_BUSY_POLL_US: *unit_ns = 1000; return &options->busy_poll_ns;
+    case OPT_STATS_LOG_S: *unit_ns = NS_PER_S; return &options->stats_log_ns;
     case OPT_PATIENCE_MS: return &core->scheduler.patience_ns;
     case OPT_OVERRUN_MS: return &core->overrun_ns;
     case OPT_JOB_TIMEOUT_MS: return &core->job_timeout_ns;
@@ -445,6 +451,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
     options->discovery = true;
     options->cpu_gpus = 1;
     options->busy_poll_ns = busy_poll_default_ns();
+    options->stats_log_ns = STATS_LOG_INTERVAL_NS;
     options->log_level = LOG_LEVEL_INFO;
     options->proc_path = "/proc";
 

@@ -58,6 +58,7 @@ struct options {
     uint32_t cpu_gpus;       /* GPUs that the CPU backend stands for */
     const char *worker_path; /* NULL = beside our own executable */
 
+    uint64_t stats_log_ns; /* how often the log says what each VM did; 0 = never */
     uint64_t busy_poll_ns; /* how long the loop looks for a job's next step before it sleeps */
 
     bool use_nvml;

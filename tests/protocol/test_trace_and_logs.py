@@ -229,3 +229,21 @@ def test_a_stopped_reader_of_the_log_stops_nobody(lab):
         process.kill()
         process.wait(60)
         os.close(reader)
+
+
+def test_the_log_says_what_each_vm_did(lab):
+    """As Phase 2 did every minute; who did nothing has no line."""
+    with Mediator(lab, "--log-stats-s", "1") as host:
+
+        def jobs(whose):
+            return sum(map(int, re.findall(rf"\[STATS\] {whose}: (\d+) jobs ", host.log())))
+
+        with host.device(3) as device, host.device(4):
+            for count in (5, 7):
+                for _ in range(5 if count == 5 else 2):
+                    device.add(1, 2)
+                wait_for(lambda: jobs(r"VM 3 \(.*\), pool [A-Z]") == count, "its lines")
+                wait_for(lambda: jobs("all") == count, "the total")
+        assert re.search(r"in \d+ s, 0 failed, 0 refused, \d\.\d{3} s of GPU time \(\d+\.\d %\), "
+                         r"0 waiting", host.log())  # fmt: skip
+        assert "[STATS] VM 4" not in host.log()
