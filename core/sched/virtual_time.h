@@ -64,7 +64,7 @@ struct vt_account {
 
 struct virtual_time {
     double v;
-    uint64_t phi_sum; /* of the members */
+    uint32_t phi_sum; /* of the members */
     struct vt_account *accounts;
     uint32_t count;
     uint32_t *idlers; /* those with VT_AHEAD: slot numbers */
@@ -161,6 +161,19 @@ static inline void vt_advance_for(struct virtual_time *vt, uint32_t vm, double n
         vt_advance(vt, ns);
     } else {
         vt_advance_outside(vt, vm, ns);
+    }
+}
+
+/* `vm` is charged `ns`, and V moves for it. */
+static inline void vt_charge_all(struct virtual_time *vt, uint32_t vm, double ns)
+{
+    bool member = vt_member(vt, vm);
+
+    vt_charge(vt, vm, ns);
+    if (member) {
+        vt_advance(vt, ns); /* it may have left by that, but V moves as for a member */
+    } else {
+        vt_advance_for(vt, vm, ns);
     }
 }
 

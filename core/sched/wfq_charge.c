@@ -71,7 +71,7 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
     vt_advance_for(&wfq->vt, wfq->holder, (double)step_ns);
 }
 
-/* ---- switches ---- */
+/* ---- switches: accounts and V; that those who could run have another S is noted after it ---- */
 
 static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
 {
@@ -80,7 +80,7 @@ static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
     ns = wfq_least(ns, state->price_left_ns);
     if (ns > 0) {
         state->price_left_ns -= ns;
-        wfq_charge_all(wfq, vm, -ns);
+        vt_charge_all(&wfq->vt, vm, -ns);
     }
 }
 
@@ -105,24 +105,25 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
     }
     if (wfq->vms[last].waiting.count > 0) {
         pay_back(wfq, last, HUGE_VAL); /* not its doing: its turn was ended */
+        wfq_note_start(wfq, last);
         if (wfq->turn_used_ns < wfq->config.quantum_ns &&
             (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
             double used = (double)wfq->turn_used_ns / quantum_ns;
             double back_ns = price_ns * (1 - used);
 
-            wfq_charge_all(wfq, vm, unpaid(&state->pause, back_ns));
+            vt_charge_all(&wfq->vt, vm, unpaid(&state->pause, back_ns));
             state->switching_ns += back_ns;
         }
     }
     state->switching_ns += state->price_left_ns; /* its latest turn did not earn that back */
     if (wfq->pausing_count > 0 &&
         wfq->vt.accounts[vm].start > wfq_virtual_now(wfq) + POLICY_SLACK) {
-        wfq_charge_all(wfq, vm, 2 * price_ns);
+        vt_charge_all(&wfq->vt, vm, 2 * price_ns);
         state->switching_ns += 2 * price_ns;
         left_ns = 0;
     } else {
         left_ns = unpaid(&state->pause, price_ns);
-        wfq_charge_all(wfq, vm, left_ns);
+        vt_charge_all(&wfq->vt, vm, left_ns);
         state->switching_ns += price_ns - left_ns;
     }
     state->price_left_ns = left_ns;

@@ -189,25 +189,25 @@ static inline void wfq_write_start(struct wfq *wfq, uint32_t vm)
     wfq->run_finish[at] = wfq->run_start[at] + wfq->run_turn[at];
 }
 
-static inline void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
+/* The S of a VM has changed. */
+static inline void wfq_note_start(struct wfq *wfq, uint32_t vm)
 {
-    vt_charge(&wfq->vt, vm, ns);
     if (wfq->vms[vm].run_index != NOBODY) {
         wfq_write_start(wfq, vm);
     }
 }
 
+static inline void wfq_charge(struct wfq *wfq, uint32_t vm, double ns)
+{
+    vt_charge(&wfq->vt, vm, ns);
+    wfq_note_start(wfq, vm);
+}
+
 /* ... and V moves for it. */
 static inline void wfq_charge_all(struct wfq *wfq, uint32_t vm, double ns)
 {
-    bool member = vt_member(&wfq->vt, vm);
-
-    wfq_charge(wfq, vm, ns);
-    if (member) {
-        vt_advance(&wfq->vt, ns); /* it may have left by that, but V moves as for a member */
-    } else {
-        vt_advance_for(&wfq->vt, vm, ns);
-    }
+    vt_charge_all(&wfq->vt, vm, ns);
+    wfq_note_start(wfq, vm);
 }
 
 static inline void wfq_note_lag(struct wfq *wfq, uint32_t vm)
@@ -270,7 +270,7 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /* wfq_charge.c */
 
 void wfq_progress(struct wfq *wfq, uint64_t now_ns);
-/* A turn of `vm` begins after another VM's. */
+/* A turn of `vm` begins after another VM's: accounts and V, but not yet the arrays for `vm`. */
 void wfq_charge_switch(struct wfq *wfq, uint32_t vm);
 /* What is believed of a report that is not from a job aside. */
 uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
