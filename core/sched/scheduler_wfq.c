@@ -191,7 +191,8 @@ static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
            (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
 }
 
-static void anticipate(struct wfq *wfq, uint64_t now_ns)
+/* Not inline: what choosing needs on the stack would cost each completion. */
+static __attribute__((noinline)) void anticipate(struct wfq *wfq, uint64_t now_ns)
 {
     uint64_t limit_ns;
 

@@ -144,7 +144,7 @@ static inline void vt_charge(struct virtual_time *vt, uint32_t vm, double ns)
 static inline void vt_advance(struct virtual_time *vt, double ns)
 {
     if (vt->phi_sum > 0) {
-        double target = vt->v + ns / (double)vt->phi_sum;
+        double target = vt->v + ns / vt->phi_sum;
 
         if (target < vt->idler_min) {
             vt->v = target;

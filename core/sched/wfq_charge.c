@@ -95,7 +95,7 @@ static double unpaid(struct pause *pause, double price_ns)
 
 void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
 {
-    const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = (double)wfq->config.quantum_ns;
+    const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = wfq_real(wfq->config.quantum_ns);
     struct vm_state *state = &wfq->vms[vm];
     uint32_t last = wfq->last_holder;
     double left_ns;
@@ -150,13 +150,13 @@ static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t us
     double held_ns, missing_ns;
 
     off_ns += job->first ? WFQ_SWITCH_COST_NS : 0;
-    held_ns = (double)wfq_since_ns(now_ns, since_ns + off_ns);
+    held_ns = wfq_real(wfq_since_ns(now_ns, since_ns + off_ns));
     state->unexplained_ns =
         wfq_least(UNEXPLAINED_MAX_NS, state->unexplained_ns + UNEXPLAINED_FOR_GOOD * held_ns);
-    if (held_ns <= (double)used_ns) {
+    if (held_ns <= wfq_real(used_ns)) {
         return 0;
     }
-    missing_ns = wfq_least(held_ns - (double)used_ns, UNEXPLAINED_ONCE * held_ns);
+    missing_ns = wfq_least(held_ns - wfq_real(used_ns), UNEXPLAINED_ONCE * held_ns);
     missing_ns = wfq_least(missing_ns, state->unexplained_ns);
     state->unexplained_ns -= missing_ns;
     return (uint64_t)(held_ns - missing_ns);
@@ -191,11 +191,11 @@ uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t use
     }
     held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
     cost_ns = used_ns > held_ns ? used_ns : held_ns;
-    vt_charge(&wfq->vt, job->vm, (double)cost_ns - (double)job->charged_ns);
-    vt_advance_for(&wfq->vt, job->vm, (double)cost_ns - (double)job->progressed_ns);
+    vt_charge(&wfq->vt, job->vm, wfq_real(cost_ns - job->charged_ns));
+    vt_advance_for(&wfq->vt, job->vm, wfq_real(cost_ns - job->progressed_ns));
     if (state->price_left_ns > 0) {
         pay_back(wfq, job->vm,
-                 2.0 * WFQ_SWITCH_COST_NS * (double)cost_ns / (double)wfq->config.quantum_ns);
+                 2.0 * WFQ_SWITCH_COST_NS * wfq_real(cost_ns) / wfq_real(wfq->config.quantum_ns));
     }
     if (wfq->holder == job->vm) {
         wfq->turn_used_ns += cost_ns;

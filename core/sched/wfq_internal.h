@@ -141,6 +141,12 @@ static inline uint64_t wfq_since_ns(uint64_t now_ns, uint64_t then_ns)
     return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
+/* A time or a difference of two, far below 2^63: the processor converts signed ones in one step. */
+static inline double wfq_real(uint64_t ns)
+{
+    return (double)(int64_t)ns;
+}
+
 static inline double wfq_least(double a, double b)
 {
     return a < b ? a : b;
@@ -222,15 +228,26 @@ static inline void wfq_note_lag(struct wfq *wfq, uint32_t vm)
 /* V, as it will be when what is in flight is done. */
 static inline double wfq_virtual_now(const struct wfq *wfq)
 {
-    return wfq->vt.v + (wfq->vt.phi_sum ? (double)wfq->pending_ns / (double)wfq->vt.phi_sum : 0);
+    return wfq->vt.v + (wfq->vt.phi_sum ? wfq_real(wfq->pending_ns) / wfq->vt.phi_sum : 0);
 }
 
 /* wfq_members.c */
 
 /* After anything that may have changed whether `vm` has work or can run. */
 void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
-/* The same where what waits has not changed, only the account and what its jobs are like. */
-void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* The account of a VM that could run has changed, or what its jobs are like. */
+void wfq_write_account(struct wfq *wfq, uint32_t vm);
+
+/* wfq_refresh() where what waits has not changed, only that. */
+static inline void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    if (wfq->vms[vm].run_index != NOBODY && wfq->vt.accounts[vm].standing == VT_WORKING) {
+        wfq_write_account(wfq, vm);
+    } else {
+        wfq_refresh(wfq, vm, now_ns);
+    }
+}
+
 /* V goes back by `base`, and all that is counted from it. */
 void wfq_rebased(struct wfq *wfq, double base);
 static inline void wfq_rebase(struct wfq *wfq)

@@ -32,7 +32,7 @@ static double turn_ns(const struct wfq *wfq, const struct vm_state *state)
     return (double)(turn_ns < max_ns ? turn_ns : max_ns);
 }
 
-static void run_write_account(struct wfq *wfq, uint32_t vm)
+void wfq_write_account(struct wfq *wfq, uint32_t vm)
 {
     const struct vm_state *state = &wfq->vms[vm];
 
@@ -46,7 +46,7 @@ static void run_write(struct wfq *wfq, uint32_t vm)
     uint32_t at = state->run_index;
 
     wfq->run_vm[at] = vm;
-    run_write_account(wfq, vm);
+    wfq_write_account(wfq, vm);
     wfq->run_urgency0[at] = policy_urgency0(wfq->vt.accounts[vm].phi, state->waiting.count);
     wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
     wfq->run_sequence[at] = state->waiting.head->sequence;
@@ -147,15 +147,6 @@ void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
         run_write(wfq, vm);
     } else if (state->run_index != NOBODY) {
         run_remove(wfq, vm);
-    }
-}
-
-void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
-{
-    if (wfq->vms[vm].run_index != NOBODY && wfq->vt.accounts[vm].standing == VT_WORKING) {
-        run_write_account(wfq, vm);
-    } else {
-        wfq_refresh(wfq, vm, now_ns);
     }
 }
 
