@@ -17,6 +17,7 @@ import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
 import tidy_check  # noqa: E402
 import tree  # noqa: E402
+import unit_tests_check  # noqa: E402
 import width_check  # noqa: E402
 
 
@@ -316,6 +317,43 @@ class Width(Sample):
     def test_nothing_there_is_no_success(self):
         os.unlink(os.path.join(self.root, "core/good.c"))
         self.assertEqual(self.run_main(width_check)[0], 2)
+
+
+class UnitTests(Sample):
+    CODE = "int x;\n" * 100
+    TEST = "#include <cmocka.h>\n"
+
+    def setUp(self):
+        super().setUp()
+        self.write("mediator/a.c", self.CODE)
+        self.write("mediator/test_a.c", self.TEST + "int y;\n" * 39)
+        self.write("admin/a.c", self.CODE)
+        self.write("admin/test_a.c", '#include "admin/test_support.h"\n' + "int y;\n" * 39)
+
+    def test_enough(self):
+        self.assertEqual(self.run_main(unit_tests_check), (0, "4 files, 0 violations\n"))
+
+    def test_too_few(self):
+        self.write("admin/b.c", "int z;\n")
+        status, out = self.run_main(unit_tests_check)
+        self.assertEqual(status, 1)
+        self.assertIn("admin: 40 lines of unit tests for 101 of code: 39.6 %, 40 %", out)
+        self.assertNotIn("mediator:", out)
+
+    def test_what_does_not_count(self):
+        """Neither comments and blank lines, nor a test_*.c that is none, nor a header."""
+        self.write("mediator/test_a.c", self.TEST + "int y;\n" * 38 + "/* one\ntwo */\n\n")
+        self.assertIn("mediator: 39 lines", self.run_main(unit_tests_check)[1])
+        self.write("mediator/test_a.h", "int y;\n")
+        self.assertIn("mediator: 39 lines", self.run_main(unit_tests_check)[1])
+        self.write("mediator/test_b.c", "int y;\n")
+        self.assertIn("mediator: 39 lines of unit tests for 101 ",
+                      self.run_main(unit_tests_check)[1])
+
+    def test_nothing_there_is_no_success(self):
+        for path in ("mediator/a.c", "mediator/test_a.c", "admin/a.c", "admin/test_a.c"):
+            os.unlink(os.path.join(self.root, path))
+        self.assertEqual(self.run_main(unit_tests_check)[0], 2)
 
 
 @unittest.skipUnless(tree.find_clang_tool("clang-tidy", tidy_check.VERSION), "no clang-tidy")

@@ -58,6 +58,7 @@ static void start_server(void)
     atexit(remove_folder);
     CHECK(uv_loop_init(&mediator.loop) == 0);
     effects_table(&mediator, &effects);
+    mediator.options.admin_path = path;
     mediator.gpus = &gpus;
     mediator.started_ns = mediator_now_ns();
     strcpy(mediator.backend, "cpu");
@@ -67,10 +68,12 @@ static void start_server(void)
     mediator.sessions = session_io_new(&mediator.loop, NULL, mediator.events);
     mediator.supervisor = supervisor_new(&(struct supervisor_uses){.loop = &mediator.loop});
     mediator.shares = shares_new(&mediator.loop, NULL);
+    mediator.listeners = listeners_new(&(struct listeners_uses){
+        .loop = &mediator.loop, .events = mediator.events, .sessions = mediator.sessions});
     mediator.health = health_new();
     mediator.health_watch = health_watch_new(&mediator);
     CHECK(mediator.events && mediator.trace && mediator.sessions && mediator.supervisor &&
-          mediator.shares && mediator.health && mediator.health_watch);
+          mediator.shares && mediator.listeners && mediator.health && mediator.health_watch);
     if (admin_server_start(&mediator, path, &mediator.admin, error, sizeof(error)) < 0) {
         fprintf(stderr, "%s\n", error);
         abort();
