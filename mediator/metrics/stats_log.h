@@ -15,7 +15,7 @@ struct core;
 struct stats_log;
 
 /* NULL when there is no memory.  `core` outlives it. */
-struct stats_log *log_log_new(uv_loop_t *loop, const struct core *core);
+struct stats_log *stats_log_new(uv_loop_t *loop, const struct core *core);
 /* Every interval_ns from now on; 0: never.  -errno of libuv. */
 int stats_log_start(struct stats_log *log, uint64_t interval_ns);
 void stats_log_stop(struct stats_log *log);
