@@ -3,9 +3,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "admin/admin.h"
 #include "admin/base/json_get.h"
 #include "admin/base/link.h"
 #include "admin/host_gpus.h"
+#include "admin/say.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -46,4 +48,20 @@ bool host_lacks_pool(const json_t *gpus, const vgpu_pool_config_t *pool)
         }
     }
     return pool->gpu_count > 0;
+}
+
+void host_note_missing_gpus(struct admin *admin, const json_t *gpus)
+{
+    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
+        const vgpu_pool_config_t *pool = &admin->config->pools[p];
+
+        for (uint32_t i = 0; i < pool->gpu_count; i++) {
+            if (!host_has_gpu(gpus, pool->gpus[i])) {
+                admin_note(admin, "pool %c has GPU %s, which this host lacks%s", pool->pool_id,
+                           pool->gpus[i],
+                           host_lacks_pool(gpus, pool) ? ", and no other: its VMs get INVALID_POOL"
+                                                       : "");
+            }
+        }
+    }
 }

@@ -16,5 +16,7 @@ json_t *host_gpus(struct admin *admin);
 bool host_has_gpu(const json_t *gpus, const char *gpu);
 /* A pool that has GPUs of its own, none of which is here: its VMs can't be served. */
 bool host_lacks_pool(const json_t *gpus, const vgpu_pool_config_t *pool);
+/* Notes for each GPU of a pool that this host lacks: before its VMs ask in vain. */
+void host_note_missing_gpus(struct admin *admin, const json_t *gpus);
 
 #endif /* ADMIN_HOST_GPUS_H */

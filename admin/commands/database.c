@@ -9,6 +9,7 @@
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/db.h"
+#include "admin/host_gpus.h"
 #include "admin/say.h"
 #include "admin/select.h"
 
@@ -153,6 +154,36 @@ static void check_vm(struct findings *f, const struct vgpu_config_snapshot *s, u
     }
 }
 
+/* `here`: NULL where no mediator says which GPUs there are. */
+static void check_pool(struct findings *f, const vgpu_pool_config_t *pool, const json_t *here)
+{
+    if (host_lacks_pool(here, pool) && pool->vm_count > 0) {
+        found(f, true,
+              "pool %c has %u VM%s and no GPU of this host, so %s INVALID_POOL; give it one: "
+              "vgpu-admin assign-gpu --pool=%c --gpu=N (vgpu-admin status lists them)",
+              pool->pool_id, pool->vm_count, pool->vm_count == 1 ? "" : "s",
+              pool->vm_count == 1 ? "that gets" : "they get", pool->pool_id);
+    }
+    for (uint32_t i = 0; i < pool->gpu_count; i++) {
+        if (!host_has_gpu(here, pool->gpus[i])) {
+            found(f, false,
+                  "pool %c has GPU %s, which this host lacks; to take it out: vgpu-admin "
+                  "assign-gpu --pool=%c --gpu=%s --remove",
+                  pool->pool_id, pool->gpus[i], pool->pool_id, pool->gpus[i]);
+        }
+    }
+}
+
+static void check_pools(struct findings *f, struct admin *admin)
+{
+    json_t *here = host_gpus(admin);
+
+    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
+        check_pool(f, &admin->config->pools[p], here);
+    }
+    json_decref(here);
+}
+
 static int run_check(struct admin *admin)
 {
     struct findings f = {.admin = admin};
@@ -173,6 +204,7 @@ static int run_check(struct admin *admin)
     if (s->pool_count == 0) {
         found(&f, true, "there is no pool; vgpu-admin create-pool --pool=A makes one");
     }
+    check_pools(&f, admin);
     for (uint32_t i = 0; i < s->vm_count; i++) {
         check_vm(&f, s, i);
     }
@@ -214,7 +246,9 @@ const struct admin_command commands_database[] = {
         .name = "check-config",
         .group = GROUP,
         .summary = "Check the database and say what is wrong",
-        .details = "The exit status is 1 if there are errors; warnings do not count.",
+        .details =
+            "The exit status is 1 if there are errors; warnings do not count. Whether this host\n"
+            "has the pools' GPUs is checked while the mediator runs.",
         .example = "vgpu-admin check-config",
         .run = run_check,
         .only_looks = true,

@@ -103,23 +103,6 @@ static void note_missing_gpu(struct admin *admin, char pool, const char *gpu)
     json_decref(gpus);
 }
 
-/* Before its VMs ask in vain. */
-static void note_missing_gpus(struct admin *admin, const json_t *gpus)
-{
-    for (uint32_t p = 0; p < admin->config->pool_count; p++) {
-        const vgpu_pool_config_t *pool = &admin->config->pools[p];
-
-        for (uint32_t i = 0; i < pool->gpu_count; i++) {
-            if (!host_has_gpu(gpus, pool->gpus[i])) {
-                admin_note(admin, "pool %c has GPU %s, which this host lacks%s", pool->pool_id,
-                           pool->gpus[i],
-                           host_lacks_pool(gpus, pool) ? ", and no other: its VMs get INVALID_POOL"
-                                                       : "");
-            }
-        }
-    }
-}
-
 static int run_assign(struct admin *admin)
 {
     const char *gpu = admin_option(admin, "gpu");
@@ -168,7 +151,7 @@ static int run_show(struct admin *admin)
         for (uint32_t p = 0; p < s->pool_count; p++) {
             json_array_append_new(list, pool_json(&s->pools[p]));
         }
-        note_missing_gpus(admin, here);
+        host_note_missing_gpus(admin, here);
         json_decref(here);
         admin_print_json(admin, json_pack("{s:o}", "pools", list));
         return ADMIN_OK;
@@ -189,7 +172,7 @@ static int run_show(struct admin *admin)
         render_cell(t, STYLE_PLAIN, "%s", pool->description);
     }
     render_table_end(t, "There are no pools. vgpu-admin create-pool --pool=A makes one.");
-    note_missing_gpus(admin, here);
+    host_note_missing_gpus(admin, here);
     json_decref(here);
     return ADMIN_OK;
 }

@@ -15,6 +15,7 @@
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/db.h"
+#include "admin/host_gpus.h"
 #include "admin/options.h"
 #include "admin/say.h"
 #include "admin/select.h"
@@ -466,6 +467,7 @@ static int run_status(struct admin *admin)
     }
     if (live) {
         print_restarts(admin, live);
+        host_note_missing_gpus(admin, json_object_get(live, "gpus"));
     }
     if (result < 0) {
         admin_note(admin, "%s", admin_link_error(admin->link));

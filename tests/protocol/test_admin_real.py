@@ -199,7 +199,18 @@ def test_a_gpu_that_is_not_there(host):
     host.ok("assign-gpu", "--pool=T", f"--gpu={gpu}")
     assert f"pool T has GPU {gpu}, which this host lacks, and no other" in host.ok("show-pools").err
     assert "INVALID_POOL" in str(host.json("show-pools")["notes"])
+    # One that has another GPU, and one without VMs: to be looked at, and nobody suffers.
+    found = host.ok("check-config")
+    assert "warning: pool A has GPU 7, which this host lacks; to take it out" in found.out
+    assert f"warning: pool T has GPU {gpu}" in found.out and "0 errors, 2 warnings" in found.out
+    assert "pool A has GPU 7, which this host lacks\n" in host.ok("status").err
+    host.ok("--yes", "update-vm", "--vm-name=web", "--pool=T")
+    r = host.run("check-config", check=1)
+    assert "error:   pool T has 1 VM and no GPU of this host, so that gets INVALID_POOL" in r.out
     assert "no GPU 7" not in host.ok("assign-gpu", "--pool=A", "--gpu=7", "--remove").err
+    host.real.kill()  # nobody says which GPUs there are
+    assert "0 errors, 0 warnings" in host.ok("check-config").out
+    host.real.start()
 
 
 def test_changed_while_the_mediator_is_down(host):
