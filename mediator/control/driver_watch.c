@@ -21,7 +21,8 @@ struct driver_watch {
     uv_timer_t timer;
     uv_work_t work;
     bool open, looking, again;
-    bool failed; /* it is reported as a problem */
+    bool failed;     /* it is reported as a problem */
+    uint32_t doubts; /* that were looked into */
     /* The look's result: the thread's while it is looking. */
     struct gpu_list found;
     int ret;
@@ -124,6 +125,14 @@ void driver_watch_event(struct driver_watch *watch, const struct core_event *eve
     }
     /* One can use it again: no need to wait for the next look. */
     if (event->kind == CORE_EVENT_WORKER_READY && watch->failed) {
+        look_now(watch);
+    }
+}
+
+void driver_watch_doubts(struct driver_watch *watch, uint32_t doubts)
+{
+    if (watch && watch->open && doubts != watch->doubts) {
+        watch->doubts = doubts;
         look_now(watch);
     }
 }

@@ -3,10 +3,13 @@
  * A host with an NVIDIA driver that does not work: no VM is served by the CPU in
  * silence.  It is a problem (health.h), the driver is looked at again by a probe
  * every DRIVER_WATCH_MS, on a thread of the pool, and its GPUs are taken up as
- * soon as it works.  The same look follows when a worker could not use its GPU.
+ * soon as it works.  The same look follows when a worker could not use its GPU, or
+ * when NVML gives a reason to doubt the driver.
  */
 #ifndef MEDIATOR_CONTROL_DRIVER_WATCH_H
 #define MEDIATOR_CONTROL_DRIVER_WATCH_H
+
+#include <stdint.h>
 
 #define DRIVER_WATCH_MS 10000u
 
@@ -25,6 +28,8 @@ struct driver_watch *driver_watch_new(struct mediator *mediator, const char *wor
 void driver_watch_free(struct driver_watch *watch);
 int driver_watch_start(struct driver_watch *watch); /* -errno */
 void driver_watch_stop(struct driver_watch *watch);
+/* gpu_health_doubts(): when that has grown the driver is looked at, also on an idle host. */
+void driver_watch_doubts(struct driver_watch *watch, uint32_t doubts);
 /* An effect of the core. */
 void driver_watch_event(struct driver_watch *watch, const struct core_event *event);
 

@@ -10,6 +10,7 @@
 #include "core/core.h"
 #include "mediator/base/listen_point.h"
 #include "mediator/config/config_store.h"
+#include "mediator/control/driver_watch.h"
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/health/health.h"
 #include "mediator/identity/identity.h"
@@ -289,6 +290,7 @@ void health_watch_look(struct health_watch *watch)
 {
     struct mediator *mediator = watch->mediator;
 
+    driver_watch_doubts(mediator->driver_watch, gpu_health_doubts(mediator->gpu_health));
     look_at_gpus(mediator, mediator->health);
     look_at_vms(watch, mediator->health);
     look_at_pauses(mediator, mediator->health);

@@ -31,6 +31,7 @@
 #include "mediator/base/clock.h"
 #include "mediator/gpu/nvml_monitor.h"
 
+#define NVML_PATIENCE_NS (5 * NS_PER_S) /* for its start */
 #define WARNING_PAUSE_NS (60000 * NS_PER_MS)
 
 enum reset_state { RESET_IDLE, RESET_DRAINING, RESET_HOLDING, RESET_RUNNING };
@@ -52,6 +53,8 @@ struct gpu_health {
     bool open;
     bool told_trouble;
     char trouble[NVML_REASON_BYTES];
+    char doubted[NVML_REASON_BYTES]; /* the trouble that was counted as a doubt */
+    uint32_t doubts, replaced;
     nvml_health_t reading; /* too large for a stack */
     struct watched gpus[CORE_GPUS_MAX];
 
@@ -226,13 +229,43 @@ static void judge(struct gpu_health *health, uint32_t gpu, uint64_t now_ns)
     }
 }
 
+/* Not while a GPU is reset: NVML is down for that, and a probe would be in its way. */
+static void doubt(struct gpu_health *health, bool running, uint64_t now_ns)
+{
+    uint32_t replaced = nvml_monitor_replaced(health->monitor);
+
+    if (health->state != RESET_IDLE) {
+        return;
+    }
+    if (running) {
+        health->doubted[0] = '\0';
+    } else if (now_ns - health->started_ns > NVML_PATIENCE_NS &&
+               strcmp(health->doubted, health->trouble) != 0) {
+        memcpy(health->doubted, health->trouble, sizeof(health->doubted));
+        health->doubts++;
+    }
+    if (replaced != health->replaced) {
+        health->replaced = replaced;
+        health->doubts++;
+        log_warning("the NVIDIA driver's libraries were replaced while this program runs: looking "
+                    "whether the driver still works");
+    }
+}
+
+uint32_t gpu_health_doubts(const struct gpu_health *health)
+{
+    return health ? health->doubts : 0;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct gpu_health *health = timer->data;
     uint64_t now_ns = mediator_now_ns();
+    bool running = nvml_monitor_running(health->monitor, health->trouble);
 
-    if (!nvml_monitor_running(health->monitor, health->trouble) && health->state == RESET_IDLE &&
-        !health->told_trouble && now_ns - health->started_ns > 5000 * NS_PER_MS) {
+    doubt(health, running, now_ns);
+    if (!running && health->state == RESET_IDLE && !health->told_trouble &&
+        now_ns - health->started_ns > NVML_PATIENCE_NS) {
         health->told_trouble = true;
         log_warning("no news about the GPUs' health: %s", health->trouble);
     }

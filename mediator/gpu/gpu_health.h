@@ -51,9 +51,14 @@ void gpu_health_free(struct gpu_health *health);
 void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint32_t gpu);
 /* Why there is no news at all, "" when there is. */
 const char *gpu_health_trouble(struct gpu_health *health);
-/* GPU memory of a worker, in bytes; 0 = unknown. */
+/*
+ * A number that grows whenever something makes it doubtful that the driver works: NVML stops, or
+ * says something else, or its library was replaced.  Whether it works only a probe can say.
+ */
+uint32_t gpu_health_doubts(const struct gpu_health *health);
 /* Why the GPU is not in use, "" where it is or nobody knows; valid until the next look. */
 const char *gpu_health_reason(const struct gpu_health *health, uint32_t gpu);
+/* GPU memory of a worker, in bytes; 0 = unknown. */
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid);
 /* For the metrics: what isn't known, or is stale, stays as it is. */
 void gpu_health_fill(struct gpu_health *health, uint32_t gpu,

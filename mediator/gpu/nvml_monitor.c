@@ -23,12 +23,15 @@
 #include "mediator/gpu/nvml_monitor.h"
 
 #include <assert.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "common/clock.h"
@@ -49,6 +52,12 @@ struct gpu {
     nvml_health_t published; /* under the mutex */
 };
 
+/* The file that NVML was loaded from. */
+struct library {
+    char path[PATH_MAX]; /* "": not known */
+    struct stat st;      /* all zero: it is not there */
+};
+
 struct nvml_monitor {
     struct nvml_api api;
     nvml_event_set events;
@@ -62,7 +71,9 @@ struct nvml_monitor {
     pthread_cond_t wake; /* on CLOCK_MONOTONIC */
     bool stopping, hold, held, running;
     bool ended, abandoned;
+    uint32_t replaced; /* how often the library's file has become another one */
     char reason[NVML_REASON_BYTES];
+    struct library library; /* the thread's alone */
     struct gpu gpus[NVML_MONITOR_GPUS_MAX];
 };
 
@@ -221,6 +232,44 @@ static void tell_trouble(const struct nvml_monitor *monitor, const char *what, n
             : "");
 }
 
+static void look_at_library(struct library *library)
+{
+    if (stat(library->path, &library->st) < 0) {
+        memset(&library->st, 0, sizeof(library->st));
+    }
+}
+
+static void remember_library(struct nvml_monitor *monitor)
+{
+    void *function = NULL;
+    Dl_info info;
+
+    memcpy(&function, &monitor->api.Init, sizeof(function));
+    if (dladdr(function, &info) && info.dli_fname &&
+        strlen(info.dli_fname) < sizeof(monitor->library.path)) {
+        strcpy(monitor->library.path, info.dli_fname);
+        look_at_library(&monitor->library);
+    }
+}
+
+/* NVML goes on with the file that it was loaded from; what starts from now on does not. */
+static void watch_library(struct nvml_monitor *monitor)
+{
+    const struct stat before = monitor->library.st;
+    const struct stat *now = &monitor->library.st;
+
+    if (!monitor->library.path[0]) {
+        return;
+    }
+    look_at_library(&monitor->library);
+    if (now->st_ino != before.st_ino || now->st_dev != before.st_dev ||
+        now->st_mtim.tv_sec != before.st_mtim.tv_sec) {
+        pthread_mutex_lock(&monitor->lock);
+        monitor->replaced++;
+        pthread_mutex_unlock(&monitor->lock);
+    }
+}
+
 static bool begin(struct nvml_monitor *monitor)
 {
     char reason[NVML_REASON_BYTES] = "";
@@ -232,6 +281,7 @@ static bool begin(struct nvml_monitor *monitor)
             return false;
         }
         monitor->opened = true;
+        remember_library(monitor);
     }
     result = monitor->api.Init();
     if (result != NVML_OK) {
@@ -290,6 +340,7 @@ static bool serve(struct nvml_monitor *monitor)
         uint64_t due_ns = clock_now_ns() + monitor->interval_ms * NS_PER_MS;
         bool all_there = true;
 
+        watch_library(monitor);
         for (uint32_t i = 0; i < monitor->count && !must_pause(monitor); i++) {
             switch (read_gpu(monitor, &monitor->gpus[i])) {
             case READING_FINE: break;
@@ -457,6 +508,16 @@ bool nvml_monitor_running(struct nvml_monitor *monitor, char reason[NVML_REASON_
     memcpy(reason, monitor->reason, NVML_REASON_BYTES);
     pthread_mutex_unlock(&monitor->lock);
     return running;
+}
+
+uint32_t nvml_monitor_replaced(struct nvml_monitor *monitor)
+{
+    uint32_t replaced;
+
+    pthread_mutex_lock(&monitor->lock);
+    replaced = monitor->replaced;
+    pthread_mutex_unlock(&monitor->lock);
+    return replaced;
 }
 
 void nvml_monitor_hold(struct nvml_monitor *monitor, bool hold)

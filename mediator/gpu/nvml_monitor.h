@@ -43,6 +43,9 @@ void nvml_monitor_read(struct nvml_monitor *monitor, uint32_t index, nvml_health
 /* Why NVML isn't running, "" when it is. `reason` is filled. */
 bool nvml_monitor_running(struct nvml_monitor *monitor, char reason[NVML_REASON_BYTES]);
 
+/* How often the library's file was replaced since it was loaded: the driver was upgraded. */
+uint32_t nvml_monitor_replaced(struct nvml_monitor *monitor);
+
 /*
  * hold: shuts NVML down so that the GPUs are free to be reset; release: begins
  * anew, with the Xids forgotten.  Takes effect soon: nvml_monitor_held() tells.

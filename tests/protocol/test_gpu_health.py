@@ -4,6 +4,7 @@ is worker/cuda/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
 
 import os
 import re
+import shutil
 import sys
 
 import pytest
@@ -209,3 +210,32 @@ def test_no_reset_without_a_command(host):
     assert "reset in" not in h.lab.log_text()
 
 
+
+
+def problems(h):
+    return {problem["kind"]: problem["text"] for problem in h.lab.health()["problems"]}
+
+
+@pytest.mark.parametrize("how", ["nvml stops", "the library is replaced"])
+def test_a_driver_that_fails_on_an_idle_host(host, tmp_path, monkeypatch, how):
+    """Nobody submits a job, so no worker fails; what NVML shows is reason enough to look."""
+    library = tmp_path / "libnvidia-ml.so.1"
+    shutil.copy(NVML, library)
+    init = tmp_path / "cuinit"
+    init.write_text("0")
+    monkeypatch.setenv("STAND_IN_INIT", str(init))
+    h = host("--nvml-library", str(library))
+    h.wait_health(stale=False, available=True)
+    assert problems(h) == {}
+    init.write_text("803")
+    if how == "nvml stops":
+        h.settings(error=18)
+    else:
+        shutil.copy(NVML, tmp_path / "new")
+        (tmp_path / "new").replace(library)
+    wait_for(lambda: "driver" in problems(h), "a look at the driver")
+    assert "its library and its kernel module differ" in problems(h)["driver"]
+    assert ("libraries were replaced" in h.lab.log_text()) == (how != "nvml stops")
+    init.write_text("0")
+    h.settings()
+    wait_for(lambda: "driver" not in problems(h), "the next look")
