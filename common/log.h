@@ -32,6 +32,10 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7,
 };
 
+/* All levels, for a sentence and for a line of usage. */
+#define LOG_LEVEL_WORDS "error, warning, notice, info, debug"
+#define LOG_LEVEL_CHOICES "error|warning|notice|info|debug"
+
 /* `program` is kept, not copied.  json: each line is one JSON object. */
 void log_init(const char *program, enum log_level max_level, bool json);
 bool log_enabled(enum log_level level);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/option_list.h"
 #include "common/parse.h"
 #include "common/ns.h"
 #include "loadgen/options.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,59 +71,35 @@ static const char help_text[] =
     "  vgpu-loadgen --vms 'n=2,vm_id=1,op=spin:1000,depth=4;n=1,vm_id=9,op=add,rate=500'\n"
     "  vgpu-loadgen --vms 8 --op 'add=70,vadd-f32:100=25,spin:500=5' --depth 8 --json -\n";
 
-enum option_id {
-    OPT_VMS = 256,
-    OPT_VM_ID,
-    OPT_POOL,
-    OPT_PRIO,
-    OPT_OP,
-    OPT_DEPTH,
-    OPT_THINK_US,
-    OPT_RATE,
-    OPT_POISSON,
-    OPT_BUSY_WAIT_MS,
-    OPT_HELLO,
-    OPT_RECONNECT,
-    OPT_SECONDS,
-    OPT_COUNT,
-    OPT_WARMUP,
-    OPT_DRAIN,
-    OPT_SOCKET,
-    OPT_CONNECT,
-    OPT_JSON,
-    OPT_QUIET,
-    OPT_SEED,
-    OPT_HELP,
-    OPT_VERSION,
-};
+#define OPTIONS(X)                                                                                 \
+    X(VMS, "vms", required_argument)                                                               \
+    X(VM_ID, "vm-id", required_argument)                                                           \
+    X(POOL, "pool", required_argument)                                                             \
+    X(PRIO, "prio", required_argument)                                                             \
+    X(OP, "op", required_argument)                                                                 \
+    X(DEPTH, "depth", required_argument)                                                           \
+    X(THINK_US, "think-us", required_argument)                                                     \
+    X(RATE, "rate", required_argument)                                                             \
+    X(POISSON, "poisson", no_argument)                                                             \
+    X(BUSY_WAIT_MS, "busy-wait-ms", required_argument)                                             \
+    X(HELLO, "hello", no_argument)                                                                 \
+    X(RECONNECT, "reconnect", no_argument)                                                         \
+    X(SECONDS, "seconds", required_argument)                                                       \
+    X(COUNT, "count", required_argument)                                                           \
+    X(WARMUP, "warmup", required_argument)                                                         \
+    X(DRAIN, "drain", required_argument)                                                           \
+    X(SOCKET, "socket", required_argument)                                                         \
+    X(CONNECT, "connect", required_argument)                                                       \
+    X(JSON, "json", required_argument)                                                             \
+    X(QUIET, "quiet", no_argument)                                                                 \
+    X(SEED, "seed", required_argument)                                                             \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option long_options[] = {
-    {"vms", required_argument, NULL, OPT_VMS},
-    {"vm-id", required_argument, NULL, OPT_VM_ID},
-    {"pool", required_argument, NULL, OPT_POOL},
-    {"prio", required_argument, NULL, OPT_PRIO},
-    {"op", required_argument, NULL, OPT_OP},
-    {"depth", required_argument, NULL, OPT_DEPTH},
-    {"think-us", required_argument, NULL, OPT_THINK_US},
-    {"rate", required_argument, NULL, OPT_RATE},
-    {"poisson", no_argument, NULL, OPT_POISSON},
-    {"busy-wait-ms", required_argument, NULL, OPT_BUSY_WAIT_MS},
-    {"hello", no_argument, NULL, OPT_HELLO},
-    {"reconnect", no_argument, NULL, OPT_RECONNECT},
-    {"seconds", required_argument, NULL, OPT_SECONDS},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"warmup", required_argument, NULL, OPT_WARMUP},
-    {"drain", required_argument, NULL, OPT_DRAIN},
-    {"socket", required_argument, NULL, OPT_SOCKET},
-    {"socket-path", required_argument, NULL, OPT_SOCKET},
-    {"connect", required_argument, NULL, OPT_CONNECT},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"quiet", no_argument, NULL, OPT_QUIET},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
+
+static const struct option long_options[] = {{"socket-path", required_argument, NULL, OPT_SOCKET},
+                                             OPTIONS(OPTION_ROW){0}};
 
 /* ---- values ---- */
 

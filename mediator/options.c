@@ -1,103 +1,67 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "common/parse.h"
-#include "common/ns.h"
 #include "mediator/options.h"
 
-#include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/names.h"
+#include "common/ns.h"
+#include "common/option_list.h"
+#include "common/parse.h"
 #include "common/suggest.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
 #include "mediator/metrics/stats_log.h"
 
-enum option_id {
-    OPT_SOCKET_PATH = 256,
-    OPT_SOCKET_GROUP,
-    OPT_BRIDGE_SOCKET,
-    OPT_VM,
-    OPT_QEMU_USER,
-    OPT_TRUST_CLAIMS,
-    OPT_NO_DISCOVERY,
-    OPT_ADMIN_SOCKET,
-    OPT_METRICS_LISTEN,
-    OPT_DB,
-    OPT_NO_DB,
-    OPT_UNREGISTERED,
-    OPT_BACKEND,
-    OPT_GPUS,
-    OPT_WORKER,
-    OPT_NO_NVML,
-    OPT_NVML_LIBRARY,
-    OPT_GPU_RESET_COMMAND,
-    OPT_ENABLE_TEST_OPS,
-    OPT_POLICY,
-    OPT_QUANTUM_US,
-    OPT_DEPTH,
-    OPT_ANTICIPATION_US,
-    OPT_BUSY_POLL_US,
-    OPT_STATS_LOG_S,
-    OPT_PATIENCE_MS,
-    OPT_SLACK_PERCENT,
-    OPT_OVERRUN_MS,
-    OPT_JOB_TIMEOUT_MS,
-    OPT_WORKER_START_MS,
-    OPT_FAULT_THRESHOLD,
-    OPT_LINGER_MS,
-    OPT_FIRST_FRAME_MS,
-    OPT_LOG_LEVEL,
-    OPT_LOG_FORMAT,
-    OPT_PROC,
-    OPT_HELP,
-    OPT_VERSION,
-};
+#define OPTIONS(X)                                                                                 \
+    X(SOCKET_PATH, "socket-path", required_argument)                                               \
+    X(SOCKET_GROUP, "socket-group", required_argument)                                             \
+    X(VM, "vm", required_argument)                                                                 \
+    X(QEMU_USER, "qemu-user", required_argument)                                                   \
+    X(BRIDGE_SOCKET, "bridge-socket", required_argument)                                           \
+    X(TRUST_CLAIMS, "trust-claims", no_argument)                                                   \
+    X(NO_DISCOVERY, "no-discovery", no_argument)                                                   \
+    X(ADMIN_SOCKET, "admin-socket", required_argument)                                             \
+    X(METRICS_LISTEN, "metrics-listen", required_argument)                                         \
+    X(DB, "db", required_argument)                                                                 \
+    X(NO_DB, "no-db", no_argument)                                                                 \
+    X(UNREGISTERED, "unregistered", required_argument)                                             \
+    X(BACKEND, "backend", required_argument)                                                       \
+    X(GPUS, "gpus", required_argument)                                                             \
+    X(WORKER, "worker", required_argument)                                                         \
+    X(NO_NVML, "no-nvml", no_argument)                                                             \
+    X(NVML_LIBRARY, "nvml-library", required_argument)                                             \
+    X(GPU_RESET_COMMAND, "gpu-reset-command", required_argument)                                   \
+    X(ENABLE_TEST_OPS, "enable-test-ops", no_argument)                                             \
+    X(POLICY, "policy", required_argument)                                                         \
+    X(QUANTUM_US, "quantum-us", required_argument)                                                 \
+    X(DEPTH, "depth", required_argument)                                                           \
+    X(ANTICIPATION_US, "anticipation-us", required_argument)                                       \
+    X(STATS_LOG_S, "log-stats-s", required_argument)                                               \
+    X(BUSY_POLL_US, "busy-poll-us", required_argument)                                             \
+    X(PATIENCE_MS, "patience-ms", required_argument)                                               \
+    X(SLACK_PERCENT, "slack-percent", required_argument)                                           \
+    X(OVERRUN_MS, "overrun-ms", required_argument)                                                 \
+    X(JOB_TIMEOUT_MS, "job-timeout-ms", required_argument)                                         \
+    X(WORKER_START_MS, "worker-start-timeout-ms", required_argument)                               \
+    X(FAULT_THRESHOLD, "fault-threshold", required_argument)                                       \
+    X(LINGER_MS, "linger-ms", required_argument)                                                   \
+    X(FIRST_FRAME_MS, "first-frame-ms", required_argument)                                         \
+    X(LOG_LEVEL, "log-level", required_argument)                                                   \
+    X(LOG_FORMAT, "log-format", required_argument)                                                 \
+    X(PROC, "proc", required_argument)                                                             \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option long_options[] = {
-    {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
-    {"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
-    {"vm", required_argument, NULL, OPT_VM},
-    {"qemu-user", required_argument, NULL, OPT_QEMU_USER},
-    {"bridge-socket", required_argument, NULL, OPT_BRIDGE_SOCKET},
-    {"trust-claims", no_argument, NULL, OPT_TRUST_CLAIMS},
-    {"no-discovery", no_argument, NULL, OPT_NO_DISCOVERY},
-    {"admin-socket", required_argument, NULL, OPT_ADMIN_SOCKET},
-    {"metrics-listen", required_argument, NULL, OPT_METRICS_LISTEN},
-    {"db", required_argument, NULL, OPT_DB},
-    {"no-db", no_argument, NULL, OPT_NO_DB},
-    {"unregistered", required_argument, NULL, OPT_UNREGISTERED},
-    {"backend", required_argument, NULL, OPT_BACKEND},
-    {"gpus", required_argument, NULL, OPT_GPUS},
-    {"worker", required_argument, NULL, OPT_WORKER},
-    {"no-nvml", no_argument, NULL, OPT_NO_NVML},
-    {"nvml-library", required_argument, NULL, OPT_NVML_LIBRARY},
-    {"gpu-reset-command", required_argument, NULL, OPT_GPU_RESET_COMMAND},
-    {"enable-test-ops", no_argument, NULL, OPT_ENABLE_TEST_OPS},
-    {"policy", required_argument, NULL, OPT_POLICY},
-    {"quantum-us", required_argument, NULL, OPT_QUANTUM_US},
-    {"depth", required_argument, NULL, OPT_DEPTH},
-    {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION_US},
-    {"log-stats-s", required_argument, NULL, OPT_STATS_LOG_S},
-    {"busy-poll-us", required_argument, NULL, OPT_BUSY_POLL_US},
-    {"patience-ms", required_argument, NULL, OPT_PATIENCE_MS},
-    {"slack-percent", required_argument, NULL, OPT_SLACK_PERCENT},
-    {"overrun-ms", required_argument, NULL, OPT_OVERRUN_MS},
-    {"job-timeout-ms", required_argument, NULL, OPT_JOB_TIMEOUT_MS},
-    {"worker-start-timeout-ms", required_argument, NULL, OPT_WORKER_START_MS},
-    {"fault-threshold", required_argument, NULL, OPT_FAULT_THRESHOLD},
-    {"linger-ms", required_argument, NULL, OPT_LINGER_MS},
-    {"first-frame-ms", required_argument, NULL, OPT_FIRST_FRAME_MS},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"log-format", required_argument, NULL, OPT_LOG_FORMAT},
-    {"proc", required_argument, NULL, OPT_PROC},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
+
+static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
 static const char help_text[] =
     "Usage: vgpu-mediator [OPTION]...\n"
@@ -143,7 +107,7 @@ static const char help_text[] =
     "  --enable-test-ops      allow the operations that spin, hang, crash and fail\n"
     "\n"
     "Scheduling and limits:\n"
-    "  --policy wfq|wf2q|urgency|priority|fifo\n"
+    "  --policy " POLICY_CHOICES "\n"
     "                         (default wfq)\n"
     "  --quantum-us N         GPU time of one VM's turn while others wait (default 6000)\n"
     "  --depth N              jobs handed ahead to one worker, 1 to 16 (default 2)\n"
@@ -167,7 +131,7 @@ static const char help_text[] =
     "  --busy-poll-us N       after a job's step look for the next one so long before sleeping,\n"
     "                         while they come quickly; 0 = never (default 50 where at least\n"
     "                         4 processors may be used, else 0)\n"
-    "  --log-level error|warning|notice|info|debug\n"
+    "  --log-level " LOG_LEVEL_CHOICES "\n"
     "                         (default info)\n"
     "  --log-format text|json\n"
     "  --log-stats-s N        so often the log says what each VM did that had jobs, and all\n"
@@ -185,21 +149,6 @@ static void usage_error(const char *what, const char *value, const char *want)
 {
     fprintf(stderr, "vgpu-mediator: --%s: \"%s\" is not %s. See vgpu-mediator --help.\n", what,
             value, want);
-}
-
-/* Decimal digits only, min to max. */
-static bool parse_number(const char *name, const char *text, uint64_t min, uint64_t max,
-                         uint64_t *value)
-{
-    char want[96];
-
-    if (!parse_uint(text, min, max, value)) {
-        snprintf(want, sizeof(want), "a number from %llu to %llu", (unsigned long long)min,
-                 (unsigned long long)max);
-        usage_error(name, text, want);
-        return false;
-    }
-    return true;
 }
 
 static bool parse_choice(const char *name, const char *text, const char *const *choices,
@@ -268,36 +217,53 @@ static bool parse_vm(struct options *options, char *text)
     return true;
 }
 
-/* Durations: where the number goes and what one of it is worth in ns. */
-static uint64_t *duration_of(struct options *options, int id, uint64_t *unit_ns)
-{
-    struct core_config *core = &options->core;
-
-    *unit_ns = 1000000;
-    switch (id) {
-    case OPT_QUANTUM_US: *unit_ns = 1000; return &core->scheduler.quantum_ns;
-    case OPT_ANTICIPATION_US: *unit_ns = 1000; return &core->scheduler.anticipation_ns;
-    case OPT_BUSY_POLL_US: *unit_ns = 1000; return &options->busy_poll_ns;
-    case OPT_STATS_LOG_S: *unit_ns = NS_PER_S; return &options->stats_log_ns;
-    case OPT_PATIENCE_MS: return &core->scheduler.patience_ns;
-    case OPT_OVERRUN_MS: return &core->overrun_ns;
-    case OPT_JOB_TIMEOUT_MS: return &core->job_timeout_ns;
-    case OPT_WORKER_START_MS: return &core->worker_start_timeout_ns;
-    case OPT_LINGER_MS: return &core->linger_ns;
-    case OPT_FIRST_FRAME_MS: return &core->first_frame_ns;
-    default: return NULL;
-    }
-}
-
-static uint64_t duration_min(int id)
-{
-    return id == OPT_QUANTUM_US || id == OPT_WORKER_START_MS || id == OPT_FIRST_FRAME_MS;
-}
-
 /* A day is beyond any sense and far from overflow. */
-static uint64_t duration_max_ns(int id)
+#define DAY_NS (86400 * NS_PER_S)
+
+#define NUMBER(field, min, max, unit)                                                              \
+    min, max, unit, offsetof(struct options, field), sizeof(((struct options *)0)->field)
+
+/* Whole numbers of a unit, and where they go. */
+static const struct number {
+    enum option_id id;
+    uint64_t min, max, unit;
+    size_t offset, bytes;
+} numbers[] = {
+    {OPT_GPUS, NUMBER(cpu_gpus, 1, OPTIONS_GPUS_MAX, 1)},
+    {OPT_DEPTH, NUMBER(core.scheduler.depth, 1, WFQ_DEPTH_MAX, 1)},
+    {OPT_SLACK_PERCENT, NUMBER(core.scheduler.slack_permille, 0, WFQ_SLACK_MAX_PERMILLE, 10)},
+    {OPT_FAULT_THRESHOLD, NUMBER(core.fault_threshold, 0, 1000000, 1)},
+    {OPT_QUANTUM_US, NUMBER(core.scheduler.quantum_ns, 1, DAY_NS, NS_PER_US)},
+    {OPT_ANTICIPATION_US, NUMBER(core.scheduler.anticipation_ns, 0, DAY_NS, NS_PER_US)},
+    {OPT_BUSY_POLL_US, NUMBER(busy_poll_ns, 0, BUSY_POLL_LIMIT_MAX_NS, NS_PER_US)},
+    {OPT_STATS_LOG_S, NUMBER(stats_log_ns, 0, DAY_NS, NS_PER_S)},
+    {OPT_PATIENCE_MS, NUMBER(core.scheduler.patience_ns, 0, DAY_NS, NS_PER_MS)},
+    {OPT_OVERRUN_MS, NUMBER(core.overrun_ns, 0, DAY_NS, NS_PER_MS)},
+    {OPT_JOB_TIMEOUT_MS, NUMBER(core.job_timeout_ns, 0, DAY_NS, NS_PER_MS)},
+    {OPT_WORKER_START_MS, NUMBER(core.worker_start_timeout_ns, 1, DAY_NS, NS_PER_MS)},
+    {OPT_LINGER_MS, NUMBER(core.linger_ns, 0, DAY_NS, NS_PER_MS)},
+    {OPT_FIRST_FRAME_MS, NUMBER(core.first_frame_ns, 1, DAY_NS, NS_PER_MS)},
+};
+
+/* False: said what is wrong. */
+static bool take_number(struct options *options, const struct number *number, const char *name,
+                        const char *text)
 {
-    return id == OPT_BUSY_POLL_US ? BUSY_POLL_LIMIT_MAX_NS : 86400ull * NS_PER_S;
+    void *field = (char *)options + number->offset;
+    uint64_t max = number->max / number->unit, value;
+    char want[96];
+
+    if (!parse_uint(text, number->min, max, &value)) {
+        snprintf(want, sizeof(want), "a number from %" PRIu64 " to %" PRIu64, number->min, max);
+        usage_error(name, text, want);
+        return false;
+    }
+    if (number->bytes == sizeof(uint32_t)) {
+        *(uint32_t *)field = (uint32_t)(value * number->unit);
+    } else {
+        *(uint64_t *)field = value * number->unit;
+    }
+    return true;
 }
 
 /* False: said what is wrong. */
@@ -306,19 +272,14 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     static const char *const backends[] = {"auto", "cpu", "cuda"};
     static const char *const allow_deny[] = {"allow", "deny"};
     static const char *const formats[] = {"text", "json"};
-    uint64_t *duration, number, unit_ns;
     unsigned chosen;
     int level;
 
-    duration = duration_of(options, id, &unit_ns);
-    if (duration) {
-        if (!parse_number(name, value, duration_min(id), duration_max_ns(id) / unit_ns, &number)) {
-            return false;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (numbers[i].id == (enum option_id)id) {
+            return take_number(options, &numbers[i], name, value);
         }
-        *duration = number * unit_ns;
-        return true;
     }
-
     switch (id) {
     case OPT_SOCKET_PATH: options->socket_path = value; return path_fits(name, value);
     case OPT_SOCKET_GROUP: options->socket_group = value; return true;
@@ -356,12 +317,6 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
         }
         options->backend = (enum backend_choice)chosen;
         return true;
-    case OPT_GPUS:
-        if (!parse_number(name, value, 1, OPTIONS_GPUS_MAX, &number)) {
-            return false;
-        }
-        options->cpu_gpus = (uint32_t)number;
-        return true;
     case OPT_WORKER: options->worker_path = value; return true;
     case OPT_NO_NVML: options->use_nvml = false; return true;
     case OPT_NVML_LIBRARY: options->nvml_path = value; return true;
@@ -370,33 +325,15 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_POLICY:
         level = wfq_policy_from_name(value);
         if (level < 0) {
-            usage_error(name, value, "one of wfq, wf2q, urgency, priority, fifo");
+            usage_error(name, value, "one of " POLICY_WORDS);
             return false;
         }
         options->core.scheduler.policy = (enum wfq_policy_id)level;
         return true;
-    case OPT_DEPTH:
-        if (!parse_number(name, value, 1, WFQ_DEPTH_MAX, &number)) {
-            return false;
-        }
-        options->core.scheduler.depth = (uint32_t)number;
-        return true;
-    case OPT_SLACK_PERCENT:
-        if (!parse_number(name, value, 0, WFQ_SLACK_MAX_PERMILLE / 10, &number)) {
-            return false;
-        }
-        options->core.scheduler.slack_permille = (uint32_t)number * 10;
-        return true;
-    case OPT_FAULT_THRESHOLD:
-        if (!parse_number(name, value, 0, 1000000, &number)) {
-            return false;
-        }
-        options->core.fault_threshold = (uint32_t)number;
-        return true;
     case OPT_LOG_LEVEL:
         level = log_level_from_name(value);
         if (level < 0) {
-            usage_error(name, value, "one of error, warning, notice, info, debug");
+            usage_error(name, value, "one of " LOG_LEVEL_WORDS);
             return false;
         }
         options->log_level = (enum log_level)level;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vgpu-sim: the mediator's core in virtual time, from the command line. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/names.h"
+#include "common/option_list.h"
 #include "common/parse.h"
 #include "common/ns.h"
 #include "sim/sim.h"
@@ -23,7 +24,7 @@ static const char help[] =
     "  --vms SPEC           groups of VMs, separated by ';', of key=value, separated by ','\n"
     "  --random-mix SEED    2 to 12 saturated VMs with random weights and jobs instead\n"
     "  --faults SEED        random faults; without --vms, random VMs and settings, too\n"
-    "  --policy NAME        wfq (default), wf2q, urgency, priority, fifo\n"
+    "  --policy NAME        " POLICY_WORDS " (wfq)\n"
     "  --gpus N             number of GPUs (1)\n"
     "  --pools N            deal the GPUs out to so many pools, A, B, ... (1)\n"
     "  --seconds S          how long (60)\n"
@@ -72,76 +73,43 @@ static const char help[] =
     "Example: two VMs that want all they can get, and who gets what of the GPU:\n"
     "  vgpu-sim --vms 'weight=80;weight=20' --seconds 10 --plot shares.svg\n";
 
-enum option_id {
-    OPT_VMS = 256,
-    OPT_RANDOM_MIX,
-    OPT_FAULTS,
-    OPT_POLICY,
-    OPT_GPUS,
-    OPT_POOLS,
-    OPT_SECONDS,
-    OPT_SEED,
-    OPT_QUANTUM,
-    OPT_DEPTH,
-    OPT_AHEAD,
-    OPT_HANDOVER,
-    OPT_ANTICIPATION,
-    OPT_PATIENCE,
-    OPT_SLACK,
-    OPT_OVERRUN,
-    OPT_TIMEOUT,
-    OPT_THRESHOLD,
-    OPT_SWITCH,
-    OPT_SLICE,
-    OPT_LINK,
-    OPT_EXCLUSIVE,
-    OPT_JSON,
-    OPT_PLOT,
-    OPT_TRACE,
-    OPT_PRINT_VMS,
-    OPT_JUDGE,
-    OPT_JUDGE_WINDOWS,
-    OPT_JUDGE_SLACK,
-    OPT_JUDGE_LOST,
-    OPT_HELP,
-    OPT_VERSION,
-};
+#define OPTIONS(X)                                                                                 \
+    X(VMS, "vms", required_argument)                                                               \
+    X(RANDOM_MIX, "random-mix", required_argument)                                                 \
+    X(FAULTS, "faults", required_argument)                                                         \
+    X(POLICY, "policy", required_argument)                                                         \
+    X(GPUS, "gpus", required_argument)                                                             \
+    X(POOLS, "pools", required_argument)                                                           \
+    X(SECONDS, "seconds", required_argument)                                                       \
+    X(SEED, "seed", required_argument)                                                             \
+    X(QUANTUM, "quantum-us", required_argument)                                                    \
+    X(DEPTH, "depth", required_argument)                                                           \
+    X(AHEAD, "ahead-us", required_argument)                                                        \
+    X(HANDOVER, "handover-us", required_argument)                                                  \
+    X(ANTICIPATION, "anticipation-us", required_argument)                                          \
+    X(PATIENCE, "patience-ms", required_argument)                                                  \
+    X(SLACK, "slack-percent", required_argument)                                                   \
+    X(OVERRUN, "overrun-ms", required_argument)                                                    \
+    X(TIMEOUT, "job-timeout-ms", required_argument)                                                \
+    X(THRESHOLD, "fault-threshold", required_argument)                                             \
+    X(SWITCH, "switch-us", required_argument)                                                      \
+    X(SLICE, "slice-us", required_argument)                                                        \
+    X(LINK, "link-us", required_argument)                                                          \
+    X(EXCLUSIVE, "exclusive-time", no_argument)                                                    \
+    X(JSON, "json", required_argument)                                                             \
+    X(PLOT, "plot", required_argument)                                                             \
+    X(TRACE, "trace", no_argument)                                                                 \
+    X(PRINT_VMS, "print-vms", no_argument)                                                         \
+    X(JUDGE, "judge", no_argument)                                                                 \
+    X(JUDGE_WINDOWS, "judge-windows", required_argument)                                           \
+    X(JUDGE_SLACK, "judge-slack", required_argument)                                               \
+    X(JUDGE_LOST, "judge-lost", required_argument)                                                 \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option options[] = {
-    {"vms", required_argument, NULL, OPT_VMS},
-    {"random-mix", required_argument, NULL, OPT_RANDOM_MIX},
-    {"faults", required_argument, NULL, OPT_FAULTS},
-    {"policy", required_argument, NULL, OPT_POLICY},
-    {"gpus", required_argument, NULL, OPT_GPUS},
-    {"pools", required_argument, NULL, OPT_POOLS},
-    {"seconds", required_argument, NULL, OPT_SECONDS},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"quantum-us", required_argument, NULL, OPT_QUANTUM},
-    {"depth", required_argument, NULL, OPT_DEPTH},
-    {"ahead-us", required_argument, NULL, OPT_AHEAD},
-    {"handover-us", required_argument, NULL, OPT_HANDOVER},
-    {"anticipation-us", required_argument, NULL, OPT_ANTICIPATION},
-    {"patience-ms", required_argument, NULL, OPT_PATIENCE},
-    {"slack-percent", required_argument, NULL, OPT_SLACK},
-    {"overrun-ms", required_argument, NULL, OPT_OVERRUN},
-    {"job-timeout-ms", required_argument, NULL, OPT_TIMEOUT},
-    {"fault-threshold", required_argument, NULL, OPT_THRESHOLD},
-    {"switch-us", required_argument, NULL, OPT_SWITCH},
-    {"slice-us", required_argument, NULL, OPT_SLICE},
-    {"link-us", required_argument, NULL, OPT_LINK},
-    {"exclusive-time", no_argument, NULL, OPT_EXCLUSIVE},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"plot", required_argument, NULL, OPT_PLOT},
-    {"trace", no_argument, NULL, OPT_TRACE},
-    {"print-vms", no_argument, NULL, OPT_PRINT_VMS},
-    {"judge", no_argument, NULL, OPT_JUDGE},
-    {"judge-windows", required_argument, NULL, OPT_JUDGE_WINDOWS},
-    {"judge-slack", required_argument, NULL, OPT_JUDGE_SLACK},
-    {"judge-lost", required_argument, NULL, OPT_JUDGE_LOST},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
+
+static const struct option options[] = {OPTIONS(OPTION_ROW){0}};
 
 struct command {
     struct sim_config config;
@@ -189,8 +157,7 @@ static enum wfq_policy_id policy_number(void)
     int policy = wfq_policy_from_name(optarg);
 
     if (policy < 0) {
-        fprintf(stderr, "vgpu-sim: --policy %s: must be wfq, wf2q, urgency, priority or fifo\n",
-                optarg);
+        fprintf(stderr, "vgpu-sim: --policy %s: must be one of " POLICY_WORDS "\n", optarg);
         exit(EXIT_USAGE);
     }
     return (enum wfq_policy_id)policy;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/option_list.h"
 #include "common/parse.h"
 #include "worker/options.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static const char help_text[] =
     "  --depth N              jobs taken ahead of completion, 1 to 16 (default 2)\n"
     "  --enable-test-ops      take the test operations: spin, hang, crash, fail\n"
     "  --probe                print the backend and the GPUs found as JSON, and exit\n"
-    "  --log-level LEVEL      error, warning, notice, info or debug (default info)\n"
+    "  --log-level LEVEL      " LOG_LEVEL_WORDS " (default info)\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 asked to leave, 1 no such GPU, no driver or no memory, 2 wrong\n"
@@ -29,32 +29,21 @@ static const char help_text[] =
     "\n"
     "Example: vgpu-worker --probe\n";
 
-enum {
-    OPT_BACKEND = 256,
-    OPT_GPU,
-    OPT_VM_ID,
-    OPT_MEMORY_LIMIT,
-    OPT_DEPTH,
-    OPT_TEST_OPS,
-    OPT_PROBE,
-    OPT_LOG_LEVEL,
-    OPT_HELP,
-    OPT_VERSION,
-};
+#define OPTIONS(X)                                                                                 \
+    X(BACKEND, "backend", required_argument)                                                       \
+    X(GPU, "gpu", required_argument)                                                               \
+    X(VM_ID, "vm-id", required_argument)                                                           \
+    X(MEMORY_LIMIT, "memory-limit", required_argument)                                             \
+    X(DEPTH, "depth", required_argument)                                                           \
+    X(TEST_OPS, "enable-test-ops", no_argument)                                                    \
+    X(PROBE, "probe", no_argument)                                                                 \
+    X(LOG_LEVEL, "log-level", required_argument)                                                   \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option long_options[] = {
-    {"backend", required_argument, NULL, OPT_BACKEND},
-    {"gpu", required_argument, NULL, OPT_GPU},
-    {"vm-id", required_argument, NULL, OPT_VM_ID},
-    {"memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT},
-    {"depth", required_argument, NULL, OPT_DEPTH},
-    {"enable-test-ops", no_argument, NULL, OPT_TEST_OPS},
-    {"probe", no_argument, NULL, OPT_PROBE},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
+
+static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
 static int complain(const char *option, const char *value, const char *wanted)
 {
@@ -104,7 +93,7 @@ static int take_option(struct worker_options *options, int option, bool *any_bac
     case OPT_LOG_LEVEL:
         level = log_level_from_name(optarg);
         if (level < 0) {
-            return complain("--log-level", optarg, "error, warning, notice, info or debug");
+            return complain("--log-level", optarg, "one of " LOG_LEVEL_WORDS);
         }
         options->log_level = (enum log_level)level;
         return -1;

@@ -12,6 +12,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "common/names.h"
 #include "common/ns.h"
 #include "vgpu/vgpu_admin.h"
 
@@ -31,7 +32,7 @@ static int done(struct admin *admin, json_t *answer, const char *message)
 
 static int run_set_policy(struct admin *admin)
 {
-    static const char *const policies[] = {"wfq", "wf2q", "urgency", "priority", "fifo", NULL};
+    static const char *const policies[] = {POLICY_NAMES(, ), NULL};
     char message[128];
     json_t *answer;
     size_t policy;
@@ -221,7 +222,7 @@ const struct admin_command commands_schedule[] = {
         .name = "set-policy",
         .group = GROUP,
         .summary = "Choose the scheduling policy",
-        .usage = "--policy=wfq|wf2q|urgency|priority|fifo",
+        .usage = "--policy=" POLICY_CHOICES,
         .details =
             "wfq: fair shares, the most urgent of those who are owed first (default).\n"
             "urgency: the urgency formula alone.  priority: strict priority, first come first\n"
@@ -230,7 +231,7 @@ const struct admin_command commands_schedule[] = {
         .options =
             (const struct admin_option[]){
                 {.name = "policy",
-                 .metavar = "wfq|wf2q|urgency|priority|fifo",
+                 .metavar = POLICY_CHOICES,
                  .help = "the policy",
                  .required = true},
                 {0},

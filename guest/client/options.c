@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "client.h"
 #include "common/names.h"
+#include "common/option_list.h"
 #include "common/parse.h"
 
 #define COUNT_MAX 1000000000000u
@@ -132,56 +132,33 @@ static bool parse_op(const char *text, const struct client_op **op)
     return false;
 }
 
-enum {
-    OPT_DEVICE = 256,
-    OPT_LIST,
-    OPT_EXCLUSIVE,
-    OPT_SOCKET,
-    OPT_VM_ID,
-    OPT_POOL,
-    OPT_PRIORITY,
-    OPT_HELLO,
-    OPT_OP,
-    OPT_ELEMENTS,
-    OPT_US,
-    OPT_REGISTERS,
-    OPT_COUNT,
-    OPT_SECONDS,
-    OPT_BENCH,
-    OPT_KEEP_GOING,
-    OPT_TIMEOUT,
-    OPT_RETRIES,
-    OPT_JSON,
-    OPT_PROGRESS,
-    OPT_HELP,
-    OPT_VERSION,
-};
+#define OPTIONS(X)                                                                                 \
+    X(DEVICE, "device", required_argument)                                                         \
+    X(LIST, "list", no_argument)                                                                   \
+    X(EXCLUSIVE, "exclusive", no_argument)                                                         \
+    X(SOCKET, "socket", required_argument)                                                         \
+    X(VM_ID, "vm-id", required_argument)                                                           \
+    X(POOL, "pool", required_argument)                                                             \
+    X(PRIORITY, "priority", required_argument)                                                     \
+    X(HELLO, "hello", no_argument)                                                                 \
+    X(OP, "op", required_argument)                                                                 \
+    X(ELEMENTS, "elements", required_argument)                                                     \
+    X(US, "us", required_argument)                                                                 \
+    X(REGISTERS, "registers", no_argument)                                                         \
+    X(COUNT, "count", required_argument)                                                           \
+    X(SECONDS, "seconds", required_argument)                                                       \
+    X(BENCH, "bench", no_argument)                                                                 \
+    X(KEEP_GOING, "keep-going", no_argument)                                                       \
+    X(TIMEOUT, "timeout", required_argument)                                                       \
+    X(RETRIES, "retries", required_argument)                                                       \
+    X(JSON, "json", no_argument)                                                                   \
+    X(PROGRESS, "progress", no_argument)                                                           \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option long_options[] = {
-    {"device", required_argument, NULL, OPT_DEVICE},
-    {"list", no_argument, NULL, OPT_LIST},
-    {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
-    {"socket", required_argument, NULL, OPT_SOCKET},
-    {"vm-id", required_argument, NULL, OPT_VM_ID},
-    {"pool", required_argument, NULL, OPT_POOL},
-    {"priority", required_argument, NULL, OPT_PRIORITY},
-    {"hello", no_argument, NULL, OPT_HELLO},
-    {"op", required_argument, NULL, OPT_OP},
-    {"elements", required_argument, NULL, OPT_ELEMENTS},
-    {"us", required_argument, NULL, OPT_US},
-    {"registers", no_argument, NULL, OPT_REGISTERS},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"seconds", required_argument, NULL, OPT_SECONDS},
-    {"bench", no_argument, NULL, OPT_BENCH},
-    {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
-    {"retries", required_argument, NULL, OPT_RETRIES},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"progress", no_argument, NULL, OPT_PROGRESS},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
+
+static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
 static bool set_spec(struct client_options *options, const char *kind, const char *where)
 {

@@ -13,6 +13,7 @@
 #include "mediator/control/trace.h"
 #include "mediator/events.h"
 #include "common/json_out.h"
+#include "common/names.h"
 #include "mediator/mediator.h"
 
 void admin_command_error(struct json_out *out, const char *format, ...)
@@ -73,7 +74,7 @@ static int set_policy(struct mediator *mediator, const json_t *body, const struc
     int policy = name ? wfq_policy_from_name(name) : -EINVAL;
 
     if (policy < 0) {
-        admin_command_error(out, "the policy must be one of wfq, wf2q, urgency, priority, fifo");
+        admin_command_error(out, "the policy must be one of " POLICY_WORDS);
         return EINVAL;
     }
     core_set_policy(mediator->core, (enum wfq_policy_id)policy, mediator_now_ns());
