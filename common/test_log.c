@@ -262,9 +262,27 @@ static void test_stopped_terminal(void **state)
     close(master);
 }
 
+static void test_levels_have_their_names(void **state)
+{
+    char words[] = LOG_LEVEL_WORDS, choices[] = LOG_LEVEL_CHOICES;
+    char *rest, *other;
+    char *word = strtok_r(words, ", ", &rest), *choice = strtok_r(choices, "|", &other);
+
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
+        assert_int_equal(log_level_from_name(word), level);
+        assert_string_equal(choice, word);
+        word = strtok_r(NULL, ", ", &rest);
+        choice = strtok_r(NULL, "|", &other);
+    }
+    assert_null(word);
+    assert_null(choice);
+    assert_int_equal(log_level_from_name("loud"), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_levels_have_their_names),
         cmocka_unit_test_setup_teardown(test_text, begin, end),
         cmocka_unit_test_setup_teardown(test_json, begin, end),
         cmocka_unit_test_setup_teardown(test_hostile_text, begin, end),
