@@ -7,8 +7,10 @@
 FOLDER is the tree; EXPORTER is a program that prints a Prometheus export when its
 argument is "prometheus" (core/test_metrics_export).  Every name of a metric in
 dashboards/ and in docs/monitoring.md must be in that export, or be recorded by a
-rule; labels in selectors must be ones that the metric has.  Where promtool is
-installed (package prometheus), it looks at the export and the rules too.
+rule; labels in selectors must be ones that the metric has.  What the tests of rules
+name must be there: promtool passes a test of an alert, or of a file, that isn't.
+Where promtool is installed (package prometheus), it looks at the export and the
+rules too.
 Exit status: 0 all well, 1 violations (one line each), 2 wrong usage.
 """
 import json
@@ -44,14 +46,32 @@ def exported(program):
     return names, text
 
 
-def recorded(folder):
-    names = {}
+def rule_files(folder):
+    """(name, text) of rules and of their tests."""
     for name in sorted(os.listdir(folder)):
         if name.endswith(".yml"):
             with open(os.path.join(folder, name), encoding="utf-8") as source:
-                names.update((rule, None)
-                             for rule in re.findall(r"^\s*- record: (\S+)$", source.read(), re.M))
-    return names
+                yield name, source.read()
+
+
+def recorded(folder):
+    return {rule: None for _, text in rule_files(folder)
+            for rule in re.findall(r"^\s*- record: (\S+)$", text, re.M)}
+
+
+def tested(folder):
+    """Problems of the tests of rules: alerts and files that they name and that aren't there."""
+    problems = []
+    files = dict(rule_files(folder))
+    alerts = {alert for text in files.values()
+              for alert in re.findall(r"^\s*- alert: (\S+)$", text, re.M)}
+    for name, text in files.items():
+        for alert in sorted(set(re.findall(r"\balertname: (\w+)", text)) - alerts):
+            problems.append(f"dashboards/{name}: tests {alert}, there is no such alert")
+        for block in re.findall(r"^rule_files:\n((?:\s+- .+\n)+)", text, re.M):
+            for path in sorted(set(re.findall(r"- (\S+)", block)) - set(files)):
+                problems.append(f"dashboards/{name}: tests {path}, there is no such file")
+    return problems
 
 
 def strings_of(value):
@@ -127,6 +147,7 @@ def main():
     problems += check(os.path.join(root, DOCUMENTED), DOCUMENTED, names)
     for family in sorted(families - {name for name, _ in uses(os.path.join(root, DOCUMENTED))}):
         problems.append(f"{DOCUMENTED}: {family} is exported and not described")
+    problems += tested(dashboards)
     problems += promtool(dashboards, export)
     for problem in problems:
         print(problem)

@@ -67,6 +67,18 @@ class DashboardsCheck(unittest.TestCase):
         self.found("no metric vgpu_old", "vgpu_jobs_total",
                    rules="- record: vm:x:y\n  expr: vgpu_old\n")
 
+    def test_a_test_of_an_alert_that_is_not_there(self):
+        rules = ("- record: vm:x:y\n  expr: vgpu_jobs_total\n- alert: Down\n"
+                 "  expr: vgpu_jobs_total\nrule_files:\n  - r.yml\n")
+        status, text = self.run_check("vm:x:y", rules=rules + "- alertname: Down\n")
+        self.assertEqual(status, 0, text)
+        self.found("tests Dwon, there is no such alert", "vm:x:y",
+                   rules=rules + "- alertname: Dwon\n")
+
+    def test_a_test_of_a_file_that_is_not_there(self):
+        self.found("tests nosuch.yml, there is no such file", "vgpu_jobs_total",
+                   rules="rule_files:\n  - nosuch.yml\n")
+
     def test_a_dashboard_without_metrics(self):
         self.found("uses no metric at all", "1 + 1")
 
