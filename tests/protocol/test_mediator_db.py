@@ -98,7 +98,8 @@ def test_live_changes(lab, db):
 def test_a_new_memory_limit_cuts_no_job_off(lab, db):
     """The limit changes during a job of 6 s: the job ends well, the next one has a new worker."""
     register(db, 1)
-    with Mediator(lab, "--enable-test-ops", db=db) as mediator, mediator.device(1) as device:
+    with Mediator(lab, "--enable-test-ops", "--job-timeout-ms", "0", db=db) as mediator, \
+            mediator.device(1) as device:
         device.add(1, 1)
         worker = mediator.vm(1)["worker_pid"]
         long = device.submit(wire.SPIN, (6000000,))
