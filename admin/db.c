@@ -79,6 +79,9 @@ bool admin_open_db_if_any(struct admin *admin, char *error, size_t error_bytes)
         return true;
     }
     admin_close_db(admin);
+    if (admin_view_instead(admin, result)) {
+        return true;
+    }
     admin->config = calloc(1, sizeof(*admin->config));
     if (!admin->config) {
         abort();

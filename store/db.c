@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 #include <unistd.h>
 
 #include "store/db_internal.h"
-#include "vgpu/vgpu_admin.h"
 
 int db_error(struct vgpu_db *db, int err, const char *format, ...)
 {
@@ -188,16 +186,6 @@ const char *vgpu_db_path(const char *option)
     return env && env[0] ? env : VGPU_DB_PATH;
 }
 
-/* Who may pause all GPUs may read who uses them.  SQLite gives -wal and -shm the same group. */
-static void give_to_group(int fd)
-{
-    const struct group *group = geteuid() == 0 ? getgrnam(VGPU_ADMIN_GROUP) : NULL;
-
-    if (group && fchown(fd, (uid_t)-1, group->gr_gid) < 0) {
-        return; /* root alone reads it then, as without the group */
-    }
-}
-
 /* The file must exist before SQLite opens it, so that it gets our mode, not 0644. */
 static int create_file(struct vgpu_db *db)
 {
@@ -228,9 +216,6 @@ static int create_file(struct vgpu_db *db)
         int err = errno;
         return db_error(db, -err, "cannot create %s: %s%s", db->path, strerror(err),
                         err == EACCES ? "; run this as root" : "");
-    }
-    if (db->created) {
-        give_to_group(fd);
     }
     if (fstat(fd, &st) == 0) {
         db->device = st.st_dev;

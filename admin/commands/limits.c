@@ -192,7 +192,7 @@ static void print_all_weights(const struct vgpu_config_snapshot *s)
 
 static int run_show_weights(struct admin *admin)
 {
-    int status = admin_open_db(admin, VGPU_DB_READ);
+    int status = admin_open_view(admin);
     json_t *list;
 
     if (status != ADMIN_OK) {
@@ -271,7 +271,7 @@ static int run_show_rate_limits(struct admin *admin)
     };
     char text[RENDER_BYTES], depth[COMMANDS_LIMIT_BYTES];
     bool hard = false;
-    int status = admin_open_db(admin, VGPU_DB_READ);
+    int status = admin_open_view(admin);
     const struct vgpu_config_snapshot *s;
     struct render_table *t;
 

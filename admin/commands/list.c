@@ -46,7 +46,7 @@ static int run_list(struct admin *admin)
         status = admin_priority(admin, "priority", &priority);
     }
     if (status == ADMIN_OK) {
-        status = admin_open_db(admin, VGPU_DB_READ);
+        status = admin_open_view(admin);
     }
     if (status != ADMIN_OK) {
         return status;
@@ -91,7 +91,7 @@ static int run_show(struct admin *admin)
 {
     const vgpu_vm_config_t *vm;
     char bytes[RENDER_BYTES], number[16], depth[COMMANDS_LIMIT_BYTES];
-    int status = admin_open_db(admin, VGPU_DB_READ);
+    int status = admin_open_view(admin);
 
     if (status == ADMIN_OK) {
         status = admin_select_vm(admin, true, &vm);
@@ -224,7 +224,7 @@ static int run_scan(struct admin *admin)
     struct toolstack *toolstack = admin_toolstack(admin);
     struct toolstack_vm *vms;
     size_t count, total = 0;
-    int status = admin_open_db(admin, VGPU_DB_READ);
+    int status = admin_open_view(admin);
     const struct vgpu_config_snapshot *config;
     struct scanned *scanned;
 

@@ -136,7 +136,7 @@ static int run_show(struct admin *admin)
         {"GPUS", COLUMN_SHRINK},
         {"DESCRIPTION", COLUMN_SHRINK | COLUMN_DROP},
     };
-    int status = admin_open_db(admin, VGPU_DB_READ);
+    int status = admin_open_view(admin);
     const struct vgpu_config_snapshot *s;
     struct render_table *t;
     json_t *here;

@@ -105,7 +105,7 @@ static int run_prefer(struct admin *admin)
             return admin_fail(admin, ADMIN_USAGE, "give either a VM or --none");
         }
     } else {
-        status = admin_open_db(admin, VGPU_DB_READ);
+        status = admin_open_view(admin);
         if (status == ADMIN_OK) {
             status = admin_select_vm(admin, true, &vm);
         }

@@ -308,7 +308,7 @@ static int run_test_mode(struct admin *admin)
         status = admin_uint(admin, "seconds", 1, 3600, &seconds);
     }
     if (status == ADMIN_OK) {
-        status = admin_open_db(admin, VGPU_DB_READ);
+        status = admin_open_view(admin);
     }
     if (status == ADMIN_OK && prefer) {
         preferred = find_preferred(admin, prefer);

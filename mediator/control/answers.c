@@ -211,7 +211,9 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_uint(json, "priority", stats->config.priority);
     jout_uint(json, "weight", stats->config.weight);
     jout_uint(json, "max_jobs_per_sec", stats->config.max_jobs_per_sec);
+    jout_uint(json, "burst", stats->config.burst);
     jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);
+    jout_uint(json, "memory_limit_bytes", stats->config.memory_limit_bytes);
     put_limits(json, &stats->limits);
     jout_bool(json, "registered", stats->registered);
     jout_bool(json, "connected", stats->session != CORE_NONE);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The real vgpu-admin with the real mediator: every command in text and in JSON, changes
 that take effect at once, and kill -9 of either at any moment."""
+import json
+import os
 import random
 import re
 import shlex
@@ -379,3 +381,51 @@ def test_without_a_database_a_quarantine_is_shown_and_lifted(kit, lab):
             assert "already quarantined" in kit.ok("quarantine-vm", "--vm-id=5").out
         r = kit.run("clear-quarantine", "--vm-id=6", check=1)
         assert "--no-db" in r.err and "vgpu-admin status" in r.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_who_may_ask_the_mediator_and_not_read_the_database(host):
+    """The group vgpu gets no file: what the mediator has of it is shown instead."""
+    host.ok("set-rate-limit", "--vm-name=web", "--rate=50", "--burst=7", "--queue-depth=9")
+    host.ok("set-memory-limit", "--vm-name=web", "--limit=2G")
+    host.ok("--yes", "quarantine-vm", "--vm-name=batch")
+    host.ok("assign-gpu", "--pool=B", "--gpu=1")
+    with host.at(3, vm_id=3):  # nobody registered it
+        status = host.real.status()
+    told = {command: host.json(*command.split()) for command in
+            ("list-vms", "list-vms --pool=A", "show-rate-limits", "show-vm --vm-name=web")}
+    host.real.kill()
+    host.real.admin_socket.unlink()
+
+    def as_nobody(*arguments):
+        return subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                               str(BIN / "vgpu-admin"), *arguments], text=True, env=host.env,
+                              capture_output=True, check=False)
+
+    host.folder.chmod(0o755)
+    host.db.chmod(0o640)
+    for command in told:
+        r = as_nobody(*command.split())
+        assert r.returncode == 1 and not r.stdout and "ermission" in r.stderr
+    host.start_mediator({wire.SHOW_STATUS: status})
+    host.socket.chmod(0o666)
+    only_in_database = {"created_at", "updated_at", "quarantined_at", "quarantine_reason"}
+    for command, document in told.items():
+        r = as_nobody("--json", *command.split())
+        assert r.returncode == 0, r.stderr
+        shown = json.loads(r.stdout)
+        assert "is not for this user" in str(shown.pop("notes"))
+        for ours, theirs in zip(vms_of(document), vms_of(shown), strict=True):
+            assert {k: v for k, v in ours.items() if k not in only_in_database} == \
+                {k: v for k, v in theirs.items() if k not in only_in_database}
+    pools = json.loads(as_nobody("--json", "show-pools").stdout)["pools"]
+    assert [(pool["pool"], pool["vm_count"], pool["gpus"]) for pool in pools] == \
+        [("A", 2, ["0", "1"]), ("B", 0, ["1"])]
+    r = as_nobody("status")
+    assert r.returncode == 0 and "web" in r.stdout and "quarantined" in r.stdout
+    r = as_nobody("--yes", "set-weight", "--vm-name=web", "--weight=3")
+    assert r.returncode == 1 and "run this as root" in r.stderr
+
+
+def vms_of(document):
+    return document["vms"] if "vms" in document else [document["vm"]]
