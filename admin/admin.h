@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vgpu-admin: what all its commands share.
+ * This header has what all commands of vgpu-admin share.
  *
  * A command gets a struct admin with its options parsed, does its work, and
  * returns the exit status.  It prints either text or, with --json, one JSON

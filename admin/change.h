@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What follows a change of the database. */
+/* This module does what must follow a change of the database. */
 #ifndef ADMIN_CHANGE_H
 #define ADMIN_CHANGE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The database that a command works on, and who it says did it. */
+/* This module opens the database that a command works on, and says there who changes it. */
 #ifndef ADMIN_DB_H
 #define ADMIN_DB_H
 

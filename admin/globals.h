@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The options of every command, which may stand anywhere in the command line. */
+/*
+ * This module reads the options that every command has.  They may stand anywhere in the
+ * command line.
+ */
 #ifndef ADMIN_GLOBALS_H
 #define ADMIN_GLOBALS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --help, and the words for bash completion. */
+/* This module prints the help, and the words for bash completion. */
 #ifndef ADMIN_HELP_H
 #define ADMIN_HELP_H
 

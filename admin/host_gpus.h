@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which GPUs this host has, as far as a mediator that runs can say. */
+/* This module asks the mediator, if it runs, which GPUs this host has. */
 #ifndef ADMIN_HOST_GPUS_H
 #define ADMIN_HOST_GPUS_H
 

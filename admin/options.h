@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading the options of a command, and their values. */
+/* This module reads the options of a command, and their values. */
 #ifndef ADMIN_OPTIONS_H
 #define ADMIN_OPTIONS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From the command line to the exit status. */
+/* This function is the program, from its command line to its exit status. */
 #ifndef ADMIN_RUN_H
 #define ADMIN_RUN_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a command says: an error, a note, a JSON document, a question. */
+/* A command says everything through these functions: errors, notes, JSON documents, questions. */
 #ifndef ADMIN_SAY_H
 #define ADMIN_SAY_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which VM the options name, and what a VM is called. */
+/* This module finds the VM that the options name, and the words by which a VM is called. */
 #ifndef ADMIN_SELECT_H
 #define ADMIN_SELECT_H
 

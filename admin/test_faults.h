@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Calls that fail in a test: the k-th of those to the C library that the test was
- * linked with --wrap for.  meson.build names them.  Allocations of jansson count too,
- * with faults_in_json().
+ * This module makes a call fail in a test: the k-th of those to the C library that the test
+ * was linked with --wrap for.  meson.build names them.  Allocations of jansson count too, with
+ * faults_in_json().
  */
 #ifndef ADMIN_TEST_FAULTS_H
 #define ADMIN_TEST_FAULTS_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Running vgpu-admin's commands within a test, against a database and a mediator of its own. */
+/*
+ * A test runs vgpu-admin's commands with these functions, against a database and a mediator of
+ * its own.
+ */
 #ifndef ADMIN_TEST_SUPPORT_H
 #define ADMIN_TEST_SUPPORT_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a command works with besides the database, made when first asked for. */
+/*
+ * A command gets what it works with here, besides the database.  Each part is made when it is
+ * first asked for.
+ */
 #ifndef ADMIN_TOOLS_H
 #define ADMIN_TOOLS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --watch: a command that only looks, run again and again. */
+/* With --watch a command that only looks is run again and again. */
 #ifndef ADMIN_WATCH_H
 #define ADMIN_WATCH_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the programs of bench/ have in common: options, clocks, medians, and a
- * list of figures that is printed as a table or as JSON.
+ * The programs of bench/ have these things in common: options, clocks, medians, and a list of
+ * figures that is printed as a table or as JSON.
  *
  * A figure beyond its target is reported ("met": false) and changes nothing
  * else: a busy machine must not make a test run fail.  Only what is broken

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A vgpu-mediator of one's own: in a new folder under $TMPDIR, with the CPU
- * backend, test operations and believed claims.  Everything that fails here is
- * said on stderr and ends the program with status 1; the mediator never
- * outlives it.
+ * This module starts a vgpu-mediator for one program.  It has a new folder under $TMPDIR, the
+ * CPU backend, test operations, and believes claims.  Everything that fails here is said on
+ * stderr and ends the program with status 1; the mediator never outlives it.
  */
 #ifndef BENCH_DAEMON_H
 #define BENCH_DAEMON_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vgpu-loadgen inside a bench program: the same engine, without the report. */
+/* This module is vgpu-loadgen inside a bench program.  It has the same engine, and no report. */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * 300 mixes with which schedulers of this project were compared before: 2 to 48
- * VMs, jobs of 10 us to 100 ms, pauses up to 50 ms.  They were drawn by a Python
- * program; its random numbers (Mersenne Twister) are drawn here as it does.
+ * These are 300 mixes with which the project's schedulers were compared before: 2 to 48 VMs,
+ * jobs of 10 us to 100 ms, pauses up to 50 ms.  They were drawn by a Python program; its
+ * random numbers (Mersenne Twister) are drawn here as it does.
  */
 #ifndef BENCH_NOTES_MIXES_H
 #define BENCH_NOTES_MIXES_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vgpu-file-bridge's command line. */
+/* This module reads the command line of vgpu-file-bridge. */
 #ifndef BRIDGE_OPTIONS_H
 #define BRIDGE_OPTIONS_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One VM's folder: request.txt, which the guest writes, and response.txt, which it reads.
+ * A VM's folder has two files: request.txt, which the guest writes, and response.txt, which it
+ * reads.
  *
  * The guest may do to its folder what it likes: links, FIFOs, huge files, files that change
  * while they are read.  Only a plain file with one name is read, at most REQUEST_TEXT_MAX bytes

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The text of a Phase 2 request: one line,
+ * A request of Phase 2 is one line of text:
  *
  *     pool:priority:vm_id:num1:num2       A:2:1:100:200    a sum of two integers
  *     pool:priority:vm_id:VECTOR_ADD      B:1:7:VECTOR_ADD

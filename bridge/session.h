@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One VM that is served: its folder, and a thread that takes its requests one after the other,
- * has the mediator do them, and writes the answers.  A job that hangs holds up nobody else.
+ * A session is one VM that is served: its folder, and a thread that takes its requests one
+ * after the other, has the mediator do them, and writes the answers.  A job that hangs holds
+ * up nobody else.
  *
  * The thread starts with the VM's first request, and with it the connection to the mediator,
  * which it gives back after SESSION_IDLE_S without a request.

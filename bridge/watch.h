@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The folders vm<id> under the root: found, served as long as they are there, and looked at
- * whenever something in them changes.
+ * This module finds the folders vm<id> under the root, serves each as long as it is there, and
+ * looks at it whenever something in it changes.
  *
  * inotify says so at once for what this host writes, and for what its NFS server writes for
  * guests, but not always, and never for a root that is itself mounted from elsewhere.  So each

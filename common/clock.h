@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The clock that never goes back.  It is the same in all processes of a host. */
+/* This is the clock that never goes back.  It is the same in all processes of a host. */
 #ifndef COMMON_CLOCK_H
 #define COMMON_CLOCK_H
 

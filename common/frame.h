@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Cutting the device's byte stream into frames (VGPUSocketHeader + payload).
+ * This module cuts the device's byte stream into frames (VGPUSocketHeader and payload).
  *
  * The reader owns a buffer for one frame.  Feed it with what arrived; it hands
  * out complete frames and keeps the rest.  A header with a wrong magic or an

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Durations in a log-linear histogram: HISTOGRAM_STEPS buckets an octave, so a
- * quantile is off by at most 1/256 of its value, whatever its size.  Minimum,
- * maximum and mean are exact.  Fixed size; adding is a few instructions.
- * Zeroes are an empty one.
+ * A histogram counts durations in log-linear buckets.  An octave has HISTOGRAM_STEPS of them,
+ * so a quantile is off by at most 1/256 of its value, whatever its size.  The minimum, the
+ * maximum and the mean are exact.  Its size is fixed, and adding takes a few instructions.
+ * All zero is an empty one.
  */
 #ifndef COMMON_HISTOGRAM_H
 #define COMMON_HISTOGRAM_H

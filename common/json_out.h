@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing JSON straight into a growing buffer: a status of a thousand VMs is
- * made on the loop's thread, so it must be cheap.
+ * This module writes JSON straight into a growing buffer: a status of a thousand VMs is made
+ * on the loop's thread, so it must be cheap.
  *
  * Keys are words of ours; string values are escaped as json_escape() says.  When
  * memory runs out or `limit` is reached, `failed` stays set and the rest does

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Logging to stderr: one line per event.
+ * This module logs to stderr, one line per event.
  *
  * When stderr is the journal's (JOURNAL_STREAM names it) each line starts with
  * its priority, "<6>", and has no time stamp; elsewhere it starts with the local

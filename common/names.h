@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Words for numbers of the protocol, as commands, files and events have them. */
+/* These are the words for numbers of the protocol, as commands, files and events have them. */
 #ifndef COMMON_NAMES_H
 #define COMMON_NAMES_H
 

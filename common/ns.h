@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Nanoseconds in what people count by. */
+/* These constants say how many nanoseconds the units of people have. */
 #ifndef COMMON_NS_H
 #define COMMON_NS_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A program's options in one list, which makes both their numbers, beyond all
- * letters, and the table that getopt_long() takes:
+ * A program has its options in one list.  The list makes both their numbers,
+ * beyond all letters, and the table that getopt_long() takes:
  *
  *     #define OPTIONS(X) X(DEPTH, "depth", required_argument) ...
  *     enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };

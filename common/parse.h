@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Numbers in command lines, files and requests.  A text is a number as a whole
- * or not at all: no space or sign before it, nothing behind it, and within the
- * limits.  *value stays as it is when it is none.
+ * This module reads numbers in command lines, files and requests.  A text is a number as a
+ * whole or not at all: no space or sign before it, nothing behind it, and within the limits.
+ * *value stays as it is when it is none.
  */
 #ifndef COMMON_PARSE_H
 #define COMMON_PARSE_H

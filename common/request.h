@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Checking what a guest sent, and writing what it gets back.
+ * This module checks what a guest sent, and writes what it gets back.
  *
  * request_parse() is the one place where the layout of a VGPURequest is
  * decided; behind it, counts and lengths are known to fit the bytes they

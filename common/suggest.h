@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* "Did you mean": the nearest of some words to one that was not found. */
+/* This module finds the nearest of some words to one that was not found, for "did you mean". */
 #ifndef COMMON_SUGGEST_H
 #define COMMON_SUGGEST_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * UTF-8 of unknown origin: the one place that says what a character is, and
- * which ones a terminal would obey.
+ * This module reads UTF-8 of unknown origin.  It is the one place that says what a character
+ * is, and which ones a terminal would obey.
  */
 #ifndef COMMON_UTF8_H
 #define COMMON_UTF8_H

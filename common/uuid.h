@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* UUIDs as text and as bytes, in the order in which they are written. */
+/* This module reads and writes UUIDs.  Their bytes have the order in which they are written. */
 #ifndef COMMON_UUID_H
 #define COMMON_UUID_H
 

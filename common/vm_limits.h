@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VM's limits as they are enforced, from the limits as they are configured.
+ * This module says which limits of a VM are enforced, given those that are configured.
  *
  * Configured, 0 is "no limit" everywhere: in the database, in vgpu-admin and in
  * the core; for the burst alone it is "derived from the rate".  A limit can be

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The mediator's core: sessions, jobs, VMs, GPUs and workers as state machines.
+ * The core makes the mediator's decisions.  Its sessions, jobs, VMs, GPUs and workers are state
+ * machines.
  *
  * Pure and single-threaded: events and now_ns come in as calls, effects go out
  * through struct core_effects, nothing else happens.  The mediator connects it

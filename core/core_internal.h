@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the core share.  Private to core/core*.c.
+ * The files of the core share these declarations.  They are private to core/core*.c.
  *
  *   core.c          life, time, looking at it
  *   core_gpu.c      GPUs and pools, pauses, policy

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The latest jobs of each VM, step by step: accepted, dispatched and why,
- * ended and how.  For vgpu-admin trace-job.
+ * The trace keeps the latest jobs of each VM, step by step: when a job was accepted, when it
+ * was dispatched and why, when it ended and how.  vgpu-admin trace-job shows it.
  *
  * Fixed memory: JOB_TRACE_PER_VM records for each VM slot that ever had a
  * session, made when the VM connects, never on a job's way.  A VM can only push

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Effects that do nothing, for tests and measurements of what a core knows: its
+ * These effects do nothing.  They are for tests and measurements of what a core knows: its
  * VMs, GPUs and metrics.  Nothing is sent and no worker ever starts.
  */
 #ifndef CORE_NO_EFFECTS_H

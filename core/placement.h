@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pools to GPUs, and which GPU of its pool a VM gets.
+ * This module says which GPUs a pool has, and which of them a VM gets.
  *
  * A pool is a set of GPUs, a GPU may be in several.  A VM is put on the GPU of
  * its pool with the least load, which is the sum of the shares (base_mult *

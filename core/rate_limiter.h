@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One VM's limits: a token bucket for its rate and a cap on its waiting jobs.
+ * A rate limiter has the limits of one VM: a token bucket for its rate, and a cap on its
+ * waiting jobs.
  *
  * Integer arithmetic: the bucket counts in units of 1e-9 token, so a rate of
  * r tokens a second adds exactly r units a nanosecond, with nothing to round

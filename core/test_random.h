@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Numbers at random for tests, the same in every run: xorshift64. */
+/* Tests draw numbers at random here, which are the same in every run (xorshift64). */
 #ifndef CORE_TEST_RANDOM_H
 #define CORE_TEST_RANDOM_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The core with recorded effects, for tests that are stories of events and
- * replies.  One world at a time: world_begin() makes it, world_end() frees it.
+ * A world is a core with recorded effects, for tests that are stories of events and replies.
+ * There is one world at a time: world_begin() makes it, world_end() frees it.
  */
 #ifndef CORE_TEST_WORLD_H
 #define CORE_TEST_WORLD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Text into a buffer of fixed size, without the cost of printf() for what is
- * written a hundred thousand times.  What does not fit sets `overflow`.
+ * This module writes text into a buffer of fixed size, without the cost of printf(), for what
+ * is written a hundred thousand times.  What does not fit sets `overflow`.
  */
 #ifndef CORE_TEXT_OUT_H
 #define CORE_TEXT_OUT_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Deadlines of many objects, known by small numbers: an indexed binary heap.
+ * The timers are deadlines of many objects, which are known by small numbers.  They are an
+ * indexed binary heap.
  *
  * Each object has at most one deadline.  timers_lower() is the usual call: it
  * only ever brings a deadline forward.  A deadline that comes up too early is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Watches one VM's running job, and counts the VM's faults.
+ * The watchdog watches one VM's running job, and counts the VM's faults.
  *
  * Deadlines in, verdicts out: nothing here sleeps or knows the time.  A job
  * runs from the moment that it is the oldest in its worker.  After `overrun_ns`

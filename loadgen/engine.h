@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Runs all VMs in one thread until their time is up and the answers are in. */
+/* The engine runs all VMs in one thread until their time is up and the answers are in. */
 #ifndef LOADGEN_ENGINE_H
 #define LOADGEN_ENGINE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The jobs that a VM submits: which operations in which proportions, how a
- * request for one is made, and whether a response is its right answer.
+ * A job mix is what a VM submits: which operations in which proportions, how a request for one
+ * is made, and whether a response is its right answer.
  *
  * A job's operands come from its seed alone, so that an answer can be checked
  * without keeping the request.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What came of it, for people and for programs. */
+/* The report says what came of a run, for people and for programs. */
 #ifndef LOADGEN_REPORT_H
 #define LOADGEN_REPORT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One virtual machine's device, as the mediator sees it: a connection, the
+ * A VM here is one virtual machine's device, as the mediator sees it: a connection, the
  * requests in flight on it, and the account of what came back.
  *
  * Every request has a slot; its request_id is the slot's number and how often

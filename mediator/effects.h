@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The core's effects, and the loop's hooks that serve it: see mediator.h. */
+/* This module has the core's effects, and the loop's hooks that serve it (mediator.h says how). */
 #ifndef MEDIATOR_EFFECTS_H
 #define MEDIATOR_EFFECTS_H
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What happened, for people: the log, the admin socket's stream, the database's
- * audit table.  A guest can cause events as fast as it likes, so each VM has a
- * bucket of EVENTS_BURST lines that fills by EVENTS_PER_SECOND; half of it is
- * kept for what is rarer than a refused request.  What does not fit is counted,
- * and the count is logged every EVENTS_SUPPRESSED_MS.  Nothing that only an
- * administrator or the mediator itself can cause is ever left out.
+ * Events tell people what happened: in the log, in the admin socket's stream, in the
+ * database's audit table.  A guest can cause events as fast as it likes, so each VM has a
+ * bucket of EVENTS_BURST lines that fills by EVENTS_PER_SECOND; half of it is kept for what is
+ * rarer than a refused request.  What does not fit is counted, and the count is logged every
+ * EVENTS_SUPPRESSED_MS.  Nothing that only an administrator or the mediator itself can cause
+ * is ever left out.
  */
 #ifndef MEDIATOR_EVENTS_H
 #define MEDIATOR_EVENTS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The daemon's parts, and how they know each other.
+ * This header has the daemon's parts, and says how they know each other.
  *
  * Theory of operation.  One thread runs the libuv loop and owns everything
  * below.  What happens outside (bytes on a session's socket, a worker's frame,

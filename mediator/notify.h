@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Telling the service manager how we are: systemd's sd_notify protocol. */
+/* This module tells the service manager how we are, by systemd's sd_notify protocol. */
 #ifndef MEDIATOR_NOTIFY_H
 #define MEDIATOR_NOTIFY_H
 

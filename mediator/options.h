@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vgpu-mediator's command line. */
+/* This module reads the command line of vgpu-mediator. */
 #ifndef MEDIATOR_OPTIONS_H
 #define MEDIATOR_OPTIONS_H
 

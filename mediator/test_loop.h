@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What tests of modules with a loop share: waiting for conditions, and leaving nothing behind. */
+/*
+ * Tests of modules with a loop share these functions: they wait for conditions, and leave
+ * nothing behind.
+ */
 #ifndef MEDIATOR_TEST_LOOP_H
 #define MEDIATOR_TEST_LOOP_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Workloads that try to break the promise, by kind: drawn at random, and
- * changed a little.  What is drawn depends on the random numbers alone.
+ * This module makes workloads that try to break the promise, by kind: they are drawn at
+ * random, and changed a little.  What is drawn depends on the random numbers alone.
  */
 #ifndef SIM_ATTACK_H
 #define SIM_ATTACK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is going to happen: a binary heap of events by time, then by order of
- * being added, so that a run is the same every time.
+ * The events are what is going to happen: a binary heap by time, then by order of being added,
+ * so that a run is the same every time.
  */
 #ifndef SIM_EVENTS_H
 #define SIM_EVENTS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the simulator share.
+ * The files of the simulator share these declarations.
  *
  *   world.c   life, the loop, the core's effects, results
  *   guest.c   VMs: when they send what, and what they make of the replies

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a run leaves behind for the judge: for each VM, at equal steps, the GPU
+ * A record is what a run leaves behind for the judge: for each VM, at equal steps, the GPU
  * time that it had and the GPU time that was its part.
  *
  * A VM's *budget* grows by s / (k + 1) a nanosecond while its worker takes jobs:

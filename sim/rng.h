@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulator's random numbers: splitmix64, seeded, the same on every machine.
+ * The simulator draws its random numbers here.  They come from splitmix64 with a seed, and are
+ * the same on every machine.
  *
  * Each simulated thing draws from a stream of its own, so that giving one VM
  * another workload does not change what the others do.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulator: the mediator's core in virtual time.
+ * The simulator runs the mediator's core in virtual time.
  *
  * sim_run() plays VMs, workers, GPUs and faults against the real core and
  * checks it all the while.  Nothing depends on the machine: the same

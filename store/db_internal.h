@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * What the files of store/ share and nobody else includes.
- */
+/* The files of store/ share these declarations, which nobody else includes. */
 #ifndef STORE_DB_INTERNAL_H
 #define STORE_DB_INTERNAL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the tests of store/ share: folders, databases of earlier phases. */
+/* The tests of store/ share these functions, for folders and for databases of earlier phases. */
 #ifndef STORE_TEST_SUPPORT_H
 #define STORE_TEST_SUPPORT_H
 

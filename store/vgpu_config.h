@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The configuration database: which VMs there are, what they may use, and
- * what was changed by whom.  docs/database.md describes it for administrators.
+ * The configuration database says which VMs there are, what they may use, and what was changed
+ * by whom.  docs/database.md describes it for administrators.
  *
  * One SQLite file (WAL, synchronous=FULL: a change that a function here has
  * answered with 0 survives kill -9 and a power cut).  Several processes may

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What executes jobs: the CPU or a CUDA device, behind one interface.
+ * A backend executes jobs: it is the CPU or a CUDA device, behind one interface.
  *
  * A backend is opened once, serves one thread, and runs jobs in the order in
  * which they were submitted.  A job lives in a slot, a small integer below

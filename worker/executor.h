@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The worker's loop between its socket and its backend.
- */
+/* The executor is the worker's loop between its socket and its backend. */
 #ifndef WORKER_EXECUTOR_H
 #define WORKER_EXECUTOR_H
 

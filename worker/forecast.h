@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * When a job will end, guessed from how long the last ones of its kind took.
+ * The forecast guesses when a job will end, from how long the last ones of its kind took.
  *
  * Pure: times come in, a pause comes out.  How the guess is used is told in
  * executor.c.  A wrong guess costs time, never a result.

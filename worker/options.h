@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The worker's command line.
- */
+/* This module reads the command line of the worker. */
 #ifndef WORKER_OPTIONS_H
 #define WORKER_OPTIONS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --probe: which backend can this host use, and which GPUs does it have?
+ * The probe says which backend this host can use, and which GPUs it has.
  *
  * The mediator never touches a GPU driver, so it runs a worker to find out.
  * One JSON object on stdout:

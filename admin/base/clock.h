@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The monotonic clock, for waiting and for limits of time. */
+/* These functions read the monotonic clock, for waiting and for limits of time. */
 #ifndef ADMIN_BASE_CLOCK_H
 #define ADMIN_BASE_CLOCK_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the mediator's answers, which may be a newer or an older version's: a
- * member that is missing or of another type gives the default.
+ * These functions read members of the mediator's answers.  The mediator may be of a newer or
+ * an older version, so a member that is missing, or of another type, gives the default.
  */
 #ifndef ADMIN_BASE_JSON_GET_H
 #define ADMIN_BASE_JSON_GET_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The client's side of the mediator's admin socket (include/vgpu/vgpu_admin.h).
+ * A link is the client's side of the mediator's admin socket (include/vgpu/vgpu_admin.h).
  *
  * Results are 0 or negative:
  *   -ECONNREFUSED, -ENOENT, -EACCES, -ETIMEDOUT, -ECONNRESET, -EPROTO, -EUSERS (it has no place

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Figures of a VM in the mediator's answers that several commands show: the same
- * figure under the same name everywhere (docs/words.md).
+ * Several commands show these figures of a VM from the mediator's answers.  The same figure
+ * has the same name everywhere (docs/words.md).
  */
 #ifndef ADMIN_BASE_LIVE_H
 #define ADMIN_BASE_LIVE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Text output: tables that fit the terminal, quantities for people.  Everything
- * that is printed here is sanitised: names come from toolstacks and tenants.
+ * This module prints text for people: tables that fit the terminal, and quantities.
+ * Everything that is printed here is sanitised: names come from toolstacks and tenants.
  */
 #ifndef ADMIN_BASE_RENDER_H
 #define ADMIN_BASE_RENDER_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The other end of an admin connection: a thread that plays a part a test gives it. */
+/*
+ * The peer is the other end of an admin connection: a thread that plays the part that a test
+ * gives it.
+ */
 #ifndef ADMIN_BASE_TEST_PEER_H
 #define ADMIN_BASE_TEST_PEER_H
 

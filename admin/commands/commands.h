@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The families of commands. */
+/* Each of these arrays is a family of commands. */
 #ifndef ADMIN_COMMANDS_COMMANDS_H
 #define ADMIN_COMMANDS_COMMANDS_H
 

@@ -139,7 +139,7 @@ static void print_shares(const json_t *vms)
 {
     static const struct render_column columns[] = {
         {"VM_ID", COLUMN_RIGHT},    {"NAME", COLUMN_SHRINK}, {"ENTITLED", COLUMN_RIGHT},
-        {"GOT", COLUMN_RIGHT},      {"OWED", COLUMN_RIGHT},  {"KEPT IDLE", COLUMN_RIGHT},
+        {"GPU TIME", COLUMN_RIGHT}, {"OWED", COLUMN_RIGHT},  {"KEPT IDLE", COLUMN_RIGHT},
         {"SWITCHES", COLUMN_RIGHT}, {"NOW", COLUMN_DROP},
     };
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
@@ -169,10 +169,10 @@ static void print_shares(const json_t *vms)
     }
     printf("\n");
     render_table_end(t, "");
-    printf("\nENTITLED: its due part of the time in which it had work. KEPT IDLE: the GPU, for its "
-           "next "
-           "job.\nSWITCHES: GPU time lost to those that it caused. OWED is as of now; below 0: had "
-           "ahead.\n");
+    printf(
+        "\nENTITLED: its due part of the time in which it had work. KEPT IDLE: the GPU, for its\n"
+        "next job. SWITCHES: GPU time lost to those that it caused. OWED is as of now; below 0:\n"
+        "it is ahead.\n");
 }
 
 static unsigned reason_rows(struct render_table *t, const json_t *vm, const char *what,

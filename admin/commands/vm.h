@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What other families of commands take from commands/vm.c. */
+/* Other families of commands use these functions of commands/vm.c. */
 #ifndef ADMIN_COMMANDS_VM_H
 #define ADMIN_COMMANDS_VM_H
 

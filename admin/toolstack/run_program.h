@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Runs another program without a shell, with LC_ALL=C, for a limited time, and
+ * This module runs another program without a shell, with LC_ALL=C, for a limited time, and
  * keeps a limited amount of what it prints.
  */
 #ifndef ADMIN_TOOLSTACK_RUN_PROGRAM_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The host's own VM manager: xe (XCP-ng), virsh (libvirt), or none.
+ * A toolstack is the host's own VM manager: xe (XCP-ng), virsh (libvirt), or none.
  *
  * It is asked for names, UUIDs and power states, and told to restart a VM whose
  * device must be made anew.  Names are tenants': they may have line breaks and

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VM's platform:device-model-args on XCP-ng: QEMU arguments in one text.
+ * This module reads and writes a VM's platform:device-model-args on XCP-ng, which are QEMU
+ * arguments in one text.
  *
  * It is split into words at white space and nowhere else; quotes mean nothing.
  * The wrapper that starts QEMU reads it in the same way, and passes on the pairs

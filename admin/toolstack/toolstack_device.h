@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The text of a vgpu-stub device in a VM's configuration. */
+/* This module writes the text of a vgpu-stub device in a VM's configuration. */
 #ifndef ADMIN_TOOLSTACK_TOOLSTACK_DEVICE_H
 #define ADMIN_TOOLSTACK_TOOLSTACK_DEVICE_H
 

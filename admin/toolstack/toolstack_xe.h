@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The vgpu-stub device of an XCP-ng VM: giving it, changing it, taking it away. */
+/* This module gives an XCP-ng VM its vgpu-stub device, changes it, and takes it away. */
 #ifndef ADMIN_TOOLSTACK_TOOLSTACK_XE_H
 #define ADMIN_TOOLSTACK_TOOLSTACK_XE_H
 

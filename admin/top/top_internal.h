@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the live view share.  Private to admin/top*.c.
+ * The files of the live view share these declarations.  They are private to admin/top/.
  *
  *   top.c         the command: looks at the mediator, shows the picture
  *   top_keys.c    what each key does, and the line that answers it

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The picture of vgpu-admin top as styled lines, without a terminal.  What is
- * drawn depends on nothing but the arguments, so 80x24 can be tested as text.
+ * This module draws the picture of vgpu-admin top as styled lines, without a terminal.  What
+ * is drawn depends on nothing but the arguments, so 80x24 can be tested as text.
  */
 #ifndef ADMIN_TOP_TOP_LAYOUT_H
 #define ADMIN_TOP_TOP_LAYOUT_H

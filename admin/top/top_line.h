@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lines of styled text for vgpu-admin top.  Widths are columns of a terminal, not
- * bytes: a character of a VM's name may have none, one or two, and one that cannot
- * be shown stands as '?'.  Nothing is written beyond column `limit`.
+ * This module makes lines of styled text for vgpu-admin top.  Widths are columns of a
+ * terminal, not bytes: a character of a VM's name may have none, one or two, and one that
+ * cannot be shown stands as '?'.  Nothing is written beyond column `limit`.
  */
 #ifndef ADMIN_TOP_TOP_LINE_H
 #define ADMIN_TOP_TOP_LINE_H

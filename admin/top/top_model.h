@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What vgpu-admin top shows, without a terminal: two looks at the mediator
- * become rows, filtered and in order.
+ * The model is what vgpu-admin top shows, without a terminal: two looks at the mediator become
+ * rows, filtered and in order.
  *
  * A snapshot is one look.  Counters become rates only against an earlier look at
  * the same run of the mediator; anything that the mediator does not say is NAN,

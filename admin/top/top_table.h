@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The tables of VMs and of GPUs: which columns there are, which of them fit the
- * width, and what stands in them.
+ * This module makes the tables of VMs and of GPUs: it knows which columns there are, which of
+ * them fit the width, and what stands in them.
  */
 #ifndef ADMIN_TOP_TOP_TABLE_H
 #define ADMIN_TOP_TOP_TABLE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Quantities of vgpu-admin top in few characters, and the styles of states.  NAN,
- * which means not known, is "-".  Each writes `out` and returns it.
+ * This module writes the quantities of vgpu-admin top in few characters, and knows the styles
+ * of states.  NAN, which means not known, is "-".  Each writes `out` and returns it.
  */
 #ifndef ADMIN_TOP_TOP_TEXT_H
 #define ADMIN_TOP_TOP_TEXT_H

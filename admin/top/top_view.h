@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The terminal of vgpu-admin top, by ncurses.  However the program ends, by a
- * key, a signal or a crash, the terminal is as it was before.
+ * The view is the terminal of vgpu-admin top.  It uses ncurses.  However the program ends, by
+ * a key, a signal or a crash, the terminal is as it was before.
  */
 #ifndef ADMIN_TOP_TOP_VIEW_H
 #define ADMIN_TOP_TOP_VIEW_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is counted and timed: for each VM, for each GPU, and in all.
+ * The metrics are what is counted and timed: for each VM, for each GPU, and in all.
  *
  * Theory of operation.  A job's life is cut into three parts that add up to
  * what the guest waited:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The metrics as text: for Prometheus, or as JSON for vgpu-admin.
+ * This module writes the metrics as text: for Prometheus, or as JSON for vgpu-admin.
  *
  * Theory of operation.  With a thousand busy VMs the Prometheus text is some
  * 10 MB, too much to be made between two jobs.  So an export is an object that

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the exporter share.  Private to core/metrics_*.c.
+ * The files of the exporter share these declarations.  They are private to core/metrics/.
  *
  *   metrics_export.c      snapshot, steps
  *   metrics_prometheus.c  one piece: a family's lines of one VM or GPU

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Names of VMs as they appear in exports.  The name may hold any bytes. */
+/* This module writes the names of VMs as they appear in exports.  A name may hold any bytes. */
 #ifndef CORE_METRICS_METRICS_LABEL_H
 #define CORE_METRICS_METRICS_LABEL_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One line, or one histogram's lines, of Prometheus' text format.  `labels` is
- * what stands between the braces, NULL for none.
+ * This module writes one line, or one histogram's lines, of Prometheus' text format.  `labels`
+ * is what stands between the braces, NULL for none.
  */
 #ifndef CORE_METRICS_PROMETHEUS_LINE_H
 #define CORE_METRICS_PROMETHEUS_LINE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Exact quantiles of a few thousand numbers. */
+/* This module finds exact quantiles of a few thousand numbers. */
 #ifndef CORE_METRICS_QUANTILE_H
 #define CORE_METRICS_QUANTILE_H
 

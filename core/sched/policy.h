@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a policy of the scheduler sees and answers.  Private to core/.
+ * This header says what a policy of the scheduler sees and answers.  It is private to core/.
  *
  * The scheduler keeps the VMs that could run now (ready, a job waiting, not
  * aside) in dense parallel arrays, so that a policy is one linear pass whose

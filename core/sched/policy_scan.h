@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The scans of policy_scan.c, for vectors of SCAN_LANES doubles.  Included
- * once for each width, with these defined:
+ * These are the scans of policy_scan.c, for vectors of SCAN_LANES doubles.  The header is
+ * included once for each width, with these defined:
  *   SCAN_LANES       2, 4: what one register of the machine holds
  *   SCAN_ATTRIBUTES  of the functions, such as the instruction set
  *   SCAN(name)       makes the names of this width
@@ -9,7 +9,7 @@
  *   SCAN_BITS(mask)  bit i of the result: is lane i of the mask set?
  *   SCAN_MAX(a, b)   a > b ? a : b in each lane
  *   SCAN_MIN(a, b)   a < b ? a : b
- * No include guard: it is meant to be included several times.
+ * It has no include guard, since it is meant to be included several times.
  */
 
 typedef double SCAN(lanes) __attribute__((vector_size(SCAN_LANES * sizeof(double))));

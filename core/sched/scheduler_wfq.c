@@ -43,7 +43,7 @@
 #include "common/unused.h"
 #include "core/sched/wfq_internal.h"
 
-/* How often it is looked whether somebody is owed time beside a job aside. */
+/* The time from one look to the next: is somebody owed time beside a job aside? */
 #define OWED_CHECK_MIN_NS 10e3
 #define OWED_CHECK_MAX_NS 100e6
 /* A turn may be cut after this part of the quantum. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The scheduler of one GPU: which VM's oldest job is handed to its worker next.
+ * The scheduler of one GPU decides which VM's oldest job is handed to its worker next.
  *
  * Pure: time comes in as now_ns (monotonic, never decreasing), decisions come
  * out of wfq_dequeue().  No system call, no clock; memory is allocated by
@@ -114,9 +114,11 @@ void wfq_destroy(struct wfq *wfq);
 
 struct wfq_vm_stats;
 
-/* Attach: the VM starts not ready, and even, and its figures with 0.  Detach: it must have no job
- * here; what it has had ahead is lost to those who are owed it.  *last: its figures in the end;
- * may be NULL. */
+/*
+ * A VM that is attached is not ready, is owed nothing and owes nothing, and its figures are 0.  It
+ * may be detached when it has no job here.  If it is ahead then, those who are owed that time do
+ * not get it back.  *last: its last figures; may be NULL.
+ */
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params);
 void wfq_vm_detach(struct wfq *wfq, uint32_t vm, uint64_t now_ns, struct wfq_vm_stats *last);
 bool wfq_vm_attached(const struct wfq *wfq, uint32_t vm);
@@ -237,7 +239,7 @@ struct wfq_dispatch {
  */
 uint32_t wfq_dispatch_log(const struct wfq *wfq, struct wfq_dispatch *out, uint32_t max);
 
-/* The urgency formula (DESIGN: Scheduling). */
+/* The urgency formula (docs/scheduling.md). */
 double wfq_urgency(uint32_t priority, uint32_t weight, uint32_t queue_depth, uint64_t waited_ns);
 
 #endif /* CORE_SCHED_SCHEDULER_WFQ_H */

@@ -152,7 +152,7 @@ static void test_weights_are_shares(void **state)
     drain(wfq, 2);
 }
 
-/* The same load under the formula alone: DESIGN's example of why it starves. */
+/* The same load under the formula alone: it starves the lighter VM. */
 static void test_urgency_alone_starves(void **state)
 {
     struct wfq *wfq = make_pair(WFQ_POLICY_URGENCY, 80, 20);

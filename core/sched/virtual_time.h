@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Virtual time: who is owed GPU time, and how much.
+ * Virtual time tells who is owed GPU time, and how much.
  *
  * Theory of operation.  In the ideal fluid system (generalised processor
  * sharing, GPS) all VMs that have work are served at the same time, each at a

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the scheduler share.  Private to them:
+ * The files of the scheduler share these declarations.  They are private to them:
  *
  *   scheduler_wfq.c  turns, anticipation, dispatch and completion: the decisions
  *   wfq_members.c    VMs coming and going, the arrays that policies scan, accounts

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of vgpu-client share. */
+/* The files of vgpu-client share these declarations. */
 #ifndef VGPU_CLIENT_H
 #define VGPU_CLIENT_H
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * For tests of the pci transport: a device made of the functions of
- * mmio.h, linked in place of mmio.c.  It acts on DOORBELL within the access,
- * as the real one does.  sysfs is a temporary folder of the same shape, and
- * time passes in sleeps only.
+ * Tests of the pci transport use this device.  It is made of the functions of mmio.h, and
+ * linked in place of mmio.c.  It acts on DOORBELL within the access, as the real one does.
+ * sysfs is a temporary folder of the same shape, and time passes in sleeps only.
  */
 #ifndef VGPU_FAKE_DEVICE_H
 #define VGPU_FAKE_DEVICE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of libvgpu share; not installed. */
+/* The files of libvgpu share these declarations, which are not installed. */
 #ifndef VGPU_INTERNAL_H
 #define VGPU_INTERNAL_H
 

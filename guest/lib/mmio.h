@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Every access to the device goes through these, one machine instruction and
- * one exit to the host each, and is counted.  Tests link a device of their own
- * in their place.
+ * Every access to the device goes through these functions.  Each is one machine
+ * instruction and one exit to the host, and is counted.  Tests link a device of
+ * their own in their place.
  */
 #ifndef VGPU_MMIO_H
 #define VGPU_MMIO_H

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The contract between vgpu-mediator and its administration tools: a Unix
- * stream socket, one request, then one response (EVENTS: a stream of them).
- * A connection may carry several requests one after the other.  Described in
- * docs/admin-protocol.md.
+ * This header is the contract between vgpu-mediator and its administration tools: a Unix
+ * stream socket, one request, then one response (EVENTS: a stream of them). A connection may
+ * carry several requests one after the other.  docs/admin-protocol.md describes it.
  */
 #ifndef VGPU_ADMIN_H
 #define VGPU_ADMIN_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The contract between vgpu-mediator and vgpu-worker.
+ * This header is the contract between vgpu-mediator and vgpu-worker.
  *
  * The mediator creates a SOCK_SEQPACKET pair and execs one worker per VM and
  * GPU with its end as fd VGPU_WORKER_FD.  One packet is one frame: the header,

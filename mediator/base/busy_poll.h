@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Keeps the loop awake for a moment after a job's step, so that the next step
+ * This module keeps the loop awake for a moment after a job's step, so that the next step
  * needs no wake-up.
  *
  * Theory of operation.  A tiny job's way through the mediator is two short

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Bytes that wait to be written to a socket: contiguous, so that any number of
- * messages leaves in one system call, and bounded.
+ * A byte queue has the bytes that wait to be written to a socket.  They are contiguous, so
+ * that any number of messages leaves in one system call, and bounded.
  */
 #ifndef MEDIATOR_BASE_BYTE_QUEUE_H
 #define MEDIATOR_BASE_BYTE_QUEUE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CLOCK_MONOTONIC in nanoseconds: the clock that workers' time stamps use, too. */
+/* The mediator's clock is CLOCK_MONOTONIC in nanoseconds.  Workers' time stamps use it, too. */
 #ifndef MEDIATOR_BASE_CLOCK_H
 #define MEDIATOR_BASE_CLOCK_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From the core's handles to the mediator's objects: a hash table of fixed
- * size, without allocation after its creation.
+ * This map leads from the core's handles to the mediator's objects.  It is a hash table of
+ * fixed size, and allocates nothing after its creation.
  */
 #ifndef MEDIATOR_BASE_HANDLE_MAP_H
 #define MEDIATOR_BASE_HANDLE_MAP_H

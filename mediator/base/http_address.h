@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where the metrics page listens, as an option says it. */
+/* An HTTP address says where the metrics page listens, as an option gives it. */
 #ifndef MEDIATOR_BASE_HTTP_ADDRESS_H
 #define MEDIATOR_BASE_HTTP_ADDRESS_H
 

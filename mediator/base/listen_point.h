@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A socket that is listened on: its file, the descriptor, and the loop's watch on it.  Somebody may
- * remove the file (rm, a cleaner of /tmp); nobody can connect then, although the descriptor still
- * listens.  So its owner looks now and then whether the file is there, and has it made again.
+ * A listen point is a socket that is listened on: its file, its descriptor, and the loop's
+ * watch on it.  Somebody may remove the file (rm, a cleaner of /tmp); nobody can connect then,
+ * although the descriptor still listens.  So its owner looks now and then whether the file is
+ * there, and has it made again.
  */
 #ifndef MEDIATOR_BASE_LISTEN_POINT_H
 #define MEDIATOR_BASE_LISTEN_POINT_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From the database's view of VMs and pools to the core's. */
+/* This module turns the database's view of VMs and pools into the core's. */
 #ifndef MEDIATOR_CONFIG_CONFIG_APPLY_H
 #define MEDIATOR_CONFIG_CONFIG_APPLY_H
 

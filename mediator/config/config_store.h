@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The database's place in the daemon: reads the configuration into the core,
- * writes faults and quarantines back.
+ * The config store is the database's place in the daemon: it reads the configuration into the
+ * core, and writes faults and quarantines back.
  *
  * The database may make its caller wait (another writer, a slow disk), so all
  * work on it is a list that one thread of the pool takes in order; the loop

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The answers of the administration socket: docs/admin-protocol.md has their shapes. */
+/*
+ * This module writes the answers of the administration socket.  docs/admin-protocol.md has
+ * their shapes.
+ */
 #ifndef MEDIATOR_CONTROL_ANSWERS_H
 #define MEDIATOR_CONTROL_ANSWERS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What each command of the administration socket does. */
+/* This module does what each command of the administration socket asks for. */
 #ifndef MEDIATOR_CONTROL_COMMANDS_H
 #define MEDIATOR_CONTROL_COMMANDS_H
 

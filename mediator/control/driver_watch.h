@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A host with an NVIDIA driver that does not work: no VM is served by the CPU in
- * silence.  It is a problem (health.h), the driver is looked at again by a probe
- * every DRIVER_WATCH_MS, on a thread of the pool, and its GPUs are taken up as
- * soon as it works.  The same look follows when a worker could not use its GPU, or
- * when NVML gives a reason to doubt the driver.
+ * The driver watch is for a host with an NVIDIA driver that does not work: no VM is served by
+ * the CPU in silence.  That driver is a problem (health.h).  It is looked at again by a probe
+ * every DRIVER_WATCH_MS, on a thread of the pool, and its GPUs are taken up as soon as it
+ * works.  The same look follows when a worker could not use its GPU, or when NVML gives a
+ * reason to doubt the driver.
  */
 #ifndef MEDIATOR_CONTROL_DRIVER_WATCH_H
 #define MEDIATOR_CONTROL_DRIVER_WATCH_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SHOW_METRICS: the export of a thousand VMs takes time that the loop does not
- * have in one piece, so it is made in steps, one in each turn of the loop.
+ * This module answers SHOW_METRICS.  The export of a thousand VMs takes time that the loop
+ * does not have in one piece, so it is made in steps, one in each turn of the loop.
  */
 #ifndef MEDIATOR_CONTROL_EXPORT_H
 #define MEDIATOR_CONTROL_EXPORT_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the exports say beyond the core's own figures: the daemon's parts, its health, the GPUs. */
+/*
+ * This module fills in what the exports say beyond the core's own figures: the daemon's parts,
+ * its health, the GPUs.
+ */
 #ifndef MEDIATOR_CONTROL_EXTERNAL_H
 #define MEDIATOR_CONTROL_EXTERNAL_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Looks at what the core and the parts show, and puts what is wrong into the list (health.h). */
+/*
+ * The health watch looks at what the core and the parts show, and puts what is wrong into the
+ * list (health.h).
+ */
 #ifndef MEDIATOR_CONTROL_HEALTH_WATCH_H
 #define MEDIATOR_CONTROL_HEALTH_WATCH_H
 

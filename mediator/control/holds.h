@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who has paused which GPU, and who has the preferred VM.
+ * The holds say who has paused which GPU, and who has the preferred VM.
  *
  * A plain pause is the administrator's word: it stays until somebody resumes.  A
  * hold is a connection's: it is given up when the connection ends, whatever ends

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who connects to the administration socket: who is allowed to, and what a client is told when all
+ * This module knows who may connect to the administration socket, and tells a client when all
  * places are taken.
  */
 #ifndef MEDIATOR_CONTROL_PEER_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The administration socket: docs/admin-protocol.md.
+ * The server is the administration socket, which docs/admin-protocol.md describes.
  *
  * Up to ADMIN_CLIENTS_MAX at a time, the next one is told that there is no place;
  * each has one request at work and at most ADMIN_OUT_MAX_BYTES of answers waiting,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The answer to VGPU_ADMIN_TRACE_JOB: docs/admin-protocol.md, "Trace". */
+/* This module answers VGPU_ADMIN_TRACE_JOB (docs/admin-protocol.md, "Trace"). */
 #ifndef MEDIATOR_CONTROL_TRACE_H
 #define MEDIATOR_CONTROL_TRACE_H
 

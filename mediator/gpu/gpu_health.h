@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * GPU health in the mediator: what NVML says decides whether the core may use
- * a GPU, is shown to the administrator, and may have the GPU reset by the
- * command that was configured for it.
+ * GPU health acts on what NVML says: that decides whether the core may use a GPU, is shown to
+ * the administrator, and may have the GPU reset by the command that was configured for it.
  */
 #ifndef MEDIATOR_GPU_GPU_HEALTH_H
 #define MEDIATOR_GPU_GPU_HEALTH_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Runs the command that the administrator configured to reset a GPU
- * (--gpu-reset-command).  There is none by default: a reset ends whatever else
- * uses the GPU, which only the administrator can know.
+ * This module runs the command that the administrator configured to reset a GPU
+ * (--gpu-reset-command).  There is none by default: a reset ends whatever else uses the GPU,
+ * which only the administrator can know.
  */
 #ifndef MEDIATOR_GPU_GPU_RESET_H
 #define MEDIATOR_GPU_GPU_RESET_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The part of NVML (the driver's management library) that the mediator uses,
- * found at run time: own declarations of its documented, stable binary
- * interface, so that neither building nor running needs NVIDIA's packages.
+ * This is the part of NVML (the driver's management library) that the mediator uses, and finds
+ * at run time.  It has its own declarations of its documented, stable binary interface, so that
+ * neither building nor running needs NVIDIA's packages.
  *
  * Members are named as NVML's functions are, without the prefix "nvml" and the
  * version at the end.  All return NVML_OK or an nvml_result.  A member marked

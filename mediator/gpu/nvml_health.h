@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * What NVML says about one GPU, and what follows from it.  Pure.
- */
+/* This module knows what NVML can say about one GPU, and what follows from it.  It is pure. */
 #ifndef MEDIATOR_GPU_NVML_HEALTH_H
 #define MEDIATOR_GPU_NVML_HEALTH_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Watches GPUs through NVML, in a thread of its own: NVML may hang, and then
- * what is known only grows old.  Nothing here ever waits for NVML, except
- * nvml_monitor_stop(), for a bounded time.
+ * The monitor watches GPUs through NVML, in a thread of its own: NVML may hang, and then what
+ * is known only grows old.  Nothing here ever waits for NVML, except nvml_monitor_stop(), for
+ * a bounded time.
  */
 #ifndef MEDIATOR_GPU_NVML_MONITOR_H
 #define MEDIATOR_GPU_NVML_MONITOR_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading one GPU through NVML.  These calls may block for as long as NVML likes. */
+/* This module reads one GPU through NVML.  These calls may block for as long as NVML likes. */
 #ifndef MEDIATOR_GPU_NVML_READING_H
 #define MEDIATOR_GPU_NVML_READING_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is wrong at the moment: the one list from which show-health, /healthz, the
- * metric and the log follow.  The parts that notice something put it in and take
+ * Health is the list of what is wrong at the moment: the one list from which show-health,
+ * /healthz, the metric and the log follow.  The parts that notice something put it in and take
  * it out again; nothing else happens here.
  *
  * A problem is a kind and a subject ("pool B", "VM 7", a path): reporting the same

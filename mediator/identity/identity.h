@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who is at the other end of a connection to a shared socket?
+ * This module finds out who is at the other end of a connection to a shared socket.
  *
  * The kernel names the process (SO_PEERCRED).  If it is a QEMU with a
  * vgpu-stub, its command line, which the toolstack wrote, says which VM it is;

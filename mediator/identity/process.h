@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What /proc tells about a process.  These calls may block: not for the loop. */
+/*
+ * This module reads what /proc tells about a process.  These calls may block, so the loop must
+ * not make them.
+ */
 #ifndef MEDIATOR_IDENTITY_PROCESS_H
 #define MEDIATOR_IDENTITY_PROCESS_H
 

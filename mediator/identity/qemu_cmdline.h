@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a QEMU's command line says about its VM and its vgpu-stub devices. */
+/* This module reads what a QEMU's command line says about its VM and its vgpu-stub devices. */
 #ifndef MEDIATOR_IDENTITY_QEMU_CMDLINE_H
 #define MEDIATOR_IDENTITY_QEMU_CMDLINE_H
 

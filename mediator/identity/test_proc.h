@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A folder that looks like /proc, with the processes that a test wants in it. */
+/* This module makes a folder that looks like /proc, with the processes that a test wants in it. */
 #ifndef MEDIATOR_IDENTITY_TEST_PROC_H
 #define MEDIATOR_IDENTITY_TEST_PROC_H
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which VM is a process the device model of?  On a Xen host XenStore knows, and
- * nothing else is believed.  The process says with -xen-domid in which domain's
+ * This module finds the VM whose device model a process is.  On a Xen host XenStore knows
+ * that, and nothing else is believed.  The process says with -xen-domid in which domain's
  * folder to look; it may lie, for its command line is its own memory.  There,
- * image/device-model-pid must name this very process: XCP-ng's qemu-wrapper and
- * libxl write it right after they have started the domain's QEMU.  Then that
- * folder's vm ("/vm/UUID") and name are its VM's.
+ * image/device-model-pid must name this very process: XCP-ng's qemu-wrapper and libxl write it
+ * right after they have started the domain's QEMU.  Then that folder's vm ("/vm/UUID") and
+ * name are its VM's.
  *
  * /local/domain/DOMID and what the toolstack makes in it belong to Dom0.  The
  * domain may read there and can neither change these three nor make them: the

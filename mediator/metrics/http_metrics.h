@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * GET /metrics for Prometheus and GET /healthz for whoever watches over us.
+ * This module answers GET /metrics for Prometheus, and GET /healthz for whoever watches over
+ * us.
  *
  * Theory of operation.  libmicrohttpd has no thread: it has an epoll
  * descriptor, which the loop watches like any other, and MHD_run() does what is

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the exports say about the mediator's process: its memory and CPU time, its open files,
- * and how long the event loop was busy at a time.
+ * This module measures what the exports say about the mediator's own process: its memory and
+ * CPU time, its open files, and how long the event loop was busy at a time.
  */
 #ifndef MEDIATOR_METRICS_OWN_METRICS_H
 #define MEDIATOR_METRICS_OWN_METRICS_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The part of its GPU's time that each VM really had, over the last seconds. */
+/*
+ * This module measures the part of its GPU's time that each VM really had, over the last
+ * seconds.
+ */
 #ifndef MEDIATOR_METRICS_SHARES_H
 #define MEDIATOR_METRICS_SHARES_H
 

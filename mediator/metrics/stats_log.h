@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What each VM did in the last minute, in the log: a line for each VM that had jobs, and a
- * total.  Nobody had any: no line.  For hosts that nobody watches otherwise.
+ * This module logs what each VM did in the last minute: a line for each VM that had jobs, and
+ * a total.  There is no line when nobody had any.  It is for hosts that nobody watches
+ * otherwise.
  */
 #ifndef MEDIATOR_METRICS_STATS_LOG_H
 #define MEDIATOR_METRICS_STATS_LOG_H

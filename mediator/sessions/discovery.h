@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Finding the QEMUs of this host that carry a vgpu-stub, and making a socket
- * for each that would look for it in a folder of its own (a chroot, a mount
- * namespace).  Looks again every DISCOVERY_INTERVAL_MS; what it made for a QEMU
- * goes when that QEMU goes.
+ * Discovery finds the QEMUs of this host that carry a vgpu-stub, and makes a socket for each
+ * that would look for it in a folder of its own (a chroot, a mount namespace).  It looks again
+ * every DISCOVERY_INTERVAL_MS; what it made for a QEMU goes when that QEMU goes.
  */
 #ifndef MEDIATOR_SESSIONS_DISCOVERY_H
 #define MEDIATOR_SESSIONS_DISCOVERY_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One mediator at a time makes sockets in the roots of a host's QEMUs: a second one would find
- * the first one's there, or be first where it is not meant to be.
+ * This lock sees to it that one mediator at a time makes sockets in the roots of a host's
+ * QEMUs: a second one would find the first one's there, or be first where it is not meant to
+ * be.
  */
 #ifndef MEDIATOR_SESSIONS_DISCOVERY_LOCK_H
 #define MEDIATOR_SESSIONS_DISCOVERY_LOCK_H

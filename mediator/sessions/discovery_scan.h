@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Looks through /proc for QEMUs that carry a vgpu-stub.  This may block, for a
- * process can make it slow to read of: it is for a thread.  One scan at a time,
- * and between two of them its fields are the caller's.
+ * A scan looks through /proc for QEMUs that carry a vgpu-stub.  This may block, for a process
+ * can make it slow to read of: it is for a thread.  One scan at a time, and between two of
+ * them its fields are the caller's.
  */
 #ifndef MEDIATOR_SESSIONS_DISCOVERY_SCAN_H
 #define MEDIATOR_SESSIONS_DISCOVERY_SCAN_H

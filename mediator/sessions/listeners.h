@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The sockets that devices connect to.  A listener either belongs to one VM,
- * so that everyone who can connect is that VM, or it is shared, and each
- * connection is identified by the process at its other end (identity.h).
+ * The listeners are the sockets that devices connect to.  A listener either belongs to one VM,
+ * so that everyone who can connect is that VM, or it is shared, and each connection is
+ * identified by the process at its other end (identity.h).
  */
 #ifndef MEDIATOR_SESSIONS_LISTENERS_H
 #define MEDIATOR_SESSIONS_LISTENERS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The bytes of the devices' connections: reading frames, writing answers.
+ * This module moves the bytes of the devices' connections: it reads frames and writes answers.
  *
  * A connection reads at most SESSION_READ_BYTES each time the loop comes
  * round, so that a flood from one VM delays the others by no more than that.

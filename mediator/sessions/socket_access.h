@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* May another process connect to a socket of ours?  By the files' modes, as the kernel decides. */
+/*
+ * This module says whether another process may connect to a socket of ours.  It looks at the
+ * files' modes, as the kernel does.
+ */
 #ifndef MEDIATOR_SESSIONS_SOCKET_ACCESS_H
 #define MEDIATOR_SESSIONS_SOCKET_ACCESS_H
 

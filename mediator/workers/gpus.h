@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which GPUs there are, and which backend the workers use: vgpu-worker --probe knows. */
+/* This module asks vgpu-worker --probe which GPUs there are, and which backend the workers use. */
 #ifndef MEDIATOR_WORKERS_GPUS_H
 #define MEDIATOR_WORKERS_GPUS_H
 

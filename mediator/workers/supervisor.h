@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The worker processes: start, feed, watch, stop.
+ * The supervisor has the worker processes: it starts, feeds, watches and stops them.
  *
  * Each has a SOCK_SEQPACKET pair and dies with the mediator.  What it sends is
  * checked like a peer's bytes; a worker that sends nonsense is killed, and so is

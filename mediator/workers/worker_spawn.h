@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Starting vgpu-worker as a process of its own. */
+/* This module starts vgpu-worker as a process of its own. */
 #ifndef MEDIATOR_WORKERS_WORKER_SPAWN_H
 #define MEDIATOR_WORKERS_WORKER_SPAWN_H
 

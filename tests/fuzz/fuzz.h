@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the fuzz targets share.  A target is one file with LLVMFuzzerTestOneInput(); it is
- * linked twice: with replay.c, which runs the corpus under any compiler, and, with clang
+ * The fuzz targets share these functions.  A target is one file with LLVMFuzzerTestOneInput();
+ * it is linked twice: with replay.c, which runs the corpus under any compiler, and, with clang
  * and -Dfuzz=true, with libFuzzer.
  */
 #ifndef TESTS_FUZZ_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Runs small concurrent C code under a weak memory model, in every way that it can go.
+ * This module runs small concurrent C code under a weak memory model, in every way that it can
+ * go.
  *
  * The model is that of C11 with views, without load buffering (RC11, "view machine"): each
  * word has a history of the values that were stored to it; a thread has a view, which says for

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What property tests share: seeds, and failing with the seed in the message.
+ * Property tests share these functions: they have seeds, and fail with the seed in the
+ * message.
  *
  * A test runs a function for many seeds.  VGPU_SEED=N in the environment runs
  * that one alone, VGPU_ROUNDS=N so many from there.

@@ -153,7 +153,8 @@ def test_show_metrics_says_what_a_vm_was_entitled_to(kit):
     text = kit.ok("show-metrics").out
     table = next(part for part in text.split("\n\n") if "ENTITLED" in part)
     titles, *rows = [re.split("  +", line.strip()) for line in table.splitlines()]
-    assert titles == ["VM_ID", "NAME", "ENTITLED", "GOT", "OWED", "KEPT IDLE", "SWITCHES", "NOW"]
+    assert titles == ["VM_ID", "NAME", "ENTITLED", "GPU TIME", "OWED", "KEPT IDLE", "SWITCHES",
+                      "NOW"]
     assert rows == [["1", "web 1", "13.1 s", "12.5 s", "4.2 ms", "3.3 s", "135.0 us", "pausing"],
                     ["2", "db", "13.1 s", "12.5 s", "-90.0 ms", "3.3 s", "135.0 us", "suspended"]]
 

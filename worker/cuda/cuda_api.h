@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The part of the CUDA driver API that the worker uses, found at run time.
+ * This is the part of the CUDA driver API that the worker uses, and finds at run time.
  *
  * One binary serves hosts with and without a GPU, and building takes no CUDA
  * toolkit, so libcuda.so.1 is opened with dlopen() and these are own

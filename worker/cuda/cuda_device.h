@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Which GPUs are there, and which one is meant.
- */
+/* This module finds out which GPUs there are, and which one is meant. */
 #ifndef WORKER_CUDA_CUDA_DEVICE_H
 #define WORKER_CUDA_CUDA_DEVICE_H
 

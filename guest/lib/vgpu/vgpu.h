@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libvgpu: GPU work from a guest, through its vgpu-stub PCI device or, for
- * development and tests, straight to a mediator's Unix socket.
+ * libvgpu does GPU work for a guest, through its vgpu-stub PCI device or, for development and
+ * tests, straight to a mediator's Unix socket.
  *
  *     struct vgpu *v;
  *     uint32_t sum;

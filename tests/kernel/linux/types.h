@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What tests/contracts_check.py takes from Linux's header of this name, and no more. */
+/* This is what tests/contracts_check.py takes from Linux's header of this name, and no more. */
 #ifndef TESTS_KERNEL_LINUX_TYPES_H
 #define TESTS_KERNEL_LINUX_TYPES_H
 
