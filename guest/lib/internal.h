@@ -96,4 +96,17 @@ bool vgpu_pci_normalize(const char *text, char address[VGPU_ADDRESS_BYTES]);
 /* Is the device at this (normalized) address a vgpu device?  1, 0, or -errno. */
 int vgpu_pci_matches(const char *sysfs_root, const char *address);
 
+/* A device's BAR0, mapped; `fd` is the file that was mapped, for locks on it. */
+struct vgpu_bar {
+    int fd;
+    void *base;
+    size_t bytes;
+};
+
+/*
+ * Maps the device at `wanted`, NULL: the first one, and enables it if nobody has.
+ * Sets v->description.  An error code, after vgpu_set_error(), leaves nothing open.
+ */
+uint32_t vgpu_pci_map(struct vgpu *v, const char *wanted, struct vgpu_bar *bar);
+
 #endif
