@@ -29,6 +29,8 @@ const char *core_event_name(enum core_event_kind kind)
         [CORE_EVENT_VM_PLACED] = "vm_placed",
         [CORE_EVENT_GPU_LOST] = "gpu_lost",
         [CORE_EVENT_GPU_BACK] = "gpu_back",
+        [CORE_EVENT_CHANNEL_OPENED] = "channel_opened",
+        [CORE_EVENT_CHANNEL_CLOSED] = "channel_closed",
     };
 
     return kind < CORE_EVENT_KIND_COUNT ? names[kind] : "unknown";
@@ -66,6 +68,8 @@ void core_config_defaults(struct core_config *config)
         .linger_ns = 10 * NS_PER_S,
         .first_frame_ns = 10 * NS_PER_S,
         .fault_threshold = 5,
+        .channel_memory_bytes = 8ull << 30,
+        .channel_memory_vm_bytes = 1ull << 30,
     };
 }
 
@@ -87,8 +91,9 @@ struct core *core_new(const struct core_config *config, const struct core_effect
     core->preferred_vm_id = CORE_NONE;
     core->vms = calloc(CORE_VMS_MAX, sizeof(*core->vms));
     core->sessions = calloc(CORE_SESSIONS_MAX, sizeof(*core->sessions));
+    core->channels = calloc(CORE_CHANNELS_MAX, sizeof(*core->channels));
     core->metrics = metrics_new(CORE_VMS_MAX);
-    if (!core->vms || !core->sessions || !core->metrics ||
+    if (!core->vms || !core->sessions || !core->channels || !core->metrics ||
         timers_init(&core->timers, CORE_VMS_MAX + CORE_SESSIONS_MAX) < 0) {
         core_free(core);
         return NULL;
@@ -109,6 +114,7 @@ void core_free(struct core *core)
     }
     timers_destroy(&core->timers);
     metrics_free(core->metrics);
+    free(core->channels);
     free(core->sessions);
     free(core->vms);
     free(core);

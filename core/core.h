@@ -35,6 +35,7 @@
 #include "common/request.h"
 #include "common/vm_limits.h"
 #include "core/sched/scheduler_wfq.h"
+#include "vgpu/vgpu_channel.h"
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
 
@@ -47,6 +48,8 @@
 #define CORE_QUEUE_DEPTH_UNREGISTERED 64u  /* of a VM that nobody configured */
 #define CORE_NAME_BYTES 64u
 #define CORE_UUID_BYTES 16u
+#define CORE_CHANNELS_MAX 1024u  /* of the host */
+#define CORE_CHANNELS_VM_MAX 64u /* of one VM */
 #define CORE_CLAIMED_IDS_MAX 8u
 #define CORE_NONE UINT32_MAX
 #define CORE_NEVER WFQ_NEVER
@@ -95,6 +98,8 @@ enum core_event_kind {
     CORE_EVENT_VM_PLACED, /* gpu */
     CORE_EVENT_GPU_LOST,
     CORE_EVENT_GPU_BACK,
+    CORE_EVENT_CHANNEL_OPENED, /* value: its number; code: enum vgpu_channel_transport */
+    CORE_EVENT_CHANNEL_CLOSED, /* value: its number; code: enum vgpu_channel_reason */
     CORE_EVENT_KIND_COUNT
 };
 
@@ -160,6 +165,21 @@ struct core_effects {
      * plays the effects kills when told to, and never because of a clock.
      */
     void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
+    /*
+     * Channels; NULL, all of them: HELLO grants none.  start: make chunk 0 and the doorbells and
+     * hand them to the worker, which answers by core_channel_opened(); -errno: it can't be had.
+     * send: OPENED, with the descriptors of this channel, which nobody needs here afterwards.
+     * stop: the worker is to let go, and answers by core_channel_closed().  free: forget it.
+     */
+    int (*channel_start)(void *opaque, uint64_t worker, uint64_t channel,
+                         const VGPUChannelOpen *open, uint64_t bytes);
+    void (*channel_send)(void *opaque, uint32_t session, uint64_t channel,
+                         const VGPUSocketHeader *header, const void *payload);
+    void (*channel_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason);
+    void (*channel_free)(void *opaque, uint64_t channel);
+    /* Like worker_run(); it ends with core_worker_done(). */
+    void (*worker_turn)(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
+                        uint64_t budget_ns);
     /* Something worth a line in the log, an audit record or a counter. */
     void (*event)(void *opaque, const struct core_event *event);
     /*
@@ -181,8 +201,10 @@ struct core_config {
     uint64_t linger_ns;       /* an idle worker of a VM without session lives this long */
     uint64_t first_frame_ns;  /* nobody knows the peer, and it says nothing for so long: closed */
     uint32_t fault_threshold; /* 0 = never quarantine */
-    bool test_ops;            /* VGPU_OP_TEST_* are allowed */
-    bool allow_unregistered;  /* VMs that are not configured are served with defaults */
+    uint64_t channel_memory_bytes;    /* host memory of all channels */
+    uint64_t channel_memory_vm_bytes; /* ... and of one VM's */
+    bool test_ops;                    /* VGPU_OP_TEST_* are allowed */
+    bool allow_unregistered;          /* VMs that are not configured are served with defaults */
 };
 
 /* The defaults of docs/scheduling.md and of the mediator's options. */
@@ -374,6 +396,20 @@ bool core_session_stats(const struct core *core, uint32_t session,
                         struct core_session_stats *stats);
 /* Who the host knows it to be; NULL = no such session.  Valid while the session is open. */
 const struct core_identity *core_session_identity(const struct core *core, uint32_t session);
+
+/* How many channels of this session are open. */
+uint32_t core_session_channels(const struct core *core, uint32_t session);
+
+/* ---- channels: what a worker says of them.  Those of other workers are ignored. ---- */
+
+/* It has mapped the channel; status: enum vgpu_error, not 0: it can't. */
+void core_channel_opened(struct core *core, uint64_t worker, uint64_t channel, uint32_t status,
+                         uint64_t now_ns);
+/* It has let go, because it was told to or for a reason of its own. */
+void core_channel_closed(struct core *core, uint64_t worker, uint64_t channel, uint32_t reason,
+                         uint64_t now_ns);
+/* There are records that need the GPU. */
+void core_turn_want(struct core *core, uint64_t worker, uint64_t channel, uint64_t now_ns);
 
 /* ---- workers ---- */
 

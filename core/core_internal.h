@@ -9,6 +9,7 @@
  *   core_session.c  sessions: frames in, identity, HELLO and CONFIG
  *   core_job.c      jobs: acceptance, dispatch, the one answer
  *   core_worker.c   workers: start, stop, loss, deadlines
+ *   core_channel.c  channels and their turns
  *   core_states.c   which state may follow which
  *
  * An event changes what it is about and ends with core_vm_after() for its VM.
@@ -42,6 +43,7 @@ struct core_job {
     uint64_t accepted_ns; /* the scheduler's arrival_ns starts anew on another GPU */
     uint64_t id;          /* 0 while free */
     uint64_t serial;      /* among the jobs of its VM */
+    uint64_t channel;     /* not 0: a turn of this channel, not a request */
     struct request_view request;
     uint8_t bytes[VGPU_REQUEST_BUFFER_BYTES]; /* what request points into */
 };
@@ -77,8 +79,11 @@ struct core_vm {
     bool has_old_id;
     uint32_t old_vm_id; /* still accepted from a device that has not heard of the new one */
     struct core_vm_config config;
-    uint32_t session; /* CORE_NONE = not connected */
-    uint32_t gpu;     /* CORE_NONE = not placed */
+    uint32_t session; /* of its device, CORE_NONE = not connected */
+    uint32_t host_sessions;
+    uint32_t channel_count, channels_waiting, channels_wanting;
+    uint64_t channel_bytes;
+    uint32_t gpu; /* CORE_NONE = not placed */
     uint32_t placed_share;
     bool aside;
     bool idle;              /* no session and no job */
@@ -111,11 +116,34 @@ struct core_session {
     struct core_identity identity;
     uint32_t vm;
     bool hello;
+    bool host; /* a process of the host, one of many of its VM */
     uint32_t features;
     uint32_t claimed_id; /* what the device said it is, before any CONFIG */
     uint8_t claimed_pool, claimed_priority;
     uint64_t opened_ns;
     uint64_t requests, protocol_errors;
+};
+
+enum core_channel_state {
+    CORE_CHANNEL_FREE,
+    CORE_CHANNEL_WAITING,  /* for the VM's worker */
+    CORE_CHANNEL_STARTING, /* the worker maps it */
+    CORE_CHANNEL_OPEN,
+    CORE_CHANNEL_CLOSING, /* the worker was told to let go */
+};
+
+struct core_channel {
+    enum core_channel_state state;
+    uint64_t handle;
+    uint32_t session;
+    uint64_t session_serial;
+    uint32_t vm;
+    uint32_t reason; /* CLOSING */
+    VGPUChannelOpen open;
+    uint64_t bytes;
+    bool opened;   /* the session was told */
+    bool has_turn; /* it waits or runs */
+    bool wants;    /* another one, which is not queued yet */
 };
 
 struct core {
@@ -133,7 +161,9 @@ struct core {
     struct core_session *sessions; /* CORE_SESSIONS_MAX */
     struct timers timers;          /* VM slots, then CORE_VMS_MAX + session */
     struct metrics *metrics;
-    uint64_t next_job, next_worker, next_serial;
+    struct core_channel *channels; /* CORE_CHANNELS_MAX */
+    uint64_t channel_bytes;
+    uint64_t next_job, next_worker, next_serial, next_channel;
 };
 
 /* Consecutive failed starts after which waiting jobs are refused. */
@@ -186,7 +216,8 @@ void core_vm_release(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_session_bind_waiting(struct core *core, uint64_t now_ns);
 void core_session_send_config(struct core *core, uint32_t session);
 void core_session_tick(struct core *core, uint32_t session, uint64_t now_ns);
-void core_session_unbind(struct core *core, uint32_t session);
+/* The VM's sessions, of its device and of processes, have no VM any more. */
+void core_sessions_unbind(struct core *core, uint32_t slot);
 
 /* core_job.c */
 /* Hands out what the GPU's scheduler lets go. */
@@ -203,7 +234,32 @@ void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint
 void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
                               uint64_t now_ns);
 
+/* A turn as a job of its VM.  False: there is no room for it now. */
+bool core_turn_submit(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns);
+
+/* core_channel.c */
+/* False: the frame makes no sense. */
+bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+                       uint64_t now_ns);
+void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns);
+/* The session ends. */
+void core_channels_leave(struct core *core, uint32_t session);
+/* The VM's worker is ready: those that waited for it. */
+void core_channels_start(struct core *core, uint32_t slot);
+/* Its worker is told to go.  refusal NONE: those that wait for a worker go on waiting. */
+void core_channels_stop(struct core *core, uint32_t slot, enum vgpu_channel_reason reason,
+                        enum vgpu_error refusal);
+void core_channels_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status);
+void core_channels_lost(struct core *core, uint32_t slot);
+void core_channel_turn_over(struct core *core, uint64_t handle);
+/* It was taken out of the queue: it will be queued again. */
+void core_channel_turn_lost(struct core *core, uint64_t handle);
+void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns);
+
 /* core_worker.c */
+/* A fault of the VM that leaves its worker as it is. */
+void core_vm_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
+                   uint64_t now_ns);
 /* Starts one, if there is none and there may be one. */
 void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns);
 /* By QUIT.  A second reason can only bring the end nearer. */

@@ -25,6 +25,7 @@ static void job_free(struct core_vm *vm, struct core_job *job)
 {
     core_job_enter(job, CORE_JOB_FREE);
     job->id = 0;
+    job->channel = 0;
     job->next_free = vm->free_job;
     vm->free_job = (uint32_t)(job - vm->jobs);
     vm->job_count--;
@@ -83,7 +84,7 @@ static void report_accepted(struct core *core, uint32_t slot, const struct core_
 {
     const struct core_vm *vm = &core->vms[slot];
 
-    if (!core->effects.job) {
+    if (!core->effects.job || job->channel) {
         return;
     }
     core->effects.job(core->effects.opaque,
@@ -107,7 +108,7 @@ static void report_ended(struct core *core, uint32_t slot, const struct core_job
                          enum vgpu_error status, bool answered, uint64_t gpu_time_ns,
                          const vgpu_worker_done *done, uint64_t now_ns)
 {
-    if (!core->effects.job) {
+    if (!core->effects.job || job->channel) {
         return;
     }
     core->effects.job(core->effects.opaque, &(struct core_job_step){
@@ -130,8 +131,16 @@ static void answer(struct core *core, uint32_t slot, struct core_job *job, enum 
                    uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
-    const struct core_session *session = &core->sessions[job->session];
-    bool answered = session->state != CORE_SESSION_FREE && session->serial == job->session_serial;
+    const struct core_session *session;
+    bool answered;
+
+    if (job->channel) {
+        core_channel_turn_over(core, job->channel);
+        job_free(vm, job);
+        return;
+    }
+    session = &core->sessions[job->session];
+    answered = session->state != CORE_SESSION_FREE && session->serial == job->session_serial;
 
     report_ended(core, slot, job, status, answered, gpu_time_ns, done, now_ns);
     if (answered) {
@@ -266,6 +275,25 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
     core_vm_after(core, slot, now_ns);
 }
 
+bool core_turn_submit(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    struct core_job *job = job_allocate(vm);
+
+    if (!job) {
+        return false;
+    }
+    core_job_enter(job, CORE_JOB_QUEUED);
+    job->channel = channel;
+    job->accepted_ns = now_ns;
+    job->id = ++core->next_job;
+    job->sched.vm = slot;
+    job->serial = ++vm->submitted;
+    metrics_record_count(core->metrics, slot, METRICS_ACCEPTED, 1);
+    wfq_enqueue(core->schedulers[vm->gpu], &job->sched, now_ns);
+    return true;
+}
+
 /* ---- dispatch ---- */
 
 static void report_dispatch(struct core *core, uint32_t gpu, const struct core_job *job,
@@ -273,7 +301,7 @@ static void report_dispatch(struct core *core, uint32_t gpu, const struct core_j
 {
     struct wfq_dispatch decision;
 
-    if (!core->effects.job) {
+    if (!core->effects.job || job->channel) {
         return;
     }
     wfq_dispatch_log(core->schedulers[gpu], &decision, 1);
@@ -312,7 +340,13 @@ void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
             core_vm_arm(core, next->vm);
         }
         report_dispatch(core, gpu, job, now_ns);
-        core->effects.worker_run(core->effects.opaque, vm->worker.handle, job->id, &job->request);
+        if (job->channel) {
+            core->effects.worker_turn(core->effects.opaque, vm->worker.handle, job->id,
+                                      job->channel, core->config.scheduler.quantum_ns);
+        } else {
+            core->effects.worker_run(core->effects.opaque, vm->worker.handle, job->id,
+                                     &job->request);
+        }
     }
 }
 
@@ -372,6 +406,11 @@ void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error 
         return; /* then nothing waits */
     }
     while ((next = wfq_take_queued(core->schedulers[vm->gpu], slot, now_ns)) != NULL) {
+        uint64_t channel = ((struct core_job *)next)->channel;
+
         answer(core, slot, (struct core_job *)next, status, 0, NULL, NULL, now_ns);
+        if (channel) {
+            core_channel_turn_lost(core, channel);
+        }
     }
 }

@@ -18,6 +18,8 @@
 #include <string.h>
 
 #define FEATURES_GRANTED (VGPU_FEATURE_CONFIG | VGPU_FEATURE_MULTI_REQUEST)
+/* Of a process of the host.  A device's channels are not built yet. */
+#define FEATURES_HOST (VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST)
 /* Frames of unknown type are skipped, for newer devices' sake, up to so many. */
 #define UNKNOWN_FRAMES_MAX 64u
 
@@ -27,11 +29,16 @@ static void release(struct core *core, uint32_t session)
     timers_set(&core->timers, CORE_VMS_MAX + session, TIMERS_NEVER);
 }
 
-/* The VM has lost its session: what waits is dropped, what runs may end. */
-static void abandon_vm(struct core *core, uint32_t slot, uint64_t now_ns)
+/* The VM has lost a session: what waits is dropped, what runs may end. */
+static void abandon_vm(struct core *core, uint32_t slot, bool host, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
 
+    if (host) {
+        vm->host_sessions--;
+        core_vm_after(core, slot, now_ns);
+        return;
+    }
     vm->session = CORE_NONE;
     vm->has_old_id = false;
     core_jobs_refuse_waiting(core, slot, VGPU_ERR_MEDIATOR_UNAVAILABLE, now_ns);
@@ -52,10 +59,11 @@ static void close_session(struct core *core, uint32_t session, enum core_close_r
                           .code = reason,
                           .text = text,
                       });
+    core_channels_leave(core, session);
     release(core, session);
     core->effects.close_session(core->effects.opaque, session, reason);
     if (slot != CORE_NONE) {
-        abandon_vm(core, slot, now_ns);
+        abandon_vm(core, slot, core->sessions[session].host, now_ns);
     }
 }
 
@@ -89,13 +97,25 @@ void core_session_tick(struct core *core, uint32_t session, uint64_t now_ns)
     }
 }
 
-void core_session_unbind(struct core *core, uint32_t session)
+void core_sessions_unbind(struct core *core, uint32_t slot)
 {
-    struct core_session *state = &core->sessions[session];
+    struct core_vm *vm = &core->vms[slot];
 
-    core->vms[state->vm].session = CORE_NONE;
-    state->vm = CORE_NONE;
-    core_session_enter(state, CORE_SESSION_UNREGISTERED);
+    for (uint32_t i = 0;
+         i < CORE_SESSIONS_MAX && (vm->session != CORE_NONE || vm->host_sessions > 0); i++) {
+        struct core_session *state = &core->sessions[i];
+
+        if (state->state != CORE_SESSION_BOUND || state->vm != slot) {
+            continue;
+        }
+        if (state->host) {
+            vm->host_sessions--;
+        } else {
+            vm->session = CORE_NONE;
+        }
+        state->vm = CORE_NONE;
+        core_session_enter(state, CORE_SESSION_UNREGISTERED);
+    }
 }
 
 void core_session_send_config(struct core *core, uint32_t session)
@@ -170,7 +190,7 @@ static bool bind_to(struct core *core, uint32_t session, uint32_t slot, uint64_t
     struct core_session *state = &core->sessions[session];
     struct core_vm *vm = &core->vms[slot];
 
-    if (vm->session != CORE_NONE) {
+    if (vm->session != CORE_NONE && !state->host) {
         close_session(core, session, CORE_CLOSE_DUPLICATE,
                       "its VM has a connection already; one vgpu-stub per vm_id", now_ns);
         return false;
@@ -181,7 +201,12 @@ static bool bind_to(struct core *core, uint32_t session, uint32_t slot, uint64_t
     }
     state->vm = slot;
     core_session_enter(state, CORE_SESSION_BOUND);
-    vm->session = session;
+    if (state->host) {
+        vm->host_sessions++;
+    } else {
+        vm->session = session;
+    }
+    vm->idle = false;
     vm->debt_until_ns = 0; /* it goes on with its account */
     if (state->features & VGPU_FEATURE_CONFIG) {
         vm->old_vm_id = state->claimed_id;
@@ -246,7 +271,7 @@ void core_session_bind_waiting(struct core *core, uint64_t now_ns)
             continue;
         }
         slot = identify(core, state);
-        if (slot != CORE_NONE && core->vms[slot].session == CORE_NONE &&
+        if (slot != CORE_NONE && (state->host || core->vms[slot].session == CORE_NONE) &&
             bind_to(core, session, slot, now_ns) && (state->features & VGPU_FEATURE_CONFIG)) {
             core_session_send_config(core, session);
         }
@@ -281,7 +306,9 @@ static void on_hello(struct core *core, uint32_t session, const struct frame *fr
     }
     memcpy(&hello, frame->payload, sizeof(hello));
     state->hello = true;
-    state->features = hello.features & FEATURES_GRANTED;
+    state->host = (hello.features & FEATURES_HOST) == FEATURES_HOST &&
+                  core->effects.channel_start && state->identity.kind != CORE_IDENTITY_IDS;
+    state->features = hello.features & (state->host ? FEATURES_HOST : FEATURES_GRANTED);
     if (!bind_first(core, session, &frame->header, now_ns)) {
         return;
     }
@@ -299,6 +326,11 @@ static void on_request(struct core *core, uint32_t session, const struct frame *
     const VGPUSocketHeader *header = &frame->header;
     const struct core_vm *vm;
 
+    if (state->host) {
+        protocol_error(core, session, "REQUEST of a process that said that it has channels",
+                       now_ns);
+        return;
+    }
     if (state->state == CORE_SESSION_OPEN && !bind_first(core, session, header, now_ns)) {
         return;
     }
@@ -357,10 +389,73 @@ static void on_config(struct core *core, uint32_t session, const struct frame *f
     }
 }
 
+static void on_channel(struct core *core, uint32_t session, const struct frame *frame,
+                       uint64_t now_ns)
+{
+    VGPUChannelOpen open;
+    VGPUChannelClose closing;
+    bool well = false;
+
+    if (frame->header.msg_type == VGPU_MSG_CHANNEL_OPEN &&
+        frame->header.payload_len == sizeof(open)) {
+        memcpy(&open, frame->payload, sizeof(open));
+        well = core_channel_open(core, session, &open, now_ns);
+    } else if (frame->header.msg_type == VGPU_MSG_CHANNEL_CLOSE &&
+               frame->header.payload_len == sizeof(closing)) {
+        memcpy(&closing, frame->payload, sizeof(closing));
+        core_channel_close(core, session, closing.channel, now_ns);
+        well = true;
+    }
+    if (!well) {
+        protocol_error(core, session, "a frame about channels that makes no sense", now_ns);
+    }
+}
+
+/* A chunk of its own is not built: it is refused, as an answer to each CHUNK_ADD. */
+static void on_chunk_add(struct core *core, uint32_t session, const struct frame *frame,
+                         uint64_t now_ns)
+{
+    VGPUChunkAdd add;
+    VGPUChunkAdded added = {.status = VGPU_ERR_UNSUPPORTED_OP};
+    VGPUSocketHeader header = {
+        .magic = VGPU_SOCKET_MAGIC,
+        .msg_type = VGPU_MSG_CHUNK_ADDED,
+        .vm_id = frame->header.vm_id,
+        .payload_len = sizeof(added),
+    };
+
+    if (frame->header.payload_len != sizeof(add)) {
+        protocol_error(core, session, "a frame about chunks that makes no sense", now_ns);
+        return;
+    }
+    memcpy(&add, frame->payload, sizeof(add));
+    added.channel = add.channel;
+    added.chunk = add.chunk;
+    core->effects.send(core->effects.opaque, session, &header, &added);
+}
+
+/* Frames of channels.  False: not one, or not of a session that may send it. */
+static bool on_host_frame(struct core *core, uint32_t session, const struct frame *frame,
+                          uint64_t now_ns)
+{
+    if (!core->sessions[session].host) {
+        return false;
+    }
+    switch (frame->header.msg_type) {
+    case VGPU_MSG_CHANNEL_OPEN:
+    case VGPU_MSG_CHANNEL_CLOSE: on_channel(core, session, frame, now_ns); return true;
+    case VGPU_MSG_CHUNK_ADD: on_chunk_add(core, session, frame, now_ns); return true;
+    default: return false;
+    }
+}
+
 void core_session_frame(struct core *core, uint32_t session, const struct frame *frame,
                         uint64_t now_ns)
 {
     if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return;
+    }
+    if (on_host_frame(core, session, frame, now_ns)) {
         return;
     }
     switch (frame->header.msg_type) {
@@ -397,6 +492,7 @@ void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns)
         return;
     }
     slot = core->sessions[session].vm;
+    core_channels_leave(core, session);
     release(core, session);
     core_report(core, &(struct core_event){
                           .kind = CORE_EVENT_SESSION_CLOSED,
@@ -406,7 +502,7 @@ void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns)
                           .gpu = CORE_NONE,
                       });
     if (slot != CORE_NONE) {
-        abandon_vm(core, slot, now_ns);
+        abandon_vm(core, slot, core->sessions[session].host, now_ns);
     }
 }
 

@@ -195,6 +195,7 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
     uint32_t from = vm->gpu, to;
 
     if (from == CORE_NONE || vm->in_flight_count > 0 ||
+        (vm->channel_count > vm->channels_waiting && core_gpu_available(core, from)) ||
         placement_allows(&core->placement, vm->config.pool, from)) {
         return;
     }
@@ -239,7 +240,8 @@ static void settle(struct core *core, uint32_t slot, uint64_t now_ns)
     struct core_vm *vm = &core->vms[slot];
     bool was_idle = vm->idle;
 
-    vm->idle = vm->session == CORE_NONE && vm->job_count == 0;
+    vm->idle = vm->session == CORE_NONE && vm->host_sessions == 0 && vm->channel_count == 0 &&
+               vm->job_count == 0;
     if (!vm->idle) {
         return;
     }
@@ -287,7 +289,11 @@ void core_vm_after(struct core *core, uint32_t slot, uint64_t now_ns)
 
     core_vm_update_ready(core, slot, now_ns);
     core_vm_move_if_needed(core, slot, now_ns);
-    if (vm->gpu != CORE_NONE && wfq_vm_queue_depth(core->schedulers[vm->gpu], slot) > 0) {
+    if (vm->channels_wanting > 0) {
+        core_channels_queue_turns(core, slot, now_ns);
+    }
+    if (vm->gpu != CORE_NONE &&
+        (vm->channels_waiting > 0 || wfq_vm_queue_depth(core->schedulers[vm->gpu], slot) > 0)) {
         core_worker_want(core, slot, now_ns);
     }
     settle(core, slot, now_ns);
@@ -387,9 +393,7 @@ void core_vm_remove(struct core *core, uint32_t slot, uint64_t now_ns)
     core_jobs_refuse_waiting(core, slot, VGPU_ERR_VM_NOT_REGISTERED, now_ns);
     vm->removing = true;
     metrics_vm_remove(core->metrics, slot); /* its name may be another's at once */
-    if (vm->session != CORE_NONE) {
-        core_session_unbind(core, vm->session);
-    }
+    core_sessions_unbind(core, slot);
     core_worker_stop(core, slot, CORE_STOP_REMOVED, now_ns);
     core_vm_after(core, slot, now_ns);
 }

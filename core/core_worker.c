@@ -81,11 +81,34 @@ static enum vgpu_error stopped_status(enum core_stop why)
     }
 }
 
+/* Its channels go with it. */
+static void stop_channels(struct core *core, uint32_t slot, enum core_stop why)
+{
+    switch (why) {
+    case CORE_STOP_UNUSED:
+        core_channels_stop(core, slot, VGPU_CLOSED_GPU_LOST, VGPU_ERR_NONE);
+        break;
+    case CORE_STOP_CHANGED:
+        core_channels_stop(core, slot, VGPU_CLOSED_LIMITS, VGPU_ERR_NONE);
+        break;
+    case CORE_STOP_REMOVED:
+        core_channels_stop(core, slot, VGPU_CLOSED_REMOVED, VGPU_ERR_VM_NOT_REGISTERED);
+        break;
+    case CORE_STOP_QUARANTINED:
+        core_channels_stop(core, slot, VGPU_CLOSED_QUARANTINED, VGPU_ERR_VM_QUARANTINED);
+        break;
+    case CORE_STOP_SHUTDOWN:
+        core_channels_stop(core, slot, VGPU_CLOSED_SHUTDOWN, VGPU_ERR_MEDIATOR_UNAVAILABLE);
+        break;
+    }
+}
+
 void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
     uint64_t kill_at_ns = stop_deadline_ns(core, vm, why, now_ns);
 
+    stop_channels(core, slot, why);
     switch (vm->worker.state) {
     case CORE_WORKER_NONE: break;
     case CORE_WORKER_BACKOFF: core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns); break;
@@ -142,15 +165,14 @@ void core_stop_workers(struct core *core, uint64_t now_ns)
     }
 }
 
-void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
-                       uint64_t now_ns)
+void core_vm_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
+                   uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
     bool running = vm->watchdog.running;
     bool quarantine = wd_job_failed(&vm->watchdog, &core->watchdog);
 
     vm->watchdog.running = running;
-    vm->worker.faulted = true;
     core_report(core, &(struct core_event){
                           .kind = CORE_EVENT_FAULT,
                           .session = vm->session,
@@ -163,6 +185,13 @@ void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, u
     if (quarantine && !vm->config.quarantined) {
         core_vm_quarantine(core, slot, code, now_ns);
     }
+}
+
+void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
+                       uint64_t now_ns)
+{
+    core->vms[slot].worker.faulted = true;
+    core_vm_fault(core, slot, code, job_id, now_ns);
 }
 
 /* All jobs in flight are lost; the oldest gets `status`, those behind it `others`. */
@@ -209,6 +238,7 @@ static void start_failed(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     if (vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
         core_jobs_refuse_waiting(core, slot, VGPU_ERR_GPU_UNAVAILABLE, now_ns);
+        core_channels_refuse_waiting(core, slot, VGPU_ERR_GPU_UNAVAILABLE);
     }
 }
 
@@ -245,6 +275,7 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
         }
         fail_in_flight(core, slot, VGPU_ERR_CUDA_ERROR, VGPU_ERR_CUDA_ERROR, now_ns);
     }
+    core_channels_lost(core, slot);
     if (state == CORE_WORKER_STOPPING) {
         core_worker_enter(&vm->worker, CORE_WORKER_NONE, now_ns);
     } else {
@@ -279,6 +310,7 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
     vm->worker.flags = ready->flags;
     vm->worker.start_failures = 0;
     core_worker_enter(&vm->worker, CORE_WORKER_READY, now_ns);
+    core_channels_start(core, slot);
     core_vm_after(core, slot, now_ns);
 }
 
@@ -321,9 +353,7 @@ static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm
     case CORE_WORKER_STOPPING: return vm->worker.kill_at_ns;
     case CORE_WORKER_BACKOFF: return vm->worker.since_ns + vm->worker.backoff_ns;
     case CORE_WORKER_READY:
-        return vm->session == CORE_NONE && vm->job_count == 0
-                   ? vm->idle_since_ns + core->config.linger_ns
-                   : CORE_NEVER;
+        return vm->idle ? vm->idle_since_ns + core->config.linger_ns : CORE_NEVER;
     case CORE_WORKER_NONE:
         return vm->debt_until_ns != 0 ? vm->idle_since_ns + CORE_DEBT_CHECK_NS : CORE_NEVER;
     default: return CORE_NEVER;
@@ -365,6 +395,7 @@ static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
         event.kind = CORE_EVENT_JOB_TIMEOUT;
         core_report(core, &event);
         core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, event.job_id, now_ns);
+        core_channels_stop(core, slot, VGPU_CLOSED_TIMEOUT, VGPU_ERR_NONE);
         kill_worker(core, slot, now_ns);
         fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, VGPU_ERR_CUDA_ERROR, now_ns);
     }

@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/base/busy_poll.h"
@@ -19,6 +20,7 @@
 #include "mediator/events.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/session_io.h"
+#include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
 
 struct effects {
@@ -70,6 +72,54 @@ static void effect_worker_stop(void *opaque, uint64_t worker, bool kill)
     struct mediator *mediator = opaque;
 
     supervisor_stop_worker(mediator->supervisor, worker, kill);
+}
+
+static int effect_channel_start(void *opaque, uint64_t worker, uint64_t channel,
+                                const VGPUChannelOpen *open, uint64_t bytes)
+{
+    struct mediator *mediator = opaque;
+    int ret = channel_memory_make(mediator->channel_memory, channel, bytes);
+
+    if (ret < 0) {
+        log_error("cannot make %" PRIu64 " bytes of memory for a channel: %s", bytes,
+                  strerror(-ret));
+        return ret;
+    }
+    supervisor_channel_start(mediator->supervisor, worker, channel, open,
+                             channel_memory_fds(mediator->channel_memory, channel));
+    return 0;
+}
+
+static void effect_channel_send(void *opaque, uint32_t session, uint64_t channel,
+                                const VGPUSocketHeader *header, const void *payload)
+{
+    struct mediator *mediator = opaque;
+    const int *fds = channel_memory_fds(mediator->channel_memory, channel);
+
+    session_io_send_fds(mediator->sessions, session, header, payload, fds, fds ? CHANNEL_FDS : 0);
+    channel_memory_drop(mediator->channel_memory, channel);
+}
+
+static void effect_channel_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_channel_stop(mediator->supervisor, worker, channel, reason);
+}
+
+static void effect_channel_free(void *opaque, uint64_t channel)
+{
+    struct mediator *mediator = opaque;
+
+    channel_memory_drop(mediator->channel_memory, channel);
+}
+
+static void effect_worker_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
+                               uint64_t budget_ns)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_turn(mediator->supervisor, worker, job_id, channel, budget_ns);
 }
 
 static void effect_event(void *opaque, const struct core_event *event)
@@ -126,6 +176,11 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .worker_start = effect_worker_start,
         .worker_run = effect_worker_run,
         .worker_stop = effect_worker_stop,
+        .channel_start = effect_channel_start,
+        .channel_send = effect_channel_send,
+        .channel_stop = effect_channel_stop,
+        .channel_free = effect_channel_free,
+        .worker_turn = effect_worker_turn,
         .event = effect_event,
         .persist = effect_persist,
         .job = effect_job,

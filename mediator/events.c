@@ -174,7 +174,9 @@ static bool caused_by_guest(enum core_event_kind kind)
     case CORE_EVENT_QUARANTINED:
     case CORE_EVENT_UNQUARANTINED:
     case CORE_EVENT_GPU_LOST:
-    case CORE_EVENT_GPU_BACK: return false;
+    case CORE_EVENT_GPU_BACK:
+    case CORE_EVENT_CHANNEL_OPENED:
+    case CORE_EVENT_CHANNEL_CLOSED: return false;
     default: return true;
     }
 }
@@ -192,6 +194,8 @@ static enum log_level level_of(enum core_event_kind kind)
     case CORE_EVENT_SESSION_BOUND:
     case CORE_EVENT_SESSION_CLOSED:
     case CORE_EVENT_WORKER_READY:
+    case CORE_EVENT_CHANNEL_OPENED:
+    case CORE_EVENT_CHANNEL_CLOSED:
     case CORE_EVENT_VM_PLACED: return LOG_LEVEL_INFO;
     case CORE_EVENT_REJECTED: return LOG_LEVEL_DEBUG;
     case CORE_EVENT_REQUEST_INVALID:
@@ -271,6 +275,15 @@ static void describe_unregistered(const struct events *events, const struct core
              other, name, uuid, id);
 }
 
+static const char *channel_reason(uint32_t reason)
+{
+#define REASON_TEXT(name, code, text) [(code)] = (text),
+    static const char *const texts[VGPU_CLOSED_COUNT] = {VGPU_CHANNEL_REASONS(REASON_TEXT)};
+#undef REASON_TEXT
+
+    return reason < VGPU_CLOSED_COUNT ? texts[reason] : "unknown reason";
+}
+
 static void describe(const struct events *events, const struct core_event *event, char *text,
                      size_t bytes)
 {
@@ -334,6 +347,13 @@ static void describe(const struct events *events, const struct core_event *event
         break;
     case CORE_EVENT_UNQUARANTINED: snprintf(text, bytes, "no longer quarantined"); break;
     case CORE_EVENT_VM_PLACED: snprintf(text, bytes, "placed on GPU %" PRIu32, event->gpu); break;
+    case CORE_EVENT_CHANNEL_OPENED:
+        snprintf(text, bytes, "channel %" PRIu64 " opened", event->value);
+        break;
+    case CORE_EVENT_CHANNEL_CLOSED:
+        snprintf(text, bytes, "channel %" PRIu64 " closed: %s", event->value,
+                 channel_reason(event->code));
+        break;
     case CORE_EVENT_GPU_LOST:
         snprintf(text, bytes, "GPU %" PRIu32 " is not available any more", event->gpu);
         break;

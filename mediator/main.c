@@ -39,6 +39,7 @@
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
 #include "mediator/metrics/stats_log.h"
+#include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/worker_spawn.h"
 #include "store/vgpu_config.h"
@@ -249,6 +250,7 @@ static bool make_parts(void)
         .qemu_users = qemu_users,
         .qemu_user_count = qemu_user_count,
     });
+    mediator.channel_memory = channel_memory_new();
     mediator.supervisor = supervisor_new(&(struct supervisor_uses){
         .loop = &mediator.loop,
         .core = mediator.core,
@@ -529,6 +531,7 @@ static void free_all(void)
     session_io_free(mediator.sessions);
     identity_cache_free(mediator.identities);
     supervisor_free(mediator.supervisor);
+    channel_memory_free(mediator.channel_memory);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
     stats_log_free(mediator.stats_log);

@@ -38,6 +38,7 @@
 #include "mediator/options.h"
 
 struct admin_server;
+struct channel_memory;
 struct config_store;
 struct discovery;
 struct events;
@@ -71,6 +72,7 @@ struct mediator {
     pid_t discovery_holder;      /* this one (0: not known) */
     struct identity_cache *identities;
     struct supervisor *supervisor;
+    struct channel_memory *channel_memory;
     struct config_store *config; /* NULL with --no-db */
     struct events *events;
     struct job_trace *trace;

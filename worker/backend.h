@@ -75,6 +75,8 @@ struct backend_ops {
     /* With nothing to do, look for the next job for so long before going to
      * sleep: waking up costs about as much as a tiny job takes on a GPU. */
     uint64_t idle_spin_ns;
+    /* submit() answers at once, always: then a worker can serve channels with it. */
+    bool immediate;
 
     /* 0, or -errno after saying on the log what is wrong and what to do. */
     int (*open)(const struct backend_config *config, struct backend **backend);

@@ -53,17 +53,22 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/request.h"
+#include "worker/channel/channel_set.h"
 #include "worker/forecast.h"
 
 struct slot {
     uint64_t job_id;
     uint64_t taken_ns; /* CLOCK_MONOTONIC */
     uint32_t opcode;
+    uint64_t channel; /* not 0: a turn of it, not a job */
+    uint64_t budget_ns;
     enum backend_state state;
     struct backend_result result;
 };
@@ -77,9 +82,15 @@ struct executor {
     uint64_t idle_since_ns; /* when the last job in flight was answered */
     struct forecast forecast;
     bool lost;
+    bool broken; /* the mediator does not take what it is told */
+    struct channel_set *channels;
+    unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
 };
+
+/* How many looks at the rings for one at the socket. */
+#define LOOKS_FOR_SOCKET 64u
 
 enum take {
     TAKE_NOTHING,
@@ -156,11 +167,9 @@ static void answer_device_info(const struct executor *e, struct backend_result *
     result->data_length = (uint32_t)name_bytes;
 }
 
-static enum backend_state start_job(struct executor *e, unsigned index,
-                                    const struct backend_job *job)
+static enum backend_state answer_now(struct executor *e, unsigned index,
+                                     const struct backend_job *job, struct backend_result *result)
 {
-    struct backend_result *result = &e->slots[index].result;
-
     result->status =
         request_check_op(job->opcode, job->param_count, job->data_length, e->config->test_ops);
     result->result_count = 0;
@@ -180,6 +189,12 @@ static enum backend_state start_job(struct executor *e, unsigned index,
     case VGPU_OP_TEST_FAIL: result->status = VGPU_ERR_CUDA_ERROR; return BACKEND_DONE;
     default: return e->config->ops->submit(e->config->backend, index, job, result);
     }
+}
+
+static enum backend_state start_job(struct executor *e, unsigned index,
+                                    const struct backend_job *job)
+{
+    return answer_now(e, index, job, &e->slots[index].result);
 }
 
 static enum take malformed(const char *what, size_t length)
@@ -226,13 +241,163 @@ static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
     return TAKE_JOB;
 }
 
+/* ---- channels ---- */
+
+static void tell_word(void *opaque, uint16_t type, uint64_t channel, uint32_t value)
+{
+    struct executor *e = opaque;
+    vgpu_worker_word word = {.value = value};
+    size_t bytes = type == VGPU_WORKER_WANT ? 0 : sizeof(word);
+
+    if (send_frame(e, type, channel, &word, bytes, NULL, 0) < 0) {
+        e->broken = true;
+    }
+}
+
+/* An operation of 1.0 for a channel: what start_job() does, for a backend that is immediate. */
+static void run_for_channel(void *opaque, const struct backend_job *job,
+                            struct backend_result *result)
+{
+    answer_now(opaque, 0, job, result);
+}
+
+static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const int *fds)
+{
+    vgpu_worker_channel what;
+
+    memcpy(&what, e->frame + sizeof(vgpu_worker_header), sizeof(what));
+    if (!e->channels && e->config->ops->immediate) {
+        e->channels = channel_set_new(&(struct channel_set_uses){
+            .opaque = e,
+            .run = run_for_channel,
+            .tell = tell_word,
+            .memory_bytes = e->ready.memory_bytes,
+        });
+    }
+    if (!e->channels) {
+        log_error("channels need a backend that this worker does not have: only --backend cpu "
+                  "serves them so far");
+        for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
+            close(fds[i]);
+        }
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    return channel_set_add(e->channels, handle, &what, fds);
+}
+
+static enum take take_turn(struct executor *e, size_t length, uint64_t job_id)
+{
+    struct slot *slot = &e->slots[(e->head + e->count) % e->config->depth];
+    vgpu_worker_turn turn;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(turn)) {
+        return malformed("TURN has the wrong length", length);
+    }
+    memcpy(&turn, e->frame + sizeof(vgpu_worker_header), sizeof(turn));
+    slot->job_id = job_id;
+    slot->opcode = VGPU_OP_NOP; /* for the forecast, which has nothing to say about it */
+    slot->channel = turn.channel;
+    slot->budget_ns = turn.budget_ns;
+    slot->taken_ns = clock_now_ns();
+    slot->state = BACKEND_RUNNING;
+    slot->result.status = VGPU_ERR_NONE;
+    slot->result.result_count = 0;
+    slot->result.data_length = 0;
+    slot->result.gpu_time_ns = 0;
+    if (e->count == 0) {
+        e->head_since_ns = slot->taken_ns;
+    }
+    e->count++;
+    return TAKE_JOB;
+}
+
+/* CHANNEL, CHANNEL_CLOSE.  The descriptors are taken. */
+static enum take take_channel(struct executor *e, size_t length, const vgpu_worker_header *header,
+                              const int *fds)
+{
+    vgpu_worker_word word;
+
+    if (header->type == VGPU_WORKER_CHANNEL) {
+        if (length != sizeof(*header) + sizeof(vgpu_worker_channel) || !fds) {
+            return malformed("CHANNEL has the wrong length or no descriptors", length);
+        }
+        tell_word(e, VGPU_WORKER_CHANNEL_OPENED, header->job_id,
+                  open_channel(e, header->job_id, fds));
+        return TAKE_JOB;
+    }
+    if (length != sizeof(*header) + sizeof(word)) {
+        return malformed("CHANNEL_CLOSE has the wrong length", length);
+    }
+    memcpy(&word, e->frame + sizeof(*header), sizeof(word));
+    if (e->channels) {
+        channel_set_close(e->channels, header->job_id, (enum vgpu_channel_reason)word.value);
+    }
+    return TAKE_JOB;
+}
+
+/* Serves them, and sleeps when there has been nothing for long enough. */
+static void serve_channels(struct executor *e, bool busy)
+{
+    bool did = channel_set_serve(e->channels);
+
+    if (did || busy) {
+        e->idle_looks = 0;
+    } else if (++e->idle_looks >= e->spins) {
+        e->idle_looks = 0;
+        channel_set_sleep(e->channels, e->config->fd);
+    } else {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
+
+/* ---- frames ---- */
+
+/* Descriptors that came with a frame; all or none. */
+static bool take_descriptors(struct msghdr *message, int fds[CHANNEL_SET_FDS])
+{
+    bool all = false;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+            all = count == CHANNEL_SET_FDS && !(message->msg_flags & MSG_CTRUNC);
+            for (size_t i = 0; i < count; i++) {
+                int fd;
+
+                memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+                if (all) {
+                    fds[i] = fd;
+                } else {
+                    close(fd);
+                }
+            }
+        }
+    }
+    return all;
+}
+
 static enum take take_frame(struct executor *e, int flags)
 {
     vgpu_worker_header header;
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(sizeof(int) * CHANNEL_SET_FDS)];
+    } control;
+    struct iovec part = {e->frame, sizeof(e->frame)};
+    struct msghdr message;
+    int fds[CHANNEL_SET_FDS];
+    bool has_fds;
     ssize_t n;
 
     do {
-        n = recv(e->config->fd, e->frame, sizeof(e->frame), flags);
+        message = (struct msghdr){.msg_iov = &part,
+                                  .msg_iovlen = 1,
+                                  .msg_control = control.bytes,
+                                  .msg_controllen = sizeof(control.bytes)};
+        n = recvmsg(e->config->fd, &message, flags | MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         if (errno == EAGAIN) {
@@ -246,6 +411,7 @@ static enum take take_frame(struct executor *e, int flags)
     if (n == 0) {
         return TAKE_CLOSED;
     }
+    has_fds = take_descriptors(&message, fds);
     if ((size_t)n < sizeof(header) || (size_t)n > VGPU_WORKER_FRAME_MAX) {
         return malformed("no frame has this size", (size_t)n);
     }
@@ -266,7 +432,11 @@ static enum take take_frame(struct executor *e, int flags)
             return malformed("QUIT is too long", (size_t)n);
         }
         return TAKE_QUIT;
-    default: return malformed("type is neither RUN nor QUIT", (size_t)n);
+    case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
+    case VGPU_WORKER_CHANNEL:
+    case VGPU_WORKER_CHANNEL_CLOSE:
+        return take_channel(e, (size_t)n, &header, has_fds ? fds : NULL);
+    default: return malformed("type is none that a worker takes", (size_t)n);
     }
 }
 
@@ -298,7 +468,13 @@ static enum backend_state look_at_head(struct executor *e)
 {
     struct slot *slot = &e->slots[e->head];
 
-    if (slot->state == BACKEND_RUNNING) {
+    if (slot->channel) {
+        if (!e->channels || channel_set_turn(e->channels, slot->channel, slot->budget_ns,
+                                             &slot->result.gpu_time_ns)) {
+            slot->channel = 0;
+            slot->state = BACKEND_DONE;
+        }
+    } else if (slot->state == BACKEND_RUNNING) {
         slot->state = e->config->ops->poll(e->config->backend, e->head, &slot->result);
         if (slot->state == BACKEND_DONE) {
             forecast_learn(&e->forecast, slot->opcode, clock_now_ns() - e->head_since_ns);
@@ -327,6 +503,11 @@ static bool stays_awake(const struct executor *e)
            clock_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
 }
 
+static bool has_channels(const struct executor *e)
+{
+    return e->channels && !channel_set_empty(e->channels);
+}
+
 static enum vgpu_worker_exit serve(struct executor *e)
 {
     bool quitting = false;
@@ -335,8 +516,10 @@ static enum vgpu_worker_exit serve(struct executor *e)
         bool room = !quitting && e->count < e->config->depth;
         enum take taken = TAKE_NOTHING;
 
-        if (room) {
-            taken = take_frame(e, e->count > 0 || stays_awake(e) ? MSG_DONTWAIT : 0);
+        /* While it spins on rings it looks at the socket now and then: that is a system call. */
+        if (room && e->idle_looks % LOOKS_FOR_SOCKET == 0) {
+            taken =
+                take_frame(e, e->count > 0 || has_channels(e) || stays_awake(e) ? MSG_DONTWAIT : 0);
         }
         switch (taken) {
         case TAKE_CLOSED: return VGPU_WORKER_EXIT_OK;
@@ -352,9 +535,18 @@ static enum vgpu_worker_exit serve(struct executor *e)
                 return VGPU_WORKER_EXIT_OK;
             }
             e->lost = state == BACKEND_LOST;
-            if (state == BACKEND_RUNNING && taken == TAKE_NOTHING && !pause_a_little(e, room)) {
+            if (state == BACKEND_RUNNING && !e->slots[e->head].channel && taken == TAKE_NOTHING &&
+                !pause_a_little(e, room)) {
                 return VGPU_WORKER_EXIT_OK;
             }
+        }
+        if (has_channels(e)) {
+            serve_channels(e, taken != TAKE_NOTHING || e->count > 0);
+        } else {
+            e->idle_looks = 0;
+        }
+        if (e->broken) {
+            return VGPU_WORKER_EXIT_OK;
         }
         if (e->lost) {
             discard_unread(e);
@@ -373,10 +565,12 @@ enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *i
     assert(config->depth >= 1 && config->depth <= WORKER_DEPTH_MAX);
     memset(e, 0, sizeof(*e));
     e->config = config;
+    e->spins = get_nprocs() > 1 ? CHANNEL_SET_SPINS : 1;
     config->ops->describe(config->backend, &e->ready);
     if (send_frame(e, VGPU_WORKER_READY, 0, &e->ready, sizeof(e->ready), NULL, 0) == 0) {
         status = serve(e);
     }
+    channel_set_free(e->channels);
     *in_flight = e->count > 0;
     return status;
 }

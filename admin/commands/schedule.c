@@ -162,9 +162,10 @@ static int run_reload(struct admin *admin)
 static int run_connections(struct admin *admin)
 {
     static const struct render_column columns[] = {
-        {"SESSION", COLUMN_RIGHT},  {"VM_ID", COLUMN_RIGHT},   {"UUID", COLUMN_DROP},
-        {"PID", COLUMN_RIGHT},      {"SINCE", COLUMN_RIGHT},   {"PROTOCOL", 0},
-        {"REQUESTS", COLUMN_RIGHT}, {"SOCKET", COLUMN_SHRINK},
+        {"SESSION", COLUMN_RIGHT}, {"VM_ID", COLUMN_RIGHT},    {"UUID", COLUMN_DROP},
+        {"PID", COLUMN_RIGHT},     {"SINCE", COLUMN_RIGHT},    {"PROTOCOL", 0},
+        {"TRANSPORT", 0},          {"CHANNELS", COLUMN_RIGHT}, {"REQUESTS", COLUMN_RIGHT},
+        {"SOCKET", COLUMN_SHRINK},
     };
     char text[RENDER_BYTES];
     json_t *answer, *c;
@@ -194,6 +195,8 @@ static int run_connections(struct admin *admin)
         } else {
             render_cell(t, STYLE_PLAIN, "%g", json_number_value(protocol));
         }
+        render_cell(t, STYLE_PLAIN, "%s", json_get_text(c, "transport", "-"));
+        render_cell(t, STYLE_PLAIN, "%lld", (long long)json_get_int(c, "channels", 0));
         render_cell(t, STYLE_PLAIN, "%s",
                     render_count((uint64_t)json_get_int(c, "requests", 0), text));
         render_cell(t, STYLE_PLAIN, "%s", json_get_text(c, "path", "-"));

@@ -39,6 +39,7 @@ struct vgpu_transport {
 struct vgpu {
     const struct vgpu_transport *transport;
     void *link; /* the transport's own state */
+    bool has_channel;
     struct vgpu_options options;
     struct vgpu_clock clock;
     uint64_t random;
@@ -55,6 +56,7 @@ struct vgpu {
 /* Each sets v->transport and v->link, or returns an error code after vgpu_set_error(). */
 uint32_t vgpu_pci_open(struct vgpu *v, const char *address);
 uint32_t vgpu_sock_open(struct vgpu *v, const char *path);
+uint32_t vgpu_host_open(struct vgpu *v, const char *path);
 
 /* Note the failure of the current call; returns `code`, which is not 0. */
 uint32_t vgpu_set_error(struct vgpu *v, uint32_t code, const char *format, ...)

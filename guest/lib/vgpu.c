@@ -82,8 +82,12 @@ static uint32_t open_checked(struct vgpu *v, const char *spec, const struct vgpu
     if (strncmp(spec, "sock:", 5) == 0) {
         return vgpu_sock_open(v, spec + 5);
     }
+    if (strncmp(spec, "host:", 5) == 0) {
+        return vgpu_host_open(v, spec + 5);
+    }
     return vgpu_set_error(v, VGPU_ERR_ARGUMENT,
-                          "\"%.64s\" names no device; use pci, pci:0000:00:05.0 or sock:/path",
+                          "\"%.64s\" names no device; use pci, pci:0000:00:05.0, sock:/path or "
+                          "host:/path",
                           spec);
 }
 

@@ -185,7 +185,9 @@ enum vgpu_channel_state {
     X(REMOVED, 10, "the VM was removed, or moves to another GPU")                                  \
     X(SHUTDOWN, 11, "the mediator stops")                                                          \
     X(COPY_FAILED, 12, "the copy engine could not reach the guest's memory")                       \
-    X(GPU_LOST, 13, "the GPU failed")
+    X(GPU_LOST, 13, "the GPU failed")                                                              \
+    X(LIMITS, 14, "the VM's limits were changed; open it again")                                   \
+    X(FRAMES, 15, "a frame about this channel makes no sense")
 
 enum vgpu_channel_reason {
 #define VGPU_CHANNEL_REASON(name, code, text) VGPU_CLOSED_##name = (code),
@@ -228,6 +230,28 @@ VGPU_STATIC_ASSERT(sizeof(VGPURecord) == 24, "VGPURecord is 24 bytes");
  */
 #define VGPU_OP_BULK 0x100u
 
+/*
+ * Bulk operations work on buffers of the GPU's memory that live until FREE or the channel's
+ * end.  All have one form, VGPUBulkRecord; what an operation doesn't name is 0.  Elements are
+ * 4 bytes; offsets are in bytes and multiples of 4.  Matrices are dense, by rows.
+ */
+enum vgpu_bulk_op {
+    VGPU_BULK_ALLOC = 0x100,    /* target: the new handle; count: bytes, at least 1; it is zeroed */
+    VGPU_BULK_FREE = 0x101,     /* target */
+    VGPU_BULK_UPLOAD = 0x102,   /* target, target_offset, chunk, chunk_offset, count: bytes */
+    VGPU_BULK_DOWNLOAD = 0x103, /* a, a_offset, chunk, chunk_offset, count: bytes */
+    VGPU_BULK_FILL = 0x104,     /* target, count: elements; value */
+    VGPU_BULK_ADD_I32 = 0x105,  /* target = a + b, count elements; modulo 2^32 */
+    VGPU_BULK_ADD_F32 = 0x106,  /* the same in single precision */
+    VGPU_BULK_SAXPY = 0x107,    /* target += alpha * a, count elements */
+    VGPU_BULK_SGEMM = 0x108,    /* target[m][n] = alpha * a[m][k] * b[k][n] + beta * target */
+    VGPU_BULK_END
+};
+
+#define VGPU_HANDLE_BUFFER 1u  /* kind of a buffer's handle */
+#define VGPU_BUFFERS_MAX 4096u /* of one channel; a buffer's index is below it */
+#define VGPU_SGEMM_DIM_MAX 65536u
+
 typedef struct VGPUOpRecord {
     VGPURecord record;
     uint32_t param_count;
@@ -235,6 +259,21 @@ typedef struct VGPUOpRecord {
 } VGPUOpRecord;
 
 VGPU_STATIC_ASSERT(sizeof(VGPUOpRecord) == 32, "VGPUOpRecord is 32 bytes");
+
+typedef struct VGPUBulkRecord {
+    VGPURecord record;
+    uint64_t target, a, b; /* handles */
+    uint64_t target_offset, a_offset, b_offset;
+    uint64_t count;
+    uint64_t chunk_offset;
+    uint32_t chunk;
+    uint32_t value;
+    uint32_t m, n, k;
+    uint32_t alpha, beta; /* bits of IEEE 754 single precision */
+    uint32_t reserved;
+} VGPUBulkRecord;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUBulkRecord) == 120, "VGPUBulkRecord is 120 bytes");
 
 /*
  * A lane's mailbox, one page.  The worker writes all of it; seq last, with release.  The

@@ -26,7 +26,7 @@
 #ifndef VGPU_WORKER_H
 #define VGPU_WORKER_H
 
-#include "vgpu/vgpu_protocol.h"
+#include "vgpu/vgpu_channel.h"
 
 #define VGPU_WORKER_FD 3
 #define VGPU_WORKER_MAGIC 0x4B574756u /* "VGWK" */
@@ -37,6 +37,13 @@ enum vgpu_worker_msg {
     VGPU_WORKER_RUN = 2,   /* mediator -> worker: vgpu_worker_run, params, data */
     VGPU_WORKER_DONE = 3,  /* worker -> mediator: vgpu_worker_done, results, data */
     VGPU_WORKER_QUIT = 4,  /* mediator -> worker: finish what is in flight and leave */
+    /* About channels; the header's job_id is the channel's handle, TURN's is a job's. */
+    VGPU_WORKER_CHANNEL = 5,        /* -> worker: vgpu_worker_channel; descriptors as OPENED's */
+    VGPU_WORKER_CHANNEL_OPENED = 6, /* -> mediator: vgpu_worker_word, enum vgpu_error */
+    VGPU_WORKER_CHANNEL_CLOSE = 7,  /* -> worker: vgpu_worker_word, enum vgpu_channel_reason */
+    VGPU_WORKER_CHANNEL_CLOSED = 8, /* -> mediator: vgpu_worker_word, the reason; it has let go */
+    VGPU_WORKER_WANT = 9,           /* -> mediator: the channel has work that needs a turn */
+    VGPU_WORKER_TURN = 10,          /* -> worker: vgpu_worker_turn; ends with DONE, as a RUN */
 };
 
 typedef struct vgpu_worker_header {
@@ -71,6 +78,35 @@ typedef struct vgpu_worker_ready {
 } vgpu_worker_ready;
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_ready) == 144, "vgpu_worker_ready is 144 bytes");
+
+/*
+ * The worker maps chunk 0, answers OPENED, and from then on serves its rings.  CLOSE may come
+ * at any time and is answered with CLOSED, unless CLOSED was sent already: it is sent once.
+ */
+typedef struct vgpu_worker_channel {
+    uint32_t profile;  /* enum vgpu_channel_profile */
+    uint32_t features; /* VGPU_CHANNEL_* */
+    VGPUGeometry geometry;
+} vgpu_worker_channel;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 32, "vgpu_worker_channel is 32 bytes");
+
+typedef struct vgpu_worker_word {
+    uint32_t value;
+    uint32_t pad;
+} vgpu_worker_word;
+
+/*
+ * A turn: the channel may use the GPU, for about budget_ns, or until it has nothing to do.  It
+ * takes its place among the RUNs and ends with its DONE.  A channel that is gone ends it at
+ * once.  One WANT for each turn, and none while it has one or waits for one.
+ */
+typedef struct vgpu_worker_turn {
+    uint64_t channel;
+    uint64_t budget_ns;
+} vgpu_worker_turn;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_turn) == 16, "vgpu_worker_turn is 16 bytes");
 
 /* The mediator has checked counts and lengths; the worker checks them again. */
 typedef struct vgpu_worker_run {

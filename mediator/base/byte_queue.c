@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/base/byte_queue.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,38 @@ int byte_queue_add(struct byte_queue *queue, const void *bytes, size_t length, s
     memcpy(queue->bytes + queue->head + queue->length, bytes, length);
     queue->length += length;
     return 0;
+}
+
+ssize_t byte_queue_send(struct byte_queue *queue, int fd, size_t most, const int *fds,
+                        unsigned count)
+{
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(sizeof(int) * BYTE_QUEUE_FDS_MAX)];
+    } control;
+    struct iovec part = {queue->bytes + queue->head, most < queue->length ? most : queue->length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t n;
+
+    assert(count <= BYTE_QUEUE_FDS_MAX);
+    if (count) {
+        memset(&control, 0, sizeof(control));
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * count);
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    }
+    do {
+        n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    }
+    queue->head += (size_t)n;
+    queue->length -= (size_t)n;
+    return n;
 }
 
 int byte_queue_flush(struct byte_queue *queue, int fd)

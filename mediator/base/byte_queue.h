@@ -8,6 +8,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+#define BYTE_QUEUE_FDS_MAX 4u
 
 struct byte_queue {
     uint8_t *bytes;
@@ -25,5 +28,11 @@ int byte_queue_add(struct byte_queue *queue, const void *bytes, size_t length, s
  * another -errno: the peer is gone.
  */
 int byte_queue_flush(struct byte_queue *queue, int fd);
+/*
+ * One write of at most `most` bytes, with `count` descriptors at its first byte, which stay the
+ * caller's.  How many bytes went, or -errno; with a number above 0 the descriptors went too.
+ */
+ssize_t byte_queue_send(struct byte_queue *queue, int fd, size_t most, const int *fds,
+                        unsigned count);
 
 #endif /* MEDIATOR_BASE_BYTE_QUEUE_H */

@@ -411,6 +411,8 @@ static void put_connection(void *opaque, const struct session_info *info)
     jout_string(json, "path", info->path);
     jout_double(json, "since_s", (double)(now_ns - session.opened_ns) / NS_PER_S);
     jout_string(json, "protocol", session.hello ? "1.0+hello" : "1.0");
+    jout_string(json, "transport", session.features & VGPU_FEATURE_HOST ? "host" : "frames");
+    jout_uint(json, "channels", core_session_channels(connections->mediator->core, info->session));
     jout_uint(json, "requests", session.requests);
     jout_uint(json, "protocol_errors", session.protocol_errors);
     jout_object_end(json);

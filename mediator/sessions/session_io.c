@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -32,6 +33,15 @@ enum connection_state {
     CONNECTION_CLOSING,
 };
 
+/* A frame among the bytes that wait, and its descriptors. */
+struct fd_frame {
+    STAILQ_ENTRY(fd_frame) link;
+    uint64_t at; /* its first byte, counted from the connection's start */
+    size_t bytes;
+    int fds[BYTE_QUEUE_FDS_MAX];
+    unsigned count;
+};
+
 struct connection {
     uv_poll_t poll;
     struct session_io *io;
@@ -47,6 +57,8 @@ struct connection {
     bool spoke; /* a whole frame has come */
     struct session_peer peer;
     struct byte_queue out;
+    uint64_t added; /* bytes that were ever put into `out` */
+    STAILQ_HEAD(, fd_frame) fd_frames;
     struct frame_reader reader;
 };
 
@@ -116,10 +128,43 @@ static void mark_broken(struct connection *conn)
     }
 }
 
+static void free_fd_frame(struct connection *conn)
+{
+    struct fd_frame *frame = STAILQ_FIRST(&conn->fd_frames);
+
+    STAILQ_REMOVE_HEAD(&conn->fd_frames, link);
+    for (unsigned i = 0; i < frame->count; i++) {
+        close(frame->fds[i]);
+    }
+    free(frame);
+}
+
+/* Writes what the socket takes.  A frame with descriptors begins a write of its own. */
+static int flush(struct connection *conn)
+{
+    while (!STAILQ_EMPTY(&conn->fd_frames) && conn->out.length > 0) {
+        struct fd_frame *frame = STAILQ_FIRST(&conn->fd_frames);
+        uint64_t before = frame->at - (conn->added - conn->out.length);
+        ssize_t n = byte_queue_send(&conn->out, conn->fd, before ? before : frame->bytes,
+                                    frame->fds, before ? 0 : frame->count);
+
+        if (n < 0) {
+            return (int)n;
+        }
+        if (before == 0) {
+            free_fd_frame(conn);
+        }
+    }
+    return byte_queue_flush(&conn->out, conn->fd);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct connection *conn = handle->data;
 
+    while (!STAILQ_EMPTY(&conn->fd_frames)) {
+        free_fd_frame(conn);
+    }
     byte_queue_destroy(&conn->out);
     free(conn);
 }
@@ -130,7 +175,7 @@ static void finish(struct connection *conn)
     struct session_io *io = conn->io;
 
     /* An error answer that explains the end is worth one try. */
-    byte_queue_flush(&conn->out, conn->fd);
+    flush(conn);
     LIST_REMOVE(conn, link);
     io->count--;
     uv_poll_stop(&conn->poll);
@@ -230,7 +275,51 @@ void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHe
         mark_broken(conn);
         return;
     }
+    conn->added += sizeof(*header) + header->payload_len;
     mark_dirty(conn);
+}
+
+/* Copies of the descriptors, or NULL. */
+static struct fd_frame *new_fd_frame(const int *fds, unsigned count)
+{
+    struct fd_frame *frame = calloc(1, sizeof(*frame));
+
+    for (; frame && frame->count < count; frame->count++) {
+        frame->fds[frame->count] = fcntl(fds[frame->count], F_DUPFD_CLOEXEC, 0);
+        if (frame->fds[frame->count] < 0) {
+            while (frame->count > 0) {
+                close(frame->fds[--frame->count]);
+            }
+            free(frame);
+            return NULL;
+        }
+    }
+    return frame;
+}
+
+void session_io_send_fds(struct session_io *io, uint32_t session, const VGPUSocketHeader *header,
+                         const void *payload, const int *fds, unsigned count)
+{
+    struct connection *conn = handle_map_get(&io->by_session, session);
+    struct fd_frame *frame;
+    VGPUSocketHeader with_count = *header;
+
+    if (!conn || conn->state != CONNECTION_OPEN) {
+        return;
+    }
+    frame = new_fd_frame(fds, count);
+    if (!frame) {
+        events_session_note(io->events, conn->peer.pid,
+                            "no file descriptors are left for its channel: disconnected; raise "
+                            "the mediator's LimitNOFILE");
+        mark_broken(conn);
+        return;
+    }
+    with_count.pad = (uint16_t)count;
+    frame->at = conn->added;
+    frame->bytes = sizeof(*header) + header->payload_len;
+    STAILQ_INSERT_TAIL(&conn->fd_frames, frame, link);
+    session_io_send(io, session, &with_count, payload);
 }
 
 void session_io_close(struct session_io *io, uint32_t session)
@@ -256,7 +345,7 @@ bool session_io_flush(struct session_io *io)
         SLIST_REMOVE_HEAD(&io->dirty, dirty_link);
         conn->dirty = false;
         if (conn->state == CONNECTION_OPEN) {
-            ret = byte_queue_flush(&conn->out, conn->fd);
+            ret = flush(conn);
             if (ret < 0 && ret != -EAGAIN) {
                 conn->state = CONNECTION_BROKEN;
             } else {
@@ -358,6 +447,7 @@ void session_io_accept(struct session_io *io, const struct listener *listener, c
     conn->listener = listener;
     conn->path = path;
     frame_reader_init(&conn->reader);
+    STAILQ_INIT(&conn->fd_frames);
     LIST_INSERT_HEAD(&io->all, conn, link);
     io->count++;
 

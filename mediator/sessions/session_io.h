@@ -61,6 +61,12 @@ void session_io_close_all(struct session_io *io);
 
 void session_io_send(struct session_io *io, uint32_t session, const VGPUSocketHeader *header,
                      const void *payload);
+/*
+ * The same with descriptors, BYTE_QUEUE_FDS_MAX at most, which stay the caller's: copies are
+ * kept until they are written.  The frame's header says how many they are.
+ */
+void session_io_send_fds(struct session_io *io, uint32_t session, const VGPUSocketHeader *header,
+                         const void *payload, const int *fds, unsigned count);
 void session_io_close(struct session_io *io, uint32_t session);
 
 /* Writes what waits; reports broken connections to the core. True: it did report one. */

@@ -17,6 +17,7 @@
 #include "common/unused.h"
 #include "mediator/base/handle_map.h"
 #include "mediator/base/clock.h"
+#include "mediator/workers/channel_memory.h"
 #include "mediator/workers/worker_spawn.h"
 
 /* Frames that are taken with one system call, and from one worker before the next one is read. */
@@ -224,6 +225,32 @@ static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *bod
     }
 }
 
+/* CHANNEL_OPENED, CHANNEL_CLOSED, WANT. */
+static void take_channel(struct worker *worker, const vgpu_worker_header *header,
+                         const uint8_t *body, size_t length)
+{
+    struct core *core = worker->supervisor->uses.core;
+    vgpu_worker_word word = {0};
+    size_t expected = header->type == VGPU_WORKER_WANT ? 0 : sizeof(word);
+
+    if (length != expected || !worker->ready) {
+        kill_for_protocol(worker, "sent a wrong frame about a channel");
+        return;
+    }
+    memcpy(&word, body, length);
+    switch (header->type) {
+    case VGPU_WORKER_WANT:
+        core_turn_want(core, worker->handle, header->job_id, mediator_now_ns());
+        break;
+    case VGPU_WORKER_CHANNEL_OPENED:
+        core_channel_opened(core, worker->handle, header->job_id, word.value, mediator_now_ns());
+        break;
+    default:
+        core_channel_closed(core, worker->handle, header->job_id, word.value, mediator_now_ns());
+        break;
+    }
+}
+
 static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
 {
     vgpu_worker_header header;
@@ -243,6 +270,9 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     switch (header.type) {
     case VGPU_WORKER_READY: take_ready(worker, bytes, length); break;
     case VGPU_WORKER_DONE: take_done(worker, header.job_id, bytes, length); break;
+    case VGPU_WORKER_CHANNEL_OPENED:
+    case VGPU_WORKER_CHANNEL_CLOSED:
+    case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
     default: kill_for_protocol(worker, "sent a frame of an unknown type"); break;
     }
 }
@@ -500,6 +530,68 @@ void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job
         return; /* on_socket() sees it, too */
     }
     kill_for_protocol(worker, "does not take its jobs");
+}
+
+/* A frame of one fixed part, with descriptors or without. */
+static void send_fixed(struct supervisor *supervisor, uint64_t handle, uint16_t type,
+                       uint64_t job_id, void *body, size_t bytes, const int *fds)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = type,
+        .length = (uint32_t)(sizeof(header) + bytes),
+        .job_id = job_id,
+    };
+    struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS)];
+    } control;
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+
+    if (!worker || worker->fd < 0 || worker->killed) {
+        return; /* its end is on its way to the core */
+    }
+    if (fds) {
+        memset(&control, 0, sizeof(control));
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int) * CHANNEL_FDS);
+        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * CHANNEL_FDS);
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+    }
+    if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EPIPE &&
+        errno != ECONNRESET) {
+        kill_for_protocol(worker, "does not take what it is told about channels");
+    }
+}
+
+void supervisor_channel_start(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                              const VGPUChannelOpen *open, const int *fds)
+{
+    vgpu_worker_channel body = {
+        .profile = open->profile, .features = open->features, .geometry = open->geometry};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL, channel, &body, sizeof(body), fds);
+}
+
+void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                             uint32_t reason)
+{
+    vgpu_worker_word body = {.value = reason};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL);
+}
+
+void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
+                     uint64_t channel, uint64_t budget_ns)
+{
+    vgpu_worker_turn body = {.channel = channel, .budget_ns = budget_ns};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL);
 }
 
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool kill)

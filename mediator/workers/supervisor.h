@@ -51,6 +51,13 @@ void supervisor_close(struct supervisor *supervisor);
 void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec);
 void supervisor_run(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                     const struct request_view *request);
+/* `fds`: CHANNEL_FDS of them, which stay the caller's. */
+void supervisor_channel_start(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
+                              const VGPUChannelOpen *open, const int *fds);
+void supervisor_channel_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
+                             uint32_t reason);
+void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
+                     uint64_t channel, uint64_t budget_ns);
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool kill);
 
 /* Tells the core of workers that could not be started. True: there was one. */

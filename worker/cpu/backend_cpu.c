@@ -221,6 +221,7 @@ static enum backend_state cpu_poll(UNUSED struct backend *cpu, UNUSED unsigned s
 
 const struct backend_ops backend_cpu = {
     .name = "cpu",
+    .immediate = true,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,

@@ -112,6 +112,7 @@ VGPU_API void vgpu_options_init(struct vgpu_options *options);
  *     NULL or "pci"        the first vgpu device of this machine
  *     "pci:0000:00:05.0"   the device at that address ("pci:00:05.0" also)
  *     "sock:/path"         a mediator's socket; "sock": VGPU_SOCKET_PATH
+ *     "host:/path"         the same with a channel: memory shared with the worker
  * `options` NULL: the defaults.  On success *out is the caller's, to be given
  * to vgpu_close(); on failure it is NULL, and vgpu_last_error(NULL) and
  * vgpu_error_code(NULL) tell this thread why.
@@ -157,6 +158,43 @@ VGPU_API int vgpu_device_info(struct vgpu *v, struct vgpu_device_info *info);
 
 /* VGPU_OP_TEST_*; `param` is used by VGPU_OP_TEST_SPIN only: microseconds. */
 VGPU_API int vgpu_test_op(struct vgpu *v, uint32_t opcode, uint32_t param);
+
+/* ---- Buffers, over a channel ("host:") ---------------------------------- */
+
+/*
+ * Memory of the GPU, which stays until it is freed or the handle is closed.  Buffers are known
+ * by numbers.  Operations on them are posted: they are done in order, and the call returns
+ * before they are.  A posted operation that fails changes nothing and is reported by the next
+ * vgpu_wait_posted() or vgpu_download(), the first one only.  Counts are of elements of 4
+ * bytes, offsets and bytes of uploads are what they say; offsets are multiples of 4.
+ *
+ * A channel that has ended (the VM was quarantined, the mediator stopped, ...) fails all calls
+ * from then on: open a new one.  After fork() the child must not use the handle.
+ */
+VGPU_API int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer); /* zeroed */
+VGPU_API int vgpu_buffer_free(struct vgpu *v, uint64_t buffer);
+/* `from` may be changed when it returns. */
+VGPU_API int vgpu_upload(struct vgpu *v, uint64_t buffer, uint64_t offset, const void *from,
+                         uint64_t bytes);
+/* After all that was posted before; `to` is filled when it returns. */
+VGPU_API int vgpu_download(struct vgpu *v, uint64_t buffer, uint64_t offset, void *to,
+                           uint64_t bytes);
+VGPU_API int vgpu_fill(struct vgpu *v, uint64_t target, uint64_t count, uint32_t value);
+/* target = a + b; target may be a or b. */
+VGPU_API int vgpu_buffer_add_i32(struct vgpu *v, uint64_t target, uint64_t a, uint64_t b,
+                                 uint64_t count);
+VGPU_API int vgpu_buffer_add_f32(struct vgpu *v, uint64_t target, uint64_t a, uint64_t b,
+                                 uint64_t count);
+/* target += alpha * a */
+VGPU_API int vgpu_saxpy(struct vgpu *v, uint64_t target, float alpha, uint64_t a, uint64_t count);
+/* target[m][n] = alpha * a[m][k] * b[k][n] + beta * target; by rows, dense, not overlapping. */
+VGPU_API int vgpu_sgemm(struct vgpu *v, uint32_t m, uint32_t n, uint32_t k, float alpha, uint64_t a,
+                        uint64_t b, float beta, uint64_t target);
+/* Posts an operation of 1.0 whose answer nobody needs. */
+VGPU_API int vgpu_post(struct vgpu *v, uint32_t opcode, const uint32_t *params,
+                       uint32_t param_count);
+/* Until no more than `may_remain` of what was posted is left; reports what failed. */
+VGPU_API int vgpu_wait_posted(struct vgpu *v, uint64_t may_remain);
 
 /* ---- Any operation ------------------------------------------------------ */
 

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Channels: which process may have one, and when its worker may use the GPU.
+ *
+ *   FREE ──OPEN frame──► WAITING ──its worker is ready──► STARTING ──the worker has it──► OPEN
+ *   OPEN, STARTING ──CLOSE, bad input, the session or the VM goes──► CLOSING ──let go──► FREE
+ *
+ * What a channel's records mean is the worker's business.  When one of them needs the GPU, the
+ * worker says WANT; a turn is queued as a job among the VM's others and is charged as one, so
+ * shares, time limits and quarantine hold for channels as for requests.  The session gets one
+ * OPENED for each OPEN and one CLOSED for each channel that was open.
+ */
+#include "core/core_internal.h"
+
+#include <string.h>
+
+static struct core_channel *find(struct core *core, uint64_t handle)
+{
+    struct core_channel *channel = &core->channels[handle % CORE_CHANNELS_MAX];
+
+    return channel->state != CORE_CHANNEL_FREE && channel->handle == handle ? channel : NULL;
+}
+
+/* The one that a VM's worker may speak of. */
+static struct core_channel *find_of(struct core *core, uint64_t worker, uint64_t handle)
+{
+    struct core_channel *channel = find(core, handle);
+
+    return channel && worker != 0 && core->vms[channel->vm].worker.handle == worker ? channel
+                                                                                    : NULL;
+}
+
+static bool has_session(const struct core *core, const struct core_channel *channel)
+{
+    const struct core_session *session = &core->sessions[channel->session];
+
+    return session->state != CORE_SESSION_FREE && session->serial == channel->session_serial;
+}
+
+static void send(struct core *core, uint32_t session, uint64_t handle, uint32_t type, void *payload,
+                 uint32_t bytes)
+{
+    VGPUSocketHeader header = {
+        .magic = VGPU_SOCKET_MAGIC,
+        .msg_type = type,
+        .vm_id = core->sessions[session].claimed_id,
+        .payload_len = bytes,
+    };
+
+    if (handle) {
+        core->effects.channel_send(core->effects.opaque, session, handle, &header, payload);
+    } else {
+        core->effects.send(core->effects.opaque, session, &header, payload);
+    }
+}
+
+/* The one OPENED.  handle 0: there is no channel. */
+static void send_opened(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+                        enum vgpu_error status, uint64_t handle, uint64_t bytes)
+{
+    VGPUChannelOpened opened = {
+        .channel = open->channel,
+        .status = status,
+        .transport = VGPU_TRANSPORT_HOST,
+        .features = open->features & VGPU_CHANNEL_BULK,
+        .geometry = open->geometry,
+        .chunk0_bytes = status == VGPU_ERR_NONE ? bytes : 0,
+    };
+
+    send(core, session, handle, VGPU_MSG_CHANNEL_OPENED, &opened, sizeof(opened));
+}
+
+static void release(struct core *core, struct core_channel *channel)
+{
+    struct core_vm *vm = &core->vms[channel->vm];
+
+    core->effects.channel_free(core->effects.opaque, channel->handle);
+    vm->channel_count--;
+    vm->channels_waiting -= channel->state == CORE_CHANNEL_WAITING;
+    vm->channels_wanting -= channel->wants;
+    vm->channel_bytes -= channel->bytes;
+    core->channel_bytes -= channel->bytes;
+    channel->state = CORE_CHANNEL_FREE;
+}
+
+static void refuse(struct core *core, struct core_channel *channel, enum vgpu_error status)
+{
+    if (has_session(core, channel)) {
+        send_opened(core, channel->session, &channel->open, status, 0, 0);
+    }
+    release(core, channel);
+}
+
+static void report(struct core *core, const struct core_channel *channel, enum core_event_kind kind,
+                   uint32_t code)
+{
+    core_report(core, &(struct core_event){
+                          .kind = kind,
+                          .session = channel->session,
+                          .vm = channel->vm,
+                          .gpu = core->vms[channel->vm].gpu,
+                          .code = code,
+                          .value = channel->open.channel,
+                      });
+}
+
+/* Nobody on the host has it any more. */
+static void gone(struct core *core, struct core_channel *channel, uint32_t reason)
+{
+    VGPUChannelClose closed = {.channel = channel->open.channel, .reason = reason};
+
+    if (!channel->opened) {
+        refuse(core, channel, VGPU_ERR_GPU_UNAVAILABLE);
+        return;
+    }
+    report(core, channel, CORE_EVENT_CHANNEL_CLOSED, reason);
+    if (has_session(core, channel)) {
+        send(core, channel->session, 0, VGPU_MSG_CHANNEL_CLOSED, &closed, sizeof(closed));
+    }
+    release(core, channel);
+}
+
+/* Ends it for this reason, now or when the worker has let go. */
+static void stop(struct core *core, struct core_channel *channel, uint32_t reason)
+{
+    switch (channel->state) {
+    case CORE_CHANNEL_WAITING: gone(core, channel, reason); break;
+    case CORE_CHANNEL_STARTING:
+    case CORE_CHANNEL_OPEN:
+        core->vms[channel->vm].channels_wanting -= channel->wants;
+        channel->wants = false;
+        channel->state = CORE_CHANNEL_CLOSING;
+        channel->reason = reason;
+        core->effects.channel_stop(core->effects.opaque, core->vms[channel->vm].worker.handle,
+                                   channel->handle, reason);
+        break;
+    default: break;
+    }
+}
+
+/* ---- opening ---- */
+
+static enum vgpu_error examine(const struct core *core, uint32_t session,
+                               const VGPUChannelOpen *open, uint64_t *bytes)
+{
+    const struct core_session *state = &core->sessions[session];
+    const struct core_vm *vm = &core->vms[state->vm];
+    struct vgpu_channel_layout layout;
+
+    if (vm->config.quarantined) {
+        return VGPU_ERR_VM_QUARANTINED;
+    }
+    if (open->profile != VGPU_PROFILE_OPS || !(open->transports & (1u << VGPU_TRANSPORT_HOST)) ||
+        vm->config.max_jobs_per_sec != 0) {
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    if (!vgpu_channel_layout(&open->geometry, &layout)) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    if (vm->channel_count >= CORE_CHANNELS_VM_MAX) {
+        return VGPU_ERR_QUEUE_FULL;
+    }
+    *bytes = layout.bytes;
+    if (layout.bytes > core->config.channel_memory_vm_bytes - vm->channel_bytes ||
+        layout.bytes > core->config.channel_memory_bytes - core->channel_bytes) {
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    return VGPU_ERR_NONE;
+}
+
+static struct core_channel *allocate(struct core *core)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        if (core->channels[i].state == CORE_CHANNEL_FREE) {
+            core->channels[i] = (struct core_channel){
+                .handle = ++core->next_channel * CORE_CHANNELS_MAX + i,
+            };
+            return &core->channels[i];
+        }
+    }
+    return NULL;
+}
+
+static bool number_is_used(const struct core *core, uint32_t session, uint32_t number)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        const struct core_channel *channel = &core->channels[i];
+
+        if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
+            has_session(core, channel) && channel->open.channel == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+                             uint64_t now_ns)
+{
+    uint32_t slot = core->sessions[session].vm;
+    struct core_vm *vm = &core->vms[slot];
+    struct core_channel *channel;
+    uint64_t bytes;
+    enum vgpu_error status = examine(core, session, open, &bytes);
+
+    if (status != VGPU_ERR_NONE) {
+        return status;
+    }
+    if (!core_vm_place(core, slot, now_ns)) {
+        return core_pool_gpus(core, vm->config.pool) || core_gpu_count(core) == 0
+                   ? VGPU_ERR_GPU_UNAVAILABLE
+                   : VGPU_ERR_INVALID_POOL;
+    }
+    if (vm->worker.state == CORE_WORKER_BACKOFF &&
+        vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
+        return VGPU_ERR_GPU_UNAVAILABLE;
+    }
+    channel = allocate(core);
+    if (!channel) {
+        return VGPU_ERR_QUEUE_FULL;
+    }
+    channel->state = CORE_CHANNEL_WAITING;
+    channel->session = session;
+    channel->session_serial = core->sessions[session].serial;
+    channel->vm = slot;
+    channel->open = *open;
+    channel->bytes = bytes;
+    vm->channel_count++;
+    vm->channels_waiting++;
+    vm->channel_bytes += bytes;
+    core->channel_bytes += bytes;
+    core_channels_start(core, slot);
+    core_vm_after(core, slot, now_ns);
+    return VGPU_ERR_NONE;
+}
+
+bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+                       uint64_t now_ns)
+{
+    enum vgpu_error status = VGPU_ERR_VM_NOT_REGISTERED;
+
+    if (open->channel >= VGPU_CHANNELS_MAX || number_is_used(core, session, open->channel)) {
+        return false;
+    }
+    if (core->sessions[session].state == CORE_SESSION_BOUND) {
+        status = admit(core, session, open, now_ns);
+    }
+    if (status != VGPU_ERR_NONE) {
+        send_opened(core, session, open, status, 0, 0);
+    }
+    return true;
+}
+
+void core_channels_start(struct core *core, uint32_t slot)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX && vm->channels_waiting > 0; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        if (channel->state != CORE_CHANNEL_WAITING || channel->vm != slot ||
+            vm->worker.state != CORE_WORKER_READY) {
+            continue;
+        }
+        vm->channels_waiting--;
+        channel->state = CORE_CHANNEL_STARTING;
+        if (core->effects.channel_start(core->effects.opaque, vm->worker.handle, channel->handle,
+                                        &channel->open, channel->bytes) < 0) {
+            refuse(core, channel, VGPU_ERR_MEMORY_LIMIT);
+        }
+    }
+}
+
+void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, uint32_t status,
+                         uint64_t now_ns)
+{
+    struct core_channel *channel = find_of(core, worker, handle);
+    uint32_t slot;
+
+    if (!channel || channel->opened) {
+        return;
+    }
+    slot = channel->vm;
+    if (status != VGPU_ERR_NONE) {
+        refuse(core, channel, status < VGPU_ERR_COUNT ? status : VGPU_ERR_GPU_UNAVAILABLE);
+    } else if (channel->state == CORE_CHANNEL_STARTING) {
+        channel->state = CORE_CHANNEL_OPEN;
+        channel->opened = true;
+        report(core, channel, CORE_EVENT_CHANNEL_OPENED, VGPU_TRANSPORT_HOST);
+        send_opened(core, channel->session, &channel->open, VGPU_ERR_NONE, handle, channel->bytes);
+    }
+    core_vm_after(core, slot, now_ns);
+}
+
+/* ---- closing ---- */
+
+void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        if (channel->state == CORE_CHANNEL_OPEN && channel->session == session &&
+            has_session(core, channel) && channel->open.channel == number) {
+            stop(core, channel, VGPU_CLOSED_ASKED);
+            core_vm_after(core, channel->vm, now_ns);
+            return;
+        }
+    }
+}
+
+void core_channels_leave(struct core *core, uint32_t session)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        /* Its number may be another's next; the serial tells them apart from now on. */
+        if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
+            channel->session_serial == core->sessions[session].serial) {
+            stop(core, channel, VGPU_CLOSED_SESSION);
+        }
+    }
+}
+
+void core_channels_stop(struct core *core, uint32_t slot, enum vgpu_channel_reason reason,
+                        enum vgpu_error refusal)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX && core->vms[slot].channel_count > 0; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        if (channel->state == CORE_CHANNEL_FREE || channel->vm != slot) {
+            continue;
+        }
+        if (channel->state != CORE_CHANNEL_WAITING) {
+            stop(core, channel, reason);
+        } else if (refusal != VGPU_ERR_NONE) {
+            refuse(core, channel, refusal);
+        }
+    }
+}
+
+void core_channels_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX && core->vms[slot].channels_waiting > 0; i++) {
+        if (core->channels[i].state == CORE_CHANNEL_WAITING && core->channels[i].vm == slot) {
+            refuse(core, &core->channels[i], status);
+        }
+    }
+}
+
+/* The worker is gone, and with it all that it had mapped. */
+void core_channels_lost(struct core *core, uint32_t slot)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX && core->vms[slot].channel_count > 0; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        if (channel->vm != slot || channel->state == CORE_CHANNEL_FREE ||
+            channel->state == CORE_CHANNEL_WAITING) {
+            continue;
+        }
+        gone(core, channel,
+             channel->state == CORE_CHANNEL_CLOSING ? channel->reason : VGPU_CLOSED_WORKER_LOST);
+    }
+}
+
+/* Reasons that say that the process did what it must not. */
+static bool is_fault(uint32_t reason)
+{
+    return reason == VGPU_CLOSED_BAD_POSITION || reason == VGPU_CLOSED_BAD_RECORD ||
+           reason == VGPU_CLOSED_BAD_CHUNK;
+}
+
+void core_channel_closed(struct core *core, uint64_t worker, uint64_t handle, uint32_t reason,
+                         uint64_t now_ns)
+{
+    struct core_channel *channel = find_of(core, worker, handle);
+    uint32_t slot;
+
+    if (!channel || channel->state == CORE_CHANNEL_WAITING) {
+        return;
+    }
+    slot = channel->vm;
+    reason = reason < VGPU_CLOSED_COUNT ? reason : VGPU_CLOSED_WORKER_LOST;
+    if (is_fault(reason)) {
+        core_vm_fault(core, slot, VGPU_ERR_INVALID_REQUEST, 0, now_ns);
+        if (find(core, handle) != channel) {
+            return;
+        }
+    } else if (channel->state == CORE_CHANNEL_CLOSING) {
+        reason = channel->reason;
+    }
+    gone(core, channel, reason);
+    core_vm_after(core, slot, now_ns);
+}
+
+/* ---- turns ---- */
+
+static bool queue_turn(struct core *core, struct core_channel *channel, uint64_t now_ns)
+{
+    if (!core_turn_submit(core, channel->vm, channel->handle, now_ns)) {
+        return false;
+    }
+    channel->has_turn = true;
+    return true;
+}
+
+void core_turn_want(struct core *core, uint64_t worker, uint64_t handle, uint64_t now_ns)
+{
+    struct core_channel *channel = find_of(core, worker, handle);
+    uint32_t slot;
+
+    if (!channel || channel->state != CORE_CHANNEL_OPEN || channel->wants) {
+        return;
+    }
+    slot = channel->vm;
+    if (channel->has_turn || !queue_turn(core, channel, now_ns)) {
+        channel->wants = true;
+        core->vms[slot].channels_wanting++;
+    }
+    core_vm_after(core, slot, now_ns);
+}
+
+void core_channel_turn_over(struct core *core, uint64_t handle)
+{
+    struct core_channel *channel = find(core, handle);
+
+    if (channel) {
+        channel->has_turn = false;
+    }
+}
+
+void core_channel_turn_lost(struct core *core, uint64_t handle)
+{
+    struct core_channel *channel = find(core, handle);
+
+    if (channel && channel->state == CORE_CHANNEL_OPEN && !channel->wants) {
+        channel->wants = true;
+        core->vms[channel->vm].channels_wanting++;
+    }
+}
+
+void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX && vm->channels_wanting > 0; i++) {
+        struct core_channel *channel = &core->channels[i];
+
+        if (channel->state == CORE_CHANNEL_OPEN && channel->vm == slot && channel->wants &&
+            !channel->has_turn) {
+            if (!queue_turn(core, channel, now_ns)) {
+                return; /* no room among its jobs; asked again when one has ended */
+            }
+            channel->wants = false;
+            vm->channels_wanting--;
+        }
+    }
+}
+
+uint32_t core_session_channels(const struct core *core, uint32_t session)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        count += core->channels[i].state == CORE_CHANNEL_OPEN &&
+                 core->channels[i].session == session && has_session(core, &core->channels[i]);
+    }
+    return count;
+}

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Channels of host processes: real mediator, real worker, hostile memory."""
+
+import os
+import pathlib
+import signal
+import struct
+
+import pytest
+
+import host_channel as hc
+import wire
+from host_channel import Host, handle
+from mediator import Mediator, wait_for
+
+UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
+
+
+def with_vms(lab, *arguments, count=2):
+    vms = []
+    for n in range(count):
+        vms += ["--vm", f"{UUIDS[n]}={lab}/vm{n + 1}.sock"]
+    return Mediator(lab, "--enable-test-ops", *vms, *arguments, shared=False, trust=False)
+
+
+@pytest.fixture
+def running(lab):
+    with with_vms(lab) as mediator:
+        yield mediator
+
+
+def fds_of(pid):
+    return sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0]
+                  for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def ready(channel):
+    assert not isinstance(channel, int), f"refused with {channel}"
+    return channel
+
+
+# ---- opening ----
+
+def test_operations_of_1_0(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        assert host.features == hc.FEATURE_CHANNELS | hc.FEATURE_HOST
+        channel = ready(host.open())
+        assert channel.op(wire.NOP) == (wire.OK, (), b"")
+        assert channel.op(wire.ADD, (0xFFFFFFFF, 3), lane=3) == (wire.OK, (2,), b"")
+        status, info, name = channel.op(wire.DEVICE_INFO)
+        assert status == wire.OK and len(info) == 5 and b"CPU" in name
+        data = struct.pack("<4i", 1, -2, 10, 20)
+        assert channel.op(wire.VECTOR_ADD_I32, data=data) == (wire.OK, (),
+                                                              struct.pack("<2i", 11, 18))
+        assert channel.op(wire.FAIL)[0] == wire.CUDA_ERROR
+        assert channel.op(0x77)[0] == wire.UNSUPPORTED_OP
+        assert channel.op(wire.ADD, (1,))[0] == wire.INVALID_REQUEST
+        assert channel.word(hc.RETIRED) == channel.seq
+        host.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(0, 0))
+        assert host.closed() == (0, hc.ASKED)
+        assert channel.state() == (1, hc.ASKED)
+        # The number is free again.
+        assert ready(host.open()).op(wire.NOP)[0] == wire.OK
+
+
+@pytest.mark.parametrize("wish, status", [
+    ({"lanes": 0}, wire.INVALID_REQUEST), ({"lanes": 257}, wire.INVALID_REQUEST),
+    ({"commands": 1 << 16}, wire.INVALID_REQUEST), ({"commands": 3 << 18}, wire.INVALID_REQUEST),
+    ({"arena": 100}, wire.INVALID_REQUEST), ({"arena": 2 << 30}, wire.INVALID_REQUEST),
+    ({"events": 5}, wire.INVALID_REQUEST), ({"notices": 0}, wire.INVALID_REQUEST),
+    ({"profile": 2}, wire.UNSUPPORTED_OP), ({"profile": 0}, wire.UNSUPPORTED_OP),
+    ({"transports": 0xE}, wire.UNSUPPORTED_OP), ({"arena": 1 << 30}, wire.MEMORY_LIMIT),
+])
+def test_refused(running, lab, wish, status):
+    with Host(lab / "vm1.sock") as host:
+        assert host.open(**wish) == status
+        assert ready(host.open()).op(wire.NOP)[0] == wire.OK
+
+
+def test_memory_is_charged_and_given_back(running, lab):
+    with Host(lab / "vm1.sock") as host, Host(lab / "vm1.sock") as second:
+        ready(host.open(0, arena=600 << 20))
+        assert second.open(0, arena=600 << 20) == wire.MEMORY_LIMIT
+        host.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(0, 0))
+        assert host.closed() == (0, hc.ASKED)
+        ready(second.open(0, arena=600 << 20))
+
+
+def test_a_number_twice_closes_the_connection(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        ready(host.open(7))
+        with pytest.raises(wire.Closed):
+            host.open(7)
+    for number in (256, 0xFFFFFFFF):
+        with Host(lab / "vm1.sock") as host, pytest.raises(wire.Closed):
+            host.open(number)
+
+
+def test_devices_get_no_channels(running, lab):
+    """Only a process that says HOST; a device's transports are not built."""
+    with Host(lab / "vm1.sock", features=hc.FEATURE_CHANNELS | 3) as device:
+        assert device.features == 3
+        device.send(hc.CHANNEL_OPEN, bytes(hc.OPEN.size))  # an unknown frame: skipped
+        device.send(wire.MSG_PING, b"x")
+        while device.receive()[0] != wire.MSG_PONG:
+            pass
+
+
+def test_requests_are_not_for_host_sessions(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        host.send(wire.MSG_REQUEST, wire.request_body(wire.NOP))
+        with pytest.raises(wire.Closed):
+            host.receive()
+
+
+def test_chunks_are_not_built_and_say_so(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        ready(host.open())
+        host.send(hc.CHUNK_ADD, struct.pack("<4I2Q", 0, 1, 0, 0, 4096, 4096))
+        kind, payload, fds = host.receive()
+        assert kind == hc.CHUNK_ADDED and not fds
+        assert struct.unpack("<4IQ", payload)[:3] == (0, 1, wire.UNSUPPORTED_OP)
+
+
+def test_unregistered(lab):
+    with with_vms(lab, "--unregistered", "deny") as _, Host(lab / "vm1.sock") as host:
+        assert host.open() == wire.NOT_REGISTERED
+
+
+# ---- bad input ----
+
+def bad_position(tail):
+    return lambda channel: channel.publish(tail)
+
+
+def bad_record(**fields):
+    def spoil(channel):
+        channel.put(channel.record(wire.NOP, bytes(8), **fields))
+        channel.publish()
+    return spoil
+
+
+def backwards(channel):
+    channel.op(wire.NOP)
+    channel.publish(8)
+
+
+def half_a_header(channel):
+    channel.put(channel.record(wire.NOP, bytes(8)))
+    channel.publish(16)
+
+
+BAD = {
+    "ahead": (bad_position((1 << 20) + 8), hc.BAD_POSITION),
+    "far": (bad_position(1 << 63), hc.BAD_POSITION),
+    "odd": (bad_position(4), hc.BAD_POSITION),
+    "wrapped": (bad_position(2 ** 64 - 8), hc.BAD_POSITION),
+    "backwards": (backwards, hc.BAD_POSITION),
+    "half": (half_a_header, hc.BAD_RECORD),
+    "short": (bad_record(length=8), hc.BAD_RECORD),
+    "zero": (bad_record(length=0), hc.BAD_RECORD),
+    "long": (bad_record(length=0xFFFFFFF8), hc.BAD_RECORD),
+    "beyond": (bad_record(length=64), hc.BAD_RECORD),
+    "unaligned": (bad_record(length=28), hc.BAD_RECORD),
+    "number": (bad_record(seq=9), hc.BAD_RECORD),
+    "lane": (bad_record(lane=4), hc.BAD_RECORD),
+    "flags": (bad_record(flags=0x8001), hc.BAD_RECORD),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_the_channel_alone(running, lab, name):
+    spoil, reason = BAD[name]
+    with Host(lab / "vm1.sock") as host, Host(lab / "vm1.sock") as other, \
+            Host(lab / "vm2.sock") as neighbour:
+        friend, far = ready(other.open()), ready(neighbour.open())
+        assert friend.op(wire.NOP)[0] == far.op(wire.NOP)[0] == wire.OK
+        workers, faults = set(running.workers()), running.vm(1)["fault_count"]
+        channel = ready(host.open())
+        spoil(channel)
+        assert host.closed() == (0, reason)
+        assert channel.state() == (1, reason)
+        assert running.vm(1)["fault_count"] == faults + 1
+        assert friend.op(wire.ADD, (1, 2))[1] == (3,) and far.op(wire.ADD, (3, 4))[1] == (7,)
+        assert set(running.workers()) == workers
+        assert ready(host.open()).op(wire.NOP)[0] == wire.OK
+
+
+def test_faults_lead_to_quarantine(lab):
+    with with_vms(lab, "--fault-threshold", "2") as running, Host(lab / "vm1.sock") as host, \
+            Host(lab / "vm1.sock") as other:
+        friend = ready(other.open())
+        for _ in range(2):
+            ready(host.open()).publish(4)
+            assert host.closed() == (0, hc.BAD_POSITION)
+        assert other.closed() == (0, hc.QUARANTINED)
+        assert friend.state() == (1, hc.QUARANTINED)
+        assert host.open() == wire.VM_QUARANTINED
+        assert running.vm(1)["quarantined"]
+
+
+@pytest.mark.parametrize("body", [b"", struct.pack("<2I", 0xFFFFFFFF, 0),
+                                  struct.pack("<2I", 0, 0xFFFFFFFF), struct.pack("<2I", 1, 0),
+                                  struct.pack("<2I", 0x40000000, 8) + bytes(8)])
+def test_lengths_inside_a_record(running, lab, body):
+    with Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        channel.put(channel.record(wire.NOP, body))
+        channel.publish()
+        assert channel.answer()[0] in (wire.INVALID_LENGTH, wire.INVALID_REQUEST)
+        assert channel.op(wire.NOP)[0] == wire.OK
+
+
+def test_garbage_in_the_ring(lab):
+    """Any bytes: answered or closed, never a dead worker."""
+    with with_vms(lab, "--fault-threshold", "0") as running, \
+            Host(lab / "vm2.sock") as neighbour:
+        far = ready(neighbour.open())
+        far.op(wire.NOP)
+        workers = len(running.workers())
+        for seed in range(40):
+            with Host(lab / "vm1.sock") as host:
+                channel = ready(host.open())
+                noise = os.urandom(400)
+                head = hc.RECORD.pack(noise[0] | (noise[1] & 1) << 8, noise[2] & 7, 424, 1,
+                                      noise[3] & 3, 0, 0)
+                channel.put(head + noise if seed % 2 else noise)
+                channel.publish()
+                channel.wait(lambda: channel.state()[0] or channel.word(hc.RETIRED) or
+                             channel.word(hc.HEAD), "an end")
+        assert far.op(wire.NOP)[0] == wire.OK
+        assert len(running.workers()) == workers + 1 and running.process.poll() is None
+
+
+# ---- buffers ----
+
+def test_buffers(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        x, y, z = handle(0), handle(1), handle(2)
+        for buffer in (x, y, z):
+            assert channel.bulk(hc.ALLOC, target=buffer, count=24) == wire.OK
+        channel.memory[channel.arena:channel.arena + 24] = struct.pack("<6f", 1, 2, 3, 4, 5, 6)
+        assert channel.bulk(hc.UPLOAD, target=x, chunk_offset=channel.arena, count=24) == wire.OK
+        assert channel.bulk(hc.FILL, target=y, count=6,
+                            value=struct.unpack("<I", struct.pack("<f", 10))[0]) == wire.OK
+        assert channel.bulk(hc.SAXPY, target=y, a=x, count=6, alpha=2) == wire.OK
+        # z[2][2] = x[2][3] * y[3][2]
+        assert channel.bulk(hc.SGEMM, target=z, a=x, b=y, mnk=(2, 2, 3)) == wire.OK
+        assert channel.bulk(hc.DOWNLOAD, a=z, chunk_offset=channel.arena + 64, count=24) == wire.OK
+        expected = [1 * 12 + 2 * 16 + 3 * 20, 1 * 14 + 2 * 18 + 3 * 22,
+                    4 * 12 + 5 * 16 + 6 * 20, 4 * 14 + 5 * 18 + 6 * 22, 0, 0]
+        assert list(struct.unpack_from("<6f", channel.memory, channel.arena + 64)) == expected
+        assert channel.bulk(hc.ADD_I32, target=x, a=x, b=x, count=6) == wire.OK
+        assert channel.bulk(hc.FREE, target=x) == wire.OK
+        assert channel.bulk(hc.FREE, target=x) == wire.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("op, fields", [
+    (hc.FILL, {"target": handle(0), "count": 17}),
+    (hc.FILL, {"target": handle(0), "count": 1 << 62}),
+    (hc.FILL, {"target": handle(0), "count": (1 << 64) - 1}),
+    (hc.FILL, {"target": handle(0), "count": 16, "offsets": (4, 0, 0)}),
+    (hc.FILL, {"target": handle(0), "count": 1, "offsets": (2, 0, 0)}),
+    (hc.FILL, {"target": handle(0), "count": 1, "offsets": ((1 << 64) - 4, 0, 0)}),
+    (hc.FILL, {"target": handle(0, generation=2), "count": 1}),
+    (hc.FILL, {"target": handle(0, kind=2), "count": 1}),
+    (hc.FILL, {"target": handle(0) ^ 1 << 46, "count": 1}),
+    (hc.FILL, {"target": handle(0) | 1 << 50, "count": 1}),
+    (hc.FILL, {"target": handle(4096), "count": 1}),
+    (hc.FILL, {"target": 0, "count": 1}),
+    (hc.ALLOC, {"target": handle(0), "count": 64}),
+    (hc.ALLOC, {"target": handle(4096), "count": 64}),
+    (hc.ALLOC, {"target": handle(1), "count": 0}),
+    (hc.UPLOAD, {"target": handle(0), "count": 64, "chunk_offset": 0}),
+    (hc.UPLOAD, {"target": handle(0), "count": 64, "chunk": 1}),
+    (hc.UPLOAD, {"target": handle(0), "count": 64, "chunk_offset": (1 << 64) - 32}),
+    (hc.UPLOAD, {"target": handle(0), "count": 65}),
+    (hc.DOWNLOAD, {"a": handle(0), "count": 64, "chunk_offset": 4096}),
+    (hc.ADD_I32, {"target": handle(0), "a": handle(0), "b": handle(0), "count": 8,
+                  "offsets": (4, 0, 0)}),
+    (hc.SGEMM, {"target": handle(0), "a": handle(0), "b": handle(0), "mnk": (1, 1, 1)}),
+    (hc.SGEMM, {"target": handle(0), "a": handle(0), "b": handle(0), "mnk": (65537, 1, 1)}),
+    (hc.SGEMM, {"target": handle(0), "a": handle(0), "b": handle(0),
+                "mnk": (65536, 65536, 65536)}),
+    (hc.SGEMM, {"target": handle(0), "a": handle(0), "b": handle(0), "mnk": (0, 1, 1)}),
+])
+def test_bad_values_are_answered(running, lab, op, fields):
+    with Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        assert channel.bulk(hc.ALLOC, target=handle(0), count=64) == wire.OK
+        if op in (hc.UPLOAD, hc.DOWNLOAD) and "chunk_offset" not in fields:
+            fields = {**fields, "chunk_offset": channel.arena}
+        assert channel.bulk(op, **fields) == wire.INVALID_REQUEST
+        assert channel.bulk(0x1FF) == wire.UNSUPPORTED_OP
+        assert channel.bulk(hc.FILL, target=handle(0), count=16) == wire.OK
+
+
+def test_more_memory_than_there_is(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        assert channel.bulk(hc.ALLOC, target=handle(0), count=1 << 60) == wire.MEMORY_LIMIT
+        assert channel.bulk(hc.ALLOC, target=handle(0), count=64) == wire.OK
+
+
+# ---- ends ----
+
+def test_nothing_is_left_of_processes_that_vanish(running, lab):
+    with Host(lab / "vm1.sock") as keeper:
+        kept = ready(keeper.open())
+        kept.op(wire.NOP)
+        worker, = running.workers()
+        before = running.fds(), fds_of(worker)
+        for _ in range(30):
+            host = Host(lab / "vm1.sock")
+            channel = ready(host.open())
+            channel.bulk(hc.ALLOC, target=handle(0), count=4 << 20)
+            for _ in range(20):
+                channel.put(channel.bulk_record(hc.FILL, target=handle(0), count=1 << 20, flags=0))
+            channel.publish()
+            host.close()
+            channel.close_fds()
+        wait_for(lambda: (running.fds(), fds_of(worker)) == before, "descriptors to be closed")
+        maps = pathlib.Path(f"/proc/{worker}/maps").read_text()
+        assert maps.count("vgpu-channel") == 1
+        assert kept.op(wire.NOP)[0] == wire.OK
+
+
+def test_worker_killed(running, lab):
+    with Host(lab / "vm1.sock") as host:
+        ready(host.open()).op(wire.NOP)
+        worker, = running.workers()
+        os.kill(worker, signal.SIGKILL)
+        assert host.closed() == (0, hc.WORKER_LOST)
+        channel = ready(host.open())
+        assert channel.op(wire.ADD, (1, 1)) == (wire.OK, (2,), b"")
+
+
+def test_work_that_never_ends(lab):
+    with with_vms(lab, "--job-timeout-ms", "500") as running, Host(lab / "vm1.sock") as host, \
+            Host(lab / "vm2.sock") as neighbour:
+        far = ready(neighbour.open())
+        channel = ready(host.open())
+        channel.put(channel.record(wire.HANG, struct.pack("<2I", 0, 0)))
+        channel.publish()
+        assert host.closed() == (0, hc.TIMEOUT)
+        assert running.vm(1)["fault_count"] == 1
+        assert far.op(wire.ADD, (2, 2))[1] == (4,)
+
+
+def test_mediator_stops(lab):
+    with with_vms(lab) as running:
+        host = Host(lab / "vm1.sock")
+        channel = ready(host.open())
+        channel.op(wire.NOP)
+        running.process.send_signal(signal.SIGTERM)
+        channel.wait(lambda: channel.state()[0], "the end")
+        assert channel.state()[1] in (hc.SHUTDOWN, hc.SESSION)
+        running.process.wait(60)
+
+
+# ---- turns ----
+
+def test_neighbours_have_their_turns(running, lab):
+    """A long product of one VM is done in turns: the other's small work gets in between."""
+    with Host(lab / "vm1.sock") as host, Host(lab / "vm2.sock") as neighbour:
+        channel, small = ready(host.open()), ready(neighbour.open())
+        side = 1024
+        for index in range(3):
+            assert channel.bulk(hc.ALLOC, target=handle(index), count=side * side * 4) == wire.OK
+        assert small.op(wire.ADD, (1, 1))[1] == (2,)
+        for _ in range(4):
+            channel.put(channel.bulk_record(hc.SGEMM, target=handle(2), a=handle(0), b=handle(1),
+                                            mnk=(side,) * 3, flags=0))
+        retired = channel.word(hc.RETIRED)
+        channel.publish()
+        for n in range(10):
+            assert small.op(wire.ADD, (n, 1))[1] == (n + 1,)
+        assert channel.word(hc.RETIRED) < retired + 4
+        channel.wait(lambda: channel.word(hc.RETIRED) == retired + 4, "the products")
+
+
+def test_two_channels_of_a_vm_don_t_mix(running, lab):
+    with Host(lab / "vm1.sock") as first, Host(lab / "vm1.sock") as second:
+        channels = [ready(first.open(0)), ready(first.open(1)), ready(second.open(0))]
+        for n, channel in enumerate(channels):
+            assert channel.bulk(hc.ALLOC, target=handle(0), count=64) == wire.OK
+            assert channel.bulk(hc.FILL, target=handle(0), count=16, value=n + 1) == wire.OK
+        for n, channel in enumerate(channels):
+            assert channel.bulk(hc.DOWNLOAD, a=handle(0), chunk_offset=channel.arena,
+                                count=64) == wire.OK
+            assert channel.memory[channel.arena:channel.arena + 64] == struct.pack(
+                "<I", n + 1) * 16
+        with running.admin() as admin:
+            connections = admin.call(wire.SHOW_CONNECTIONS)["connections"]
+        assert sorted((c["transport"], c["channels"]) for c in connections) == [("host", 1),
+                                                                                ("host", 2)]
