@@ -29,11 +29,6 @@ void text_string(struct text_out *out, const char *string)
     text_bytes(out, string, strlen(string));
 }
 
-void text_char(struct text_out *out, char c)
-{
-    text_bytes(out, &c, 1);
-}
-
 void text_lower(struct text_out *out, const char *ascii)
 {
     for (; *ascii; ascii++) {
@@ -92,15 +87,17 @@ void text_double(struct text_out *out, double value)
 void text_quoted(struct text_out *out, const char *string)
 {
     text_char(out, '"');
-    for (; *string; string++) {
-        if (*string == '"' || *string == '\\') {
-            text_char(out, '\\');
-            text_char(out, *string);
-        } else if (*string == '\n') {
-            text_string(out, "\\n");
-        } else {
-            text_char(out, *string);
+    for (;;) {
+        size_t plain = strcspn(string, "\"\\\n");
+
+        text_bytes(out, string, plain);
+        string += plain;
+        if (!*string) {
+            break;
         }
+        text_char(out, '\\');
+        text_char(out, *string == '\n' ? 'n' : *string);
+        string++;
     }
     text_char(out, '"');
 }

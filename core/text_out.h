@@ -19,7 +19,14 @@ struct text_out {
 void text_init(struct text_out *out, char *buffer, size_t size);
 void text_bytes(struct text_out *out, const char *bytes, size_t length);
 void text_string(struct text_out *out, const char *string);
-void text_char(struct text_out *out, char c);
+static inline void text_char(struct text_out *out, char c)
+{
+    if (out->used < out->size) {
+        out->text[out->used++] = c;
+    } else {
+        out->overflow = true;
+    }
+}
 void text_lower(struct text_out *out, const char *ascii);
 void text_uint(struct text_out *out, uint64_t value);
 /* Nanoseconds as exact decimal seconds: 0.00003, 12. */

@@ -50,17 +50,23 @@ void prom_seconds(struct text_out *out, const char *name, const struct text_out 
 void prom_histogram(struct text_out *out, const char *name, const struct text_out *labels,
                     const struct metrics_histogram *values)
 {
+    const char *begin = out->text + out->used; /* of a line: the same for all buckets */
+    size_t length;
     uint64_t so_far = 0;
 
+    text_string(out, name);
+    text_string(out, "_bucket{");
+    if (labels) {
+        text_bytes(out, labels->text, labels->used);
+        text_char(out, ',');
+    }
+    text_string(out, "le=\"");
+    length = (size_t)(out->text + out->used - begin);
     for (uint32_t bucket = 0; bucket <= METRICS_BUCKETS; bucket++) {
         so_far += values->buckets[bucket];
-        text_string(out, name);
-        text_string(out, "_bucket{");
-        if (labels) {
-            text_bytes(out, labels->text, labels->used);
-            text_char(out, ',');
+        if (bucket > 0) {
+            text_bytes(out, begin, length);
         }
-        text_string(out, "le=\"");
         text_string(out, bucket < METRICS_BUCKETS ? bucket_names[bucket] : "+Inf");
         text_string(out, "\"} ");
         text_uint(out, so_far);
