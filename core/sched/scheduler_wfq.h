@@ -155,7 +155,6 @@ uint64_t wfq_next_wakeup_ns(const struct wfq *wfq);
 /* ---- running it ---- */
 
 void wfq_set_policy(struct wfq *wfq, enum wfq_policy_id policy);
-enum wfq_policy_id wfq_policy(const struct wfq *wfq);
 /* Nothing is handed out; nobody is entitled to anything meanwhile. */
 void wfq_set_paused(struct wfq *wfq, bool paused, uint64_t now_ns);
 bool wfq_paused(const struct wfq *wfq);
@@ -165,7 +164,6 @@ void wfq_set_preferred(struct wfq *wfq, uint32_t vm);
 /* ---- looking at it ---- */
 
 uint32_t wfq_vm_queue_depth(const struct wfq *wfq, uint32_t vm); /* waiting */
-uint32_t wfq_vm_in_flight(const struct wfq *wfq, uint32_t vm);
 uint32_t wfq_queue_len(const struct wfq *wfq); /* waiting, all VMs */
 uint32_t wfq_in_flight(const struct wfq *wfq);
 uint32_t wfq_backlogged(const struct wfq *wfq); /* ready VMs with waiting jobs */

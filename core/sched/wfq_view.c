@@ -46,11 +46,6 @@ void wfq_set_policy(struct wfq *wfq, enum wfq_policy_id policy)
     wfq->policy = wfq_policies[policy];
 }
 
-enum wfq_policy_id wfq_policy(const struct wfq *wfq)
-{
-    return wfq->config.policy;
-}
-
 void wfq_set_paused(struct wfq *wfq, bool paused, uint64_t now_ns)
 {
     wfq_account_due(wfq, now_ns);
@@ -72,11 +67,6 @@ void wfq_set_preferred(struct wfq *wfq, uint32_t vm)
 uint32_t wfq_vm_queue_depth(const struct wfq *wfq, uint32_t vm)
 {
     return wfq->vms[vm].waiting.count;
-}
-
-uint32_t wfq_vm_in_flight(const struct wfq *wfq, uint32_t vm)
-{
-    return wfq->vms[vm].in_flight.count;
 }
 
 uint32_t wfq_queue_len(const struct wfq *wfq)

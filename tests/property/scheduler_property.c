@@ -108,10 +108,10 @@ static void check_choice(struct world *world, uint32_t vm, const double *lags,
             most = urgencies[i] > most ? urgencies[i] : most;
         }
     }
-    if (wfq_policy(world->wfq) == WFQ_POLICY_URGENCY) {
+    if (world->config.policy == WFQ_POLICY_URGENCY) {
         PROPERTY(urgencies[vm] >= most * (1 - 1e-9), world->seed, "VM %u: %g, but %g waits", vm,
                  urgencies[vm], most);
-    } else if (wfq_policy(world->wfq) == WFQ_POLICY_WFQ) {
+    } else if (world->config.policy == WFQ_POLICY_WFQ) {
         PROPERTY(lags[vm] >= -10 || !somebody_owed, world->seed, "VM %u is %g ns ahead", vm,
                  -lags[vm]);
     }
@@ -131,7 +131,7 @@ static void check_taken(struct world *world, struct wfq_job *taken)
     for (uint32_t i = 0; i < VMS; i++) {
         PROPERTY(i == taken->vm || world->vms[i].running == 0 || world->vms[i].aside || vm->aside,
                  world->seed, "VM %u beside VM %u", taken->vm, i);
-        if (wfq_policy(world->wfq) == WFQ_POLICY_FIFO && could_run(world, i) &&
+        if (world->config.policy == WFQ_POLICY_FIFO && could_run(world, i) &&
             !world->vms[i].aside) {
             PROPERTY(oldest(world, i, WAITING)->order >= job->order, world->seed,
                      "fifo: VM %u's job came earlier", i);
@@ -291,8 +291,8 @@ static void rare_things(struct world *world, uint32_t vm)
         wfq_set_paused(world->wfq, world->paused, world->now_ns);
         break;
     case 1:
-        wfq_set_policy(world->wfq,
-                       (enum wfq_policy_id)rng_range(&world->rng, 0, WFQ_POLICY_COUNT - 1));
+        world->config.policy = (enum wfq_policy_id)rng_range(&world->rng, 0, WFQ_POLICY_COUNT - 1);
+        wfq_set_policy(world->wfq, world->config.policy);
         break;
     case 2:
         if (world->vms[vm].running > 0 && wfq_set_aside(world->wfq, vm, world->now_ns)) {
@@ -319,12 +319,14 @@ static void check_books(struct world *world)
 
     for (uint32_t vm = 0; vm < VMS; vm++) {
         const struct test_vm *state = &world->vms[vm];
+        struct wfq_vm_stats stats;
 
         if (!state->attached) {
             continue;
         }
+        wfq_get_vm_stats(world->wfq, vm, world->now_ns, &stats);
         PROPERTY(wfq_vm_queue_depth(world->wfq, vm) == state->waiting &&
-                     wfq_vm_in_flight(world->wfq, vm) == state->running,
+                     stats.in_flight == state->running,
                  world->seed, "VM %u: %u waiting, %u in flight", vm, state->waiting,
                  state->running);
         in_flight += state->running;
