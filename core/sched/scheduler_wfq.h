@@ -164,7 +164,7 @@ void wfq_set_preferred(struct wfq *wfq, uint32_t vm);
 /* ---- looking at it ---- */
 
 uint32_t wfq_vm_queue_depth(const struct wfq *wfq, uint32_t vm); /* waiting */
-uint32_t wfq_queue_len(const struct wfq *wfq); /* waiting, all VMs */
+uint32_t wfq_queue_len(const struct wfq *wfq);                   /* waiting, all VMs */
 uint32_t wfq_in_flight(const struct wfq *wfq);
 uint32_t wfq_backlogged(const struct wfq *wfq); /* ready VMs with waiting jobs */
 uint64_t wfq_context_switches(const struct wfq *wfq);
