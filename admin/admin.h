@@ -52,6 +52,18 @@ struct admin_option {
         .name = "vm-id", .metavar = "N", .help = "the VM's number (vm_id)"                         \
     }
 #define ADMIN_OPTIONS_VM ADMIN_OPTION_VM_UUID, ADMIN_OPTION_VM_NAME, ADMIN_OPTION_VM_ID
+/* The same, as a usage line has them. */
+#define ADMIN_WHICH_VM "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)"
+
+/* The options of a command, in its table. */
+#define ADMIN_TAKES(...)                                                                           \
+    .options = (const struct admin_option[])                                                       \
+    {                                                                                              \
+        __VA_ARGS__,                                                                               \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 struct admin;
 

@@ -256,32 +256,24 @@ const struct admin_command commands_attach[] = {
         .name = "attach-vm",
         .group = GROUP,
         .summary = "Give a registered VM of XCP-ng its vgpu device",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
+        .usage = ADMIN_WHICH_VM,
         .details = "Adds \"-device vgpu-stub,...\" to the VM's platform:device-model-args; other\n"
                    "arguments there are kept. The device comes with the VM's next start or reboot.",
         .example = "vgpu-admin attach-vm --vm-name=\"web 1\"",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM),
         .run = run_attach,
     },
     {
         .name = "detach-vm",
         .group = GROUP,
         .summary = "Take the vgpu device from a VM of XCP-ng",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
+        .usage = ADMIN_WHICH_VM,
         .details =
             "A registered VM stays so (remove-vm takes its access away at once); one that is not\n"
             "is looked up by its UUID or name with xe. The device goes with the VM's next\n"
             "shutdown or reboot.",
         .example = "vgpu-admin detach-vm --vm-name=\"web 1\"",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM),
         .run = run_detach,
     },
     {0},

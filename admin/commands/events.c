@@ -222,15 +222,10 @@ const struct admin_command commands_events[] = {
             "From the database. With --follow it goes on with the mediator's events as they\n"
             "happen, until Ctrl-C; with --json these are one document a line.",
         .example = "vgpu-admin events --follow",
-        .options =
-            (const struct admin_option[]){
-                {.name = "follow", .help = "go on with the mediator's events"},
-                {.name = "last",
-                 .metavar = "N",
-                 .help = "at most N from the database (default 50)"},
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(
+            {.name = "follow", .help = "go on with the mediator's events"},
+            {.name = "last", .metavar = "N", .help = "at most N from the database (default 50)"},
+            ADMIN_OPTIONS_VM),
         .run = run_events,
     },
     {0},

@@ -319,23 +319,19 @@ static int run_show_rate_limits(struct admin *admin)
 }
 
 #define GROUP "Shares and limits"
-#define WHICH "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) "
 
 const struct admin_command commands_limits[] = {
     {
         .name = "set-weight",
         .group = GROUP,
         .summary = "Change a VM's weight",
-        .usage = WHICH "--weight=1..100",
+        .usage = ADMIN_WHICH_VM " --weight=1..100",
         .details = "Among VMs of one priority the GPU time is divided by weight; 50 is neutral.\n"
                    "vgpu-admin show-weights shows what share that makes.",
         .example = "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {.name = "weight", .metavar = "1..100", .help = "the new weight", .required = true},
-                {0},
-            },
+        ADMIN_TAKES(
+            ADMIN_OPTIONS_VM,
+            {.name = "weight", .metavar = "1..100", .help = "the new weight", .required = true}),
         .run = run_set_weight,
     },
     {
@@ -353,28 +349,24 @@ const struct admin_command commands_limits[] = {
         .name = "set-rate-limit",
         .group = GROUP,
         .summary = "Limit a VM's jobs per second and its queue",
-        .usage = WHICH "[--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
+        .usage = ADMIN_WHICH_VM " [--rate=JOBS_PER_SECOND] [--burst=JOBS] [--queue-depth=JOBS]",
         .details =
             "0 takes a limit away; at most 256 jobs of a VM wait and run all the same, the\n"
             "mediator's hard limit. Requests beyond a limit are answered \"busy\" and the guest\n"
             "tries again. Without --burst a tenth of the rate may come at once.",
         .example = "vgpu-admin set-rate-limit --vm-name=\"web 1\" --rate=100 --queue-depth=16",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {.name = "rate",
-                 .metavar = "N",
-                 .help = "jobs per second, 0: no limit",
-                 .alias = "max-jobs"},
-                {.name = "burst",
-                 .metavar = "N",
-                 .help = "jobs that may come at once, 0: a tenth of the rate"},
-                {.name = "queue-depth",
-                 .metavar = "N",
-                 .help = "jobs that may wait, 0: no limit (but 256)",
-                 .alias = "max-queue"},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM,
+                    {.name = "rate",
+                     .metavar = "N",
+                     .help = "jobs per second, 0: no limit",
+                     .alias = "max-jobs"},
+                    {.name = "burst",
+                     .metavar = "N",
+                     .help = "jobs that may come at once, 0: a tenth of the rate"},
+                    {.name = "queue-depth",
+                     .metavar = "N",
+                     .help = "jobs that may wait, 0: no limit (but 256)",
+                     .alias = "max-queue"}),
         .run = run_set_rate_limit,
     },
     {
@@ -389,19 +381,14 @@ const struct admin_command commands_limits[] = {
         .name = "set-memory-limit",
         .group = GROUP,
         .summary = "Limit the GPU memory of a VM",
-        .usage = WHICH "--limit=SIZE",
+        .usage = ADMIN_WHICH_VM " --limit=SIZE",
         .details = "The worker of the VM enforces it; 0 takes the limit away.",
         .example = "vgpu-admin set-memory-limit --vm-name=\"web 1\" --limit=16G",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {.name = "limit",
-                 .metavar = "SIZE",
-                 .help = "such as 512M or 16G, 0: no limit",
-                 .required = true,
-                 .alias = "memory"},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM, {.name = "limit",
+                                       .metavar = "SIZE",
+                                       .help = "such as 512M or 16G, 0: no limit",
+                                       .required = true,
+                                       .alias = "memory"}),
         .run = run_set_memory_limit,
     },
     {0},

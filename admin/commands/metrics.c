@@ -287,11 +287,7 @@ const struct admin_command commands_metrics[] = {
         .summary = "Show what each VM did and how long it waited",
         .usage = "[--prometheus]",
         .example = "vgpu-admin show-metrics",
-        .options =
-            (const struct admin_option[]){
-                {.name = "prometheus", .help = "the text that Prometheus reads"},
-                {0},
-            },
+        ADMIN_TAKES({.name = "prometheus", .help = "the text that Prometheus reads"}),
         .run = run_metrics,
         .only_looks = true,
     },

@@ -198,13 +198,8 @@ const struct admin_command commands_pools[] = {
         .summary = "Make a new pool",
         .usage = "--pool=A..Z [--name=NAME] [--description=TEXT]",
         .example = "vgpu-admin create-pool --pool=T --name=Training",
-        .options =
-            (const struct admin_option[]){
-                OPTION_POOL,
-                {.name = "name", .metavar = "NAME", .help = "its name"},
-                {.name = "description", .metavar = "TEXT", .help = "what it is for"},
-                {0},
-            },
+        ADMIN_TAKES(OPTION_POOL, {.name = "name", .metavar = "NAME", .help = "its name"},
+                    {.name = "description", .metavar = "TEXT", .help = "what it is for"}),
         .run = run_create,
     },
     {
@@ -213,11 +208,7 @@ const struct admin_command commands_pools[] = {
         .summary = "Remove a pool that has no VMs",
         .usage = "--pool=A..Z",
         .example = "vgpu-admin remove-pool --pool=T",
-        .options =
-            (const struct admin_option[]){
-                OPTION_POOL,
-                {0},
-            },
+        ADMIN_TAKES(OPTION_POOL),
         .run = run_remove,
     },
     {
@@ -229,13 +220,9 @@ const struct admin_command commands_pools[] = {
             "A pool without assigned GPUs uses every GPU of the host. A GPU may be in several\n"
             "pools. nvidia-smi -L lists UUIDs; an index can change when the host's GPUs do.",
         .example = "vgpu-admin assign-gpu --pool=T --gpu=GPU-5a2b0c1e-0000-1111-2222-333344445555",
-        .options =
-            (const struct admin_option[]){
-                OPTION_POOL,
-                {.name = "gpu", .metavar = "UUID|INDEX", .help = "the GPU", .required = true},
-                {.name = "remove", .help = "take it out of the pool"},
-                {0},
-            },
+        ADMIN_TAKES(OPTION_POOL,
+                    {.name = "gpu", .metavar = "UUID|INDEX", .help = "the GPU", .required = true},
+                    {.name = "remove", .help = "take it out of the pool"}),
         .run = run_assign,
     },
     {0},

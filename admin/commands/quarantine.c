@@ -167,32 +167,24 @@ const struct admin_command commands_quarantine[] = {
         .name = "quarantine-vm",
         .group = GROUP,
         .summary = "Refuse a VM's requests until it is released",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) [--reason=TEXT]",
+        .usage = ADMIN_WHICH_VM " [--reason=TEXT]",
         .details =
             "The mediator does the same by itself when a VM's faults reach its fault threshold.",
         .example = "vgpu-admin quarantine-vm --vm-name=\"web 1\" --reason=\"floods the GPU\"",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {.name = "reason", .metavar = "TEXT", .help = "why, for show-vm and events"},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM,
+                    {.name = "reason", .metavar = "TEXT", .help = "why, for show-vm and events"}),
         .run = run_quarantine,
     },
     {
         .name = "clear-quarantine",
         .group = GROUP,
         .summary = "Release a VM and set its fault count to 0",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
+        .usage = ADMIN_WHICH_VM,
         .details =
             "Also of a VM that is not registered, or of a mediator with --no-db; name it by\n"
             "its --vm-id where it has no name.",
         .example = "vgpu-admin clear-quarantine --vm-name=\"web 1\"",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM),
         .run = run_clear,
     },
     {0},

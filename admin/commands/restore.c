@@ -108,11 +108,7 @@ const struct admin_command commands_restore[] = {
             "is copied over the database by hand is undone by the -wal file beside it. On a\n"
             "terminal the command asks first.",
         .example = "vgpu-admin restore-db --from=/var/backups/vgpu_config.db",
-        .options =
-            (const struct admin_option[]){
-                {.name = "from", .metavar = "FILE", .help = "the backup", .required = true},
-                {0},
-            },
+        ADMIN_TAKES({.name = "from", .metavar = "FILE", .help = "the backup", .required = true}),
         .run = run_restore,
         .positional = "from",
     },

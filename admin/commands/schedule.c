@@ -231,14 +231,8 @@ const struct admin_command commands_schedule[] = {
             "urgency: the urgency formula alone.  priority: strict priority, first come first\n"
             "served. fifo: first come first served.  It holds until the mediator restarts.",
         .example = "vgpu-admin set-policy --policy=wfq",
-        .options =
-            (const struct admin_option[]){
-                {.name = "policy",
-                 .metavar = POLICY_CHOICES,
-                 .help = "the policy",
-                 .required = true},
-                {0},
-            },
+        ADMIN_TAKES(
+            {.name = "policy", .metavar = POLICY_CHOICES, .help = "the policy", .required = true}),
         .run = run_set_policy,
     },
     {
@@ -248,11 +242,7 @@ const struct admin_command commands_schedule[] = {
         .usage = "[--gpu=INDEX]",
         .details = "For maintenance: running jobs end, new requests wait.",
         .example = "vgpu-admin pause --gpu=0",
-        .options =
-            (const struct admin_option[]){
-                OPTION_GPU,
-                {0},
-            },
+        ADMIN_TAKES(OPTION_GPU),
         .run = run_pause,
     },
     {
@@ -261,11 +251,7 @@ const struct admin_command commands_schedule[] = {
         .summary = "Give work to the GPUs again",
         .usage = "[--gpu=INDEX]",
         .example = "vgpu-admin resume",
-        .options =
-            (const struct admin_option[]){
-                OPTION_GPU,
-                {0},
-            },
+        ADMIN_TAKES(OPTION_GPU),
         .run = run_resume,
     },
     {
@@ -275,12 +261,7 @@ const struct admin_command commands_schedule[] = {
         .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N | --none)",
         .details = "A tie-break of the policy \"priority\" only.",
         .example = "vgpu-admin prefer-vm --vm-name=\"web 1\"",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {.name = "none", .help = "prefer none any longer"},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM, {.name = "none", .help = "prefer none any longer"}),
         .run = run_prefer,
     },
     {

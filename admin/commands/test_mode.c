@@ -374,17 +374,10 @@ const struct admin_command commands_test_mode[] = {
             "preferred VM counts under the policy \"priority\" only.",
         .example =
             "vgpu-admin test-mode --wait=8\nvgpu-admin test-mode --wait=8 --prefer-vm=\"web 1\"",
-        .options =
-            (const struct admin_option[]){
-                {.name = "wait", .metavar = "REQUESTS", .help = "release when so many wait"},
-                {.name = "seconds",
-                 .metavar = "S",
-                 .help = "release after this time at the latest"},
-                {.name = "prefer-vm",
-                 .metavar = "NAME|UUID|ID",
-                 .help = "prefer this VM meanwhile"},
-                {0},
-            },
+        ADMIN_TAKES(
+            {.name = "wait", .metavar = "REQUESTS", .help = "release when so many wait"},
+            {.name = "seconds", .metavar = "S", .help = "release after this time at the latest"},
+            {.name = "prefer-vm", .metavar = "NAME|UUID|ID", .help = "prefer this VM meanwhile"}),
         .run = run_test_mode,
     },
     {0},

@@ -301,16 +301,13 @@ const struct admin_command commands_trace[] = {
             "last 256 jobs of each VM. events and the mediator's log give the job_id of what went\n"
             "wrong.",
         .example = "vgpu-admin trace-job --vm-name=\"web 1\" --last=10\nvgpu-admin trace-job 4711",
-        .options =
-            (const struct admin_option[]){
-                {.name = "job", .metavar = "ID", .help = "the job (\"trace-job ID\" is the same)"},
-                {.name = "request-id",
-                 .metavar = "N",
-                 .help = "the request with this number, as the guest counts them"},
-                {.name = "last", .metavar = "N", .help = "list at most N jobs (default 20)"},
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(
+            {.name = "job", .metavar = "ID", .help = "the job (\"trace-job ID\" is the same)"},
+            {.name = "request-id",
+             .metavar = "N",
+             .help = "the request with this number, as the guest counts them"},
+            {.name = "last", .metavar = "N", .help = "list at most N jobs (default 20)"},
+            ADMIN_OPTIONS_VM),
         .run = run_trace,
         .only_looks = true,
         .positional = "job",

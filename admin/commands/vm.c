@@ -411,49 +411,32 @@ const struct admin_command commands_vm[] = {
             "Given only its name, the VM's UUID is asked from the toolstack, and the other way\n"
             "round. Without --vm-id, or with 0, the VM gets the number after the highest in use.",
         .example = "vgpu-admin register-vm --vm-name=\"web 1\" --pool=A --priority=high",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTION_VM_NAME,
-                ADMIN_OPTION_VM_UUID,
-                OPTION_POOL(false),
-                OPTION_PRIORITY(false),
-                OPTION_WEIGHT,
-                {.name = "vm-id", .metavar = "N", .help = "the VM's number"},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTION_VM_NAME, ADMIN_OPTION_VM_UUID, OPTION_POOL(false),
+                    OPTION_PRIORITY(false), OPTION_WEIGHT,
+                    {.name = "vm-id", .metavar = "N", .help = "the VM's number"}),
         .run = run_register,
     },
     {
         .name = "set-pool",
         .group = GROUP,
         .summary = "Move a VM to another pool",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) --pool=A..Z",
+        .usage = ADMIN_WHICH_VM " --pool=A..Z",
         .details =
             "Takes effect at once: the VM moves to a GPU of the new pool when its running job has\n"
             "ended. A device too old to be told (protocol 1.0) needs a restart of the VM, which\n"
             "the command offers.",
         .example = "vgpu-admin set-pool --vm-name=\"web 1\" --pool=B",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                OPTION_POOL(true),
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM, OPTION_POOL(true)),
         .run = run_set_pool,
     },
     {
         .name = "set-priority",
         .group = GROUP,
         .summary = "Change a VM's priority",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N) --priority=low|medium|high",
+        .usage = ADMIN_WHICH_VM " --priority=low|medium|high",
         .details = "High counts four times as much as low, medium twice.",
         .example = "vgpu-admin set-priority --vm-name=\"web 1\" --priority=low",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                OPTION_PRIORITY(true),
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM, OPTION_PRIORITY(true)),
         .run = run_set_priority,
     },
     {
@@ -462,13 +445,8 @@ const struct admin_command commands_vm[] = {
         .summary = "Change a VM's number",
         .usage = "(--vm-name=NAME | --vm-uuid=UUID) --vm-id=N",
         .example = "vgpu-admin set-vm-id --vm-name=\"web 1\" --vm-id=7",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTION_VM_NAME,
-                ADMIN_OPTION_VM_UUID,
-                {.name = "vm-id", .metavar = "N", .help = "the new number", .required = true},
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTION_VM_NAME, ADMIN_OPTION_VM_UUID,
+                    {.name = "vm-id", .metavar = "N", .help = "the new number", .required = true}),
         .run = run_set_vm_id,
     },
     {
@@ -480,34 +458,24 @@ const struct admin_command commands_vm[] = {
                  "[--weight=1..100] [--new-name=NAME]",
         .details = "Either all of them are changed or none.",
         .example = "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTION_VM_NAME,
-                ADMIN_OPTION_VM_UUID,
-                OPTION_POOL(false),
-                OPTION_PRIORITY(false),
-                {.name = "new-vm-id", .metavar = "N", .help = "the new number", .alias = "vm-id"},
-                OPTION_WEIGHT,
-                {.name = "new-name", .metavar = "NAME", .help = "the new name in the database"},
-                {0},
-            },
+        ADMIN_TAKES(
+            ADMIN_OPTION_VM_NAME, ADMIN_OPTION_VM_UUID, OPTION_POOL(false), OPTION_PRIORITY(false),
+            {.name = "new-vm-id", .metavar = "N", .help = "the new number", .alias = "vm-id"},
+            OPTION_WEIGHT,
+            {.name = "new-name", .metavar = "NAME", .help = "the new name in the database"}),
         .run = run_update,
     },
     {
         .name = "remove-vm",
         .group = GROUP,
         .summary = "Take a VM's access to the GPU away",
-        .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N)",
+        .usage = ADMIN_WHICH_VM,
         .details =
             "Its settings are forgotten; what was done to it stays in vgpu-admin events. A device\n"
             "that attach-vm gave it stays in its configuration: detach-vm takes it out,\n"
             "afterwards too. On a terminal the command asks first.",
         .example = "vgpu-admin remove-vm --vm-name=\"web 1\" --yes",
-        .options =
-            (const struct admin_option[]){
-                ADMIN_OPTIONS_VM,
-                {0},
-            },
+        ADMIN_TAKES(ADMIN_OPTIONS_VM),
         .run = run_remove,
     },
     {0},
