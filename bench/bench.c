@@ -46,16 +46,30 @@ int bench_parse(struct bench_options *options, const char *name, const char *hel
     return -1;
 }
 
-uint64_t bench_clock_ns(void)
-{
-    return clock_now_ns();
-}
-
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
+}
+
+uint64_t bench_random(void)
+{
+    static uint64_t state = 0x9e3779b97f4a7c15ull;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+void *bench_must(void *memory)
+{
+    if (!memory) {
+        fprintf(stderr, "out of memory\n");
+        exit(1);
+    }
+    return memory;
 }
 
 double bench_quantile(double *values, size_t count, double fraction)

@@ -28,7 +28,10 @@ struct bench_options {
 int bench_parse(struct bench_options *options, const char *name, const char *help, int argc,
                 char **argv);
 
-uint64_t bench_clock_ns(void);
+/* The same numbers in each run. */
+uint64_t bench_random(void);
+/* What was allocated; ends the program when it is NULL. */
+void *bench_must(void *memory);
 /* Sorts `values`. */
 double bench_quantile(double *values, size_t count, double fraction);
 

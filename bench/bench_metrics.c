@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
+#include "common/clock.h"
 #include "core/metrics/metrics_export.h"
 #include "core/no_effects.h"
 
@@ -20,34 +21,15 @@
 #define STEPS_MAX 4096u
 #define NOW 100000000000ull
 
-static uint64_t random_state = 0x9e3779b97f4a7c15ull;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
-static void *must(void *memory)
-{
-    if (!memory) {
-        fprintf(stderr, "bench_metrics: out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 static struct core *make_core(void)
 {
-    struct core_vm_config *vms = must(calloc(VMS, sizeof(*vms)));
-    struct core_apply_result *result = must(malloc(sizeof(*result)));
+    struct core_vm_config *vms = bench_must(calloc(VMS, sizeof(*vms)));
+    struct core_apply_result *result = bench_must(malloc(sizeof(*result)));
     struct core_config config;
     struct core *core;
 
     core_config_defaults(&config);
-    core = must(core_new(&config, &no_effects));
+    core = bench_must(core_new(&config, &no_effects));
     core_gpu_add(core, "GPU-0");
     core_pool_set_gpus(core, 'A', 1, NOW);
     for (uint32_t i = 0; i < VMS; i++) {
@@ -67,8 +49,8 @@ static struct core *make_core(void)
 static void make_jobs(struct metrics_job *jobs, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t gpu_ns = 10000 + (next_random() % 1000) * (1000ull << (next_random() % 10));
-        uint64_t queue_ns = next_random() % (gpu_ns * 3);
+        uint64_t gpu_ns = 10000 + (bench_random() % 1000) * (1000ull << (bench_random() % 10));
+        uint64_t queue_ns = bench_random() % (gpu_ns * 3);
 
         jobs[i] = (struct metrics_job){
             .accepted_ns = NOW - queue_ns - gpu_ns - 30000,
@@ -84,16 +66,16 @@ static void make_jobs(struct metrics_job *jobs, uint32_t count)
 static double recording(struct metrics *metrics, const struct metrics_job *jobs, uint32_t vms,
                         uint32_t runs)
 {
-    double *samples = must(calloc(runs, sizeof(*samples))), median;
+    double *samples = bench_must(calloc(runs, sizeof(*samples))), median;
     uint32_t at = 0;
 
     for (uint32_t run = 0; run < runs; run++) {
-        uint64_t start_ns = bench_clock_ns();
+        uint64_t start_ns = clock_now_ns();
 
         for (uint32_t i = 0; i < 1000; i++) {
             metrics_record_job(metrics, at++ % vms, 0, &jobs[i]);
         }
-        samples[run] = (double)(bench_clock_ns() - start_ns) / 1000;
+        samples[run] = (double)(clock_now_ns() - start_ns) / 1000;
     }
     median = bench_quantile(samples, runs, 0.5);
     free(samples);
@@ -115,14 +97,14 @@ static struct export_figures export_once(const struct core *core, enum metrics_f
     size_t bytes, count = 0;
 
     metrics_external_init(&external);
-    start_ns = bench_clock_ns();
-    export = must(metrics_export_begin(core, format, &external, NOW));
-    figures.begin_us = (double)(bench_clock_ns() - start_ns) / 1e3;
+    start_ns = clock_now_ns();
+    export = bench_must(metrics_export_begin(core, format, &external, NOW));
+    figures.begin_us = (double)(clock_now_ns() - start_ns) / 1e3;
     figures.total_ms = figures.begin_us / 1e3;
     do {
-        start_ns = bench_clock_ns();
+        start_ns = clock_now_ns();
         bytes = metrics_export_step(export, buffer, sizeof(buffer));
-        steps[count] = (double)(bench_clock_ns() - start_ns) / 1e3;
+        steps[count] = (double)(clock_now_ns() - start_ns) / 1e3;
         figures.total_ms += steps[count] / 1e3;
         figures.megabytes += (double)bytes / 1e6;
         count += count < STEPS_MAX - 1;
@@ -152,15 +134,15 @@ static struct export_figures export_best(const struct core *core, enum metrics_f
 
 static double quantiles(struct metrics *metrics, uint32_t runs)
 {
-    double *samples = must(calloc(runs, sizeof(*samples))), median;
+    double *samples = bench_must(calloc(runs, sizeof(*samples))), median;
     struct metrics_quantiles out;
 
     for (uint32_t run = 0; run < runs; run++) {
-        uint64_t start_ns = bench_clock_ns();
+        uint64_t start_ns = clock_now_ns();
 
         metrics_quantiles_of(metrics, run % VMS, METRICS_TOTAL, &out);
         BENCH_KEEP(out.p99_ns);
-        samples[run] = (double)(bench_clock_ns() - start_ns) / 1e3;
+        samples[run] = (double)(clock_now_ns() - start_ns) / 1e3;
     }
     median = bench_quantile(samples, runs, 0.5);
     free(samples);

@@ -23,7 +23,7 @@
 #include "bench/bench.h"
 #include "bench/daemon.h"
 #include "bench/load.h"
-#include "common/ns.h"
+#include "common/clock.h"
 #include "vgpu/vgpu_worker.h"
 
 #define BATCH 200u
@@ -119,7 +119,7 @@ static int connect_to(const char *path)
 
 static double one_trip_us(int fd, struct nop_frame *frame, bool check)
 {
-    uint64_t began_ns = bench_clock_ns(), ended_ns;
+    uint64_t began_ns = clock_now_ns(), ended_ns;
     struct nop_answer answer;
 
     frame->header.request_id++;
@@ -127,7 +127,7 @@ static double one_trip_us(int fd, struct nop_frame *frame, bool check)
         !read_all(fd, &answer, sizeof(answer))) {
         die("the other side is gone");
     }
-    ended_ns = bench_clock_ns();
+    ended_ns = clock_now_ns();
     if (check && (answer.header.msg_type != VGPU_MSG_RESPONSE ||
                   answer.header.request_id != frame->header.request_id ||
                   answer.response.status != VGPU_ERR_NONE)) {
@@ -161,14 +161,14 @@ static void bench_worker(const struct daemon *daemon, bool quick)
         die("vgpu-worker does not start");
     }
     for (size_t i = 0; i < count; i++) {
-        uint64_t began_ns = bench_clock_ns();
+        uint64_t began_ns = clock_now_ns();
 
         frame.header.job_id++;
         if (send(fd, &frame, sizeof(frame), MSG_NOSIGNAL) != (ssize_t)sizeof(frame) ||
             recv(fd, bytes, sizeof(bytes), 0) != (ssize_t)DONE_BYTES) {
             die("vgpu-worker is gone");
         }
-        trips[i] = (double)(bench_clock_ns() - began_ns) / 1000;
+        trips[i] = (double)(clock_now_ns() - began_ns) / 1000;
         memcpy(&header, bytes, sizeof(header));
         if (header.type != VGPU_WORKER_DONE || header.job_id != frame.header.job_id) {
             errno = EPROTO;

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "common/ns.h"
+#include "common/clock.h"
 #include "core/sched/policy.h"
 #include "core/sched/scheduler_wfq.h"
 
@@ -42,36 +42,17 @@ struct world {
     double *dequeue_ns, *complete_ns, *enqueue_ns;
 };
 
-static uint64_t random_state = 0x9e3779b97f4a7c15ull;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
-static void *must(void *memory)
-{
-    if (!memory) {
-        fprintf(stderr, "bench_scheduler: out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 static struct wfq *make_scheduler(struct world *world, uint32_t index)
 {
     const struct wfq_config config = {
         .max_vms = world->vms, .depth = 1, .quantum_ns = 1, .policy = WFQ_POLICY_WFQ};
-    struct wfq *wfq = must(wfq_init(&config));
-    uint32_t *order = must(calloc(world->jobs, sizeof(*order)));
+    struct wfq *wfq = bench_must(wfq_init(&config));
+    uint32_t *order = bench_must(calloc(world->jobs, sizeof(*order)));
 
     for (uint32_t vm = 0; vm < world->vms; vm++) {
         const struct wfq_vm_params params = {
-            .weight = 1 + (uint32_t)(next_random() % 100),
-            .priority = (uint32_t)(next_random() % 3),
+            .weight = 1 + (uint32_t)(bench_random() % 100),
+            .priority = (uint32_t)(bench_random() % 3),
             .pool = 'A',
         };
 
@@ -79,7 +60,7 @@ static struct wfq *make_scheduler(struct world *world, uint32_t index)
         wfq_vm_set_ready(wfq, vm, true, 0);
     }
     for (uint32_t i = 0; i < world->jobs; i++) {
-        uint32_t at = (uint32_t)(next_random() % (i + 1));
+        uint32_t at = (uint32_t)(bench_random() % (i + 1));
 
         order[i] = order[at];
         order[at] = i;
@@ -100,11 +81,11 @@ static void world_init(struct world *world, uint32_t vms, uint32_t jobs)
     memset(world, 0, sizeof(*world));
     world->vms = vms;
     world->jobs = jobs;
-    world->arena = must(aligned_alloc(64, (size_t)SCHEDULERS * jobs * sizeof(*world->arena)));
+    world->arena = bench_must(aligned_alloc(64, (size_t)SCHEDULERS * jobs * sizeof(*world->arena)));
     memset(world->arena, 0, (size_t)SCHEDULERS * jobs * sizeof(*world->arena));
-    world->dequeue_ns = must(calloc(ROUNDS_MAX, sizeof(double)));
-    world->complete_ns = must(calloc(ROUNDS_MAX, sizeof(double)));
-    world->enqueue_ns = must(calloc(ROUNDS_MAX, sizeof(double)));
+    world->dequeue_ns = bench_must(calloc(ROUNDS_MAX, sizeof(double)));
+    world->complete_ns = bench_must(calloc(ROUNDS_MAX, sizeof(double)));
+    world->enqueue_ns = bench_must(calloc(ROUNDS_MAX, sizeof(double)));
     for (uint32_t i = 0; i < SCHEDULERS; i++) {
         world->schedulers[i] = make_scheduler(world, i);
     }
@@ -123,14 +104,14 @@ static void world_free(struct world *world)
 
 static void world_round(struct world *world, bool count)
 {
-    uint64_t job_ns = 50000 + next_random() % NS_PER_MS;
+    uint64_t job_ns = 50000 + bench_random() % NS_PER_MS;
     uint64_t t0, t1, t2, t3;
 
-    t0 = bench_clock_ns();
+    t0 = clock_now_ns();
     for (uint32_t i = 0; i < SCHEDULERS; i++) {
         world->taken[i] = wfq_dequeue(world->schedulers[i], world->now_ns);
     }
-    t1 = bench_clock_ns();
+    t1 = clock_now_ns();
     world->now_ns += job_ns;
     for (uint32_t i = 0; i < SCHEDULERS; i++) {
         if (!world->taken[i]) {
@@ -139,11 +120,11 @@ static void world_round(struct world *world, bool count)
         }
         wfq_complete(world->schedulers[i], world->taken[i], job_ns, false, world->now_ns);
     }
-    t2 = bench_clock_ns();
+    t2 = clock_now_ns();
     for (uint32_t i = 0; i < SCHEDULERS; i++) {
         wfq_enqueue(world->schedulers[i], world->taken[i], world->now_ns);
     }
-    t3 = bench_clock_ns();
+    t3 = clock_now_ns();
     if (count) {
         world->dequeue_ns[world->samples] = (double)(t1 - t0) / SCHEDULERS;
         world->complete_ns[world->samples] = (double)(t2 - t1) / SCHEDULERS;
@@ -225,14 +206,14 @@ static void bench_waiting_jobs(uint32_t rounds)
 static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batches)
 {
     enum { BATCH = 64 };
-    double *start = must(calloc(count + POLICY_LANES, sizeof(double)));
-    double *finish = must(calloc(count + POLICY_LANES, sizeof(double)));
-    double *urgency0 = must(calloc(count + POLICY_LANES, sizeof(double)));
-    double *arrival = must(calloc(count + POLICY_LANES, sizeof(double)));
-    uint64_t *sequence = must(calloc(count + POLICY_LANES, sizeof(uint64_t)));
-    uint32_t *vm = must(calloc(count + POLICY_LANES, sizeof(uint32_t)));
-    struct wfq_vm_params *params = must(calloc(count, sizeof(*params)));
-    double *samples = must(calloc(batches, sizeof(double)));
+    double *start = bench_must(calloc(count + POLICY_LANES, sizeof(double)));
+    double *finish = bench_must(calloc(count + POLICY_LANES, sizeof(double)));
+    double *urgency0 = bench_must(calloc(count + POLICY_LANES, sizeof(double)));
+    double *arrival = bench_must(calloc(count + POLICY_LANES, sizeof(double)));
+    uint64_t *sequence = bench_must(calloc(count + POLICY_LANES, sizeof(uint64_t)));
+    uint32_t *vm = bench_must(calloc(count + POLICY_LANES, sizeof(uint32_t)));
+    struct wfq_vm_params *params = bench_must(calloc(count, sizeof(*params)));
+    double *samples = bench_must(calloc(batches, sizeof(double)));
     struct policy_view view = {.count = count,
                                .vm = vm,
                                .start = start,
@@ -247,10 +228,10 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
     double result;
 
     for (uint32_t i = 0; i < count + POLICY_LANES; i++) {
-        start[i] = i < count ? (double)(next_random() % 1000) : 1e300;
+        start[i] = i < count ? (double)(bench_random() % 1000) : 1e300;
         finish[i] = start[i] + 1000;
-        urgency0[i] = i < count ? 1 + (double)(next_random() % 400) / 50 : -1;
-        arrival[i] = (double)(next_random() % 1000000000);
+        urgency0[i] = i < count ? 1 + (double)(bench_random() % 400) / 50 : -1;
+        arrival[i] = (double)(bench_random() % 1000000000);
         sequence[i] = i;
         vm[i] = i;
     }
@@ -258,7 +239,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
         params[i] = (struct wfq_vm_params){.weight = 50, .priority = 1, .pool = 'A'};
     }
     for (uint32_t batch = 0; batch < batches; batch++) {
-        uint64_t began_ns = bench_clock_ns();
+        uint64_t began_ns = clock_now_ns();
 
         for (uint32_t i = 0; i < BATCH; i++) {
             struct policy_choice choice;
@@ -268,7 +249,7 @@ static double scan_ns(const struct policy *policy, uint32_t count, uint32_t batc
             urgency0[choice.index] = 1 + (double)(i % 7);
             start[choice.index] = i % 1000;
         }
-        samples[batch] = (double)(bench_clock_ns() - began_ns) / BATCH;
+        samples[batch] = (double)(clock_now_ns() - began_ns) / BATCH;
     }
     result = bench_quantile(samples, batches, 0.5);
     free(start);

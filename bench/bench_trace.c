@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "common/clock.h"
 #include "core/job_trace.h"
 
 #define VMS 1000u
@@ -48,28 +49,19 @@ static void one_job(struct job_trace *trace, uint32_t vm, uint64_t serial, uint6
     job_trace_step(trace, &step);
 }
 
-static void *must(void *memory)
-{
-    if (!memory) {
-        fprintf(stderr, "bench_trace: out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 /* ns for one job, median of batches; *next_id counts all jobs. */
 static double keeping(struct job_trace *trace, uint32_t vms, uint32_t batches, uint64_t *next_id)
 {
-    double *samples = must(calloc(batches, sizeof(*samples))), median;
+    double *samples = bench_must(calloc(batches, sizeof(*samples))), median;
     uint64_t at = 0;
 
     for (uint32_t batch = 0; batch < batches; batch++) {
-        uint64_t start_ns = bench_clock_ns();
+        uint64_t start_ns = clock_now_ns();
 
         for (uint32_t i = 0; i < BATCH; i++, at++) {
             one_job(trace, (uint32_t)(at % vms), at / vms + 1, ++*next_id);
         }
-        samples[batch] = (double)(bench_clock_ns() - start_ns) / BATCH;
+        samples[batch] = (double)(clock_now_ns() - start_ns) / BATCH;
     }
     median = bench_quantile(samples, batches, 0.5);
     free(samples);
@@ -84,13 +76,13 @@ static void looking(const struct job_trace *trace, double *find_us, double *list
     double samples[2][21];
 
     for (uint32_t i = 0; i < 21; i++) {
-        uint64_t start_ns = bench_clock_ns();
+        uint64_t start_ns = clock_now_ns();
 
         BENCH_KEEP(job_trace_find(trace, UINT64_MAX));
-        samples[0][i] = (double)(bench_clock_ns() - start_ns) / 1000;
-        start_ns = bench_clock_ns();
+        samples[0][i] = (double)(clock_now_ns() - start_ns) / 1000;
+        start_ns = clock_now_ns();
         BENCH_KEEP(job_trace_recent(trace, &query, found, JOB_TRACE_LIST_MAX));
-        samples[1][i] = (double)(bench_clock_ns() - start_ns) / 1000;
+        samples[1][i] = (double)(clock_now_ns() - start_ns) / 1000;
     }
     *find_us = bench_quantile(samples[0], 21, 0.5);
     *list_us = bench_quantile(samples[1], 21, 0.5);
@@ -110,7 +102,7 @@ int main(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-    trace = must(job_trace_new());
+    trace = bench_must(job_trace_new());
     for (uint32_t vm = 0; vm < VMS; vm++) {
         job_trace_add_vm(trace, vm);
     }

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
-#include "common/ns.h"
+#include "common/clock.h"
 #include "vgpu/vgpu_worker.h"
 
 #define START_TIMEOUT_NS (20 * NS_PER_S)
@@ -160,7 +160,7 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
         "--log-level",
         "warning",
     };
-    uint64_t until_ns = bench_clock_ns() + START_TIMEOUT_NS;
+    uint64_t until_ns = clock_now_ns() + START_TIMEOUT_NS;
     unsigned n = 15;
 
     argv[n++] = with_db ? "--db" : "--no-db";
@@ -172,7 +172,7 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
     }
     daemon->pid = spawn("vgpu-mediator", argv, daemon->log, -1);
     while (!takes_connections(daemon->socket)) {
-        if (waitpid(daemon->pid, NULL, WNOHANG) != 0 || bench_clock_ns() > until_ns) {
+        if (waitpid(daemon->pid, NULL, WNOHANG) != 0 || clock_now_ns() > until_ns) {
             die(daemon, "did not start:", "vgpu-mediator");
         }
         usleep(10000);

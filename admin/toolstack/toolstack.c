@@ -221,6 +221,44 @@ void toolstack_mark(struct toolstack_vm *vms, size_t count, const char *uuids, c
     }
 }
 
+int toolstack_ask(struct toolstack *t, const char *const argv[], const char *unknown, char *value,
+                  size_t bytes)
+{
+    size_t length;
+    char *out;
+    int result = toolstack_run(t, argv, 0, &out);
+
+    if (result < 0) {
+        return strstr(toolstack_error(t), unknown) ? -ENOENT : result;
+    }
+    length = strlen(out); /* a name may have line breaks in it */
+    while (length > 0 && out[length - 1] == '\n') {
+        length--;
+    }
+    snprintf(value, bytes, "%.*s", (int)length, out);
+    free(out);
+    return 0;
+}
+
+int toolstack_name_all(struct toolstack *t, struct toolstack_vm *vms, size_t *count,
+                       int (*name)(struct toolstack *toolstack, const char *uuid, char *name,
+                                   size_t bytes))
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *count; i++) {
+        int result = name(t, vms[i].uuid, vms[i].name, sizeof(vms[i].name));
+
+        if (result == 0) {
+            vms[kept++] = vms[i];
+        } else if (result != -ENOENT) {
+            return result;
+        }
+    }
+    *count = kept;
+    return 0;
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct toolstack_vm *x = a, *y = b;

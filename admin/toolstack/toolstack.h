@@ -100,6 +100,16 @@ int toolstack_add_uuids(struct toolstack *toolstack, const char *text, struct to
 /* Sets the state of those of the VMs whose UUIDs such a list has. */
 void toolstack_mark(struct toolstack_vm *vms, size_t count, const char *uuids, const char *state,
                     bool running);
+/*
+ * What a command prints, without the line breaks at its end.  -ENOENT: it failed with `unknown` in
+ * what it said, which means that there is no such VM.
+ */
+int toolstack_ask(struct toolstack *toolstack, const char *const argv[], const char *unknown,
+                  char *value, size_t bytes);
+/* Asks for each VM's name; those that went away since they were listed are taken out. */
+int toolstack_name_all(struct toolstack *toolstack, struct toolstack_vm *vms, size_t *count,
+                       int (*name)(struct toolstack *toolstack, const char *uuid, char *name,
+                                   size_t bytes));
 /* How long a guest may take to shut down. */
 int toolstack_shutdown_ms(const struct toolstack *toolstack);
 /* Adds a copy of vm to a growing array. */

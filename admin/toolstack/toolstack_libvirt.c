@@ -24,20 +24,8 @@ static int ask(struct toolstack *t, const char *question, const char *uuid, char
                size_t bytes)
 {
     const char *const argv[] = {"virsh", "-q", question, uuid, NULL};
-    size_t length;
-    char *out;
-    int result = toolstack_run(t, argv, 0, &out);
 
-    if (result < 0) {
-        return strstr(toolstack_error(t), no_such_domain) ? -ENOENT : result;
-    }
-    length = strlen(out);
-    while (length > 0 && out[length - 1] == '\n') {
-        out[--length] = '\0';
-    }
-    snprintf(value, bytes, "%s", out);
-    free(out);
-    return 0;
+    return toolstack_ask(t, argv, no_such_domain, value, bytes);
 }
 
 /* The UUIDs of the domains that the option chooses. */
@@ -61,22 +49,9 @@ static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, con
     return result;
 }
 
-/* Those that went away since they were listed are taken out. */
-static int name_all(struct toolstack *t, struct toolstack_vm *vms, size_t *count)
+static int ask_name(struct toolstack *t, const char *uuid, char *name, size_t bytes)
 {
-    size_t kept = 0;
-    int result = 0;
-
-    for (size_t i = 0; i < *count && result == 0; i++) {
-        result = ask(t, "domname", vms[i].uuid, vms[i].name, sizeof(vms[i].name));
-        if (result == 0) {
-            snprintf(vms[i].state, sizeof(vms[i].state), "shut off");
-            vms[kept++] = vms[i];
-        }
-        result = result == -ENOENT ? 0 : result;
-    }
-    *count = kept;
-    return result;
+    return ask(t, "domname", uuid, name, bytes);
 }
 
 static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
@@ -89,8 +64,11 @@ static int libvirt_list(struct toolstack *t, struct toolstack_vm **vms, size_t *
     }
     result = toolstack_add_uuids(t, out, vms, count);
     free(out);
+    for (size_t i = 0; i < *count; i++) {
+        snprintf((*vms)[i].state, sizeof((*vms)[i].state), "shut off");
+    }
     if (result == 0) {
-        result = name_all(t, *vms, count);
+        result = toolstack_name_all(t, *vms, count, ask_name);
     }
     if (result == 0 && *count > 0) {
         result = mark(t, *vms, *count, "--state-running", "running", true);

@@ -29,24 +29,12 @@ static int list_uuids(struct toolstack *t, const char *filter, char **out)
 /* One parameter of a VM.  -ENOENT without text: there is no such VM. */
 static int get(struct toolstack *t, const char *uuid, const char *name, char *value, size_t bytes)
 {
-    char selector[SELECTOR_BYTES], which[64], *out;
+    char selector[SELECTOR_BYTES], which[64];
     const char *const argv[] = {"xe", "vm-param-get", selector, which, NULL};
-    size_t length;
-    int result;
 
     snprintf(selector, sizeof(selector), "uuid=%s", uuid);
     snprintf(which, sizeof(which), "param-name=%s", name);
-    result = toolstack_run(t, argv, 0, &out);
-    if (result < 0) {
-        return strstr(toolstack_error(t), no_such_uuid) ? -ENOENT : result;
-    }
-    length = strlen(out);
-    if (length > 0 && out[length - 1] == '\n') {
-        out[length - 1] = '\0';
-    }
-    snprintf(value, bytes, "%s", out);
-    free(out);
-    return 0;
+    return toolstack_ask(t, argv, no_such_uuid, value, bytes);
 }
 
 static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, const char *state)
@@ -63,21 +51,9 @@ static int mark(struct toolstack *t, struct toolstack_vm *vms, size_t count, con
     return result;
 }
 
-/* Those that went away since they were listed are taken out. */
-static int name_all(struct toolstack *t, struct toolstack_vm *vms, size_t *count)
+static int get_name(struct toolstack *t, const char *uuid, char *name, size_t bytes)
 {
-    size_t kept = 0;
-    int result = 0;
-
-    for (size_t i = 0; i < *count && result == 0; i++) {
-        result = get(t, vms[i].uuid, "name-label", vms[i].name, sizeof(vms[i].name));
-        if (result == 0) {
-            vms[kept++] = vms[i];
-        }
-        result = result == -ENOENT ? 0 : result;
-    }
-    *count = kept;
-    return result;
+    return get(t, uuid, "name-label", name, bytes);
 }
 
 static int xe_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count)
@@ -94,7 +70,7 @@ static int xe_list(struct toolstack *t, struct toolstack_vm **vms, size_t *count
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]) && result == 0; i++) {
         result = mark(t, *vms, *count, states[i]);
     }
-    return result == 0 ? name_all(t, *vms, count) : result;
+    return result == 0 ? toolstack_name_all(t, *vms, count, get_name) : result;
 }
 
 static int xe_find(struct toolstack *t, const char *uuid, struct toolstack_vm *vm)
