@@ -61,4 +61,8 @@ int db_insert_event(struct vgpu_db *db, const char *kind, const char *vm_uuid, u
 int db_use_wal(struct vgpu_db *db);
 int db_schema_prepare(struct vgpu_db *db);
 
+#define DB_FINDING_BYTES 256u
+/* For vgpu_db_check(): keeps the first finding in `opaque`, DB_FINDING_BYTES that begin empty. */
+void db_first_finding(const char *text, void *opaque);
+
 #endif /* STORE_DB_INTERNAL_H */

@@ -114,19 +114,10 @@ static int check_unused(struct restore *r)
 
 /* ---- the backup ---- */
 
-static void first_finding(const char *text, void *opaque)
-{
-    char *finding = opaque;
-
-    if (!finding[0]) {
-        snprintf(finding, 256, "%s", text);
-    }
-}
-
 static int open_backup(struct restore *r, const char *backup, struct vgpu_db **db)
 {
     struct vgpu_config_snapshot *config = NULL;
-    char text[VGPU_DB_ERROR_BYTES], finding[256] = "";
+    char text[VGPU_DB_ERROR_BYTES], finding[DB_FINDING_BYTES] = "";
     struct stat ours, theirs;
     int result;
 
@@ -138,7 +129,7 @@ static int open_backup(struct restore *r, const char *backup, struct vgpu_db **d
     if (result < 0) {
         return failed(r, result, "the backup can't be used, nothing was changed: %s", text);
     }
-    result = vgpu_db_check(*db, first_finding, finding);
+    result = vgpu_db_check(*db, db_first_finding, finding);
     if (result == 0 && !finding[0]) {
         result = vgpu_db_load(*db, &config);
         vgpu_config_snapshot_free(config);

@@ -193,19 +193,19 @@ out:
     return result;
 }
 
-static void first_finding(const char *text, void *opaque)
+void db_first_finding(const char *text, void *opaque)
 {
     char *finding = opaque;
 
     if (!finding[0]) {
-        snprintf(finding, 256, "%s", text);
+        snprintf(finding, DB_FINDING_BYTES, "%s", text);
     }
 }
 
 static int migrate(struct vgpu_db *db)
 {
-    char finding[256] = "";
-    int result = vgpu_db_check(db, first_finding, finding);
+    char finding[DB_FINDING_BYTES] = "";
+    int result = vgpu_db_check(db, db_first_finding, finding);
 
     /* Rows whose pool is missing are mended by the migration; pages are not. */
     if (result == 0 && finding[0] && !strstr(finding, "that is not there")) {
@@ -222,7 +222,7 @@ static int migrate(struct vgpu_db *db)
     }
     if (result == 0) {
         finding[0] = '\0';
-        result = vgpu_db_check(db, first_finding, finding);
+        result = vgpu_db_check(db, db_first_finding, finding);
     }
     if (result == 0 && finding[0]) {
         result = db_error(db, -EUCLEAN, "upgrading %s to Phase 3: %s; nothing was changed",
