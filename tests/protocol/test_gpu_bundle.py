@@ -35,3 +35,13 @@ def test_each_check_starts(bundle, tmp_path, check):
     )
     assert result.returncode == 0, result.stderr
     assert "--out" in result.stdout
+
+
+def test_abuse_starts(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "elsewhere")
+    bench = tmp_path / "elsewhere" / "bench" / "bench_abuse.py"
+    result = subprocess.run([sys.executable, bench, "--help"], env={"PATH": os.environ["PATH"]},
+                            cwd=tmp_path, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "--backend" in result.stdout
+    assert list((bench.parent.parent / "sim" / "corpus").glob("*.attack"))
