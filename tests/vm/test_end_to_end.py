@@ -7,13 +7,15 @@ import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import tempfile
 
 import pytest
 
-from conftest import TREE
+from conftest import SLOT, TREE, Device, chardev
 from qemu_process import TIED, wait_for
+from qtest import Machine
 from vm import Guest
 
 BIN = pathlib.Path(os.environ.get("VGPU_BIN", TREE / "build" / "bin"))
@@ -105,6 +107,21 @@ def test_one_sum(mediate, boot):
     assert guest.run("vgpu-client 100 200") == (0, "100 + 200 = 300")
     code, result = client(guest, "4294967295 2")
     assert (code, result["sum"], result["correct"]) == (0, 1, True)
+
+
+def test_a_device_that_is_plugged_in_later(mediate, qemu, folder):
+    """Nothing on the QEMU's command line says that it has one: the mediator knows it by its
+    program and its -uuid."""
+    mediator = mediate()
+    wait_for(mediator.path.exists, "the socket")
+    with Machine(qemu, folder, "-uuid", "7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001",
+                 *chardev(mediator.path)) as vm:
+        vm.qmp("device_add", driver="vgpu-stub", id="gpu0", addr=str(SLOT), chardev="link",
+               vm_id=7)
+        device = Device(vm, SLOT).enable()
+        device.submit(struct.pack("<IIIII", 0, 0, 0, 0, 0))  # NOP
+        wait_for(lambda: "VM 7: connected" in mediator.output(), "the device")
+        assert "connection refused" not in mediator.output()
 
 
 def test_three_guests_at_once(mediate, boot):
