@@ -27,6 +27,12 @@
 
 #include "store/db_internal.h"
 
+#ifdef SQLITE_OPEN_NOFOLLOW
+#define OPEN_NOFOLLOW SQLITE_OPEN_NOFOLLOW
+#else
+#define OPEN_NOFOLLOW 0 /* SQLite before 3.31 */
+#endif
+
 enum content { CONTENT_EMPTY, CONTENT_UNVERSIONED, CONTENT_FOREIGN, CONTENT_CURRENT };
 
 static int inspect(struct vgpu_db *db, enum content *content)
@@ -98,15 +104,17 @@ static int copy_database(struct vgpu_db *db, const char *to)
     sqlite3 *source = NULL;
     int rc;
 
-    int fd = open(to, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     const char *text;
-    int result;
+    int fd, result;
 
+    /* Half a copy of an earlier try goes; a link that somebody put there is not followed. */
+    unlink(to);
+    fd = open(to, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (fd < 0) {
         return db_error(db, -errno, "cannot create the backup %s: %s", to, strerror(errno));
     }
     close(fd);
-    rc = sqlite3_open_v2(to, &copy, SQLITE_OPEN_READWRITE, NULL);
+    rc = sqlite3_open_v2(to, &copy, SQLITE_OPEN_READWRITE | OPEN_NOFOLLOW, NULL);
     if (rc == SQLITE_OK) {
         rc = sqlite3_open_v2(db->path, &source, SQLITE_OPEN_READONLY, NULL);
         sqlite3_busy_timeout(source, VGPU_DB_BUSY_TIMEOUT_MS);

@@ -87,6 +87,35 @@ static void test_every_shape(void **state)
     }
 }
 
+/* Whoever may write into the folder must not have us write over a file of his choice. */
+static void test_a_link_in_the_backups_place(void **state)
+{
+    char *path = *state;
+    char *partial = NULL, *precious = NULL;
+    struct vgpu_db *db;
+    struct stat st;
+    FILE *file;
+
+    assert_true(asprintf(&partial, "%s.phase2-backup.partial", path) > 0);
+    assert_true(asprintf(&precious, "%s.precious", path) > 0);
+    file = fopen(precious, "w");
+    assert_non_null(file);
+    assert_true(fputs("keep", file) >= 0);
+    fclose(file);
+    assert_int_equal(symlink(precious, partial), 0);
+    support_make_old(path, SHAPE_ALTERED);
+    db = support_open(path, VGPU_DB_WRITE);
+    assert_int_equal(lstat(vgpu_db_backup_path(db), &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    vgpu_db_close(db);
+    assert_int_equal(stat(precious, &st), 0);
+    assert_int_equal(st.st_size, 4);
+    assert_int_equal(lstat(partial, &st), -1);
+    unlink(precious);
+    free(precious);
+    free(partial);
+}
+
 /* A migrated database and a new one have the same tables, to the letter. */
 static void test_same_schema(void **state)
 {
@@ -297,11 +326,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_setup, support_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_every_shape),    TEST(test_same_schema),
-        TEST(test_untidy_rows),    TEST(test_refused_rows),
-        TEST(test_newer),          TEST(test_cut_off_phase2),
-        TEST(test_cut_off_phase3), TEST(test_overwritten_page),
-        TEST(test_not_ours),       TEST(test_two_upgrades_at_once),
+        TEST(test_every_shape),          TEST(test_a_link_in_the_backups_place),
+        TEST(test_same_schema),          TEST(test_untidy_rows),
+        TEST(test_refused_rows),         TEST(test_newer),
+        TEST(test_cut_off_phase2),       TEST(test_cut_off_phase3),
+        TEST(test_overwritten_page),     TEST(test_not_ours),
+        TEST(test_two_upgrades_at_once),
     };
 
     return cmocka_run_group_tests_name("db_upgrade", tests, NULL, NULL);
