@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* VMs that one mediator serves, and that can be registered. */
+#define VM_LIMIT_VMS_MAX 1024u
+
 /* Jobs of one VM, waiting and in flight together: the hard limit. */
 #define VM_LIMIT_JOBS_MAX 256u
 #define VM_LIMIT_RATE_MAX 1000000u  /* jobs a second */

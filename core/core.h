@@ -41,7 +41,7 @@
 
 /* ---- limits ---- */
 
-#define CORE_VMS_MAX 1024u
+#define CORE_VMS_MAX VM_LIMIT_VMS_MAX
 #define CORE_SESSIONS_MAX 2048u
 #define CORE_GPUS_MAX 16u
 #define CORE_VM_JOBS_MAX VM_LIMIT_JOBS_MAX /* waiting and in flight, one VM */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/db_internal.h"
+#include "common/vm_limits.h"
 #include "store/test_support.h"
 
 static void test_new_database(void **state)
@@ -105,6 +106,26 @@ static void test_register(void **state)
     strcpy(vm.vm_uuid, "last");
     assert_int_equal(vgpu_register_vm(db, &vm, &id), 0);
     assert_int_equal(id, 2);
+    vgpu_db_close(db);
+}
+
+/* One more than a mediator serves would keep it from starting. */
+static void test_as_many_as_are_served(void **state)
+{
+    const char *path = *state;
+    struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
+    vgpu_vm_config_t vm = {.pool_id = 'A', .weight = 50, .vm_uuid = UUID_1};
+
+    support_sql(path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "
+                      "1023) INSERT INTO vms (vm_id, vm_uuid, pool_id) SELECT i, "
+                      "printf('00000000-0000-4000-8000-%012d', i), 'A' FROM n");
+    assert_int_equal(support_int(path, "SELECT count(*) FROM vms"), VM_LIMIT_VMS_MAX - 1);
+    assert_int_equal(vgpu_register_vm(db, &vm, NULL), 0);
+    strcpy(vm.vm_uuid, UUID_2);
+    assert_int_equal(vgpu_register_vm(db, &vm, NULL), -E2BIG);
+    assert_non_null(strstr(vgpu_db_error(db), "1024 VMs are registered, and a mediator serves"));
+    assert_int_equal(vgpu_remove_vm(db, UUID_1), 0);
+    assert_int_equal(vgpu_register_vm(db, &vm, NULL), 0);
     vgpu_db_close(db);
 }
 
@@ -435,6 +456,7 @@ int main(void)
         TEST(test_new_database),
         TEST(test_path_precedence),
         TEST(test_register),
+        TEST(test_as_many_as_are_served),
         TEST(test_values_are_checked),
         TEST(test_constraints_in_the_file),
         TEST(test_update_and_events),

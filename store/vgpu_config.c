@@ -10,6 +10,7 @@
 
 #include "common/names.h"
 #include "common/utf8.h"
+#include "common/vm_limits.h"
 #include "store/db_internal.h"
 
 static int check_uuid(struct vgpu_db *db, const char *uuid)
@@ -174,9 +175,11 @@ static int register_vm(struct vgpu_db *db, vgpu_vm_config_t *vm)
     }
     db->error[0] = '\0';
     result = db_query_int(db, "SELECT count(*) FROM vms", &count);
-    if (result == 0 && count >= VGPU_DB_VMS_MAX) {
-        result = db_error(db, -E2BIG, "there are %u VMs already, and no more can be registered",
-                          VGPU_DB_VMS_MAX);
+    if (result == 0 && count >= VM_LIMIT_VMS_MAX) {
+        result = db_error(db, -E2BIG,
+                          "%lld VMs are registered, and a mediator serves %u: remove one that is "
+                          "no more (vgpu-admin remove-vm)",
+                          (long long)count, VM_LIMIT_VMS_MAX);
     }
     if (result == 0 && vm->vm_id == 0) {
         result = pick_vm_id(db, &vm->vm_id);

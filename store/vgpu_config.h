@@ -43,7 +43,7 @@
 #define VGPU_REASON_BYTES 256
 #define VGPU_TIME_BYTES 32 /* "2026-01-31 12:34:56", UTC */
 #define VGPU_DB_ERROR_BYTES 768
-#define VGPU_DB_VMS_MAX 4096u
+#define VGPU_DB_VMS_MAX 4096u /* that are read; registered: VM_LIMIT_VMS_MAX */
 #define VGPU_DB_POOL_GPUS_MAX 64u
 #define VGPU_RATE_MAX 1000000u       /* jobs a second, burst */
 #define VGPU_QUEUE_DEPTH_MAX 65536u  /* jobs */

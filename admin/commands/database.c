@@ -12,6 +12,7 @@
 #include "admin/host_gpus.h"
 #include "admin/say.h"
 #include "admin/select.h"
+#include "common/vm_limits.h"
 
 static int done(struct admin *admin, bool changed, const char *message)
 {
@@ -203,6 +204,10 @@ static int run_check(struct admin *admin)
     s = admin->config;
     if (s->pool_count == 0) {
         found(&f, true, "there is no pool; vgpu-admin create-pool --pool=A makes one");
+    }
+    if (s->vm_count > VM_LIMIT_VMS_MAX) {
+        found(&f, true, "%u VMs are registered, and a mediator serves %u: it does not start",
+              s->vm_count, VM_LIMIT_VMS_MAX);
     }
     check_pools(&f, admin);
     for (uint32_t i = 0; i < s->vm_count; i++) {
