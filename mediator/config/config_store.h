@@ -44,6 +44,8 @@ int config_store_reload(struct config_store *store, config_store_reloaded done, 
 void config_store_fault(struct config_store *store, uint32_t vm_id, const char *detail);
 void config_store_quarantine(struct config_store *store, uint32_t vm_id, const char *reason);
 void config_store_unquarantine(struct config_store *store, uint32_t vm_id);
+/* To be called now and then: tries again to write quarantines that could not be written. */
+void config_store_retry(struct config_store *store);
 
 const char *config_store_path(const struct config_store *store);
 /* What is wrong with it at the moment, "" = nothing. */

@@ -227,17 +227,86 @@ static void test_what_waits_is_bounded_and_what_does_not_fit_is_counted(void **s
     }
     assert_true(config_store_dropped(store) == 0);
     config_store_fault(store, 1, "too many");
-    config_store_quarantine(store, 1, "too many");
-    assert_true(config_store_dropped(store) == 2);
+    config_store_quarantine(store, 1, "none of these is lost");
+    assert_true(config_store_dropped(store) == 1);
     assert_int_equal(config_store_reload(store, note_reload, &reloads), -ENOBUFS);
-    assert_true(config_store_dropped(store) == 3);
+    assert_true(config_store_dropped(store) == 2);
     until_idle();
     assert_int_equal(reloads, 0);
     assert_int_equal(faults_of(1), CONFIG_STORE_WAITING_MAX + 1);
-    assert_int_equal(support_int(path, "SELECT quarantined FROM vms WHERE vm_id = 1"), 0);
+    assert_int_equal(support_int(path, "SELECT quarantined FROM vms WHERE vm_id = 1"), 1);
     /* There is room again. */
     reload();
     assert_string_equal(last_error, "");
+}
+
+static void quarantine_by_core(uint32_t vm_id)
+{
+    assert_int_equal(core_quarantine_vm(core, vm_id, 1), 0);
+    config_store_quarantine(store, vm_id, "after 5 faults");
+    until_idle();
+}
+
+static int64_t quarantined_in_database(uint32_t vm_id)
+{
+    char query[128];
+
+    snprintf(query, sizeof(query), "SELECT quarantined FROM vms WHERE vm_id = %u", vm_id);
+    return support_int(path, query);
+}
+
+/* As on a full disk: reading goes on. */
+static void refuse_writes(bool refuse)
+{
+    support_sql(path, refuse ? "CREATE TRIGGER full BEFORE UPDATE OF quarantined ON vms BEGIN "
+                               "SELECT RAISE(ABORT, 'the disk is full'); END"
+                             : "DROP TRIGGER full");
+}
+
+static void test_a_quarantine_that_cannot_be_written_is_kept_and_written_later(void **state)
+{
+    refuse_writes(true);
+    quarantine_by_core(1);
+    assert_non_null(strstr(config_store_trouble(store), "the disk is full"));
+    /* Another VM's change releases it not, and is no reason to say that all is well. */
+    support_sql(path, "UPDATE vms SET weight = 77 WHERE vm_id = 2");
+    reload();
+    assert_int_equal(stats_of(2).config.weight, 77);
+    assert_true(stats_of(1).config.quarantined);
+    assert_non_null(strstr(config_store_trouble(store), "the disk is full"));
+    assert_int_equal(quarantined_in_database(1), 0);
+    refuse_writes(false);
+    reload();
+    assert_true(stats_of(1).config.quarantined);
+    assert_string_equal(config_store_trouble(store), "");
+    assert_int_equal(quarantined_in_database(1), 1);
+}
+
+static void test_of_what_could_not_be_written_the_newest_counts(void **state)
+{
+    refuse_writes(true);
+    quarantine_by_core(1);
+    quarantine_by_core(2);
+    assert_int_equal(core_unquarantine_vm(core, 1, 1), 0);
+    config_store_unquarantine(store, 1);
+    reload();
+    assert_false(stats_of(1).config.quarantined);
+    assert_true(stats_of(2).config.quarantined);
+    refuse_writes(false);
+    reload();
+    assert_false(stats_of(1).config.quarantined);
+    assert_true(stats_of(2).config.quarantined);
+    assert_int_equal(quarantined_in_database(1), 0);
+    assert_int_equal(quarantined_in_database(2), 1);
+    assert_string_equal(config_store_trouble(store), "");
+}
+
+static void test_a_reload_that_began_before_a_quarantine_does_not_lift_it(void **state)
+{
+    assert_int_equal(config_store_reload(store, note_reload, &reloads), 0);
+    quarantine_by_core(1); /* the snapshot may be read already */
+    assert_int_equal(reloads, 1);
+    assert_true(stats_of(1).config.quarantined);
 }
 
 static void test_reloads_that_come_together_are_all_answered(void **state)
@@ -264,6 +333,9 @@ int main(void)
         TEST(test_facts_are_written_in_order_and_before_a_later_reload_reads),
         TEST(test_a_vm_that_is_not_registered_is_not_written),
         TEST(test_what_waits_is_bounded_and_what_does_not_fit_is_counted),
+        TEST(test_a_quarantine_that_cannot_be_written_is_kept_and_written_later),
+        TEST(test_of_what_could_not_be_written_the_newest_counts),
+        TEST(test_a_reload_that_began_before_a_quarantine_does_not_lift_it),
         TEST(test_reloads_that_come_together_are_all_answered),
     };
 

@@ -264,6 +264,9 @@ static void look_at_parts(struct mediator *mediator, struct health *health)
     struct discovery_left_out left_out = {0};
     char others[64] = "";
 
+    if (mediator->config && !mediator->stopping) {
+        config_store_retry(mediator->config);
+    }
     health_begin(health, HEALTH_DATABASE);
     if (trouble[0]) {
         health_report(health, HEALTH_DATABASE, HEALTH_WARNING, "database", "%s", trouble);

@@ -163,6 +163,33 @@ def test_problems_of_vms_that_go(registered):
         assert mediator.problems() == {}
 
 
+def test_a_quarantine_that_cannot_be_written(registered):
+    """It stays in force, whatever else is read from the database, and is written as soon as it
+    can be."""
+    own = registered.folder / "vm.sock"
+
+    def written():
+        with sqlite3.connect(registered.db, timeout=30) as connection:
+            return connection.execute("SELECT quarantined FROM vms").fetchone()[0]
+
+    with Watched(registered, "--vm", f"{UUID[1]}={own}", "--enable-test-ops", "--fault-threshold",
+                 "1") as mediator:
+        execute(registered, "CREATE TRIGGER full BEFORE UPDATE OF quarantined ON vms BEGIN "
+                            "SELECT RAISE(ABORT, 'the disk is full'); END")
+        with wire.Device(own, vm_id=1) as device:
+            assert device.run(wire.FAIL).status == wire.CUDA_ERROR
+            severity, _, text = mediator.wait_for_problems("database")["database"]
+            assert severity == "warning" and "the disk is full" in text
+            registered.ok("set-weight", "--vm-name=web", "--weight=70")
+            assert device.run(wire.NOP).status == wire.VM_QUARANTINED
+            assert mediator.vm(1)["quarantined"] and mediator.vm(1)["weight"] == 70
+            assert "database" in mediator.problems() and not written()
+            execute(registered, "DROP TRIGGER full")
+            wait_for(written, "the next try")
+            mediator.wait_for_problems()
+            assert device.run(wire.NOP).status == wire.VM_QUARANTINED
+
+
 # ---- the GPU driver: libcuda.so.1 is worker/cuda/test_libcuda.c
 
 @pytest.fixture
