@@ -13,6 +13,9 @@ import struct
 import subprocess
 import time
 
+from wire import (ADD, CRASH, CUDA_ERROR, DEVICE_INFO, FAIL, HANG, INVALID_REQUEST, NOP, OK,
+                  SPIN, UNSUPPORTED_OP, VECTOR_ADD_F32, VECTOR_ADD_I32)  # noqa: F401
+
 MAGIC = 0x4B574756
 VERSION = 1
 READY, RUN, DONE, QUIT = 1, 2, 3, 4
@@ -22,11 +25,6 @@ RUN_BODY = struct.Struct("<4I")
 DONE_BODY = struct.Struct("<4I3Q")
 FRAME_MAX = 24 + 144 + 1024
 
-NOP, ADD, DEVICE_INFO = 0x00, 0x01, 0x05
-VECTOR_ADD_I32, VECTOR_ADD_F32 = 0x10, 0x11
-SPIN, HANG, CRASH, FAIL = 0x20, 0x21, 0x22, 0x23
-
-OK, INVALID_REQUEST, CUDA_ERROR, UNSUPPORTED_OP = 0, 1, 5, 8
 EXIT_OK, EXIT_BACKEND, EXIT_PROTOCOL, EXIT_GPU_FAULT = 0, 1, 2, 3
 
 Ready = collections.namedtuple(
