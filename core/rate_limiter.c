@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+#include "common/ns.h"
 #include "common/vm_limits.h"
 
-#define UNITS_PER_TOKEN 1000000000ull
+#define UNITS_PER_TOKEN NS_PER_S
 
 static uint64_t capacity(const struct rate_limiter *limiter)
 {

@@ -139,7 +139,7 @@ static int parse_seconds(const char *name, const char *text, uint64_t *value_ns)
     double seconds = 0;
     int status = take_real(name, text, 1e6, &seconds);
 
-    *value_ns = (uint64_t)(seconds * 1e9);
+    *value_ns = (uint64_t)(seconds * NS_PER_S);
     return status;
 }
 

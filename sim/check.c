@@ -15,14 +15,13 @@
  *   no spinning after a tick the next deadline lies in the future
  */
 #include "sim/internal.h"
-#include "common/ns.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define VIOLATIONS_SHOWN 20u
-#define UNITS_PER_TOKEN 1000000000ll
+#define UNITS_PER_TOKEN ((int64_t)NS_PER_S)
 #define ZERO_SUM_TOLERANCE_NS 1000
 
 void sim_violation(struct sim *sim, const char *format, ...)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The fault mix: what administrators, drivers and power cuts do to a mediator. */
 #include "sim/internal.h"
-#include "common/ns.h"
 
 static struct sim_vm *any_vm(struct sim *sim)
 {

@@ -8,7 +8,6 @@
  * one is void by its serial.
  */
 #include "sim/internal.h"
-#include "common/ns.h"
 
 #include <signal.h>
 #include <stdlib.h>

@@ -8,7 +8,6 @@
  * lost connection) moves on `epoch`, which voids the events of the old one.
  */
 #include "sim/internal.h"
-#include "common/ns.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,9 +39,10 @@ static void begin_sending(struct sim *sim, struct sim_vm *vm)
         return;
     }
     if (vm->group->rate_hz > 0) {
-        schedule(sim, vm,
-                 (uint64_t)rng_exponential(&vm->rng, 1e9 * vm->group->burst / vm->group->rate_hz),
-                 SIM_EVENT_GUEST_SUBMIT);
+        schedule(
+            sim, vm,
+            (uint64_t)rng_exponential(&vm->rng, NS_PER_S * vm->group->burst / vm->group->rate_hz),
+            SIM_EVENT_GUEST_SUBMIT);
         return;
     }
     for (uint32_t i = vm->requests.count; i < vm->group->depth; i++) {

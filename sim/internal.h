@@ -13,7 +13,6 @@
 #define SIM_INTERNAL_H
 
 #include "common/histogram.h"
-#include "common/ns.h"
 #include "sim/events.h"
 #include "sim/rng.h"
 #include "sim/sim.h"

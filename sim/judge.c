@@ -27,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/ns.h"
 #include "sim/internal.h"
 #include "sim/record.h"
 

@@ -7,7 +7,6 @@
 #include "common/names.h"
 #include "common/option_list.h"
 #include "common/parse.h"
-#include "common/ns.h"
 #include "sim/sim.h"
 
 enum {

@@ -5,7 +5,6 @@
  * see all of them, and by their order in the legend.
  */
 #include "sim/sim.h"
-#include "common/ns.h"
 
 #include <errno.h>
 

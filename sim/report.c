@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What came of a run, for people and for programs. */
 #include "sim/sim.h"
-#include "common/ns.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-
-static double ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 void sim_print_table(const struct sim_config *config, const struct sim_result *result, FILE *out)
 {
@@ -32,8 +26,8 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
                 " %9.3f %9.3f | %9.3f %9.3f %9.3f\n",
                 vm->vm_id, (int)vm->gpu, vm->weight, vm->priority, 100 * vm->due_share,
                 100 * vm->share, vm->jobs, vm->refused, vm->errors,
-                (double)vm->max_lag_ns / NS_PER_MS, ms(vm->lag_bound_ns), ms(vm->wait_p50_ns),
-                ms(vm->wait_p99_ns), ms(vm->wait_max_ns));
+                (double)vm->max_lag_ns / NS_PER_MS, sim_ms(vm->lag_bound_ns),
+                sim_ms(vm->wait_p50_ns), sim_ms(vm->wait_p99_ns), sim_ms(vm->wait_max_ns));
     }
     fprintf(out,
             "\nGPU time: %.2f %% used by jobs, %.2f %% lost to %" PRIu64

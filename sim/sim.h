@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/ns.h"
 #include "core/core.h"
 
 #define SIM_VMS_MAX 256u
@@ -211,5 +212,10 @@ int sim_print_json(const struct sim_config *config, const struct sim_result *res
                    FILE *out);
 int sim_print_plot(const struct sim_config *config, const struct sim_result *result,
                    const char *command, FILE *out);
+
+static inline double sim_ms(uint64_t ns)
+{
+    return (double)ns / NS_PER_MS;
+}
 
 #endif /* SIM_SIM_H */

@@ -107,8 +107,8 @@ static bool set_key(struct sim_group *group, const struct key *key, const char *
     }
     switch (key->type) {
     case U32: *(uint32_t *)field = (uint32_t)number; break;
-    case NS_FROM_US: *(uint64_t *)field = (uint64_t)(number * 1e3); break;
-    case NS_FROM_MS: *(uint64_t *)field = (uint64_t)(number * 1e6); break;
+    case NS_FROM_US: *(uint64_t *)field = (uint64_t)(number * NS_PER_US); break;
+    case NS_FROM_MS: *(uint64_t *)field = (uint64_t)(number * NS_PER_MS); break;
     default: *(double *)field = number; break;
     }
     return true;
@@ -206,7 +206,7 @@ static void print_value(const struct sim_group *group, const struct key *key, FI
         fprintf(out, "%s=%g", key->name, (double)*(const uint64_t *)field / 1e3);
         break;
     case NS_FROM_MS:
-        fprintf(out, "%s=%g", key->name, (double)*(const uint64_t *)field / 1e6);
+        fprintf(out, "%s=%g", key->name, (double)*(const uint64_t *)field / NS_PER_MS);
         break;
     case REAL: fprintf(out, "%s=%g", key->name, *(const double *)field); break;
     case POOL: fprintf(out, "%s=%c", key->name, *field); break;

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the judge found, for people. */
 #include "sim/sim.h"
-#include "common/ns.h"
-
-static double ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
 
 static void print_vm(const struct sim_promise *promise, const struct sim_vm_result *vm,
                      const struct sim_verdict *verdict, FILE *out)
@@ -18,14 +12,14 @@ static void print_vm(const struct sim_promise *promise, const struct sim_vm_resu
 
         if (window->judged) {
             fprintf(out, " | %6.3f %6.3f %9.1f %9.1f %8.1f %7.2f", window->ratio, window->plain,
-                    ms(window->got_ns), ms(window->due_ns), ms(window->terms_ns),
+                    sim_ms(window->got_ns), sim_ms(window->due_ns), sim_ms(window->terms_ns),
                     (double)window->at_ns / NS_PER_S);
         } else {
             fprintf(out, " | %6s %6s %9s %9s %8s %7s", "-", "-", "-", "-", "-", "-");
         }
     }
-    fprintf(out, " | %6.3f %8.1f %8.1f%s\n", verdict->wait_ratio, ms(verdict->wait_owed_ns),
-            ms(verdict->wait_allowed_ns),
+    fprintf(out, " | %6.3f %8.1f %8.1f%s\n", verdict->wait_ratio, sim_ms(verdict->wait_owed_ns),
+            sim_ms(verdict->wait_allowed_ns),
             !verdict->judged     ? "  not judged"
             : verdict->worst < 1 ? "  BROKEN"
                                  : "");

@@ -5,7 +5,6 @@
  * the world runs on until everything is answered.
  */
 #include "sim/internal.h"
-#include "common/ns.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -77,7 +76,7 @@ static void on_close_session(void *opaque, uint32_t session, enum core_close_rea
         sim_violation(sim, "VM %u's session is closed for reason %d",
                       sim->vms[sim->session_vm[session]].vm_id, (int)reason);
     }
-    sim_guest_lost(sim, &sim->vms[sim->session_vm[session]], 1000000000ull);
+    sim_guest_lost(sim, &sim->vms[sim->session_vm[session]], NS_PER_S);
 }
 
 static void on_worker_start(void *opaque, const struct core_worker_spec *spec)

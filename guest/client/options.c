@@ -6,6 +6,7 @@
 
 #include "client.h"
 #include "common/names.h"
+#include "common/ns.h"
 #include "common/option_list.h"
 #include "common/parse.h"
 
@@ -104,7 +105,7 @@ static bool parse_seconds(const char *text, uint64_t *ns)
     if (!parse_real(text, 0.001, SECONDS_MAX, &seconds)) {
         return false;
     }
-    *ns = (uint64_t)(seconds * 1e9);
+    *ns = (uint64_t)(seconds * NS_PER_S);
     return true;
 }
 
