@@ -471,6 +471,8 @@ static bool start_discovery(void)
         .listeners = mediator.listeners,
         .identities = mediator.identities,
         .proc_path = mediator.options.proc_path,
+        .qemu_users = qemu_users,
+        .qemu_user_count = qemu_user_count,
     });
     return mediator.discovery && discovery_start(mediator.discovery) == 0;
 }

@@ -280,7 +280,12 @@ static void look_at_parts(struct mediator *mediator, struct health *health)
         snprintf(others, sizeof(others), " and %" PRIu32 " other%s", left_out.count - 1,
                  left_out.count == 2 ? "" : "s");
     }
-    if (left_out.count) {
+    if (left_out.count && discovery_count(mediator->discovery) < DISCOVERY_QEMUS_MAX) {
+        health_report(health, HEALTH_QEMU_PLACES, HEALTH_WARNING, "QEMUs",
+                      "no socket is made for QEMU %d%s, because one user has %u already: see whose "
+                      "they are; for a user that runs nothing but VMs there is --qemu-user",
+                      (int)left_out.pid, others, DISCOVERY_OF_USER_MAX);
+    } else if (left_out.count) {
         health_report(health, HEALTH_QEMU_PLACES, HEALTH_ERROR, "QEMUs",
                       "%u are found, and there is no place for more: no socket is made for QEMU "
                       "%d%s until one of those ends",

@@ -110,6 +110,8 @@ struct discovery *discovery_new(const struct discovery_uses *uses)
         discovery_free(discovery);
         return NULL;
     }
+    discovery->scan.qemu_users = uses->qemu_users;
+    discovery->scan.qemu_user_count = uses->qemu_user_count;
     identity_cache_ask_first(uses->identities, find_known, discovery);
     return discovery;
 }
@@ -458,18 +460,21 @@ static void tell_left_out(struct discovery *discovery)
 {
     const struct discovery_left_out *left_out = &discovery->scan.left_out;
 
-    if (discovery->qemu_count < DISCOVERY_QEMUS_MAX) {
-        discovery->left_out = (struct discovery_left_out){0};
-        discovery->full_told = false;
-        return;
-    }
     discovery->left_out = *left_out;
-    if (left_out->count && !discovery->full_told) {
+    if (left_out->count == 0) {
+        discovery->full_told = false;
+    } else if (!discovery->full_told) {
         discovery->full_told = true;
-        log_warning("%u QEMUs with a vgpu-stub are found, and there is no place for more: no "
-                    "socket is made for QEMU %d until another one ends (it is served if it can "
-                    "reach the shared socket); vgpu-admin show-health counts those left out",
-                    DISCOVERY_QEMUS_MAX, (int)left_out->pid);
+        if (discovery->qemu_count >= DISCOVERY_QEMUS_MAX) {
+            log_warning("%u QEMUs with a vgpu-stub are found, and there is no place for more: no "
+                        "socket is made for QEMU %d until another one ends (it is served if it can "
+                        "reach the shared socket); vgpu-admin show-health counts those left out",
+                        DISCOVERY_QEMUS_MAX, (int)left_out->pid);
+        } else {
+            log_warning("QEMU %d is left out, and no socket is made for it: its user has %u "
+                        "already; for a user that runs nothing but VMs there is --qemu-user",
+                        (int)left_out->pid, DISCOVERY_OF_USER_MAX);
+        }
     }
 }
 
@@ -506,6 +511,7 @@ static void prepare_scan(struct discovery *discovery)
     for (uint32_t i = 0; i < discovery->qemu_count; i++) {
         discovery->scan.known[i].pid = discovery->qemus[i].process.pid;
         discovery->scan.known[i].start_ticks = discovery->qemus[i].process.stamp.start_ticks;
+        discovery->scan.known[i].uid = discovery->qemus[i].process.owner.uid;
     }
     discovery->scan_began_ns = mediator_now_ns();
 }

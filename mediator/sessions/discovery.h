@@ -26,6 +26,8 @@ struct discovery_uses {
     struct listeners *listeners;       /* gets a socket for each QEMU that needs one */
     struct identity_cache *identities; /* asks here first who a process is */
     const char *proc_path;
+    const uid_t *qemu_users; /* that QEMUs run as, and nobody else does */
+    uint32_t qemu_user_count;
 };
 
 /* NULL when there is no memory. */
@@ -39,7 +41,7 @@ void discovery_free(struct discovery *discovery);
 
 uint32_t discovery_count(const struct discovery *discovery);
 
-/* Those for which the latest scan found no place. */
+/* Those for which the latest scan found no place, of all or of their user's. */
 struct discovery_left_out discovery_left_out(const struct discovery *discovery);
 
 /* QEMUs that can't reach us, as far as that is known, and why. */

@@ -5,7 +5,9 @@
  * is neither a new process nor has it exec'd, and its command line was judged
  * already.
  *
- * There are `limit` places for QEMUs.  One that is known keeps its own, whoever
+ * There are `limit` places for QEMUs, of which one user may take
+ * DISCOVERY_OF_USER_MAX: else any local user could take them all, with programs
+ * that only look like QEMUs.  One that is known keeps its own, whoever
  * else comes; one that finds none is remembered with the judged, so that it
  * costs no more than they do, and is read again when there is a place.
  */
@@ -24,6 +26,7 @@ struct discovery_judged {
     struct process_stamp stamp;
     bool seen; /* in this scan */
     bool qemu; /* one of ours, for which there was no place */
+    uid_t uid; /* then */
 };
 
 int discovery_scan_init(struct discovery_scan *scan, const char *proc_path, uint32_t limit)
@@ -63,8 +66,7 @@ static struct discovery_judged *find_judged(struct discovery_scan *scan, uint32_
     return sorted ? bsearch(&key, scan->judged, sorted, sizeof(key), compare_judged) : NULL;
 }
 
-static void remember_judged(struct discovery_scan *scan, pid_t pid,
-                            const struct process_stamp *stamp, bool qemu)
+static void remember_judged(struct discovery_scan *scan, const struct process *process, bool qemu)
 {
     if (scan->judged_count == scan->judged_capacity) {
         uint32_t capacity = scan->judged_capacity ? scan->judged_capacity * 2 : 1024;
@@ -80,14 +82,41 @@ static void remember_judged(struct discovery_scan *scan, pid_t pid,
         scan->judged = more;
         scan->judged_capacity = capacity;
     }
-    scan->judged[scan->judged_count++] =
-        (struct discovery_judged){.pid = pid, .stamp = *stamp, .seen = true, .qemu = qemu};
+    scan->judged[scan->judged_count++] = (struct discovery_judged){.pid = process->pid,
+                                                                   .stamp = process->stamp,
+                                                                   .seen = true,
+                                                                   .qemu = qemu,
+                                                                   .uid = process->owner.uid};
+}
+
+static bool is_trusted(const struct discovery_scan *scan, uid_t uid)
+{
+    for (uint32_t i = 0; i < scan->qemu_user_count; i++) {
+        if (scan->qemu_users[i] == uid) {
+            return true;
+        }
+    }
+    return uid == 0;
 }
 
 /* Those that are known may all still be there. */
-static bool has_place(const struct discovery_scan *scan)
+static bool has_place(const struct discovery_scan *scan, uid_t uid)
 {
-    return scan->known_count + scan->fresh_count < scan->limit;
+    uint32_t of_user = 0;
+
+    if (scan->known_count + scan->fresh_count >= scan->limit) {
+        return false;
+    }
+    if (is_trusted(scan, uid)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < scan->known_count; i++) {
+        of_user += scan->known[i].uid == uid;
+    }
+    for (uint32_t i = 0; i < scan->found_count; i++) {
+        of_user += scan->found[i].fresh && scan->found[i].process.owner.uid == uid;
+    }
+    return of_user < DISCOVERY_OF_USER_MAX;
 }
 
 static void leave_out(struct discovery_scan *scan, pid_t pid)
@@ -148,7 +177,8 @@ static void scan_one(struct discovery_scan *scan, uint32_t sorted, pid_t pid)
         return;
     }
     judged = find_judged(scan, sorted, pid);
-    if (judged && same_stamp(&judged->stamp, &stamp) && !(judged->qemu && has_place(scan))) {
+    if (judged && same_stamp(&judged->stamp, &stamp) &&
+        !(judged->qemu && has_place(scan, judged->uid))) {
         judged->seen = true;
         if (judged->qemu) {
             leave_out(scan, pid);
@@ -159,7 +189,7 @@ static void scan_one(struct discovery_scan *scan, uint32_t sorted, pid_t pid)
         return; /* looked at again in the next scan: XenStore may know it by then */
     }
     qemu = process.ours;
-    if (qemu && has_place(scan)) {
+    if (qemu && has_place(scan, process.owner.uid)) {
         add_found(scan, &process, true);
         return;
     }
@@ -169,9 +199,10 @@ static void scan_one(struct discovery_scan *scan, uint32_t sorted, pid_t pid)
     if (judged) {
         judged->stamp = process.stamp;
         judged->qemu = qemu;
+        judged->uid = process.owner.uid;
         judged->seen = true;
     } else {
-        remember_judged(scan, pid, &process.stamp, qemu);
+        remember_judged(scan, &process, qemu);
     }
 }
 

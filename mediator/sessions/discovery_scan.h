@@ -12,6 +12,8 @@
 
 #include "mediator/identity/process.h"
 
+/* Places that one user may take who is neither root nor known to run QEMUs only. */
+#define DISCOVERY_OF_USER_MAX 256u
 #define DISCOVERY_PROCESSES_MAX 65536u /* others, remembered so as not to look at them again */
 
 /* A QEMU that is there. */
@@ -25,6 +27,7 @@ struct discovery_found {
 struct discovery_known {
     pid_t pid;
     uint64_t start_ticks;
+    uid_t uid; /* when it was found */
 };
 
 struct discovery_left_out {
@@ -36,7 +39,9 @@ struct discovery_judged;
 
 struct discovery_scan {
     const char *proc_path;
-    uint32_t limit; /* of QEMUs */
+    uint32_t limit;          /* of QEMUs */
+    const uid_t *qemu_users; /* that QEMUs run as, and nobody else does: as many as there is room */
+    uint32_t qemu_user_count;
 
     /* set before a scan */
     struct discovery_known *known; /* room for `limit` */

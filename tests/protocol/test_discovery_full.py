@@ -19,13 +19,13 @@ class Proc:
         self.folder = folder / "proc"
         self.folder.mkdir()
 
-    def add(self, pid, *arguments, start=1):
+    def add(self, pid, *arguments, start=1, uid=0):
         entry = self.folder / f"new-{pid}"
         entry.mkdir()
         words = ("qemu-system-x86_64", *(arguments or ("-device", f"vgpu-stub,vm_id={pid}")))
         (entry / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in words))
         (entry / "stat").write_text(f"{pid} (qemu-system-x86) S" + " 1" * 18 + f" {start} 1\n")
-        (entry / "status").write_text("Name:\tqemu-system-x86\nUid:\t0\t0\t0\t0\n"
+        (entry / "status").write_text(f"Name:\tqemu-system-x86\nUid:\t0\t{uid}\t0\t0\n"
                                       "Gid:\t0\t0\t0\t0\n")
         entry.rename(self.folder / str(pid))
 
@@ -97,3 +97,32 @@ def test_when_it_is_full(lab, proc, kit):
             proc.add(pid)
         wait_for_counts(mediator, full, 1, {20, 21})
         assert len(told(mediator)) == before + 1
+
+
+def limit_of_user():
+    text = (TREE / "mediator" / "sessions" / "discovery_scan.h").read_text(encoding="utf-8")
+    return int(re.search(r"DISCOVERY_OF_USER_MAX (\d+)u", text).group(1))
+
+
+def test_one_user_does_not_take_all_places(lab, proc, kit):
+    """Any local user can start programs that look like QEMUs."""
+    most = limit_of_user()
+    for pid in range(FIRST, FIRST + most + 5):
+        proc.add(pid, uid=1000)
+    with Mediator(lab, "--proc", proc.folder, discovery=True) as mediator:
+        wait_for_counts(mediator, most, 5, range(FIRST, FIRST + most + 5))
+        r = kit.run("show-health", check=1)
+        assert f"and 4 others, because one user has {most} already" in r.out
+        assert mediator.log().count("is left out") == 1 and told(mediator) == []
+        # Others are not affected; one that ends makes room for one.
+        proc.add(7, uid=0)
+        proc.add(8, uid=1001)
+        wait_for_counts(mediator, most + 2, 5, range(FIRST, FIRST + most + 5))
+        first = next(pid for pid in range(FIRST, FIRST + most) if f"QEMU {pid} found"
+                     in mediator.log())
+        proc.remove(first)
+        wait_for_counts(mediator, most + 2, 4, range(FIRST, FIRST + most + 5))
+    with Mediator(lab, "--proc", proc.folder, "--qemu-user", "nobody", discovery=True) as mediator:
+        for pid in range(200000, 200000 + most + 9):
+            proc.add(pid, uid=65534)
+        wait_for_counts(mediator, 2 * most + 2 + 9, 4, range(FIRST, FIRST + most + 5))
