@@ -34,7 +34,7 @@ ALLOWED = {
     "admin": {"include", "common", "store"},
     "guest": {"include", "common"},
     "qemu": {"include"},
-    "bench": {"include", "common", "core", "sim", "loadgen"},
+    "bench": {"include", "common", "core", "sim", "loadgen", "guest"},
     "loadgen": {"include", "common"},
     "bridge": {"include", "common", "guest"},
     "tests": {"include", "common", "core", "store", "mediator", "sim", "worker", "admin",

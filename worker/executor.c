@@ -51,6 +51,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
@@ -91,6 +92,7 @@ struct executor {
 
 /* How many looks at the rings for one at the socket. */
 #define LOOKS_FOR_SOCKET 64u
+#define LOOKS_FOR_YIELD 128u
 
 enum take {
     TAKE_NOTHING,
@@ -345,6 +347,8 @@ static void serve_channels(struct executor *e, bool busy)
     } else if (++e->idle_looks >= e->spins) {
         e->idle_looks = 0;
         channel_set_sleep(e->channels, e->config->fd);
+    } else if (e->idle_looks % LOOKS_FOR_YIELD == 0) {
+        sched_yield(); /* the process may wait for this very processor */
     } else {
 #if defined(__x86_64__)
         __builtin_ia32_pause();

@@ -17,7 +17,10 @@ enum client_exit {
     EXIT_QUARANTINED = 5,
 };
 
-enum client_mode { MODE_JOBS, MODE_REGISTERS, MODE_LIST };
+enum client_mode { MODE_JOBS, MODE_REGISTERS, MODE_LIST, MODE_CHANNEL, MODE_BULK };
+
+/* Work on buffers: the word on the command line instead of two numbers. */
+enum client_bulk { BULK_SGEMM, BULK_VADD, BULK_BANDWIDTH, BULK_LATENCY };
 
 struct client_op {
     const char *name;
@@ -41,6 +44,9 @@ struct client_options {
     bool progress;
     bool json;
     bool keep_going;
+    enum client_bulk bulk;
+    uint64_t n; /* elements, rows or jobs of a bulk; 0: its default */
+    bool check; /* the product, too */
 };
 
 /* Fill *options from the command line.  Returns -1 to go on, or the exit status. */
@@ -70,6 +76,8 @@ int client_run_single(struct vgpu *v, const struct client_options *options);
 int client_run_stream(struct vgpu *v, const struct client_options *options);
 int client_show_registers(struct vgpu *v, const struct client_options *options);
 int client_list_devices(const struct client_options *options);
+int client_run_bulk(struct vgpu *v, const struct client_options *options);
+int client_show_channel(struct vgpu *v, const struct client_options *options);
 
 /* Say on stderr, or as a JSON object on stdout, what failed; gives `status` back. */
 int client_report_error(const struct client_options *options, uint32_t code, const char *text,

@@ -20,6 +20,10 @@ static int run(const struct client_options *options)
     }
     if (options->mode == MODE_REGISTERS) {
         status = client_show_registers(v, options);
+    } else if (options->mode == MODE_CHANNEL) {
+        status = client_show_channel(v, options);
+    } else if (options->mode == MODE_BULK) {
+        status = client_run_bulk(v, options);
     } else if (options->stream) {
         status = client_run_stream(v, options);
     } else {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "vgpu/vgpu_channel.h"
 #include "common/names.h"
 #include "common/ns.h"
 #include "common/option_list.h"
@@ -34,6 +35,7 @@ static const char help_text[] =
     "  vgpu-client --op info               which GPU is behind the device\n"
     "  vgpu-client --op vadd-f32 --bench   latency, jobs per second, device accesses\n"
     "  vgpu-client --socket /tmp/vgpu-mediator.sock 100 200      without a VM\n"
+    "  vgpu-client --host /run/vgpu/web.sock sgemm --n 1024 --check    through a channel\n"
     "\n"
     "Where:\n"
     "  --device ADDRESS   the vgpu device at this PCI address (default: the first)\n"
@@ -44,12 +46,22 @@ static const char help_text[] =
     "    --pool LETTER    its pool, A to Z (default A)\n"
     "    --priority P     its priority: low, medium, high (default medium)\n"
     "    --hello          let the mediator say all three (HELLO, CONFIG)\n"
+    "  --host PATH        that socket with a channel: memory shared with the worker; takes\n"
+    "                     --vm-id, --pool and --priority too\n"
     "\n"
     "What:\n"
     "  --op OP            one of the operations below (default add)\n"
     "  --elements N       elements of a vector addition (1 to 124, default 124)\n"
     "  --us N             GPU time that spin uses up, in microseconds (default 1000)\n"
     "  --registers        show the device's registers and submit nothing\n"
+    "  --channel          show what the channel is made of (--host)\n"
+    "\n"
+    "Work on buffers, through a channel (--host), with a bar while it lasts:\n"
+    "  sgemm              multiply two matrices of N rows; --check: see that it is right\n"
+    "  vadd               add two vectors of N elements, each sum checked\n"
+    "  bandwidth          copy to the GPU and back\n"
+    "  latency            N jobs that do nothing, one at a time\n"
+    "  --n N              how many (sgemm 1024, vadd 1000000, latency 100000)\n"
     "\n"
     "Operations, the last four only where the mediator allows test operations:\n"
     " " VGPU_OPERATIONS(
@@ -138,6 +150,10 @@ static bool parse_op(const char *text, const struct client_op **op)
     X(LIST, "list", no_argument)                                                                   \
     X(EXCLUSIVE, "exclusive", no_argument)                                                         \
     X(SOCKET, "socket", required_argument)                                                         \
+    X(HOST, "host", required_argument)                                                             \
+    X(CHANNEL, "channel", no_argument)                                                             \
+    X(N, "n", required_argument)                                                                   \
+    X(CHECK, "check", no_argument)                                                                 \
     X(VM_ID, "vm-id", required_argument)                                                           \
     X(POOL, "pool", required_argument)                                                             \
     X(PRIORITY, "priority", required_argument)                                                     \
@@ -174,6 +190,10 @@ static bool take_option(struct client_options *options, int option, const char *
     switch (option) {
     case OPT_DEVICE: return set_spec(options, "pci", value);
     case OPT_SOCKET: return set_spec(options, "sock", value);
+    case OPT_HOST: return set_spec(options, "host", value);
+    case OPT_CHANNEL: options->mode = MODE_CHANNEL; return true;
+    case OPT_N: return parse_uint_base(value, base_of(value), 1, COUNT_MAX, &options->n);
+    case OPT_CHECK: options->check = true; return true;
     case OPT_LIST: options->mode = MODE_LIST; return true;
     case OPT_REGISTERS: options->mode = MODE_REGISTERS; return true;
     case OPT_EXCLUSIVE: options->device.exclusive = 1; return true;
@@ -198,9 +218,49 @@ static bool take_option(struct client_options *options, int option, const char *
     }
 }
 
+/* sgemm, vadd, ...: -1 to go on, or the exit status. */
+static int finish_bulk(struct client_options *options, int count)
+{
+    options->mode = MODE_BULK;
+    if (count != 1) {
+        return usage("give one kind of work on buffers at a time");
+    }
+    if (strncmp(options->spec, "host:", 5) != 0) {
+        return usage("work on buffers needs a channel: give --host PATH");
+    }
+    if (options->bulk == BULK_SGEMM && options->n > VGPU_SGEMM_DIM_MAX) {
+        return usage("a matrix has at most %u rows", VGPU_SGEMM_DIM_MAX);
+    }
+    return -1;
+}
+
+static bool parse_bulk(const char *text, enum client_bulk *bulk)
+{
+    static const char *const names[] = {
+        [BULK_SGEMM] = "sgemm",
+        [BULK_VADD] = "vadd",
+        [BULK_BANDWIDTH] = "bandwidth",
+        [BULK_LATENCY] = "latency",
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *bulk = (enum client_bulk)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What the options say together, and the two numbers behind them. */
 static int finish(struct client_options *options, int count, char **operands)
 {
+    if (options->mode == MODE_JOBS && count > 0 && parse_bulk(operands[0], &options->bulk)) {
+        return finish_bulk(options, count);
+    }
+    if (options->n || options->check) {
+        return usage("--n and --check belong to sgemm, vadd and latency");
+    }
     if (options->mode != MODE_JOBS) {
         return count == 0 ? -1 : usage("\"%s\" is one argument too many", operands[0]);
     }

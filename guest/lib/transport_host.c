@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 
 #define OPEN_TIMEOUT_NS 30000000000ull /* a worker may have to be started */
 #define SPINS 20000u
+#define LOOKS_FOR_YIELD 128u
 #define COMMAND_BYTES (1u << 20)
 #define NOTICE_BYTES (64u << 10)
 #define NUMBER 0u /* of the channel: a connection has one */
@@ -325,6 +327,10 @@ static uint32_t wait_for(struct vgpu *v, const struct condition *condition, uint
             return closed(v, VGPU_LOAD_RELAXED(&link->control->reason));
         }
         if (looks < link->spins) {
+            /* The worker may wait for this very processor. */
+            if (looks % LOOKS_FOR_YIELD == LOOKS_FOR_YIELD - 1) {
+                sched_yield();
+            }
 #if defined(__x86_64__) || defined(__i386__)
             __builtin_ia32_pause();
 #endif
@@ -639,6 +645,23 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
     return code;
 }
 
+int vgpu_get_channel(struct vgpu *v, struct vgpu_channel_info *info)
+{
+    const struct host_link *link = vgpu_channel_of(v);
+
+    if (!link) {
+        return VGPU_FAILED;
+    }
+    *info = (struct vgpu_channel_info){
+        .transport = "host",
+        .bytes = link->layout.bytes,
+        .arena_bytes = link->geometry.arena_bytes,
+        .command_bytes = link->geometry.command_bytes,
+        .lanes = link->geometry.lanes,
+    };
+    return VGPU_OK;
+}
+
 uint32_t vgpu_host_open(struct vgpu *v, const char *path)
 {
     struct host_link *link = calloc(1, sizeof(*link));
@@ -652,7 +675,7 @@ uint32_t vgpu_host_open(struct vgpu *v, const char *path)
     v->transport = &host_transport;
     snprintf(v->description, sizeof(v->description), "host %s", path);
     link->socket = link->doorbell = link->interrupt = -1;
-    link->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPINS : 1;
+    link->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1 && !v->options.sleep_at_once ? SPINS : 1;
     link->geometry = (VGPUGeometry){
         .lanes = CHANNEL_LANES,
         .notice_bytes = NOTICE_BYTES,

@@ -103,15 +103,22 @@ class Channel:
         assert size == self.arena + arena == os.fstat(memory).st_size
         self.memory = mmap.mmap(memory, size)
         self.memory_fd = memory
+        # Whole words at once: struct writes "<Q" byte by byte, and the worker looks meanwhile.
+        self.words = memoryview(self.memory)
         self.tail = self.seq = 0
 
     def close_fds(self):
         for fd in (self.doorbell, self.interrupt, self.memory_fd):
             os.close(fd)
+        self.words.release()
         self.memory.close()
 
-    def word(self, offset, kind="<Q"):
-        return struct.unpack_from(kind, self.memory, offset)[0]
+    def word(self, offset, kind="Q"):
+        size = struct.calcsize(kind)
+        return self.words[offset:offset + size].cast(kind)[0]
+
+    def store(self, offset, value, kind="Q"):
+        self.words[offset:offset + struct.calcsize(kind)].cast(kind)[0] = value
 
     def put(self, data):
         """Bytes into the ring, not published."""
@@ -120,7 +127,7 @@ class Channel:
         self.tail += len(data)
 
     def publish(self, tail=None):
-        struct.pack_into("<Q", self.memory, TAIL, self.tail if tail is None else tail)
+        self.store(TAIL, self.tail if tail is None else tail)
         os.write(self.doorbell, struct.pack("<Q", 1))
 
     def record(self, op, body=b"", flags=ANSWER, lane=0, length=None, seq=None):
@@ -133,11 +140,11 @@ class Channel:
         """Looks at the memory, sleeping on the interrupt as a process does."""
         end = time.monotonic() + PATIENCE
         while True:
-            struct.pack_into("<I", self.memory, PARKED, 1)
+            self.store(PARKED, 1, "I")
             value = condition()
             if value:
                 return value
-            assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
+            assert time.monotonic() < end, f"waited {PATIENCE} s for {what}: {self.state()}"
             # A second look each 0.1 s: Python has no fences.
             if select.select([self.interrupt], [], [], 0.1)[0]:
                 os.read(self.interrupt, 8)
@@ -146,7 +153,7 @@ class Channel:
         """(status, results, data) of the lane's last record."""
         box = self.mailboxes + lane * 4096
         seq = self.seq if seq is None else seq
-        self.wait(lambda: self.word(box, "<I") == seq, "the answer")
+        self.wait(lambda: self.word(box, "I") == seq, "the answer")
         _, status, results, data, _, _ = MAILBOX.unpack_from(self.memory, box)
         body = box + MAILBOX.size
         words = struct.unpack_from("<%dI" % results, self.memory, body)
@@ -171,4 +178,4 @@ class Channel:
         return self.answer()[0]
 
     def state(self):
-        return self.word(STATE, "<I"), self.word(REASON, "<I")
+        return self.word(STATE, "I"), self.word(REASON, "I")

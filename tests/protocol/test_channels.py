@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Channels of host processes: real mediator, real worker, hostile memory."""
 
+import json
 import os
 import pathlib
 import signal
+import sqlite3
 import struct
+import subprocess
 
 import pytest
 
 import host_channel as hc
 import wire
 from host_channel import Host, handle
-from mediator import Mediator, wait_for
+from mediator import Mediator, program, wait_for
 
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
 
@@ -395,3 +398,94 @@ def test_two_channels_of_a_vm_don_t_mix(running, lab):
             connections = admin.call(wire.SHOW_CONNECTIONS)["connections"]
         assert sorted((c["transport"], c["channels"]) for c in connections) == [("host", 1),
                                                                                 ("host", 2)]
+
+
+# ---- the client ----
+
+def client(lab, *arguments):
+    return subprocess.run([program("vgpu-client"), "--host", str(lab / "vm1.sock"), *arguments],
+                          capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (("sgemm", "--n", "130", "--check"), {"event": "sgemm", "n": 130, "checked": True}),
+    (("sgemm", "--n", "1", "--check"), {"event": "sgemm", "n": 1, "checked": True}),
+    (("vadd", "--n", "5000001"), {"event": "vadd", "elements": 5000001, "checked": 5000001}),
+    (("bandwidth",), {"event": "bandwidth", "bytes": 64 << 20}),
+    (("latency", "--n", "500"), {"event": "latency", "jobs": 500}),
+    (("--channel",), {"event": "channel", "transport": "host"}),
+])
+def test_client_work_on_buffers(running, lab, arguments, expected):
+    done = client(lab, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {key: result[key] for key in expected} == expected
+    assert all(value >= 0 for key, value in result.items() if key.endswith(("_s", "_us")))
+
+
+def test_client_jobs_of_1_0_through_a_channel(running, lab):
+    for op in ("add", "vadd-i32", "vadd-f32", "nop", "info"):
+        done = client(lab, "--op", op, "--count", "300", "--json")
+        assert done.returncode == 0, done.stderr + done.stdout
+    assert client(lab, "100", "200").stdout == "100 + 200 = 300\n"
+    assert client(lab, "--op", "fail").returncode == 1
+
+
+def test_client_progress_bar(running, lab):
+    done = client(lab, "vadd", "--n", "9000000", "--progress")
+    assert done.returncode == 0 and "every element right" in done.stdout
+    assert "100 %" in done.stderr
+
+
+def test_client_without_a_channel(running, lab):
+    done = subprocess.run([program("vgpu-client"), "--socket", str(lab / "vm1.sock"), "sgemm"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "--host" in done.stderr
+    done = subprocess.run([program("vgpu-client"), "--socket", str(lab / "vm1.sock"), "--channel"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "no channel" in done.stderr
+
+
+def test_two_processes_of_three_vms_don_t_mix(lab):
+    """Six programs at a time, every result of theirs checked."""
+    with with_vms(lab, count=3):
+        programs = [subprocess.Popen(
+            [program("vgpu-client"), "--host", f"{lab}/vm{vm}.sock", "--vm-id", str(vm),
+             "--op", op, "--count", "3000", "--json"], stdout=subprocess.PIPE, text=True)
+            for vm in (1, 2, 3) for op in ("add", "vadd-f32")]
+        for running_program in programs:
+            output, _ = running_program.communicate(timeout=300)
+            summary = json.loads(output.splitlines()[-1])
+            assert running_program.returncode == 0 and summary["wrong"] == 0, summary
+
+
+def test_a_limit_that_is_set_ends_channels(lab):
+    """Channels don't count jobs, so a VM with a rate limit has none: as long as it has one."""
+    db = lab / "vgpu.db"
+    sql = (pathlib.Path(__file__).resolve().parents[2] / "store/schema/init_db.sql").read_text()
+    connection = sqlite3.connect(db)
+    connection.executescript("\n".join(line for line in sql.splitlines()
+                                       if not line.startswith(".")))
+    connection.execute("INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, "
+                       "max_jobs_per_sec) VALUES (1, ?, 'web', 'A', 1, 50, 0)", (UUIDS[0],))
+    connection.commit()
+    with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm1.sock", db=db, shared=False,
+                  trust=False) as running, Host(lab / "vm1.sock") as host:
+        assert ready(host.open()).op(wire.NOP)[0] == wire.OK
+        for limit, status in ((7, wire.UNSUPPORTED_OP), (0, None)):
+            connection.execute("UPDATE vms SET max_jobs_per_sec = ?", (limit,))
+            connection.commit()
+            with running.admin() as admin:
+                admin.call(wire.RELOAD_CONFIG)
+            if limit:
+                assert host.closed() == (0, hc.LIMITS)
+                assert host.open() == status
+            else:
+                ready(host.open())
+        connection.execute("DELETE FROM vms")
+        connection.commit()
+        with running.admin() as admin:
+            admin.call(wire.RELOAD_CONFIG)
+        assert host.closed() == (0, hc.REMOVED)
+        assert host.open() == wire.NOT_REGISTERED
+    connection.close()

@@ -308,24 +308,28 @@ static bool elements(struct bulk_op *op)
     return op->done == r->count;
 }
 
+/* target += factor * b, for n elements that don't overlap. */
+static void add_row(float *restrict target, const float *restrict b, float factor, uint32_t n)
+{
+    for (uint32_t j = 0; j < n; j++) {
+        target[j] += factor * b[j];
+    }
+}
+
 /* Row `row` of the target, with rows `first` to `first + depth - 1` of b. */
 static void sgemm_row(const struct bulk_op *op, uint32_t row, uint32_t first, uint32_t depth)
 {
     const VGPUBulkRecord *r = &op->record;
-    float *target = (float *)op->target + (uint64_t)row * r->n;
+    const uint32_t n = r->n;
+    float *target = (float *)op->target + (uint64_t)row * n;
     const float *a = (const float *)op->a + (uint64_t)row * r->k;
     const float alpha = as_float(r->alpha), beta = as_float(r->beta);
 
-    for (uint32_t j = 0; first == 0 && j < r->n; j++) {
+    for (uint32_t j = 0; first == 0 && j < n; j++) {
         target[j] = beta == 0 ? 0 : target[j] * beta; /* 0: whatever was there */
     }
     for (uint32_t i = first; i < first + depth; i++) {
-        const float *b = (const float *)op->b + (uint64_t)i * r->n;
-        const float factor = alpha * a[i];
-
-        for (uint32_t j = 0; j < r->n; j++) {
-            target[j] += factor * b[j];
-        }
+        add_row(target, (const float *)op->b + (uint64_t)i * n, alpha * a[i], n);
     }
 }
 

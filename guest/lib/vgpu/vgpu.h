@@ -103,6 +103,12 @@ struct vgpu_options {
     uint8_t pool_id;  /* 'A' to 'Z' */
     uint8_t priority; /* enum vgpu_priority */
     int hello;
+
+    /*
+     * host only.  1: sleep at once while waiting, and leave the processor to others.  0: look at
+     * the memory for some microseconds first, where there is more than one processor.
+     */
+    int sleep_at_once;
 };
 
 VGPU_API void vgpu_options_init(struct vgpu_options *options);
@@ -195,6 +201,16 @@ VGPU_API int vgpu_post(struct vgpu *v, uint32_t opcode, const uint32_t *params,
                        uint32_t param_count);
 /* Until no more than `may_remain` of what was posted is left; reports what failed. */
 VGPU_API int vgpu_wait_posted(struct vgpu *v, uint64_t may_remain);
+
+struct vgpu_channel_info {
+    const char *transport; /* "host" */
+    uint64_t bytes;        /* shared with the worker, in all */
+    uint64_t arena_bytes;  /* for data on its way */
+    uint32_t command_bytes;
+    uint32_t lanes;
+};
+
+VGPU_API int vgpu_get_channel(struct vgpu *v, struct vgpu_channel_info *info);
 
 /* ---- Any operation ------------------------------------------------------ */
 

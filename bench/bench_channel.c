@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Channels of host processes against protocol 1.0's socket, through the same mediator and the
+ * CPU backend, in batches that alternate: whatever disturbs the machine disturbs both.
+ *
+ * "Polling" is one NOP at a time, back to back, so that both sides look at the memory.
+ * "Sleeping" is one NOP at a time after a pause that is longer than the worker looks, and with
+ * a process that goes to sleep at once; 1.0's path has the same pauses.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bench/bench.h"
+#include "bench/daemon.h"
+#include "bench/load.h"
+#include "common/clock.h"
+#include "vgpu/vgpu.h"
+
+#define BATCH 200u
+#define BATCHES 50u
+#define PAUSES 400u
+#define PAUSE_NS (5 * NS_PER_MS)
+#define DEPTH 64u
+#define POSTED 2000000u
+#define COPY_BYTES (64u << 20)
+#define COPIES 8u
+
+static struct vgpu *open_device(const struct daemon *daemon, const char *kind, uint32_t vm_id,
+                                int sleep_at_once)
+{
+    char spec[DAEMON_PATH_BYTES + 8];
+    struct vgpu_options options;
+    struct vgpu *v;
+
+    vgpu_options_init(&options);
+    options.vm_id = vm_id;
+    options.sleep_at_once = sleep_at_once;
+    snprintf(spec, sizeof(spec), "%s:%s", kind, daemon->socket);
+    if (vgpu_open(spec, &options, &v) < 0) {
+        fprintf(stderr, "bench_channel: %s\n", vgpu_last_error(NULL));
+        exit(1);
+    }
+    return v;
+}
+
+static void must(struct vgpu *v, int result)
+{
+    if (result < 0) {
+        fprintf(stderr, "bench_channel: %s\n", vgpu_last_error(v));
+        exit(1);
+    }
+}
+
+static double nop_us(struct vgpu *v)
+{
+    uint64_t began_ns = clock_now_ns();
+
+    must(v, vgpu_nop(v));
+    return (double)(clock_now_ns() - began_ns) / 1000;
+}
+
+static void bench_polling(struct vgpu *host, struct vgpu *sock, bool quick)
+{
+    static double host_us[BATCH * BATCHES], sock_us[BATCH * BATCHES];
+    size_t n = 0, count = BATCH * (quick ? BATCHES / 5 : BATCHES);
+    double host_p50, sock_p50;
+
+    for (; n < count; n += BATCH) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            host_us[n + i] = nop_us(host);
+        }
+        for (uint32_t i = 0; i < BATCH; i++) {
+            sock_us[n + i] = nop_us(sock);
+        }
+    }
+    host_p50 = bench_quantile(host_us, n, 0.5);
+    sock_p50 = bench_quantile(sock_us, n, 0.5);
+    bench_figure("host_nop_polling_p50", "us", host_p50);
+    bench_figure("host_nop_polling_p99", "us", bench_quantile(host_us, n, 0.99));
+    bench_figure("sock_nop_p50", "us", sock_p50);
+    bench_figure_at_most("host_nop_polling_ratio", "ratio", host_p50 / sock_p50, 0.25);
+}
+
+static void bench_sleeping(struct vgpu *host, struct vgpu *sock, bool quick)
+{
+    const struct timespec pause = {.tv_nsec = (long)PAUSE_NS};
+    static double host_us[PAUSES], sock_us[PAUSES];
+    size_t n = 0, count = quick ? PAUSES / 4 : PAUSES;
+    double host_p50, sock_p50;
+
+    for (; n < count; n++) {
+        nanosleep(&pause, NULL);
+        host_us[n] = nop_us(host);
+        nanosleep(&pause, NULL);
+        sock_us[n] = nop_us(sock);
+    }
+    host_p50 = bench_quantile(host_us, n, 0.5);
+    sock_p50 = bench_quantile(sock_us, n, 0.5);
+    bench_figure("host_nop_sleeping_p50", "us", host_p50);
+    bench_figure("sock_nop_sleeping_p50", "us", sock_p50);
+    bench_figure_at_most("host_nop_sleeping_ratio", "ratio", host_p50 / sock_p50, 1.0);
+}
+
+static double per_s(uint64_t count, uint64_t began_ns)
+{
+    return (double)count * NS_PER_S / (double)(clock_now_ns() - began_ns);
+}
+
+/* DEPTH at a time in flight, topped up one by one. */
+static double nops_per_s(struct vgpu *v, uint64_t count)
+{
+    uint64_t began_ns = clock_now_ns();
+
+    for (uint64_t i = 0; i < count; i++) {
+        must(v, vgpu_post(v, VGPU_OP_NOP, NULL, 0));
+        must(v, vgpu_wait_posted(v, DEPTH - 1));
+    }
+    must(v, vgpu_wait_posted(v, 0));
+    return per_s(count, began_ns);
+}
+
+static double fills_per_s(struct vgpu *v, uint64_t count)
+{
+    uint64_t buffer, began_ns;
+
+    must(v, vgpu_buffer_new(v, 64, &buffer));
+    began_ns = clock_now_ns();
+    for (uint64_t i = 0; i < count; i++) {
+        must(v, vgpu_fill(v, buffer, 16, (uint32_t)i));
+        must(v, vgpu_wait_posted(v, DEPTH - 1));
+    }
+    must(v, vgpu_wait_posted(v, 0));
+    return per_s(count, began_ns);
+}
+
+/* One VM of 1.0 with as many in flight. */
+static double sock_jobs_per_s(const struct daemon *daemon, bool quick)
+{
+    const char *const args[] = {
+        "--socket", daemon->socket, "--vms", "1",        "--op", "nop",       "--depth",
+        "64",       "--vm-id",      "3",     "--warmup", "1",    "--seconds", quick ? "1" : "3",
+        NULL};
+    static struct load load;
+    double rate;
+
+    load_run(&load, args);
+    rate = load_jobs_per_s(&load);
+    load_free(&load);
+    return rate;
+}
+
+static void bench_pipelined(const struct daemon *daemon, struct vgpu *host, bool quick)
+{
+    uint64_t count = quick ? POSTED / 10 : POSTED;
+    double sock = sock_jobs_per_s(daemon, quick);
+    double nops = nops_per_s(host, count), fills = fills_per_s(host, count / 10);
+
+    bench_figure("sock_pipelined_nop", "jobs/s", sock);
+    bench_figure("host_pipelined_nop", "jobs/s", nops);
+    bench_figure("host_pipelined_fill", "jobs/s", fills);
+    bench_figure_at_least("host_pipelined_ratio", "ratio", nops / sock, 20);
+    bench_figure_at_least("host_pipelined_fill_ratio", "ratio", fills / sock, 5);
+}
+
+static void bench_copies(struct vgpu *host)
+{
+    uint8_t *bytes = calloc(1, COPY_BYTES);
+    uint64_t buffer, began_ns;
+
+    if (!bytes) {
+        fprintf(stderr, "bench_channel: out of memory\n");
+        exit(1);
+    }
+    must(host, vgpu_buffer_new(host, COPY_BYTES, &buffer));
+    must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
+    must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
+    began_ns = clock_now_ns();
+    for (unsigned i = 0; i < COPIES; i++) {
+        must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
+    }
+    must(host, vgpu_wait_posted(host, 0));
+    bench_figure("host_upload", "GB/s", per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
+    began_ns = clock_now_ns();
+    for (unsigned i = 0; i < COPIES; i++) {
+        must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
+    }
+    bench_figure("host_download", "GB/s", per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
+    free(bytes);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_options options;
+    struct daemon daemon;
+    struct vgpu *host, *sleeper, *sock;
+    int status = bench_parse(&options, "bench_channel",
+                             "Channels of host processes against protocol 1.0's socket, through\n"
+                             "one mediator and the CPU backend.\n",
+                             argc, argv);
+
+    if (status >= 0) {
+        return status;
+    }
+    daemon_prepare(&daemon);
+    daemon_start(&daemon, false, NULL);
+    host = open_device(&daemon, "host", 1, 0);
+    sleeper = open_device(&daemon, "host", 1, 1);
+    sock = open_device(&daemon, "sock", 2, 0);
+    nop_us(host);
+    nop_us(sock);
+    bench_sleeping(sleeper, sock, options.quick);
+    vgpu_close(sleeper);
+    bench_polling(host, sock, options.quick);
+    bench_pipelined(&daemon, host, options.quick);
+    bench_copies(host);
+    vgpu_close(host);
+    vgpu_close(sock);
+    daemon_remove(&daemon);
+    bench_print(&options, "bench_channel");
+    return 0;
+}
