@@ -108,6 +108,27 @@ def rings():
             spoiled(bytes([0, 0, 3])) + take
 
 
+def channels():
+    publish, serve, turn = bytes([3]), bytes([5]), bytes([6])
+
+    def bulk(op, target=0, a=0, b=0, count=16, shape=0, mnk=(0, 0, 0), more=b""):
+        return bytes([0, shape, op, target, a, b, count]) + more + bytes([7, *mnk])
+
+    def record(op, body, flags=1):
+        return bytes([2, op, flags, len(body)]) + body
+    buffers = bulk(0) + bulk(0, 1) + bulk(0, 2) + publish + serve
+    yield "buffers", buffers + bulk(2) + bulk(4, 1) + bulk(5, 2, 0, 1) + bulk(6, 2, 0, 1) + \
+        bulk(7, 2, 1) + bulk(8, 2, 0, 1, mnk=(4, 4, 4)) + bulk(3, 0, 2) + bulk(1, 2) + publish + \
+        serve + turn + serve
+    yield "overlap", buffers + bulk(6, 0, 0, 0, shape=4, more=b"\1") + publish + serve + turn
+    yield "counts", buffers + bulk(4, shape=32, more=b"\3") + publish + serve + turn
+    yield "handles", buffers + bulk(4, shape=64, more=b"\x2e") + publish + serve + turn
+    yield "nop", (record(0, bytes(8)) + publish + serve) * 20
+    yield "lengths", record(1, struct.pack("<2I", 0xFFFFFFFF, 1)) + publish + serve + turn
+    yield "add", record(1, struct.pack("<4I", 2, 0, 5, 6)) + publish + serve + turn
+    yield "tail", bytes([7, 0, 0]) + b"\xff" * 8 + serve
+
+
 def worker_packets():
     def run(opcode, params=(), data=b"", count=None, length=None):
         body = struct.pack("<4I", opcode, len(params) if count is None else count,
@@ -223,7 +244,8 @@ def core_events():
         for policy in range(4)).join([allow, ready + done * 4])
 
 
-TARGETS = {"admin": admin_requests, "frame": frames, "request": requests, "response": responses,
+TARGETS = {"admin": admin_requests, "channel": channels, "frame": frames, "request": requests,
+           "response": responses,
            "ring": rings, "worker": worker_packets,
            "core": core_events, "cmdline": command_lines}
 
