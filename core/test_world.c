@@ -15,6 +15,8 @@ static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *head
     *sent = (struct sent){.session = session, .header = *header};
     if (header->msg_type == VGPU_MSG_CONFIG) {
         memcpy(&sent->config, payload, sizeof(sent->config));
+    } else if (header->msg_type == VGPU_MSG_CHANNEL_OPENED) {
+        memcpy(&sent->opened, payload, sizeof(sent->opened));
     } else if (header->payload_len >= sizeof(sent->response)) {
         memcpy(&sent->response, payload, sizeof(sent->response));
     }
@@ -44,6 +46,43 @@ static void on_stop(void *opaque, uint64_t worker, bool kill)
     w.stopped_by_kill = kill;
 }
 
+static int on_channel_start(void *opaque, uint64_t worker, uint64_t channel,
+                            const VGPUChannelOpen *open, uint64_t bytes)
+{
+    w.channel =
+        (struct world_channel){.state = WORLD_CHANNEL_STARTED, .worker = worker, .handle = channel};
+    return 0;
+}
+
+static void on_channel_send(void *opaque, uint32_t session, uint64_t channel,
+                            const VGPUSocketHeader *header, const void *payload)
+{
+    assert_int_equal(channel, w.channel.handle);
+    w.channel.state = WORLD_CHANNEL_OPENED;
+    on_send(opaque, session, header, payload);
+}
+
+static void on_channel_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason)
+{
+    assert_int_equal(channel, w.channel.handle);
+    w.channel.stop_reason = reason;
+}
+
+static void on_channel_free(void *opaque, uint64_t channel)
+{
+    if (channel == w.channel.handle) {
+        w.channel.state = WORLD_CHANNEL_FREED;
+    }
+}
+
+static void on_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
+                    uint64_t budget_ns)
+{
+    w.channel.turns++;
+    w.channel.turn_job = job_id;
+    w.channel.budget_ns = budget_ns;
+}
+
 static void on_event(void *opaque, const struct core_event *event)
 {
     w.events[event->kind]++;
@@ -64,6 +103,11 @@ void world_begin(void (*change)(struct core_config *config))
         .worker_start = on_start,
         .worker_run = on_run,
         .worker_stop = on_stop,
+        .channel_start = on_channel_start,
+        .channel_send = on_channel_send,
+        .channel_stop = on_channel_stop,
+        .channel_free = on_channel_free,
+        .worker_turn = on_turn,
         .event = on_event,
         .persist = on_persist,
     };

@@ -23,11 +23,26 @@ struct sent {
     VGPUSocketHeader header;
     VGPUResponse response;
     VGPUConfig config;
+    VGPUChannelOpened opened;
 };
 
 struct run {
     uint64_t worker, job_id;
     uint32_t opcode;
+};
+
+/* The latest channel, and what the core wanted of it. */
+struct world_channel {
+    enum {
+        WORLD_CHANNEL_NONE,
+        WORLD_CHANNEL_STARTED,
+        WORLD_CHANNEL_OPENED,
+        WORLD_CHANNEL_FREED
+    } state;
+    uint64_t worker, handle;
+    uint32_t stop_reason;
+    uint32_t turns;
+    uint64_t turn_job, budget_ns;
 };
 
 /* What the core wanted, in order. */
@@ -48,6 +63,7 @@ struct world {
     struct core_event last[CORE_EVENT_KIND_COUNT];
     uint32_t persisted[CORE_EVENT_KIND_COUNT]; /* facts to keep */
     struct core_event last_persisted;
+    struct world_channel channel;
     struct core_apply_result applied; /* the latest apply() */
 };
 

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Channels: who gets one, what ends it, and that each turn is queued, granted and paid once. */
+#include <string.h>
+
+#include "core/test_world.h"
+
+#define WANTED (VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST)
+
+static uint32_t host_session(uint32_t vm_id)
+{
+    const VGPUHello hello = {.version = VGPU_PROTOCOL_VERSION, .features = WANTED};
+    uint32_t session = connect_as(CORE_IDENTITY_UUID, vm_id);
+
+    frame_in(session, VGPU_MSG_HELLO, vm_id, 0, &hello, sizeof(hello));
+    return session;
+}
+
+static VGPUChannelOpen open_frame(uint32_t number)
+{
+    return (VGPUChannelOpen){
+        .channel = number,
+        .profile = VGPU_PROFILE_OPS,
+        .transports = 1u << VGPU_TRANSPORT_HOST,
+        .geometry = {.lanes = 1, .notice_bytes = 4096, .command_bytes = 131072},
+    };
+}
+
+static void ask(uint32_t session, uint32_t vm_id, const VGPUChannelOpen *open)
+{
+    frame_in(session, VGPU_MSG_CHANNEL_OPEN, vm_id, 0, open, sizeof(*open));
+}
+
+static void close_number(uint32_t session, uint32_t vm_id, uint32_t number)
+{
+    const VGPUChannelClose closing = {.channel = number};
+
+    frame_in(session, VGPU_MSG_CHANNEL_CLOSE, vm_id, 0, &closing, sizeof(closing));
+}
+
+/* An open channel, number 0, and its worker. */
+static uint32_t open_vm(uint32_t vm_id)
+{
+    const VGPUChannelOpen open = open_frame(0);
+    uint32_t session = host_session(vm_id);
+
+    ask(session, vm_id, &open);
+    worker_ready(w.starts[w.start_count - 1].worker);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_STARTED);
+    core_channel_opened(w.core, w.channel.worker, w.channel.handle, VGPU_ERR_NONE, w.now_ns);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_OPENED);
+    return session;
+}
+
+static void want(void)
+{
+    core_turn_want(w.core, w.channel.worker, w.channel.handle, w.now_ns);
+}
+
+static void turn_done(void)
+{
+    const struct run run = {.worker = w.channel.worker, .job_id = w.channel.turn_job};
+
+    assert_int_equal(done(&run, VGPU_ERR_NONE), 0);
+}
+
+static void closed_by_worker(uint32_t reason)
+{
+    core_channel_closed(w.core, w.channel.worker, w.channel.handle, reason, w.now_ns);
+}
+
+static void test_a_channel_and_its_turns(void **state)
+{
+    uint32_t session;
+
+    world_begin(NULL);
+    session = open_vm(7);
+    assert_int_equal(core_session_channels(w.core, session), 1);
+    want();
+    assert_int_equal(w.channel.turns, 1);
+    assert_true(w.channel.budget_ns > 0);
+    want(); /* while it has one: queued when that one has ended, once */
+    want();
+    assert_int_equal(w.channel.turns, 1);
+    turn_done();
+    assert_int_equal(w.channel.turns, 2);
+    turn_done();
+    assert_int_equal(w.channel.turns, 2);
+    assert_int_equal(stats_of(7).gpu_time_ns, 2 * MS);
+    assert_int_equal(stats_of(7).in_flight, 0);
+    close_number(session, 7, 0);
+    assert_int_equal(w.channel.stop_reason, VGPU_CLOSED_ASKED);
+    want(); /* crosses it: ignored */
+    assert_int_equal(w.channel.turns, 2);
+    closed_by_worker(VGPU_CLOSED_ASKED);
+    assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CHANNEL_CLOSED);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_FREED);
+    assert_int_equal(core_session_channels(w.core, session), 0);
+    world_end();
+}
+
+static void test_other_workers_have_no_say(void **state)
+{
+    uint32_t session;
+
+    world_begin(NULL);
+    session = open_vm(7);
+    core_turn_want(w.core, w.channel.worker + CORE_VMS_MAX, w.channel.handle, w.now_ns);
+    core_turn_want(w.core, w.channel.worker, w.channel.handle + 1, w.now_ns);
+    core_turn_want(w.core, 0, w.channel.handle, w.now_ns);
+    assert_int_equal(w.channel.turns, 0);
+    core_channel_closed(w.core, w.channel.worker + CORE_VMS_MAX, w.channel.handle,
+                        VGPU_CLOSED_BAD_RECORD, w.now_ns);
+    assert_int_equal(core_session_channels(w.core, session), 1);
+    assert_int_equal(stats_of(7).fault_count, 0);
+    world_end();
+}
+
+static void test_the_worker_is_lost(void **state)
+{
+    uint32_t session;
+
+    world_begin(NULL);
+    session = open_vm(7);
+    want();
+    core_worker_exited(w.core, w.channel.worker, CORE_WORKER_END_HOST, 9, w.now_ns);
+    assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CHANNEL_CLOSED);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_FREED);
+    assert_int_equal(core_session_channels(w.core, session), 0);
+    assert_int_equal(stats_of(7).in_flight, 0);
+    assert_int_equal(stats_of(7).fault_count, 0);
+    world_end();
+}
+
+static void test_the_session_goes_with_a_turn_in_flight(void **state)
+{
+    uint32_t session;
+
+    world_begin(NULL);
+    session = open_vm(7);
+    want();
+    core_session_closed(w.core, session, w.now_ns);
+    assert_int_equal(w.channel.stop_reason, VGPU_CLOSED_SESSION);
+    closed_by_worker(VGPU_CLOSED_SESSION);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_FREED);
+    turn_done(); /* paid all the same */
+    assert_int_equal(stats_of(7).gpu_time_ns, MS);
+    world_end();
+}
+
+static void test_bad_input_is_a_fault(void **state)
+{
+    world_begin(NULL);
+    open_vm(7);
+    closed_by_worker(VGPU_CLOSED_BAD_RECORD);
+    assert_int_equal(stats_of(7).fault_count, 1);
+    assert_int_equal(w.last[CORE_EVENT_CHANNEL_CLOSED].code, VGPU_CLOSED_BAD_RECORD);
+    assert_int_equal(stats_of(7).worker_state, CORE_WORKER_READY);
+    world_end();
+}
+
+static void small_memory(struct core_config *config)
+{
+    config->channel_memory_vm_bytes = 200000;
+}
+
+static void test_memory_is_counted(void **state)
+{
+    const VGPUChannelOpen open = open_frame(1);
+    uint32_t session;
+
+    world_begin(small_memory);
+    session = open_vm(7);
+    ask(session, 7, &open);
+    assert_int_equal(last_sent()->opened.status, VGPU_ERR_MEMORY_LIMIT);
+    close_number(session, 7, 0);
+    closed_by_worker(VGPU_CLOSED_ASKED);
+    ask(session, 7, &open);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_STARTED);
+    world_end();
+}
+
+static void test_a_device_keeps_its_session_beside_them(void **state)
+{
+    uint32_t device, host;
+
+    world_begin(NULL);
+    host = open_vm(7);
+    device = connect_as(CORE_IDENTITY_UUID, 7);
+    request(device, 7, 5);
+    assert_int_equal(done(&w.runs[w.run_count - 1], VGPU_ERR_NONE), 0);
+    want();
+    assert_int_equal(w.channel.turns, 1);
+    core_session_closed(w.core, device, w.now_ns); /* its jobs are dropped, not the turns */
+    turn_done();
+    want();
+    assert_int_equal(w.channel.turns, 2);
+    assert_int_equal(core_session_channels(w.core, host), 1);
+    world_end();
+}
+
+static void test_limits_end_channels(void **state)
+{
+    struct core_vm_config vm = vm_config(7, 50);
+
+    world_begin(deny_unregistered);
+    apply(&vm, 1);
+    open_vm(7);
+    vm.max_jobs_per_sec = 5;
+    apply(&vm, 1);
+    assert_int_equal(w.channel.stop_reason, VGPU_CLOSED_LIMITS);
+    closed_by_worker(VGPU_CLOSED_LIMITS);
+    assert_int_equal(w.last[CORE_EVENT_CHANNEL_CLOSED].code, VGPU_CLOSED_LIMITS);
+    assert_int_equal(stats_of(7).fault_count, 0);
+    world_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_channel_and_its_turns),
+        cmocka_unit_test(test_other_workers_have_no_say),
+        cmocka_unit_test(test_the_worker_is_lost),
+        cmocka_unit_test(test_the_session_goes_with_a_turn_in_flight),
+        cmocka_unit_test(test_bad_input_is_a_fault),
+        cmocka_unit_test(test_memory_is_counted),
+        cmocka_unit_test(test_a_device_keeps_its_session_beside_them),
+        cmocka_unit_test(test_limits_end_channels),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
