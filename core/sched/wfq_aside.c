@@ -182,7 +182,9 @@ void wfq_return_suspended(struct wfq *wfq, uint64_t now_ns)
         uint32_t vm = wfq->suspended[i];
         struct vt_account *account = &wfq->vt.accounts[vm];
 
-        if (wfq->vms[vm].in_flight.count > 0 || account->start > wfq->vt.v) {
+        /* One that is ahead by nothing, without work, leaves when V next advances. */
+        if (wfq->vms[vm].in_flight.count > 0 || account->start > wfq->vt.v ||
+            account->standing == VT_AHEAD) {
             i++;
         } else if (account->standing == VT_SUSPENDED) {
             account->standing = VT_OUTSIDE;
