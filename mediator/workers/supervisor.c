@@ -46,6 +46,7 @@ struct worker {
     bool ready;
     bool killed;         /* by us */
     bool protocol_error; /* that is why it was killed */
+    unsigned running;    /* jobs handed to it, and not answered */
 };
 
 struct supervisor {
@@ -213,6 +214,7 @@ static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *bod
         return;
     }
     memcpy(&done, body, sizeof(done));
+    worker->running -= worker->running > 0;
     length -= sizeof(done);
     if (length > VGPU_RESPONSE_BODY_BYTES || done.result_count > length / 4 ||
         done.data_length != length - done.result_count * 4u) {
@@ -277,8 +279,11 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     }
 }
 
-/* Reads what is there, `limit` frames at most. False: the socket has ended. */
-static bool drain(struct worker *worker, unsigned limit)
+/*
+ * Reads what is there, `batch` frames at a time; as many batches as have `limit` frames, if `batch`
+ * is BATCH, else one.  False: the socket has ended.
+ */
+static bool drain(struct worker *worker, unsigned batch, unsigned limit)
 {
     struct supervisor *supervisor = worker->supervisor;
     struct mmsghdr messages[BATCH];
@@ -286,13 +291,13 @@ static bool drain(struct worker *worker, unsigned limit)
     int n;
 
     while (limit) {
-        memset(messages, 0, sizeof(messages));
-        for (unsigned i = 0; i < BATCH; i++) {
+        memset(messages, 0, batch * sizeof(messages[0]));
+        for (unsigned i = 0; i < batch; i++) {
             parts[i] = (struct iovec){supervisor->frames[i], FRAME_ROOM};
             messages[i].msg_hdr.msg_iov = &parts[i];
             messages[i].msg_hdr.msg_iovlen = 1;
         }
-        n = recvmmsg(worker->fd, messages, BATCH, MSG_DONTWAIT, NULL);
+        n = recvmmsg(worker->fd, messages, batch, MSG_DONTWAIT, NULL);
         if (n < 0) {
             return errno == EAGAIN || errno == EINTR;
         }
@@ -323,11 +328,15 @@ static void on_socket_ended(struct worker *worker)
 static void on_socket(uv_poll_t *poll, int status, UNUSED int events)
 {
     struct worker *worker = poll->data;
+    unsigned batch;
 
     if (worker->fd < 0) {
         return;
     }
-    if (status < 0 || !drain(worker, DRAIN_MAX)) {
+    /* Not more than it may have answered: to look for a frame that is not there costs, too.
+     * Whatever else there is makes the socket readable again. */
+    batch = worker->running < BATCH ? worker->running : BATCH;
+    if (status < 0 || !drain(worker, batch > 0 ? batch : 1, DRAIN_MAX)) {
         uv_poll_stop(&worker->poll);
         on_socket_ended(worker);
     }
@@ -360,7 +369,7 @@ static void reap(struct worker *worker)
     }
     /* Its last answers may still be on their way through the socket. */
     if (worker->fd >= 0 && !worker->killed) {
-        drain(worker, UINT32_MAX);
+        drain(worker, BATCH, UINT32_MAX);
     }
     if (worker->protocol_error) {
         report_end(worker, CORE_WORKER_END_PROTOCOL, 0);
@@ -524,6 +533,7 @@ void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job
         header.length += (uint32_t)parts[i].iov_len;
     }
     if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        worker->running++;
         return;
     }
     if (errno == EPIPE || errno == ECONNRESET) {
