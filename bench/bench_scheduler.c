@@ -37,6 +37,7 @@ struct world {
     struct bench_job *arena;
     struct wfq_job *taken[SCHEDULERS];
     uint32_t vms, jobs;
+    enum wfq_policy_id policy;
     uint64_t now_ns;
     size_t samples;
     double *dequeue_ns, *complete_ns, *enqueue_ns;
@@ -45,7 +46,7 @@ struct world {
 static struct wfq *make_scheduler(struct world *world, uint32_t index)
 {
     const struct wfq_config config = {
-        .max_vms = world->vms, .depth = 1, .quantum_ns = 1, .policy = WFQ_POLICY_WFQ};
+        .max_vms = world->vms, .depth = 1, .quantum_ns = 1, .policy = world->policy};
     struct wfq *wfq = bench_must(wfq_init(&config));
     uint32_t *order = bench_must(calloc(world->jobs, sizeof(*order)));
 
@@ -76,9 +77,10 @@ static struct wfq *make_scheduler(struct world *world, uint32_t index)
     return wfq;
 }
 
-static void world_init(struct world *world, uint32_t vms, uint32_t jobs)
+static void world_init(struct world *world, enum wfq_policy_id policy, uint32_t vms, uint32_t jobs)
 {
     memset(world, 0, sizeof(*world));
+    world->policy = policy;
     world->vms = vms;
     world->jobs = jobs;
     world->arena = bench_must(aligned_alloc(64, (size_t)SCHEDULERS * jobs * sizeof(*world->arena)));
@@ -156,9 +158,9 @@ static void bench_vms(uint32_t rounds)
 {
     struct world worlds[3];
 
-    world_init(&worlds[0], 16, 1024);
-    world_init(&worlds[1], 128, 8192);
-    world_init(&worlds[2], 1024, 65536);
+    world_init(&worlds[0], WFQ_POLICY_WFQ, 16, 1024);
+    world_init(&worlds[1], WFQ_POLICY_WFQ, 128, 8192);
+    world_init(&worlds[2], WFQ_POLICY_WFQ, 1024, 65536);
     measure(worlds, 3, rounds);
     bench_figure_at_most("choose: wfq_dequeue, 16 backlogged VMs", "ns",
                          median(worlds[0].dequeue_ns, &worlds[0]), 150);
@@ -175,13 +177,27 @@ static void bench_vms(uint32_t rounds)
     }
 }
 
+static void bench_wf2q(uint32_t rounds)
+{
+    struct world worlds[2];
+
+    world_init(&worlds[0], WFQ_POLICY_WF2Q, 16, 1024);
+    world_init(&worlds[1], WFQ_POLICY_WF2Q, 1024, 65536);
+    measure(worlds, 2, rounds);
+    bench_figure("choose: wf2q, 16 backlogged VMs", "ns", median(worlds[0].dequeue_ns, &worlds[0]));
+    bench_figure("choose: wf2q, 1024 backlogged VMs", "ns",
+                 median(worlds[1].dequeue_ns, &worlds[1]));
+    world_free(&worlds[0]);
+    world_free(&worlds[1]);
+}
+
 /* A thousand jobs against a million, for the same VMs. */
 static double compare_jobs(uint32_t vms, uint32_t rounds, double *few_ns, double *many_ns)
 {
     struct world worlds[2];
 
-    world_init(&worlds[0], vms, 1024);
-    world_init(&worlds[1], vms, 1024 * 1024);
+    world_init(&worlds[0], WFQ_POLICY_WFQ, vms, 1024);
+    world_init(&worlds[1], WFQ_POLICY_WFQ, vms, 1024 * 1024);
     measure(worlds, 2, rounds);
     *few_ns = median(worlds[0].dequeue_ns, &worlds[0]);
     *many_ns = median(worlds[1].dequeue_ns, &worlds[1]);
@@ -277,10 +293,13 @@ int main(int argc, char **argv)
     }
     rounds = options.quick ? 5000 : 50000;
     bench_vms(rounds);
+    bench_wf2q(rounds);
     bench_waiting_jobs(rounds);
     bench_figure("scan of policy wfq alone, 16 VMs", "ns", scan_ns(&policy_wfq, 16, rounds / 20));
     bench_figure("scan of policy wfq alone, 1024 VMs", "ns",
                  scan_ns(&policy_wfq, 1024, rounds / 20));
+    bench_figure("scan of policy wf2q alone, 1024 VMs", "ns",
+                 scan_ns(&policy_wf2q, 1024, rounds / 20));
     bench_figure("scan of policy urgency alone, 1024 VMs", "ns",
                  scan_ns(&policy_urgency, 1024, rounds / 20));
     bench_figure("scan of policy priority alone, 1024 VMs", "ns",

@@ -189,28 +189,41 @@ SCAN_ATTRIBUTES static double SCAN(least)(const double *values, uint32_t count)
     return SCAN(bottom)(least[0]);
 }
 
+/* The finishes of one group; +infinity where the VM is not eligible. */
+SCAN_ATTRIBUTES static inline SCAN(lanes)
+    SCAN(finish)(const struct policy_view *view, uint32_t at, SCAN(mask) eligible)
+{
+    return SCAN(select)(eligible, SCAN(load)(view->finish + at), (SCAN(lanes)){0} + HUGE_VAL);
+}
+
 SCAN_ATTRIBUTES static uint32_t SCAN(first_finish)(const struct policy_view *view, double v_limit,
                                                    uint32_t *eligible)
 {
-    const SCAN(lanes) none = (SCAN(lanes)){0} + HUGE_VAL, limit = (SCAN(lanes)){0} + v_limit;
-    SCAN(mask) count = {0};
-    SCAN(lanes) least = none;
-    double first;
+    const SCAN(lanes) limit = (SCAN(lanes)){0} + v_limit;
+    SCAN(lanes) least = (SCAN(lanes)){0} + HUGE_VAL, least2 = least;
+    SCAN(mask) count = {0}, count2 = {0};
     uint32_t winner = view->count;
+    double first;
 
-    for (uint32_t at = 0; at < view->count; at += SCAN_LANES) {
+    for (uint32_t at = 0; at < view->count; at += 2 * SCAN_LANES) {
+        uint32_t at2 = at + SCAN_LANES;
         SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
+        SCAN(mask) mask2 = (SCAN(mask))(SCAN(load)(view->start + at2) <= limit);
 
         count -= mask; /* true is -1 */
-        least = SCAN(less)(SCAN(select)(mask, SCAN(load)(view->finish + at), none), least);
+        count2 -= mask2;
+        least = SCAN(less)(SCAN(finish)(view, at, mask), least);
+        least2 = SCAN(less)(SCAN(finish)(view, at2, mask2), least2);
     }
-    *eligible = SCAN(sum)(count);
-    first = SCAN(bottom)(least);
+    *eligible = SCAN(sum)(count + count2);
+    first = SCAN(bottom)(SCAN(less)(least, least2));
     for (uint32_t at = 0; at < view->count; at += SCAN_LANES) {
-        SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
+        SCAN(mask) mask = (SCAN(mask))(SCAN(load)(view->finish + at) == first);
 
-        mask &= (SCAN(mask))(SCAN(load)(view->finish + at) == first);
-        winner = SCAN(earlier)(view, at, mask, winner);
+        if (SCAN(bits)(mask) != 0) {
+            mask &= (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
+            winner = SCAN(earlier)(view, at, mask, winner);
+        }
     }
     return winner;
 }
