@@ -164,6 +164,15 @@ static uint64_t turn_limit_ns(const struct wfq *wfq)
     return cut ? wfq->config.quantum_ns / CUT_DIVISOR : wfq->config.quantum_ns;
 }
 
+/* But for the price of its turn, which it may earn back. */
+static bool holder_is_owed(const struct wfq *wfq)
+{
+    const struct vt_account *account = &wfq->vt.accounts[wfq->holder];
+
+    return account->start - wfq->vms[wfq->holder].price_left_ns / account->phi <=
+           wfq_virtual_now(wfq) + POLICY_SLACK;
+}
+
 /*
  * Is the holder one for which the GPU is kept?  It is owed; or its pauses are so short that
  * a switch away from it costs more: then it is served in its turn though it is ahead, as one
@@ -171,13 +180,8 @@ static uint64_t turn_limit_ns(const struct wfq *wfq)
  */
 static bool may_anticipate(const struct wfq *wfq, uint64_t now_ns)
 {
-    const struct vm_state *state = &wfq->vms[wfq->holder];
-    const struct vt_account *account = &wfq->vt.accounts[wfq->holder];
-
-    return account->start - state->price_left_ns / account->phi <=
-               wfq_virtual_now(wfq) + POLICY_SLACK ||
-           (state->think_ns <= 2 * WFQ_SWITCH_COST_NS &&
-            turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq));
+    return holder_is_owed(wfq) || (wfq->vms[wfq->holder].think_ns <= 2 * WFQ_SWITCH_COST_NS &&
+                                   turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq));
 }
 
 /* The holder has no more jobs: is it worth keeping the GPU for its next one? */
@@ -202,6 +206,11 @@ static __attribute__((noinline)) void anticipate(struct wfq *wfq, uint64_t now_n
     limit_ns = 2 * wfq->vms[wfq->holder].think_ns + 50000;
     if (limit_ns > wfq->config.anticipation_ns) {
         limit_ns = wfq->config.anticipation_ns;
+    }
+    if (!holder_is_owed(wfq)) {
+        uint64_t left_ns = turn_limit_ns(wfq) - turn_used_ns(wfq, now_ns);
+
+        limit_ns = limit_ns < left_ns ? limit_ns : left_ns;
     }
     wfq->anticipating = true;
     wfq->anticipation_began_ns = now_ns;
@@ -262,6 +271,8 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     struct wfq_job *job;
 
     wfq_note_lag(wfq, vm);
+    wfq->filling = wfq->pausing_count > 0 && !wfq_even(wfq, vm);
+    wfq->vms[vm].filled |= wfq->filling;
     if (wfq_suspended(wfq, vm)) {
         wfq_lend(wfq, vm, now_ns);
     }
@@ -288,8 +299,8 @@ static bool may_run(const struct wfq *wfq, uint32_t vm)
 
 static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
 {
-    if (vt_in_debt(&wfq->vt, wfq->holder)) {
-        return false; /* only while nobody else can run: that is asked for each job */
+    if (wfq->filling || vt_in_debt(&wfq->vt, wfq->holder)) {
+        return false; /* whether it may run is asked for each job */
     }
     if (wfq->run_count == 1 && wfq->pausing_count == 0) {
         return true; /* the holder is the one, and nobody is expected */

@@ -216,26 +216,27 @@ bool vt_pause(struct virtual_time *vt, uint32_t vm)
     return true;
 }
 
-double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns)
+void vt_give_up(struct virtual_time *vt, const uint32_t *vms, double *ns, uint32_t count)
 {
-    struct vt_account *account = &vt->accounts[vm];
-    double owed_ns = vt_lag_ns(vt, vm);
-    double others = (double)(vt->phi_sum - (vt_member(vt, vm) ? account->phi : 0));
+    double v = vt->v, given_ns = 0;
+    uint32_t phi = 0;
 
-    ns = ns < owed_ns ? ns : owed_ns;
-    if (ns <= 0) {
-        return 0;
-    }
-    if (others == 0) {
-        account->start += ns / account->phi;
-    } else {
-        /* V moves for it, too: charged y, it is owed y * phi / sum more; the difference is ns. */
-        double charge_ns = ns * (double)vt->phi_sum / others;
+    for (uint32_t i = 0; i < count; i++) {
+        double owed_ns = vt_lag_ns(vt, vms[i]);
 
-        account->start += charge_ns / account->phi;
-        vt_advance(vt, charge_ns);
+        ns[i] = ns[i] < owed_ns ? ns[i] : owed_ns;
+        ns[i] = ns[i] > 0 ? ns[i] : 0;
+        given_ns += ns[i];
+        phi += vt->accounts[vms[i]].phi;
     }
-    return ns;
+    vt->phi_sum -= phi;
+    vt_advance(vt, given_ns);
+    vt->phi_sum += phi;
+    for (uint32_t i = 0; i < count; i++) {
+        struct vt_account *account = &vt->accounts[vms[i]];
+
+        account->start += vt->v - v + ns[i] / account->phi;
+    }
 }
 
 void vt_suspend(struct virtual_time *vt, uint32_t vm)

@@ -26,7 +26,7 @@
  *     they are owed: each of those who are owed loses the same part of it.  (To
  *     move V back instead would set back those who are owed nothing, too.)
  *   - A VM that pauses stays with what it is owed, and gives up a part of that for each
- *     moment of its pause: the others get it in proportion.
+ *     moment of its pause: those who don't pause get it in proportion.
  *   - A VM may have a debt: what it used in a way that was not to be shared.  With that it is
  *     suspended, outside the set, until V has reached its S.  While it is a member still, being
  *     ahead, its debt is put by, in nanoseconds; it is suspended when V has reached its S there.
@@ -103,8 +103,12 @@ bool vt_join(struct virtual_time *vt, uint32_t vm);
 void vt_leave(struct virtual_time *vt, uint32_t vm);
 /* It has none for a moment.  False, and nothing happens, when it is not owed anything. */
 bool vt_pause(struct virtual_time *vt, uint32_t vm);
-/* Up to `ns` of what it is owed goes to the others; returns how much did. */
-double vt_give_up(struct virtual_time *vt, uint32_t vm, double ns);
+/*
+ * Each of these VMs, which pause, gives up as much of what it is owed as ns[] says, or all of it;
+ * ns[] then says how much that was.  Those who don't pause have it, in proportion: one that pauses
+ * could not use it either.
+ */
+void vt_give_up(struct virtual_time *vt, const uint32_t *vms, double *ns, uint32_t count);
 /*
  * It is suspended, at once or when V has reached its S.  What it is owed goes to the others, and
  * so does its absence: its debt shrinks as V moves.

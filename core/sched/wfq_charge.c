@@ -116,8 +116,7 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
         }
     }
     state->switching_ns += state->price_left_ns; /* its latest turn did not earn that back */
-    if (wfq->pausing_count > 0 &&
-        wfq->vt.accounts[vm].start > wfq_virtual_now(wfq) + POLICY_SLACK) {
+    if (wfq->filling) {
         vt_charge_all(&wfq->vt, vm, 2 * price_ns);
         state->switching_ns += 2 * price_ns;
         left_ns = 0;

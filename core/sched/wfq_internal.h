@@ -46,6 +46,7 @@ struct vm_state {
     _Alignas(WFQ_CACHE_LINE) bool attached;
     bool ready;
     bool aside;
+    bool filled; /* it was let in, being ahead, while others paused, and paid for two switches */
     uint32_t run_index;     /* in struct wfq's arrays, NOBODY = can't run now */
     uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
     struct job_list waiting;
@@ -109,12 +110,14 @@ struct wfq {
     uint32_t holder, last_holder;
     uint64_t turn_began_ns, turn_used_ns;
     bool turn_cut;
+    bool filling;      /* the holder is ahead, and was let in while others pause */
     double cut_v;      /* the turn is cut, too, when V has reached this */
     bool anticipating; /* for the holder */
     uint64_t anticipation_began_ns, anticipation_ends_ns;
 
     uint32_t *pausing, pausing_count;
-    bool holding; /* nothing is handed out, for the sake of those who pause */
+    double *gives_ns; /* for a moment: what each of those gives up */
+    bool holding;     /* nothing is handed out, for the sake of those who pause */
     uint64_t hold_mark_ns, hold_until_ns;
 
     uint32_t *suspended, suspended_count;
@@ -229,6 +232,12 @@ static inline void wfq_note_lag(struct wfq *wfq, uint32_t vm)
 static inline double wfq_virtual_now(const struct wfq *wfq)
 {
     return wfq->vt.v + (wfq->vt.phi_sum ? wfq_real(wfq->pending_ns) / wfq->vt.phi_sum : 0);
+}
+
+/* Has `vm` had no more than its share? */
+static inline bool wfq_even(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->vt.accounts[vm].start <= wfq_virtual_now(wfq) + POLICY_SLACK;
 }
 
 /* wfq_members.c */

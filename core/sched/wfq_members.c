@@ -280,13 +280,15 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->run_finish = calloc(padded, sizeof(*wfq->run_finish));
     wfq->run_turn = calloc(padded, sizeof(*wfq->run_turn));
     wfq->pausing = calloc(config->max_vms, sizeof(*wfq->pausing));
+    wfq->gives_ns = calloc(config->max_vms, sizeof(*wfq->gives_ns));
     wfq->suspended = calloc(config->max_vms, sizeof(*wfq->suspended));
     wfq->run_urgency0 = calloc(padded, sizeof(*wfq->run_urgency0));
     wfq->run_arrival_ns = calloc(padded, sizeof(*wfq->run_arrival_ns));
     wfq->run_sequence = calloc(padded, sizeof(*wfq->run_sequence));
     if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->log || !wfq->params ||
         !wfq->run_vm || !wfq->run_start || !wfq->run_finish || !wfq->run_turn || !wfq->pausing ||
-        !wfq->suspended || !wfq->run_urgency0 || !wfq->run_arrival_ns || !wfq->run_sequence) {
+        !wfq->gives_ns || !wfq->suspended || !wfq->run_urgency0 || !wfq->run_arrival_ns ||
+        !wfq->run_sequence) {
         wfq_destroy(wfq);
         return NULL;
     }
@@ -310,6 +312,7 @@ void wfq_destroy(struct wfq *wfq)
     free(wfq->run_finish);
     free(wfq->run_turn);
     free(wfq->pausing);
+    free(wfq->gives_ns);
     free(wfq->suspended);
     free(wfq->run_urgency0);
     free(wfq->run_arrival_ns);

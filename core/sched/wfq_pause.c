@@ -8,8 +8,8 @@
  * of its jobs runs while the other one pauses, and is never made good.  So:
  *
  *   - It stays in the fluid set, with what it is owed, for as long as `patience`.
- *   - It pays for its pause: for each nanosecond one of what it is owed goes to the
- *     others, for it could not have used that time either.  What it is owed is then
+ *   - It pays for its pause: for each nanosecond one of what it is owed goes to those
+ *     who don't pause, for it could not have used that time either.  What it is owed is then
  *     what the GPU alone, for a part s of the time, would have given it, less what it
  *     has had.  It never gains by pausing.
  *   - While somebody who is owed pauses, nobody who is ahead gets in where that would
@@ -17,12 +17,14 @@
  *     who pause, and V moves by it.
  *
  * Rule H.  c is ahead and would be next; p pauses and is owed.  c's job is expected to take
- * L, the rest of p's pause r.
- *   (H1) phi_p (L - r) > phi_c r: what p would have to wait weighs more than what c has
+ * W with the switch to it, the rest of p's pause r; b is the switch back, if the GPU is p's now.
+ *   (H1) phi_p (W + b - r) > phi_c r: what p would have to wait weighs more than what c has
  *        of p's pause.  The GPU is kept.
- *   (H2) Else c may have that time at p's cost: p gives up what it is owed, as far as its
- *        tokens go.  They grow with `slack` times its part of the time, so p never loses
- *        more than that part of its due.  If it is still owed then, the GPU is kept.
+ *   (H2) Else c may fill the pause, if p can afford what it is expected to lose by that:
+ *        W * W / (W + r) + b, for nobody knows when it really comes back.  It gives that up,
+ *        and so many of its tokens.  They grow with `slack` times its part of the time, so p
+ *        never loses more than that part of its due.  Else the GPU is kept.
+ * That is asked for each job that fills a pause.
  *
  * In the terms of channels: a job is a turn's unit, and a VM pauses when none of its
  * workers wants a turn.
@@ -116,14 +118,19 @@ static double charge_hold(struct wfq *wfq, uint64_t now_ns)
     return part_ns;
 }
 
-/* It has been charged `charged_ns` of its pause; it gives up the rest. */
-static void pay_for_pause(struct wfq *wfq, uint32_t vm, double charged_ns, uint64_t now_ns)
+/* They have been charged `charged_ns` of their pauses each; they give up the rest. */
+static void pay_for_pauses(struct wfq *wfq, double charged_ns, uint64_t now_ns)
 {
-    struct pause *pause = &wfq->vms[vm].pause;
-    double passed_ns = (double)wfq_since_ns(now_ns, pause->mark_ns);
+    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
+        struct pause *pause = &wfq->vms[wfq->pausing[i]].pause;
 
-    pause->mark_ns = now_ns;
-    pause->paid_ns += charged_ns + vt_give_up(&wfq->vt, vm, passed_ns - charged_ns);
+        wfq->gives_ns[i] = (double)wfq_since_ns(now_ns, pause->mark_ns) - charged_ns;
+        pause->mark_ns = now_ns;
+    }
+    vt_give_up(&wfq->vt, wfq->pausing, wfq->gives_ns, wfq->pausing_count);
+    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
+        wfq->vms[wfq->pausing[i]].pause.paid_ns += charged_ns + wfq->gives_ns[i];
+    }
 }
 
 void wfq_settle(struct wfq *wfq, uint64_t now_ns)
@@ -133,10 +140,12 @@ void wfq_settle(struct wfq *wfq, uint64_t now_ns)
     wfq_account_idlers(wfq, now_ns);
     wfq_progress(wfq, now_ns);
     charged_ns = charge_hold(wfq, now_ns);
+    if (wfq->pausing_count > 0) {
+        pay_for_pauses(wfq, charged_ns, now_ns);
+    }
     for (uint32_t i = 0; i < wfq->pausing_count;) {
         uint32_t vm = wfq->pausing[i];
 
-        pay_for_pause(wfq, vm, charged_ns, now_ns);
         if (now_ns >= wfq->vms[vm].pause.until_ns || vt_lag_ns(&wfq->vt, vm) <= OWED_MIN_NS) {
             wfq_account_due(wfq, now_ns);
             wfq_pause_end(wfq, vm);
@@ -150,23 +159,59 @@ void wfq_settle(struct wfq *wfq, uint64_t now_ns)
 
 /* ---- rule H ---- */
 
-/* Is the GPU kept for p, rather than given to c, which is ahead? */
-static bool holds_for(struct wfq *wfq, uint32_t p, uint32_t c, uint64_t now_ns)
+/* How long its pause still takes, by what it usually does. */
+static double rest_ns(const struct pause *pause, uint64_t now_ns)
 {
-    struct pause *pause = &wfq->vms[p].pause;
-    double length_ns = (double)wfq_longest_ns(&wfq->vms[c]), usual_ns = (double)pause->usual_ns;
+    double usual_ns = (double)pause->usual_ns;
     double rest_ns = usual_ns - (double)wfq_since_ns(now_ns, pause->began_ns);
+
+    return rest_ns > usual_ns / 4 ? rest_ns : usual_ns / 4;
+}
+
+/* p pauses; what letting c in costs it. */
+struct harm {
+    double rest_ns; /* of its pause, as it usually is */
+    double work_ns; /* c's next job, and the switch to it */
+    double back_ns; /* the switch back, which p would not need otherwise */
+    double loss_ns; /* what p is expected to lose in all; 0 when it is not owed */
+};
+
+static struct harm harm_to(const struct wfq *wfq, uint32_t p, uint32_t c, uint64_t now_ns)
+{
+    struct harm harm = {
+        .rest_ns = rest_ns(&wfq->vms[p].pause, now_ns),
+        .work_ns =
+            (double)wfq_longest_ns(&wfq->vms[c]) + (c != wfq->last_holder ? WFQ_SWITCH_COST_NS : 0),
+        .back_ns = p == wfq->last_holder ? WFQ_SWITCH_COST_NS : 0,
+    };
+
+    if (vt_lag_ns(&wfq->vt, p) > OWED_MIN_NS) {
+        harm.loss_ns = harm.work_ns * harm.work_ns / (harm.work_ns + harm.rest_ns) + harm.back_ns;
+    }
+    return harm;
+}
+
+/* Is the GPU kept for p, rather than given to c, which is ahead? */
+static bool holds_for(const struct wfq *wfq, uint32_t p, uint32_t c, uint64_t now_ns)
+{
+    struct harm harm = harm_to(wfq, p, c, now_ns);
     double phi_p = wfq->vt.accounts[p].phi, phi_c = wfq->vt.accounts[c].phi;
 
-    if (vt_lag_ns(&wfq->vt, p) <= OWED_MIN_NS) {
-        return false;
+    return harm.loss_ns > 0 &&
+           (phi_p * (harm.work_ns + harm.back_ns - harm.rest_ns) > phi_c * harm.rest_ns ||
+            wfq->vms[p].pause.tokens_ns < harm.loss_ns);
+}
+
+/* c is let in: those who pause and are owed give up what they are expected to lose. */
+static void fill_pauses(struct wfq *wfq, uint32_t c, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
+        wfq->gives_ns[i] = harm_to(wfq, wfq->pausing[i], c, now_ns).loss_ns;
     }
-    rest_ns = rest_ns > usual_ns / 4 ? rest_ns : usual_ns / 4;
-    if (phi_p * (length_ns - rest_ns) > phi_c * rest_ns) {
-        return true;
+    vt_give_up(&wfq->vt, wfq->pausing, wfq->gives_ns, wfq->pausing_count);
+    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
+        wfq->vms[wfq->pausing[i]].pause.tokens_ns -= wfq->gives_ns[i];
     }
-    pause->tokens_ns -= vt_give_up(&wfq->vt, p, pause->tokens_ns);
-    return vt_lag_ns(&wfq->vt, p) > OWED_MIN_NS;
 }
 
 /* How long at most the GPU is kept for p. */
@@ -185,8 +230,7 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     double even_ns, for_ns = HUGE_VAL;
 
-    if (wfq->pausing_count == 0 || !wfq->policy->shares ||
-        wfq->vt.accounts[vm].start <= wfq_virtual_now(wfq) + POLICY_SLACK) {
+    if (wfq->pausing_count == 0 || !wfq->policy->shares || wfq_even(wfq, vm)) {
         return false;
     }
     for (uint32_t i = 0; i < wfq->pausing_count; i++) {
@@ -194,11 +238,11 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
             for_ns = wfq_least(for_ns, hold_for_ns(wfq, wfq->pausing[i], now_ns));
         }
     }
-    /* What was given up may have made it even. */
-    even_ns = (wfq->vt.accounts[vm].start - wfq_virtual_now(wfq)) * (double)wfq->vt.phi_sum;
-    if (for_ns == HUGE_VAL || even_ns <= 0) {
+    if (for_ns == HUGE_VAL) {
+        fill_pauses(wfq, vm, now_ns);
         return false;
     }
+    even_ns = (wfq->vt.accounts[vm].start - wfq_virtual_now(wfq)) * (double)wfq->vt.phi_sum;
     for_ns = wfq_least(for_ns, even_ns);
     wfq->hold_until_ns = now_ns + (uint64_t)(for_ns > HOLD_MIN_NS ? for_ns : HOLD_MIN_NS);
     if (wfq->in_flight == 0) {

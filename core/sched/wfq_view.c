@@ -168,8 +168,9 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
             if (state->in_flight.head && state->in_flight.head->progressed_ns > longest_ns) {
                 longest_ns = state->in_flight.head->progressed_ns; /* and growing */
             }
-            bound_ns +=
-                wfq->config.quantum_ns + wfq->config.ahead_ns + wfq->config.depth * longest_ns;
+            bound_ns += wfq->config.quantum_ns + wfq->config.ahead_ns +
+                        wfq->config.depth * longest_ns +
+                        (state->filled ? 2 * WFQ_SWITCH_COST_NS : 0);
         }
     }
     return bound_ns;
