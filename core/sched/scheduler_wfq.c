@@ -271,7 +271,7 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     struct wfq_job *job;
 
     wfq_note_lag(wfq, vm);
-    wfq->filling = wfq->pausing_count > 0 && !wfq_even(wfq, vm);
+    wfq->filling = wfq->policy->shares && wfq->pausing_count > 0 && !wfq_even(wfq, vm);
     wfq->vms[vm].filled |= wfq->filling;
     if (wfq_suspended(wfq, vm)) {
         wfq_lend(wfq, vm, now_ns);
@@ -297,10 +297,14 @@ static bool may_run(const struct wfq *wfq, uint32_t vm)
     return wfq->aside_count == 0 || !wfq->policy->shares || !vt_in_debt(&wfq->vt, vm);
 }
 
-static bool turn_goes_on(const struct wfq *wfq, uint64_t now_ns)
+static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
 {
-    if (wfq->filling || vt_in_debt(&wfq->vt, wfq->holder)) {
-        return false; /* whether it may run is asked for each job */
+    if (vt_in_debt(&wfq->vt, wfq->holder)) {
+        return false; /* only while nobody else can run: that is asked for each job */
+    }
+    if (wfq->filling && wfq->policy->shares) {
+        return !wfq->turn_cut && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq) &&
+               !wfq_must_hold(wfq, wfq->holder, now_ns);
     }
     if (wfq->run_count == 1 && wfq->pausing_count == 0) {
         return true; /* the holder is the one, and nobody is expected */
