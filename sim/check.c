@@ -342,8 +342,10 @@ static uint64_t lag_bound_ns(const struct sim *sim, const struct sim_vm *vm)
         const struct sim_vm *other = &sim->vms[i];
 
         if (other != vm && (other->gpus_seen & vm->gpus_seen) != 0 && other->ever_dispatched) {
-            bound_ns +=
-                config->quantum_ns + config->ahead_ns + config->depth * other->longest_job_ns;
+            uint64_t jobs_ns = config->depth * other->longest_job_ns;
+
+            jobs_ns = jobs_ns > other->handed_ns ? jobs_ns : other->handed_ns;
+            bound_ns += config->quantum_ns + config->ahead_ns + jobs_ns;
         }
     }
     return bound_ns;

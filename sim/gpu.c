@@ -267,6 +267,17 @@ static uint64_t job_length_ns(const struct sim_job *job)
     }
 }
 
+/* All that it has been handed and has not done. */
+static uint64_t work_ns(const struct sim_worker *worker)
+{
+    uint64_t sum_ns = 0;
+
+    for (uint32_t i = 0; i < worker->queued; i++) {
+        sum_ns += worker->queue[i].remaining_ns;
+    }
+    return sum_ns;
+}
+
 void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
                     const struct request_view *request)
 {
@@ -298,6 +309,7 @@ void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
     }
     worker->free_ns = job.arrives_ns;
     worker->queue[worker->queued++] = job;
+    sim_judge_handed(sim, &sim->vms[worker->vm], work_ns(worker));
     add_event(sim, job.arrives_ns, SIM_EVENT_WORKER_JOB, handle, 0);
 }
 

@@ -74,6 +74,7 @@ struct sim_vm {
     uint64_t quarantined_ns; /* since when, 0 = it is not */
     int64_t fluid_base_ns, fluid_lag_ns, max_lag_ns;
     uint64_t lag_bound_ns, longest_job_ns;
+    uint64_t handed_ns; /* most that its worker had to do at a time */
     int64_t charged_ns, settled_ns, tolerance_ns;
     int64_t held_ns; /* its jobs held the GPU for so much longer than they used it */
 
@@ -200,6 +201,8 @@ void sim_judge_shares(struct sim *sim);
 void sim_judge_busy(struct sim *sim, struct sim_vm *vm);
 void sim_judge_answer(struct sim *sim, struct sim_vm *vm);
 void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns);
+/* Its worker has so much to do now. */
+void sim_judge_handed(struct sim *sim, struct sim_vm *vm, uint64_t work_ns);
 void sim_judge_begin(struct sim *sim);
 void sim_judge_step(struct sim *sim);
 

@@ -266,6 +266,18 @@ static double others_terms_ns(const struct sim_config *config, const struct sim_
     return sum_ns;
 }
 
+/*
+ * One job and a quantum it may have ahead when a window begins.  Or all that its worker had been
+ * handed: of one that sent tiny jobs and suddenly sends long ones nobody can know, and it has had
+ * them then.
+ */
+static double own_terms_ns(const struct sim_config *config, const struct sim_track *track)
+{
+    uint64_t usual_ns = track->longest_ns + config->core.scheduler.quantum_ns;
+
+    return (double)(track->handed_ns > usual_ns ? track->handed_ns : usual_ns);
+}
+
 static double *due_by_the_clock(const struct sim_track *track, const struct curve *curve,
                                 uint32_t steps)
 {
@@ -301,7 +313,7 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
         .curve = &curve,
         .by_the_clock = by_the_clock(group),
         .pace = pace(&alone->vms[0], alone->steps),
-        .own_ns = (double)(track->longest_ns + config->core.scheduler.quantum_ns),
+        .own_ns = own_terms_ns(config, track),
         .others_ns = others_terms_ns(config, result, record, vm, 1),
         .others_wait_ns = others_terms_ns(config, result, record, vm, config->core.scheduler.depth),
     };

@@ -101,6 +101,16 @@ void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns)
     }
 }
 
+void sim_judge_handed(struct sim *sim, struct sim_vm *vm, uint64_t work_ns)
+{
+    if (work_ns > vm->handed_ns) {
+        vm->handed_ns = work_ns;
+    }
+    if (sim->record) {
+        sim->record->vms[vm->index].handed_ns = vm->handed_ns;
+    }
+}
+
 void sim_judge_busy(struct sim *sim, struct sim_vm *vm)
 {
     struct sim_track *track;

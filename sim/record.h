@@ -24,6 +24,7 @@ struct sim_track {
     uint64_t mark_ns; /* up to here both are counted */
     uint32_t stretches_now, waits_now;
     uint64_t longest_ns; /* job that it sent */
+    uint64_t handed_ns;  /* most that its worker had to do at a time */
     double part_max;     /* its largest s */
     uint64_t work_ns;    /* time in which it had work, up to its last answer */
     uint64_t work_since_ns;

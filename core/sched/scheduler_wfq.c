@@ -458,6 +458,14 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     wfq_refresh(wfq, job->vm, now_ns);
 }
 
+/* How many jobs were handed out as tiny ones that are not. */
+static void note_handed(struct vm_state *state, uint64_t cost_ns, uint64_t ahead_ns)
+{
+    if (cost_ns > ahead_ns && state->in_flight.count > state->max_handed) {
+        state->max_handed = state->in_flight.count;
+    }
+}
+
 /* What the VM's jobs are like. */
 static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
 {
@@ -500,6 +508,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         /* So long its neighbour's account was not final. */
         longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
     }
+    note_handed(state, cost_ns, wfq->config.ahead_ns);
     list_take(&state->in_flight);
     job->in_flight = false;
     job->charged_ns = used_ns;

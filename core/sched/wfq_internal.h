@@ -57,6 +57,7 @@ struct vm_state {
     uint64_t average_ns;        /* UNKNOWN = none completed yet */
     uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
     uint64_t max_job_ns;
+    uint32_t max_handed;   /* long jobs in flight at a time that were taken for tiny ones */
     uint64_t line_ns;      /* the time line of its worker is used up to here */
     double price_left_ns;  /* of its turn's switch: what it may still earn back */
     double unexplained_ns; /* what its worker may still leave out of its reports */
