@@ -8,11 +8,11 @@
 # The source is Debian 12's package (fetched by fetch-source.sh), or the QEMU source
 # tree in FOLDER, which is not changed: for XCP-ng's lines, the unpacked source RPM's or
 # upstream's.  The line's series from patches/ is applied.
-#   qemu-system-x86_64          machines q35 and pc; no display, no network, no disk: it is
-#                               made for tests
-#   qemu-system-i386, --xen     Xen's device model for HVM guests, with AHCI, NVMe and nothing else;
-#                               FOLDER is the root under which Xen's development files are: /,
-#                               or where libxen-dev is unpacked
+#   7.2           qemu-system-x86_64 with TCG and KVM, machines q35 and pc; no display, no network;
+#                 it is made for tests.  With --xen it is Xen's device model for HVM guests as well
+#   4.2.1, 10.1   qemu-system-i386, Xen's device model and nothing else
+# --xen names the root under which Xen's development files are: /, or where libxen-dev is
+# unpacked, which has to stay: the program finds Xen's libraries there.
 # It takes a few minutes once; the result is kept in ${XDG_CACHE_HOME:-~/.cache}/vgpu-mediator
 # under a hash of everything that went in.
 set -eu
@@ -21,7 +21,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 
 die() { echo "build-qemu.sh: $*" >&2; exit 1; }
-usage() { sed -n '3,18s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '3,19s/^# \{0,1\}//p' "$0"; }
 
 line='' source='' xen=''
 while [ $# -gt 0 ]; do
@@ -67,8 +67,7 @@ fi
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/vgpu-mediator
 mkdir -p "$cache/qemu-$line"
-# The builds for KVM and for Xen have most of their objects in common, and so has one after a change
-# of the device: with ccache each object is compiled once.
+# A build after a change of the device, or of another commit, finds its objects in ccache.
 if [ -x /usr/lib/ccache/cc ]; then
     PATH=/usr/lib/ccache:$PATH
     CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=1G CCACHE_NOHASHDIR=1
@@ -82,9 +81,9 @@ else
     package=
     origin=$(basename "$source")-$(cat "$source/VERSION")
 fi
-program=qemu-system-x86_64
-if [ -n "$xen" ]; then
-    program=qemu-system-i386
+program=qemu-system-i386
+if [ "$line" = 7.2 ]; then
+    program=qemu-system-x86_64
 fi
 contents() { tar -C "$1" --exclude=.git --sort=name --owner=0 --group=0 --mtime=@0 -cf - "$2"; }
 hash=$({
@@ -130,15 +129,21 @@ if [ -n "$xen" ]; then
     libraries=${xen%/}/usr/lib/x86_64-linux-gnu
     PKG_CONFIG_PATH=$libraries/pkgconfig
     export PKG_CONFIG_PATH
-    set -- --target-list=i386-softmmu --enable-xen --enable-seccomp --disable-tcg --disable-kvm \
-        --disable-werror --without-default-devices --with-pkgversion="$version" \
-        --extra-cflags="-I${xen%/}/usr/include" \
-        --extra-ldflags="-L$libraries -Wl,-rpath-link,$libraries"
+    # An RPATH also counts for the libraries of Xen's libraries, a RUNPATH does not.
+    set -- --enable-xen --enable-seccomp --extra-cflags="-I${xen%/}/usr/include" \
+        --extra-ldflags="-L$libraries -Wl,--disable-new-dtags,-rpath,$libraries"
+else
+    set --
 fi
-case $line${xen:+-xen} in
-4.2.1-xen)
+set -- "$@" --disable-werror --without-default-devices --with-pkgversion="$version" \
+    --firmwarepath="$firmware"
+if [ "$line" != 7.2 ]; then
+    set -- "$@" --target-list=i386-softmmu --disable-tcg --disable-kvm
+fi
+case $line in
+4.2.1)
     # What XCP-ng's spec leaves out, as far as this version of configure knows it.
-    step ../configure "$@" --python=/usr/bin/python3 --firmwarepath="$firmware" --disable-docs \
+    step ../configure "$@" --python=/usr/bin/python3 --disable-docs \
         --disable-guest-agent --disable-sdl --disable-gtk --disable-curses --disable-curl \
         --disable-vnc-jpeg --disable-vnc-png --disable-vnc-sasl --disable-gnutls \
         --disable-nettle --disable-gcrypt --disable-slirp \
@@ -149,7 +154,7 @@ case $line${xen:+-xen} in
     step nice make -j"$(nproc)" i386-softmmu/all
     cd i386-softmmu
     ;;
-*-xen)
+10.1)
     cat >../configs/devices/i386-softmmu/vgpu.mak <<'MAK'
 CONFIG_I440FX=y
 CONFIG_AHCI_ICH9=y
@@ -162,21 +167,21 @@ MAK
             >>../configs/devices/i386-softmmu/vgpu.mak
     fi
     step ../configure "$@" --without-default-features --disable-install-blobs --enable-system \
-        --disable-debug-info --enable-fdt=system --firmwarepath="$firmware" \
-        --with-devices-i386=vgpu
+        --disable-debug-info --enable-fdt=system --with-devices-i386=vgpu
     step nice ninja -j"$(nproc)" "$program"
     ;;
-*)
+7.2)
     cat >../configs/devices/x86_64-softmmu/vgpu.mak <<'MAK'
 CONFIG_Q35=y
 CONFIG_I440FX=y
 CONFIG_PCIE_PORT=y
+CONFIG_AHCI_ICH9=y
+CONFIG_NVME_PCI=y
 CONFIG_VGPU_STUB=y
 MAK
-    step ../configure --target-list=x86_64-softmmu --without-default-features \
-        --without-default-devices --with-devices-x86_64=vgpu --disable-install-blobs \
-        --enable-system --enable-tcg --enable-kvm --disable-debug-info --disable-werror \
-        --with-pkgversion="$version" --firmwarepath="$firmware"
+    step ../configure "$@" --target-list=x86_64-softmmu --without-default-features \
+        --with-devices-x86_64=vgpu --disable-install-blobs --enable-system --enable-tcg \
+        --enable-kvm --disable-debug-info
     step nice ninja -j"$(nproc)" "$program"
     ;;
 esac

@@ -2,7 +2,8 @@
 """What the VM tests share.  Each runs twice: with the device loaded into the
 distribution's QEMU ("module") and with the device compiled in ("builtin", QEMU 7.2).
 
-VGPU_VM_BUILDS=module (or builtin) runs only one of them.
+VGPU_VM_BUILDS=module (or builtin) runs only one of them.  VGPU_XEN_ROOT=FOLDER, as
+tests/xen/fetch-packages.sh prints it: "builtin" is the QEMU that tests/xen uses, too.
 """
 import os
 import pathlib
@@ -31,7 +32,9 @@ def build_qemu(name):
         subprocess.run([*command, "--version"], check=True, stdout=subprocess.DEVNULL)
         return command
     assert name == "builtin", f"VGPU_VM_BUILDS: unknown build '{name}'"
-    built = subprocess.run([TREE / "qemu" / "build-qemu.sh", "7.2"], check=True,
+    root = os.environ.get("VGPU_XEN_ROOT")
+    built = subprocess.run([TREE / "qemu" / "build-qemu.sh", "7.2"] +
+                           (["--xen", root] if root else []), check=True,
                            stdout=subprocess.PIPE, text=True)
     return [built.stdout.strip()]
 
