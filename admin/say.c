@@ -58,7 +58,8 @@ void admin_note(struct admin *admin, const char *format, ...)
 /* DEL and U+0080 to U+009F need no escape in JSON, but the reader may be a terminal. */
 bool admin_write_json(const json_t *value, size_t flags)
 {
-    char *text = json_dumps(value, flags);
+    /* jansson writes 17 digits of a real unless told otherwise: 2.12 as 2.1200000000000001. */
+    char *text = json_dumps(value, flags | JSON_REAL_PRECISION(15));
     uint32_t code;
     size_t length;
 

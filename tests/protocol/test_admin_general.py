@@ -209,6 +209,12 @@ def test_hostile_names_do_not_reach_the_terminal(kit):
 NASTY = "e\033[2J\x9b31m\x80\x9f\x7f gr\xfc\xdf \xa0\u20ac \U0001f600 \xc2"
 
 
+def test_json_writes_numbers_as_people_do(kit):
+    kit.init("one")
+    kit.ok("set-weight", "--vm-name=one", "--weight=53")
+    assert '"share": 2.12,' in kit.ok("--json", "show-weights").out
+
+
 def test_json_is_safe_on_a_terminal(kit):
     kit.init("one")
     import sqlite3
