@@ -267,13 +267,18 @@ static uint64_t job_length_ns(const struct sim_job *job)
     }
 }
 
-/* All that it has been handed and has not done. */
-static uint64_t work_ns(const struct sim_worker *worker)
+/* All that it has been handed and has not done; no job outlives its time limit, or the run. */
+static uint64_t work_ns(const struct sim *sim, const struct sim_worker *worker)
 {
-    uint64_t sum_ns = 0;
+    uint64_t limit_ns = sim->config->core.job_timeout_ns, sum_ns = 0;
 
+    if (limit_ns == 0) {
+        limit_ns = sim->config->duration_ns;
+    }
     for (uint32_t i = 0; i < worker->queued; i++) {
-        sum_ns += worker->queue[i].remaining_ns;
+        uint64_t job_ns = worker->queue[i].remaining_ns;
+
+        sum_ns += job_ns < limit_ns ? job_ns : limit_ns;
     }
     return sum_ns;
 }
@@ -309,7 +314,7 @@ void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
     }
     worker->free_ns = job.arrives_ns;
     worker->queue[worker->queued++] = job;
-    sim_judge_handed(sim, &sim->vms[worker->vm], work_ns(worker));
+    sim_judge_handed(sim, &sim->vms[worker->vm], work_ns(sim, worker));
     add_event(sim, job.arrives_ns, SIM_EVENT_WORKER_JOB, handle, 0);
 }
 
