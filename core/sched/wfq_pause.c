@@ -24,6 +24,8 @@
  *        W * W / (W + r) + b, for nobody knows when it really comes back.  It gives that up,
  *        and so many of its tokens.  They grow with `slack` times its part of the time, so p
  *        never loses more than that part of its due.  Else the GPU is kept.
+ *   (H3) c is not let in when it is ahead by a quantum and what may go ahead already: so it
+ *        never gets further ahead than a VM that takes its turn (wfq_lag_bound_ns()).
  * That is asked for each job that fills a pause.
  *
  * In the terms of channels: a job is a turn's unit, and a VM pauses when none of its
@@ -196,9 +198,11 @@ static bool holds_for(const struct wfq *wfq, uint32_t p, uint32_t c, uint64_t no
 {
     struct harm harm = harm_to(wfq, p, c, now_ns);
     double phi_p = wfq->vt.accounts[p].phi, phi_c = wfq->vt.accounts[c].phi;
+    double ahead_max_ns = (double)(wfq->config.quantum_ns + wfq->config.ahead_ns);
 
     return harm.loss_ns > 0 &&
-           (phi_p * (harm.work_ns + harm.back_ns - harm.rest_ns) > phi_c * harm.rest_ns ||
+           (-vt_lag_ns(&wfq->vt, c) > ahead_max_ns ||
+            phi_p * (harm.work_ns + harm.back_ns - harm.rest_ns) > phi_c * harm.rest_ns ||
             wfq->vms[p].pause.tokens_ns < harm.loss_ns);
 }
 
