@@ -35,7 +35,8 @@ def test_status_says_that_there_is_none(kit, mediator):
 
 
 def test_a_database_that_is_not_in_force(kit, mediator):
-    asked = kit.env.pop("VGPU_ADMIN_SOCKET")
+    asked = kit.env["VGPU_ADMIN_SOCKET"]
+    kit.env["VGPU_ADMIN_SOCKET"] = str(kit.folder / "nobody.sock")  # not the host's mediator either
     kit.init("web")
     text = kit.ok("status", VGPU_ADMIN_SOCKET=asked).out
     assert "--no-db, what the database says is not in force" in text and "web" in text
