@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -251,6 +252,13 @@ int watch_new(const char *root, const struct session_settings *settings, struct 
                   strerror(errno));
         free(self);
         return ret;
+    }
+    /* Two would take each other's requests.  A root that can't be locked (some NFS) is served. */
+    if (flock(self->root, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+        log_error("%s is served by another vgpu-file-bridge: stop that one, or give --root", root);
+        close(self->root);
+        free(self);
+        return -EBUSY;
     }
     self->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (self->inotify < 0) {

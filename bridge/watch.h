@@ -18,7 +18,8 @@ struct session_settings;
 struct watch;
 
 /*
- * Watches `root` (kept, as `settings` are).  Returns 0 and *watch, or -errno, which is logged.
+ * Watches `root` (kept, as `settings` are), which no other process may watch: -EBUSY then.
+ * Returns 0 and *watch, or -errno, which is logged.
  */
 int watch_new(const char *root, const struct session_settings *settings, struct watch **watch);
 /* Ends each session, which may wait for the job at work. */

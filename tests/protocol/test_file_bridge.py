@@ -213,6 +213,13 @@ def test_a_vm_in_quarantine_is_told(bridge, host):
     assert bridge.ask(2, "A:1:2:1:2\n") == "1:3\n"
 
 
+def test_one_bridge_serves_a_root(bridge):
+    """Two would take each other's requests, and the mediator refuses a VM's second connection."""
+    result = subprocess.run(bridge.command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "another vgpu-file-bridge" in result.stderr
+    assert bridge.ask(1, "A:2:1:1:2\n") == "1:3\n"
+
+
 def test_wrong_options():
     for arguments in (["--poll-ms", "5"], ["--set-up"], ["word"], ["--nonsense"]):
         result = subprocess.run(
