@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vgpu-compat: what differs between QEMU 4.2 and 10.2, as far as vgpu-stub needs it.
+ * This header hides from vgpu-stub what differs between QEMU 4.2 and 10.2.
  *
  * The device's other files know no version: they use the names that are defined here, which
  * mean the same with each QEMU.  A branch goes when the oldest QEMU that needs it is no longer
- * supported (docs/qemu.md, the table of lines).  To be included after qemu/osdep.h.
+ * supported (docs/qemu.md, the table of lines).  It must be included after qemu/osdep.h.
  */
 #ifndef HW_MISC_VGPU_COMPAT_H
 #define HW_MISC_VGPU_COMPAT_H

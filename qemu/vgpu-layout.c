@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Part of vgpu-stub.so only: refuses to run in a QEMU whose structures differ
- * from those that the device was compiled against.
+ * This part of vgpu-stub.so, and only of it, refuses to run in a QEMU whose
+ * structures differ from those that the device was compiled against.
  *
  * QEMU's headers are no stable interface.  A patch release may grow PCIDevice,
  * and the device's own fields would then overlap it.  The sizes that the

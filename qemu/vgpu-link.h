@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vgpu-link: one device's connection to vgpu-mediator, and the frames on it.
+ * A link is the connection of one device to vgpu-mediator, with the frames that travel on it.
  *
- * The link owns the character device's end, the buffers of both directions, who the device says
- * that it is, and HELLO, CONFIG and PING.  It knows nothing of registers: what the device has to
- * do, it is told by VgpuLinkOps.  docs/protocol.md describes the frames.
+ * It owns the end of the character device, the buffers of both directions, and the identity
+ * that the device has in its frames.  It does HELLO, CONFIG and PING by itself.  It knows
+ * nothing of registers: through VgpuLinkOps it tells the device what has happened.
+ * docs/protocol.md describes the frames.
  *
  * All functions and callbacks run under QEMU's big lock, and none blocks.
  */
@@ -17,7 +18,7 @@
 /* Room for the largest request, HELLO, and the answers to a burst of pings. */
 #define VGPU_LINK_TX_BYTES 4096u
 
-/* The sender that each frame names.  The mediator may change it (CONFIG), the guest can't. */
+/* Each frame names this sender.  The mediator may change it (CONFIG), the guest can't. */
 typedef struct VgpuIdentity {
     uint32_t vm_id;
     uint8_t pool_id;  /* VGPU_POOL_FIRST to VGPU_POOL_LAST */
@@ -26,17 +27,17 @@ typedef struct VgpuIdentity {
 
 /* Each is called with the opaque of vgpu_link_init(). */
 typedef struct VgpuLinkOps {
-    /* The connection is there: requests can be sent. */
+    /* The connection is up: requests can be sent. */
     void (*opened)(void *opaque);
     /*
-     * The connection is gone, and with it the answers to what was sent.  May run within the
-     * character device's lock and from within vgpu_link_request(): must not send.
+     * The connection is gone, and with it the answers to what was sent.  This may be called
+     * within the character device's lock, and from within vgpu_link_request(): it must not send.
      */
     void (*lost)(void *opaque);
     /*
      * The answer to the request with this tag; error_code is enum vgpu_error, VGPU_ERR_NONE when
-     * it was executed.  The payload is the link's and holds at most VGPU_RESPONSE_BUFFER_BYTES.
-     * A tag that is not that of the request in flight belongs to one that was abandoned.
+     * it was executed.  The payload belongs to the link and has VGPU_RESPONSE_BUFFER_BYTES at
+     * most.  Another tag than that of the request in flight belongs to an abandoned request.
      */
     void (*answered)(void *opaque, uint32_t tag, uint32_t error_code, const uint8_t *payload,
                      uint32_t payload_bytes);
@@ -66,7 +67,7 @@ typedef struct VgpuLink {
     uint8_t rx[VGPU_SOCKET_FRAME_MAX];
 } VgpuLink;
 
-/* What the user calls a device: for messages. */
+/* The device's name in messages: the one that the user gave it. */
 static inline const char *vgpu_device_name(DeviceState *dev)
 {
     return dev->id ? dev->id : "(no id)";
@@ -80,12 +81,12 @@ static inline const char *vgpu_device_name(DeviceState *dev)
 bool vgpu_link_init(VgpuLink *link, DeviceState *dev, const VgpuLinkOps *ops, void *opaque,
                     Error **errp);
 
-/* From here on callbacks come, the first one perhaps from within. */
+/* From here on callbacks come.  The first one may come before this function returns. */
 void vgpu_link_start(VgpuLink *link);
 
 /*
- * Disconnects: the mediator sees the device go.  The last callback is `lost`, from within; none
- * comes afterwards.
+ * Disconnects: the mediator sees that the device has gone.  `lost` is the last callback.  It is
+ * called before this function returns, and none comes afterwards.
  */
 void vgpu_link_stop(VgpuLink *link);
 
@@ -95,9 +96,8 @@ static inline bool vgpu_link_is_up(const VgpuLink *link)
 }
 
 /*
- * Sends a request, which is copied, and returns its tag: one that no other request of this
- * process ever had.  To be called while the link is up.  When it fails, `lost` is called from
- * within.
+ * Sends a copy of a request, and returns its tag, which no other request of this process ever
+ * had.  The link must be up.  When sending fails, `lost` is called before this returns.
  */
 uint32_t vgpu_link_request(VgpuLink *link, const uint8_t *payload, uint32_t payload_bytes);
 

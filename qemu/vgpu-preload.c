@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Loads vgpu-stub.so into a distribution's QEMU: LD_PRELOAD=vgpu-preload.so.
+ * This library loads vgpu-stub.so into a distribution's QEMU: LD_PRELOAD=vgpu-preload.so.
  *
  * The device itself can't be preloaded: it needs hundreds of QEMU's symbols,
  * so it would break every other program that inherits the variable.  This shim

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vgpu-stub: the PCI device through which a guest reaches vgpu-mediator.
+ * vgpu-stub is the PCI device through which a guest reaches vgpu-mediator.
  *
  * How it works
  * ------------

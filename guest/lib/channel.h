@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A channel as the process has it; private to transport_host.c and buffers.c. */
+/* This is a channel as its process has it.  Only transport_host.c and buffers.c know it. */
 #ifndef VGPU_LIB_CHANNEL_H
 #define VGPU_LIB_CHANNEL_H
 

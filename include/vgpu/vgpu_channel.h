@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The contract of channels (protocol 2): the memory and the doorbells that one process, in a
- * guest or on the host, shares with its worker.  docs/channels.md describes it at length and
- * says what of it is built; vgpu_ring.h has the code that moves the positions.
+ * This header is the contract of channels (protocol 2): the memory and the doorbells that one
+ * process, in a guest or on the host, shares with its worker.  docs/channels.md describes it at
+ * length and says what of it is built; vgpu_ring.h has the code that moves the positions.
  *
  *   1. channel memory: its parts, what stands in them, who writes what, in which order;
  *   2. records (the process's commands), mailboxes (answers), notices;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The contract between a guest, the vgpu-stub PCI device and vgpu-mediator.
+ * This header is the contract between a guest, the vgpu-stub PCI device and vgpu-mediator.
  *
- * Three things are defined here, and described at length in docs/protocol.md:
+ * It defines three things, which docs/protocol.md describes at length:
  *   1. the device's registers (BAR0), which a guest program reads and writes;
  *   2. the request and the response that travel through its two buffers;
  *   3. the frames that the device and the mediator exchange on a Unix stream
  *      socket.
  *
- * Everything is little-endian and naturally aligned; there is no padding that
- * the static assertions below would not catch.  Version 1.0 is deployed: its
- * values never change, new ones are only added.
+ * Everything is little-endian and naturally aligned; the static assertions below
+ * see to it that there is no hidden padding.  Version 1.0 is deployed: its values
+ * never change, and new ones are only added.
  */
 #ifndef VGPU_PROTOCOL_H
 #define VGPU_PROTOCOL_H
@@ -130,9 +130,9 @@ static inline int vgpu_error_is_retryable(uint32_t code)
 #define VGPU_TEST_SPIN_MAX_US 60000000u
 
 /*
- * Operations, one row each; whoever needs a list of them makes it from these
- * rows.  "params" and "results" are arrays of uint32_t, "data" is bytes.  A
- * request that carries more or less than its operation takes is answered with
+ * Each operation has one row here, and every list of operations is made from
+ * these rows.  "params" and "results" are arrays of uint32_t, "data" is bytes.
+ * A request that carries more or less than its operation takes is answered with
  * INVALID_REQUEST.
  *
  *   name      VGPU_OP_name

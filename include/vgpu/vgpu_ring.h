@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The two ends of a byte ring in channel memory, and when to sleep and to wake (vgpu_channel.h).
+ * This header has the two ends of a byte ring in channel memory (vgpu_channel.h), and says when
+ * a side sleeps and when it wakes the other one.
  *
  * Whoever writes or reads such a ring uses this code, so that its order stands in one place.
  * tests/models runs it under a weak memory model, with each fence taken out in turn.

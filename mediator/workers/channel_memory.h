@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The memory and the doorbells of channels, from the moment they are made until both the worker
- * and the process have their descriptors.  Then nothing of them is left in the mediator.
+ * This module has the memory and the doorbells of channels, from the moment they are made until
+ * both the worker and the process have their descriptors.  Then the mediator has none of them.
  */
 #ifndef MEDIATOR_WORKERS_CHANNEL_MEMORY_H
 #define MEDIATOR_WORKERS_CHANNEL_MEMORY_H

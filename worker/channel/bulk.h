@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Buffers of one channel, and the bulk operations on them, in plain C: what the CPU backend
- * does for VGPUBulkRecord (vgpu_channel.h).
+ * This module has the buffers of one channel, and does the bulk operations on them in plain C:
+ * it is the CPU backend for VGPUBulkRecord (vgpu_channel.h).
  *
  * An operation is done in units of a few milliseconds at most, so that nothing that a guest
  * asks for holds the worker's thread for long.
