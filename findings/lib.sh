@@ -14,7 +14,8 @@ trap 'rm -rf "$T"' EXIT
 trap 'exit 1' HUP INT TERM
 R=$T/root
 CACHE=${FINDINGS_CACHE:-$T/cache}
-LIBS=$R/usr/lib/x86_64-linux-gnu:$R/lib/x86_64-linux-gnu
+LIB=$R/usr/lib/x86_64-linux-gnu
+LIBS=$LIB:$R/lib/x86_64-linux-gnu
 ALL_SEEN=yes
 mkdir -p "$R"
 
