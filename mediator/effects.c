@@ -19,6 +19,7 @@
 #include "mediator/control/health_watch.h"
 #include "mediator/events.h"
 #include "mediator/mediator.h"
+#include "mediator/metrics/job_log.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
@@ -139,6 +140,7 @@ static void effect_job(void *opaque, const struct core_job_step *step)
     struct mediator *mediator = opaque;
 
     job_trace_step(mediator->trace, step);
+    job_log_step(mediator->core, step);
     if (mediator->effects) { /* else the daemon is stopping */
         busy_poll_step(&mediator->effects->busy_poll, step->now_ns);
     }

@@ -247,3 +247,29 @@ def test_the_log_says_what_each_vm_did(lab):
         assert re.search(r"in \d+ s, 0 failed, 0 refused, \d\.\d{3} s of GPU time \(\d+\.\d %\), "
                          r"0 waiting", host.log())  # fmt: skip
         assert "[STATS] VM 4" not in host.log()
+
+
+def test_the_log_says_each_step_of_a_job(lab):
+    """As Phase 2 did, at debug: who asked, when it was its turn, what came of it."""
+    with Mediator(lab, "--log-level", "debug", "--enable-test-ops") as host:
+        with host.device(3, priority=2) as device:
+            device.add(1, 2)
+            device.run(0x23)  # fails
+            # The answer is sent before the line is written.
+            wait_for(lambda: host.log().count("[RESPONSE]") == 2, "the lines")
+        lines = [re.sub(r".*(?=\[[A-Z]+\] )", "", line) for line in host.log().splitlines()
+                 if re.search(r"\[(ENQUEUE|PROCESS|RESPONSE)\]", line)]
+        whose = r"VM 3 \(.*\), pool A, priority high: job \d+"
+        for line, pattern in zip(lines, (
+                rf"\[ENQUEUE\] {whose}, request \d+, add, 0 wait before it",
+                rf"\[PROCESS\] {whose} on GPU 0, after \d+\.\d{{3}} ms, chosen: alone",
+                rf"\[RESPONSE\] {whose}, NONE, \d+\.\d{{3}} ms of GPU time",
+                rf"\[ENQUEUE\] {whose}, .*", rf"\[PROCESS\] {whose} .*",
+                rf"\[RESPONSE\] {whose}, CUDA_ERROR, .*"), strict=True):
+            assert re.fullmatch(pattern, line)
+
+
+def test_no_steps_in_the_log_at_info(lab):
+    with Mediator(lab) as host, host.device(3) as device:
+        device.add(1, 2)
+        assert "[ENQUEUE]" not in host.log() and "[RESPONSE]" not in host.log()
