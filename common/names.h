@@ -16,7 +16,8 @@ int priority_from_name(const char *name);
 
 /* The policies of enum wfq_policy_id, the default first; `...` stands between two. */
 #define POLICY_NAMES(...)                                                                          \
-    "wfq" __VA_ARGS__ "wf2q" __VA_ARGS__ "urgency" __VA_ARGS__ "priority" __VA_ARGS__ "fifo"
+    "wfq" __VA_ARGS__ "wf2q" __VA_ARGS__ "urgency" __VA_ARGS__ "priority" __VA_ARGS__              \
+    "priority-all" __VA_ARGS__ "fifo"
 #define POLICY_WORDS POLICY_NAMES(", ")
 #define POLICY_CHOICES POLICY_NAMES("|")
 

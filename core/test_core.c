@@ -538,8 +538,8 @@ static void test_policies_have_their_names(void **state)
     }
     assert_int_equal(wfq_policy_from_name("fair"), -EINVAL);
     assert_null(wfq_policy_name(WFQ_POLICY_COUNT));
-    assert_string_equal(POLICY_WORDS, "wfq, wf2q, urgency, priority, fifo");
-    assert_string_equal(POLICY_CHOICES, "wfq|wf2q|urgency|priority|fifo");
+    assert_string_equal(POLICY_WORDS, "wfq, wf2q, urgency, priority, priority-all, fifo");
+    assert_string_equal(POLICY_CHOICES, "wfq|wf2q|urgency|priority|priority-all|fifo");
 }
 
 int main(void)

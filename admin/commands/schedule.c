@@ -118,7 +118,8 @@ static int run_prefer(struct admin *admin)
     }
     if (vm) {
         snprintf(message, sizeof(message),
-                 "%s is preferred among VMs of its priority (under the policy \"priority\").",
+                 "%s is preferred among VMs of its priority (under the policies \"priority\" and "
+                 "\"priority-all\").",
                  admin_vm_label(vm, label));
     } else {
         snprintf(message, sizeof(message), "No VM is preferred.");
@@ -228,8 +229,10 @@ const struct admin_command commands_schedule[] = {
         .usage = "--policy=" POLICY_CHOICES,
         .details =
             "wfq: fair shares, the most urgent of those who are owed first (default).\n"
-            "urgency: the urgency formula alone.  priority: strict priority, first come first\n"
-            "served. fifo: first come first served.  It holds until the mediator restarts.",
+            "urgency: the urgency formula alone.  priority: pools in turn, strict priority in "
+            "each,\n"
+            "then first come first served.  priority-all: the same with one queue over all pools.\n"
+            "fifo: first come first served.  It holds until the mediator restarts.",
         .example = "vgpu-admin set-policy --policy=wfq",
         ADMIN_TAKES(
             {.name = "policy", .metavar = POLICY_CHOICES, .help = "the policy", .required = true}),
@@ -259,7 +262,8 @@ const struct admin_command commands_schedule[] = {
         .group = GROUP,
         .summary = "Prefer a VM among those of its priority",
         .usage = "(--vm-name=NAME | --vm-uuid=UUID | --vm-id=N | --none)",
-        .details = "A tie-break of the policy \"priority\" only.",
+        .details = "It counts under the policies \"priority\" and \"priority-all\" only. Under\n"
+                   "\"priority\" the VM's pool goes before the other pools, too.",
         .example = "vgpu-admin prefer-vm --vm-name=\"web 1\"",
         ADMIN_TAKES(ADMIN_OPTIONS_VM, {.name = "none", .help = "prefer none any longer"}),
         .run = run_prefer,

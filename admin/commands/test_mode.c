@@ -371,7 +371,7 @@ const struct admin_command commands_test_mode[] = {
             "Pauses all GPUs until so many requests wait (at most --seconds, 60 by default) or,\n"
             "without --wait, for --seconds (default 10); then resumes and prints the order with\n"
             "the scheduler's reasons. ARRIVAL counts each GPU's requests as they came. A\n"
-            "preferred VM counts under the policy \"priority\" only.",
+            "preferred VM counts under the policies \"priority\" and \"priority-all\" only.",
         .example =
             "vgpu-admin test-mode --wait=8\nvgpu-admin test-mode --wait=8 --prefer-vm=\"web 1\"",
         ADMIN_TAKES(

@@ -114,9 +114,11 @@ static const char *reason_text(const char *reason)
         {"alone", "no other VM had a job waiting"},
         {"turn", "its VM's turn went on"},
         {"urgent", "the most urgent of the VMs that were eligible"},
-        {"priority", "the highest priority of the pool whose turn it was"},
+        {"priority", "the highest priority, of the pool whose turn it was or of all"},
         {"preferred", "its VM is preferred among those of its priority"},
         {"first", "the earliest arrival"},
+        {"late", "its turn was overdue: its virtual finish had passed"},
+        {"finish", "the smallest virtual finish of the VMs that were eligible"},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -30,6 +30,7 @@ struct policy_view {
     double now_ns;
     const struct wfq_vm_params *params; /* by slot */
     uint32_t preferred;                 /* slot or UINT32_MAX */
+    int preferred_pool;                 /* letter of its pool, while it is attached here, or 0 */
     int last_pool;                      /* pool served last, letter, or 0 */
 };
 
@@ -50,7 +51,8 @@ struct policy {
     void (*choose)(const struct policy_view *view, struct policy_choice *choice);
 };
 
-extern const struct policy policy_wfq, policy_wf2q, policy_urgency, policy_priority, policy_fifo;
+extern const struct policy policy_wfq, policy_wf2q, policy_urgency, policy_priority,
+    policy_priority_all, policy_fifo;
 
 /* Index of the most urgent VM with start <= v_limit; ties go to the earliest
  * arrival.  view->count if there is none.  v_limit is finite.  *eligible: how

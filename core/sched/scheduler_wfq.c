@@ -110,6 +110,8 @@ static void choose(const struct wfq *wfq, uint64_t now_ns, struct policy_choice 
         .now_ns = (double)now_ns,
         .params = wfq->params,
         .preferred = wfq->preferred,
+        .preferred_pool =
+            wfq_vm_attached(wfq, wfq->preferred) ? wfq->params[wfq->preferred].pool : 0,
         .last_pool = wfq->last_pool,
     };
 

@@ -25,15 +25,16 @@
 #include <stdint.h>
 
 enum wfq_policy_id {
-    WFQ_POLICY_WFQ,      /* eligibility by virtual time, then urgency: the default */
-    WFQ_POLICY_URGENCY,  /* the urgency formula alone: no shares are guaranteed */
-    WFQ_POLICY_PRIORITY, /* Phase 2: strict priority, FIFO, pools in turn */
-    WFQ_POLICY_FIFO,     /* earliest arrival */
-    WFQ_POLICY_WF2Q,     /* eligibility by virtual time, then the smallest virtual finish */
+    WFQ_POLICY_WFQ,          /* eligibility by virtual time, then urgency: the default */
+    WFQ_POLICY_URGENCY,      /* the urgency formula alone: no shares are guaranteed */
+    WFQ_POLICY_PRIORITY,     /* Phase 2: strict priority, FIFO, pools in turn */
+    WFQ_POLICY_FIFO,         /* earliest arrival */
+    WFQ_POLICY_WF2Q,         /* eligibility by virtual time, then the smallest virtual finish */
+    WFQ_POLICY_PRIORITY_ALL, /* as `priority`, with one queue over all pools */
     WFQ_POLICY_COUNT
 };
 
-/* "wfq", "urgency", "priority", "fifo", "wf2q"; NULL when out of range. */
+/* "wfq", "urgency", "priority", "fifo", "wf2q", "priority-all"; NULL when out of range. */
 const char *wfq_policy_name(enum wfq_policy_id policy);
 /* The policy of that name, or -EINVAL. */
 int wfq_policy_from_name(const char *name);
@@ -158,7 +159,10 @@ void wfq_set_policy(struct wfq *wfq, enum wfq_policy_id policy);
 /* Nothing is handed out; nobody is entitled to anything meanwhile. */
 void wfq_set_paused(struct wfq *wfq, bool paused, uint64_t now_ns);
 bool wfq_paused(const struct wfq *wfq);
-/* Tie-break of the `priority` policy; UINT32_MAX = none. */
+/*
+ * For the policies `priority` and `priority-all`: it goes before others of its priority, and under
+ * `priority` its pool before other pools.  UINT32_MAX = none.
+ */
 void wfq_set_preferred(struct wfq *wfq, uint32_t vm);
 
 /* ---- looking at it ---- */
@@ -210,7 +214,7 @@ enum wfq_reason {
     WFQ_REASON_ALONE,     /* no other VM waited */
     WFQ_REASON_TURN,      /* its VM's turn goes on */
     WFQ_REASON_URGENT,    /* the most urgent of the eligible */
-    WFQ_REASON_PRIORITY,  /* highest priority of the pool whose turn it was */
+    WFQ_REASON_PRIORITY,  /* highest priority of the pool whose turn it was, or of all */
     WFQ_REASON_PREFERRED, /* equal priority, preferred VM */
     WFQ_REASON_FIRST,     /* earliest arrival */
     WFQ_REASON_LATE,      /* it has missed its virtual finish */

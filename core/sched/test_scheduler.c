@@ -439,6 +439,41 @@ static void test_preferred_breaks_ties(void **state)
     drain(wfq, 3);
 }
 
+/* High before low whatever the pool, then the order of arrival. */
+static void test_priority_over_all_pools(void **state)
+{
+    struct wfq *wfq = make(WFQ_POLICY_PRIORITY_ALL);
+    const uint32_t expected[] = {3, 3, 1, 2, 0};
+    uint32_t order[5];
+
+    add_vm(wfq, 0, 50, 0, 'A');
+    add_vm(wfq, 1, 50, 1, 'A');
+    add_vm(wfq, 2, 50, 1, 'B');
+    add_vm(wfq, 3, 50, 2, 'B');
+    submit_each(wfq, (const uint32_t[]){0, 1, 2, 3, 3}, 5);
+    order_of_service(wfq, order, 5);
+    assert_memory_equal(order, expected, sizeof(order));
+    drain(wfq, 4);
+}
+
+/* Pool B has all its jobs served before A's turn comes, and B's order is by priority still. */
+static void test_preferred_pool_goes_first(void **state)
+{
+    struct wfq *wfq = make(WFQ_POLICY_PRIORITY);
+    const uint32_t expected[] = {3, 2, 2, 1, 0};
+    uint32_t order[5];
+
+    add_vm(wfq, 0, 50, 0, 'A');
+    add_vm(wfq, 1, 50, 2, 'A');
+    add_vm(wfq, 2, 50, 0, 'B');
+    add_vm(wfq, 3, 50, 1, 'B');
+    wfq_set_preferred(wfq, 2);
+    submit_each(wfq, (const uint32_t[]){0, 1, 2, 3, 2}, 5);
+    order_of_service(wfq, order, 5);
+    assert_memory_equal(order, expected, sizeof(order));
+    drain(wfq, 4);
+}
+
 static void test_policy_switch_keeps_jobs(void **state)
 {
     struct wfq *wfq = make(WFQ_POLICY_FIFO);
@@ -528,6 +563,8 @@ int main(void)
         cmocka_unit_test(test_fifo),
         cmocka_unit_test(test_priority),
         cmocka_unit_test(test_preferred_breaks_ties),
+        cmocka_unit_test(test_priority_over_all_pools),
+        cmocka_unit_test(test_preferred_pool_goes_first),
         cmocka_unit_test(test_policy_switch_keeps_jobs),
         cmocka_unit_test(test_dispatch_log_gives_reasons),
         cmocka_unit_test(test_scan_agrees_with_formula),

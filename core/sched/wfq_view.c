@@ -8,7 +8,7 @@
 const struct policy *const wfq_policies[WFQ_POLICY_COUNT] = {
     [WFQ_POLICY_WFQ] = &policy_wfq,           [WFQ_POLICY_URGENCY] = &policy_urgency,
     [WFQ_POLICY_PRIORITY] = &policy_priority, [WFQ_POLICY_FIFO] = &policy_fifo,
-    [WFQ_POLICY_WF2Q] = &policy_wf2q,
+    [WFQ_POLICY_WF2Q] = &policy_wf2q,         [WFQ_POLICY_PRIORITY_ALL] = &policy_priority_all,
 };
 
 const char *wfq_policy_name(enum wfq_policy_id policy)

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "core/job_trace.h"
+#include "common/names.h"
 #include "core/no_effects.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/control/health_watch.h"
@@ -271,7 +272,7 @@ static void test_refused(void **state)
         {VGPU_ADMIN_QUARANTINE_VM, 0, "", ENOENT, "no VM with vm_id 0"},
         {VGPU_ADMIN_QUARANTINE_VM, 4, "", ENOENT, "no VM with vm_id 4"},
         {VGPU_ADMIN_UNQUARANTINE_VM, UINT32_MAX, "", ENOENT, "no VM with vm_id 4294967295"},
-        {VGPU_ADMIN_SET_POLICY, 0, "", EINVAL, "wfq, wf2q, urgency, priority, fifo"},
+        {VGPU_ADMIN_SET_POLICY, 0, "", EINVAL, POLICY_WORDS},
         {VGPU_ADMIN_SET_POLICY, 0, "{\"policy\": \"WFQ\"}", EINVAL, "must be one of"},
         {VGPU_ADMIN_SET_POLICY, 0, "{\"policy\": 1}", EINVAL, "must be one of"},
         {VGPU_ADMIN_SET_POLICY, 0, "[\"wfq\"]", EINVAL, "no JSON object"},

@@ -94,7 +94,7 @@ def test_pause_and_resume(mediator):
 
 def test_policy(mediator):
     with mediator.admin() as admin:
-        for policy in ("urgency", "priority", "fifo", "wf2q", "wfq"):
+        for policy in ("urgency", "priority", "priority-all", "fifo", "wf2q", "wfq"):
             admin.call(wire.SET_POLICY, 0, {"policy": policy})
             assert mediator.status()["policy"] == policy
 
