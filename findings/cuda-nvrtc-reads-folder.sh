@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# NVRTC takes source and headers from memory, but `#include "x.h"` also reads the folder that the
-# process stands in, without any -I. Among headers in memory names are compared as they are written:
-# "./x.h" isn't x.h.
+# NVRTC takes source and headers from memory, but an #include in quotes also reads the folder that
+# the process stands in, without any -I. Among headers in memory names are compared as they are
+# written: a name with "./" before it is another one.
 . "$(dirname "$0")/lib.sh"
 need cc
 get libnvrtc11.2=11.8.89~11.8.0-5~deb12u1 libnvrtc-builtins11.8=11.8.89~11.8.0-5~deb12u1
