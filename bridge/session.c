@@ -14,6 +14,7 @@
 #include "bridge/request_file.h"
 #include "bridge/request_text.h"
 #include "common/log.h"
+#include "common/ns.h"
 #include "vgpu/vgpu.h"
 
 /* Phase 2: 0 nothing yet, 1 done, 2 not done. */
@@ -106,7 +107,7 @@ static bool connect_once(struct session *session, const struct request *request)
 /* Nothing was asked yet, so asking again is safe: a mediator that restarts loses no request. */
 static bool connect_patiently(struct session *session, const struct request *request)
 {
-    const struct timespec pause = {.tv_nsec = CONNECT_AGAIN_MS * 1000000l};
+    const struct timespec pause = {.tv_nsec = CONNECT_AGAIN_MS * (long)NS_PER_MS};
 
     for (int waited_ms = 0; !session->mediator; waited_ms += CONNECT_AGAIN_MS) {
         if (connect_once(session, request)) {
@@ -238,7 +239,7 @@ static void refuse(struct session *session, const struct request_file *file)
 /* Until there is nothing to take any more. */
 static void serve(struct session *session)
 {
-    const struct timespec settle = {.tv_nsec = SESSION_SETTLE_MS * 1000000l};
+    const struct timespec settle = {.tv_nsec = SESSION_SETTLE_MS * (long)NS_PER_MS};
     struct request_file previous = {0}, file;
 
     while (!stopping(session)) {

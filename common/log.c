@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/json_out.h"
+#include "common/ns.h"
 #include "common/utf8.h"
 
 #define FIELD_TEXT_MAX 256
@@ -221,13 +222,13 @@ static void begin_line(struct line *line, enum log_level level, const char *text
     }
     if (log_json) {
         add(line, "{\"time\":\"%s.%03ld\",\"level\":\"%s\",\"program\":\"%s\",\"text\":", stamp,
-            now.tv_nsec / 1000000, level_names[level], log_program);
+            now.tv_nsec / (long)NS_PER_MS, level_names[level], log_program);
         add_quoted(line, text);
     } else if (log_to_journal) {
         /* journald names the unit's process; workers write to the same stream. */
         add(line, "%s: %s", log_program, text);
     } else {
-        add(line, "%s.%03ld %s[%d] %s: %s", stamp, now.tv_nsec / 1000000, log_program,
+        add(line, "%s.%03ld %s[%d] %s: %s", stamp, now.tv_nsec / (long)NS_PER_MS, log_program,
             (int)getpid(), level_names[level], text);
     }
 }

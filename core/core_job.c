@@ -4,6 +4,7 @@
  * another's; a job is free, waits in the scheduler, or is in flight in a worker,
  * and leaves the last two through answer() alone: that is the one reply.
  */
+#include "common/ns.h"
 #include "core/core_internal.h"
 
 #include <string.h>
@@ -75,7 +76,7 @@ void core_session_answer(struct core *core, uint32_t session, uint32_t request_i
 
 static uint32_t to_us(uint64_t ns)
 {
-    uint64_t us = (ns + 500) / 1000;
+    uint64_t us = (ns + NS_PER_US / 2) / NS_PER_US;
 
     return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }

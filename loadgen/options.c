@@ -181,7 +181,7 @@ static int set_group(struct loadgen_group *group, const char *name, const char *
         group->depth = (uint32_t)number;
     } else if (strcmp(name, "think_us") == 0) {
         status = parse_integer(name, value, 0, 60000000, &number);
-        group->think_ns = number * 1000;
+        group->think_ns = number * NS_PER_US;
     } else if (strcmp(name, "poisson") == 0) {
         status = parse_integer(name, value, 0, 1, &number);
         group->poisson = number;

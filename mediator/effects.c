@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/effects.h"
-#include "common/clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +9,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
@@ -230,7 +230,7 @@ static void on_timer(uv_poll_t *poll, UNUSED int status, UNUSED int events)
         return;
     }
     effects->armed_ns = CORE_NEVER;
-    core_tick(effects->mediator->core, mediator_now_ns());
+    core_tick(effects->mediator->core, clock_now_ns());
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -239,7 +239,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     effects_settle(effects->mediator);
     arm_timer(effects);
-    busy_poll_prepare(&effects->busy_poll, mediator_now_ns());
+    busy_poll_prepare(&effects->busy_poll, clock_now_ns());
 }
 
 static void on_check(uv_check_t *check)

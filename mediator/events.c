@@ -8,12 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/request.h"
 #include "common/uuid.h"
 #include "common/json_out.h"
-#include "common/clock.h"
-#include "mediator/base/clock.h"
 #include "mediator/sessions/session_io.h"
 
 struct bucket {
@@ -74,7 +73,7 @@ void events_stopping(struct events *events)
 /* May another line about this be written, with so many tokens left for others? */
 static bool take_token(struct bucket *bucket, uint32_t reserve)
 {
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     uint64_t earned = (now_ns - bucket->updated_ns) / (NS_PER_S / EVENTS_PER_SECOND);
 
     if (bucket->updated_ns == 0) {

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
@@ -125,7 +126,7 @@ void mediator_stop(struct mediator *self)
     session_io_close_all(self->sessions);
     effects_settle(self);
     admin_server_stop(self->admin);
-    core_stop_workers(self->core, mediator_now_ns());
+    core_stop_workers(self->core, clock_now_ns());
     supervisor_when_empty(self->supervisor, on_workers_gone, self);
 }
 
@@ -563,7 +564,7 @@ int main(int argc, char **argv)
     log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);
     umask(0007);
     raise_file_limit();
-    mediator.started_ns = mediator_now_ns();
+    mediator.started_ns = clock_now_ns();
 
     ret = uv_loop_init(&mediator.loop);
     if (ret < 0) {

@@ -33,7 +33,6 @@
 #include <uv.h>
 
 #include "core/core.h"
-#include "mediator/base/clock.h"
 #include "mediator/control/holds.h"
 #include "mediator/options.h"
 

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/json_out.h"
 #include "common/log.h"
 #include "common/ns.h"
 #include "common/uuid.h"
 #include "core/no_effects.h"
-#include "mediator/base/clock.h"
 #include "mediator/events.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/test_loop.h"
@@ -44,7 +44,7 @@ static int setup(void **state)
     events_subscribe(events, on_record, &heard);
     memset(&latest, 0, sizeof(latest));
     heard = 0;
-    began_ns = mediator_now_ns();
+    began_ns = clock_now_ns();
     return 0;
 }
 
@@ -77,7 +77,7 @@ static void tell(enum core_event_kind kind, uint32_t vm, uint32_t times)
 /* What a bucket may have earned since the test began, however slow this machine is. */
 static uint32_t earned(void)
 {
-    return (uint32_t)((mediator_now_ns() - began_ns) / NS_PER_S) * EVENTS_PER_SECOND;
+    return (uint32_t)((clock_now_ns() - began_ns) / NS_PER_S) * EVENTS_PER_SECOND;
 }
 
 static void assert_told(uint32_t least)

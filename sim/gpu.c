@@ -259,7 +259,7 @@ void sim_worker_start(struct sim *sim, const struct core_worker_spec *spec)
 static uint64_t job_length_ns(const struct sim_job *job)
 {
     switch (job->opcode) {
-    case VGPU_OP_TEST_SPIN: return job->spin_us * 1000ull;
+    case VGPU_OP_TEST_SPIN: return job->spin_us * NS_PER_US;
     case VGPU_OP_TEST_HANG: return ENDLESS_NS;
     case VGPU_OP_TEST_CRASH:
     case VGPU_OP_TEST_FAIL: return FAILING_JOB_NS;

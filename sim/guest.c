@@ -143,7 +143,7 @@ static void submit(struct sim *sim, struct sim_vm *vm)
     request->opcode = draw_opcode(vm);
     request->spin_us = draw_length_us(vm);
     request->sent_ns = sim->now_ns;
-    sim_judge_length(sim, vm, request->spin_us * 1000ull);
+    sim_judge_length(sim, vm, request->spin_us * NS_PER_US);
     if (vm->requests.count == 0) {
         sim_judge_busy(sim, vm);
     }

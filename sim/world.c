@@ -224,7 +224,7 @@ void sim_core_down(struct sim *sim)
     sim->core = NULL;
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         sim->vms[i].aside = false;
-        sim_guest_lost(sim, &sim->vms[i], 300000000ull);
+        sim_guest_lost(sim, &sim->vms[i], 300 * NS_PER_MS);
     }
     for (uint32_t i = 0; i < CORE_SESSIONS_MAX; i++) {
         sim->session_vm[i] = SIM_NONE;

@@ -5,19 +5,19 @@
 #include <stdbool.h>
 
 /* A job of an unknown kind is watched without a pause for so long. */
-#define TINY_NS 50000u
+#define TINY_NS (50 * NS_PER_US)
 
-#define SLICE_MIN_NS 20000u
+#define SLICE_MIN_NS (20 * NS_PER_US)
 #define SLICE_MAX_NS NS_PER_MS
 /* Slices are this part of the time waited: finer where no end is expected. */
 #define SLICE_SHARE 16u
 #define SLICE_SHARE_EXPECTING 4u
 
 /* The ends of equal jobs spread by about so much, and by this part of their time. */
-#define SPREAD_NS 20000u
+#define SPREAD_NS (20 * NS_PER_US)
 #define SPREAD_SHARE 256u
 
-#define OVERSLEEP_MAX_NS 200000u
+#define OVERSLEEP_MAX_NS (200 * NS_PER_US)
 #define OVERSLEEP_FADE 16u
 
 static uint64_t spread_ns(uint64_t took_ns)

@@ -9,7 +9,7 @@
 #include "common/ns.h"
 #include "worker/forecast.h"
 
-#define US 1000ull
+#define US NS_PER_US
 #define MS NS_PER_MS
 
 /*

@@ -12,10 +12,11 @@
 #include "core/metrics/quantile.h"
 
 const uint64_t metrics_bucket_ns[METRICS_BUCKETS] = {
-    10000ull,       25000ull,       50000ull,       100000ull,     250000ull,     500000ull,
-    1000000ull,     2500000ull,     5000000ull,     10000000ull,   25000000ull,   50000000ull,
-    100000000ull,   250000000ull,   500000000ull,   1000000000ull, 2500000000ull, 5000000000ull,
-    10000000000ull, 30000000000ull, 60000000000ull,
+    10 * NS_PER_US,  25 * NS_PER_US,   50 * NS_PER_US,   100 * NS_PER_US, 250 * NS_PER_US,
+    500 * NS_PER_US, 1 * NS_PER_MS,    2500 * NS_PER_US, 5 * NS_PER_MS,   10 * NS_PER_MS,
+    25 * NS_PER_MS,  50 * NS_PER_MS,   100 * NS_PER_MS,  250 * NS_PER_MS, 500 * NS_PER_MS,
+    1 * NS_PER_S,    2500 * NS_PER_MS, 5 * NS_PER_S,     10 * NS_PER_S,   30 * NS_PER_S,
+    60 * NS_PER_S,
 };
 
 /* GPU time by the second in which it was used, in METRICS_SAMPLE_NS. */

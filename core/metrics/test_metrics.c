@@ -14,7 +14,7 @@
 #include "core/metrics/quantile.h"
 #include "core/test_random.h"
 
-#define US 1000ull
+#define US NS_PER_US
 #define MS NS_PER_MS
 #define SECOND NS_PER_S
 #define VMS 8u

@@ -44,10 +44,12 @@
 #include "core/sched/wfq_internal.h"
 
 /* The time from one look to the next: is somebody owed time beside a job aside? */
-#define OWED_CHECK_MIN_NS 10e3
-#define OWED_CHECK_MAX_NS 100e6
+#define OWED_CHECK_MIN_NS (10.0 * NS_PER_US)
+#define OWED_CHECK_MAX_NS (100.0 * NS_PER_MS)
 /* A turn may be cut after this part of the quantum. */
 #define CUT_DIVISOR 8
+/* The GPU is kept for twice the usual pause, and for this, by which a wake-up may be late. */
+#define LATE_NS (50 * NS_PER_US)
 /* Pauses beyond this multiple of the longest that is waited for all say the same: not soon. */
 #define THINK_MAX_SOON 4u
 
@@ -205,7 +207,7 @@ static __attribute__((noinline)) void anticipate(struct wfq *wfq, uint64_t now_n
     if (!worth_waiting(wfq, now_ns)) {
         return;
     }
-    limit_ns = 2 * wfq->vms[wfq->holder].think_ns + 50000;
+    limit_ns = 2 * wfq->vms[wfq->holder].think_ns + LATE_NS;
     if (limit_ns > wfq->config.anticipation_ns) {
         limit_ns = wfq->config.anticipation_ns;
     }

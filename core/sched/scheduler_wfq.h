@@ -24,6 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/ns.h"
+
 enum wfq_policy_id {
     WFQ_POLICY_WFQ,          /* eligibility by virtual time, then urgency: the default */
     WFQ_POLICY_URGENCY,      /* the urgency formula alone: no shares are guaranteed */
@@ -44,14 +46,14 @@ int wfq_policy_from_name(const char *name);
  * workers costs about 135 us, so a 6 ms quantum loses 2.2 % to switching when
  * all VMs are saturated; two jobs in flight hide the hand-over of about 30 us.
  */
-#define WFQ_QUANTUM_DEFAULT_NS 6000000ull
+#define WFQ_QUANTUM_DEFAULT_NS (6 * NS_PER_MS)
 #define WFQ_DEPTH_DEFAULT 2u
 #define WFQ_DEPTH_MAX 16u
-#define WFQ_AHEAD_DEFAULT_NS 200000ull
-#define WFQ_HANDOVER_DEFAULT_NS 2000000ull /* the driver's time slice, as measured */
-#define WFQ_SWITCH_COST_NS 135000ull
-#define WFQ_ANTICIPATION_DEFAULT_NS 1000000ull
-#define WFQ_PATIENCE_DEFAULT_NS 100000000ull
+#define WFQ_AHEAD_DEFAULT_NS (200 * NS_PER_US)
+#define WFQ_HANDOVER_DEFAULT_NS (2 * NS_PER_MS) /* the driver's time slice, as measured */
+#define WFQ_SWITCH_COST_NS (135 * NS_PER_US)
+#define WFQ_ANTICIPATION_DEFAULT_NS NS_PER_MS
+#define WFQ_PATIENCE_DEFAULT_NS (100 * NS_PER_MS)
 #define WFQ_SLACK_DEFAULT_PERMILLE 80u
 #define WFQ_SLACK_MAX_PERMILLE 1000u
 #define WFQ_NEVER UINT64_MAX

@@ -14,9 +14,9 @@
 
 #include "core/sched/scheduler_wfq.h"
 
-#define MS 1000000ull
-#define US 1000ull
-#define S 1000000000ull
+#define MS NS_PER_MS
+#define US NS_PER_US
+#define S NS_PER_S
 
 enum { VMS = 9, JOBS = 4 };
 

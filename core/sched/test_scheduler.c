@@ -10,8 +10,8 @@
 
 #include "core/sched/scheduler_wfq.h"
 
-#define MS 1000000ull
-#define US 1000ull
+#define MS NS_PER_MS
+#define US NS_PER_US
 
 static struct wfq *make(enum wfq_policy_id policy)
 {

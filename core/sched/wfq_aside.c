@@ -19,7 +19,7 @@
 #include "core/sched/wfq_internal.h"
 
 /* The driver's time slice between two busy workers, as measured. */
-#define DRIVER_SLICE_NS 2000000ull
+#define DRIVER_SLICE_NS (2 * NS_PER_MS)
 
 /* ---- what runs aside ---- */
 

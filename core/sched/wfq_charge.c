@@ -30,13 +30,13 @@
  * more than the work.  It is charged what it held, up to this; or else a VM that
  * floods with empty jobs would owe nothing and keep the GPU for ever.
  */
-#define HELD_MAX_NS 50000ull
+#define HELD_MAX_NS (50 * NS_PER_US)
 /* A job with nothing behind it holds the GPU until the next one is there, and the VM could
  * have sent one: it is charged so much of that at most. */
-#define HELD_LONE_MAX_NS 100000ull
+#define HELD_LONE_MAX_NS (100 * NS_PER_US)
 /* The time from one job's end to the next one's start: nothing was behind it, or something was. */
-#define HAND_OVER_MAX_NS 50000ull
-#define PIPELINED_MAX_NS 20000ull
+#define HAND_OVER_MAX_NS (50 * NS_PER_US)
+#define PIPELINED_MAX_NS (20 * NS_PER_US)
 /* Parts of a job that its report may leave out: for once, and for good; and how much is saved. */
 #define UNEXPLAINED_ONCE 0.1
 #define UNEXPLAINED_FOR_GOOD 0.02

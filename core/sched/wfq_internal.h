@@ -168,7 +168,7 @@ static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)
 }
 
 /* What a VM's first job is taken to last; corrected when it is known. */
-#define WFQ_FIRST_ESTIMATE_NS 1000000ull
+#define WFQ_FIRST_ESTIMATE_NS NS_PER_MS
 
 static inline uint64_t wfq_estimate_ns(const struct vm_state *state)
 {

@@ -13,6 +13,18 @@ VGPU_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define VGPU_TEXT_BYTES 512u
 #define VGPU_PATH_BYTES 256u
 
+#define NS_PER_US UINT64_C(1000)
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S UINT64_C(1000000000)
+
+/* What poll() may wait from now on: rounded up, and a minute at most. */
+static inline int vgpu_rest_ms(uint64_t now_ns, uint64_t deadline_ns)
+{
+    uint64_t rest_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+
+    return rest_ns < 60 * NS_PER_S ? (int)((rest_ns + NS_PER_MS - 1) / NS_PER_MS) : 60000;
+}
+
 /* Time, so that tests need not wait for it. */
 struct vgpu_clock {
     uint64_t (*now_ns)(void *opaque);

@@ -23,7 +23,7 @@
 
 #include "channel.h"
 
-#define OPEN_TIMEOUT_NS 30000000000ull /* a worker may have to be started */
+#define OPEN_TIMEOUT_NS (30 * NS_PER_S) /* a worker may have to be started */
 #define SPINS 20000u
 #define LOOKS_FOR_YIELD 128u
 #define COMMAND_BYTES (1u << 20)
@@ -222,7 +222,7 @@ static uint32_t wait_frame(struct vgpu *v, uint32_t type, void *payload, uint32_
             close_fds(frame);
             return dead(v, VGPU_ERR_TIMEOUT, "the mediator did not open it in time");
         }
-        poll(&poll_fd, 1, (int)((deadline_ns - now) / 1000000u) + 1);
+        poll(&poll_fd, 1, vgpu_rest_ms(now, deadline_ns));
     }
 }
 
@@ -286,17 +286,11 @@ static uint32_t sleep_until_signal(struct vgpu *v, uint64_t deadline_ns)
     struct pollfd fds[] = {{.fd = link->interrupt, .events = POLLIN},
                            {.fd = link->socket, .events = POLLIN}};
     uint64_t now = now_ns(v), count;
-    int rest_ms = 60000;
 
-    if (deadline_ns != CHANNEL_FOREVER) {
-        if (now >= deadline_ns) {
-            return dead(v, VGPU_ERR_TIMEOUT, "no answer within the time limit (timeout)");
-        }
-        if ((deadline_ns - now) / 1000000u < 60000u) {
-            rest_ms = (int)((deadline_ns - now) / 1000000u) + 1;
-        }
+    if (now >= deadline_ns) {
+        return dead(v, VGPU_ERR_TIMEOUT, "no answer within the time limit (timeout)");
     }
-    if (poll(fds, 2, rest_ms) > 0) {
+    if (poll(fds, 2, vgpu_rest_ms(now, deadline_ns)) > 0) {
         if (fds[0].revents & POLLIN) {
             ssize_t n = read(link->interrupt, &count, sizeof(count));
 

@@ -43,14 +43,14 @@
 /* One round is a microsecond or several, depending on the CPU. */
 #define SPIN_ROUNDS 8u
 #define SPIN_PAUSES 64u
-#define SLEEP_FIRST_NS 20000u
-#define SLEEP_SHORT_NS 1000000u /* up to here sleeps grow by themselves */
-#define SLEEP_PART 32u          /* of the wait so far, beyond */
-#define SLEEP_MAX_NS 10000000u
+#define SLEEP_FIRST_NS (20 * NS_PER_US)
+#define SLEEP_SHORT_NS NS_PER_MS /* up to here sleeps grow by themselves */
+#define SLEEP_PART 32u           /* of the wait so far, beyond */
+#define SLEEP_MAX_NS (10 * NS_PER_MS)
 #define USE_BYTE 0
 #define TURN_BYTE 1
-#define USE_SLEEP_MAX_NS 200000u
-#define TURN_SLEEP_MAX_NS 2000000u
+#define USE_SLEEP_MAX_NS (200 * NS_PER_US)
+#define TURN_SLEEP_MAX_NS (2 * NS_PER_MS)
 /* Every so many jobs the device is looked at a round earlier, in case jobs got shorter. */
 #define LOOK_EARLIER_EVERY 4u
 
@@ -458,7 +458,7 @@ uint32_t vgpu_pci_open(struct vgpu *v, const char *wanted)
     v->transport = &pci_transport;
     code = check_version(v);
     if (code == VGPU_ERR_NONE && v->options.exclusive) {
-        code = pci_lock(v, now_ns(v) + (uint64_t)v->options.timeout_ms * 1000000u);
+        code = pci_lock(v, now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
     }
     if (code != VGPU_ERR_NONE) {
         pci_close(v);

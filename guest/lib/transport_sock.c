@@ -23,9 +23,9 @@
 
 #include "internal.h"
 
-#define CONNECT_RETRY_NS 5000000u
+#define CONNECT_RETRY_NS (5 * NS_PER_MS)
 /* How long a mediator may take to answer HELLO and to send the first CONFIG. */
-#define HELLO_TIMEOUT_NS 5000000000u
+#define HELLO_TIMEOUT_NS (5 * NS_PER_S)
 
 struct sock_link {
     int fd; /* -1: not connected */
@@ -96,9 +96,8 @@ static int wait_for(struct vgpu *v, short events, uint64_t deadline_ns)
     struct pollfd poll_fd = {.fd = link->fd, .events = events};
 
     for (;;) {
-        uint64_t now = now_ns(v);
-        uint64_t rest_ms = now >= deadline_ns ? 0 : (deadline_ns - now + 999999u) / 1000000u;
-        int ready = poll(&poll_fd, 1, rest_ms > 60000 ? 60000 : (int)rest_ms);
+        int rest_ms = vgpu_rest_ms(now_ns(v), deadline_ns);
+        int ready = poll(&poll_fd, 1, rest_ms);
 
         if (ready > 0) {
             return 1;
@@ -477,7 +476,7 @@ uint32_t vgpu_sock_open(struct vgpu *v, const char *path)
     v->link = link;
     v->transport = &sock_transport;
     v->options.sysfs_root = NULL;
-    code = sock_connect(v, now_ns(v) + (uint64_t)v->options.timeout_ms * 1000000u);
+    code = sock_connect(v, now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
     if (code != VGPU_ERR_NONE) {
         sock_close(v);
     }

@@ -19,14 +19,14 @@ static uint64_t system_now_ns(void *opaque)
 
     (void)opaque;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static void system_sleep_ns(void *opaque, uint64_t duration_ns)
 {
     struct timespec rest = {
-        .tv_sec = (time_t)(duration_ns / 1000000000u),
-        .tv_nsec = (long)(duration_ns % 1000000000u),
+        .tv_sec = (time_t)(duration_ns / NS_PER_S),
+        .tv_nsec = (long)(duration_ns % NS_PER_S),
     };
 
     (void)opaque;
@@ -172,8 +172,8 @@ int vgpu_read_registers(struct vgpu *v, uint32_t registers[VGPU_REGISTER_COUNT])
 
 uint64_t vgpu_backoff_ns(uint32_t attempt, uint32_t first_ms, uint32_t max_ms, uint64_t *random)
 {
-    uint64_t delay_ns = (uint64_t)first_ms * 1000000u;
-    uint64_t max_ns = (uint64_t)max_ms * 1000000u;
+    uint64_t delay_ns = (uint64_t)first_ms * NS_PER_MS;
+    uint64_t max_ns = (uint64_t)max_ms * NS_PER_MS;
     uint64_t jitter;
 
     while (attempt-- > 0 && delay_ns < max_ns) {
@@ -196,7 +196,7 @@ static uint32_t exchange_once(struct vgpu *v, const void *request, uint32_t requ
                               uint32_t *response_bytes, struct vgpu_answer *answer)
 {
     uint64_t deadline_ns =
-        v->clock.now_ns(v->clock.opaque) + (uint64_t)v->options.timeout_ms * 1000000u;
+        v->clock.now_ns(v->clock.opaque) + (uint64_t)v->options.timeout_ms * NS_PER_MS;
     const char *fault;
     uint32_t code;
 

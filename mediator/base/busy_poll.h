@@ -30,7 +30,7 @@
 
 #include "common/ns.h"
 
-#define BUSY_POLL_NS 50000u
+#define BUSY_POLL_NS (50 * NS_PER_US)
 #define BUSY_POLL_LIMIT_MAX_NS NS_PER_MS
 #define BUSY_POLL_PROCESSORS_MIN 4
 

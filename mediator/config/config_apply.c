@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/parse.h"
-#include "mediator/base/clock.h"
 
 struct config_name {
     uint32_t vm_id;
@@ -49,7 +49,7 @@ static uint32_t all_gpus(const struct core *core)
 void config_apply_default_pools(struct core *core, const char *pools)
 {
     for (; *pools; pools++) {
-        core_pool_set_gpus(core, *pools, all_gpus(core), mediator_now_ns());
+        core_pool_set_gpus(core, *pools, all_gpus(core), clock_now_ns());
     }
 }
 
@@ -89,7 +89,7 @@ static uint32_t pool_mask(const struct core *core, const vgpu_pool_config_t *poo
 static void set_pool(struct core *core, char letter, uint32_t mask)
 {
     if (mask != core_pool_gpus(core, letter)) {
-        core_pool_set_gpus(core, letter, mask, mediator_now_ns());
+        core_pool_set_gpus(core, letter, mask, clock_now_ns());
     }
 }
 
@@ -172,7 +172,7 @@ int config_apply(struct core *core, const struct vgpu_config_snapshot *snapshot,
         old_masks[letter - VGPU_POOL_FIRST] = core_pool_gpus(core, letter);
     }
     apply_pools(core, snapshot);
-    ret = core_apply_vms(core, vms, count, mediator_now_ns(), result, &bad);
+    ret = core_apply_vms(core, vms, count, clock_now_ns(), result, &bad);
     for (char letter = VGPU_POOL_FIRST; ret < 0 && letter <= VGPU_POOL_LAST; letter++) {
         set_pool(core, letter, old_masks[letter - VGPU_POOL_FIRST]);
     }

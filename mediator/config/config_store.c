@@ -24,9 +24,9 @@
 #include <strings.h>
 #include <sys/queue.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/ns.h"
-#include "mediator/base/clock.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/events.h"
 #include "store/vgpu_config.h"
@@ -240,7 +240,7 @@ static bool finish_item(struct config_store *store, struct item *item)
         snprintf(store->trouble, sizeof(store->trouble), "%s", item->error);
         if (is_quarantine(item) && !is_outdated(store, item->vm_id)) {
             STAILQ_INSERT_TAIL(&store->unwritten, item, link);
-            store->retry_ns = mediator_now_ns() + CONFIG_STORE_RETRY_NS;
+            store->retry_ns = clock_now_ns() + CONFIG_STORE_RETRY_NS;
             return true;
         }
     } else {
@@ -358,7 +358,7 @@ static void queue_unwritten(struct config_store *store)
 
 void config_store_retry(struct config_store *store)
 {
-    if (!STAILQ_EMPTY(&store->unwritten) && mediator_now_ns() >= store->retry_ns) {
+    if (!STAILQ_EMPTY(&store->unwritten) && clock_now_ns() >= store->retry_ns) {
         queue_unwritten(store);
         hand_out(store);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "mediator/config/config_store.h"
 #include "mediator/control/holds.h"
 #include "mediator/sessions/discovery.h"
@@ -130,7 +131,7 @@ static void put_gpu(struct mediator *mediator, struct json_out *json, uint32_t g
     jout_string(json, "name", mediator->gpus->gpus[gpu].name);
     jout_string(json, "state", gpu_state(core, gpu));
     if (holder >= 0 && wfq_in_flight(wfq) &&
-        core_vm_stats(core, (uint32_t)holder, mediator_now_ns(), &stats)) {
+        core_vm_stats(core, (uint32_t)holder, clock_now_ns(), &stats)) {
         jout_uint(json, "running_vm", stats.config.vm_id);
     } else {
         jout_null(json, "running_vm");
@@ -245,7 +246,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
 void admin_json_status(struct mediator *mediator, struct json_out *json)
 {
     const struct core *core = mediator->core;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct core_vm_stats stats;
     uint32_t gpus = core_gpu_count(core);
     bool paused = gpus > 0;
@@ -286,7 +287,7 @@ static void put_workers(struct mediator *mediator, struct json_out *json)
     for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
         pid_t pid;
 
-        if (!core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats) ||
+        if (!core_vm_stats(mediator->core, slot, clock_now_ns(), &stats) ||
             (stats.worker_state == CORE_WORKER_NONE && stats.worker_restarts == 0)) {
             continue;
         }
@@ -354,7 +355,7 @@ void admin_json_health(struct mediator *mediator, struct json_out *json)
     jout_object(json, "mediator");
     jout_bool(json, "ok", health_good(mediator->health));
     jout_string(json, "version", VGPU_VERSION);
-    jout_double(json, "uptime_s", (double)(mediator_now_ns() - mediator->started_ns) / NS_PER_S);
+    jout_double(json, "uptime_s", (double)(clock_now_ns() - mediator->started_ns) / NS_PER_S);
     jout_uint(json, "sessions", session_io_count(mediator->sessions));
     jout_uint(json, "workers", supervisor_count(mediator->supervisor));
     put_qemus(json, mediator->discovery, &left_out);
@@ -388,7 +389,7 @@ static void put_connection(void *opaque, const struct session_info *info)
     struct connections *connections = opaque;
     struct json_out *json = connections->json;
     const struct core *core = connections->mediator->core;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct core_session_stats session;
     struct core_vm_stats vm;
     bool bound;
@@ -438,7 +439,7 @@ static void put_dispatch(struct mediator *mediator, struct json_out *json, uint3
     jout_uint(json, "seq", dispatch->sequence);
     jout_uint(json, "time_ns", dispatch->time_ns);
     jout_uint(json, "gpu", gpu);
-    if (core_vm_stats(mediator->core, dispatch->vm, mediator_now_ns(), &stats)) {
+    if (core_vm_stats(mediator->core, dispatch->vm, clock_now_ns(), &stats)) {
         jout_uint(json, "vm_id", stats.config.vm_id);
     } else {
         jout_null(json, "vm_id"); /* it was removed since */
@@ -459,7 +460,7 @@ void admin_json_schedule(struct mediator *mediator, struct json_out *json)
 
     jout_object(json, NULL);
     jout_string(json, "policy", wfq_policy_name(core_policy(mediator->core)));
-    jout_uint(json, "now_ns", mediator_now_ns());
+    jout_uint(json, "now_ns", clock_now_ns());
     jout_array(json, "dispatches");
     for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
         uint32_t count =

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "mediator/control/answers.h"
 #include "mediator/control/holds.h"
 #include "mediator/control/trace.h"
@@ -54,7 +55,7 @@ static int no_such_vm(struct json_out *out, uint32_t vm_id)
 static int set_quarantine(struct mediator *mediator, uint32_t vm_id, bool quarantine,
                           const struct admin_who *who, struct json_out *out)
 {
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     int ret = quarantine ? core_quarantine_vm(mediator->core, vm_id, now_ns)
                          : core_unquarantine_vm(mediator->core, vm_id, now_ns);
 
@@ -77,7 +78,7 @@ static int set_policy(struct mediator *mediator, const json_t *body, const struc
         admin_command_error(out, "the policy must be one of " POLICY_WORDS);
         return EINVAL;
     }
-    core_set_policy(mediator->core, (enum wfq_policy_id)policy, mediator_now_ns());
+    core_set_policy(mediator->core, (enum wfq_policy_id)policy, clock_now_ns());
     events_admin(mediator->events, "policy", CORE_NONE,
                  "policy set to %s by the administrator (process %d)", name, (int)who->pid);
     return done(out);
@@ -92,9 +93,9 @@ void admin_command_apply_holds(struct mediator *mediator)
             continue;
         }
         if (paused) {
-            core_pause(mediator->core, gpu, mediator_now_ns());
+            core_pause(mediator->core, gpu, clock_now_ns());
         } else {
-            core_resume(mediator->core, gpu, mediator_now_ns());
+            core_resume(mediator->core, gpu, clock_now_ns());
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "mediator/mediator.h"
 #include "mediator/control/external.h"
 #include "vgpu/vgpu_admin.h"
@@ -51,7 +52,7 @@ struct admin_export *admin_export_start(struct mediator *mediator, enum metrics_
         return NULL;
     }
     external_fill(mediator, &external);
-    export->export = metrics_export_begin(mediator->core, format, &external, mediator_now_ns());
+    export->export = metrics_export_begin(mediator->core, format, &external, clock_now_ns());
     if (!export->export) {
         free(export);
         return NULL;

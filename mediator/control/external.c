@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/clock.h"
 #include "mediator/control/external.h"
 #include "common/ns.h"
 
@@ -42,7 +43,7 @@ void external_fill(struct mediator *mediator, struct metrics_external *external)
     metrics_external_init(external);
     external->version = VGPU_VERSION;
     external->backend = mediator->backend;
-    external->uptime_seconds = (double)(mediator_now_ns() - mediator->started_ns) / NS_PER_S;
+    external->uptime_seconds = (double)(clock_now_ns() - mediator->started_ns) / NS_PER_S;
     external->sessions = session_io_count(mediator->sessions);
     external->workers = supervisor_count(mediator->supervisor);
     if (mediator->admin) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "core/core.h"
 #include "mediator/base/listen_point.h"
@@ -124,7 +125,7 @@ static void look_at_vms(struct health_watch *watch, struct health *health)
 
     health_begin(health, HEALTH_WORKER);
     for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
-        if (!core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats)) {
+        if (!core_vm_stats(mediator->core, slot, clock_now_ns(), &stats)) {
             watch->given_up[slot] = 0;
             continue;
         }
@@ -220,7 +221,7 @@ static bool is_missed(const struct mediator *mediator, const struct process *pro
                    ? core_vm_find_uuid(mediator->core, identity.uuid)
                    : core_vm_find(mediator->core, identity.vm_ids[i]);
         if (slot == CORE_NONE ? any_vm
-                              : core_vm_stats(mediator->core, slot, mediator_now_ns(), &stats) &&
+                              : core_vm_stats(mediator->core, slot, clock_now_ns(), &stats) &&
                                     stats.session == CORE_NONE) {
             return true;
         }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "mediator/control/commands.h"
 #include "mediator/base/byte_queue.h"
@@ -49,7 +50,7 @@ static void tell(struct admin_refusals *refusals, const struct ucred *peer, cons
         {.key = "uid", .number = peer->uid},
         {.key = "untold", .number = refusals->untold},
     };
-    uint64_t now_ns = uv_hrtime();
+    uint64_t now_ns = clock_now_ns();
 
     if (refusals->told_ns && now_ns - refusals->told_ns < ADMIN_REFUSED_LOG_MS * NS_PER_MS) {
         refusals->untold++;

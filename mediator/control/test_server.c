@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/clock.h"
 #include "core/job_trace.h"
 #include "common/names.h"
 #include "core/no_effects.h"
@@ -61,8 +62,8 @@ static void make_core(void)
         vms[i].pool = 'A';
         vms[i].weight = 50;
     }
-    assert_int_equal(
-        core_apply_vms(mediator.core, vms, EACH(vms), mediator_now_ns(), &result, &bad), 0);
+    assert_int_equal(core_apply_vms(mediator.core, vms, EACH(vms), clock_now_ns(), &result, &bad),
+                     0);
 }
 
 static int setup(void **state)
@@ -76,7 +77,7 @@ static int setup(void **state)
     assert_int_equal(uv_loop_init(&mediator.loop), 0);
     mediator.options.admin_path = path;
     mediator.gpus = &gpus;
-    mediator.started_ns = mediator_now_ns();
+    mediator.started_ns = clock_now_ns();
     strcpy(mediator.backend, "cpu");
     mediator.events = events_new();
     mediator.trace = job_trace_new();

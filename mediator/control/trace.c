@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "common/clock.h"
 #include "mediator/control/trace.h"
 
 #include <errno.h>
@@ -7,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/request.h"
 #include "core/job_trace.h"
 #include "mediator/control/commands.h"
@@ -130,7 +130,7 @@ int admin_trace_jobs(struct mediator *mediator, const json_t *body, struct json_
 {
     const struct job_record *found[JOB_TRACE_LIST_MAX];
     json_int_t job_id = 0, vm_id = CORE_NONE, request_id = CORE_NONE, last = LAST_DEFAULT;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct job_trace_query query;
     uint32_t count = 1;
     int ret = 0;

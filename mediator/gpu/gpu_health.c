@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/ns.h"
 #include "core/metrics/metrics.h"
@@ -28,7 +29,6 @@
 #include "mediator/gpu/gpu_reset.h"
 #include "mediator/workers/gpus.h"
 #include "common/json_out.h"
-#include "mediator/base/clock.h"
 #include "mediator/gpu/nvml_monitor.h"
 
 #define NVML_PATIENCE_NS (5 * NS_PER_S) /* for its start */
@@ -72,7 +72,7 @@ struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char
 
     if (health) {
         health->uses = *uses;
-        health->started_ns = mediator_now_ns();
+        health->started_ns = clock_now_ns();
         health->library = library;
         health->reset_command = reset_command;
         for (uint32_t i = 0; i < CORE_GPUS_MAX; i++) {
@@ -104,7 +104,7 @@ static void end_reset(struct gpu_health *health)
 {
     health->state = RESET_IDLE;
     health->gpus[health->reset_gpu].was_reset = true;
-    health->gpus[health->reset_gpu].reset_ns = mediator_now_ns();
+    health->gpus[health->reset_gpu].reset_ns = clock_now_ns();
     nvml_monitor_hold(health->monitor, false);
 }
 
@@ -147,18 +147,18 @@ static void consider_reset(struct gpu_health *health, uint32_t gpu)
 
     if (!health->reset_command || health->state != RESET_IDLE || !watched->verdict.needs_reset ||
         (watched->was_reset &&
-         mediator_now_ns() - watched->reset_ns < GPU_HEALTH_RESET_PAUSE_MS * NS_PER_MS)) {
+         clock_now_ns() - watched->reset_ns < GPU_HEALTH_RESET_PAUSE_MS * NS_PER_MS)) {
         return;
     }
     health->state = RESET_DRAINING;
     health->reset_gpu = gpu;
-    health->since_ns = mediator_now_ns();
+    health->since_ns = clock_now_ns();
     note_reset(health, "is to be reset; waiting for its processes to leave");
 }
 
 static void advance_reset(struct gpu_health *health)
 {
-    uint64_t waited_ns = mediator_now_ns() - health->since_ns;
+    uint64_t waited_ns = clock_now_ns() - health->since_ns;
     struct gpu_reset_result result;
     int error;
 
@@ -175,7 +175,7 @@ static void advance_reset(struct gpu_health *health)
         if ((health->reading.has & NVML_HAS_PROCESSES) && health->reading.process_count == 0) {
             nvml_monitor_hold(health->monitor, true);
             health->state = RESET_HOLDING;
-            health->since_ns = mediator_now_ns();
+            health->since_ns = clock_now_ns();
         } else if (waited_ns > GPU_HEALTH_DRAIN_MS * NS_PER_MS) {
             if (health->reading.has & NVML_HAS_PROCESSES) {
                 note_reset(health, "is not reset: processes still use it (nvidia-smi lists them)");
@@ -184,7 +184,7 @@ static void advance_reset(struct gpu_health *health)
                 /* Nobody can say who uses it: the command will find out. */
                 nvml_monitor_hold(health->monitor, true);
                 health->state = RESET_HOLDING;
-                health->since_ns = mediator_now_ns();
+                health->since_ns = clock_now_ns();
             }
         }
         return;
@@ -260,7 +260,7 @@ uint32_t gpu_health_doubts(const struct gpu_health *health)
 static void on_timer(uv_timer_t *timer)
 {
     struct gpu_health *health = timer->data;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     bool running = nvml_monitor_running(health->monitor, health->trouble);
 
     doubt(health, running, now_ns);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/clock.h"
 #include "mediator/gpu/gpu_reset.h"
 
 #include <errno.h>
@@ -12,8 +13,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "common/clock.h"
 
 /* How often the end of a program is looked for that has closed its output. */
 #define LOOK_MS 20

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/clock.h"
 #include "mediator/identity/identity.h"
 
 #include <errno.h>
@@ -7,8 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "mediator/base/clock.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -66,12 +65,12 @@ static void keep(struct identity_cache *cache, const struct process *process)
     struct kept *kept = &cache->kept[cache->next++ % IDENTITY_KEPT];
 
     kept->process = *process;
-    kept->until_ns = mediator_now_ns() + IDENTITY_KEEP_NS;
+    kept->until_ns = clock_now_ns() + IDENTITY_KEEP_NS;
 }
 
 static const struct process *find_kept(const struct identity_cache *cache, pid_t pid)
 {
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct process_stamp stamp;
 
     for (uint32_t i = 0; i < IDENTITY_KEPT; i++) {

@@ -11,13 +11,13 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
 #include "common/json_out.h"
 #include "common/ns.h"
 #include "core/metrics/metrics_export.h"
 #include "mediator/health/health.h"
-#include "mediator/base/clock.h"
 
 /* Above HTTP_CLIENTS_MAX the oldest is cut off, which takes libmicrohttpd one more turn. */
 #define CONNECTIONS_MAX (2u * HTTP_CLIENTS_MAX)
@@ -90,7 +90,7 @@ static struct MHD_Response *make_scrape(const struct http_metrics_uses *uses)
     uses->fill(uses->opaque, &external);
     scrape->at = scrape->used = 0;
     scrape->export =
-        metrics_export_begin(uses->core, METRICS_FORMAT_PROMETHEUS, &external, mediator_now_ns());
+        metrics_export_begin(uses->core, METRICS_FORMAT_PROMETHEUS, &external, clock_now_ns());
     if (!scrape->export) {
         free(scrape);
         return NULL;
@@ -232,7 +232,7 @@ static void on_connection(void *opaque, struct MHD_Connection *connection, void 
     }
     *context = client;
     client->fd = info->connect_fd;
-    client->since_ns = mediator_now_ns();
+    client->since_ns = clock_now_ns();
     TAILQ_INSERT_TAIL(&http->open, client, link);
     http->clients++;
     if (http->clients > HTTP_CLIENTS_MAX) {
@@ -248,7 +248,7 @@ static void on_connection(void *opaque, struct MHD_Connection *connection, void 
 static void on_sweep(uv_timer_t *timer)
 {
     struct http_metrics *http = timer->data;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct client *client;
 
     TAILQ_FOREACH (client, &http->open, link) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mediator/metrics/own_metrics.h"
 #include "common/clock.h"
+#include "mediator/metrics/own_metrics.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -28,7 +28,7 @@ struct own_metrics {
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct own_metrics *own = prepare->data;
-    uint64_t now_ns = uv_hrtime();
+    uint64_t now_ns = clock_now_ns();
     uint64_t idle_ns = uv_metrics_idle_time(prepare->loop);
     uint64_t turn_ns = now_ns - own->turn_ns, idle = idle_ns - own->idle_ns;
 

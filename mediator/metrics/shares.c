@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "core/core.h"
-#include "mediator/base/clock.h"
 
 /* A slot that changed its VM, or a VM that changed its GPU, starts afresh. */
 struct sample {
@@ -67,7 +67,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct shares *shares = timer->data;
     struct sample *samples = shares->samples[shares->taken++ % SHARES_SAMPLES];
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct core_vm_stats stats;
 
     for (uint32_t vm = 0; vm < CORE_VMS_MAX; vm++) {

@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define STATS_LOG_INTERVAL_NS 60000000000ull /* by default */
+#include "common/ns.h"
+
+#define STATS_LOG_INTERVAL_NS (60 * NS_PER_S) /* by default */
 
 struct core;
 struct stats_log;

@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/ns.h"
 #include "mediator/health/health.h"
@@ -37,7 +38,6 @@
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/sessions/socket_access.h"
-#include "mediator/base/clock.h"
 #include "vgpu/vgpu_protocol.h"
 
 /* A scan that takes longer is worth a word. */
@@ -513,7 +513,7 @@ static void prepare_scan(struct discovery *discovery)
         discovery->scan.known[i].start_ticks = discovery->qemus[i].process.stamp.start_ticks;
         discovery->scan.known[i].uid = discovery->qemus[i].process.owner.uid;
     }
-    discovery->scan_began_ns = mediator_now_ns();
+    discovery->scan_began_ns = clock_now_ns();
 }
 
 static void scan(uv_work_t *work)
@@ -539,7 +539,7 @@ static void on_timer(uv_timer_t *timer)
     struct discovery *discovery = timer->data;
 
     if (discovery->scanning) {
-        if (!discovery->slow_told && mediator_now_ns() - discovery->scan_began_ns > SCAN_SLOW_NS) {
+        if (!discovery->slow_told && clock_now_ns() - discovery->scan_began_ns > SCAN_SLOW_NS) {
             discovery->slow_told = true;
             log_warning("looking through %s takes more than 10 s (a process that hangs?): new "
                         "QEMUs are found only when that has ended",

@@ -10,12 +10,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/frame.h"
 #include "common/log.h"
 #include "mediator/base/byte_queue.h"
 #include "mediator/events.h"
 #include "mediator/base/handle_map.h"
-#include "mediator/base/clock.h"
 
 /*
  * A connection's life:
@@ -210,7 +210,7 @@ static void update_poll(struct connection *conn)
 static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t length)
 {
     struct core *core = conn->io->core;
-    uint64_t now_ns = mediator_now_ns();
+    uint64_t now_ns = clock_now_ns();
     struct frame frame;
     int ret;
 
@@ -356,7 +356,7 @@ bool session_io_flush(struct session_io *io)
         if (conn->state == CONNECTION_BROKEN) {
             handle_map_remove(&io->by_session, conn->session);
             conn->state = CONNECTION_CLOSING;
-            core_session_closed(io->core, conn->session, mediator_now_ns());
+            core_session_closed(io->core, conn->session, clock_now_ns());
             reported = true;
         }
         finish(conn);
@@ -451,7 +451,7 @@ void session_io_accept(struct session_io *io, const struct listener *listener, c
     LIST_INSERT_HEAD(&io->all, conn, link);
     io->count++;
 
-    if (core_session_open(io->core, identity, mediator_now_ns(), &conn->session) < 0) {
+    if (core_session_open(io->core, identity, clock_now_ns(), &conn->session) < 0) {
         events_session_note(io->events, peer->pid, "all sessions are taken: connection refused");
         conn->state = CONNECTION_CLOSING;
         mark_dirty(conn);

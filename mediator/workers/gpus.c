@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/clock.h"
 #include "mediator/workers/gpus.h"
 #include "common/ns.h"
 
@@ -12,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mediator/base/clock.h"
 #include "mediator/workers/worker_spawn.h"
 
 #define PROBE_BYTES_MAX 65536u
@@ -20,12 +20,12 @@
 /* All that comes until the other end closes, or until the deadline: -ETIMEDOUT. */
 static int read_all(int fd, char *text, size_t size)
 {
-    uint64_t deadline_ns = mediator_now_ns() + GPUS_PROBE_DEADLINE_MS * NS_PER_MS;
+    uint64_t deadline_ns = clock_now_ns() + GPUS_PROBE_DEADLINE_MS * NS_PER_MS;
     size_t used = 0;
 
     while (used < size - 1) {
         struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-        uint64_t now_ns = mediator_now_ns();
+        uint64_t now_ns = clock_now_ns();
         ssize_t n;
 
         if (now_ns >= deadline_ns) {

@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
 #include "mediator/base/handle_map.h"
-#include "mediator/base/clock.h"
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/worker_spawn.h"
 
@@ -176,7 +176,7 @@ static void report_end(struct worker *worker, enum core_worker_end end, uint32_t
     } else {
         free(worker);
     }
-    core_worker_exited(supervisor->uses.core, handle, end, detail, mediator_now_ns());
+    core_worker_exited(supervisor->uses.core, handle, end, detail, clock_now_ns());
     if (supervisor->count == 0 && supervisor->all_gone) {
         void (*done)(void *) = supervisor->all_gone;
 
@@ -202,7 +202,7 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
         return;
     }
     worker->ready = true;
-    core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, mediator_now_ns());
+    core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, clock_now_ns());
 }
 
 static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
@@ -222,7 +222,7 @@ static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *bod
         return;
     }
     if (core_worker_done(worker->supervisor->uses.core, worker->handle, job_id, &done,
-                         body + sizeof(done), mediator_now_ns()) < 0) {
+                         body + sizeof(done), clock_now_ns()) < 0) {
         kill_for_protocol(worker, "answered a job that was not due");
     }
 }
@@ -242,13 +242,13 @@ static void take_channel(struct worker *worker, const vgpu_worker_header *header
     memcpy(&word, body, length);
     switch (header->type) {
     case VGPU_WORKER_WANT:
-        core_turn_want(core, worker->handle, header->job_id, mediator_now_ns());
+        core_turn_want(core, worker->handle, header->job_id, clock_now_ns());
         break;
     case VGPU_WORKER_CHANNEL_OPENED:
-        core_channel_opened(core, worker->handle, header->job_id, word.value, mediator_now_ns());
+        core_channel_opened(core, worker->handle, header->job_id, word.value, clock_now_ns());
         break;
     default:
-        core_channel_closed(core, worker->handle, header->job_id, word.value, mediator_now_ns());
+        core_channel_closed(core, worker->handle, header->job_id, word.value, clock_now_ns());
         break;
     }
 }

@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
 #include "core/no_effects.h"
-#include "mediator/base/clock.h"
 #include "mediator/test_loop.h"
 #include "mediator/workers/supervisor.h"
 
@@ -278,7 +278,7 @@ static void note_empty(UNUSED void *opaque)
 
 static int teardown(void **state)
 {
-    core_stop_workers(core, mediator_now_ns());
+    core_stop_workers(core, clock_now_ns());
     supervisor_when_empty(supervisor, note_empty, NULL);
     run_until(&loop, is_empty);
     supervisor_close(supervisor);
@@ -294,7 +294,7 @@ static uint32_t connect_vm(uint32_t vm_id)
     const struct core_identity claim = {.kind = CORE_IDENTITY_CLAIM, .vm_ids = {vm_id}};
     uint32_t session;
 
-    assert_int_equal(core_session_open(core, &claim, mediator_now_ns(), &session), 0);
+    assert_int_equal(core_session_open(core, &claim, clock_now_ns(), &session), 0);
     return session;
 }
 
@@ -311,7 +311,7 @@ static void ask(uint32_t session, uint32_t vm_id)
         .payload = (const uint8_t *)&nop,
     };
 
-    core_session_frame(core, session, &frame, mediator_now_ns());
+    core_session_frame(core, session, &frame, clock_now_ns());
 }
 
 static bool gets_ready(enum character character)
@@ -327,7 +327,7 @@ static void expect_end(enum character character, enum core_worker_end end, uint3
     ask(session, character);
     if (!gets_ready(character)) {
         /* A job that waits would have the core try again, at once the first time. */
-        core_session_closed(core, session, mediator_now_ns());
+        core_session_closed(core, session, clock_now_ns());
     }
     run_until(&loop, happened[CORE_EVENT_WORKER_LOST] > 0);
     run_ready(&loop);
@@ -350,7 +350,7 @@ static void test_a_worker_answers_and_goes_when_told(void **state)
     run_until(&loop, answers == 2);
     assert_int_equal(last_status, VGPU_ERR_NONE);
     assert_int_equal(happened[CORE_EVENT_WORKER_READY], 1);
-    core_stop_workers(core, mediator_now_ns());
+    core_stop_workers(core, clock_now_ns());
     run_until(&loop, supervisor_count(supervisor) == 0);
     assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0);
     assert_int_equal(happened[CORE_EVENT_FAULT], 0);
@@ -529,7 +529,7 @@ static void test_one_vms_bad_worker_leaves_the_others_alone(void **state)
     ask(session, GOOD);
     run_until(&loop, answers == 1);
     ask(other, OTHER_MAGIC);
-    core_session_closed(core, other, mediator_now_ns());
+    core_session_closed(core, other, clock_now_ns());
     run_until(&loop, happened[CORE_EVENT_WORKER_LOST]);
     assert_int_equal(supervisor_count(supervisor), 1);
     ask(session, GOOD);

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "core/job_trace.h"
 #include "fuzz.h"
@@ -60,7 +61,7 @@ static void start_server(void)
     effects_table(&mediator, &effects);
     mediator.options.admin_path = path;
     mediator.gpus = &gpus;
-    mediator.started_ns = mediator_now_ns();
+    mediator.started_ns = clock_now_ns();
     strcpy(mediator.backend, "cpu");
     mediator.events = events_new();
     mediator.trace = job_trace_new();
@@ -98,7 +99,7 @@ static void make_core(void)
         vms[i].pool = 'A';
         vms[i].weight = 50;
     }
-    CHECK(core_apply_vms(mediator.core, vms, 2, mediator_now_ns(), &result, &bad) == 0);
+    CHECK(core_apply_vms(mediator.core, vms, 2, clock_now_ns(), &result, &bad) == 0);
 }
 
 /* Lets the server work until nothing comes any more; false: it has closed the connection. */

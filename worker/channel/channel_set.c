@@ -18,7 +18,7 @@
 
 /* Records of one channel before the next one has its turn, and the time of one look. */
 #define SERVE_RECORDS 64u
-#define SERVE_NS 1000000u
+#define SERVE_NS NS_PER_MS
 
 struct channel {
     uint64_t handle; /* 0: free */
@@ -377,7 +377,7 @@ static bool serve(struct channel_set *set, struct channel *channel, bool in_turn
         /* Bulk operations take time; the clock is not for each NOP. */
         whole = channel->has_record || ((const VGPURecord *)channel->record)->op != VGPU_OP_NOP;
         if (whole) {
-            uint64_t now_ns = clock_read_ns(CLOCK_MONOTONIC);
+            uint64_t now_ns = clock_now_ns();
 
             end_ns = end_ns ? end_ns : now_ns + budget_ns;
             if (now_ns >= end_ns) {

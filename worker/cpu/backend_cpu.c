@@ -203,7 +203,7 @@ static enum backend_state cpu_submit(UNUSED struct backend *cpu, UNUSED unsigned
         break;
     case VGPU_OP_VECTOR_ADD_I32: add_i32(job, result); break;
     case VGPU_OP_VECTOR_ADD_F32: add_f32(job, result); break;
-    case VGPU_OP_TEST_SPIN: spin((uint64_t)job->params[0] * 1000); break;
+    case VGPU_OP_TEST_SPIN: spin((uint64_t)job->params[0] * NS_PER_US); break;
     case VGPU_OP_TEST_HANG: hang(); break;
     case VGPU_OP_TEST_CRASH: crash(); break;
     default: result->status = VGPU_ERR_UNSUPPORTED_OP; break;

@@ -52,7 +52,7 @@ _Static_assert(VGPU_REQUEST_BODY_BYTES <= OPERAND_BYTES, "operands fit a slot");
 _Static_assert(VGPU_RESPONSE_BODY_BYTES <= SLOT_BYTES - OPERAND_BYTES, "results fit a slot");
 
 /* A spin that looks at the clock this seldom was away from the GPU. */
-#define SPIN_GAP_NS 100000u
+#define SPIN_GAP_NS (100 * NS_PER_US)
 
 /* Not mapped in any context: the lowest pages never are. */
 #define ILLEGAL_ADDRESS 0x100u
@@ -169,7 +169,7 @@ static cuda_result start_vector_add(struct backend *cuda, struct cuda_slot *slot
 
 static cuda_result start_spin(struct backend *cuda, uint32_t duration_us)
 {
-    uint64_t duration_ns = (uint64_t)duration_us * 1000, gap_ns = SPIN_GAP_NS;
+    uint64_t duration_ns = (uint64_t)duration_us * NS_PER_US, gap_ns = SPIN_GAP_NS;
     void *params[] = {&duration_ns, &gap_ns};
 
     return launch(cuda, KERNEL_SPIN, 1, 1, params);
