@@ -92,6 +92,12 @@ in_root() {
     "$R/lib64/ld-linux-x86-64.so.2" --library-path "$LIBS" "$R/$program" "$@"
 }
 
+# For programs of get_all that read and write fixed paths such as /etc: their own root folder.
+in_chroot() {
+    unshare --map-root-user true 2>/dev/null || skip "no user namespaces on this machine"
+    unshare --map-root-user --root="$R" "$@"
+}
+
 # QEMU of get_all, with its own modules and firmware, without a guest's devices.
 qemu() {
     QEMU_MODULE_DIR=$R/usr/lib/x86_64-linux-gnu/qemu in_root usr/bin/qemu-system-x86_64 \
