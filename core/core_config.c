@@ -152,9 +152,14 @@ static int apply_vms(struct core *core, const struct core_vm_config *vms, uint32
             core_vm_remove(core, holder, now_ns);
         }
     }
+    /* Those that are known first: a new one may take the slot of one that only owes. */
     for (uint32_t i = 0; i < count; i++) {
         if (slots[i] != CORE_NONE) {
             result->changed += reconfigure(core, slots[i], &vms[i], now_ns, result);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (slots[i] != CORE_NONE) {
             continue;
         }
         slots[i] = core_vm_allocate(core, &vms[i], now_ns);

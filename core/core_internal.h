@@ -88,7 +88,7 @@ struct core_vm {
     bool aside;
     bool idle;              /* no session and no job */
     uint64_t idle_since_ns; /* since when; of one that owes: when that was last looked at */
-    uint64_t debt_until_ns; /* nobody uses it, but it owes: no later than this; 0 = not so */
+    bool owes;              /* nobody uses it, but its neighbours are owed time */
     struct core_worker worker;
     struct rate_limiter limiter;
     struct watchdog watchdog;
@@ -171,12 +171,9 @@ struct core {
 #define CORE_BACKOFF_FIRST_NS (100 * NS_PER_MS)
 #define CORE_BACKOFF_MAX_NS (5 * NS_PER_S)
 /*
- * A VM that left while it was ahead keeps its account, so that coming back does
- * not make it even; but no longer than so many times what it owes, so that
- * nobody holds a place for ever.  A VM that waits so long has 1 % of the time.
+ * A VM that left while it was ahead keeps its account until that is made good, so that coming
+ * back does not make it even.  The interval at which the core looks whether it still owes time.
  */
-#define CORE_DEBT_KEPT_TIMES 100u
-/* The interval at which the core looks whether such a VM still owes time. */
 #define CORE_DEBT_CHECK_NS NS_PER_S
 
 /* core_states.c */

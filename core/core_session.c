@@ -207,7 +207,7 @@ static bool bind_to(struct core *core, uint32_t session, uint32_t slot, uint64_t
         vm->session = session;
     }
     vm->idle = false;
-    vm->debt_until_ns = 0; /* it goes on with its account */
+    vm->owes = false; /* it goes on with its account */
     if (state->features & VGPU_FEATURE_CONFIG) {
         vm->old_vm_id = state->claimed_id;
         vm->has_old_id = state->claimed_id != vm->config.vm_id;

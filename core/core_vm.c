@@ -38,45 +38,7 @@ uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid)
     return CORE_NONE;
 }
 
-/* ---- slots ---- */
-
-uint32_t core_vm_allocate(struct core *core, const struct core_vm_config *config, uint64_t now_ns)
-{
-    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
-        struct core_vm *vm = &core->vms[slot];
-
-        if (vm->used) {
-            continue;
-        }
-        *vm = (struct core_vm){
-            .used = true,
-            .config = *config,
-            .session = CORE_NONE,
-            .gpu = CORE_NONE,
-            .free_job = CORE_NONE,
-            .idle_since_ns = now_ns,
-        };
-        vm->watchdog.fault_count = config->error_count;
-        rl_init_vm(&vm->limiter, now_ns);
-        rl_configure_vm(&vm->limiter, config->max_jobs_per_sec, config->burst,
-                        config->max_queue_depth, now_ns);
-        if (slot >= core->vm_high) {
-            core->vm_high = slot + 1;
-        }
-        metrics_vm_add(core->metrics, slot, config->name, config->vm_id);
-        return slot;
-    }
-    return CORE_NONE;
-}
-
-uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_config *config,
-                                     uint64_t now_ns)
-{
-    if (core_vm_find(core, config->vm_id) != CORE_NONE) {
-        return CORE_NONE;
-    }
-    return core_vm_allocate(core, config, now_ns);
-}
+/* ---- its jobs ---- */
 
 int core_vm_allocate_jobs(struct core_vm *vm)
 {
@@ -136,30 +98,100 @@ static void detach(struct core *core, uint32_t slot, uint64_t now_ns)
     vm->gpu = CORE_NONE;
 }
 
-/*
- * Nobody uses the VM any more: has it had GPU time ahead of its share that its
- * neighbours are still owed?  The limit of its time runs from the first time that this is asked.
- */
-static bool keeps_debt(struct core *core, uint32_t slot, uint64_t now_ns)
+/* The GPU time that the VM has had ahead of its share, and its neighbours are still owed. */
+static int64_t debt_ns(const struct core *core, uint32_t slot, uint64_t now_ns)
 {
-    struct core_vm *vm = &core->vms[slot];
+    const struct core_vm *vm = &core->vms[slot];
     struct wfq_vm_stats stats;
-    uint64_t debt_ns;
 
-    if (vm->removing || vm->gpu == CORE_NONE) {
-        return false;
+    if (vm->gpu == CORE_NONE) {
+        return 0;
     }
     wfq_get_vm_stats(core->schedulers[vm->gpu], slot, now_ns, &stats);
-    if (stats.lag_ns >= 0) {
-        return false;
+    return stats.lag_ns < 0 ? -stats.lag_ns : 0;
+}
+
+/* ---- VMs come and go ---- */
+
+/* Nobody registered it, and there is nothing to remember of it. */
+static bool may_forget(const struct core_vm *vm)
+{
+    return !vm->registered && !vm->config.quarantined && vm->watchdog.fault_count == 0;
+}
+
+static void forget(struct core *core, uint32_t slot)
+{
+    timers_set(&core->timers, slot, TIMERS_NEVER);
+    metrics_vm_remove(core->metrics, slot);
+    core->vms[slot].used = false;
+}
+
+/* A debt holds no place that another VM needs: the smallest one is dropped. */
+static uint32_t take_from_debtor(struct core *core, uint64_t now_ns)
+{
+    uint32_t least = CORE_NONE;
+    int64_t least_ns = INT64_MAX;
+
+    for (uint32_t slot = 0; slot < core->vm_high; slot++) {
+        const struct core_vm *vm = &core->vms[slot];
+
+        if (vm->used && vm->owes && may_forget(vm) && debt_ns(core, slot, now_ns) < least_ns) {
+            least = slot;
+            least_ns = debt_ns(core, slot, now_ns);
+        }
     }
-    debt_ns = 0 - (uint64_t)stats.lag_ns;
-    if (vm->debt_until_ns == 0) {
-        vm->debt_until_ns = debt_ns < (CORE_NEVER - now_ns) / CORE_DEBT_KEPT_TIMES
-                                ? now_ns + debt_ns * CORE_DEBT_KEPT_TIMES
-                                : CORE_NEVER;
+    if (least != CORE_NONE) {
+        detach(core, least, now_ns);
+        forget(core, least);
     }
-    return now_ns < vm->debt_until_ns;
+    return least;
+}
+
+static uint32_t free_slot(struct core *core, uint64_t now_ns)
+{
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        if (!core->vms[slot].used) {
+            return slot;
+        }
+    }
+    return take_from_debtor(core, now_ns);
+}
+
+uint32_t core_vm_allocate(struct core *core, const struct core_vm_config *config, uint64_t now_ns)
+{
+    uint32_t slot = free_slot(core, now_ns);
+    struct core_vm *vm;
+
+    if (slot == CORE_NONE) {
+        return CORE_NONE;
+    }
+    vm = &core->vms[slot];
+    *vm = (struct core_vm){
+        .used = true,
+        .config = *config,
+        .session = CORE_NONE,
+        .gpu = CORE_NONE,
+        .free_job = CORE_NONE,
+        .idle_since_ns = now_ns,
+    };
+    vm->watchdog.fault_count = config->error_count;
+    rl_init_vm(&vm->limiter, now_ns);
+    rl_configure_vm(&vm->limiter, config->max_jobs_per_sec, config->burst, config->max_queue_depth,
+                    now_ns);
+    if (slot >= core->vm_high) {
+        core->vm_high = slot + 1;
+    }
+    metrics_vm_add(core->metrics, slot, config->name, config->vm_id);
+    return slot;
+}
+
+uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_config *config,
+                                     uint64_t now_ns)
+{
+    if (core_vm_find(core, config->vm_id) != CORE_NONE) {
+        return CORE_NONE;
+    }
+    return core_vm_allocate(core, config, now_ns);
 }
 
 bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns)
@@ -199,7 +231,7 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
         placement_allows(&core->placement, vm->config.pool, from)) {
         return;
     }
-    if (vm->debt_until_ns != 0) {
+    if (vm->owes) {
         detach(core, slot, now_ns); /* it has left: nothing of it is to be moved */
         return;
     }
@@ -254,29 +286,25 @@ static void settle(struct core *core, uint32_t slot, uint64_t now_ns)
     if (vm->worker.state != CORE_WORKER_NONE) {
         return; /* it lingers */
     }
-    if (vm->debt_until_ns != 0 && !vm->removing &&
-        now_ns < vm->idle_since_ns + CORE_DEBT_CHECK_NS) {
+    if (vm->owes && !vm->removing && now_ns < vm->idle_since_ns + CORE_DEBT_CHECK_NS) {
         return; /* looked at when its time has come */
     }
     free(vm->jobs);
     vm->jobs = NULL;
     vm->free_job = CORE_NONE;
-    if (keeps_debt(core, slot, now_ns)) {
+    vm->owes = !vm->removing && debt_ns(core, slot, now_ns) > 0;
+    if (vm->owes) {
         count_share(core, vm, 0);
         vm->idle_since_ns = now_ns;
         return;
     }
-    vm->debt_until_ns = 0;
     if (vm->gpu != CORE_NONE) {
         detach(core, slot, now_ns);
     }
     /* A VM that nobody registered is forgotten, but not what it has done: reconnecting
      * must not clear a quarantine. */
-    if (vm->removing ||
-        (!vm->registered && !vm->config.quarantined && vm->watchdog.fault_count == 0)) {
-        timers_set(&core->timers, slot, TIMERS_NEVER);
-        metrics_vm_remove(core->metrics, slot);
-        vm->used = false;
+    if (vm->removing || may_forget(vm)) {
+        forget(core, slot);
     }
 }
 
@@ -314,7 +342,7 @@ void core_vm_update_share(struct core *core, uint32_t slot, uint64_t now_ns)
     struct wfq_vm_params params = params_of(vm);
 
     if (vm->gpu != CORE_NONE) {
-        count_share(core, vm, vm->debt_until_ns == 0 ? share_of(vm) : 0);
+        count_share(core, vm, vm->owes ? 0 : share_of(vm));
         wfq_vm_update(core->schedulers[vm->gpu], slot, &params, now_ns);
     }
 }

@@ -354,8 +354,7 @@ static uint64_t worker_deadline_ns(const struct core *core, const struct core_vm
     case CORE_WORKER_BACKOFF: return vm->worker.since_ns + vm->worker.backoff_ns;
     case CORE_WORKER_READY:
         return vm->idle ? vm->idle_since_ns + core->config.linger_ns : CORE_NEVER;
-    case CORE_WORKER_NONE:
-        return vm->debt_until_ns != 0 ? vm->idle_since_ns + CORE_DEBT_CHECK_NS : CORE_NEVER;
+    case CORE_WORKER_NONE: return vm->owes ? vm->idle_since_ns + CORE_DEBT_CHECK_NS : CORE_NEVER;
     default: return CORE_NEVER;
     }
 }
