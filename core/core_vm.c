@@ -223,7 +223,8 @@ bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns)
 void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
-    struct wfq_job *moving = NULL, **tail = &moving, *job;
+    struct wfq_jobs moving = STAILQ_HEAD_INITIALIZER(moving);
+    struct wfq_job *job;
     uint32_t from = vm->gpu, to;
 
     if (from == CORE_NONE || vm->in_flight_count > 0 ||
@@ -243,15 +244,13 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
         return;
     }
     while ((job = wfq_take_queued(core->schedulers[from], slot, now_ns)) != NULL) {
-        *tail = job;
-        tail = &job->next;
+        STAILQ_INSERT_TAIL(&moving, job, link);
     }
     detach(core, slot, now_ns);
     vm->placed_share = share_of(vm);
     attach(core, slot, to, now_ns);
-    while (moving) {
-        job = moving;
-        moving = job->next;
+    while ((job = STAILQ_FIRST(&moving)) != NULL) {
+        STAILQ_REMOVE_HEAD(&moving, link);
         wfq_enqueue(core->schedulers[to], job, now_ns);
     }
 }

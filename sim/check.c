@@ -118,12 +118,14 @@ struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worke
                                        const struct request_view *request)
 {
     struct sim_vm *vm = &sim->vms[worker->vm];
-    struct sim_request *ours = vm->requests.head;
+    struct sim_request *ours;
     struct sim_gpu *gpu = &sim->gpus[worker->gpu];
     uint32_t spin_us = 0;
 
-    while (ours && ours->dispatched) {
-        ours = ours->next;
+    TAILQ_FOREACH (ours, &vm->requests.all, link) {
+        if (!ours->dispatched) {
+            break;
+        }
     }
     if (!ours) {
         sim_violation(sim, "VM %u runs a job that it does not have waiting", vm->vm_id);
@@ -165,27 +167,21 @@ struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worke
 struct sim_request *sim_check_reply(struct sim *sim, struct sim_vm *vm,
                                     const VGPUSocketHeader *header, const void *payload)
 {
-    struct sim_request *previous = NULL, *request = vm->requests.head;
+    struct sim_request *request;
     VGPUResponse response;
     uint32_t word = 0;
 
-    while (request && request->id != header->request_id) {
-        previous = request;
-        request = request->next;
+    TAILQ_FOREACH (request, &vm->requests.all, link) {
+        if (request->id == header->request_id) {
+            break;
+        }
     }
     if (!request || header->payload_len < sizeof(response)) {
         sim_violation(sim, "VM %u gets a reply to request %u, which it does not wait for",
                       vm->vm_id, header->request_id);
         return NULL;
     }
-    if (previous) {
-        previous->next = request->next;
-    } else {
-        vm->requests.head = request->next;
-    }
-    if (vm->requests.tail == request) {
-        vm->requests.tail = previous;
-    }
+    TAILQ_REMOVE(&vm->requests.all, request, link);
     vm->requests.count--;
     vm->requests.waiting -= !request->dispatched;
 
@@ -520,7 +516,7 @@ static void check_vm_end(struct sim *sim, struct sim_vm *vm)
 
     if (vm->requests.count > 0 && vm->session != SIM_NONE) {
         sim_violation(sim, "VM %u: %u requests were never answered (the oldest: id %u)", vm->vm_id,
-                      vm->requests.count, vm->requests.head->id);
+                      vm->requests.count, TAILQ_FIRST(&vm->requests.all)->id);
     }
     vm->lag_bound_ns = lag_bound_ns(sim, vm);
     if (sim_check_shares_promised(sim) && vm->max_lag_ns > (int64_t)vm->lag_bound_ns) {

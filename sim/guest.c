@@ -156,12 +156,7 @@ static void submit(struct sim *sim, struct sim_vm *vm)
         .priority = (uint8_t)vm->config.priority,
         .payload_len = build(vm, request, bytes),
     };
-    if (vm->requests.tail) {
-        vm->requests.tail->next = request;
-    } else {
-        vm->requests.head = request;
-    }
-    vm->requests.tail = request;
+    TAILQ_INSERT_TAIL(&vm->requests.all, request, link);
     vm->requests.count++;
     vm->requests.waiting++;
     vm->submitting = true;
@@ -257,13 +252,13 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
 
 void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after_ns)
 {
-    while (vm->requests.head) {
-        struct sim_request *request = vm->requests.head;
+    struct sim_request *request;
 
-        vm->requests.head = request->next;
+    while ((request = TAILQ_FIRST(&vm->requests.all)) != NULL) {
+        TAILQ_REMOVE(&vm->requests.all, request, link);
         free(request);
     }
-    vm->requests = (struct sim_request_list){0};
+    vm->requests.count = vm->requests.waiting = 0;
     if (vm->session != SIM_NONE) {
         sim->session_vm[vm->session] = SIM_NONE;
     }
@@ -425,6 +420,7 @@ void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group_index)
     vm->pause_rng = rng_stream(sim->config->seed, 2000 + sim->config->first_stream + index);
     vm->life_rng = rng_stream(sim->config->seed, 3000 + sim->config->first_stream + index);
     vm->idle_since_ns = SIM_START_NS;
+    TAILQ_INIT(&vm->requests.all);
     vm->lie_now = 1;
     vm->speaks_hello = rng_chance(&vm->rng, 0.5);
     vm->config = (struct core_vm_config){

@@ -12,6 +12,8 @@
 #ifndef SIM_INTERNAL_H
 #define SIM_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "common/histogram.h"
 #include "sim/events.h"
 #include "sim/rng.h"
@@ -22,7 +24,7 @@
 
 /* A request that was accepted and not answered yet. */
 struct sim_request {
-    struct sim_request *next;
+    TAILQ_ENTRY(sim_request) link;
     uint32_t id;
     uint32_t opcode;
     uint32_t spin_us;
@@ -31,7 +33,7 @@ struct sim_request {
 };
 
 struct sim_request_list {
-    struct sim_request *head, *tail;
+    TAILQ_HEAD(, sim_request) all; /* in the order of being sent */
     uint32_t count, waiting;
 };
 

@@ -53,7 +53,8 @@ SEARCH_DEFAULT = ["", "include"]
 PURE = {
     "include": {"stdint.h", "stddef.h", "linux/stddef.h", "linux/types.h"},
     "core": {"assert.h", "errno.h", "float.h", "inttypes.h", "limits.h", "math.h", "stdalign.h",
-             "stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h"},
+             "stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h",
+             "sys/queue.h"},  # macros only
 }
 
 MEDIATOR_KEY = "mediator/mediator.h"

@@ -57,26 +57,16 @@
 
 static void list_append(struct job_list *list, struct wfq_job *job)
 {
-    job->next = NULL;
-    if (list->tail) {
-        list->tail->next = job;
-    } else {
-        list->head = job;
-    }
-    list->tail = job;
+    STAILQ_INSERT_TAIL(&list->jobs, job, link);
     list->count++;
 }
 
 static struct wfq_job *list_take(struct job_list *list)
 {
-    struct wfq_job *job = list->head;
+    struct wfq_job *job = job_list_first(list);
 
-    list->head = job->next;
-    if (!list->head) {
-        list->tail = NULL;
-    }
+    STAILQ_REMOVE_HEAD(&list->jobs, link);
     list->count--;
-    job->next = NULL;
     return job;
 }
 
@@ -135,7 +125,7 @@ static bool would_win(const struct wfq *wfq, uint64_t now_ns)
     choose(wfq, now_ns, &choice);
     rival = wfq->run_vm[choice.index];
     best = &wfq->params[rival];
-    arrival_ns = wfq->vms[rival].waiting.head->arrival_ns;
+    arrival_ns = job_list_first(&wfq->vms[rival].waiting)->arrival_ns;
     return wfq_urgency(own->priority, own->weight, 1, 0) >
            wfq_urgency(best->priority, best->weight, wfq->vms[rival].waiting.count,
                        now_ns > arrival_ns ? now_ns - arrival_ns : 0);
@@ -242,7 +232,7 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
                                 uint32_t eligible, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
-    struct wfq_job *job = state->waiting.head;
+    struct wfq_job *job = job_list_first(&state->waiting);
     uint64_t cost_ns = wfq_estimate_ns(state);
 
     log_dispatch(wfq, job, reason, eligible, now_ns);
@@ -342,8 +332,9 @@ static bool may_hand_over(const struct wfq *wfq)
         return false;
     }
     state = &wfq->vms[wfq->holder];
-    return wfq->aside_count > 0 || (state->waiting.count > 0 &&
-                                    state->in_flight.head->dispatched_ns < state->head_started_ns);
+    return wfq->aside_count > 0 ||
+           (state->waiting.count > 0 &&
+            job_list_first(&state->in_flight)->dispatched_ns < state->head_started_ns);
 }
 
 /*
@@ -494,7 +485,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     struct vm_state *state = &wfq->vms[vm];
     uint64_t used_ns = gpu_time_ns, cost_ns, longest_ns = 0;
 
-    assert(job->in_flight && state->in_flight.head == job);
+    assert(job->in_flight && job_list_first(&state->in_flight) == job);
     wfq_account_idlers(wfq, now_ns);
     wfq_account_aside(wfq, now_ns);
     if (state->aside) {
@@ -523,8 +514,9 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     learn(state, cost_ns, longest_ns);
     state->last_completed_ns = wfq->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;
-    if (state->in_flight.head) {
-        state->in_flight.head->aside_mark_ns = wfq->aside_clock_ns; /* it runs from now on */
+    if (state->in_flight.count > 0) {
+        /* It runs from now on. */
+        job_list_first(&state->in_flight)->aside_mark_ns = wfq->aside_clock_ns;
     }
     wfq_rebase(wfq);
 
@@ -538,9 +530,9 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         }
     }
     wfq_refresh_account(wfq, vm, now_ns);
-    if (state->waiting.head) {
+    if (state->waiting.count > 0) {
         /* Long queues fall out of the cache.  This one is looked at when the head goes. */
-        __builtin_prefetch(state->waiting.head->next);
+        __builtin_prefetch(STAILQ_NEXT(job_list_first(&state->waiting), link));
     }
 }
 

@@ -23,6 +23,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "common/ns.h"
 
@@ -79,7 +80,7 @@ struct wfq_config {
  * long left the cache when it is their turn: it is one line.
  */
 struct wfq_job {
-    struct wfq_job *next;
+    STAILQ_ENTRY(wfq_job) link;
     uint32_t vm;
     bool in_flight;
     bool first; /* of its VM's turn */
@@ -91,6 +92,8 @@ struct wfq_job {
     uint64_t progressed_ns; /* it has run for so long, and V has moved for that */
     uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
 };
+
+STAILQ_HEAD(wfq_jobs, wfq_job);
 
 struct wfq_vm_params {
     uint32_t weight;   /* VGPU_WEIGHT_MIN..MAX */

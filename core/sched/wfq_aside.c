@@ -33,8 +33,8 @@ void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns)
         const struct vm_state *state = &wfq->vms[wfq->suspended[i]];
 
         if (state->aside) {
-            state->in_flight.head->progressed_ns += own_ns;
-            state->in_flight.head->charged_ns += others ? own_ns : 0;
+            job_list_first(&state->in_flight)->progressed_ns += own_ns;
+            job_list_first(&state->in_flight)->charged_ns += others ? own_ns : 0;
         }
     }
     if (!others) {
@@ -62,13 +62,13 @@ uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t be
 static void charge_so_far(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
-    struct wfq_job *head = state->in_flight.head;
+    struct wfq_job *head = job_list_first(&state->in_flight), *job;
     uint64_t ran_ns = wfq_own_part_ns(wfq, wfq_since_ns(now_ns, state->head_started_ns),
                                       wfq->aside_clock_ns - head->aside_mark_ns);
 
     wfq_charge(wfq, vm, (double)ran_ns);
     vt_advance_for(&wfq->vt, vm, (double)ran_ns - (double)head->progressed_ns);
-    for (struct wfq_job *job = head; job; job = job->next) {
+    STAILQ_FOREACH (job, &state->in_flight.jobs, link) {
         wfq_charge(wfq, vm, -(double)job->charged_ns); /* those behind it have not begun */
         wfq->pending_ns -= wfq_pending_ns(job);
         job->charged_ns = job->progressed_ns = 0;
@@ -82,7 +82,7 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     struct vm_state *state = &wfq->vms[vm];
     uint32_t others = wfq->run_count - (state->run_index != NOBODY) + wfq->pausing_count;
 
-    if (state->aside || others == 0 || !state->in_flight.head) {
+    if (state->aside || others == 0 || state->in_flight.count == 0) {
         return false;
     }
     wfq_account_aside(wfq, now_ns);

@@ -54,7 +54,7 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
         return;
     }
     state = &wfq->vms[wfq->holder];
-    job = state->in_flight.head;
+    job = job_list_first(&state->in_flight);
     ran_ns = wfq_since_ns(now_ns, state->head_started_ns);
     if (state->in_flight.count != wfq->in_flight || ran_ns <= job->progressed_ns) {
         return; /* the last job of another turn may still run */

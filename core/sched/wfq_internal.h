@@ -22,9 +22,15 @@
 #define UNKNOWN UINT64_MAX
 
 struct job_list {
-    struct wfq_job *head, *tail;
+    struct wfq_jobs jobs;
     uint32_t count;
 };
+
+/* NULL: there is none. */
+static inline struct wfq_job *job_list_first(const struct job_list *list)
+{
+    return STAILQ_FIRST(&list->jobs);
+}
 
 /* From a VM's last job to its next one.  wfq_pause.c */
 struct pause {

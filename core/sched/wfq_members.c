@@ -43,13 +43,14 @@ void wfq_write_account(struct wfq *wfq, uint32_t vm)
 static void run_write(struct wfq *wfq, uint32_t vm)
 {
     const struct vm_state *state = &wfq->vms[vm];
+    const struct wfq_job *oldest = job_list_first(&state->waiting);
     uint32_t at = state->run_index;
 
     wfq->run_vm[at] = vm;
     wfq_write_account(wfq, vm);
     wfq->run_urgency0[at] = policy_urgency0(wfq->vt.accounts[vm].phi, state->waiting.count);
-    wfq->run_arrival_ns[at] = (double)state->waiting.head->arrival_ns;
-    wfq->run_sequence[at] = state->waiting.head->sequence;
+    wfq->run_arrival_ns[at] = (double)oldest->arrival_ns;
+    wfq->run_sequence[at] = oldest->sequence;
 }
 
 static void run_remove(struct wfq *wfq, uint32_t vm)
@@ -178,6 +179,8 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
                                .average_ns = UNKNOWN,
                                .think_ns = UNKNOWN,
                                .recent_longest_ns = UNKNOWN};
+    STAILQ_INIT(&state->waiting.jobs);
+    STAILQ_INIT(&state->in_flight.jobs);
     wfq->params[vm] = *params;
     vt_reset(&wfq->vt, vm, wfq_share(params->weight, params->priority));
 }

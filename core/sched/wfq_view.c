@@ -161,14 +161,15 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
 
     for (uint32_t other = 0; other < wfq->config.max_vms; other++) {
         const struct vm_state *state = &wfq->vms[other];
+        const struct wfq_job *oldest = job_list_first(&state->in_flight);
 
         if (other != vm && state->attached && state->submitted > 0) {
             uint64_t longest_ns = state->max_job_ns;
             uint32_t depth = wfq->config.depth;
             uint32_t jobs = state->max_handed > depth ? state->max_handed : depth;
 
-            if (state->in_flight.head && state->in_flight.head->progressed_ns > longest_ns) {
-                longest_ns = state->in_flight.head->progressed_ns; /* and growing */
+            if (oldest && oldest->progressed_ns > longest_ns) {
+                longest_ns = oldest->progressed_ns; /* and growing */
             }
             bound_ns += wfq->config.quantum_ns + wfq->config.ahead_ns + jobs * longest_ns +
                         (state->filled ? 2 * WFQ_SWITCH_COST_NS : 0);
