@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "mediator/base/socket_lock.h"
+
 #define LISTEN_BACKLOG 512
 
 static int fail(char *error, size_t error_bytes, int ret, const char *what, const char *name)
@@ -313,8 +315,8 @@ bool socket_file_is_there(const struct socket_file *file)
            st.st_dev == file->device && st.st_ino == file->inode;
 }
 
-int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
-                       size_t error_bytes)
+static int listen_locked(struct socket_file *file, const struct socket_file_owner *owner,
+                         char *error, size_t error_bytes)
 {
     struct sockaddr_un address;
     int fd, ret;
@@ -344,6 +346,18 @@ int socket_file_listen(struct socket_file *file, const struct socket_file_owner 
         }
         unpin(file);
         return fail(error, error_bytes, ret, "making socket", file->name);
+    }
+    return fd;
+}
+
+int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
+                       size_t error_bytes)
+{
+    int lock = socket_lock_take();
+    int fd = listen_locked(file, owner, error, error_bytes);
+
+    if (lock >= 0) {
+        close(lock);
     }
     return fd;
 }

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -300,6 +301,89 @@ static void test_a_spare_descriptor_takes_what_waits(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- two who start at once ---- */
+
+#define STARTS 200
+
+static void make_dead_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    close(fd);
+}
+
+static int dial(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret;
+
+    strcpy(address.sun_path, path);
+    ret = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    close(fd);
+    return ret;
+}
+
+/* Listens as soon as `go` is closed, says by one byte whether it could, and stays until `end`. */
+static pid_t start_one(const char *path, const int go[2], const int end[2], int result)
+{
+    pid_t pid = fork();
+    char byte;
+
+    if (pid == 0) {
+        bool ok = close(go[1]) == 0 && close(end[1]) == 0 &&
+                  socket_file_open(&file, path, false, error, sizeof(error)) == 0 &&
+                  read(go[0], &byte, 1) == 0 &&
+                  socket_file_listen(&file, &owner, error, sizeof(error)) >= 0;
+
+        byte = ok ? '+' : '-';
+        _exit(write(result, &byte, 1) == 1 && read(end[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static void assert_one_of_two_listens(const char *path)
+{
+    int go[2], end[2], result[2];
+    pid_t pids[2];
+    char said[2];
+
+    assert_int_equal(pipe2(result, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        pids[i] = start_one(path, go, end, result[1]);
+    }
+    close(go[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(read(result[0], &said[i], 1), 1);
+    }
+    assert_int_equal((said[0] == '+') + (said[1] == '+'), 1);
+    assert_int_equal(dial(path), 0);
+    close(end[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+    }
+    close(go[0]);
+    close(end[0]);
+    close(result[0]);
+    close(result[1]);
+}
+
+static void test_of_two_that_start_at_once_one_listens(void **state)
+{
+    const char *path = below("/run/a.sock");
+
+    for (unsigned i = 0; i < STARTS; i++) {
+        make_dead_socket(path);
+        assert_one_of_two_listens(path);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +397,7 @@ int main(void)
         TEST(test_the_folder_that_was_checked_counts_whatever_its_name_is_by_now),
         TEST(test_an_administrators_path_may_have_links),
         TEST(test_a_spare_descriptor_takes_what_waits),
+        TEST(test_of_two_that_start_at_once_one_listens),
     };
 
     return cmocka_run_group_tests_name("socket_file", tests, NULL, NULL);
