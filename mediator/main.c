@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
@@ -37,6 +36,7 @@
 #include "mediator/notify.h"
 #include "mediator/options.h"
 #include "mediator/metrics/own_metrics.h"
+#include "mediator/sockets.h"
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
 #include "mediator/metrics/stats_log.h"
@@ -321,53 +321,6 @@ static bool read_configuration(void)
     return true;
 }
 
-static bool add_listener(const char *path, const struct core_identity *identity)
-{
-    struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
-    char error[SOCKET_ERROR_BYTES];
-    struct socket_file file;
-    struct group *group;
-
-    /* Who connects to the bridge's socket may speak for any VM: no group gets that. */
-    if (mediator.options.socket_group && !(identity && identity->kind == CORE_IDENTITY_CLAIM)) {
-        group = getgrnam(mediator.options.socket_group);
-        if (!group) {
-            log_error("--socket-group: there is no group %s", mediator.options.socket_group);
-            return false;
-        }
-        owner.gid = group->gr_gid;
-        owner.mode = 0660;
-    }
-    if (socket_file_open(&file, path, true, error, sizeof(error)) < 0 ||
-        listeners_add(mediator.listeners, &file, &owner, path, true, identity, NULL, error,
-                      sizeof(error)) < 0) {
-        log_error("cannot listen on %s: %s", path, error);
-        return false;
-    }
-    log_info("listening on %s", path);
-    return true;
-}
-
-static bool add_listeners(void)
-{
-    /* The socket's mode says who that is: nobody but our own user can connect. */
-    static const struct core_identity bridge = {.kind = CORE_IDENTITY_CLAIM};
-
-    for (uint32_t i = 0; i < mediator.options.vm_socket_count; i++) {
-        const struct option_vm_socket *vm = &mediator.options.vm_sockets[i];
-        struct core_identity identity = {.kind = CORE_IDENTITY_UUID};
-
-        memcpy(identity.uuid, vm->uuid, sizeof(identity.uuid));
-        if (!add_listener(vm->path, &identity)) {
-            return false;
-        }
-    }
-    if (mediator.options.bridge_path && !add_listener(mediator.options.bridge_path, &bridge)) {
-        return false;
-    }
-    return !mediator.options.socket_path || add_listener(mediator.options.socket_path, NULL);
-}
-
 static void fill_external(void *opaque, struct metrics_external *external)
 {
     external_fill(opaque, external);
@@ -489,7 +442,7 @@ static bool start_parts(void)
         log_error("cannot start the event loop's parts");
         return false;
     }
-    if (!add_listeners()) {
+    if (!sockets_open(&mediator.options, mediator.listeners)) {
         return false;
     }
     if (gpus.count > 0) {

@@ -68,8 +68,9 @@ static const char help_text[] =
     "Shares the GPUs of this host among virtual machines that have a vgpu-stub device.\n"
     "\n"
     "Sockets and identity:\n"
-    "  --socket-path PATH     the shared socket (default " VGPU_SOCKET_PATH ",\n"
-    "                         or none when --vm is given)\n"
+    "  --socket-path PATH     the shared socket (default " VGPU_SOCKET_PATH "\n"
+    "                         and for root " VGPU_ROOT_SOCKET_PATH ", or none when --vm\n"
+    "                         is given)\n"
     "  --socket-group GROUP   let this group use the shared socket and those of --vm (default:\n"
     "                         their owner only)\n"
     "  --vm UUID=PATH         a socket for one VM; may be repeated\n"
@@ -418,7 +419,7 @@ parsed:
         return OPTIONS_EXIT_USAGE;
     }
     if (!options->socket_path && options->vm_socket_count == 0) {
-        options->socket_path = VGPU_SOCKET_PATH;
+        options->default_sockets = true;
     }
     return check_together(options, db_given) ? OPTIONS_RUN : OPTIONS_EXIT_USAGE;
 }

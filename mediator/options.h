@@ -33,11 +33,15 @@ struct option_vm_socket {
     const char *path;
 };
 
+/* Root's default shared socket beside VGPU_SOCKET_PATH: nobody else can put a file in its place. */
+#define VGPU_ROOT_SOCKET_PATH "/run/vgpu/mediator.sock"
+
 /* Strings belong to argv or the environment. */
 struct options {
     struct core_config core;
 
     const char *socket_path;  /* the shared socket; NULL = none */
+    bool default_sockets;     /* no socket was asked for: those of everybody */
     const char *socket_group; /* may use the sockets; NULL = their owner only */
     const char *qemu_users[OPTIONS_QEMU_USERS_MAX]; /* none given: those that packages make */
     uint32_t qemu_user_count;

@@ -60,15 +60,24 @@ static void end(struct listen_point *point)
     point->fd = -1;
 }
 
-int listen_point_open(struct listen_point *point, uv_loop_t *loop, struct socket_file *file,
-                      const struct socket_file_owner *owner, uv_poll_cb on_connection, void *opaque,
-                      char *error, size_t error_bytes)
+void listen_point_prepare(struct listen_point *point, uv_loop_t *loop,
+                          const struct socket_file_owner *owner, uv_poll_cb on_connection,
+                          void *opaque)
 {
     memset(point, 0, sizeof(*point));
     point->owner = *owner;
     point->loop = loop;
     point->on_connection = on_connection;
     point->opaque = opaque;
+    point->fd = -1;
+    socket_file_none(&point->file);
+}
+
+int listen_point_open(struct listen_point *point, uv_loop_t *loop, struct socket_file *file,
+                      const struct socket_file_owner *owner, uv_poll_cb on_connection, void *opaque,
+                      char *error, size_t error_bytes)
+{
+    listen_point_prepare(point, loop, owner, on_connection, opaque);
     point->fd = begin(point, file, &point->poll, error, error_bytes);
     if (point->fd < 0) {
         int ret = point->fd;
@@ -83,6 +92,7 @@ int listen_point_open(struct listen_point *point, uv_loop_t *loop, struct socket
 
 void listen_point_close(struct listen_point *point)
 {
+    point->closed = true;
     if (point->fd < 0) {
         return;
     }
@@ -142,13 +152,15 @@ int listen_point_move(struct listen_point *point, struct socket_file *file, char
         socket_file_remove(file);
         return fd;
     }
-    end(point);
-    inherit_folder(file, &point->file);
-    socket_file_remove(&point->file);
+    if (point->fd >= 0) {
+        end(point);
+        inherit_folder(file, &point->file);
+        socket_file_remove(&point->file);
+        point->times_again++;
+    }
     point->file = *file;
     point->poll = poll;
     point->fd = fd;
-    point->times_again++;
     return 0;
 }
 
@@ -164,7 +176,7 @@ int listen_point_look(struct listen_point *point, const char *path, char *error,
     struct socket_file file;
     int ret;
 
-    if (point->fd < 0 || leads_to(path, &point->file)) {
+    if (point->closed || (point->fd >= 0 && leads_to(path, &point->file))) {
         return 0;
     }
     ret = socket_file_open(&file, path, true, error, error_bytes);

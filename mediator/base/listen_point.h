@@ -27,6 +27,7 @@ struct listen_point {
     uv_poll_cb on_connection;
     void *opaque;
     bool resting;
+    bool closed; /* for good */
 };
 
 /*
@@ -36,6 +37,13 @@ struct listen_point {
 int listen_point_open(struct listen_point *point, uv_loop_t *loop, struct socket_file *file,
                       const struct socket_file_owner *owner, uv_poll_cb on_connection, void *opaque,
                       char *error, size_t error_bytes);
+/*
+ * For a socket that can't be made yet: nothing is open, listen_point_look() tries.  The rest is as
+ * with listen_point_open().
+ */
+void listen_point_prepare(struct listen_point *point, uv_loop_t *loop,
+                          const struct socket_file_owner *owner, uv_poll_cb on_connection,
+                          void *opaque);
 /* Removes the file.  After that the loop must run once more. */
 void listen_point_close(struct listen_point *point);
 
@@ -51,8 +59,9 @@ bool listen_point_has_name(const struct listen_point *point);
 int listen_point_move(struct listen_point *point, struct socket_file *file, char *error,
                       size_t error_bytes);
 /*
- * For a path of our own host: does it still lead to our file?  0: it does.  1: it did not, and the
- * file was made again, its last folder too.  -errno with an `error`: it does not, and that failed.
+ * For a path of our own host: does it still lead to our file?  0: it does.  1: it did not, or there
+ * was none yet, and the file was made, its last folder too.  -errno with an `error`: it does not,
+ * and that failed.
  */
 int listen_point_look(struct listen_point *point, const char *path, char *error,
                       size_t error_bytes);

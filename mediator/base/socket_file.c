@@ -24,7 +24,7 @@ static int fail(char *error, size_t error_bytes, int ret, const char *what, cons
     return ret;
 }
 
-static void reset(struct socket_file *file)
+void socket_file_none(struct socket_file *file)
 {
     memset(file, 0, sizeof(*file));
     file->fd = -1;
@@ -87,7 +87,7 @@ int socket_file_open_below(struct socket_file *file, int root_fd, const char *pa
     char *save = NULL, *part, *next;
     int fd, ret;
 
-    reset(file);
+    socket_file_none(file);
     if (path[0] != '/' || strlen(path) >= sizeof(copy)) {
         return fail(error, error_bytes, -EINVAL, "socket path", path);
     }
@@ -146,7 +146,7 @@ int socket_file_open(struct socket_file *file, const char *path, bool make_last,
     char for_dirname[PATH_MAX], for_basename[PATH_MAX], *folder;
     int ret;
 
-    reset(file);
+    socket_file_none(file);
     if (path[0] == '\0' || strlen(path) >= sizeof(for_dirname) || path[strlen(path) - 1] == '/') {
         return fail(error, error_bytes, -EINVAL, "socket path", path);
     }
@@ -182,6 +182,30 @@ static void address_of(const struct socket_file *file, struct sockaddr_un *addre
              file->name);
 }
 
+/* Who listens on the file of `owner`: `fd` is connected to him, or he takes nobody now. */
+static int tell_listener(int fd, uid_t owner, const struct socket_file *file, char *error,
+                         size_t error_bytes)
+{
+    struct ucred who = {0};
+    socklen_t length = sizeof(who);
+
+    /* Without a connection nobody says who has called listen(). */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) < 0 || who.pid <= 0) {
+        who.pid = 0;
+        who.uid = owner;
+    }
+    if (who.uid == 0 || who.uid == geteuid()) {
+        snprintf(error, error_bytes,
+                 "another program listens on %s (is a vgpu-mediator running "
+                 "already?): stop it or choose another path",
+                 file->name);
+        return -EADDRINUSE;
+    }
+    snprintf(error, error_bytes, "process %d of uid %u listens on %s: stop it", (int)who.pid,
+             (unsigned)who.uid, file->name);
+    return -EPERM;
+}
+
 /* 0: nothing is in the way (any more). */
 static int clear_place(const struct socket_file *file, const struct sockaddr_un *address,
                        char *error, size_t error_bytes)
@@ -205,14 +229,12 @@ static int clear_place(const struct socket_file *file, const struct sockaddr_un 
         return fail(error, error_bytes, -errno, "making a socket for", file->name);
     }
     ret = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-    close(fd);
     if (ret != -ECONNREFUSED && ret != -ENOENT) {
-        snprintf(error, error_bytes,
-                 "another program listens on %s (is a vgpu-mediator running "
-                 "already?): stop it or choose another path",
-                 file->name);
-        return -EADDRINUSE;
+        ret = tell_listener(fd, st.st_uid, file, error, error_bytes);
+        close(fd);
+        return ret;
     }
+    close(fd);
     if (unlinkat(file->folder_fd, file->name, 0) < 0 && errno != ENOENT) {
         return fail(error, error_bytes, -errno, "removing the dead socket", file->name);
     }

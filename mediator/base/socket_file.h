@@ -50,9 +50,9 @@ struct socket_file_owner {
 };
 
 /*
- * Makes the socket and listens.  A dead socket file in its place is replaced;
- * a live one is -EADDRINUSE; anything else there is -EEXIST.  Returns the
- * listening fd (non-blocking, close-on-exec), or -errno and an `error`.
+ * Makes the socket and listens.  A dead socket file in its place is replaced; a live one of
+ * root's or our own user is -EADDRINUSE, one of any other user's -EPERM; anything else there is
+ * -EEXIST.  Returns the listening fd (non-blocking, close-on-exec), or -errno and an `error`.
  */
 int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
                        size_t error_bytes);
@@ -66,6 +66,8 @@ bool socket_file_is_there(const struct socket_file *file);
 int socket_file_give(const struct socket_file *file, uid_t from,
                      const struct socket_file_owner *to);
 
+/* No file: removing and closing it do nothing. */
+void socket_file_none(struct socket_file *file);
 /* Removes what was made, if it is still that, and closes the folder. */
 void socket_file_remove(struct socket_file *file);
 /* Closes the folder only. */

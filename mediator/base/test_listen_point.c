@@ -177,6 +177,28 @@ static void test_what_is_in_its_place_is_left_alone(void **state)
     assert_heard();
 }
 
+static void test_one_that_could_not_be_made_yet(void **state)
+{
+    const struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
+
+    listen_point_close(&point);
+    run_ready(&loop);
+    assert_int_equal(look(), 0);             /* it is closed for good */
+    assert_int_equal(mkdir(path, 0700), -1); /* its folder went with it */
+    listen_point_prepare(&point, &loop, &owner, on_connection, &connections);
+    assert_false(listen_point_has_name(&point));
+    listen_point_rest(&point, true);
+    strcpy(strrchr(path, '/'), "");
+    assert_int_equal(mkdir(path, 0755), 0);
+    strcat(path, "/a.sock");
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(look(), -EEXIST);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(look(), 1);
+    assert_int_equal(point.times_again, 0);
+    assert_heard();
+}
+
 static void test_it_rests_on(void **state)
 {
     int fd;
@@ -226,6 +248,7 @@ int main(void)
         TEST(test_its_folder_too_and_it_goes_at_the_end),
         TEST(test_another_folder_in_its_place),
         TEST(test_what_is_in_its_place_is_left_alone),
+        TEST(test_one_that_could_not_be_made_yet),
         TEST(test_it_rests_on),
         TEST(test_a_new_owner_stays_the_owner),
     };

@@ -301,6 +301,60 @@ static void test_a_spare_descriptor_takes_what_waits(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- somebody else's ---- */
+
+/* Another user listens there until `end` is closed, and takes nobody. */
+static pid_t listen_as_nobody(const char *path, const int ready[2], const int end[2])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    pid_t pid = fork();
+    char byte;
+
+    if (pid == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        strcpy(address.sun_path, path);
+        close(end[1]);
+        if (setgid(65534) < 0 || setuid(65534) < 0 ||
+            bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 0) < 0 ||
+            write(ready[1], "", 1) != 1) {
+            _exit(1);
+        }
+        _exit(read(end[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    return pid;
+}
+
+static void test_another_users_live_socket_is_not_a_mediator_of_ours(void **state)
+{
+    const char *path = below("/run/a.sock");
+    int ready[2], end[2], status;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        skip(); /* only root can be somebody else */
+    }
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(chmod(below("/run"), 0777), 0);
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+    pid = listen_as_nobody(path, ready, end);
+    /* The first connection finds room, the second one finds the queue full. */
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(socket_file_open(&file, path, false, error, sizeof(error)), 0);
+        assert_int_equal(socket_file_listen(&file, &owner, error, sizeof(error)), -EPERM);
+        assert_non_null(strstr(error, "uid 65534 listens on a.sock"));
+        socket_file_close(&file);
+    }
+    close(end[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(end[0]);
+    close(ready[0]);
+}
+
 /* ---- two who start at once ---- */
 
 #define STARTS 200
@@ -397,6 +451,7 @@ int main(void)
         TEST(test_the_folder_that_was_checked_counts_whatever_its_name_is_by_now),
         TEST(test_an_administrators_path_may_have_links),
         TEST(test_a_spare_descriptor_takes_what_waits),
+        TEST(test_another_users_live_socket_is_not_a_mediator_of_ours),
         TEST(test_of_two_that_start_at_once_one_listens),
     };
 

@@ -171,8 +171,8 @@ static void look_at_pauses(struct mediator *mediator, struct health *health)
 static void report_socket(void *opaque, const char *path, const char *trouble)
 {
     health_report(opaque, HEALTH_SOCKET, HEALTH_ERROR, path,
-                  "this socket is gone and can't be made again: %s. VMs that are connected are "
-                  "served, others can't connect",
+                  "this socket can't be made: %s. VMs that are connected are served, others can't "
+                  "connect",
                   trouble);
 }
 

@@ -288,6 +288,22 @@ int listeners_add(struct listeners *listeners, struct socket_file *file,
     return 0;
 }
 
+int listeners_add_later(struct listeners *listeners, const struct socket_file_owner *owner,
+                        const char *path, const char *trouble)
+{
+    struct listener *listener = new_listener(listeners, path, NULL);
+
+    if (!listener) {
+        return -ENOMEM;
+    }
+    listen_point_prepare(&listener->point, listeners->uses.loop, owner, on_connection, listener);
+    snprintf(listener->trouble, sizeof(listener->trouble), "%s", trouble);
+    listener->of_host = true;
+    LIST_INSERT_HEAD(&listeners->all, listener, link);
+    listeners->count++;
+    return 0;
+}
+
 void listeners_remove(struct listener *listener)
 {
     struct listeners *listeners = listener->listeners;
@@ -361,7 +377,9 @@ static void tell_again(const struct listener *listener)
 {
     uint32_t times = listener->point.times_again;
 
-    if ((times & (times - 1)) == 0) {
+    if (times == 0) {
+        log_notice("listening on %s now", listener->path);
+    } else if ((times & (times - 1)) == 0) {
         log_warning("socket %s was removed, and is made again (%" PRIu32 ". time); devices find it "
                     "by themselves. Keep what cleans that folder from it",
                     listener->path, times);

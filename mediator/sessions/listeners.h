@@ -55,6 +55,12 @@ int listeners_add(struct listeners *listeners, struct socket_file *file,
                   const struct socket_file_owner *owner, const char *path, bool of_host,
                   const struct core_identity *identity, struct listener **listener, char *error,
                   size_t error_bytes);
+/*
+ * A shared socket at a path of our own host that can't be made now, for `trouble`: listeners_look()
+ * tries again.  -errno.
+ */
+int listeners_add_later(struct listeners *listeners, const struct socket_file_owner *owner,
+                        const char *path, const char *trouble);
 /* Closes it and its connections, removes its file. */
 void listeners_remove(struct listener *listener);
 void listeners_remove_all(struct listeners *listeners);

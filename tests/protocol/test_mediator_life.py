@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import socket
 import stat
 import subprocess
+import tempfile
 
 import pytest
 
@@ -314,3 +316,66 @@ def test_sockets_in_folders_that_are_not_there_yet(lab):
             assert path.is_socket()
             assert path.parent.stat().st_mode & 0o777 == 0o755
     assert not any(path.parent.exists() for path in (own, shared, mediator.admin_socket))
+
+
+# ---- the default sockets, with a /tmp and a /run of the test's own ----
+
+PRIVATE = ["unshare", "--mount", "sh", "-c",
+           'mount -t tmpfs x /tmp && mount -t tmpfs x /run && eval "$IN_THE_WAY" && exec "$@"',
+           "sh"]
+
+
+@pytest.fixture(name="outside")
+def outside_of_tmp():
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield pathlib.Path(folder)
+
+
+def default_mediator(outside, monkeypatch, in_the_way):
+    monkeypatch.setenv("IN_THE_WAY", in_the_way)
+    return Mediator(outside, shared=False, prefix=PRIVATE)
+
+
+def seen_by(mediator, path):
+    return pathlib.Path(f"/proc/{mediator.process.pid}/root{path}")
+
+
+def socket_problems(mediator):
+    with mediator.admin() as admin:
+        return {problem["subject"]: problem["text"]
+                for problem in admin.call(wire.SHOW_HEALTH)["problems"]
+                if problem["kind"] == "socket"}
+
+
+def adds(path):
+    try:
+        with wire.Device(path) as device:
+            return device.add(1, 2) == 3
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a /tmp of its own and serves in /run")
+@pytest.mark.parametrize("in_the_way", [
+    "mkdir /tmp/vgpu-mediator.sock", "mkfifo /tmp/vgpu-mediator.sock",
+    "echo >/tmp/vgpu-mediator.sock", "ln -s nowhere /tmp/vgpu-mediator.sock"])
+def test_whoever_is_in_the_way_in_tmp_keeps_nobody_from_starting(outside, monkeypatch, in_the_way):
+    with default_mediator(outside, monkeypatch, in_the_way) as mediator:
+        of_all = seen_by(mediator, "/tmp/vgpu-mediator.sock")
+        of_root = seen_by(mediator, "/run/vgpu/mediator.sock")
+        assert stat.S_IMODE(of_root.parent.stat().st_mode) == 0o755
+        assert adds(of_root) and not adds(of_all)
+        problems = socket_problems(mediator)
+        assert list(problems) == ["/tmp/vgpu-mediator.sock"]
+        assert "is no socket; it was left alone" in problems["/tmp/vgpu-mediator.sock"]
+        assert "going on without /tmp/vgpu-mediator.sock" in mediator.log()
+        of_all.rmdir() if "mkdir" in in_the_way else of_all.unlink()
+        wait_for(lambda: adds(of_all), "the socket in /tmp")
+        wait_for(lambda: not socket_problems(mediator), "health to be good again")
+        # Another one of root's is no stranger: the second one says so and ends.
+        second = subprocess.run(
+            ["nsenter", "-t", str(mediator.process.pid), "--mount", program("vgpu-mediator"),
+             "--no-db", "--backend", "cpu", "--no-discovery", "--admin-socket",
+             str(outside / "second.sock")], capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 1 and "is a vgpu-mediator running already?" in second.stderr
+        assert adds(of_all) and adds(of_root)
