@@ -436,7 +436,8 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     if (state->submitted > 0 && now_ns >= state->last_submit_ns) {
         double gap_ns = (double)(now_ns - state->last_submit_ns);
 
-        state->submit_gap_ns += (gap_ns - state->submit_gap_ns) / (state->submitted < 8 ? 2 : 8);
+        state->submit_gap_ns +=
+            (gap_ns - state->submit_gap_ns) * (state->submitted < 8 ? 1.0 / 2 : 1.0 / 8);
     }
     state->last_submit_ns = now_ns;
     state->submitted++;
@@ -447,10 +448,14 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
     job->charged_ns = 0;
     list_append(&state->waiting, job);
     wfq->waiting++;
-    if (wfq->holder == job->vm) {
+    if (wfq->anticipating && wfq->holder == job->vm) {
         wfq_end_anticipation(wfq, now_ns); /* now that it has work: it keeps what it is owed */
     }
-    wfq_refresh(wfq, job->vm, now_ns);
+    if (state->run_index != NOBODY && wfq->vt.accounts[job->vm].standing == VT_WORKING) {
+        wfq_write_depth(wfq, job->vm);
+    } else {
+        wfq_refresh(wfq, job->vm, now_ns);
+    }
 }
 
 /* How many jobs were handed out as tiny ones that are not. */

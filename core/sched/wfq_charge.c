@@ -73,15 +73,12 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
 
 /* ---- switches: accounts and V; that those who could run have another S is noted after it ---- */
 
-static void pay_back(struct wfq *wfq, uint32_t vm, double ns)
+/* It has earned so much of the price back, or all that is left of it.  Returns how much that is. */
+static double earn_back(struct vm_state *state, double ns)
 {
-    struct vm_state *state = &wfq->vms[vm];
-
     ns = wfq_least(ns, state->price_left_ns);
-    if (ns > 0) {
-        state->price_left_ns -= ns;
-        vt_charge_all(&wfq->vt, vm, -ns);
-    }
+    state->price_left_ns -= ns;
+    return ns;
 }
 
 /* The part of a price that the VM's pause has not paid for already. */
@@ -98,33 +95,35 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
     const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = wfq_real(wfq->config.quantum_ns);
     struct vm_state *state = &wfq->vms[vm];
     uint32_t last = wfq->last_holder;
-    double left_ns;
+    double charge_ns = 0, left_ns = 0;
 
     if (!wfq->policy->shares || last == NOBODY) {
         return;
     }
     if (wfq->vms[last].waiting.count > 0) {
-        pay_back(wfq, last, HUGE_VAL); /* not its doing: its turn was ended */
-        wfq_note_start(wfq, last);
+        if (wfq->vms[last].price_left_ns > 0) {
+            /* Not its doing: its turn was ended. */
+            wfq_charge_all(wfq, last, -earn_back(&wfq->vms[last], HUGE_VAL));
+        }
         if (wfq->turn_used_ns < wfq->config.quantum_ns &&
             (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
             double used = (double)wfq->turn_used_ns / quantum_ns;
             double back_ns = price_ns * (1 - used);
 
-            vt_charge_all(&wfq->vt, vm, unpaid(&state->pause, back_ns));
+            charge_ns = unpaid(&state->pause, back_ns);
             state->switching_ns += back_ns;
         }
     }
     state->switching_ns += state->price_left_ns; /* its latest turn did not earn that back */
     if (wfq->filling) {
-        vt_charge_all(&wfq->vt, vm, 2 * price_ns);
+        charge_ns += 2 * price_ns;
         state->switching_ns += 2 * price_ns;
-        left_ns = 0;
     } else {
         left_ns = unpaid(&state->pause, price_ns);
-        vt_charge_all(&wfq->vt, vm, left_ns);
+        charge_ns += left_ns;
         state->switching_ns += price_ns - left_ns;
     }
+    vt_charge_all(&wfq->vt, vm, charge_ns);
     state->price_left_ns = left_ns;
     state->pause.paid_ns = 0;
 }
@@ -184,18 +183,18 @@ uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t use
     struct vm_state *state = &wfq->vms[job->vm];
     uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns);
     uint64_t held_max_ns = HELD_MAX_NS, cost_ns;
+    double earned_ns = 0;
 
     if (job->lone && !job->first && alone(wfq, job)) {
         held_max_ns = used_ns + HELD_LONE_MAX_NS;
     }
     held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
     cost_ns = used_ns > held_ns ? used_ns : held_ns;
-    vt_charge(&wfq->vt, job->vm, wfq_real(cost_ns - job->charged_ns));
-    vt_advance_for(&wfq->vt, job->vm, wfq_real(cost_ns - job->progressed_ns));
     if (state->price_left_ns > 0) {
-        pay_back(wfq, job->vm,
-                 2.0 * WFQ_SWITCH_COST_NS * wfq_real(cost_ns) / wfq_real(wfq->config.quantum_ns));
+        earned_ns = earn_back(state, wfq_real(cost_ns) * wfq->earned_per_ns);
     }
+    vt_charge(&wfq->vt, job->vm, wfq_real(cost_ns - job->charged_ns) - earned_ns);
+    vt_advance_for(&wfq->vt, job->vm, wfq_real(cost_ns - job->progressed_ns) - earned_ns);
     if (wfq->holder == job->vm) {
         wfq->turn_used_ns += cost_ns;
         wfq->turn_used_ns -=

@@ -96,6 +96,7 @@ struct dispatch_note {
 
 struct wfq {
     struct wfq_config config;
+    double earned_per_ns; /* of a turn's price, by what the turn uses */
     const struct policy *policy;
     bool paused;
     uint32_t preferred;
@@ -253,6 +254,8 @@ static inline bool wfq_even(const struct wfq *wfq, uint32_t vm)
 void wfq_refresh(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /* The account of a VM that could run has changed, or what its jobs are like. */
 void wfq_write_account(struct wfq *wfq, uint32_t vm);
+/* One job more waits behind others of `vm`, which could run. */
+void wfq_write_depth(struct wfq *wfq, uint32_t vm);
 
 /* wfq_refresh() where what waits has not changed, only that. */
 static inline void wfq_refresh_account(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
