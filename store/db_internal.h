@@ -61,6 +61,9 @@ int db_insert_event(struct vgpu_db *db, const char *kind, const char *vm_uuid, u
 int db_use_wal(struct vgpu_db *db);
 int db_schema_prepare(struct vgpu_db *db);
 
+/* Rows of an earlier phase that can't be taken over: -EINVAL, with the first ones in the error. */
+int db_check_before_upgrade(struct vgpu_db *db);
+
 #define DB_FINDING_BYTES 256u
 /* For vgpu_db_check(): keeps the first finding in `opaque`, DB_FINDING_BYTES that begin empty. */
 void db_first_finding(const char *text, void *opaque);

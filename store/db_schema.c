@@ -201,15 +201,6 @@ out:
     return result;
 }
 
-void db_first_finding(const char *text, void *opaque)
-{
-    char *finding = opaque;
-
-    if (!finding[0]) {
-        snprintf(finding, DB_FINDING_BYTES, "%s", text);
-    }
-}
-
 static int migrate(struct vgpu_db *db)
 {
     char finding[DB_FINDING_BYTES] = "";
@@ -221,6 +212,9 @@ static int migrate(struct vgpu_db *db)
                         "%s is damaged (%s) and was not upgraded; restore a backup, or save what "
                         "is left by: sqlite3 %s .recover",
                         db->path, finding, db->path);
+    }
+    if (result == 0) {
+        result = db_check_before_upgrade(db);
     }
     if (result == 0) {
         result = make_backup(db);

@@ -180,6 +180,82 @@ static void test_refused_rows(void **state)
     assert_int_equal(support_files(path, "backup"), 0);
 }
 
+/* As made by hand from a page of Phase 2's documents: nothing is enforced. */
+static void make_loose(const char *path)
+{
+    support_sql(path, "CREATE TABLE pools (pool_id, pool_name, description, enabled, created_at, "
+                      "updated_at);"
+                      "INSERT INTO pools (pool_id, pool_name) VALUES ('A', 'a'), ('B', 'b');"
+                      "CREATE TABLE vms (vm_id, vm_uuid, vm_name, pool_id, priority, created_at, "
+                      "updated_at);"
+                      "INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority) VALUES "
+                      "(1, '" UUID_1 "', 'one', 'A', 2), (7, '" UUID_2 "', NULL, 'b', 0), "
+                      "(9, '" UUID_3 "', 'nine', NULL, NULL);");
+}
+
+/* Every row is named with what is wrong in it, as far as the message has room. */
+static void test_refused_rows_are_told(void **state)
+{
+    static const struct {
+        const char *make, *told;
+    } cases[] = {
+        {"UPDATE vms SET vm_id = -1 WHERE vm_id = 7",
+         "row 2 of vms (" UUID_2 "): vm_id -1 is no whole number of 0 to 4294967295"},
+        {"UPDATE vms SET vm_id = 'seven' WHERE vm_id = 7", "vm_id 'seven' is no whole number"},
+        {"UPDATE vms SET vm_id = 4294967296 WHERE vm_id = 7", "vm_id 4294967296 is no whole"},
+        {"UPDATE vms SET vm_id = 1", "row 1 of vms (" UUID_1 "): vm_id 1 is another row's, too"},
+        {"UPDATE vms SET vm_uuid = '' WHERE vm_id = 7", "a UUID of 1 to 63 characters is wanted"},
+        {"UPDATE vms SET vm_uuid = 'abc' WHERE vm_id = 7;"
+         "UPDATE vms SET vm_uuid = 'ABC' WHERE vm_id = 9",
+         "row 2 of vms (abc): this UUID is another row's, too; row 3 of vms (ABC)"},
+        {"UPDATE vms SET vm_name = replace(hex(zeroblob(150)), '00', 'no')",
+         "its name has 300 bytes, 255 are the most"},
+        {"UPDATE vms SET priority = 17", "priority 17 is none of 0, 1 and 2"},
+        {"UPDATE vms SET pool_id = 'AB' WHERE vm_id = 7", "pool 'AB' is no letter of A to Z"},
+        {"INSERT INTO pools (pool_id, pool_name) VALUES ('1', 'odd')",
+         "row 3 of pools (odd): pool '1' is no letter of A to Z"},
+    };
+    char *path = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        make_loose(path);
+        support_sql(path, cases[i].make);
+        check_refused(path, VGPU_DB_WRITE, -EINVAL, cases[i].told);
+        check_refused(path, VGPU_DB_WRITE, -EINVAL, "nothing was changed");
+        assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
+        assert_int_equal(support_files(path, "backup"), 0);
+        unlink(path);
+    }
+}
+
+static void test_more_rows_than_are_told(void **state)
+{
+    char *path = *state;
+
+    make_loose(path);
+    support_sql(path, "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n "
+                      "WHERE i < 119) INSERT INTO vms (vm_id, vm_uuid, priority) "
+                      "SELECT i, 'u' || i, 3 FROM n");
+    check_refused(path, VGPU_DB_WRITE, -EINVAL, "; and 17 more. Mend them");
+}
+
+/* One more than a mediator serves: it would be upgraded, and then nobody could use it. */
+static void test_too_many_vms(void **state)
+{
+    char *path = *state;
+
+    make_loose(path);
+    support_sql(path, "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n "
+                      "WHERE i < 1121) INSERT INTO vms (vm_id, vm_uuid) "
+                      "SELECT i, 'u' || i FROM n");
+    check_refused(path, VGPU_DB_WRITE, -E2BIG, "it has 1025 VMs, and a mediator serves 1024");
+    assert_int_equal(support_int(path, "PRAGMA user_version"), 0);
+    assert_int_equal(support_files(path, "backup"), 0);
+    support_sql(path, "DELETE FROM vms WHERE vm_id = 100");
+    vgpu_db_close(support_open(path, VGPU_DB_WRITE));
+    assert_int_equal(support_int(path, "SELECT count(*) FROM vms"), 1024);
+}
+
 static void test_newer(void **state)
 {
     char *path = *state;
@@ -326,11 +402,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_setup, support_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_every_shape),          TEST(test_a_link_in_the_backups_place),
-        TEST(test_same_schema),          TEST(test_untidy_rows),
-        TEST(test_refused_rows),         TEST(test_newer),
-        TEST(test_cut_off_phase2),       TEST(test_cut_off_phase3),
-        TEST(test_overwritten_page),     TEST(test_not_ours),
+        TEST(test_every_shape),
+        TEST(test_a_link_in_the_backups_place),
+        TEST(test_same_schema),
+        TEST(test_untidy_rows),
+        TEST(test_refused_rows),
+        TEST(test_refused_rows_are_told),
+        TEST(test_more_rows_than_are_told),
+        TEST(test_too_many_vms),
+        TEST(test_newer),
+        TEST(test_cut_off_phase2),
+        TEST(test_cut_off_phase3),
+        TEST(test_overwritten_page),
+        TEST(test_not_ours),
         TEST(test_two_upgrades_at_once),
     };
 

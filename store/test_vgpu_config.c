@@ -377,6 +377,35 @@ static void test_events_are_listed_and_bounded(void **state)
     vgpu_db_close(db);
 }
 
+static void count_finding(const char *text, void *opaque)
+{
+    unsigned *found = opaque;
+
+    assert_string_equal(text, "CHECK constraint failed in vms");
+    ++*found;
+}
+
+/* Who only reads finds what keeps a writer from opening the file. */
+static void test_a_reader_finds_what_a_writer_refuses(void **state)
+{
+    char error[VGPU_DB_ERROR_BYTES];
+    struct vgpu_db *db = support_open(*state, VGPU_DB_CREATE);
+    unsigned found = 0;
+
+    support_register(db, UUID_1, "one");
+    vgpu_db_close(db);
+    db = support_open(*state, VGPU_DB_READ);
+    assert_int_equal(vgpu_db_check(db, count_finding, &found), 0);
+    assert_int_equal(found, 0);
+    vgpu_db_close(db);
+    support_sql(*state, "PRAGMA ignore_check_constraints = ON; UPDATE vms SET weight = 500");
+    assert_int_equal(vgpu_db_open(*state, VGPU_DB_WRITE, &db, error, sizeof(error)), -EUCLEAN);
+    db = support_open(*state, VGPU_DB_READ);
+    assert_int_equal(vgpu_db_check(db, count_finding, &found), 0);
+    assert_int_equal(found, 1);
+    vgpu_db_close(db);
+}
+
 /* A snapshot is of one moment, and readers do not wait for a writer. */
 static void test_reader_beside_writer(void **state)
 {
@@ -463,6 +492,7 @@ int main(void)
         TEST(test_quarantine_and_faults),
         TEST(test_pools_and_gpus),
         TEST(test_events_are_listed_and_bounded),
+        TEST(test_a_reader_finds_what_a_writer_refuses),
         TEST(test_reader_beside_writer),
         TEST(test_two_writers),
         TEST(test_locked),
