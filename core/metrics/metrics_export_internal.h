@@ -3,7 +3,8 @@
  * The files of the exporter share these declarations.  They are private to core/metrics/.
  *
  *   metrics_export.c      snapshot, steps
- *   metrics_prometheus.c  one piece: a family's lines of one VM or GPU
+ *   metrics_prometheus.c  one piece: a family's lines of one VM or GPU; the table of families
+ *   prometheus_values.c   what stands in those lines
  *   metrics_summary.c     one piece: a VM's JSON object
  */
 #ifndef CORE_METRICS_METRICS_EXPORT_INTERNAL_H

@@ -6,436 +6,47 @@
  * or its lines for one VM or GPU.  Families without a line now (no NVML) keep
  * their head, so that what exists can be seen in any export.
  */
-#include <math.h>
-#include <string.h>
-
-#include "common/request.h"
-#include "common/ns.h"
-#include "common/unused.h"
-#include "common/uuid.h"
-#include "core/metrics/metrics_export_internal.h"
-#include "core/metrics/prometheus_line.h"
-
-enum scope {
-    SCOPE_MEDIATOR, /* one piece */
-    SCOPE_VM,
-    SCOPE_GPU,
-};
-
-struct family {
-    const char *name, *type, *help;
-    enum scope scope;
-    void (*write)(struct text_out *out, const struct metrics_export *export,
-                  const struct family *family, uint32_t index);
-    uint32_t what; /* which of them, for `write` */
-};
-
-/* ---- labels ---- */
-
-#define LABELS_BYTES 320u
-
-/* Labels without the braces: written once, used for many lines. */
-static void vm_labels(struct text_out *labels, char *buffer, const struct metrics_export *export,
-                      uint32_t index)
-{
-    const struct export_vm *vm = &export->vms[index];
-
-    text_init(labels, buffer, LABELS_BYTES);
-    text_string(labels, "vm=");
-    text_quoted(labels, metrics_vm_label(export->metrics, vm->slot));
-    text_string(labels, ",pool=\"");
-    text_char(labels, vm->pool);
-    text_string(labels, "\",gpu=\"");
-    if (vm->gpu != CORE_NONE) {
-        text_uint(labels, vm->gpu);
-    }
-    text_char(labels, '"');
-}
-
-static void gpu_labels(struct text_out *labels, char *buffer, uint32_t gpu)
-{
-    text_init(labels, buffer, LABELS_BYTES);
-    text_string(labels, "gpu=\"");
-    text_uint(labels, gpu);
-    text_char(labels, '"');
-}
-
-/* ---- of VMs, or in all: a VM's labels, or none ---- */
-
-/* Slot to read, and the labels to write. */
-static uint32_t subject(const struct metrics_export *export, const struct family *family,
-                        uint32_t index, struct text_out *labels, char *buffer)
-{
-    if (family->scope != SCOPE_VM) {
-        *labels = (struct text_out){0};
-        return METRICS_NO_VM;
-    }
-    vm_labels(labels, buffer, export, index);
-    return export->vms[index].slot;
-}
-
-static void write_counter(struct text_out *out, const struct metrics_export *export,
-                          const struct family *family, uint32_t index)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-    uint32_t vm = subject(export, family, index, &labels, buffer);
-    uint64_t value = metrics_count(export->metrics, vm, (enum metrics_counter)family->what);
-    const struct text_out *shown = labels.used ? &labels : NULL;
-
-    if (family->what == METRICS_GPU_TIME_NS) {
-        prom_seconds(out, family->name, shown, value);
-    } else {
-        prom_uint(out, family->name, shown, value);
-    }
-}
-
-enum reasons { REASONS_ERROR, REASONS_REJECTION };
-
-/* These are shown before they happen, so that their first time is seen as an increase. */
-static bool reason_expected(enum reasons kind, enum vgpu_error reason)
-{
-    switch (reason) {
-    case VGPU_ERR_TIMEOUT:
-    case VGPU_ERR_CUDA_ERROR:
-    case VGPU_ERR_MEMORY_LIMIT: return kind == REASONS_ERROR;
-    case VGPU_ERR_RATE_LIMITED:
-    case VGPU_ERR_QUEUE_FULL:
-    case VGPU_ERR_VM_QUARANTINED:
-    case VGPU_ERR_INVALID_REQUEST: return kind == REASONS_REJECTION;
-    case VGPU_ERR_GPU_UNAVAILABLE: return true;
-    default: return false;
-    }
-}
-
-static void write_reasons(struct text_out *out, const struct metrics_export *export,
-                          const struct family *family, uint32_t index)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-    uint32_t vm = subject(export, family, index, &labels, buffer);
-
-    for (uint32_t reason = 1; reason < VGPU_ERR_COUNT; reason++) {
-        uint64_t value = family->what == REASONS_ERROR
-                             ? metrics_errors(export->metrics, vm, (enum vgpu_error)reason)
-                             : metrics_rejections(export->metrics, vm, (enum vgpu_error)reason);
-
-        if (value == 0 && !reason_expected((enum reasons)family->what, (enum vgpu_error)reason)) {
-            continue;
-        }
-        text_string(out, family->name);
-        text_char(out, '{');
-        text_bytes(out, labels.text, labels.used);
-        text_string(out, labels.used ? ",reason=\"" : "reason=\"");
-        text_lower(out, request_error_name(reason));
-        text_string(out, "\"} ");
-        text_uint(out, value);
-        text_char(out, '\n');
-    }
-}
-
-/* VMs that had no job have no histograms: a thousand idle VMs stay cheap. */
-static void write_histogram(struct text_out *out, const struct metrics_export *export,
-                            const struct family *family, uint32_t index)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-    uint32_t vm = subject(export, family, index, &labels, buffer);
-    const struct metrics_histogram *values =
-        metrics_histogram_of(export->metrics, vm, (enum metrics_part)family->what);
-
-    if (values->count > 0 || vm == METRICS_NO_VM) {
-        prom_histogram(out, family->name, labels.used ? &labels : NULL, values);
-    }
-}
-
-enum vm_gauge {
-    VM_QUEUE_DEPTH,
-    VM_IN_FLIGHT,
-    VM_SHARE_DUE,
-    VM_SHARE_RECEIVED,
-    VM_LAG,
-    VM_CONNECTED,
-    VM_QUARANTINED,
-    VM_FAULTS,
-    VM_WEIGHT,
-    VM_PRIORITY,
-    VM_WORKER_READY,
-    VM_OVERRUNNING,
-    VM_SUSPENDED,
-    VM_PAUSING,
-};
-
-static double vm_gauge_value(const struct export_vm *vm, enum vm_gauge gauge)
-{
-    switch (gauge) {
-    case VM_QUEUE_DEPTH: return vm->queue_depth;
-    case VM_IN_FLIGHT: return vm->in_flight;
-    case VM_SHARE_DUE: return vm->share_due;
-    case VM_SHARE_RECEIVED: return vm->share_received;
-    case VM_LAG: return (double)vm->lag_ns / NS_PER_S;
-    case VM_CONNECTED: return vm->connected;
-    case VM_QUARANTINED: return vm->quarantined;
-    case VM_FAULTS: return vm->faults;
-    case VM_WEIGHT: return vm->weight;
-    case VM_PRIORITY: return vm->priority;
-    case VM_WORKER_READY: return vm->worker_state == CORE_WORKER_READY;
-    case VM_OVERRUNNING: return vm->aside;
-    case VM_SUSPENDED: return vm->suspended;
-    case VM_PAUSING: return vm->pausing;
-    }
-    return NAN;
-}
-
-static void write_vm_gauge(struct text_out *out, const struct metrics_export *export,
-                           const struct family *family, uint32_t index)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-
-    vm_labels(&labels, buffer, export, index);
-    prom_double(out, family->name, &labels,
-                vm_gauge_value(&export->vms[index], (enum vm_gauge)family->what));
-}
-
-/* What the scheduler counts. */
-enum vm_seconds {
-    VM_ENTITLED,
-    VM_KEPT_IDLE,
-    VM_SWITCHING,
-};
-
-static uint64_t vm_seconds_ns(const struct export_vm *vm, enum vm_seconds what)
-{
-    switch (what) {
-    case VM_ENTITLED: return vm->entitled_ns;
-    case VM_KEPT_IDLE: return vm->kept_ns;
-    case VM_SWITCHING: return vm->switching_ns;
-    }
-    return 0;
-}
-
-static void write_vm_seconds(struct text_out *out, const struct metrics_export *export,
-                             const struct family *family, uint32_t index)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-
-    vm_labels(&labels, buffer, export, index);
-    prom_seconds(out, family->name, &labels,
-                 vm_seconds_ns(&export->vms[index], (enum vm_seconds)family->what));
-}
-
-static void write_vm_info(struct text_out *out, const struct metrics_export *export,
-                          const struct family *family, uint32_t index)
-{
-    const struct export_vm *vm = &export->vms[index];
-    char uuid[UUID_TEXT_BYTES];
-
-    text_string(out, family->name);
-    text_string(out, "{vm=");
-    text_quoted(out, metrics_vm_label(export->metrics, vm->slot));
-    text_string(out, ",vm_id=\"");
-    text_uint(out, vm->vm_id);
-    text_string(out, "\",uuid=\"");
-    if (vm->has_uuid) {
-        uuid_format(vm->uuid, uuid);
-        text_string(out, uuid);
-    }
-    text_string(out, "\"} 1\n");
-}
-
-/* ---- of GPUs ---- */
-
-static void write_gpu_info(struct text_out *out, const struct metrics_export *export,
-                           const struct family *family, uint32_t gpu)
-{
-    const char *name = export->external.gpu_names[gpu];
-
-    text_string(out, family->name);
-    text_string(out, "{gpu=\"");
-    text_uint(out, gpu);
-    text_string(out, "\",uuid=");
-    text_quoted(out, core_gpu_uuid(export->core, gpu));
-    text_string(out, ",name=");
-    text_quoted(out, name ? name : "");
-    text_string(out, "} 1\n");
-}
-
-enum gpu_value {
-    GPU_AVAILABLE,
-    GPU_PAUSED,
-    GPU_VMS,
-    GPU_QUEUE_DEPTH,
-    GPU_IN_FLIGHT,
-    GPU_BUSY_SECONDS,
-    GPU_CONTEXT_SWITCHES,
-    GPU_RESETS,
-    GPU_TEMPERATURE,
-    GPU_POWER,
-    GPU_POWER_LIMIT,
-    GPU_UTILIZATION,
-    GPU_MEMORY_USED,
-    GPU_MEMORY_TOTAL,
-    GPU_MEMORY_UTILIZATION,
-    GPU_SM_CLOCK,
-    GPU_ECC_CORRECTED,
-    GPU_ECC_UNCORRECTED,
-    GPU_XID_ERRORS,
-    GPU_AGE,
-    GPU_THROTTLED,
-    GPU_RESET_REQUIRED,
-};
-
-static double gpu_value_of(const struct metrics_export *export, uint32_t gpu, enum gpu_value value)
-{
-    const struct export_gpu *own = &export->gpus[gpu];
-    const struct metrics_gpu_readings *readings = &export->external.gpus[gpu];
-
-    switch (value) {
-    case GPU_AVAILABLE: return own->available;
-    case GPU_PAUSED: return own->paused;
-    case GPU_VMS: return own->vms;
-    case GPU_QUEUE_DEPTH: return own->queue_depth;
-    case GPU_IN_FLIGHT: return own->in_flight;
-    case GPU_BUSY_SECONDS: return (double)own->busy_ns / NS_PER_S;
-    case GPU_CONTEXT_SWITCHES: return (double)metrics_gpu_context_switches(export->metrics, gpu);
-    case GPU_RESETS: return (double)metrics_gpu_resets(export->metrics, gpu);
-    case GPU_TEMPERATURE: return readings->temperature_celsius;
-    case GPU_POWER: return readings->power_watts;
-    case GPU_POWER_LIMIT: return readings->power_limit_watts;
-    case GPU_UTILIZATION: return readings->utilization_ratio;
-    case GPU_MEMORY_USED: return readings->memory_used_bytes;
-    case GPU_MEMORY_TOTAL: return readings->memory_total_bytes;
-    case GPU_MEMORY_UTILIZATION: return readings->memory_utilization_ratio;
-    case GPU_SM_CLOCK: return readings->sm_clock_hertz;
-    case GPU_ECC_CORRECTED: return readings->ecc_corrected;
-    case GPU_ECC_UNCORRECTED: return readings->ecc_uncorrected;
-    case GPU_XID_ERRORS: return readings->xid_errors;
-    case GPU_AGE: return readings->age_seconds;
-    case GPU_THROTTLED: return readings->throttled;
-    case GPU_RESET_REQUIRED: return readings->reset_required;
-    }
-    return NAN;
-}
-
-static void write_gpu_value(struct text_out *out, const struct metrics_export *export,
-                            const struct family *family, uint32_t gpu)
-{
-    char buffer[LABELS_BYTES];
-    struct text_out labels;
-
-    gpu_labels(&labels, buffer, gpu);
-    prom_double(out, family->name, &labels,
-                gpu_value_of(export, gpu, (enum gpu_value)family->what));
-}
-
-/* ---- of the mediator ---- */
-
-enum mediator_value {
-    MEDIATOR_SESSIONS,
-    MEDIATOR_WORKERS,
-    MEDIATOR_VMS,
-    MEDIATOR_ADMIN_CLIENTS,
-    MEDIATOR_HTTP_CLIENTS,
-    PROCESS_START_TIME,
-    PROCESS_CPU,
-    PROCESS_MEMORY,
-    PROCESS_OPEN_FDS,
-};
-
-static void write_mediator_value(struct text_out *out, const struct metrics_export *export,
-                                 const struct family *family, UNUSED uint32_t index)
-{
-    const struct metrics_external *external = &export->external;
-    double value = NAN;
-
-    switch ((enum mediator_value)family->what) {
-    case MEDIATOR_SESSIONS: value = external->sessions; break;
-    case MEDIATOR_WORKERS: value = external->workers; break;
-    case MEDIATOR_VMS: value = export->vm_count; break;
-    case MEDIATOR_ADMIN_CLIENTS: value = external->admin_clients; break;
-    case MEDIATOR_HTTP_CLIENTS: value = external->http_clients; break;
-    case PROCESS_START_TIME: value = external->start_time_seconds; break;
-    case PROCESS_CPU: value = external->cpu_seconds; break;
-    case PROCESS_MEMORY: value = external->resident_memory_bytes; break;
-    case PROCESS_OPEN_FDS: value = external->open_fds; break;
-    }
-    prom_double(out, family->name, NULL, value);
-}
-
-static void write_build(struct text_out *out, const struct metrics_export *export,
-                        const struct family *family, UNUSED uint32_t index)
-{
-    text_string(out, family->name);
-    text_string(out, "{version=");
-    text_quoted(out, export->external.version ? export->external.version : "");
-    text_string(out, ",backend=");
-    text_quoted(out, export->external.backend ? export->external.backend : "");
-    text_string(out, ",policy=\"");
-    text_string(out, wfq_policy_name(export->policy));
-    text_string(out, "\"} 1\n");
-}
-
-static void write_health(struct text_out *out, const struct metrics_export *export,
-                         const struct family *family, UNUSED uint32_t index)
-{
-    const struct metrics_external *external = &export->external;
-
-    for (uint32_t i = 0; i < external->health_kind_count && i < METRICS_HEALTH_KINDS_MAX; i++) {
-        text_string(out, family->name);
-        text_string(out, "{kind=");
-        text_quoted(out, external->health_kinds[i]);
-        text_string(out, "} ");
-        text_uint(out, (uint64_t)external->health_problems[i]);
-        text_string(out, "\n");
-    }
-}
-
-static void write_loop(struct text_out *out, const struct metrics_export *export,
-                       const struct family *family, UNUSED uint32_t index)
-{
-    prom_histogram(out, family->name, NULL, &export->external.loop);
-}
+#include "core/metrics/prometheus_family.h"
 
 /* ---- the table ---- */
 
 #define COUNTER(scope, name, what, help)                                                           \
     {                                                                                              \
-        name, "counter", help, scope, write_counter, what                                          \
+        name, "counter", help, scope, prom_write_counter, what                                     \
     }
 #define REASONS(scope, name, what, help)                                                           \
     {                                                                                              \
-        name, "counter", help, scope, write_reasons, what                                          \
+        name, "counter", help, scope, prom_write_reasons, what                                     \
     }
 #define HISTOGRAM(scope, name, what, help)                                                         \
     {                                                                                              \
-        name, "histogram", help, scope, write_histogram, what                                      \
+        name, "histogram", help, scope, prom_write_histogram, what                                 \
     }
 #define VM_GAUGE(name, what, help)                                                                 \
     {                                                                                              \
-        name, "gauge", help, SCOPE_VM, write_vm_gauge, what                                        \
+        name, "gauge", help, SCOPE_VM, prom_write_vm_gauge, what                                   \
     }
 #define VM_SECONDS(name, what, help)                                                               \
     {                                                                                              \
-        name, "counter", help, SCOPE_VM, write_vm_seconds, what                                    \
+        name, "counter", help, SCOPE_VM, prom_write_vm_seconds, what                               \
     }
 #define GPU_VALUE(name, type, what, help)                                                          \
     {                                                                                              \
-        name, type, help, SCOPE_GPU, write_gpu_value, what                                         \
+        name, type, help, SCOPE_GPU, prom_write_gpu_value, what                                    \
     }
 #define MEDIATOR_VALUE(name, type, what, help)                                                     \
     {                                                                                              \
-        name, type, help, SCOPE_MEDIATOR, write_mediator_value, what                               \
+        name, type, help, SCOPE_MEDIATOR, prom_write_mediator_value, what                          \
     }
 
-static const struct family families[] = {
+static const struct prom_family families[] = {
     /* in all, also of VMs that are gone */
     {"vgpu_mediator_build_info", "gauge",
-     "Version, backend and scheduling policy of vgpu-mediator.", SCOPE_MEDIATOR, write_build, 0},
+     "Version, backend and scheduling policy of vgpu-mediator.", SCOPE_MEDIATOR, prom_write_build,
+     0},
     {"vgpu_health_problems", "gauge",
      "Problems that vgpu-admin show-health lists now, by kind; 0: none.", SCOPE_MEDIATOR,
-     write_health, 0},
+     prom_write_health, 0},
     COUNTER(SCOPE_MEDIATOR, "vgpu_mediator_jobs_accepted_total", METRICS_ACCEPTED,
             "Requests of all VMs that were accepted as jobs."),
     COUNTER(SCOPE_MEDIATOR, "vgpu_mediator_jobs_total", METRICS_JOBS,
@@ -457,7 +68,7 @@ static const struct family families[] = {
                    "Connections to the metrics port."),
     {"vgpu_mediator_loop_seconds", "histogram",
      "How long the event loop was busy at a time: the most that anything waits for it.",
-     SCOPE_MEDIATOR, write_loop, 0},
+     SCOPE_MEDIATOR, prom_write_loop, 0},
     MEDIATOR_VALUE("process_start_time_seconds", "gauge", PROCESS_START_TIME,
                    "Start time of the process, since the Unix epoch."),
     MEDIATOR_VALUE("process_cpu_seconds_total", "counter", PROCESS_CPU,
@@ -468,7 +79,7 @@ static const struct family families[] = {
                    "Open file descriptors of the mediator."),
 
     /* VMs: jobs */
-    {"vgpu_vm_info", "gauge", "The VM's vm_id and UUID.", SCOPE_VM, write_vm_info, 0},
+    {"vgpu_vm_info", "gauge", "The VM's vm_id and UUID.", SCOPE_VM, prom_write_vm_info, 0},
     COUNTER(SCOPE_VM, "vgpu_jobs_accepted_total", METRICS_ACCEPTED,
             "Requests that were accepted as jobs."),
     COUNTER(SCOPE_VM, "vgpu_jobs_total", METRICS_JOBS, "Jobs that a worker ended, well or badly."),
@@ -534,7 +145,7 @@ static const struct family families[] = {
             "Workers of the VM that were lost and have to be started again."),
 
     /* GPUs */
-    {"vgpu_gpu_info", "gauge", "The GPU's UUID and name.", SCOPE_GPU, write_gpu_info, 0},
+    {"vgpu_gpu_info", "gauge", "The GPU's UUID and name.", SCOPE_GPU, prom_write_gpu_info, 0},
     GPU_VALUE("vgpu_gpu_available", "gauge", GPU_AVAILABLE, "1: jobs are sent to the GPU."),
     GPU_VALUE("vgpu_gpu_paused", "gauge", GPU_PAUSED, "1: an administrator paused the GPU."),
     GPU_VALUE("vgpu_gpu_vms", "gauge", GPU_VMS, "VMs that have their place on the GPU."),
@@ -571,7 +182,7 @@ static const struct family families[] = {
 
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 
-static void write_head(struct text_out *out, const struct family *family)
+static void write_head(struct text_out *out, const struct prom_family *family)
 {
     text_string(out, "# HELP ");
     text_string(out, family->name);
@@ -586,7 +197,7 @@ static void write_head(struct text_out *out, const struct family *family)
 
 bool metrics_prometheus_piece(struct metrics_export *export, struct text_out *out)
 {
-    const struct family *family;
+    const struct prom_family *family;
     uint32_t pieces, index;
 
     if (export->family == FAMILIES) {
