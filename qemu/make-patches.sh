@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Writes the patch series that compiles vgpu-stub into QEMU, from the device's files and
-# the protocol header.  The patches are committed, so that packagers need no script.
+# the protocol's headers.  The patches are committed, so that packagers need no script.
 #
 #   make-patches.sh           write patches/*/
 #   make-patches.sh --check   exit 1 if the committed patches are stale
@@ -114,7 +114,9 @@ series() { # FOLDER, then the functions that print what enters the build
 The contract between guests, the vgpu-stub device and vgpu-mediator: registers,
 requests and the frames on the socket.
 TEXT
-        new_file include/vgpu/vgpu_protocol.h "$here/../include/vgpu/vgpu_protocol.h"
+        for file in $device_contracts; do
+            new_file "include/vgpu/$file" "$here/../include/vgpu/$file"
+        done
     } >"$out/$line/0001-include-add-the-vgpu-mediator-protocol.patch"
     {
         header "hw/misc: add the vgpu-stub device" <<'TEXT'

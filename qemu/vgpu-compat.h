@@ -25,6 +25,13 @@
 #if QEMU_AT_LEAST(6, 0)
 #include "hw/qdev-properties-system.h"
 #endif
+#if __has_include("system/dma.h")
+#include "system/dma.h"
+#include "system/runstate.h"
+#else
+#include "sysemu/dma.h"
+#include "sysemu/runstate.h"
+#endif
 
 /* ---- Character devices ------------------------------------------------------ */
 
@@ -86,6 +93,28 @@ static inline void vgpu_class_set_reset(DeviceClass *dc, void (*reset)(DeviceSta
 
 #if !QEMU_AT_LEAST(5, 0)
 #define device_class_set_props(dc, list) ((dc)->props = (list))
+#endif
+
+/* ---- Memory --------------------------------------------------------------------- */
+
+/* Returns whether all bytes were read from the device's address space. */
+static inline bool vgpu_dma_read(PCIDevice *dev, dma_addr_t address, void *to, dma_addr_t bytes)
+{
+#if QEMU_AT_LEAST(7, 0)
+    return dma_memory_read(pci_get_address_space(dev), address, to, bytes,
+                           MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
+#else
+    return dma_memory_read(pci_get_address_space(dev), address, to, bytes) == 0;
+#endif
+}
+
+/* ---- The machine's state ---------------------------------------------------------- */
+
+/* The second argument of a handler: does the machine run now? */
+#if QEMU_AT_LEAST(6, 0)
+typedef bool VgpuRunning;
+#else
+typedef int VgpuRunning;
 #endif
 
 /* ---- Migration ------------------------------------------------------------------ */

@@ -18,6 +18,12 @@
  *
  * CONFIG tells the device who it is.  The link takes it over, sends it back as the
  * acknowledgement, and tells the device when anything has changed.
+ *
+ * Frames about channels may have descriptors.  These belong to the frame's first byte: such a
+ * frame begins a write of its own.  A character device keeps descriptors that it was given for
+ * the next write, whatever that is, so they are set right before each write that has them, and
+ * taken back before each that has none.  A received frame says how many it has (`pad`); another
+ * number ends the connection.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -33,12 +39,36 @@ static uint32_t last_tag;
 
 /* ---- The end of a connection ------------------------------------------------- */
 
+static void close_all(const int *fds, unsigned count)
+{
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
+static void tx_free_first(VgpuLink *link)
+{
+    VgpuLinkFrame *frame = QSIMPLEQ_FIRST(&link->tx);
+
+    QSIMPLEQ_REMOVE_HEAD(&link->tx, next);
+    link->tx_bytes -= frame->bytes - frame->sent;
+    close_all(frame->fds, frame->fd_count);
+    g_free(frame);
+}
+
 /* May run inside the character device's lock: must not call it. */
 static void link_lost(VgpuLink *link)
 {
     link->up = false;
+    link->granted = 0;
     link->rx_bytes = 0;
-    link->tx_bytes = 0;
+    close_all(link->rx_fds, link->rx_fd_count);
+    link->rx_fd_count = 0;
+    while (!QSIMPLEQ_EMPTY(&link->tx)) {
+        tx_free_first(link);
+    }
     if (link->tx_watch) {
         g_source_remove(link->tx_watch);
         link->tx_watch = 0;
@@ -84,20 +114,46 @@ static bool link_wait_writable(VgpuLink *link)
     return link->tx_watch != 0;
 }
 
+/* One write of the first frame that waits.  As write(2); the frame may be gone afterwards. */
+static int tx_write(VgpuLink *link)
+{
+    VgpuLinkFrame *frame = QSIMPLEQ_FIRST(&link->tx);
+    bool first = frame->sent == 0 && frame->fd_count > 0;
+    int n;
+
+    if ((link->offered & VGPU_FEATURE_CHANNELS) &&
+        qemu_chr_fe_set_msgfds(&link->chr, first ? frame->fds : NULL, first ? frame->fd_count : 0) <
+            0) {
+        errno = EPIPE;
+        return -1;
+    }
+    n = qemu_chr_fe_write(&link->chr, frame->data + frame->sent, frame->bytes - frame->sent);
+    /* A write that finds the peer gone ends in CHR_EVENT_CLOSED, from within. */
+    if (!link->up || n <= 0) {
+        return n;
+    }
+    close_all(frame->fds, frame->fd_count);
+    frame->fd_count = 0;
+    frame->sent += n;
+    link->tx_bytes -= n;
+    if (frame->sent == frame->bytes) {
+        tx_free_first(link);
+    }
+    return n;
+}
+
 static void link_flush(VgpuLink *link)
 {
-    while (link->up && link->tx_bytes > 0) {
-        int n = qemu_chr_fe_write(&link->chr, link->tx, link->tx_bytes);
+    while (link->up && !QSIMPLEQ_EMPTY(&link->tx)) {
+        int n = tx_write(link);
 
         if (!link->up) {
-            return; /* the write found the peer gone: CHR_EVENT_CLOSED came from within */
-        }
-        if (n > 0) {
-            link->tx_bytes -= n;
-            memmove(link->tx, link->tx + n, link->tx_bytes);
-        } else if (n < 0 && errno == EAGAIN && link_wait_writable(link)) {
             return;
-        } else {
+        }
+        if (n < 0 && errno == EAGAIN && link_wait_writable(link)) {
+            return;
+        }
+        if (n <= 0) {
             link_drop(link, "can't send");
         }
     }
@@ -112,8 +168,10 @@ static gboolean link_writable(VgpuWatchSource *source, GIOCondition cond, void *
     return FALSE;
 }
 
-static void link_send(VgpuLink *link, uint32_t msg_type, uint32_t request_id, const void *payload,
-                      uint32_t payload_bytes)
+/* The descriptors are the link's, whatever becomes of the frame. */
+static void link_send_fds(VgpuLink *link, uint32_t msg_type, uint32_t request_id,
+                          const void *payload, uint32_t payload_bytes, const int *fds,
+                          unsigned fd_count)
 {
     VGPUSocketHeader header = {
         .magic = cpu_to_le32(VGPU_SOCKET_MAGIC),
@@ -122,29 +180,62 @@ static void link_send(VgpuLink *link, uint32_t msg_type, uint32_t request_id, co
         .request_id = cpu_to_le32(request_id),
         .pool_id = link->identity.pool_id,
         .priority = link->identity.priority,
+        .pad = cpu_to_le16(fd_count),
         .payload_len = cpu_to_le32(payload_bytes),
     };
+    VgpuLinkFrame *frame;
 
-    if (!link->up) {
+    if (!link->up || !vgpu_link_has_room(link, sizeof(header) + payload_bytes)) {
+        close_all(fds, fd_count);
+        if (link->up) {
+            link_drop(link, "the peer does not read what is sent to it");
+        }
         return;
     }
-    if (sizeof(header) + payload_bytes > sizeof(link->tx) - link->tx_bytes) {
-        link_drop(link, "the peer does not read what is sent to it");
-        return;
+    frame = g_malloc0(sizeof(*frame) + sizeof(header) + payload_bytes);
+    frame->bytes = sizeof(header) + payload_bytes;
+    frame->fd_count = fd_count;
+    memcpy(frame->data, &header, sizeof(header));
+    if (payload_bytes) {
+        memcpy(frame->data + sizeof(header), payload, payload_bytes);
     }
-    memcpy(link->tx + link->tx_bytes, &header, sizeof(header));
-    memcpy(link->tx + link->tx_bytes + sizeof(header), payload, payload_bytes);
-    link->tx_bytes += sizeof(header) + payload_bytes;
-    link_flush(link);
+    if (fd_count) {
+        memcpy(frame->fds, fds, fd_count * sizeof(fds[0]));
+    }
+    link->tx_bytes += frame->bytes;
+    QSIMPLEQ_INSERT_TAIL(&link->tx, frame, next);
+    if (!link->tx_watch) {
+        link_flush(link);
+    }
+}
+
+static void link_send(VgpuLink *link, uint32_t msg_type, uint32_t request_id, const void *payload,
+                      uint32_t payload_bytes)
+{
+    link_send_fds(link, msg_type, request_id, payload, payload_bytes, NULL, 0);
+}
+
+void vgpu_link_channel(VgpuLink *link, uint32_t msg_type, const void *payload,
+                       uint32_t payload_bytes, const int *fds, unsigned fd_count)
+{
+    link_send_fds(link, msg_type, 0, payload, payload_bytes, fds, fd_count);
+}
+
+/* Only a socket that passes descriptors can have channels. */
+static bool link_passes_fds(VgpuLink *link)
+{
+    return qemu_chr_has_feature(qemu_chr_fe_get_driver(&link->chr), QEMU_CHAR_FEATURE_FD_PASS);
 }
 
 static void link_send_hello(VgpuLink *link)
 {
-    VGPUHello hello = {
-        .version = cpu_to_le32(VGPU_PROTOCOL_VERSION),
-        .features = cpu_to_le32(VGPU_FEATURE_CONFIG),
-    };
+    VGPUHello hello = {.version = cpu_to_le32(VGPU_PROTOCOL_VERSION)};
 
+    link->offered = VGPU_FEATURE_CONFIG;
+    if (link->channels_wanted && link_passes_fds(link)) {
+        link->offered |= VGPU_FEATURE_CHANNELS;
+    }
+    hello.features = cpu_to_le32(link->offered);
     link_send(link, VGPU_MSG_HELLO, 0, &hello, sizeof(hello));
 }
 
@@ -213,9 +304,33 @@ static void frame_config(VgpuLink *link, uint32_t request_id, const uint8_t *pay
     }
 }
 
-static void frame_dispatch(VgpuLink *link, uint32_t msg_type, uint32_t request_id,
-                           const uint8_t *payload, uint32_t payload_bytes)
+static void frame_hello(VgpuLink *link, const uint8_t *payload, uint32_t payload_bytes)
 {
+    if (payload_bytes >= sizeof(VGPUHello)) {
+        link->granted = ldl_le_p(payload + offsetof(VGPUHello, features)) & link->offered;
+    }
+}
+
+/* A frame about channels, with the descriptors that came with it. */
+static void frame_channel(VgpuLink *link, uint32_t msg_type, const uint8_t *payload,
+                          uint32_t payload_bytes, unsigned fd_count)
+{
+    int fds[VGPU_FRAME_FDS_MAX];
+
+    memcpy(fds, link->rx_fds, sizeof(fds));
+    link->rx_fd_count -= fd_count;
+    if (!link->ops->channel(link->opaque, msg_type, payload, payload_bytes, fds, fd_count)) {
+        link_drop(link, "received a frame about channels that makes no sense");
+    }
+}
+
+static void frame_dispatch(VgpuLink *link, uint32_t msg_type, uint32_t request_id,
+                           const uint8_t *payload, uint32_t payload_bytes, unsigned fd_count)
+{
+    if (vgpu_link_has_channels(link) && fd_count != 0 && fd_count != link->rx_fd_count) {
+        link_drop(link, "received a frame with another number of descriptors than it says");
+        return;
+    }
     switch (msg_type) {
     case VGPU_MSG_RESPONSE:
     case VGPU_MSG_BUSY:
@@ -235,9 +350,17 @@ static void frame_dispatch(VgpuLink *link, uint32_t msg_type, uint32_t request_i
             frame_config(link, request_id, payload, payload_bytes);
         }
         break;
-    default:
-        /* HELLO grants what was offered; PONG and later messages need no answer. */
+    case VGPU_MSG_HELLO: frame_hello(link, payload, payload_bytes); break;
+    case VGPU_MSG_CHANNEL_OPENED:
+    case VGPU_MSG_CHANNEL_CLOSED:
+    case VGPU_MSG_CHUNK_ADDED:
+    case VGPU_MSG_CHUNK_REMOVED:
+    case VGPU_MSG_CHANNEL_RESET:
+        if (vgpu_link_has_channels(link)) {
+            frame_channel(link, msg_type, payload, payload_bytes, fd_count);
+        }
         break;
+    default: break; /* PONG and later messages need no answer */
     }
 }
 
@@ -265,7 +388,7 @@ static bool link_take_frame(VgpuLink *link)
         return false;
     }
     frame_dispatch(link, le32_to_cpu(header.msg_type), le32_to_cpu(header.request_id),
-                   link->rx + sizeof(header), payload_bytes);
+                   link->rx + sizeof(header), payload_bytes, le16_to_cpu(header.pad));
     if (!link->up) {
         return false; /* dropped; rx is empty already */
     }
@@ -282,11 +405,32 @@ static int link_can_read(void *opaque)
     return link->up ? sizeof(link->rx) - link->rx_bytes : 0;
 }
 
+/* The descriptors that came with the bytes at hand: those of one frame at most. */
+static void link_take_fds(VgpuLink *link)
+{
+    int fds[VGPU_FRAME_FDS_MAX];
+    int count = qemu_chr_fe_get_msgfds(&link->chr, fds, VGPU_FRAME_FDS_MAX);
+
+    if (count <= 0) {
+        return;
+    }
+    if (link->rx_fd_count || !vgpu_link_has_channels(link)) {
+        close_all(fds, count);
+        link_drop(link, "received descriptors out of place");
+        return;
+    }
+    memcpy(link->rx_fds, fds, count * sizeof(fds[0]));
+    link->rx_fd_count = count;
+}
+
 static void link_read(void *opaque, const uint8_t *buf, int size)
 {
     VgpuLink *link = opaque;
 
     link->heard = true;
+    if (link->offered & VGPU_FEATURE_CHANNELS) {
+        link_take_fds(link);
+    }
     while (size > 0 && link->up) {
         /* Never 0: a full rx holds a whole frame, which has been taken off. */
         uint32_t n = MIN((uint32_t)size, sizeof(link->rx) - link->rx_bytes);
@@ -298,6 +442,9 @@ static void link_read(void *opaque, const uint8_t *buf, int size)
         while (link_take_frame(link)) {
         }
     }
+    if (link->up && link->rx_fd_count && link->rx_bytes == 0) {
+        link_drop(link, "received descriptors that no frame has");
+    }
 }
 
 /* ---- Life --------------------------------------------------------------------------- */
@@ -306,6 +453,7 @@ static void link_opened(VgpuLink *link)
 {
     link->up = true;
     link->heard = false;
+    link->offered = 0;
     link->hello_sent = !link->hello_skip;
     link->hello_skip = false;
     if (link->hello_sent) {
@@ -374,6 +522,7 @@ bool vgpu_link_init(VgpuLink *link, DeviceState *dev, const VgpuLinkOps *ops, vo
     link->dev = dev;
     link->ops = ops;
     link->opaque = opaque;
+    QSIMPLEQ_INIT(&link->tx);
     return qemu_chr_fe_backend_connected(&link->chr) || link_own_chardev(link, errp);
 }
 

@@ -13,10 +13,14 @@
 #define HW_MISC_VGPU_LINK_H
 
 #include "vgpu-compat.h"
-#include "vgpu/vgpu_protocol.h"
+#include "qemu/queue.h"
+#include "vgpu/vgpu_channel.h"
 
-/* Room for the largest request, HELLO, and the answers to a burst of pings. */
-#define VGPU_LINK_TX_BYTES 4096u
+/*
+ * Room for the frames of a few channels that open at once, besides the largest request, HELLO,
+ * and the answers to a burst of pings.
+ */
+#define VGPU_LINK_TX_BYTES (64u << 10)
 
 /* Each frame names this sender.  The mediator may change it (CONFIG), the guest can't. */
 typedef struct VgpuIdentity {
@@ -43,7 +47,23 @@ typedef struct VgpuLinkOps {
                      uint32_t payload_bytes);
     /* The mediator has changed link->identity. */
     void (*renamed)(void *opaque);
+    /*
+     * A frame about channels, after HELLO has granted them.  The descriptors are the callee's
+     * from now on.  Returns false when the frame makes no sense: the connection ends.
+     */
+    bool (*channel)(void *opaque, uint32_t msg_type, const uint8_t *payload, uint32_t payload_bytes,
+                    const int *fds, unsigned fd_count);
 } VgpuLinkOps;
+
+/* A frame that waits to be written. */
+typedef struct VgpuLinkFrame {
+    QSIMPLEQ_ENTRY(VgpuLinkFrame) next;
+    uint32_t bytes;
+    uint32_t sent;
+    unsigned fd_count; /* descriptors that go with its first byte, ours */
+    int fds[VGPU_FRAME_FDS_MAX];
+    uint8_t data[];
+} VgpuLinkFrame;
 
 typedef struct VgpuLink {
     VgpuChrEnd chr;        /* the "chardev" property; set before vgpu_link_start() */
@@ -59,11 +79,15 @@ typedef struct VgpuLink {
     bool heard;       /* anything, on this connection */
     bool hello_skip;  /* the last peer hung up on our HELLO */
     bool peer_warned; /* one message per run of bad frames is enough */
+    bool channels_wanted;
+    uint32_t offered, granted; /* in HELLO on this connection */
     QEMUBH *drop_bh;
     guint tx_watch;
-    uint32_t tx_bytes;
+    QSIMPLEQ_HEAD(, VgpuLinkFrame) tx;
+    uint32_t tx_bytes; /* of all that waits */
     uint32_t rx_bytes;
-    uint8_t tx[VGPU_LINK_TX_BYTES];
+    unsigned rx_fd_count; /* descriptors that came and whose frame is not complete */
+    int rx_fds[VGPU_FRAME_FDS_MAX];
     uint8_t rx[VGPU_SOCKET_FRAME_MAX];
 } VgpuLink;
 
@@ -80,6 +104,12 @@ static inline const char *vgpu_device_name(DeviceState *dev)
  */
 bool vgpu_link_init(VgpuLink *link, DeviceState *dev, const VgpuLinkOps *ops, void *opaque,
                     Error **errp);
+
+/* HELLO is to ask for channels.  To be called before vgpu_link_start(). */
+static inline void vgpu_link_want_channels(VgpuLink *link)
+{
+    link->channels_wanted = true;
+}
 
 /* From here on callbacks come.  The first one may come before this function returns. */
 void vgpu_link_start(VgpuLink *link);
@@ -100,5 +130,24 @@ static inline bool vgpu_link_is_up(const VgpuLink *link)
  * had.  The link must be up.  When sending fails, `lost` is called before this returns.
  */
 uint32_t vgpu_link_request(VgpuLink *link, const uint8_t *payload, uint32_t payload_bytes);
+
+/* Has HELLO granted channels on this connection? */
+static inline bool vgpu_link_has_channels(const VgpuLink *link)
+{
+    return link->up && (link->granted & VGPU_FEATURE_CHANNELS) != 0;
+}
+
+/* May so many bytes of frames be sent now, headers included?  Else the peer is slow. */
+static inline bool vgpu_link_has_room(const VgpuLink *link, uint32_t bytes)
+{
+    return bytes <= VGPU_LINK_TX_BYTES - link->tx_bytes;
+}
+
+/*
+ * Sends a frame about channels with descriptors, which are the link's from now on, whatever
+ * becomes of the frame.  When it fails, `lost` is called from within.
+ */
+void vgpu_link_channel(VgpuLink *link, uint32_t msg_type, const void *payload,
+                       uint32_t payload_bytes, const int *fds, unsigned fd_count);
 
 #endif

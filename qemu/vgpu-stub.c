@@ -4,10 +4,11 @@
  *
  * How it works
  * ------------
- * The device is two things: here, the registers and buffers of BAR0 (protocol
- * 1.0, vgpu/vgpu_protocol.h) with at most one request in flight; in
- * vgpu-link.c, the connection to the mediator and the frames on it.
- * vgpu-compat.h has what differs between the versions of QEMU.
+ * The device is here the registers and buffers of BAR0 (protocol 1.0,
+ * vgpu/vgpu_protocol.h) with at most one request in flight.  vgpu-channel.c
+ * has the channels of protocol 2: a block of registers in BAR0 and the
+ * doorbells of BAR2.  vgpu-link.c has the connection to the mediator and the
+ * frames on it, vgpu-compat.h what differs between the versions of QEMU.
  *
  *   guest -- BAR0 --> vgpu-stub.c -- vgpu_link_request() --> vgpu-link.c --> mediator
  *         <-- MSI --              <----- VgpuLinkOps -------
@@ -50,18 +51,22 @@
 #include "qemu/module.h"
 #include "qemu/timer.h"
 #include "hw/pci/msi.h"
+#include "hw/pci/msix.h"
 #include "migration/vmstate.h"
+#include "vgpu-channel.h"
 #include "vgpu-compat.h"
 #include "vgpu-link.h"
 
 /* ---- State ---------------------------------------------------------------- */
 
 #define TYPE_VGPU_STUB "vgpu-stub"
+/* The table has room for so many in one page, beside its pending bits. */
+#define VGPU_VECTORS_MAX 128u
 #define VGPU_STUB(obj) OBJECT_CHECK(VgpuStub, (obj), TYPE_VGPU_STUB)
 
 typedef struct VgpuStub {
     PCIDevice parent_obj;
-    MemoryRegion bar0;
+    MemoryRegion bar0, bar2;
     Error *migration_blocker;
 
     /* Properties, as the user gave them. */
@@ -69,9 +74,12 @@ typedef struct VgpuStub {
     char *priority_name;
     uint32_t vm_id_given;
     bool wait_mediator;
+    uint32_t channel_count;
+    char *transport_name;
 
     /* Also who the VM is, which is not the guest's to change: a reset leaves it alone. */
     VgpuLink link;
+    VgpuChannels *channels; /* NULL: none */
 
     /* Registers and buffers. */
     uint32_t status;
@@ -100,27 +108,48 @@ static const char *stub_name(VgpuStub *s)
 
 /* ---- Interrupts ------------------------------------------------------------ */
 
-/*
- * Messages are edges: one is sent for each event, even while an earlier one is
- * not yet acknowledged, so that none is lost between a guest's read of
- * IRQ_STATUS and its write.  A message is a DMA write to an address of the
- * guest's choice; our own DOORBELL is such an address, and answering it from
- * here would recurse without end.
- */
-static void irq_send(VgpuStub *s, uint32_t events)
+static bool messages_enabled(VgpuStub *s)
 {
-    if (!(events & s->irq_ctrl) || !msi_enabled(&s->parent_obj) || s->irq_sending) {
+    return msi_enabled(&s->parent_obj) || msix_enabled(&s->parent_obj);
+}
+
+/*
+ * A message is a DMA write to an address of the guest's choice; our own
+ * DOORBELL is such an address, and answering it from here would recurse
+ * without end.
+ */
+static void send_message(void *opaque, uint32_t vector)
+{
+    VgpuStub *s = opaque;
+
+    if (s->irq_sending) {
         return;
     }
     s->irq_sending = true;
-    msi_notify(&s->parent_obj, 0);
+    if (msix_enabled(&s->parent_obj)) {
+        msix_notify(&s->parent_obj, vector);
+    } else if (vector == 0 && msi_enabled(&s->parent_obj)) {
+        msi_notify(&s->parent_obj, 0);
+    }
     s->irq_sending = false;
+}
+
+/*
+ * Messages are edges: one is sent for each event, even while an earlier one is
+ * not yet acknowledged, so that none is lost between a guest's read of
+ * IRQ_STATUS and its write.
+ */
+static void irq_send(VgpuStub *s, uint32_t events)
+{
+    if (events & s->irq_ctrl) {
+        send_message(s, VGPU_VECTOR_CONFIG);
+    }
 }
 
 /* The INTx pin is a level: the function of the two registers. */
 static void irq_update_level(VgpuStub *s)
 {
-    if (!msi_enabled(&s->parent_obj)) {
+    if (!messages_enabled(s)) {
         pci_set_irq(&s->parent_obj, (s->irq_status & s->irq_ctrl) != 0);
     }
 }
@@ -132,11 +161,22 @@ static void irq_raise(VgpuStub *s, uint32_t events)
     irq_send(s, events);
 }
 
+static bool is_bus_master(PCIDevice *pdev)
+{
+    return (pci_get_word(pdev->config + PCI_COMMAND) & PCI_COMMAND_MASTER) != 0;
+}
+
 static void stub_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val, int len)
 {
+    VgpuStub *s = VGPU_STUB(pdev);
+    bool was_master = is_bus_master(pdev);
+
     pci_default_write_config(pdev, addr, val, len);
-    /* A guest that turns MSI off gets the level that it has missed. */
-    irq_update_level(VGPU_STUB(pdev));
+    /* A guest that turns messages off gets the level that it has missed. */
+    irq_update_level(s);
+    if (s->channels && was_master && !is_bus_master(pdev)) {
+        vgpu_channels_reset(s->channels, VGPU_CLOSED_BUS_MASTER);
+    }
 }
 
 /* ---- The request in flight --------------------------------------------------- */
@@ -181,6 +221,9 @@ static void stub_link_lost(void *opaque)
 {
     VgpuStub *s = opaque;
 
+    if (s->channels) {
+        vgpu_channels_link_lost(s->channels);
+    }
     if (s->status == VGPU_STATUS_BUSY && !s->wait_mediator) {
         request_complete(s, VGPU_ERR_MEDIATOR_UNAVAILABLE);
     }
@@ -191,11 +234,20 @@ static void stub_renamed(void *opaque)
     irq_raise(opaque, VGPU_IRQ_CONFIG);
 }
 
+static bool stub_channel_frame(void *opaque, uint32_t msg_type, const uint8_t *payload,
+                               uint32_t payload_bytes, const int *fds, unsigned fd_count)
+{
+    VgpuStub *s = opaque;
+
+    return vgpu_channels_frame(s->channels, msg_type, payload, payload_bytes, fds, fd_count);
+}
+
 static const VgpuLinkOps stub_link_ops = {
     .opened = stub_link_opened,
     .lost = stub_link_lost,
     .answered = request_answered,
     .renamed = stub_renamed,
+    .channel = stub_channel_frame,
 };
 
 /* ---- Registers ------------------------------------------------------------------ */
@@ -296,12 +348,22 @@ static uint8_t bar0_read_byte(VgpuStub *s, hwaddr addr)
     return 0;
 }
 
+/* A whole register of protocol 2; parts of them don't exist. */
+static bool is_channel_register(VgpuStub *s, hwaddr addr, unsigned size)
+{
+    return s->channels && size == 4 && addr % 4 == 0 && addr >= VGPU_PROTOCOL2_BLOCK &&
+           addr < VGPU_REG2_END;
+}
+
 static uint64_t bar0_read(void *opaque, hwaddr addr, unsigned size)
 {
     VgpuStub *s = opaque;
     uint64_t val = 0;
     unsigned i;
 
+    if (is_channel_register(s, addr, size)) {
+        return vgpu_channels_read(s->channels, addr);
+    }
     for (i = 0; i < size; i++) {
         val |= (uint64_t)bar0_read_byte(s, addr + i) << (8 * i);
     }
@@ -316,6 +378,10 @@ static void bar0_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
         qemu_log_mask(LOG_GUEST_ERROR,
                       "vgpu-stub %s: interrupt aimed at a vgpu-stub's own BAR, write dropped\n",
                       stub_name(s));
+        return;
+    }
+    if (is_channel_register(s, addr, size)) {
+        vgpu_channels_write(s->channels, addr, val);
         return;
     }
     while (size > 0) {
@@ -364,6 +430,10 @@ static void stub_reset(DeviceState *dev)
     memset(s->request, 0, sizeof(s->request));
     memset(s->response, 0, sizeof(s->response));
     irq_update_level(s);
+    if (s->channels) {
+        vgpu_channels_reset(s->channels, VGPU_CLOSED_RESET);
+        vgpu_channels_reset_registers(s->channels);
+    }
 }
 
 static bool stub_parse_properties(VgpuStub *s, Error **errp)
@@ -389,12 +459,55 @@ static bool stub_parse_properties(VgpuStub *s, Error **errp)
     return false;
 }
 
+static bool stub_parse_channels(VgpuStub *s, Error **errp)
+{
+    const char *transport = s->transport_name ? s->transport_name : "auto";
+
+    if (s->channel_count > VGPU_CHANNELS_MAX || (s->channel_count & (s->channel_count - 1))) {
+        error_setg(errp, "vgpu-stub: channels=%u is neither 0 nor a power of two up to %u",
+                   s->channel_count, VGPU_CHANNELS_MAX);
+        return false;
+    }
+    if (strcmp(transport, "auto") && strcmp(transport, "shared")) {
+        error_setg(errp, "vgpu-stub: transport '%s' is none of auto, shared", transport);
+        return false;
+    }
+    return true;
+}
+
+/* BAR2, and BAR4 with a vector for the device and one for each channel as far as they reach. */
+static void stub_realize_channels(VgpuStub *s)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    uint32_t vectors = MIN(s->channel_count + 1, VGPU_VECTORS_MAX), i;
+    Error *err = NULL;
+
+    if (msix_init_exclusive_bar(pdev, vectors, 4, &err) < 0) {
+        error_free(err); /* a board without messages: drivers poll */
+        vectors = 0;
+    }
+    for (i = 0; i < vectors; i++) {
+        msix_vector_use(pdev, i);
+    }
+    s->channels = vgpu_channels_new(&(VgpuChannelsUses){
+        .dev = pdev,
+        .link = &s->link,
+        .bar2 = &s->bar2,
+        .count = s->channel_count,
+        .vectors = vectors,
+        .shared_possible = true,
+        .notify = send_message,
+        .opaque = s,
+    });
+    pci_register_bar(pdev, 2, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->bar2);
+}
+
 static void stub_realize(PCIDevice *pdev, Error **errp)
 {
     VgpuStub *s = VGPU_STUB(pdev);
     Error *err = NULL;
 
-    if (!stub_parse_properties(s, errp)) {
+    if (!stub_parse_properties(s, errp) || !stub_parse_channels(s, errp)) {
         return;
     }
     error_setg(&s->migration_blocker,
@@ -415,6 +528,9 @@ static void stub_realize(PCIDevice *pdev, Error **errp)
     }
     memory_region_init_io(&s->bar0, OBJECT(s), &bar0_ops, s, "vgpu-stub-bar0", VGPU_BAR0_BYTES);
     pci_register_bar(pdev, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->bar0);
+    if (s->channel_count) {
+        stub_realize_channels(s);
+    }
     vgpu_link_start(&s->link);
 }
 
@@ -424,6 +540,11 @@ static void stub_exit(PCIDevice *pdev)
 
     s->status = VGPU_STATUS_IDLE; /* nobody is left who waits for the request in flight */
     vgpu_link_stop(&s->link);
+    if (s->channels) {
+        vgpu_channels_free(s->channels);
+        s->channels = NULL;
+        msix_uninit_exclusive_bar(pdev);
+    }
     msi_uninit(pdev);
     vgpu_blocker_del(&s->migration_blocker);
 }
@@ -454,6 +575,8 @@ static VgpuProperty stub_properties[] = {
     DEFINE_PROP_STRING("priority", VgpuStub, priority_name),
     DEFINE_PROP_UINT32("vm_id", VgpuStub, vm_id_given, 0),
     DEFINE_PROP_BOOL("wait-mediator", VgpuStub, wait_mediator, false),
+    DEFINE_PROP_UINT32("channels", VgpuStub, channel_count, 64),
+    DEFINE_PROP_STRING("transport", VgpuStub, transport_name),
     VGPU_PROPERTIES_END};
 
 static void stub_class_init(ObjectClass *klass, VgpuClassData *data)

@@ -187,7 +187,8 @@ enum vgpu_channel_state {
     X(COPY_FAILED, 12, "the copy engine could not reach the guest's memory")                       \
     X(GPU_LOST, 13, "the GPU failed")                                                              \
     X(LIMITS, 14, "the VM's limits were changed; open it again")                                   \
-    X(FRAMES, 15, "a frame about this channel makes no sense")
+    X(FRAMES, 15, "a frame about this channel makes no sense")                                     \
+    X(BUS_MASTER, 16, "the guest switched the device's bus mastering off")
 
 enum vgpu_channel_reason {
 #define VGPU_CHANNEL_REASON(name, code, text) VGPU_CLOSED_##name = (code),
@@ -367,7 +368,7 @@ static inline uint32_t vgpu_handle_kind(uint64_t handle)
  * begins a write of its own.  Another number than the frame's closes the connection.
  */
 enum vgpu_channel_msg {
-    VGPU_MSG_CHANNEL_OPEN = 9,    /* -> mediator: VGPUChannelOpen */
+    VGPU_MSG_CHANNEL_OPEN = 9,    /* -> mediator: VGPUChannelOpen; of a device: 1 fd, the lease */
     VGPU_MSG_CHANNEL_OPENED = 10, /* -> device: VGPUChannelOpened; status 0: fds, see below */
     VGPU_MSG_CHANNEL_CLOSE = 11,  /* -> mediator: VGPUChannelClose */
     VGPU_MSG_CHANNEL_CLOSED = 12, /* -> device: VGPUChannelClose; the host has let go */
@@ -375,7 +376,7 @@ enum vgpu_channel_msg {
     VGPU_MSG_CHUNK_ADDED = 14,    /* -> device: VGPUChunkAdded; HOST and COPIED: 1 fd */
     VGPU_MSG_CHUNK_REMOVE = 15,   /* -> mediator: VGPUChunkRemove */
     VGPU_MSG_CHUNK_REMOVED = 16,  /* -> device: VGPUChunkRemove; the host has let go */
-    VGPU_MSG_CHANNEL_RESET = 17,  /* -> mediator: close all; back, empty: the host has let go */
+    VGPU_MSG_CHANNEL_RESET = 17,  /* -> mediator: close all; back, empty: all are closed */
 };
 
 #define VGPU_FRAME_FDS_MAX 16u
@@ -395,6 +396,11 @@ enum vgpu_channel_fd {
  * Asks for a channel.  SHARED: chunk 0 follows in CHUNK_ADD frames, and OPENED is sent when it
  * is mapped.  The number is the device's choice among those that are not open; it is free again
  * after CLOSED, or after OPENED with an error.  One channel is one process.
+ *
+ * A device offers one transport, SHARED or COPIED, and sends a lease: the end of a pipe that is
+ * for writing.  Whoever on the host may touch the guest's memory for this channel keeps a copy
+ * of it open and closes it when it has unmapped that memory.  Nobody writes to it.  The device
+ * has the other end: a hang-up there says that the host has let go, whoever died meanwhile.
  */
 typedef struct VGPUChannelOpen {
     uint32_t channel;    /* below VGPU_CHANNELS_MAX */
@@ -480,9 +486,16 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChunkRemove) == 8, "VGPUChunkRemove is 8 bytes");
 
 /*
  * BAR0, from VGPU_PROTOCOL2_BLOCK on, all 32 bits wide; for set-up only, nothing here is on the
- * way of work.  A driver: tests ID; writes DRIVER_FEATURES; for each channel writes SELECT,
- * SETUP_LO, SETUP_HI, VECTOR, then COMMAND, and waits for the config interrupt (vector 0) or
- * polls RESULT until it is no longer PENDING.  One command per channel at a time.
+ * way of work.  Only aligned accesses of 4 bytes count: another one reads 0 and writes nothing.
+ * A driver: tests ID; writes DRIVER_FEATURES; for each channel writes SELECT, VECTOR, SETUP_LO,
+ * SETUP_HI, then COMMAND, and waits for the config interrupt (vector 0) or polls RESULT until
+ * it is no longer PENDING.  One command per channel at a time: while its RESULT is PENDING,
+ * another one is ignored.  A device without channels has 0 in all of these registers.
+ *
+ * VECTOR may be shared by channels; one that the device has not becomes VGPU_VECTOR_NONE.
+ * A read of CHANGED takes the number of a channel that the host closed or whose PENDING command
+ * ended, each once; VGPU_CHANGED_NONE: no more.  When GENERATION grows, by COMMAND_RESET or a
+ * reset of the device, the host has let go of all that was open before.
  */
 #define VGPU_REG2_ID 0x840u              /* RO  VGPU_CHANNEL_ID; after a removal it is not */
 #define VGPU_REG2_FEATURES 0x844u        /* RO  VGPU_DEVICE_* that the device has */
@@ -493,30 +506,41 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChunkRemove) == 8, "VGPUChunkRemove is 8 bytes");
 #define VGPU_REG2_STATE 0x858u           /* RO  enum vgpu_register_state */
 #define VGPU_REG2_REASON 0x85Cu          /* RO  enum vgpu_channel_reason of its last end */
 #define VGPU_REG2_RESULT 0x860u          /* RO  of its last command: enum vgpu_error or PENDING */
-#define VGPU_REG2_SETUP_LO 0x864u        /* RW  DMA address of a VGPUChannelSetup */
+#define VGPU_REG2_SETUP_LO 0x864u        /* RW  DMA address of a VGPUChannelSetup; one for all */
 #define VGPU_REG2_SETUP_HI 0x868u        /* RW  its upper 32 bits */
-#define VGPU_REG2_VECTOR 0x86Cu          /* RW  MSI-X vector of its interrupts; 0xFFFF: none */
-#define VGPU_REG2_CHANGED                                                                          \
-    0x870u                          /* RO  a channel that the host closed or whose command \
-                                          *     ended, each once; VGPU_CHANGED_NONE: no more */
-#define VGPU_REG2_GENERATION 0x874u /* RO  + 1 whenever all channels went at once */
+#define VGPU_REG2_VECTOR 0x86Cu          /* RW  MSI-X vector of its interrupts */
+#define VGPU_REG2_CHANGED 0x870u         /* RO  which channel has changed; see below */
+#define VGPU_REG2_GENERATION 0x874u      /* RO  + 1 with each reset that is complete */
+#define VGPU_REG2_TRANSPORT 0x878u       /* RO  OPEN: enum vgpu_channel_transport */
+#define VGPU_REG2_GRANTED 0x87Cu         /* RO  OPEN: the VGPU_CHANNEL_* that it has */
 #define VGPU_REG2_END 0x880u
 
 #define VGPU_CHANNEL_ID 0x32434756u /* "VGC2" */
 #define VGPU_RESULT_PENDING 0xFFFFFFFFu
 #define VGPU_CHANGED_NONE 0xFFFFFFFFu
+#define VGPU_VECTOR_NONE 0xFFFFu
+#define VGPU_VECTOR_CONFIG 0u /* CHANGED or GENERATION has something new */
 
 #define VGPU_DEVICE_SHARED (1u << 0) /* it can pass descriptors of guest RAM */
 #define VGPU_DEVICE_COPIED (1u << 1) /* it has a copy engine */
 
+/* RESULT is VGPU_ERR_NONE or an error of vgpu_protocol.h when a command has ended. */
 enum vgpu_channel_command {
-    VGPU_COMMAND_OPEN = 1,         /* setup: open, pieces of chunk 0 */
-    VGPU_COMMAND_CLOSE = 2,        /* no setup; its RESULT says that the host has let go */
+    VGPU_COMMAND_OPEN = 1,         /* setup: open, bytes, pieces of chunk 0; STATE must be FREE */
+    VGPU_COMMAND_CLOSE = 2,        /* no setup; ends when the host has let go and STATE is FREE */
     VGPU_COMMAND_CHUNK_ADD = 3,    /* setup: chunk, bytes, pieces */
     VGPU_COMMAND_CHUNK_REMOVE = 4, /* setup: chunk */
-    VGPU_COMMAND_RESET = 5,        /* all channels, whatever SELECT says */
+    VGPU_COMMAND_RESET = 5,        /* all channels, whatever SELECT says; has no RESULT, see
+                                    * GENERATION */
 };
 
+/*
+ * A channel that the host ends is CLOSING, then FREE, without a command; CHANGED names it when
+ * it is FREE.  What it had in guest memory belongs to the guest again when it is FREE, never
+ * before.  A reset of the device (of the machine, or of its function), Bus Master off and the
+ * device's removal close all channels; the device then waits until the host has let go, but
+ * at most VGPU_LET_GO_MS.
+ */
 enum vgpu_register_state {
     VGPU_REGISTER_FREE = 0,
     VGPU_REGISTER_OPENING = 1,
@@ -524,14 +548,21 @@ enum vgpu_register_state {
     VGPU_REGISTER_CLOSING = 3, /* the host has not let go yet: its memory is not to be reused */
 };
 
+#define VGPU_LET_GO_MS 3000u
+
 /* In guest memory.  The device reads it once, when COMMAND is written; then it is free. */
 #define VGPU_SETUP_PIECES_MAX 256u
 
+/*
+ * Pieces lie in the order of the chunk's bytes, aligned to VGPU_CHANNEL_PAGE, all in RAM, and
+ * overlap nothing that this device has.  Larger pieces that are aligned to their size cost the
+ * host less; with pieces aligned to huge pages, guest memory of huge pages can be `shared`.
+ */
 typedef struct VGPUChannelSetup {
     VGPUChannelOpen open; /* OPEN; channel and transports are the device's to fill in */
     uint32_t chunk;       /* CHUNK_ADD, CHUNK_REMOVE */
     uint32_t piece_count; /* OPEN, CHUNK_ADD */
-    uint64_t bytes;       /* of the chunk */
+    uint64_t bytes;       /* of the chunk: the sum of its pieces; chunk 0: as the layout says */
     VGPUPiece pieces[VGPU_SETUP_PIECES_MAX];
 } VGPUChannelSetup;
 
@@ -541,7 +572,7 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChannelSetup) == 80 + 16 * VGPU_SETUP_PIECES_MAX,
 /*
  * BAR2: a page for each channel, so that a process maps its own alone.  A write of 4 bytes of
  * any value at the page's offset 0 is the doorbell; everything else is ignored, reads give 0.
- * BAR4: the MSI-X table.
+ * BAR4: the MSI-X table.  Vector 0 is for CHANGED and for the interrupts of 1.0.
  */
 #define VGPU_DOORBELL_PAGE 4096u
 
@@ -553,11 +584,15 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChannelSetup) == 80 + 16 * VGPU_SETUP_PIECES_MAX,
  * stores the position into the memfd (release) and signals VGPU_FD_DOORBELL.  What else is to
  * move the worker asks for in this page, which the guest never sees.
  *
- * A PUSH moves the bytes first and, after a barrier, the last 8 of them, so that a position or
- * a mailbox that ends the range is seen last.  Requests end in their order.  One that fails
- * (no RAM there, bus mastering off) closes the channel with COPY_FAILED.
+ * A PUSH moves the bytes behind the first 8, and after a barrier the first 8 as one store: a
+ * position or a mailbox's number that begins the range is seen last.  Offsets and lengths are
+ * multiples of 8.  Requests end in their order.  One that fails (no RAM there, bus mastering
+ * off) closes the channel with COPY_FAILED.
  *
- * In guest RAM the worker's parked word is 1 all the time: each batch rings.
+ * The worker wakes the engine by VGPU_FD_INTERRUPT, the engine the worker by VGPU_FD_DOORBELL.
+ *
+ * In guest RAM the worker's parked word is 1 all the time: each batch rings.  The engine
+ * stores it when the channel opens.
  */
 enum vgpu_copy_kind {
     VGPU_COPY_PULL = 1,      /* guest -> memfd */

@@ -16,13 +16,14 @@ REQUEST, RESPONSE, PING, PONG, BUSY, QUARANTINED, CONFIG, HELLO = range(1, 9)
 HEADER = struct.Struct("<IIIIBBHI")
 WAIT_S = 30
 
-Frame = collections.namedtuple("Frame", "type vm_id request_id pool_id priority payload")
+Frame = collections.namedtuple("Frame", "type vm_id request_id pool_id priority payload fds",
+                               defaults=((),))
 
 
 def frame(msg_type, request_id=0, payload=b"", vm_id=0, pool_id="A", priority=1,
-          magic=MAGIC, payload_len=None):
+          magic=MAGIC, payload_len=None, pad=0):
     length = len(payload) if payload_len is None else payload_len
-    return HEADER.pack(magic, msg_type, vm_id, request_id, ord(pool_id), priority, 0,
+    return HEADER.pack(magic, msg_type, vm_id, request_id, ord(pool_id), priority, pad,
                        length) + payload
 
 
@@ -42,6 +43,7 @@ class Connection:
         self.sock = sock
         self.sock.settimeout(WAIT_S)
         self.buffered = b""
+        self.fds = []  # that came and belong to no frame yet
 
     def recv(self):
         """The next frame, or None when the device has closed the connection."""
@@ -50,16 +52,19 @@ class Connection:
             return None
         magic, msg_type, vm_id, request_id, pool, priority, pad, length = HEADER.unpack(head)
         assert magic == MAGIC, f"the device sent magic {magic:#x}"
-        assert pad == 0
         assert length <= 1024
         payload = self._exactly(length)
         assert payload is not None, "the device closed in the middle of a frame"
-        return Frame(msg_type, vm_id, request_id, chr(pool), priority, payload)
+        assert pad in (0, len(self.fds)), (pad, self.fds)
+        fds = self.fds[:pad]
+        del self.fds[:pad]
+        return Frame(msg_type, vm_id, request_id, chr(pool), priority, payload, tuple(fds))
 
     def _exactly(self, count):
         while len(self.buffered) < count:
             try:
-                more = self.sock.recv(65536)
+                more, fds = socket.recv_fds(self.sock, 65536, 16)[:2]
+                self.fds += fds
             except ConnectionResetError:
                 more = b""
             if not more:
@@ -79,8 +84,10 @@ class Connection:
         got = self.recv()
         assert got is None, f"expected the device to close, got {got}"
 
-    def send(self, data):
-        self.sock.sendall(data)
+    def send(self, data, fds=()):
+        """All of it; descriptors go with the first byte."""
+        sent = socket.send_fds(self.sock, [data], fds) if fds else 0
+        self.sock.sendall(data[sent:])
 
     def sync(self):
         """Returns when the device knows that it is connected (a kernel may know sooner)."""
@@ -92,6 +99,9 @@ class Connection:
 
     def close(self):
         self.sock.close()
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = []
 
 
 class FakeMediator:

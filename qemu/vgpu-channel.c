@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How channels work
+ * -----------------
+ * A driver names guest memory in a setup and writes COMMAND.  The device checks the setup,
+ * finds out how the host can reach the memory, and asks the mediator in frames.
+ *
+ *          COMMAND OPEN            OPENED              CLOSE, CLOSED, a reset
+ *   FREE ---------------> OPENING --------> OPEN -----------------------------> CLOSING
+ *     ^                      | OPENED with an error, a reset                       |
+ *     +--------------------- CLOSING <---------------------------------------------+
+ *         when the host has let go and its last word on the channel has come
+ *
+ * Two things end CLOSING.  The *lease* is a pipe: the end for writing goes along with OPEN, and
+ * whoever on the host may touch the channel's memory has it open.  When the other end, ours,
+ * hangs up, the memory is the guest's again, also when a process of the host has died, and
+ * without that anybody's frames are read: so a reset can wait for it.  The *last word* is
+ * CLOSED, OPENED with an error, or the end of the connection: before it the number can't be
+ * used anew, as frames about the old channel may be under way.
+ *
+ * The doorbell page of an open channel is an ioeventfd of the worker's descriptor, so a ring
+ * under KVM never reaches this file.  Interrupts come as a descriptor that becomes readable.
+ */
+#include "qemu/osdep.h"
+#include <glib-unix.h>
+#include <poll.h>
+#include "qemu/bswap.h"
+#include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "vgpu-channel.h"
+#include "vgpu-chunk.h"
+
+typedef struct VgpuChannel {
+    VgpuChannels *set;
+    uint32_t number;
+    enum vgpu_register_state state;
+    uint32_t reason;
+    uint32_t result;
+    uint32_t vector;
+    uint32_t transport;   /* enum vgpu_channel_transport: offered, then granted */
+    uint32_t granted;     /* VGPU_CHANNEL_* */
+    bool opened;          /* OPENED with status 0 has come: a CLOSED is owed to us */
+    bool last_word;       /* nothing more comes about it */
+    int lease;            /* our end; -1: the host has let go */
+    VGPUChannelOpen open; /* as sent */
+    VgpuChunk chunk0;
+    bool has_events;
+    EventNotifier doorbell, interrupt;
+} VgpuChannel;
+
+struct VgpuChannels {
+    VgpuChannelsUses uses;
+    VMChangeStateEntry *state_entry;
+    VgpuPieceTree *pieces;
+    bool running;
+    bool resetting; /* GENERATION grows when no channel is left */
+    uint32_t select;
+    uint64_t setup;
+    uint32_t driver_features;
+    uint32_t generation;
+    DECLARE_BITMAP(changed, VGPU_CHANNELS_MAX);
+    VgpuChannel all[]; /* uses.count */
+};
+
+static const char *set_name(VgpuChannels *set)
+{
+    return vgpu_device_name(DEVICE(set->uses.dev));
+}
+
+/* ---- Telling the guest -------------------------------------------------------------- */
+
+static void notify(VgpuChannels *set, uint32_t vector)
+{
+    if (vector < set->uses.vectors) {
+        set->uses.notify(set->uses.opaque, vector);
+    }
+}
+
+static void tell_changed(VgpuChannel *channel)
+{
+    set_bit(channel->number, channel->set->changed);
+    notify(channel->set, VGPU_VECTOR_CONFIG);
+}
+
+static void on_interrupt(void *opaque)
+{
+    VgpuChannel *channel = opaque;
+
+    if (event_notifier_test_and_clear(&channel->interrupt)) {
+        notify(channel->set, channel->vector);
+    }
+}
+
+/* A machine that does not run gets no interrupts; the descriptor keeps the count. */
+static void watch_interrupt(VgpuChannel *channel)
+{
+    bool on = channel->has_events && channel->set->running;
+
+    if (channel->has_events) {
+        qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), on ? on_interrupt : NULL,
+                            NULL, channel);
+    }
+}
+
+static void on_run_state(void *opaque, VgpuRunning running, RunState state)
+{
+    VgpuChannels *set = opaque;
+    uint32_t i;
+
+    set->running = running;
+    for (i = 0; i < set->uses.count; i++) {
+        watch_interrupt(&set->all[i]);
+    }
+}
+
+/* ---- Doorbells ---------------------------------------------------------------------- */
+
+static uint64_t bar2_read(void *opaque, hwaddr addr, unsigned size)
+{
+    return 0;
+}
+
+/* Where no ioeventfd has caught it. */
+static void bar2_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
+{
+    VgpuChannels *set = opaque;
+    VgpuChannel *channel = &set->all[addr / VGPU_DOORBELL_PAGE];
+
+    if (size == 4 && addr % VGPU_DOORBELL_PAGE == 0 && channel->has_events) {
+        event_notifier_set(&channel->doorbell);
+    }
+}
+
+static const MemoryRegionOps bar2_ops = {
+    .read = bar2_read,
+    .write = bar2_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+};
+
+/* The descriptors are the channel's.  What another process did to their flags is undone. */
+static void events_begin(VgpuChannel *channel, const int *fds)
+{
+    g_unix_set_fd_nonblocking(fds[VGPU_FD_DOORBELL], true, NULL);
+    g_unix_set_fd_nonblocking(fds[VGPU_FD_INTERRUPT], true, NULL);
+    event_notifier_init_fd(&channel->doorbell, fds[VGPU_FD_DOORBELL]);
+    event_notifier_init_fd(&channel->interrupt, fds[VGPU_FD_INTERRUPT]);
+    channel->has_events = true;
+    memory_region_add_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
+                              false, 0, &channel->doorbell);
+    watch_interrupt(channel);
+}
+
+static void events_end(VgpuChannel *channel)
+{
+    if (!channel->has_events) {
+        return;
+    }
+    memory_region_del_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
+                              false, 0, &channel->doorbell);
+    qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), NULL, NULL, NULL);
+    event_notifier_cleanup(&channel->doorbell);
+    event_notifier_cleanup(&channel->interrupt);
+    channel->has_events = false;
+}
+
+/* ---- The end of a channel ----------------------------------------------------------- */
+
+static bool all_free(VgpuChannels *set)
+{
+    uint32_t i;
+
+    for (i = 0; i < set->uses.count; i++) {
+        if (set->all[i].state != VGPU_REGISTER_FREE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void reset_finish(VgpuChannels *set)
+{
+    if (set->resetting && all_free(set)) {
+        set->resetting = false;
+        set->generation++;
+        notify(set, VGPU_VECTOR_CONFIG);
+    }
+}
+
+/* Is it over?  Then its memory and its number are free again. */
+static void channel_finish(VgpuChannel *channel)
+{
+    if (channel->state != VGPU_REGISTER_CLOSING || channel->lease >= 0 || !channel->last_word) {
+        return;
+    }
+    vgpu_chunk_release(&channel->chunk0, channel->set->pieces);
+    channel->state = VGPU_REGISTER_FREE;
+    if (channel->result == VGPU_RESULT_PENDING) {
+        channel->result = VGPU_ERR_NONE; /* of CLOSE */
+    }
+    tell_changed(channel);
+    reset_finish(channel->set);
+}
+
+/* Neither doorbell nor interrupt from here on; the host may still have the memory. */
+static void channel_leave(VgpuChannel *channel)
+{
+    events_end(channel);
+    channel->state = VGPU_REGISTER_CLOSING;
+}
+
+static void lease_end(VgpuChannel *channel)
+{
+    qemu_set_fd_handler(channel->lease, NULL, NULL, NULL);
+    close(channel->lease);
+    channel->lease = -1;
+}
+
+static void on_lease(void *opaque)
+{
+    VgpuChannel *channel = opaque;
+    char bytes[64];
+    ssize_t n = read(channel->lease, bytes, sizeof(bytes));
+
+    /* Bytes have no meaning. */
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR))) {
+        return;
+    }
+    lease_end(channel);
+    channel_finish(channel);
+}
+
+/* The mediator's last word: the channel was open, and is not any more. */
+static void channel_closed(VgpuChannel *channel, uint32_t reason)
+{
+    channel->opened = false;
+    channel->last_word = true;
+    channel->reason = reason;
+    channel_leave(channel);
+    channel_finish(channel);
+}
+
+/* The mediator's last word: there is no such channel. */
+static void channel_refused(VgpuChannel *channel, uint32_t error)
+{
+    channel->last_word = true;
+    if (channel->state == VGPU_REGISTER_OPENING) {
+        channel->result = error;
+    }
+    channel_leave(channel);
+    channel_finish(channel);
+}
+
+void vgpu_channels_link_lost(VgpuChannels *set)
+{
+    uint32_t i;
+
+    for (i = 0; i < set->uses.count; i++) {
+        VgpuChannel *channel = &set->all[i];
+
+        if (channel->state == VGPU_REGISTER_FREE || channel->last_word) {
+            continue;
+        }
+        if (channel->opened) {
+            channel_closed(channel, channel->state == VGPU_REGISTER_OPEN ? VGPU_CLOSED_SESSION
+                                                                         : channel->reason);
+        } else {
+            channel_refused(channel, VGPU_ERR_MEDIATOR_UNAVAILABLE);
+        }
+    }
+}
+
+/* ---- Resets ------------------------------------------------------------------------- */
+
+static void link_tell_reset(VgpuChannels *set)
+{
+    if (vgpu_link_has_channels(set->uses.link)) {
+        vgpu_link_channel(set->uses.link, VGPU_MSG_CHANNEL_RESET, NULL, 0, NULL, 0);
+    }
+}
+
+/* Ends what is open; does not wait. */
+static void reset_begin(VgpuChannels *set, enum vgpu_channel_reason reason)
+{
+    bool any = false;
+    uint32_t i;
+
+    for (i = 0; i < set->uses.count; i++) {
+        VgpuChannel *channel = &set->all[i];
+
+        if (channel->state != VGPU_REGISTER_OPENING && channel->state != VGPU_REGISTER_OPEN) {
+            continue;
+        }
+        if (channel->result == VGPU_RESULT_PENDING) {
+            channel->result = VGPU_ERR_MEDIATOR_UNAVAILABLE;
+        }
+        channel->reason = reason;
+        channel_leave(channel);
+        any = true;
+    }
+    set->resetting = true;
+    if (any) {
+        link_tell_reset(set);
+    }
+    reset_finish(set);
+}
+
+/* Returns whether anybody of the host still holds a lease, at the latest after the bound. */
+static bool wait_for_leases(VgpuChannels *set)
+{
+    int64_t end_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + VGPU_LET_GO_MS;
+    uint32_t i;
+
+    for (i = 0; i < set->uses.count; i++) {
+        VgpuChannel *channel = &set->all[i];
+
+        while (channel->lease >= 0) {
+            struct pollfd lease = {.fd = channel->lease};
+            int64_t left_ms = end_ms - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+            int n = poll(&lease, 1, MAX(left_ms, 0));
+
+            if (n > 0 && (lease.revents & POLLHUP)) {
+                lease_end(channel);
+            } else if (n == 0 && left_ms <= 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void wait_let_go(VgpuChannels *set)
+{
+    uint32_t i;
+
+    if (wait_for_leases(set)) {
+        warn_report("vgpu-stub %s: a worker has not let go of the guest's memory within %u ms",
+                    set_name(set), VGPU_LET_GO_MS);
+    }
+    for (i = 0; i < set->uses.count; i++) {
+        channel_finish(&set->all[i]);
+    }
+}
+
+void vgpu_channels_reset(VgpuChannels *set, enum vgpu_channel_reason reason)
+{
+    reset_begin(set, reason);
+    wait_let_go(set);
+}
+
+void vgpu_channels_reset_registers(VgpuChannels *set)
+{
+    uint32_t i;
+
+    set->select = 0;
+    set->setup = 0;
+    set->driver_features = 0;
+    bitmap_zero(set->changed, VGPU_CHANNELS_MAX);
+    for (i = 0; i < set->uses.count; i++) {
+        set->all[i].vector = VGPU_VECTOR_NONE;
+        set->all[i].result = VGPU_ERR_NONE;
+        set->all[i].reason = VGPU_CLOSED_NONE;
+    }
+}
+
+/* ---- Opening a channel -------------------------------------------------------------- */
+
+#define OPEN_FRAMES_BYTES                                                                          \
+    (VGPU_CHUNK_FRAMES_BYTES + (uint32_t)sizeof(VGPUSocketHeader) +                                \
+     (uint32_t)sizeof(VGPUChannelOpen))
+
+/* Sends OPEN with a new lease, and the chunk where it is shared.  enum vgpu_error. */
+static enum vgpu_error send_open(VgpuChannel *channel, VgpuChunkFrames *frames)
+{
+    VgpuChannels *set = channel->set;
+    int ends[2], fds[VGPU_FRAME_FDS_MAX];
+
+    if (!g_unix_open_pipe(ends, FD_CLOEXEC, NULL)) {
+        return VGPU_ERR_QUEUE_FULL;
+    }
+    if (!vgpu_chunk_frames_duplicate(frames, fds)) {
+        close(ends[0]);
+        close(ends[1]);
+        return VGPU_ERR_QUEUE_FULL;
+    }
+    channel->state = VGPU_REGISTER_OPENING;
+    channel->result = VGPU_RESULT_PENDING;
+    channel->reason = VGPU_CLOSED_NONE;
+    channel->opened = false;
+    channel->last_word = false;
+    channel->lease = ends[0];
+    g_unix_set_fd_nonblocking(channel->lease, true, NULL);
+    qemu_set_fd_handler(channel->lease, on_lease, NULL, channel);
+    vgpu_link_channel(set->uses.link, VGPU_MSG_CHANNEL_OPEN, &channel->open, sizeof(channel->open),
+                      &ends[1], 1);
+    vgpu_chunk_frames_send(frames, set->uses.link, channel->number, 0, channel->chunk0.bytes, fds);
+    return VGPU_ERR_NONE;
+}
+
+/* Takes chunk 0 over and asks the mediator. */
+static enum vgpu_error open_with(VgpuChannel *channel, const VGPUChannelSetup *setup)
+{
+    VgpuChannels *set = channel->set;
+    g_autofree VgpuChunkFrames *frames = g_new0(VgpuChunkFrames, 1);
+
+    if (!vgpu_chunk_is_ram(set->uses.dev, &channel->chunk0)) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    if (set->uses.shared_possible &&
+        vgpu_chunk_frames_make(frames, set->uses.dev, &channel->chunk0)) {
+        channel->transport = VGPU_TRANSPORT_SHARED;
+    } else if (set->uses.copied_possible) {
+        frames->count = 0;
+        channel->transport = VGPU_TRANSPORT_COPIED;
+    } else {
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    channel->open = setup->open;
+    channel->open.channel = cpu_to_le32(channel->number);
+    channel->open.transports = cpu_to_le32(1u << channel->transport);
+    return send_open(channel, frames);
+}
+
+/* Is it chunk 0 as its geometry says?  Then the pieces are taken. */
+static bool take_chunk0(VgpuChannel *channel, const VGPUChannelSetup *setup)
+{
+    VGPUGeometry geometry = {
+        .lanes = le32_to_cpu(setup->open.geometry.lanes),
+        .event_slots = le32_to_cpu(setup->open.geometry.event_slots),
+        .notice_bytes = le32_to_cpu(setup->open.geometry.notice_bytes),
+        .command_bytes = le32_to_cpu(setup->open.geometry.command_bytes),
+        .arena_bytes = le64_to_cpu(setup->open.geometry.arena_bytes),
+    };
+    struct vgpu_channel_layout layout;
+
+    return vgpu_channel_layout(&geometry, &layout) && layout.bytes == le64_to_cpu(setup->bytes) &&
+           vgpu_chunk_take(&channel->chunk0, channel->set->pieces, layout.bytes,
+                           le32_to_cpu(setup->piece_count), setup->pieces);
+}
+
+/* What can be said without looking at the setup. */
+static enum vgpu_error may_open(const VgpuChannel *channel)
+{
+    VgpuChannels *set = channel->set;
+
+    if (channel->state != VGPU_REGISTER_FREE) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    if (!vgpu_link_is_up(set->uses.link)) {
+        return VGPU_ERR_MEDIATOR_UNAVAILABLE;
+    }
+    if (!vgpu_link_has_channels(set->uses.link)) {
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    return set->resetting || !vgpu_link_has_room(set->uses.link, OPEN_FRAMES_BYTES)
+               ? VGPU_ERR_QUEUE_FULL
+               : VGPU_ERR_NONE;
+}
+
+static enum vgpu_error command_open(VgpuChannel *channel)
+{
+    VgpuChannels *set = channel->set;
+    g_autofree VGPUChannelSetup *setup = g_new(VGPUChannelSetup, 1);
+    enum vgpu_error error = may_open(channel);
+
+    if (error != VGPU_ERR_NONE) {
+        return error;
+    }
+    if (!vgpu_dma_read(set->uses.dev, set->setup, setup, sizeof(*setup)) ||
+        !take_chunk0(channel, setup)) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    error = open_with(channel, setup);
+    if (error != VGPU_ERR_NONE) {
+        vgpu_chunk_release(&channel->chunk0, set->pieces);
+    }
+    return error;
+}
+
+static void command_close(VgpuChannel *channel)
+{
+    VGPUChannelClose closing = {.channel = cpu_to_le32(channel->number)};
+
+    channel->result = VGPU_RESULT_PENDING;
+    if (channel->state == VGPU_REGISTER_OPEN) {
+        channel->reason = VGPU_CLOSED_ASKED;
+        channel_leave(channel);
+        vgpu_link_channel(channel->set->uses.link, VGPU_MSG_CHANNEL_CLOSE, &closing,
+                          sizeof(closing), NULL, 0);
+    }
+}
+
+/* ---- Frames ------------------------------------------------------------------------- */
+
+static VgpuChannel *channel_of(VgpuChannels *set, uint32_t number)
+{
+    return number < set->uses.count ? &set->all[number] : NULL;
+}
+
+/* OPENED with status 0: is it what was asked for? */
+static bool opened_is_right(const VgpuChannel *channel, const VGPUChannelOpened *opened,
+                            unsigned fd_count)
+{
+    unsigned expected =
+        channel->transport == VGPU_TRANSPORT_SHARED ? VGPU_FD_INTERRUPT + 1 : VGPU_FD_COUNT;
+
+    return fd_count == expected && le32_to_cpu(opened->transport) == channel->transport &&
+           memcmp(&opened->geometry, &channel->open.geometry, sizeof(opened->geometry)) == 0 &&
+           le64_to_cpu(opened->chunk0_bytes) == channel->chunk0.bytes;
+}
+
+/* Returns how many of the descriptors it has taken; -1: it makes no sense. */
+static int frame_opened(VgpuChannels *set, const VGPUChannelOpened *opened, const int *fds,
+                        unsigned fd_count)
+{
+    VgpuChannel *channel = channel_of(set, le32_to_cpu(opened->channel));
+
+    if (!channel || channel->state == VGPU_REGISTER_FREE || channel->opened || channel->last_word) {
+        return -1;
+    }
+    if (le32_to_cpu(opened->status) != VGPU_ERR_NONE) {
+        channel_refused(channel, le32_to_cpu(opened->status));
+        return 0;
+    }
+    if (!opened_is_right(channel, opened, fd_count)) {
+        return -1;
+    }
+    channel->opened = true;
+    if (channel->state != VGPU_REGISTER_OPENING) {
+        return 0; /* a reset has overtaken it: CLOSED will come */
+    }
+    channel->state = VGPU_REGISTER_OPEN;
+    channel->result = VGPU_ERR_NONE;
+    channel->granted = le32_to_cpu(opened->features);
+    events_begin(channel, fds);
+    tell_changed(channel);
+    return VGPU_FD_INTERRUPT + 1;
+}
+
+static int frame_closed(VgpuChannels *set, const VGPUChannelClose *closed)
+{
+    VgpuChannel *channel = channel_of(set, le32_to_cpu(closed->channel));
+
+    if (!channel || !channel->opened) {
+        return -1;
+    }
+    channel_closed(channel, le32_to_cpu(closed->reason));
+    return 0;
+}
+
+bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *payload,
+                         uint32_t payload_bytes, const int *fds, unsigned fd_count)
+{
+    union {
+        VGPUChannelOpened opened;
+        VGPUChannelClose closed;
+    } frame;
+    int taken = -1;
+    unsigned i;
+
+    memcpy(&frame, payload, MIN(payload_bytes, sizeof(frame)));
+    if (msg_type == VGPU_MSG_CHANNEL_OPENED && payload_bytes == sizeof(frame.opened)) {
+        taken = frame_opened(set, &frame.opened, fds, fd_count);
+    } else if (msg_type == VGPU_MSG_CHANNEL_CLOSED && payload_bytes == sizeof(frame.closed)) {
+        taken = frame_closed(set, &frame.closed);
+    } else if (msg_type == VGPU_MSG_CHANNEL_RESET && payload_bytes == 0) {
+        taken = 0; /* each channel has had its CLOSED before it */
+    }
+    for (i = MAX(taken, 0); i < fd_count; i++) {
+        close(fds[i]);
+    }
+    return taken >= 0;
+}
+
+/* ---- Registers ---------------------------------------------------------------------- */
+
+/* Takes the number of a channel that has changed. */
+static uint32_t take_changed(VgpuChannels *set)
+{
+    unsigned long number = find_first_bit(set->changed, set->uses.count);
+
+    if (number >= set->uses.count) {
+        return VGPU_CHANGED_NONE;
+    }
+    clear_bit(number, set->changed);
+    return number;
+}
+
+static uint32_t selected_read(const VgpuChannel *channel, uint32_t reg)
+{
+    bool open = channel->state == VGPU_REGISTER_OPEN;
+
+    switch (reg) {
+    case VGPU_REG2_STATE: return channel->state;
+    case VGPU_REG2_REASON: return channel->reason;
+    case VGPU_REG2_RESULT: return channel->result;
+    case VGPU_REG2_VECTOR: return channel->vector;
+    case VGPU_REG2_TRANSPORT: return open ? channel->transport : 0;
+    case VGPU_REG2_GRANTED: return open ? channel->granted : 0;
+    default: return 0;
+    }
+}
+
+uint32_t vgpu_channels_read(VgpuChannels *set, uint32_t reg)
+{
+    VgpuChannel *channel = channel_of(set, set->select);
+
+    switch (reg) {
+    case VGPU_REG2_ID: return VGPU_CHANNEL_ID;
+    case VGPU_REG2_FEATURES:
+        return (set->uses.shared_possible ? VGPU_DEVICE_SHARED : 0) |
+               (set->uses.copied_possible ? VGPU_DEVICE_COPIED : 0);
+    case VGPU_REG2_DRIVER_FEATURES: return set->driver_features;
+    case VGPU_REG2_CHANNELS: return set->uses.count;
+    case VGPU_REG2_SELECT: return set->select;
+    case VGPU_REG2_SETUP_LO: return (uint32_t)set->setup;
+    case VGPU_REG2_SETUP_HI: return set->setup >> 32;
+    case VGPU_REG2_CHANGED: return take_changed(set);
+    case VGPU_REG2_GENERATION: return set->generation;
+    default: return channel ? selected_read(channel, reg) : 0;
+    }
+}
+
+static void command(VgpuChannel *channel, uint32_t val)
+{
+    if (channel->result == VGPU_RESULT_PENDING) {
+        qemu_log_mask(LOG_GUEST_ERROR,
+                      "vgpu-stub %s: command %u for channel %u while one is "
+                      "pending, ignored\n",
+                      set_name(channel->set), val, channel->number);
+        return;
+    }
+    switch (val) {
+    case VGPU_COMMAND_OPEN: {
+        enum vgpu_error error = command_open(channel);
+
+        if (error != VGPU_ERR_NONE) {
+            channel->result = error;
+        }
+        break;
+    }
+    case VGPU_COMMAND_CLOSE:
+        channel->result = VGPU_ERR_NONE;
+        if (channel->state != VGPU_REGISTER_FREE) {
+            command_close(channel);
+        }
+        break;
+    default: channel->result = VGPU_ERR_UNSUPPORTED_OP; break;
+    }
+}
+
+void vgpu_channels_write(VgpuChannels *set, uint32_t reg, uint32_t val)
+{
+    VgpuChannel *channel = channel_of(set, set->select);
+
+    switch (reg) {
+    case VGPU_REG2_DRIVER_FEATURES: set->driver_features = val; break;
+    case VGPU_REG2_SELECT: set->select = val; break;
+    case VGPU_REG2_SETUP_LO: set->setup = deposit64(set->setup, 0, 32, val); break;
+    case VGPU_REG2_SETUP_HI: set->setup = deposit64(set->setup, 32, 32, val); break;
+    case VGPU_REG2_VECTOR:
+        if (channel) {
+            channel->vector = val < set->uses.vectors ? val : VGPU_VECTOR_NONE;
+        }
+        break;
+    case VGPU_REG2_COMMAND:
+        if (val == VGPU_COMMAND_RESET) {
+            reset_begin(set, VGPU_CLOSED_RESET);
+        } else if (channel) {
+            command(channel, val);
+        }
+        break;
+    default: break;
+    }
+}
+
+/* ---- Life --------------------------------------------------------------------------- */
+
+VgpuChannels *vgpu_channels_new(const VgpuChannelsUses *uses)
+{
+    VgpuChannels *set = g_malloc0(sizeof(*set) + uses->count * sizeof(set->all[0]));
+    uint32_t i;
+
+    set->uses = *uses;
+    set->running = runstate_is_running();
+    set->pieces = vgpu_piece_tree_new();
+    for (i = 0; i < uses->count; i++) {
+        set->all[i] = (VgpuChannel){.set = set, .number = i, .lease = -1};
+    }
+    vgpu_channels_reset_registers(set);
+    memory_region_init_io(uses->bar2, OBJECT(uses->dev), &bar2_ops, set, "vgpu-stub-bar2",
+                          uses->count * VGPU_DOORBELL_PAGE);
+    set->state_entry = qemu_add_vm_change_state_handler(on_run_state, set);
+    vgpu_link_want_channels(uses->link);
+    return set;
+}
+
+void vgpu_channels_free(VgpuChannels *set)
+{
+    uint32_t i;
+
+    qemu_del_vm_change_state_handler(set->state_entry);
+    wait_let_go(set);
+    for (i = 0; i < set->uses.count; i++) {
+        VgpuChannel *channel = &set->all[i];
+
+        if (channel->lease >= 0) {
+            lease_end(channel);
+        }
+        vgpu_chunk_release(&channel->chunk0, set->pieces);
+    }
+    vgpu_piece_tree_free(set->pieces);
+    g_free(set);
+}
