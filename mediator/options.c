@@ -84,9 +84,10 @@ static const char help_text[] =
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
     "                         " VGPU_ADMIN_SOCKET_PATH ")\n"
-    "  --metrics-listen ADDRESS:PORT|off\n"
+    "  --metrics-listen ADDRESS:PORT|PATH|off\n"
     "                         HTTP for Prometheus: /metrics and /healthz, for anybody who can\n"
-    "                         connect (default " HTTP_METRICS_LISTEN_DEFAULT ")\n"
+    "                         connect, on a Unix socket for group vgpu only (default\n"
+    "                         " HTTP_METRICS_LISTEN_DEFAULT ")\n"
     "\n"
     "Configuration:\n"
     "  --db PATH              database (default $VGPU_DB, else /etc/vgpu/vgpu_config.db)\n"
@@ -299,7 +300,10 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
     case OPT_METRICS_LISTEN:
         if (http_address_parse(&options->metrics, value) < 0) {
-            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT or off");
+            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT, an absolute path or off");
+            return false;
+        }
+        if (options->metrics.path && !path_fits(name, value)) {
             return false;
         }
         options->metrics_given = true;
