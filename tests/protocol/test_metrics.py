@@ -166,7 +166,7 @@ def test_counters_survive_a_reload(lab, db):  # noqa: F811
             before = Samples(mediator)
             assert before("vgpu_jobs_total", vm="vm1", pool="A") == served
             assert before("vgpu_job_rejections_total", vm="vm1", reason="rate_limited") == limited
-            execute(db, "UPDATE vms SET max_jobs_per_sec = 0, weight = 7 WHERE vm_id = 1")
+            execute(db, "UPDATE vms SET max_jobs_per_sec = 0, weight = 7.5 WHERE vm_id = 1")
             register(db, 2)
             reload(mediator)
             one.add(1, 1)
@@ -174,7 +174,7 @@ def test_counters_survive_a_reload(lab, db):  # noqa: F811
             assert after("vgpu_jobs_total", vm="vm1", pool="A") == served + 1
             assert after("vgpu_job_rejections_total", vm="vm1", reason="rate_limited") == limited
             assert after("vgpu_jobs_total", vm="vm2") == 0
-            assert after("vgpu_vm_weight", vm="vm1") == 7
+            assert after("vgpu_vm_weight", vm="vm1") == 7.5
             execute(db, "UPDATE vms SET vm_name = ? WHERE vm_id = 1", 'a "b"\\\n{}')
             execute(db, "DELETE FROM vms WHERE vm_id = 2")
             reload(mediator)
