@@ -621,8 +621,8 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
         close_fds(&frame);
         return opened.status == VGPU_ERR_UNSUPPORTED_OP
                    ? vgpu_set_error(v, VGPU_ERR_UNSUPPORTED_OP,
-                                    "%s: the host gives this VM no channel: its worker is no CPU "
-                                    "worker, or the VM has a rate limit; use sock: instead",
+                                    "%s: the host gives this VM no channel: it has a rate "
+                                    "limit; use sock: instead",
                                     v->description)
                    : vgpu_set_device_error(v, opened.status);
     }
