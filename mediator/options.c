@@ -14,7 +14,7 @@
 #include "common/ns.h"
 #include "common/option_list.h"
 #include "common/parse.h"
-#include "common/suggest.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
 #include "mediator/metrics/stats_log.h"
@@ -149,8 +149,10 @@ static const char help_text[] =
 
 static void usage_error(const char *what, const char *value, const char *want)
 {
-    fprintf(stderr, "vgpu-mediator: --%s: \"%s\" is not %s. See vgpu-mediator --help.\n", what,
-            value, want);
+    char name[64];
+
+    snprintf(name, sizeof(name), "--%s", what);
+    usage_refused("vgpu-mediator", name, value, want);
 }
 
 static bool parse_choice(const char *name, const char *text, const char *const *choices,
@@ -407,7 +409,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         case 'V':
         case OPT_VERSION: puts("vgpu-mediator " VGPU_VERSION); return OPTIONS_EXIT_OK;
         case '?':
-            suggest_usage("vgpu-mediator", long_options, argv[optind - 1]);
+            usage_unknown("vgpu-mediator", long_options, argv[optind - 1]);
             return OPTIONS_EXIT_USAGE;
         default: break;
         }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_channel.h"
 #include "common/names.h"
 #include "common/ns.h"
@@ -95,7 +96,7 @@ static int usage(const char *format, ...)
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\nTry 'vgpu-client --help'.\n");
+    fprintf(stderr, ". See vgpu-client --help.\n");
     return EXIT_USAGE;
 }
 
@@ -309,7 +310,10 @@ int options_parse(struct client_options *options, int argc, char **argv)
             if (optopt > 0 && optopt < 256) {
                 return usage("unknown option -%c (numbers to add are 0 to 4294967295)", optopt);
             }
-            return usage("unknown option %s, or a value where none belongs", argv[optind - 1]);
+            fprintf(stderr, "vgpu-client: unknown option %s, or a value where none belongs. ",
+                    argv[optind - 1]);
+            usage_unknown("vgpu-client", long_options, argv[optind - 1]);
+            return EXIT_USAGE;
         default:
             if (!take_option(options, option, optarg)) {
                 return usage("--%s does not take \"%s\"", long_options[index].name, optarg);
