@@ -447,6 +447,30 @@ def test_client_jobs_of_1_0_through_a_channel(running, lab):
     assert client(lab, "--op", "fail").returncode == 1
 
 
+def test_client_goes_on_when_the_mediator_is_back(lab):
+    """A handle without buffers opens a new channel by itself."""
+    with with_vms(lab):
+        running_client = subprocess.Popen(
+            [program("vgpu-client"), "--host", str(lab / "vm1.sock"), "--op", "add", "--seconds",
+             "600", "--keep-going", "--json", "--progress"], stdout=subprocess.PIPE, text=True)
+        assert json.loads(running_client.stdout.readline())["errors"] == 0
+    with with_vms(lab):
+        # Jobs are answered again: a second without a new error.
+        before = {"jobs": 0, "errors": 0}
+        for line in running_client.stdout:
+            now = json.loads(line)
+            if now["event"] != "progress":
+                continue
+            if now["errors"] > 0 and now["errors"] == before["errors"]:
+                assert now["jobs"] > before["jobs"]
+                break
+            before = now
+        running_client.send_signal(signal.SIGINT)
+        rest, _ = running_client.communicate(timeout=60)
+    summary = json.loads(rest.splitlines()[-1])
+    assert summary["wrong"] == 0 and summary["reconnects"] > 0 and summary["jobs"] > 0, summary
+
+
 def test_client_progress_bar(running, lab):
     done = client(lab, "vadd", "--n", "9000000", "--progress")
     assert done.returncode == 0 and "every element right" in done.stdout
