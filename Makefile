@@ -11,7 +11,7 @@ DB ?= /etc/vgpu/vgpu_config.db
 MESONFLAGS ?=
 ARGS ?=
 
-.PHONY: all client check install migrate bench gpu-bundle clean help
+.PHONY: all client check install uninstall migrate bench gpu-bundle clean help
 
 all: $(BUILD)/build.ninja
 	$(NINJA) -C $(BUILD)
@@ -35,15 +35,34 @@ $(CLIENT_BUILD)/build.ninja:
 check:
 	scripts/check $(ARGS)
 
+# The device for the distribution's QEMU, if qemu/build-module.sh has made it.
+MODULE_FILES = vgpu-stub.so vgpu-preload.so qemu-version
+MODULE_DIR = $(DESTDIR)$(PREFIX)/lib/vgpu-mediator/qemu
+
 install: all
 	$(MESON) configure $(BUILD) --prefix=$(PREFIX)
 	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD)
 	install -D -m 755 qemu/vgpu-qemu $(DESTDIR)$(PREFIX)/bin/vgpu-qemu
-# The device for the distribution's QEMU, if qemu/build-module.sh has made it.
-	@for file in vgpu-stub.so vgpu-preload.so qemu-version; do \
+	@for file in $(MODULE_FILES); do \
 	    test ! -e $(BUILD)/qemu/$$file || \
-	    install -D -m 644 $(BUILD)/qemu/$$file $(DESTDIR)$(PREFIX)/lib/vgpu-mediator/qemu/$$file; \
+	    install -D -m 644 $(BUILD)/qemu/$$file $(MODULE_DIR)/$$file; \
 	done
+# Else a program that is linked with libvgpu does not find it.
+	@test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
+
+# What "make install" with the same PREFIX and DESTDIR put there last, and folders that are empty
+# then.  The database and the logs stay.
+uninstall:
+	@test -e $(BUILD)/meson-logs/install-log.txt || \
+	    { echo "nothing was installed from $(BUILD)" >&2; exit 1; }
+	$(NINJA) -C $(BUILD) uninstall
+	rm -f $(DESTDIR)$(PREFIX)/bin/vgpu-qemu $(addprefix $(MODULE_DIR)/,$(MODULE_FILES))
+	@for folder in lib/vgpu-mediator/qemu lib/vgpu-mediator lib/vgpu share/vgpu/schema \
+	    share/vgpu/dashboards share/vgpu include/vgpu; do \
+	    rmdir $(DESTDIR)$(PREFIX)/$$folder 2>/dev/null || :; \
+	done
+	@rmdir $(DESTDIR)/etc/vgpu 2>/dev/null || :
+	@test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
 
 migrate: all
 	$(BUILD)/bin/vgpu-admin --db $(DB) migrate
@@ -64,6 +83,7 @@ help:
 	@echo 'make client          build only vgpu-client and libvgpu: no SQLite, no GPU package'
 	@echo 'make check           all tests; ARGS="--suite unit" runs one suite'
 	@echo 'make install         to PREFIX=$(PREFIX), below DESTDIR if set'
+	@echo 'make uninstall       take that away again; the database stays'
 	@echo 'make migrate         upgrade an older database, DB=$(DB)'
 	@echo 'make bench           measurements'
 	@echo 'make gpu-bundle      what a test on an NVIDIA host needs, in one folder'

@@ -1,0 +1,1 @@
+../store/schema/init_db.sql

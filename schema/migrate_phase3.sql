@@ -1,0 +1,1 @@
+../store/schema/migrate_phase3.sql
