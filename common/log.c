@@ -97,6 +97,11 @@ bool log_enabled(enum log_level level)
     return level <= log_max_level;
 }
 
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
 int log_level_from_name(const char *name)
 {
     for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {

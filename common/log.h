@@ -43,6 +43,7 @@ bool log_enabled(enum log_level level);
 uint64_t log_dropped(void);
 /* The level that `name` means ("error", "warning", "notice", "info", "debug"), or -1. */
 int log_level_from_name(const char *name);
+const char *log_level_name(enum log_level level);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

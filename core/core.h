@@ -76,6 +76,8 @@ struct core_worker_spec {
     uint32_t vm_id;
     uint32_t gpu;                /* index given by core_gpu_add() */
     uint64_t memory_limit_bytes; /* 0 = none */
+    bool has_uuid;               /* else only the vm_id says whose it is */
+    uint8_t uuid[CORE_UUID_BYTES];
 };
 
 enum core_event_kind {
@@ -256,7 +258,7 @@ struct core_vm_config {
     char name[CORE_NAME_BYTES];
     char pool;
     uint32_t priority;
-    double weight;
+    uint32_t weight;
     uint32_t max_jobs_per_sec;   /* 0 = no limit */
     uint32_t burst;              /* 0 = derived from the rate */
     uint32_t max_queue_depth;    /* 0 = no limit but the hard one */
@@ -421,7 +423,9 @@ enum core_worker_end {
     CORE_WORKER_END_HOST, /* the host killed it (OOM killer, administrator); detail: signal */
 };
 
-/* Handles that the core does not know any more are ignored. */
+/* Handles that the core does not know any more are ignored, in all of these. */
+/* It had to wait for its turn to start: its time to become ready begins now. */
+void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns);
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
                        uint64_t now_ns);
 /*

@@ -14,6 +14,7 @@
 #include "core/core_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 static uint32_t slot_of(const struct core *core, uint64_t worker)
 {
@@ -27,6 +28,7 @@ static uint32_t slot_of(const struct core *core, uint64_t worker)
 void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
+    struct core_worker_spec spec;
 
     if (vm->worker.state == CORE_WORKER_BACKOFF &&
         now_ns >= vm->worker.since_ns + vm->worker.backoff_ns) {
@@ -42,13 +44,15 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
     vm->worker.overdue = false;
     vm->worker.killed = false;
     core_vm_arm(core, slot);
-    core->effects.worker_start(core->effects.opaque,
-                               &(struct core_worker_spec){
-                                   .worker = vm->worker.handle,
-                                   .vm_id = vm->config.vm_id,
-                                   .gpu = vm->gpu,
-                                   .memory_limit_bytes = vm->config.memory_limit_bytes,
-                               });
+    spec = (struct core_worker_spec){
+        .worker = vm->worker.handle,
+        .vm_id = vm->config.vm_id,
+        .gpu = vm->gpu,
+        .memory_limit_bytes = vm->config.memory_limit_bytes,
+        .has_uuid = vm->config.has_uuid,
+    };
+    memcpy(spec.uuid, vm->config.uuid, sizeof(spec.uuid));
+    core->effects.worker_start(core->effects.opaque, &spec);
 }
 
 /* Until when may it take?  What it was handed is never cut off by a change of its limits. */
@@ -287,6 +291,16 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
         back_off(core, slot, now_ns);
     }
     core_vm_after(core, slot, now_ns);
+}
+
+void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns)
+{
+    uint32_t slot = slot_of(core, worker);
+
+    if (slot != CORE_NONE && core->vms[slot].worker.state == CORE_WORKER_STARTING &&
+        !core->vms[slot].worker.overdue) {
+        core->vms[slot].worker.since_ns = now_ns;
+    }
 }
 
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/control/commands.h"
@@ -33,7 +34,6 @@
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/mediator.h"
-#include "mediator/notify.h"
 #include "mediator/options.h"
 #include "mediator/metrics/own_metrics.h"
 #include "mediator/sockets.h"
@@ -42,7 +42,8 @@
 #include "mediator/metrics/stats_log.h"
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
-#include "mediator/workers/worker_spawn.h"
+#include "mediator/workers/keeper_link.h"
+#include "mediator/workers/keeper_spawn.h"
 #include "store/vgpu_config.h"
 
 #define EXIT_FAILED 1
@@ -57,7 +58,6 @@ enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNAL_COUNT };
 static struct mediator mediator;
 static uv_signal_t signals[SIGNAL_COUNT];
 static uv_timer_t patience;
-static char worker_path[WORKER_PATH_BYTES];
 static struct gpu_list gpus;
 static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
 static uint32_t qemu_user_count;
@@ -165,7 +165,7 @@ static void raise_file_limit(void)
 {
     struct rlimit limit;
 
-    worker_spawn_remember_limits();
+    keeper_spawn_remember_limits();
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED) {
         return;
     }
@@ -192,17 +192,27 @@ static void fill_standard_fds(void)
     }
 }
 
+static bool open_keeper(void)
+{
+    struct keeper_link_config config = {
+        .socket_path = mediator.options.keeper_socket,
+        .program = mediator.options.keeper_path,
+    };
+    char error[512];
+
+    options_for_keeper(&mediator.options, config.args);
+    if (keeper_link_open(&config, &mediator.keeper, error, sizeof(error)) < 0) {
+        log_error("%s; without it no worker can be started", error);
+        return false;
+    }
+    return true;
+}
+
 static bool find_gpus(void)
 {
     char error[512];
-    int ret = worker_find(mediator.options.worker_path, worker_path);
 
-    if (ret < 0) {
-        log_error("the worker program %s cannot be used: %s; give its place with --worker PATH",
-                  worker_path, strerror(-ret));
-        return false;
-    }
-    if (gpus_probe(&mediator.options, worker_path, &gpus, error, sizeof(error)) < 0) {
+    if (gpus_probe(&mediator.options, mediator.keeper, &gpus, error, sizeof(error)) < 0) {
         log_error("%s", error);
         return false;
     }
@@ -256,7 +266,7 @@ static bool make_parts(void)
         .loop = &mediator.loop,
         .core = mediator.core,
         .config = &mediator.options.core,
-        .worker_path = worker_path,
+        .keeper = mediator.keeper,
         .backend = mediator.backend,
     });
     mediator.shares = shares_new(&mediator.loop, mediator.core);
@@ -448,7 +458,7 @@ static bool start_parts(void)
     if (gpus.count > 0) {
         start_gpu_health();
     }
-    mediator.driver_watch = driver_watch_new(&mediator, worker_path, &gpus, on_gpus_found);
+    mediator.driver_watch = driver_watch_new(&mediator, &gpus, on_gpus_found);
     if (!mediator.driver_watch || driver_watch_start(mediator.driver_watch) < 0) {
         log_error("cannot watch over the GPU driver");
         return false;
@@ -487,6 +497,7 @@ static void free_all(void)
     session_io_free(mediator.sessions);
     identity_cache_free(mediator.identities);
     supervisor_free(mediator.supervisor);
+    keeper_link_free(mediator.keeper);
     channel_memory_free(mediator.channel_memory);
     config_store_close(mediator.config);
     shares_free(mediator.shares);
@@ -529,8 +540,8 @@ int main(int argc, char **argv)
     }
     uv_timer_init(&mediator.loop, &patience);
     uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
-    started =
-        find_qemu_users() && find_gpus() && make_core() && read_configuration() && start_parts();
+    started = find_qemu_users() && open_keeper() && find_gpus() && make_core() &&
+              read_configuration() && start_parts();
     mediator.started = started;
     if (started) {
         log_notice("vgpu-mediator " VGPU_VERSION " is ready");

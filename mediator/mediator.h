@@ -51,6 +51,7 @@ struct job_trace;
 struct listen_point;
 struct http_metrics;
 struct identity_cache;
+struct keeper_link;
 struct listeners;
 struct own_metrics;
 struct session_io;
@@ -70,6 +71,7 @@ struct mediator {
     bool discovery_taken;        /* another vgpu-mediator of this host does it, */
     pid_t discovery_holder;      /* this one (0: not known) */
     struct identity_cache *identities;
+    struct keeper_link *keeper; /* who starts the workers; NULL: not asked for yet */
     struct supervisor *supervisor;
     struct channel_memory *channel_memory;
     struct config_store *config; /* NULL with --no-db */

@@ -14,7 +14,7 @@
 #include "common/ns.h"
 #include "common/option_list.h"
 #include "common/parse.h"
-#include "common/usage.h"
+#include "common/suggest.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
 #include "mediator/metrics/stats_log.h"
@@ -35,6 +35,12 @@
     X(BACKEND, "backend", required_argument)                                                       \
     X(GPUS, "gpus", required_argument)                                                             \
     X(WORKER, "worker", required_argument)                                                         \
+    X(KEEPER, "keeper", required_argument)                                                         \
+    X(KEEPER_SOCKET, "keeper-socket", required_argument)                                           \
+    X(WORKER_UID_BASE, "worker-uid-base", required_argument)                                       \
+    X(WORKER_UID_COUNT, "worker-uid-count", required_argument)                                     \
+    X(WORKER_CACHE, "worker-cache", required_argument)                                             \
+    X(WORKER_CONFINE, "worker-confine", required_argument)                                         \
     X(NO_NVML, "no-nvml", no_argument)                                                             \
     X(NVML_LIBRARY, "nvml-library", required_argument)                                             \
     X(GPU_RESET_COMMAND, "gpu-reset-command", required_argument)                                   \
@@ -84,10 +90,9 @@ static const char help_text[] =
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
     "                         " VGPU_ADMIN_SOCKET_PATH ")\n"
-    "  --metrics-listen ADDRESS:PORT|PATH|off\n"
+    "  --metrics-listen ADDRESS:PORT|off\n"
     "                         HTTP for Prometheus: /metrics and /healthz, for anybody who can\n"
-    "                         connect, on a Unix socket for group vgpu only (default\n"
-    "                         " HTTP_METRICS_LISTEN_DEFAULT ")\n"
+    "                         connect (default " HTTP_METRICS_LISTEN_DEFAULT ")\n"
     "\n"
     "Configuration:\n"
     "  --db PATH              database (default $VGPU_DB, else /etc/vgpu/vgpu_config.db)\n"
@@ -100,7 +105,16 @@ static const char help_text[] =
     "                         auto (the default) takes CUDA where there is an NVIDIA driver,\n"
     "                         also when it fails, and the CPU where there is none\n"
     "  --gpus N               with the CPU backend: stand for N GPUs, 1 to 16 (default 1)\n"
-    "  --worker PATH          vgpu-worker (default: beside this program)\n"
+    "  --keeper-socket PATH   the vgpu-keeper that starts and holds the workers (default: one of\n"
+    "                         our own, which ends with us, and for which the next six are)\n"
+    "  --keeper PATH          vgpu-keeper (default: beside this program)\n"
+    "  --worker PATH          vgpu-worker (default: beside vgpu-keeper)\n"
+    "  --worker-uid-base N    the first uid for workers (default 2100000000)\n"
+    "  --worker-uid-count N   how many there are, 1 to 65536 (default 65536)\n"
+    "  --worker-cache PATH    a folder of compiled kernels for each VM (default /var/cache/vgpu)\n"
+    "  --worker-confine auto|always|never\n"
+    "                         own uid and namespaces for workers: as far as this process may,\n"
+    "                         all of it or no start, or none (default auto)\n"
     "  --no-nvml              no GPU health from NVML: it is judged by the workers alone\n"
     "  --nvml-library PATH    NVML (default libnvidia-ml.so.1, where the loader finds it)\n"
     "  --gpu-reset-command PATH\n"
@@ -149,10 +163,8 @@ static const char help_text[] =
 
 static void usage_error(const char *what, const char *value, const char *want)
 {
-    char name[64];
-
-    snprintf(name, sizeof(name), "--%s", what);
-    usage_refused("vgpu-mediator", name, value, want);
+    fprintf(stderr, "vgpu-mediator: --%s: \"%s\" is not %s. See vgpu-mediator --help.\n", what,
+            value, want);
 }
 
 static bool parse_choice(const char *name, const char *text, const char *const *choices,
@@ -270,12 +282,27 @@ static bool take_number(struct options *options, const struct number *number, co
     return true;
 }
 
+/* The keeper parses it again, and would say it in words of its own options. */
+static bool is_uid(const char *name, const char *text, uint32_t max)
+{
+    uint32_t value;
+    char want[64];
+
+    if (parse_u32(text, 1, max, &value)) {
+        return true;
+    }
+    snprintf(want, sizeof(want), "a number from 1 to %" PRIu32, max);
+    usage_error(name, text, want);
+    return false;
+}
+
 /* False: said what is wrong. */
 static bool parse_one(struct options *options, int id, const char *name, char *value)
 {
     static const char *const backends[] = {"auto", "cpu", "cuda"};
     static const char *const allow_deny[] = {"allow", "deny"};
     static const char *const formats[] = {"text", "json"};
+    static const char *const confines[] = {"auto", "always", "never"};
     unsigned chosen;
     int level;
 
@@ -302,10 +329,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
     case OPT_METRICS_LISTEN:
         if (http_address_parse(&options->metrics, value) < 0) {
-            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT, an absolute path or off");
-            return false;
-        }
-        if (options->metrics.path && !path_fits(name, value)) {
+            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT or off");
             return false;
         }
         options->metrics_given = true;
@@ -325,6 +349,14 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
         options->backend = (enum backend_choice)chosen;
         return true;
     case OPT_WORKER: options->worker_path = value; return true;
+    case OPT_KEEPER: options->keeper_path = value; return true;
+    case OPT_KEEPER_SOCKET: options->keeper_socket = value; return path_fits(name, value);
+    case OPT_WORKER_UID_BASE: options->uid_base = value; return is_uid(name, value, INT32_MAX);
+    case OPT_WORKER_UID_COUNT: options->uid_count = value; return is_uid(name, value, 65536);
+    case OPT_WORKER_CACHE: options->worker_cache = value; return true;
+    case OPT_WORKER_CONFINE:
+        options->confine = value;
+        return parse_choice(name, value, confines, 3, &chosen);
     case OPT_NO_NVML: options->use_nvml = false; return true;
     case OPT_NVML_LIBRARY: options->nvml_path = value; return true;
     case OPT_GPU_RESET_COMMAND: options->gpu_reset_command = value; return true;
@@ -356,8 +388,40 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     }
 }
 
+void options_for_keeper(const struct options *options, const char *args[OPTIONS_KEEPER_ARGS])
+{
+    const struct {
+        const char *name, *value;
+    } given[] = {
+        {"--worker", options->worker_path},
+        {"--uid-base", options->uid_base},
+        {"--uid-count", options->uid_count},
+        {"--cache-dir", options->worker_cache},
+        {"--confine", options->confine},
+        {"--log-level", log_level_name(options->log_level)},
+        {"--log-format", options->log_json ? "json" : NULL},
+    };
+    unsigned n = 0;
+
+    for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+        if (given[i].value) {
+            args[n++] = given[i].name;
+            args[n++] = given[i].value;
+        }
+    }
+    args[n] = NULL;
+}
+
 static bool check_together(struct options *options, bool db_given)
 {
+    if (options->keeper_socket &&
+        (options->keeper_path || options->worker_path || options->uid_base || options->uid_count ||
+         options->worker_cache || options->confine)) {
+        fprintf(stderr,
+                "vgpu-mediator: --keeper-socket names a vgpu-keeper that runs; --keeper, "
+                "--worker and --worker-... are for one that vgpu-mediator starts itself.\n");
+        return false;
+    }
     if (!path_fits("admin-socket", options->admin_path)) {
         return false; /* it may be the environment's */
     }
@@ -409,7 +473,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         case 'V':
         case OPT_VERSION: puts("vgpu-mediator " VGPU_VERSION); return OPTIONS_EXIT_OK;
         case '?':
-            usage_unknown("vgpu-mediator", long_options, argv[optind - 1]);
+            suggest_usage("vgpu-mediator", long_options, argv[optind - 1]);
             return OPTIONS_EXIT_USAGE;
         default: break;
         }

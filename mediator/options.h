@@ -59,8 +59,11 @@ struct options {
     enum unregistered_choice unregistered;
 
     enum backend_choice backend;
-    uint32_t cpu_gpus;       /* GPUs that the CPU backend stands for */
-    const char *worker_path; /* NULL = beside our own executable */
+    uint32_t cpu_gpus;         /* GPUs that the CPU backend stands for */
+    const char *worker_path;   /* NULL = beside the keeper's executable */
+    const char *keeper_socket; /* of a keeper that runs; NULL = a keeper of our own, */
+    const char *keeper_path;   /* NULL = beside our own executable, */
+    const char *uid_base, *uid_count, *worker_cache, *confine; /* which is told these; NULL: not */
 
     uint64_t stats_log_ns; /* how often the log says what each VM did; 0 = never */
     uint64_t busy_poll_ns; /* how long the loop looks for a job's next step before it sleeps */
@@ -79,6 +82,11 @@ enum options_result {
     OPTIONS_EXIT_OK,    /* --help, --version: done */
     OPTIONS_EXIT_USAGE, /* said on stderr what is wrong */
 };
+
+#define OPTIONS_KEEPER_ARGS 16u
+
+/* The command line of a keeper of our own: up to the first NULL.  The strings are options's. */
+void options_for_keeper(const struct options *options, const char *args[OPTIONS_KEEPER_ARGS]);
 
 enum options_result options_parse(struct options *options, int argc, char **argv);
 

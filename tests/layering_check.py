@@ -31,13 +31,14 @@ ALLOWED = {
     "mediator": {"include", "common", "core", "store"},
     "sim": {"include", "common", "core"},
     "worker": {"include", "common"},
+    "keeper": {"include", "common"},
     "admin": {"include", "common", "store"},
     "guest": {"include", "common"},
     "qemu": {"include"},
     "bench": {"include", "common", "core", "sim", "loadgen", "guest"},
     "loadgen": {"include", "common"},
     "bridge": {"include", "common", "guest"},
-    "tests": {"include", "common", "core", "store", "mediator", "sim", "worker", "admin",
+    "tests": {"include", "common", "core", "store", "mediator", "sim", "worker", "keeper", "admin",
               "guest", "bench", "loadgen", "bridge"},
 }
 

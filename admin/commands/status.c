@@ -94,6 +94,33 @@ static const char *vm_name(const struct admin *admin, json_int_t vm_id)
     return vm && vm->vm_name[0] ? vm->vm_name : NULL;
 }
 
+/* An older mediator has none and says nothing of it. */
+static void print_keeper(const json_t *keeper)
+{
+    bool confined = json_get_bool(keeper, "own_uids") && json_get_bool(keeper, "own_networks") &&
+                    json_get_bool(keeper, "own_ipc") && json_get_bool(keeper, "own_mounts");
+    json_int_t first = json_get_int(keeper, "uid_first", 0);
+    json_int_t last = first + json_get_int(keeper, "uid_count", 1) - 1;
+
+    if (!keeper) {
+        return;
+    }
+    if (json_get_int(keeper, "pid", 0) == 0) {
+        render_pair("Keeper", STYLE_BAD, "not there: no worker can be started");
+    } else if (confined) {
+        render_pair("Keeper", STYLE_GOOD, "process %lld, workers confined, uids %lld to %lld",
+                    (long long)json_get_int(keeper, "pid", 0), (long long)first, (long long)last);
+    } else if (json_get_bool(keeper, "own_uids")) {
+        render_pair("Keeper", STYLE_WARN,
+                    "process %lld, workers not fully confined, uids %lld to "
+                    "%lld",
+                    (long long)json_get_int(keeper, "pid", 0), (long long)first, (long long)last);
+    } else {
+        render_pair("Keeper", STYLE_WARN, "process %lld, workers not confined, all with uid %lld",
+                    (long long)json_get_int(keeper, "pid", 0), (long long)first);
+    }
+}
+
 static void print_mediator(const json_t *live)
 {
     char text[RENDER_BYTES];
@@ -108,6 +135,7 @@ static void print_mediator(const json_t *live)
     render_pair("Policy", STYLE_PLAIN, "%s%s%s", json_get_text(live, "policy", "?"),
                 json_object_get(live, "backend") ? ", backend " : "",
                 json_get_text(live, "backend", ""));
+    print_keeper(json_object_get(live, "keeper"));
     if (json_get_bool(live, "paused")) {
         render_pair("", STYLE_WARN, "PAUSED: no work is given to the GPUs (vgpu-admin resume)");
     }
@@ -252,7 +280,7 @@ static const char *json_priority(const json_t *live)
 struct vm_row {
     json_int_t vm_id;
     const char *name, *pool, *priority, *state;
-    double weight;
+    json_int_t weight;
     enum render_style state_style;
 };
 
@@ -264,7 +292,7 @@ static void vm_row(struct render_table *t, const struct vm_row *row, const json_
     render_cell(t, STYLE_PLAIN, "%s", row->name);
     render_cell(t, STYLE_PLAIN, "%s", row->pool);
     render_cell(t, STYLE_PLAIN, "%s", row->priority);
-    render_cell(t, STYLE_PLAIN, "%g", row->weight);
+    render_cell(t, STYLE_PLAIN, "%lld", (long long)row->weight);
     render_cell(t, row->state_style, "%s", row->state);
     number_cell(t, live, "gpu");
     number_cell(t, live, "queue_depth");
@@ -306,7 +334,7 @@ static void live_row(struct render_table *t, const json_t *item, bool without_da
         .name = live_name(item),
         .pool = json_get_text(item, "pool", "-"),
         .priority = json_priority(item),
-        .weight = json_get_number(item, "weight", 0),
+        .weight = json_get_int(item, "weight", 0),
         .state = without_database ? live_state(item) : "not registered",
     };
 

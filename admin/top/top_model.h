@@ -35,8 +35,7 @@ struct top_vm {
     char uuid[TOP_UUID_BYTES]; /* may be empty */
     char name[TOP_NAME_BYTES]; /* may be empty */
     char pool;
-    unsigned priority;
-    double weight;
+    unsigned priority, weight;
     bool connected, quarantined, overdue; /* overdue: owed time while it has work */
     char state[TOP_WORD_BYTES];
     double gpu; /* NAN: not placed */

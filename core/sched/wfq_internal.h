@@ -90,8 +90,7 @@ struct dispatch_note {
     double lag_ns;
     uint32_t vm;
     uint32_t waiting_vms, eligible_vms;
-    uint32_t depth; /* of the VM: its urgency follows from this and its share */
-    double share;
+    uint32_t depth, share; /* of the VM: its urgency follows from them */
     enum wfq_reason reason;
 };
 
@@ -131,7 +130,7 @@ struct wfq {
 
     uint32_t *suspended, suspended_count;
     uint32_t aside_count;
-    double aside_phi;         /* sum over the VMs aside */
+    uint64_t aside_phi;       /* sum over the VMs aside */
     uint64_t aside_marked_ns; /* up to when they are charged */
     uint64_t aside_clock_ns;  /* time, in all, that something was aside */
 

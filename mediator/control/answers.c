@@ -13,6 +13,7 @@
 #include "mediator/gpu/gpu_health.h"
 #include "mediator/health/health.h"
 #include "mediator/workers/gpus.h"
+#include "mediator/workers/keeper_link.h"
 #include "common/json_out.h"
 #include "common/ns.h"
 #include "mediator/mediator.h"
@@ -210,7 +211,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_string(json, "name", stats->config.name);
     jout_string(json, "pool", pool);
     jout_uint(json, "priority", stats->config.priority);
-    jout_double(json, "weight", stats->config.weight);
+    jout_uint(json, "weight", stats->config.weight);
     jout_uint(json, "max_jobs_per_sec", stats->config.max_jobs_per_sec);
     jout_uint(json, "burst", stats->config.burst);
     jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);
@@ -243,6 +244,40 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     put_device(json, stats);
 }
 
+/* Who starts the workers, and what each of them has for itself. */
+static void put_keeper(const struct keeper_link *keeper, struct json_out *json)
+{
+    static const struct {
+        const char *key;
+        uint32_t flag;
+    } flags[] = {
+        {"private", VGPU_KEEPER_PRIVATE},          {"own_uids", VGPU_KEEPER_OWN_UID},
+        {"own_networks", VGPU_KEEPER_OWN_NETWORK}, {"own_ipc", VGPU_KEEPER_OWN_IPC},
+        {"own_mounts", VGPU_KEEPER_OWN_MOUNTS},
+    };
+    const vgpu_keeper_welcome *welcome;
+
+    if (!keeper) {
+        jout_null(json, "keeper");
+        return;
+    }
+    welcome = keeper_link_welcome(keeper);
+    jout_object(json, "keeper");
+    if (keeper_link_ready(keeper)) {
+        jout_uint(json, "pid", welcome->pid);
+    } else {
+        jout_null(json, "pid");
+    }
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        jout_bool(json, flags[i].key, (welcome->flags & flags[i].flag) != 0);
+    }
+    jout_uint(json, "uid_first",
+              welcome->flags & VGPU_KEEPER_OWN_UID ? welcome->uid_base : welcome->uid);
+    jout_uint(json, "uid_count", welcome->flags & VGPU_KEEPER_OWN_UID ? welcome->uid_count : 1);
+    jout_uint(json, "losses", keeper_link_losses(keeper));
+    jout_object_end(json);
+}
+
 void admin_json_status(struct mediator *mediator, struct json_out *json)
 {
     const struct core *core = mediator->core;
@@ -265,6 +300,7 @@ void admin_json_status(struct mediator *mediator, struct json_out *json)
     } else {
         jout_null(json, "database");
     }
+    put_keeper(mediator->keeper, json);
     put_pools(mediator, json);
     put_gpus(mediator, json);
     jout_array(json, "vms");

@@ -15,7 +15,6 @@
 
 struct driver_watch {
     struct mediator *mediator;
-    const char *worker_path;
     struct gpu_list *gpus;
     void (*taken_up)(void);
     uv_timer_t timer;
@@ -29,14 +28,13 @@ struct driver_watch {
     char error[512];
 };
 
-struct driver_watch *driver_watch_new(struct mediator *mediator, const char *worker_path,
-                                      struct gpu_list *gpus, void (*taken_up)(void))
+struct driver_watch *driver_watch_new(struct mediator *mediator, struct gpu_list *gpus,
+                                      void (*taken_up)(void))
 {
     struct driver_watch *watch = calloc(1, sizeof(*watch));
 
     if (watch) {
         watch->mediator = mediator;
-        watch->worker_path = worker_path;
         watch->gpus = gpus;
         watch->taken_up = taken_up;
     }
@@ -62,7 +60,7 @@ static void look(uv_work_t *work)
     struct driver_watch *watch = work->data;
 
     watch->error[0] = '\0';
-    watch->ret = gpus_probe(&watch->mediator->options, watch->worker_path, &watch->found,
+    watch->ret = gpus_probe(&watch->mediator->options, watch->mediator->keeper, &watch->found,
                             watch->error, sizeof(watch->error));
 }
 

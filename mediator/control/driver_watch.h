@@ -22,8 +22,8 @@ struct mediator;
  * `gpus` is the first probe's result; without a GPU in it the looking begins at
  * start.  It is filled in when the driver works, and `taken_up` is called then.
  */
-struct driver_watch *driver_watch_new(struct mediator *mediator, const char *worker_path,
-                                      struct gpu_list *gpus, void (*taken_up)(void));
+struct driver_watch *driver_watch_new(struct mediator *mediator, struct gpu_list *gpus,
+                                      void (*taken_up)(void));
 /* The loop has ended. */
 void driver_watch_free(struct driver_watch *watch);
 int driver_watch_start(struct driver_watch *watch); /* -errno */

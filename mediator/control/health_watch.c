@@ -19,6 +19,7 @@
 #include "mediator/sessions/discovery.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/workers/gpus.h"
+#include "mediator/workers/keeper_link.h"
 #include "store/vgpu_config.h"
 
 struct health_watch {
@@ -259,6 +260,18 @@ static void look_at_access(struct mediator *mediator, struct health *health)
     health_end(health, HEALTH_SOCKET_ACCESS);
 }
 
+static void look_at_keeper(struct mediator *mediator, struct health *health)
+{
+    health_begin(health, HEALTH_KEEPER);
+    if (mediator->keeper && !keeper_link_ready(mediator->keeper)) {
+        health_report(health, HEALTH_KEEPER, HEALTH_ERROR, "vgpu-keeper",
+                      "it is not there, so no worker can be started: %s. It is looked for again "
+                      "every second; systemctl status vgpu-keeper says more",
+                      keeper_link_trouble(mediator->keeper));
+    }
+    health_end(health, HEALTH_KEEPER);
+}
+
 static void look_at_parts(struct mediator *mediator, struct health *health)
 {
     const char *trouble = mediator->config ? config_store_trouble(mediator->config) : "";
@@ -299,6 +312,7 @@ void health_watch_look(struct health_watch *watch)
 {
     struct mediator *mediator = watch->mediator;
 
+    look_at_keeper(mediator, mediator->health);
     driver_watch_doubts(mediator->driver_watch, gpu_health_doubts(mediator->gpu_health));
     look_at_gpus(mediator, mediator->health);
     look_at_vms(watch, mediator->health);

@@ -2,6 +2,7 @@
 #include "mediator/control/server.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -511,8 +512,9 @@ static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 int admin_server_start(struct mediator *mediator, const char *path, struct admin_server **result,
                        char *error, size_t error_bytes)
 {
-    struct socket_file_owner owner = socket_file_owner_for(VGPU_ADMIN_GROUP);
+    struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
     struct admin_server *server = calloc(1, sizeof(*server));
+    const struct group *group = geteuid() == 0 ? getgrnam(VGPU_ADMIN_GROUP) : NULL;
     struct socket_file file;
     int ret;
 
@@ -521,7 +523,11 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
-    server->group = owner.gid;
+    server->group = group ? group->gr_gid : (gid_t)-1;
+    if (group) {
+        owner.gid = group->gr_gid;
+        owner.mode = 0660;
+    }
     server->mediator = mediator;
     ret = socket_file_open(&file, path, true, error, error_bytes);
     if (ret == 0) {

@@ -25,6 +25,7 @@ static const struct {
     const char *name;
     bool told_elsewhere; /* the part that reports it logs it, with more */
 } kinds[HEALTH_KIND_COUNT] = {
+    [HEALTH_KEEPER] = {"keeper", false},
     [HEALTH_DRIVER] = {"driver", false},
     [HEALTH_GPU] = {"gpu", true},
     [HEALTH_POOL] = {"pool", false},

@@ -20,6 +20,7 @@
 
 /* The order is that of the list for people: what explains the rest comes first. */
 enum health_kind {
+    HEALTH_KEEPER,        /* nobody starts workers: only VMs that have one are served */
     HEALTH_DRIVER,        /* the GPU driver does not work: no VM is served */
     HEALTH_GPU,           /* a GPU is out of use, or wants a reset */
     HEALTH_POOL,          /* a pool has VMs, and no GPU that takes work */

@@ -7,13 +7,10 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "mediator/workers/worker_spawn.h"
 
 #define PROBE_BYTES_MAX 65536u
 
@@ -50,33 +47,62 @@ static int read_all(int fd, char *text, size_t size)
     return 0;
 }
 
-static int run_probe(const struct options *options, const char *worker_path, char *text,
+/*
+ * How it ended, from the keeper.  It has closed its output or is killed: this takes no time to
+ * speak of, unless the driver does not let go of it.
+ */
+static int read_status(int fd, vgpu_keeper_end *end)
+{
+    struct pollfd look = {.fd = fd, .events = POLLIN};
+    int n;
+
+    do {
+        n = poll(&look, 1, GPUS_PROBE_DEADLINE_MS);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0) {
+        return -ETIMEDOUT;
+    }
+    return read(fd, end, sizeof(*end)) == (ssize_t)sizeof(*end) ? 0 : -EPIPE;
+}
+
+static int run_probe(const struct options *options, struct keeper_link *keeper, char *text,
                      size_t size, int *status)
 {
-    static const char *const names[] = {"auto", "cpu", "cuda"};
     /* Asked for CUDA alone it would fail without a report: what is wrong is wanted, too. */
-    const char *backend =
-        names[options->backend == BACKEND_CHOICE_CUDA ? BACKEND_CHOICE_AUTO : options->backend];
-    char *argv[] = {(char *)worker_path, "--probe", "--backend", (char *)backend, NULL};
-    int pipe_fds[2], ret;
-    pid_t pid;
+    uint32_t backend =
+        options->backend == BACKEND_CHOICE_CPU ? VGPU_KEEPER_PROBE_CPU : VGPU_KEEPER_PROBE_AUTO;
+    uint64_t number = keeper_link_number(keeper);
+    int output[2], ends[2], fds[VGPU_KEEPER_FDS], ret, ends_ret;
+    vgpu_keeper_end end;
 
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+    if (pipe2(output, O_CLOEXEC) < 0) {
         return -errno;
     }
-    pid = worker_spawn(argv, pipe_fds[1], STDOUT_FILENO);
-    close(pipe_fds[1]);
-    if (pid < 0) {
-        close(pipe_fds[0]);
-        return pid;
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        ret = -errno;
+        close(output[0]);
+        close(output[1]);
+        return ret;
     }
-    ret = read_all(pipe_fds[0], text, size);
-    close(pipe_fds[0]);
-    if (ret < 0) {
-        kill(pid, SIGKILL);
+    fds[VGPU_KEEPER_FDS_OUTPUT] = output[1];
+    fds[VGPU_KEEPER_FDS_STATUS] = ends[1];
+    ret = keeper_link_probe(keeper, number, backend, fds);
+    close(output[1]);
+    close(ends[1]);
+    if (ret == 0) {
+        ret = read_all(output[0], text, size);
+        if (ret < 0) {
+            keeper_link_kill_probe(keeper, number);
+        }
+        ends_ret = read_status(ends[0], &end);
+        ret = ret < 0 ? ret : ends_ret;
+        if (ret == 0 && end.step != VGPU_KEEPER_STEP_NONE) {
+            ret = -end.error;
+        }
+        *status = ret == 0 ? (int)end.status : 0;
     }
-    while (waitpid(pid, status, 0) < 0 && errno == EINTR) {
-    }
+    close(output[0]);
+    close(ends[0]);
     return ret;
 }
 
@@ -147,19 +173,19 @@ static int no_gpus(struct gpu_list *list, const char *reason)
     return 0;
 }
 
-int gpus_probe(const struct options *options, const char *worker_path, struct gpu_list *list,
+int gpus_probe(const struct options *options, struct keeper_link *keeper, struct gpu_list *list,
                char *error, size_t error_bytes)
 {
     static char text[PROBE_BYTES_MAX];
     int status = 0;
-    int ret = run_probe(options, worker_path, text, sizeof(text), &status);
+    int ret = run_probe(options, keeper, text, sizeof(text), &status);
 
     memset(list, 0, sizeof(*list));
     if (ret == -ETIMEDOUT && options->backend != BACKEND_CHOICE_CPU) {
         return no_gpus(list, "vgpu-worker --probe did not answer in time: the GPU driver hangs");
     }
     if (ret < 0) {
-        snprintf(error, error_bytes, "cannot run %s: %s", worker_path, strerror(-ret));
+        snprintf(error, error_bytes, "cannot run vgpu-worker --probe: %s", strerror(-ret));
         return ret;
     }
     if (WIFSIGNALED(status) && options->backend != BACKEND_CHOICE_CPU) {
@@ -167,8 +193,7 @@ int gpus_probe(const struct options *options, const char *worker_path, struct gp
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         snprintf(error, error_bytes,
-                 "%s --probe failed (its message is above); --backend cpu needs no GPU",
-                 worker_path);
+                 "vgpu-worker --probe failed (its message is above); --backend cpu needs no GPU");
         return -ENODEV;
     }
     ret = take_report(text, list, error, error_bytes);

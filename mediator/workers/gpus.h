@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "mediator/options.h"
+#include "mediator/workers/keeper_link.h"
 
 #define GPUS_PROBE_DEADLINE_MS 20000
 
@@ -25,10 +26,11 @@ struct gpu_list {
 };
 
 /*
- * Runs the probe and waits for it.  A driver that fails is no error: the list then has the
- * backend "cuda", no GPU, and the reason.  -errno with an `error` for the administrator.
+ * Has the keeper run the probe and waits for it, on any thread.  A driver that
+ * fails is no error: the list then has the backend "cuda", no GPU, and the reason.  -errno
+ * with an `error` for the administrator.
  */
-int gpus_probe(const struct options *options, const char *worker_path, struct gpu_list *list,
+int gpus_probe(const struct options *options, struct keeper_link *keeper, struct gpu_list *list,
                char *error, size_t error_bytes);
 
 #endif /* MEDIATOR_WORKERS_GPUS_H */

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mediator/workers/supervisor.h"
-
+/*
+ * How it works
+ *
+ * A worker that the core wants waits for its turn: only some start at a time (supervisor.h), and
+ * the first must be ready, or gone, before the next may begin.  Then the keeper gets the order
+ * with both ends of the worker's socket, of which it keeps ours, and frames can be sent at once:
+ * they wait in the socket.  What the keeper's queue has no room for is an order that is due, and
+ * is tried again when there is room.
+ *
+ * A keeper that is lost has taken its workers with it: that is nobody's fault.  Those that wait
+ * are started by the next one.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -8,62 +18,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
-#include "mediator/base/handle_map.h"
-#include "mediator/workers/channel_memory.h"
-#include "mediator/workers/worker_spawn.h"
+#include "common/clock.h"
+#include "mediator/workers/keeper_spawn.h"
+#include "mediator/workers/supervisor_internal.h"
 
-/* Frames that are taken with one system call, and from one worker before the next one is read. */
-#define BATCH 4u
+/* Frames that are taken from one worker before the next one is read. */
 #define DRAIN_MAX 32u
-#define ARGS_MAX 16
-/* Frames that don't fit the packet are cut by the kernel, and seen by that. */
-#define FRAME_ROOM (VGPU_WORKER_FRAME_MAX + 8u)
-
-/*
- * A worker's end has two signs, the socket's and the process's.  Only the
- * second counts.  At the first one a process that is not ending is killed: it
- * has closed its socket and is of no use.
- */
-struct worker {
-    uv_poll_t poll;
-    struct supervisor *supervisor;
-    LIST_ENTRY(worker) link;
-    uint64_t handle;
-    uint32_t vm_id;
-    uint32_t gpu;
-    pid_t pid; /* 0: it never started */
-    int fd;
-    int start_error; /* errno, when pid is 0 */
-    bool poll_open;
-    bool ready;
-    bool killed;         /* by us */
-    bool protocol_error; /* that is why it was killed */
-    unsigned running;    /* jobs handed to it, and not answered */
-};
-
-struct supervisor {
-    struct supervisor_uses uses;
-    struct handle_map by_handle;
-    LIST_HEAD(, worker) all;
-    uint32_t count;
-    uint32_t failed; /* among them: those that never started */
-    uv_signal_t child_signal;
-    bool signal_open;
-    void (*all_gone)(void *opaque);
-    void *all_gone_opaque;
-    uint8_t frames[BATCH][FRAME_ROOM] __attribute__((aligned(8)));
-};
 
 static void on_socket(uv_poll_t *poll, int status, int events);
-static void on_child(uv_signal_t *handle, int signum);
+static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd);
+static void on_started(void *opaque, uint64_t number, const vgpu_keeper_process *process);
+static void on_ended(void *opaque, uint64_t number, const vgpu_keeper_end *end);
+static void on_lost(void *opaque);
+static void on_ready(void *opaque);
 
 struct supervisor *supervisor_new(const struct supervisor_uses *uses)
 {
@@ -73,7 +46,14 @@ struct supervisor *supervisor_new(const struct supervisor_uses *uses)
         return NULL;
     }
     supervisor->uses = *uses;
+    LIST_INIT(&supervisor->all);
+    TAILQ_INIT(&supervisor->waiting);
     if (handle_map_init(&supervisor->by_handle, SUPERVISOR_WORKERS_MAX) < 0) {
+        free(supervisor);
+        return NULL;
+    }
+    if (handle_map_init(&supervisor->by_number, SUPERVISOR_WORKERS_MAX) < 0) {
+        handle_map_destroy(&supervisor->by_handle);
         free(supervisor);
         return NULL;
     }
@@ -82,22 +62,21 @@ struct supervisor *supervisor_new(const struct supervisor_uses *uses)
 
 int supervisor_start(struct supervisor *supervisor)
 {
-    int ret = uv_signal_init(supervisor->uses.loop, &supervisor->child_signal);
+    const struct keeper_link_events events = {
+        .opaque = supervisor,
+        .held = on_held,
+        .started = on_started,
+        .ended = on_ended,
+        .lost = on_lost,
+        .ready = on_ready,
+    };
 
-    if (ret < 0) {
-        return ret;
-    }
-    supervisor->child_signal.data = supervisor;
-    supervisor->signal_open = true;
-    return uv_signal_start(&supervisor->child_signal, on_child, SIGCHLD);
+    return keeper_link_watch(supervisor->uses.keeper, supervisor->uses.loop, &events);
 }
 
 void supervisor_close(struct supervisor *supervisor)
 {
-    if (supervisor->signal_open) {
-        supervisor->signal_open = false;
-        uv_close((uv_handle_t *)&supervisor->child_signal, NULL);
-    }
+    keeper_link_stop(supervisor->uses.keeper);
 }
 
 void supervisor_free(struct supervisor *supervisor)
@@ -107,6 +86,7 @@ void supervisor_free(struct supervisor *supervisor)
     }
     assert(LIST_EMPTY(&supervisor->all));
     handle_map_destroy(&supervisor->by_handle);
+    handle_map_destroy(&supervisor->by_number);
     free(supervisor);
 }
 
@@ -124,15 +104,6 @@ pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t handle)
 
 /* ---- ending ---- */
 
-static void free_worker(struct worker *worker)
-{
-    struct supervisor *supervisor = worker->supervisor;
-
-    handle_map_remove(&supervisor->by_handle, worker->handle);
-    LIST_REMOVE(worker, link);
-    supervisor->count--;
-}
-
 static void on_poll_closed(uv_handle_t *handle)
 {
     free(handle->data);
@@ -145,24 +116,70 @@ static void close_socket(struct worker *worker)
         close(worker->fd);
         worker->fd = -1;
     }
-}
-
-static void kill_now(struct worker *worker)
-{
-    if (worker->pid && !worker->killed) {
-        worker->killed = true;
-        kill(worker->pid, SIGKILL);
+    if (worker->peer_fd >= 0) {
+        close(worker->peer_fd);
+        worker->peer_fd = -1;
     }
 }
 
-static void kill_for_protocol(struct worker *worker, const char *what)
+static void leave_step(struct worker *worker)
+{
+    struct supervisor *supervisor = worker->supervisor;
+
+    switch (worker->step) {
+    case WORKER_WAITS: TAILQ_REMOVE(&supervisor->waiting, worker, turn); break;
+    case WORKER_STARTS: supervisor->starting--; break;
+    case WORKER_FAILED: supervisor->failed--; break;
+    default: break;
+    }
+}
+
+static void enter_step(struct worker *worker, enum worker_step step)
+{
+    struct supervisor *supervisor = worker->supervisor;
+
+    leave_step(worker);
+    worker->step = step;
+    supervisor->starting += step == WORKER_STARTS;
+    supervisor->failed += step == WORKER_FAILED;
+}
+
+static void free_worker(struct worker *worker)
+{
+    struct supervisor *supervisor = worker->supervisor;
+
+    leave_step(worker);
+    handle_map_remove(&supervisor->by_handle, worker->handle);
+    handle_map_remove(&supervisor->by_number, worker->number);
+    LIST_REMOVE(worker, link);
+    supervisor->count--;
+    close_socket(worker);
+    if (worker->poll_open) {
+        uv_close((uv_handle_t *)&worker->poll, on_poll_closed);
+    } else {
+        free(worker);
+    }
+}
+
+void worker_kill(struct worker *worker)
+{
+    if (!worker->killed) {
+        worker->killed = true;
+        worker->kill_due =
+            keeper_link_kill(worker->supervisor->uses.keeper, worker->number) == -EAGAIN;
+    }
+}
+
+void worker_kill_for_protocol(struct worker *worker, const char *what)
 {
     log_error("worker %d of VM %" PRIu32 " %s: killed (is it from the same build as "
               "vgpu-mediator?)",
-              (int)worker->pid, worker->vm_id, what);
+              (int)worker->pid, worker->what.vm_id, what);
     worker->protocol_error = true;
-    kill_now(worker);
+    worker_kill(worker);
 }
+
+static void start_waiting(struct supervisor *supervisor);
 
 static void report_end(struct worker *worker, enum core_worker_end end, uint32_t detail)
 {
@@ -170,13 +187,8 @@ static void report_end(struct worker *worker, enum core_worker_end end, uint32_t
     uint64_t handle = worker->handle;
 
     free_worker(worker);
-    if (worker->poll_open) {
-        close_socket(worker);
-        uv_close((uv_handle_t *)&worker->poll, on_poll_closed);
-    } else {
-        free(worker);
-    }
     core_worker_exited(supervisor->uses.core, handle, end, detail, clock_now_ns());
+    start_waiting(supervisor);
     if (supervisor->count == 0 && supervisor->all_gone) {
         void (*done)(void *) = supervisor->all_gone;
 
@@ -185,143 +197,14 @@ static void report_end(struct worker *worker, enum core_worker_end end, uint32_t
     }
 }
 
-/* ---- frames from the worker ---- */
+/* ---- the socket ---- */
 
-static void take_ready(struct worker *worker, const uint8_t *body, size_t length)
-{
-    vgpu_worker_ready ready;
-
-    if (length != sizeof(ready) || worker->ready) {
-        kill_for_protocol(worker, "sent a wrong READY");
-        return;
-    }
-    memcpy(&ready, body, sizeof(ready));
-    if (!memchr(ready.gpu_uuid, '\0', sizeof(ready.gpu_uuid)) ||
-        !memchr(ready.name, '\0', sizeof(ready.name))) {
-        kill_for_protocol(worker, "sent a wrong READY");
-        return;
-    }
-    worker->ready = true;
-    core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, clock_now_ns());
-}
-
-static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
-{
-    vgpu_worker_done done;
-
-    if (length < sizeof(done) || !worker->ready) {
-        kill_for_protocol(worker, "sent a wrong DONE");
-        return;
-    }
-    memcpy(&done, body, sizeof(done));
-    worker->running -= worker->running > 0;
-    length -= sizeof(done);
-    if (length > VGPU_RESPONSE_BODY_BYTES || done.result_count > length / 4 ||
-        done.data_length != length - done.result_count * 4u) {
-        kill_for_protocol(worker, "sent a DONE with wrong lengths");
-        return;
-    }
-    if (core_worker_done(worker->supervisor->uses.core, worker->handle, job_id, &done,
-                         body + sizeof(done), clock_now_ns()) < 0) {
-        kill_for_protocol(worker, "answered a job that was not due");
-    }
-}
-
-/* CHANNEL_OPENED, CHANNEL_CLOSED, WANT. */
-static void take_channel(struct worker *worker, const vgpu_worker_header *header,
-                         const uint8_t *body, size_t length)
-{
-    struct core *core = worker->supervisor->uses.core;
-    vgpu_worker_word word = {0};
-    size_t expected = header->type == VGPU_WORKER_WANT ? 0 : sizeof(word);
-
-    if (length != expected || !worker->ready) {
-        kill_for_protocol(worker, "sent a wrong frame about a channel");
-        return;
-    }
-    memcpy(&word, body, length);
-    switch (header->type) {
-    case VGPU_WORKER_WANT:
-        core_turn_want(core, worker->handle, header->job_id, clock_now_ns());
-        break;
-    case VGPU_WORKER_CHANNEL_OPENED:
-        core_channel_opened(core, worker->handle, header->job_id, word.value, clock_now_ns());
-        break;
-    default:
-        core_channel_closed(core, worker->handle, header->job_id, word.value, clock_now_ns());
-        break;
-    }
-}
-
-static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
-{
-    vgpu_worker_header header;
-
-    if (length < sizeof(header)) {
-        kill_for_protocol(worker, "sent a frame that is too short");
-        return;
-    }
-    memcpy(&header, bytes, sizeof(header));
-    if (header.magic != VGPU_WORKER_MAGIC || header.version != VGPU_WORKER_VERSION ||
-        header.length != length) {
-        kill_for_protocol(worker, "sent a wrong frame header");
-        return;
-    }
-    bytes += sizeof(header);
-    length -= sizeof(header);
-    switch (header.type) {
-    case VGPU_WORKER_READY: take_ready(worker, bytes, length); break;
-    case VGPU_WORKER_DONE: take_done(worker, header.job_id, bytes, length); break;
-    case VGPU_WORKER_CHANNEL_OPENED:
-    case VGPU_WORKER_CHANNEL_CLOSED:
-    case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
-    default: kill_for_protocol(worker, "sent a frame of an unknown type"); break;
-    }
-}
-
-/*
- * Reads what is there, `batch` frames at a time; as many batches as have `limit` frames, if `batch`
- * is BATCH, else one.  False: the socket has ended.
- */
-static bool drain(struct worker *worker, unsigned batch, unsigned limit)
-{
-    struct supervisor *supervisor = worker->supervisor;
-    struct mmsghdr messages[BATCH];
-    struct iovec parts[BATCH];
-    int n;
-
-    while (limit) {
-        memset(messages, 0, batch * sizeof(messages[0]));
-        for (unsigned i = 0; i < batch; i++) {
-            parts[i] = (struct iovec){supervisor->frames[i], FRAME_ROOM};
-            messages[i].msg_hdr.msg_iov = &parts[i];
-            messages[i].msg_hdr.msg_iovlen = 1;
-        }
-        n = recvmmsg(worker->fd, messages, batch, MSG_DONTWAIT, NULL);
-        if (n < 0) {
-            return errno == EAGAIN || errno == EINTR;
-        }
-        for (int i = 0; i < n; i++) {
-            if (messages[i].msg_len == 0) {
-                return false;
-            }
-            if (worker->killed) {
-                continue; /* the core has answered for it */
-            }
-            take_frame(worker, supervisor->frames[i], messages[i].msg_len);
-        }
-        if (n < (int)BATCH) {
-            return true;
-        }
-        limit = limit > BATCH ? limit - BATCH : 0;
-    }
-    return true;
-}
-
+/* Its process may not be known yet: then on_started() asks again. */
 static void on_socket_ended(struct worker *worker)
 {
-    if (!worker->killed && !worker_is_ending(worker->pid)) {
-        kill_for_protocol(worker, "closed its socket and lives on");
+    worker->closed = true;
+    if (!worker->killed && worker->pid && !worker_is_ending(worker->pid)) {
+        worker_kill_for_protocol(worker, "closed its socket and lives on");
     }
 }
 
@@ -335,12 +218,14 @@ static void on_socket(uv_poll_t *poll, int status, UNUSED int events)
     }
     /* Not more than it may have answered: to look for a frame that is not there costs, too.
      * Whatever else there is makes the socket readable again. */
-    batch = worker->running < BATCH ? worker->running : BATCH;
-    if (status < 0 || !drain(worker, batch > 0 ? batch : 1, DRAIN_MAX)) {
+    batch = worker->running < SUPERVISOR_BATCH ? worker->running : SUPERVISOR_BATCH;
+    if (status < 0 || !worker_drain(worker, batch > 0 ? batch : 1, DRAIN_MAX)) {
         uv_poll_stop(&worker->poll);
         on_socket_ended(worker);
     }
 }
+
+/* ---- the keeper's word ---- */
 
 /*
  * What a job can do to its worker ends in a signal of a fault (SIGSEGV, SIGBUS,
@@ -359,22 +244,40 @@ static enum core_worker_end kind_of_signal(const struct worker *worker, int numb
     return CORE_WORKER_END_SIGNALED;
 }
 
-static void reap(struct worker *worker)
+static const char *step_name(uint32_t step)
 {
-    int status;
-    pid_t pid = waitpid(worker->pid, &status, WNOHANG);
+    static const char *const names[VGPU_KEEPER_STEP_COUNT] = {
+        [VGPU_KEEPER_STEP_FORK] = "a new process",
+        [VGPU_KEEPER_STEP_UID] = "a uid of its own",
+        [VGPU_KEEPER_STEP_NAMESPACES] = "namespaces of its own",
+        [VGPU_KEEPER_STEP_MOUNTS] = "a /dev of its own",
+        [VGPU_KEEPER_STEP_PROCESS] = "its descriptors and limits",
+        [VGPU_KEEPER_STEP_PROGRAM] = "the program vgpu-worker",
+    };
 
-    if (pid == 0 || (pid < 0 && errno == EINTR)) {
+    return names[step] ? names[step] : "nothing";
+}
+
+static void on_ended(void *opaque, uint64_t number, const vgpu_keeper_end *end)
+{
+    struct supervisor *supervisor = opaque;
+    struct worker *worker = handle_map_get(&supervisor->by_number, number);
+    int status = (int)end->status;
+
+    if (!worker || worker->step == WORKER_WAITS || worker->step == WORKER_FAILED) {
         return;
     }
     /* Its last answers may still be on their way through the socket. */
     if (worker->fd >= 0 && !worker->killed) {
-        drain(worker, BATCH, UINT32_MAX);
+        worker_drain(worker, SUPERVISOR_BATCH, UINT32_MAX);
     }
-    if (worker->protocol_error) {
+    if (end->step != VGPU_KEEPER_STEP_NONE) {
+        log_error("VM %" PRIu32 ": its worker can't be started: vgpu-keeper could not give it "
+                  "%s: %s",
+                  worker->what.vm_id, step_name(end->step), strerror(end->error));
+        report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)end->error);
+    } else if (worker->protocol_error) {
         report_end(worker, CORE_WORKER_END_PROTOCOL, 0);
-    } else if (pid < 0) {
-        report_end(worker, CORE_WORKER_END_EXITED, 0);
     } else if (WIFSIGNALED(status)) {
         report_end(worker, kind_of_signal(worker, WTERMSIG(status)), (uint32_t)WTERMSIG(status));
     } else {
@@ -382,54 +285,74 @@ static void reap(struct worker *worker)
     }
 }
 
-static void on_child(uv_signal_t *handle, UNUSED int signum)
+static void on_started(void *opaque, uint64_t number, const vgpu_keeper_process *process)
 {
-    struct supervisor *supervisor = handle->data;
-    struct worker *worker, *next;
+    struct supervisor *supervisor = opaque;
+    struct worker *worker = handle_map_get(&supervisor->by_number, number);
 
-    for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
-        next = LIST_NEXT(worker, link);
-        if (worker->pid) {
-            reap(worker);
+    if (worker && worker->pid == 0) {
+        worker->pid = (pid_t)process->pid;
+        log_debug("VM %" PRIu32 ": worker %" PRIu32 " started on GPU %" PRIu32 ", uid %" PRIu32,
+                  worker->what.vm_id, process->pid, worker->gpu, process->uid);
+        core_worker_begun(supervisor->uses.core, worker->handle, clock_now_ns());
+        if (worker->closed) {
+            on_socket_ended(worker);
         }
     }
 }
 
-/* ---- effects ---- */
-
-static int spawn(struct worker *worker, const struct core_worker_spec *spec)
+/* A worker of a mediator that was before us. */
+static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd)
 {
-    const struct supervisor_uses *uses = &worker->supervisor->uses;
-    char vm_id[16], memory[24], depth[16];
-    char *argv[ARGS_MAX];
-    int pair[2], n = 0, ret;
+    struct supervisor *supervisor = opaque;
 
-    snprintf(vm_id, sizeof(vm_id), "%" PRIu32, spec->vm_id);
-    snprintf(memory, sizeof(memory), "%" PRIu64, spec->memory_limit_bytes);
-    snprintf(depth, sizeof(depth), "%" PRIu32, wfq_in_flight_max(&uses->config->scheduler));
-    argv[n++] = (char *)uses->worker_path;
-    argv[n++] = "--backend";
-    argv[n++] = (char *)uses->backend;
-    argv[n++] = "--gpu";
-    argv[n++] = (char *)core_gpu_uuid(uses->core, spec->gpu);
-    argv[n++] = "--vm-id";
-    argv[n++] = vm_id;
-    argv[n++] = "--depth";
-    argv[n++] = depth;
-    if (spec->memory_limit_bytes) {
-        argv[n++] = "--memory-limit";
-        argv[n++] = memory;
+    log_notice("VM %" PRIu32 ": worker %" PRIu32 " of an earlier vgpu-mediator is ended",
+               held->worker.vm_id, held->process.pid);
+    close(fd);
+    keeper_link_kill(supervisor->uses.keeper, number);
+}
+
+static void on_lost(void *opaque)
+{
+    struct supervisor *supervisor = opaque;
+    struct worker *worker, *next;
+
+    for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
+        next = LIST_NEXT(worker, link);
+        if (worker->step != WORKER_STARTS && worker->step != WORKER_READY) {
+            continue;
+        }
+        if (worker->fd >= 0 && !worker->killed) {
+            worker_drain(worker, SUPERVISOR_BATCH, UINT32_MAX);
+        }
+        report_end(worker, CORE_WORKER_END_HOST, SIGKILL);
     }
-    if (uses->config->test_ops) {
-        argv[n++] = "--enable-test-ops";
+}
+
+static void on_ready(void *opaque)
+{
+    struct supervisor *supervisor = opaque;
+    struct worker *worker;
+
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (worker->kill_due) {
+            worker->kill_due = keeper_link_kill(supervisor->uses.keeper, worker->number) == -EAGAIN;
+        }
     }
-    argv[n] = NULL;
+    start_waiting(supervisor);
+}
+
+/* ---- starting ---- */
+
+static int make_socket(struct worker *worker)
+{
+    int pair[2], ret;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
     /* This makes our end non-blocking; the worker decides for itself how it waits. */
-    ret = uv_poll_init(uses->loop, &worker->poll, pair[0]);
+    ret = uv_poll_init(worker->supervisor->uses.loop, &worker->poll, pair[0]);
     if (ret < 0) {
         close(pair[0]);
         close(pair[1]);
@@ -438,24 +361,81 @@ static int spawn(struct worker *worker, const struct core_worker_spec *spec)
     worker->poll.data = worker;
     worker->poll_open = true;
     worker->fd = pair[0];
-    worker->pid = 0;
-    ret = uv_poll_start(&worker->poll, UV_READABLE, on_socket);
-    if (ret == 0) {
-        ret = worker_spawn(argv, pair[1], VGPU_WORKER_FD);
+    worker->peer_fd = pair[1];
+    return uv_poll_start(&worker->poll, UV_READABLE, on_socket);
+}
+
+static void fail(struct worker *worker, int error)
+{
+    if (worker->step != WORKER_FAILED) {
+        worker->error = error;
+        enter_step(worker, WORKER_FAILED);
     }
-    close(pair[1]);
+}
+
+static int order(struct worker *worker)
+{
+    int fds[VGPU_KEEPER_FDS], ret = worker->fd < 0 ? make_socket(worker) : 0;
+
     if (ret < 0) {
-        close_socket(worker);
         return ret;
     }
-    worker->pid = ret;
-    return 0;
+    fds[VGPU_KEEPER_FDS_WORKER] = worker->peer_fd;
+    fds[VGPU_KEEPER_FDS_MEDIATOR] = worker->fd;
+    return keeper_link_start(worker->supervisor->uses.keeper, worker->number, &worker->what, fds);
+}
+
+/* As many as may start now, in the order in which they were wanted. */
+static void start_waiting(struct supervisor *supervisor)
+{
+    struct worker *worker;
+
+    while (supervisor->starting < SUPERVISOR_STARTS_MAX &&
+           (worker = TAILQ_FIRST(&supervisor->waiting)) != NULL &&
+           keeper_link_ready(supervisor->uses.keeper)) {
+        int ret = order(worker);
+
+        if (ret == -EAGAIN || ret == -ENOTCONN) {
+            return; /* on_ready() follows */
+        }
+        if (ret < 0) {
+            log_error("VM %" PRIu32 ": cannot start its worker: %s", worker->what.vm_id,
+                      strerror(-ret));
+            fail(worker, -ret);
+            continue;
+        }
+        close(worker->peer_fd);
+        worker->peer_fd = -1;
+        enter_step(worker, WORKER_STARTS);
+    }
+}
+
+void worker_now_ready(struct worker *worker)
+{
+    enter_step(worker, WORKER_READY);
+    start_waiting(worker->supervisor);
+}
+
+static void describe(const struct supervisor *supervisor, const struct core_worker_spec *spec,
+                     vgpu_keeper_worker *what)
+{
+    const struct supervisor_uses *uses = &supervisor->uses;
+
+    *what = (vgpu_keeper_worker){
+        .vm_id = spec->vm_id,
+        .flags = (strcmp(uses->backend, "cuda") == 0 ? VGPU_KEEPER_CUDA : 0) |
+                 (uses->config->test_ops ? VGPU_KEEPER_TEST_OPS : 0) |
+                 (spec->has_uuid ? VGPU_KEEPER_HAS_UUID : 0),
+        .depth = wfq_in_flight_max(&uses->config->scheduler),
+        .memory_limit_bytes = spec->memory_limit_bytes,
+    };
+    memcpy(what->uuid, spec->uuid, sizeof(what->uuid));
+    snprintf(what->gpu, sizeof(what->gpu), "%s", core_gpu_uuid(uses->core, spec->gpu));
 }
 
 void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
-    int ret;
 
     /* Without memory for this there is none for anything: systemd starts us afresh. */
     if (!worker) {
@@ -464,25 +444,19 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
     }
     worker->supervisor = supervisor;
     worker->handle = spec->worker;
-    worker->vm_id = spec->vm_id;
+    worker->number = keeper_link_number(supervisor->uses.keeper);
     worker->gpu = spec->gpu;
-    worker->fd = -1;
+    worker->fd = worker->peer_fd = -1;
+    describe(supervisor, spec, &worker->what);
     LIST_INSERT_HEAD(&supervisor->all, worker, link);
+    TAILQ_INSERT_TAIL(&supervisor->waiting, worker, turn);
     supervisor->count++;
-
-    ret = handle_map_put(&supervisor->by_handle, worker->handle, worker);
-    if (ret == 0) {
-        ret = spawn(worker, spec);
-    }
-    if (ret < 0) {
-        log_error("VM %" PRIu32 ": cannot start %s: %s", spec->vm_id, supervisor->uses.worker_path,
-                  strerror(-ret));
-        worker->start_error = -ret;
-        supervisor->failed++;
+    if (handle_map_put(&supervisor->by_handle, worker->handle, worker) < 0 ||
+        handle_map_put(&supervisor->by_number, worker->number, worker) < 0) {
+        fail(worker, ENFILE);
         return;
     }
-    log_debug("VM %" PRIu32 ": worker %d started on GPU %" PRIu32, spec->vm_id, (int)worker->pid,
-              spec->gpu);
+    start_waiting(supervisor);
 }
 
 bool supervisor_report_failures(struct supervisor *supervisor)
@@ -495,114 +469,14 @@ bool supervisor_report_failures(struct supervisor *supervisor)
     }
     for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
         next = LIST_NEXT(worker, link);
-        if (worker->start_error) {
-            supervisor->failed--;
-            report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->start_error);
+        if (worker->step == WORKER_FAILED) {
+            report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->error);
         }
     }
     return true;
 }
 
-void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
-                    const struct request_view *request)
-{
-    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
-    vgpu_worker_header header = {
-        .magic = VGPU_WORKER_MAGIC,
-        .version = VGPU_WORKER_VERSION,
-        .type = VGPU_WORKER_RUN,
-        .job_id = job_id,
-    };
-    vgpu_worker_run run = {
-        .opcode = request->opcode,
-        .param_count = request->param_count,
-        .data_length = request->data_length,
-    };
-    struct iovec parts[] = {
-        {&header, sizeof(header)},
-        {&run, sizeof(run)},
-        {(void *)request->params, request->param_count * 4u},
-        {(void *)request->data, request->data_length},
-    };
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 4};
-
-    if (!worker || worker->fd < 0 || worker->killed) {
-        return; /* its end is on its way to the core */
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        header.length += (uint32_t)parts[i].iov_len;
-    }
-    if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-        worker->running++;
-        return;
-    }
-    if (errno == EPIPE || errno == ECONNRESET) {
-        return; /* on_socket() sees it, too */
-    }
-    kill_for_protocol(worker, "does not take its jobs");
-}
-
-/* A frame of one fixed part, with descriptors or without. */
-static void send_fixed(struct supervisor *supervisor, uint64_t handle, uint16_t type,
-                       uint64_t job_id, void *body, size_t bytes, const int *fds)
-{
-    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
-    vgpu_worker_header header = {
-        .magic = VGPU_WORKER_MAGIC,
-        .version = VGPU_WORKER_VERSION,
-        .type = type,
-        .length = (uint32_t)(sizeof(header) + bytes),
-        .job_id = job_id,
-    };
-    struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
-    union {
-        struct cmsghdr header; /* for its alignment */
-        uint8_t bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS)];
-    } control;
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-
-    if (!worker || worker->fd < 0 || worker->killed) {
-        return; /* its end is on its way to the core */
-    }
-    if (fds) {
-        memset(&control, 0, sizeof(control));
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(sizeof(int) * CHANNEL_FDS);
-        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * CHANNEL_FDS);
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-    }
-    if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EPIPE &&
-        errno != ECONNRESET) {
-        kill_for_protocol(worker, "does not take what it is told about channels");
-    }
-}
-
-void supervisor_channel_start(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
-                              const VGPUChannelOpen *open, const int *fds)
-{
-    vgpu_worker_channel body = {
-        .profile = open->profile, .features = open->features, .geometry = open->geometry};
-
-    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL, channel, &body, sizeof(body), fds);
-}
-
-void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
-                             uint32_t reason)
-{
-    vgpu_worker_word body = {.value = reason};
-
-    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL);
-}
-
-void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
-                     uint64_t channel, uint64_t budget_ns)
-{
-    vgpu_worker_turn body = {.channel = channel, .budget_ns = budget_ns};
-
-    send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL);
-}
+/* ---- stopping ---- */
 
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool kill)
 {
@@ -614,12 +488,16 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool
         .length = sizeof(quit),
     };
 
-    if (!worker || !worker->pid) {
+    if (!worker || worker->step == WORKER_FAILED) {
+        return;
+    }
+    if (worker->step == WORKER_WAITS) {
+        fail(worker, keeper_link_ready(supervisor->uses.keeper) ? ECANCELED : ENOTCONN);
         return;
     }
     if (kill || worker->fd < 0 ||
         send(worker->fd, &quit, sizeof(quit), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-        kill_now(worker);
+        worker_kill(worker);
     }
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The supervisor has the worker processes: it starts, feeds, watches and stops them.
+ * The supervisor has the worker processes: it has them started and killed by vgpu-keeper
+ * (keeper_link.h), feeds and watches them.
  *
- * Each has a SOCK_SEQPACKET pair and dies with the mediator.  What it sends is
+ * Each has a SOCK_SEQPACKET pair.  What it sends is
  * checked like a peer's bytes; a worker that sends nonsense is killed, and so is
  * one that closes its socket.  Else a worker is killed when the core says so:
  * nothing here has a clock, for how long a worker may take is the core's to know.
@@ -17,8 +18,11 @@
 #include <uv.h>
 
 #include "core/core.h"
+#include "mediator/workers/keeper_link.h"
 
-#define SUPERVISOR_WORKERS_MAX 2048u
+#define SUPERVISOR_WORKERS_MAX (VGPU_KEEPER_WORKERS_MAX - 8u) /* some places are for probes */
+/* At a time: a start takes memory and time of the driver, and VMs can cause many at once. */
+#define SUPERVISOR_STARTS_MAX 16u
 
 struct supervisor;
 
@@ -27,8 +31,8 @@ struct supervisor_uses {
     uv_loop_t *loop;
     struct core *core;
     const struct core_config *config; /* what workers are told of it */
-    const char *worker_path;
-    const char *backend; /* "cpu" or "cuda", as it is when a worker starts */
+    struct keeper_link *keeper;       /* open; the supervisor watches and stops it */
+    const char *backend;              /* "cpu" or "cuda", as it is when a worker starts */
 };
 
 /* NULL when there is no memory. */

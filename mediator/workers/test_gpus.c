@@ -25,6 +25,17 @@ static char worker[64], asked[64];
 static struct options options;
 static struct gpu_list list;
 static char error[512];
+static struct keeper_link *keeper;
+
+static void write_worker(const char *script)
+{
+    FILE *f = fopen(worker, "w");
+
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\necho \"$*\" > %s\n%s\n", asked, script);
+    fclose(f);
+    assert_int_equal(chmod(worker, 0755), 0);
+}
 
 static int setup_group(void **state)
 {
@@ -33,11 +44,16 @@ static int setup_group(void **state)
     }
     snprintf(worker, sizeof(worker), "%s/worker", folder);
     snprintf(asked, sizeof(asked), "%s/asked", folder);
-    return 0;
+    write_worker("");
+    return keeper_link_open(
+        &(struct keeper_link_config){.program = getenv("VGPU_TEST_KEEPER"),
+                                     .args = {"--worker", worker, "--log-level", "warning"}},
+        &keeper, error, sizeof(error));
 }
 
 static int teardown_group(void **state)
 {
+    keeper_link_free(keeper);
     unlink(worker);
     unlink(asked);
     return rmdir(folder);
@@ -46,16 +62,11 @@ static int teardown_group(void **state)
 /* A worker that does what the script says. */
 static int probe(enum backend_choice backend, const char *script)
 {
-    FILE *f = fopen(worker, "w");
-
-    assert_non_null(f);
-    fprintf(f, "#!/bin/sh\necho \"$*\" > %s\n%s\n", asked, script);
-    fclose(f);
-    assert_int_equal(chmod(worker, 0755), 0);
+    write_worker(script);
     options = (struct options){.backend = backend, .cpu_gpus = 2};
     error[0] = '\0';
     memset(&list, 0xff, sizeof(list)); /* nothing of before is left */
-    return gpus_probe(&options, worker, &list, error, sizeof(error));
+    return gpus_probe(&options, keeper, &list, error, sizeof(error));
 }
 
 #define CUDA_REPORT                                                                                \
@@ -170,10 +181,9 @@ static void test_no_report(void **state)
             fail_msg("\"%s\" is not in \"%s\"", cases[i].error, error);
         }
     }
-    assert_int_equal(gpus_probe(&options, "/nowhere/vgpu-worker", &list, error, sizeof(error)),
-                     -ENOENT);
-    assert_non_null(strstr(error, "cannot run /nowhere/vgpu-worker: No such file"));
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* each has been waited for */
+    unlink(worker);
+    assert_int_equal(gpus_probe(&options, keeper, &list, error, sizeof(error)), -ENOENT);
+    assert_non_null(strstr(error, "cannot run vgpu-worker --probe: No such file"));
 }
 
 /* Entries that are none, too long, or too many. */

@@ -2,7 +2,8 @@
 /*
  * The supervisor with processes that behave as each test wants.  The worker is
  * this very program: with a worker's arguments it plays one, and its vm_id says
- * which.  The core is real; requests come from sessions without sockets.
+ * which (modulo A_KIND, so that several VMs can have workers of one kind).  The core
+ * and the keeper are real; requests come from sessions without sockets.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,10 +13,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "core/no_effects.h"
 #include "mediator/test_loop.h"
+#include "mediator/workers/keeper_spawn.h"
 #include "mediator/workers/supervisor.h"
 
 /* What a worker may be like.  The numbers are vm_ids. */
@@ -45,7 +49,10 @@ enum character {
     READS_NOTHING,
     IS_DEAF_TO_QUIT,
     WANTS_ITS_ARGUMENTS,
+    IS_NOT_READY_YET,
 };
+
+#define A_KIND 1000u
 
 /* ---- the worker ---- */
 
@@ -135,6 +142,7 @@ static void begin(enum character character, int argc, char **argv)
         break;
     }
     case CLOSES_ITS_SOCKET: close(VGPU_WORKER_FD); break;
+    case IS_NOT_READY_YET: break;
     default: say_ready(); break;
     }
     if (character == READY_TWICE) {
@@ -175,11 +183,12 @@ static int play_worker(int argc, char **argv)
 
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "--vm-id") == 0) {
-            character = (enum character)atoi(argv[i + 1]);
+            character = (enum character)(atoi(argv[i + 1]) % A_KIND);
         }
     }
     begin(character, argc, argv);
-    while (character == READS_NOTHING || character == CLOSES_ITS_SOCKET) {
+    while (character == READS_NOTHING || character == CLOSES_ITS_SOCKET ||
+           character == IS_NOT_READY_YET) {
         pause();
     }
     while (recv(VGPU_WORKER_FD, frame, sizeof(frame), 0) >= (ssize_t)sizeof(header)) {
@@ -203,6 +212,7 @@ static char self[4096];
 static uv_loop_t loop;
 static struct core_config config;
 static struct core *core;
+static struct keeper_link *keeper;
 static struct supervisor_uses uses;
 static struct supervisor *supervisor;
 static uint32_t happened[CORE_EVENT_KIND_COUNT], answers, last_status;
@@ -245,6 +255,21 @@ static void take_event(UNUSED void *opaque, const struct core_event *event)
     last[event->kind] = *event;
 }
 
+static struct keeper_link *open_keeper(const char *worker)
+{
+    const struct keeper_link_config keeper_config = {
+        .program = getenv("VGPU_TEST_KEEPER"),
+        .args = {"--worker", worker, "--log-level", "warning"},
+    };
+    struct keeper_link *made;
+    char error[512];
+
+    if (keeper_link_open(&keeper_config, &made, error, sizeof(error)) < 0) {
+        fail_msg("%s", error);
+    }
+    return made;
+}
+
 static int setup(void **state)
 {
     const struct core_effects effects = {.send = take_answer,
@@ -261,7 +286,8 @@ static int setup(void **state)
     core = core_new(&config, &effects);
     assert_int_equal(core_gpu_add(core, "CPU-0"), 0);
     assert_int_equal(core_pool_set_gpus(core, 'A', 1, 1), 0);
-    uses = (struct supervisor_uses){&loop, core, &config, self, "cpu"};
+    keeper = open_keeper(self);
+    uses = (struct supervisor_uses){&loop, core, &config, keeper, "cpu"};
     supervisor = supervisor_new(&uses);
     assert_int_equal(supervisor_start(supervisor), 0);
     memset(happened, 0, sizeof(happened));
@@ -280,11 +306,13 @@ static int teardown(void **state)
 {
     core_stop_workers(core, clock_now_ns());
     supervisor_when_empty(supervisor, note_empty, NULL);
+    supervisor_report_failures(supervisor);
     run_until(&loop, is_empty);
     supervisor_close(supervisor);
     end_loop(&loop);
     assert_int_equal(supervisor_count(supervisor), 0);
     supervisor_free(supervisor);
+    keeper_link_free(keeper);
     core_free(core);
     return 0;
 }
@@ -345,7 +373,7 @@ static void test_a_worker_answers_and_goes_when_told(void **state)
 
     ask(session, GOOD);
     assert_int_equal(supervisor_count(supervisor), 1);
-    assert_true(supervisor_pid(supervisor, last_worker) > 0);
+    run_until(&loop, supervisor_pid(supervisor, last_worker) > 0);
     ask(session, GOOD);
     run_until(&loop, answers == 2);
     assert_int_equal(last_status, VGPU_ERR_NONE);
@@ -373,30 +401,107 @@ static void test_a_worker_is_told_what_to_be(void **state)
     assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0);
 }
 
-static void test_a_program_that_is_not_there_is_reported_afterwards(void **state)
+static void test_a_program_that_is_gone_is_reported_afterwards(void **state)
 {
     struct supervisor_uses elsewhere = uses;
     struct supervisor *usual = supervisor;
+    char folder[] = "/tmp/vgpu-supervisor-XXXXXX", path[64];
+    pid_t pid;
 
-    elsewhere.worker_path = "/nonexistent/vgpu-worker";
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    snprintf(path, sizeof(path), "%s/worker", folder);
+    assert_int_equal(symlink(self, path), 0);
+    elsewhere.keeper = open_keeper(path);
+    assert_int_equal(unlink(path), 0);
     supervisor = supervisor_new(&elsewhere);
+    assert_int_equal(supervisor_start(supervisor), 0);
     ask(connect_vm(GOOD), GOOD);
     assert_int_equal(supervisor_count(supervisor), 1);
     assert_int_equal(supervisor_pid(supervisor, last_worker), 0);
     assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 0); /* not within an effect */
-    supervisor_stop_worker(supervisor, last_worker, true);
     /* The core tries again at once, then only after a while. */
-    assert_true(supervisor_report_failures(supervisor));
-    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 1);
-    assert_true(supervisor_report_failures(supervisor));
-    assert_false(supervisor_report_failures(supervisor));
-    assert_int_equal(happened[CORE_EVENT_WORKER_LOST], 2);
+    run_until(&loop, happened[CORE_EVENT_WORKER_LOST] == 2);
     assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_NOT_STARTED);
     assert_int_equal(last[CORE_EVENT_WORKER_LOST].code, ENOENT);
     assert_int_equal(supervisor_count(supervisor), 0);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 0);
+    pid = (pid_t)keeper_link_welcome(elsewhere.keeper)->pid;
+    supervisor_close(supervisor);
+    run_until(&loop, kill(pid, 0) < 0);
     run_ready(&loop);
     supervisor_free(supervisor);
+    keeper_link_free(elsewhere.keeper);
     supervisor = usual;
+    rmdir(folder);
+}
+
+static unsigned living(const uint64_t *workers, unsigned count)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        n += supervisor_pid(supervisor, workers[i]) > 0;
+    }
+    return n;
+}
+
+/* Many VMs begin at once: their workers start one after the other, some at a time. */
+static void test_only_some_workers_start_at_a_time(void **state)
+{
+    uint64_t workers[SUPERVISOR_STARTS_MAX + 2];
+    const unsigned count = SUPERVISOR_STARTS_MAX + 2;
+
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t vm_id = IS_NOT_READY_YET + A_KIND * i;
+
+        ask(connect_vm(vm_id), vm_id);
+        workers[i] = last_worker;
+    }
+    run_until(&loop, living(workers, count) == SUPERVISOR_STARTS_MAX);
+    run_ready(&loop);
+    assert_int_equal(living(workers, count), SUPERVISOR_STARTS_MAX);
+    assert_int_equal(supervisor_count(supervisor), count);
+    /* One that is gone makes room for the next, one that waits is just not started. */
+    supervisor_stop_worker(supervisor, workers[0], true);
+    run_until(&loop, supervisor_pid(supervisor, workers[count - 2]) > 0);
+    assert_int_equal(supervisor_pid(supervisor, workers[count - 1]), 0);
+    supervisor_stop_worker(supervisor, workers[count - 1], true);
+    assert_true(supervisor_report_failures(supervisor));
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_NOT_STARTED);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].code, ECANCELED);
+    core_stop_workers(core, clock_now_ns());
+    for (unsigned i = 0; i < count; i++) {
+        supervisor_stop_worker(supervisor, workers[i], true);
+    }
+    supervisor_stop_worker(supervisor, last_worker, true);
+}
+
+/* Its workers end with it, which is nobody's fault, and the next keeper starts new ones. */
+static void test_a_keeper_that_is_lost_is_replaced(void **state)
+{
+    uint32_t session = connect_vm(GOOD), other = connect_vm(IS_DEAF_TO_QUIT);
+    pid_t worker, first = (pid_t)keeper_link_welcome(keeper)->pid;
+
+    ask(session, GOOD);
+    ask(other, IS_DEAF_TO_QUIT);
+    run_until(&loop, answers == 2 && supervisor_pid(supervisor, last_worker));
+    worker = supervisor_pid(supervisor, last_worker);
+    kill(first, SIGKILL);
+    run_until(&loop, happened[CORE_EVENT_WORKER_LOST] == 2);
+    assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_HOST);
+    assert_int_equal(happened[CORE_EVENT_FAULT], 0);
+    alarm(TEST_LOOP_PATIENCE_S);
+    while (!worker_is_ending(worker)) {
+        usleep(1000);
+    }
+    alarm(0);
+    ask(session, GOOD);
+    run_until(&loop, answers == 3);
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+    assert_int_equal(keeper_link_losses(keeper), 1);
+    assert_string_equal(keeper_link_trouble(keeper), "");
+    assert_int_not_equal(keeper_link_welcome(keeper)->pid, first);
 }
 
 static void test_a_worker_that_never_is_ready_is_reported_with_its_status(void **state)
@@ -544,7 +649,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_a_worker_answers_and_goes_when_told),
         TEST(test_a_worker_is_told_what_to_be),
-        TEST(test_a_program_that_is_not_there_is_reported_afterwards),
+        TEST(test_a_program_that_is_gone_is_reported_afterwards),
+        TEST(test_only_some_workers_start_at_a_time),
+        TEST(test_a_keeper_that_is_lost_is_replaced),
         TEST(test_a_worker_that_never_is_ready_is_reported_with_its_status),
         TEST(test_a_worker_that_sends_nonsense_is_killed),
         TEST(test_a_worker_that_is_ready_twice_is_killed),

@@ -15,8 +15,10 @@ from mediator import Mediator  # noqa: E402
 
 @pytest.fixture
 def lab():
-    """A folder whose name is short enough for sockets, gone afterwards."""
+    """A folder whose name is short enough for sockets, gone afterwards. Workers, which have uids
+    of their own, may pass through it to a program that a test has made."""
     folder = tempfile.mkdtemp(prefix="vgpu-")
+    os.chmod(folder, 0o711)
     Proc(f"{folder}/qemus")
     yield pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -39,12 +39,11 @@ def handle(index, generation=1, kind=1):
 class Host:
     """A connection with HELLO said; `features` is what was granted."""
 
-    def __init__(self, path, features=FEATURE_CHANNELS | FEATURE_HOST, vm_id=None):
+    def __init__(self, path, features=FEATURE_CHANNELS | FEATURE_HOST):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(str(path))
         self.sock.settimeout(PATIENCE)
-        # vm2.sock; what an unregistered VM is called
-        self.vm_id = vm_id if vm_id is not None else int(path.stem[2:])
+        self.vm_id = int(path.stem[2:])  # vm2.sock; what an unregistered VM is called
         self.send(wire.MSG_HELLO, HELLO.pack(wire.VERSION, features, 0, 0))
         _, payload, _ = self.receive()
         self.features = HELLO.unpack(payload)[1]
@@ -123,10 +122,8 @@ class Channel:
 
     def put(self, data):
         """Bytes into the ring, not published."""
-        at = self.tail % self.ring_bytes
-        first = data[:self.ring_bytes - at]
-        self.memory[self.ring + at:self.ring + at + len(first)] = first
-        self.memory[self.ring:self.ring + len(data) - len(first)] = data[len(first):]
+        for at, byte in enumerate(data):
+            self.memory[self.ring + (self.tail + at) % self.ring_bytes] = byte
         self.tail += len(data)
 
     def publish(self, tail=None):

@@ -77,6 +77,8 @@ class Mediator:
         if proc:
             self.command += ["--proc", str(Proc.current.folder)]
         self.command += ["--db", str(db)] if db else ["--no-db"]
+        if backend != "cpu" and "--keeper-socket" not in arguments:
+            self.command += ["--worker-cache", str(self.folder / "cache")]
         self.command += [str(argument) for argument in arguments]
         self.process = None
 
@@ -106,7 +108,7 @@ class Mediator:
             if failure[0]:
                 print(self.log())
             return
-        workers = children(self.process.pid)
+        workers = self.workers()
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(60)
         if failure[0]:
@@ -144,5 +146,10 @@ class Mediator:
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def keeper(self):
+        """The pid of its vgpu-keeper, whose children the workers are."""
+        keeper, = children(self.process.pid)
+        return keeper
+
     def workers(self):
-        return children(self.process.pid)
+        return [worker for keeper in children(self.process.pid) for worker in children(keeper)]

@@ -23,7 +23,7 @@ BIN = pathlib.Path(os.environ.get("VGPU_BIN", TREE / "build" / "bin"))
 
 @pytest.fixture(scope="module", autouse=True)
 def programs():
-    for name in ("vgpu-mediator", "vgpu-worker", "vgpu-client"):
+    for name in ("vgpu-mediator", "vgpu-keeper", "vgpu-worker", "vgpu-client"):
         assert os.access(BIN / name, os.X_OK), f"{BIN / name} is missing: run make"
 
 

@@ -29,7 +29,7 @@ NOT_REGISTERED = 0x0C
 
 @pytest.fixture(scope="module", autouse=True)
 def programs():
-    for name in ("vgpu-mediator", "vgpu-worker", "vgpu-admin"):
+    for name in ("vgpu-mediator", "vgpu-keeper", "vgpu-worker", "vgpu-admin"):
         assert os.access(BIN / name, os.X_OK), f"{BIN / name} is missing: run make"
 
 

@@ -294,7 +294,7 @@ def programs_disk(path, bin_folder, guest_files):
     root = packages()
     present = dom0_tree(root).entries
     dom0, guest = Tree(), Tree()
-    for name in ("vgpu-mediator", "vgpu-worker", "vgpu-admin"):
+    for name in ("vgpu-mediator", "vgpu-keeper", "vgpu-worker", "vgpu-admin"):
         add_program(dom0, "/usr/bin/" + name, pathlib.Path(bin_folder) / name, root, present)
     for there, here in guest_files.items():
         guest.file(there, here)

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Packets with descriptors, over a SOCK_SEQPACKET socket.  Nothing here waits, and no descriptor
+ * that comes is lost: it is handed over or closed.
+ */
+#ifndef COMMON_FD_PACKET_H
+#define COMMON_FD_PACKET_H
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define FD_PACKET_FDS_MAX 16u
+
+/* `fds` stay the caller's.  0 or -errno; -EAGAIN: the peer's queue is full. */
+int fd_packet_send(int socket, struct iovec *parts, size_t part_count, const int *fds,
+                   unsigned fd_count);
+
+/*
+ * The bytes of one packet; 0: the peer has closed.  -EAGAIN: there is none now.  *fd_count: how
+ * many descriptors came, all CLOEXEC; the caller closes them.  -EMSGSIZE: a packet of more bytes
+ * or more descriptors than there is room for, which are closed.
+ */
+ssize_t fd_packet_receive(int socket, void *bytes, size_t size, int *fds, unsigned fds_max,
+                          unsigned *fd_count);
+
+#endif /* COMMON_FD_PACKET_H */

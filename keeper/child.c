@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "keeper/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+extern char **environ;
+
+vgpu_keeper_end *child_failures_new(unsigned count)
+{
+    void *memory = mmap(NULL, count * sizeof(vgpu_keeper_end), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void usual_signals(void)
+{
+    struct sigaction usual;
+    sigset_t none;
+
+    memset(&usual, 0, sizeof(usual));
+    usual.sa_handler = SIG_DFL;
+    for (int number = 1; number < NSIG; number++) {
+        sigaction(number, &usual, NULL);
+    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int place_descriptors(const struct child *child)
+{
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0) {
+        return -errno;
+    }
+    if (child->fd == child->as_fd) {
+        return fcntl(child->fd, F_SETFD, 0) < 0 ? -errno : 0;
+    }
+    return dup2(child->fd, child->as_fd) < 0 ? -errno : 0;
+}
+
+/* A cache of compiled kernels that only this VM's workers can write, or none at all. */
+static int set_cache(const struct confine *confine)
+{
+    if (confine->cache) {
+        return setenv("CUDA_CACHE_PATH", confine->cache, 1) < 0 ? -errno : 0;
+    }
+    return setenv("CUDA_CACHE_DISABLE", "1", 1) < 0 ? -errno : 0;
+}
+
+/* By its name, as people expect in /proc; by the descriptor where a folder is closed to it. */
+static int execute(const struct child *child)
+{
+    execv(child->program, child->argv);
+    if (errno == EACCES && child->program_fd >= 0) {
+        fexecve(child->program_fd, child->argv, environ);
+        errno = errno == ENOENT ? EACCES : errno; /* a script, which its interpreter can't open */
+    }
+    return -errno;
+}
+
+static int become(const struct child *child, pid_t parent, enum vgpu_keeper_step *step)
+{
+    int ret;
+
+    usual_signals();
+    *step = VGPU_KEEPER_STEP_PROCESS;
+    /* Its own group: Ctrl-C at a terminal is the mediator's business. */
+    setpgid(0, 0);
+    ret = place_descriptors(child);
+    if (ret == 0 && child->confine && (child->confine->parts & VGPU_KEEPER_OWN_UID)) {
+        ret = set_cache(child->confine);
+    }
+    if (ret == 0) {
+        setrlimit(RLIMIT_NOFILE, child->files);
+        if (child->confine) {
+            ret = confine_enter(child->confine, step);
+        }
+    }
+    /* After the change of uid, which would forget it. */
+    if (ret == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)) {
+        ret = -ESRCH;
+    }
+    if (ret == 0) {
+        *step = VGPU_KEEPER_STEP_PROGRAM;
+        ret = execute(child);
+    }
+    return ret;
+}
+
+pid_t child_start(const struct child *child)
+{
+    pid_t parent = getpid(), pid;
+
+    *child->failure = (vgpu_keeper_end){0};
+    pid = fork();
+    if (pid == 0) {
+        enum vgpu_keeper_step step = VGPU_KEEPER_STEP_PROCESS;
+        int ret = become(child, parent, &step);
+
+        child->failure->error = -ret;
+        child->failure->step = (uint32_t)step;
+        _exit(127);
+    }
+    return pid < 0 ? -errno : pid;
+}

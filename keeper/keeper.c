@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How it works
+ *
+ * One thread sleeps in ppoll() on a signalfd, the listening socket and the mediator's.  What the
+ * mediator must be told is never queued: each process has a mark for it, and whenever the socket
+ * takes more, the marks are looked through.  So a mediator that does not read costs nothing, and
+ * a new one is told what is true by then.
+ *
+ * Who comes while a mediator is there is refused.  A mediator that is gone is noticed before the
+ * next one is looked at, or both would have to wait for each other.
+ */
+#include "keeper/keeper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd_packet.h"
+#include "common/log.h"
+#include "common/ns.h"
+#include "keeper/processes.h"
+
+/* One per worker, and some. */
+#define FILES_WANTED (VGPU_KEEPER_WORKERS_MAX + 64u)
+/* Messages from the mediator before anything else is looked at. */
+#define TAKE_MAX 64u
+#define BACKLOG 8
+
+struct keeper {
+    const struct keeper_options *options;
+    struct processes *processes;
+    int signals, listener, link; /* -1: none */
+    pid_t mediator;
+    bool tell_welcome, tell_listed;
+    bool full; /* the mediator's socket takes no more now */
+    bool stopping;
+    uint64_t alone_since_ns; /* while there is no mediator */
+};
+
+/* ---- to the mediator ---- */
+
+static int tell(struct keeper *keeper, uint16_t type, uint64_t number, void *body, size_t bytes,
+                const int *fd)
+{
+    vgpu_keeper_header header = {
+        .magic = VGPU_KEEPER_MAGIC,
+        .version = VGPU_KEEPER_VERSION,
+        .type = type,
+        .length = (uint32_t)(sizeof(header) + bytes),
+        .worker = number,
+    };
+    struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
+    int ret = fd_packet_send(keeper->link, parts, bytes ? 2 : 1, fd, fd ? 1 : 0);
+
+    /* Whatever else is wrong with the link, its end follows. */
+    keeper->full |= ret < 0;
+    return ret;
+}
+
+static int tell_welcome(struct keeper *keeper)
+{
+    const struct uids_config *uids = &keeper->options->uids;
+    vgpu_keeper_welcome welcome = {
+        .flags = processes_own(keeper->processes) |
+                 (keeper->options->socket_path ? 0 : VGPU_KEEPER_PRIVATE),
+        .pid = (uint32_t)getpid(),
+        .uid = geteuid(),
+        .uid_base = uids->base,
+        .uid_count = uids->count,
+        .held = processes_living(keeper->processes),
+    };
+
+    return tell(keeper, VGPU_KEEPER_WELCOME, 0, &welcome, sizeof(welcome), NULL);
+}
+
+static bool tell_held(void *opaque, struct process *process)
+{
+    struct keeper *keeper = opaque;
+    vgpu_keeper_held held = {.process = {(uint32_t)process->pid, process->uid},
+                             .worker = process->what};
+
+    if (process->tell_held && tell(keeper, VGPU_KEEPER_HELD, process->number, &held, sizeof(held),
+                                   &process->socket) == 0) {
+        process->tell_held = false;
+    }
+    return !keeper->full;
+}
+
+static bool tell_news(void *opaque, struct process *process)
+{
+    struct keeper *keeper = opaque;
+    vgpu_keeper_process started = {(uint32_t)process->pid, process->uid};
+
+    /* One that has ended meanwhile: its end says enough. */
+    if (process->tell_started &&
+        (process->tell_ended || tell(keeper, VGPU_KEEPER_STARTED, process->number, &started,
+                                     sizeof(started), NULL) == 0)) {
+        process->tell_started = false;
+    }
+    if (process->tell_ended && !keeper->full &&
+        tell(keeper, VGPU_KEEPER_ENDED, process->number, &process->end, sizeof(process->end),
+             NULL) == 0) {
+        processes_forget(keeper->processes, process);
+    }
+    return !keeper->full;
+}
+
+static void tell_all(struct keeper *keeper)
+{
+    keeper->full = false;
+    if (keeper->tell_welcome) {
+        keeper->tell_welcome = tell_welcome(keeper) < 0;
+    }
+    if (!keeper->full && keeper->tell_listed) {
+        processes_each(keeper->processes, tell_held, keeper);
+        keeper->tell_listed =
+            keeper->full || tell(keeper, VGPU_KEEPER_LISTED, 0, NULL, 0, NULL) < 0;
+    }
+    if (!keeper->full) {
+        processes_each(keeper->processes, tell_news, keeper);
+    }
+}
+
+/* ---- the mediator comes and goes ---- */
+
+/* A new mediator hears of the living, and of nothing that was before it. */
+static bool begin_anew(void *opaque, struct process *process)
+{
+    struct keeper *keeper = opaque;
+
+    process->tell_started = false;
+    if (process->tell_ended) {
+        processes_forget(keeper->processes, process);
+    } else {
+        process->tell_held = process->status < 0;
+    }
+    return true;
+}
+
+static void drop_mediator(struct keeper *keeper, const char *why)
+{
+    unsigned living = processes_living(keeper->processes);
+
+    if (keeper->link < 0) {
+        return;
+    }
+    if (why) {
+        log_error("the mediator (process %d) %s: its connection is closed", (int)keeper->mediator,
+                  why);
+    }
+    if (!keeper->options->socket_path) {
+        keeper->stopping = true; /* its end of the link is told after the workers' */
+        return;
+    }
+    close(keeper->link);
+    keeper->link = -1;
+    keeper->alone_since_ns = clock_now_ns();
+    processes_each(keeper->processes, begin_anew, keeper);
+    if (living > 0) {
+        log_notice("the mediator is gone; its %u workers wait for the next one for %u s", living,
+                   keeper->options->alone_s);
+    }
+}
+
+static void greet(struct keeper *keeper, int link, pid_t mediator)
+{
+    keeper->link = link;
+    keeper->mediator = mediator;
+    keeper->tell_welcome = keeper->tell_listed = true;
+    processes_each(keeper->processes, begin_anew, keeper);
+    tell_all(keeper);
+}
+
+static void refuse(struct keeper *keeper, int link)
+{
+    struct {
+        vgpu_keeper_header header;
+        vgpu_keeper_process process;
+    } refused = {
+        {VGPU_KEEPER_MAGIC, VGPU_KEEPER_VERSION, VGPU_KEEPER_REFUSED, sizeof(refused), 0, 0},
+        {(uint32_t)keeper->mediator, 0}};
+
+    send(link, &refused, sizeof(refused), MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(link);
+}
+
+static bool mediator_is_gone(const struct keeper *keeper)
+{
+    struct pollfd look = {.fd = keeper->link, .events = POLLIN};
+
+    return poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR));
+}
+
+static void on_listener(struct keeper *keeper)
+{
+    int link = accept4(keeper->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+
+    if (link < 0) {
+        return;
+    }
+    if (getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
+        (peer.uid != 0 && peer.uid != geteuid())) {
+        log_warning("process %d of uid %u wants to be the mediator: refused", (int)peer.pid,
+                    (unsigned)peer.uid);
+        close(link);
+        return;
+    }
+    if (keeper->link >= 0 && mediator_is_gone(keeper)) {
+        drop_mediator(keeper, NULL);
+    }
+    if (keeper->link >= 0) {
+        log_warning("process %d wants to be the mediator beside process %d: refused", (int)peer.pid,
+                    (int)keeper->mediator);
+        refuse(keeper, link);
+        return;
+    }
+    log_info("vgpu-mediator (process %d) is here", (int)peer.pid);
+    greet(keeper, link, peer.pid);
+}
+
+/* ---- from the mediator ---- */
+
+static bool is_gpu_name(const char *name)
+{
+    size_t length = strnlen(name, VGPU_KEEPER_GPU_BYTES);
+
+    return length > 0 && length < VGPU_KEEPER_GPU_BYTES && name[0] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") ==
+               length;
+}
+
+static int take_start(struct keeper *keeper, const vgpu_keeper_header *header,
+                      const vgpu_keeper_worker *worker, const int *fds)
+{
+    if ((worker->flags & ~VGPU_KEEPER_WORKER_FLAGS) || worker->pad || !is_gpu_name(worker->gpu)) {
+        close(fds[0]);
+        close(fds[1]);
+        return -EPROTO;
+    }
+    return processes_start(keeper->processes, header->worker, worker, fds);
+}
+
+/* `fds` are taken over in any case.  -EPROTO: such a message there is not. */
+static int take_message(struct keeper *keeper, const uint8_t *bytes, size_t length, const int *fds,
+                        unsigned fd_count)
+{
+    vgpu_keeper_header header;
+    union {
+        vgpu_keeper_worker worker;
+        vgpu_keeper_probe probe;
+    } body;
+    size_t body_bytes = length - sizeof(header);
+
+    if (length < sizeof(header)) {
+        body_bytes = 0;
+        memset(&header, 0, sizeof(header));
+    } else {
+        memcpy(&header, bytes, sizeof(header));
+    }
+    if (header.magic == VGPU_KEEPER_MAGIC && header.version == VGPU_KEEPER_VERSION &&
+        header.length == length && header.pad == 0 && body_bytes <= sizeof(body)) {
+        memcpy(&body, bytes + sizeof(header), body_bytes);
+        if (header.type == VGPU_KEEPER_START && body_bytes == sizeof(body.worker) &&
+            fd_count == VGPU_KEEPER_FDS) {
+            return take_start(keeper, &header, &body.worker, fds);
+        }
+        if (header.type == VGPU_KEEPER_PROBE && body_bytes == sizeof(body.probe) &&
+            fd_count == VGPU_KEEPER_FDS) {
+            return processes_probe(keeper->processes, header.worker, body.probe.backend, fds);
+        }
+        if (header.type == VGPU_KEEPER_KILL && body_bytes == 0 && fd_count == 0) {
+            processes_kill(keeper->processes, header.worker);
+            return 0;
+        }
+    }
+    for (unsigned i = 0; i < fd_count; i++) {
+        close(fds[i]);
+    }
+    return -EPROTO;
+}
+
+static void on_link(struct keeper *keeper)
+{
+    _Alignas(8) uint8_t bytes[VGPU_KEEPER_MESSAGE_MAX];
+    int fds[VGPU_KEEPER_FDS];
+    unsigned fd_count;
+    ssize_t n;
+
+    for (unsigned i = 0; i < TAKE_MAX; i++) {
+        n = fd_packet_receive(keeper->link, bytes, sizeof(bytes), fds, VGPU_KEEPER_FDS, &fd_count);
+        if (n == -EAGAIN) {
+            break;
+        }
+        if (n == 0 || n == -ECONNRESET || n == -EPIPE) {
+            drop_mediator(keeper, NULL);
+            return;
+        }
+        if (n < 0 || take_message(keeper, bytes, (size_t)n, fds, fd_count) < 0) {
+            drop_mediator(keeper, n < 0 && n != -EMSGSIZE ? strerror((int)-n) : "sent nonsense");
+            return;
+        }
+    }
+    if (!keeper->full) {
+        tell_all(keeper);
+    }
+}
+
+/* ---- signals and time ---- */
+
+static void on_signals(struct keeper *keeper)
+{
+    struct signalfd_siginfo info;
+
+    while (read(keeper->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGTERM) {
+            log_notice("SIGTERM: all workers are ended");
+            keeper->stopping = true;
+        }
+    }
+    processes_reap(keeper->processes);
+    if (keeper->link < 0) {
+        processes_each(keeper->processes, begin_anew, keeper);
+    } else if (!keeper->full) {
+        tell_all(keeper);
+    }
+}
+
+/* ms until workers that nobody asks for are ended; -1: no end. */
+static int wait_ms(struct keeper *keeper)
+{
+    uint64_t end_ns = keeper->alone_since_ns + keeper->options->alone_s * NS_PER_S;
+    uint64_t now_ns = clock_now_ns();
+
+    if (keeper->link >= 0 || processes_living(keeper->processes) == 0) {
+        return -1;
+    }
+    if (now_ns < end_ns) {
+        return (int)((end_ns - now_ns) / NS_PER_MS) + 1;
+    }
+    log_notice("no mediator came for %u workers: they are ended",
+               processes_living(keeper->processes));
+    processes_kill_all(keeper->processes);
+    keeper->alone_since_ns = now_ns; /* and again, if one of them takes so long */
+    return -1;
+}
+
+void keeper_run(struct keeper *keeper)
+{
+    while (!keeper->stopping) {
+        struct pollfd fds[] = {
+            {.fd = keeper->signals, .events = POLLIN},
+            {.fd = keeper->link, .events = (short)(POLLIN | (keeper->full ? POLLOUT : 0))},
+            {.fd = keeper->listener, .events = POLLIN},
+        };
+
+        if (poll(fds, 3, wait_ms(keeper)) < 0 && errno != EINTR) {
+            log_error("poll: %s", strerror(errno));
+            return;
+        }
+        if (fds[0].revents) {
+            on_signals(keeper);
+        }
+        if (fds[1].revents & POLLOUT) {
+            tell_all(keeper);
+        }
+        if (keeper->link >= 0 && (fds[1].revents & ~POLLOUT)) {
+            on_link(keeper);
+        }
+        if (fds[2].revents) {
+            on_listener(keeper);
+        }
+    }
+}
+
+/* ---- life ---- */
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    /* From the terminal: they are the mediator's business. */
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
+        return -1;
+    }
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* A socket that nobody listens on is a dead one's and makes room. */
+static int make_room(const struct sockaddr_un *address, char *error, size_t bytes)
+{
+    int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    struct stat st;
+    bool living;
+
+    if (probe < 0) {
+        return -errno;
+    }
+    living = connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0;
+    close(probe);
+    if (living) {
+        snprintf(error, bytes, "%s: another vgpu-keeper is running already", address->sun_path);
+        return -EADDRINUSE;
+    }
+    if (lstat(address->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+        snprintf(error, bytes, "%s is no socket; it is left alone", address->sun_path);
+        return -EEXIST;
+    }
+    unlink(address->sun_path);
+    return 0;
+}
+
+static int open_listener(struct keeper *keeper, char *error, size_t bytes)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    mode_t old;
+    int ret;
+
+    strncpy(address.sun_path, keeper->options->socket_path, sizeof(address.sun_path) - 1);
+    keeper->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (keeper->listener < 0) {
+        return -errno;
+    }
+    ret = make_room(&address, error, bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    old = umask(0177);
+    ret = bind(keeper->listener, (struct sockaddr *)&address, sizeof(address));
+    umask(old);
+    if (ret < 0 || listen(keeper->listener, BACKLOG) < 0) {
+        ret = -errno;
+        snprintf(error, bytes, "cannot listen on %s: %s", address.sun_path, strerror(-ret));
+        return ret;
+    }
+    return 0;
+}
+
+static int open_private_link(struct keeper *keeper, char *error, size_t bytes)
+{
+    int type = 0;
+    socklen_t length = sizeof(type);
+
+    if (getsockopt(VGPU_KEEPER_FD, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
+        type != SOCK_SEQPACKET) {
+        snprintf(error, bytes,
+                 "--private: file descriptor 3 is not the mediator's socket; vgpu-mediator starts "
+                 "this program so, a person gives it --socket PATH");
+        return -EBADF;
+    }
+    fcntl(VGPU_KEEPER_FD, F_SETFD, FD_CLOEXEC);
+    greet(keeper, VGPU_KEEPER_FD, getppid());
+    return 0;
+}
+
+/* Its children keep the limit that we were started with. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FILES_WANTED) {
+        limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int keeper_new(const struct keeper_options *options, struct keeper **made, char *error,
+               size_t error_bytes)
+{
+    struct keeper *keeper = calloc(1, sizeof(*keeper));
+    int ret;
+
+    snprintf(error, error_bytes, "out of memory or descriptors");
+    if (!keeper) {
+        return -ENOMEM;
+    }
+    keeper->options = options;
+    keeper->listener = keeper->link = -1;
+    keeper->signals = open_signals();
+    ret = keeper->signals < 0 ? -errno
+                              : processes_new(options, &keeper->processes, error, error_bytes);
+    if (ret == 0) {
+        raise_file_limit();
+        ret = options->socket_path ? open_listener(keeper, error, error_bytes)
+                                   : open_private_link(keeper, error, error_bytes);
+    }
+    if (ret < 0) {
+        keeper_free(keeper);
+        return ret;
+    }
+    *made = keeper;
+    return 0;
+}
+
+void keeper_free(struct keeper *keeper)
+{
+    /* First the workers: who sees the socket's end may count on their being gone. */
+    processes_free(keeper->processes);
+    if (keeper->link >= 0) {
+        close(keeper->link);
+    }
+    if (keeper->listener >= 0) {
+        close(keeper->listener);
+    }
+    if (keeper->signals >= 0) {
+        close(keeper->signals);
+    }
+    free(keeper);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* This module reads the command line of vgpu-keeper. */
+#ifndef KEEPER_OPTIONS_H
+#define KEEPER_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "common/log.h"
+#include "keeper/uids.h"
+
+enum keeper_confinement {
+    KEEPER_CONFINE_AUTO,   /* as far as we may */
+    KEEPER_CONFINE_ALWAYS, /* all of it, or we don't start */
+    KEEPER_CONFINE_NEVER,  /* workers run as we do: for comparisons */
+};
+
+struct keeper_options {
+    const char *socket_path; /* NULL: private, the mediator's socket is VGPU_KEEPER_FD */
+    const char *worker_path; /* NULL: beside our own executable */
+    struct uids_config uids;
+    enum keeper_confinement confinement;
+    uint32_t alone_s; /* how long workers are kept without a mediator */
+    enum log_level log_level;
+    bool log_json;
+};
+
+/* The exit status when the program has nothing more to do, or -1: go on. */
+int keeper_options_parse(int argc, char **argv, struct keeper_options *options);
+
+#endif /* KEEPER_OPTIONS_H */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The processes that the keeper has: workers, and probes of the GPU driver.
+ *
+ * Each has a number that the mediator chose, and is in the table from its start until the
+ * mediator was told of its end, or until there is none to be told.
+ */
+#ifndef KEEPER_PROCESSES_H
+#define KEEPER_PROCESSES_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "keeper/options.h"
+#include "vgpu/vgpu_keeper.h"
+
+struct process {
+    uint64_t number; /* 0: the place is free */
+    pid_t pid;       /* 0: it has ended, or never started */
+    uid_t uid;
+    int socket; /* a worker's: the mediator's end */
+    int status; /* a probe's: where its end is told; -1 */
+    vgpu_keeper_worker what;
+    vgpu_keeper_end end;
+    bool tell_held, tell_started, tell_ended; /* what the mediator does not know yet */
+};
+
+struct processes;
+
+/* -errno with an `error` for the administrator. */
+int processes_new(const struct keeper_options *options, struct processes **processes, char *error,
+                  size_t error_bytes);
+/* Kills and awaits all that are left. */
+void processes_free(struct processes *processes);
+
+/* VGPU_KEEPER_OWN_*: what each worker has for itself. */
+uint32_t processes_own(const struct processes *processes);
+
+/*
+ * The descriptors are the callee's from now on.  What fails is told as the process's end.
+ * -EPROTO: the number is in use or 0, or the table is full: the mediator has a bug.
+ */
+int processes_start(struct processes *processes, uint64_t number, const vgpu_keeper_worker *what,
+                    const int fds[VGPU_KEEPER_FDS]);
+int processes_probe(struct processes *processes, uint64_t number, uint32_t backend,
+                    const int fds[VGPU_KEEPER_FDS]);
+void processes_kill(struct processes *processes, uint64_t number);
+void processes_kill_all(struct processes *processes);
+/* After a SIGCHLD. */
+void processes_reap(struct processes *processes);
+
+unsigned processes_living(const struct processes *processes);
+/* Calls `see` for each place in use, until it says false. */
+void processes_each(struct processes *processes, bool (*see)(void *opaque, struct process *),
+                    void *opaque);
+/* The mediator knows of its end, or nobody is there to know. */
+void processes_forget(struct processes *processes, struct process *process);
+
+#endif /* KEEPER_PROCESSES_H */

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "keeper/uids.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/parse.h"
+#include "keeper/remove_tree.h"
+#include "vgpu/vgpu_keeper.h"
+
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37 /* Linux 3.15; glibc 2.17 has no name for it */
+#endif
+
+/* A VM that has a process. */
+struct holder {
+    char key[UIDS_KEY_BYTES];
+    uint32_t index;
+    unsigned processes; /* 0: the place is free */
+};
+
+struct uids {
+    struct uids_config config;
+    int lock_fd;
+    int cache_fd; /* -1: no folders */
+    unsigned folders;
+    struct holder holders[VGPU_KEEPER_WORKERS_MAX];
+    uint8_t has_folder[UIDS_COUNT_MAX / 8]; /* whose folder is the index of somebody */
+};
+
+/* ---- is the range free? ---- */
+
+static bool in_range(const struct uids_config *config, uint64_t id)
+{
+    return id >= config->base && id - config->base < config->count;
+}
+
+static int check_names(const struct uids_config *config, char *error, size_t bytes)
+{
+    const struct passwd *user;
+    const struct group *group;
+    int ret = 0;
+
+    setpwent();
+    while (ret == 0 && (user = getpwent()) != NULL) {
+        if (in_range(config, user->pw_uid) || in_range(config, user->pw_gid)) {
+            snprintf(error, bytes, "the user %s has one of them (uid %u)", user->pw_name,
+                     (unsigned)user->pw_uid);
+            ret = -EADDRINUSE;
+        }
+    }
+    endpwent();
+    setgrent();
+    while (ret == 0 && (group = getgrent()) != NULL) {
+        if (in_range(config, group->gr_gid)) {
+            snprintf(error, bytes, "the group %s has one of them (gid %u)", group->gr_name,
+                     (unsigned)group->gr_gid);
+            ret = -EADDRINUSE;
+        }
+    }
+    endgrent();
+    return ret;
+}
+
+/* Lines "name:first:count". */
+static int check_subordinate(const struct uids_config *config, const char *path, char *error,
+                             size_t bytes)
+{
+    FILE *file = fopen(path, "re");
+    char line[256];
+    int ret = 0;
+
+    while (file && ret == 0 && fgets(line, sizeof(line), file)) {
+        char *first = strchr(line, ':'), *count = first ? strchr(first + 1, ':') : NULL;
+        uint64_t from, many;
+
+        if (!count || !parse_digits(first + 1, UINT32_MAX, &from) ||
+            !parse_digits(count + 1, UINT32_MAX, &many)) {
+            continue;
+        }
+        if (from < (uint64_t)config->base + config->count && from + many > config->base) {
+            snprintf(error, bytes, "%s gives some of them to %.*s", path, (int)(first - line),
+                     line);
+            ret = -EADDRINUSE;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return ret;
+}
+
+static int check_range(const struct uids_config *config, char *error, size_t bytes)
+{
+    char who[320] = "";
+    int ret = check_names(config, who, sizeof(who));
+
+    if (ret == 0) {
+        ret = check_subordinate(config, "/etc/subuid", who, sizeof(who));
+    }
+    if (ret == 0) {
+        ret = check_subordinate(config, "/etc/subgid", who, sizeof(who));
+    }
+    if (ret < 0) {
+        snprintf(error, bytes,
+                 "the workers' uids %u to %u are not free: %s; give them another range with "
+                 "--uid-base",
+                 config->base, config->base + config->count - 1, who);
+    }
+    return ret;
+}
+
+/* ---- folders ---- */
+
+static bool has_folder(const struct uids *uids, uint32_t index)
+{
+    return uids->has_folder[index / 8] >> index % 8 & 1;
+}
+
+static void note_folder(struct uids *uids, uint32_t index, bool there)
+{
+    if (has_folder(uids, index) != there) {
+        uids->has_folder[index / 8] ^= (uint8_t)(1u << index % 8);
+        uids->folders += there ? 1 : -1u;
+    }
+}
+
+/* Whose folder it is, by its owner.  False: there is none that counts. */
+static bool folder_index(const struct uids *uids, const char *key, uint32_t *index)
+{
+    struct stat st;
+
+    if (uids->cache_fd < 0 || fstatat(uids->cache_fd, key, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISDIR(st.st_mode) || !in_range(&uids->config, st.st_uid)) {
+        return false;
+    }
+    *index = st.st_uid - uids->config.base;
+    return true;
+}
+
+static struct holder *holder_of(struct uids *uids, const char *key)
+{
+    for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX; i++) {
+        if (uids->holders[i].processes && strcmp(uids->holders[i].key, key) == 0) {
+            return &uids->holders[i];
+        }
+    }
+    return NULL;
+}
+
+static bool remove_folder(struct uids *uids, const char *key)
+{
+    if (remove_tree(uids->cache_fd, key) == 0) {
+        return true;
+    }
+    log_warning("the folder %s/%s can't be removed: %s", uids->config.cache_path, key,
+                strerror(errno));
+    return false;
+}
+
+/* Calls `see` for each folder until it says false.  What it removes may be seen. */
+static void each_folder(struct uids *uids, bool (*see)(struct uids *, const char *, uint32_t))
+{
+    int fd = openat(uids->cache_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    uint32_t index;
+
+    while (listing && (entry = readdir(listing)) != NULL) {
+        if (entry->d_name[0] != '.' && folder_index(uids, entry->d_name, &index) &&
+            !see(uids, entry->d_name, index)) {
+            break;
+        }
+    }
+    if (listing) {
+        closedir(listing);
+    } else if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* Two folders of one uid: a range that was changed, or a copy.  One of them goes. */
+static bool take_over(struct uids *uids, const char *key, uint32_t index)
+{
+    if (has_folder(uids, index)) {
+        remove_folder(uids, key);
+    } else {
+        note_folder(uids, index, true);
+    }
+    return true;
+}
+
+static bool remove_unused(struct uids *uids, const char *key, uint32_t index)
+{
+    if (holder_of(uids, key) || !remove_folder(uids, key)) {
+        return true;
+    }
+    note_folder(uids, index, false);
+    return false; /* one is enough */
+}
+
+/* It is made when the first VM needs it: a host without CUDA workers has none. */
+static void open_cache(struct uids *uids, bool make)
+{
+    const char *path = uids->config.cache_path;
+
+    if (!path || uids->cache_fd >= 0) {
+        return;
+    }
+    if (make && mkdir(path, 0711) < 0 && errno != EEXIST) {
+        log_warning("no cache of compiled kernels: %s: %s", path, strerror(errno));
+        return;
+    }
+    uids->cache_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (uids->cache_fd < 0) {
+        if (make || errno != ENOENT) {
+            log_warning("no cache of compiled kernels: %s: %s", path, strerror(errno));
+        }
+        return;
+    }
+    fchmod(uids->cache_fd, 0711);
+    each_folder(uids, take_over);
+}
+
+/* "": there is none. */
+static void give_folder(struct uids *uids, const struct holder *holder, char cache[PATH_MAX])
+{
+    uid_t uid = uids->config.base + holder->index;
+    uint32_t owner;
+
+    cache[0] = '\0';
+    open_cache(uids, true);
+    if (uids->cache_fd < 0) {
+        return;
+    }
+    if (!folder_index(uids, holder->key, &owner)) {
+        if (uids->folders >= UIDS_FOLDERS_MAX) {
+            each_folder(uids, remove_unused);
+        }
+        if (mkdirat(uids->cache_fd, holder->key, 0700) < 0 ||
+            fchownat(uids->cache_fd, holder->key, uid, uid, AT_SYMLINK_NOFOLLOW) < 0) {
+            log_warning("no cache of compiled kernels for %s: %s", holder->key, strerror(errno));
+            return;
+        }
+        note_folder(uids, holder->index, true);
+    } else if (owner != holder->index) {
+        return; /* another keeper has its uid, and so its folder, for another VM */
+    }
+    snprintf(cache, PATH_MAX, "%s/%s", uids->config.cache_path, holder->key);
+}
+
+/* ---- uids ---- */
+
+/* A byte of the file, for as long as we live or until it is given back. */
+static bool lock(const struct uids *uids, uint32_t index, short type)
+{
+    struct flock range = {.l_type = type,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)uids->config.base + index,
+                          .l_len = 1};
+
+    return fcntl(uids->lock_fd, F_OFD_SETLK, &range) == 0;
+}
+
+static bool is_ours(const struct uids *uids, uint32_t index)
+{
+    for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX; i++) {
+        if (uids->holders[i].processes && uids->holders[i].index == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t first_choice(const struct uids *uids, const char *key)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+
+    for (; *key; key++) {
+        hash = (hash ^ (uint8_t)*key) * 16777619u;
+    }
+    return hash % uids->config.count;
+}
+
+static bool take_index(struct uids *uids, uint32_t index)
+{
+    return !is_ours(uids, index) && lock(uids, index, F_WRLCK);
+}
+
+/* The uid of its folder; else one that is nobody's; else one of a folder that nobody uses. */
+static bool choose(struct uids *uids, const char *key, uint32_t *index)
+{
+    uint32_t first = first_choice(uids, key);
+
+    if (folder_index(uids, key, index) && take_index(uids, *index)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < uids->config.count; i++) {
+        *index = (first + i) % uids->config.count;
+        if (!has_folder(uids, *index) && take_index(uids, *index)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MAX])
+{
+    struct holder *holder = holder_of(uids, key);
+    uint32_t index;
+
+    if (!holder) {
+        for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX && !holder; i++) {
+            holder = uids->holders[i].processes ? NULL : &uids->holders[i];
+        }
+        if (holder && !choose(uids, key, &index)) {
+            each_folder(uids, remove_unused);
+            holder = choose(uids, key, &index) ? holder : NULL;
+        }
+        if (!holder) {
+            return -EAGAIN;
+        }
+        snprintf(holder->key, sizeof(holder->key), "%s", key);
+        holder->index = index;
+    }
+    holder->processes++;
+    *uid = uids->config.base + holder->index;
+    if (cache) {
+        give_folder(uids, holder, cache);
+    }
+    return 0;
+}
+
+void uids_release(struct uids *uids, const char *key)
+{
+    struct holder *holder = holder_of(uids, key);
+
+    if (holder && --holder->processes == 0) {
+        lock(uids, holder->index, F_UNLCK);
+    }
+}
+
+int uids_new(const struct uids_config *config, struct uids **made, char *error, size_t error_bytes)
+{
+    struct uids *uids;
+    int ret = check_range(config, error, error_bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    uids = calloc(1, sizeof(*uids));
+    if (!uids) {
+        snprintf(error, error_bytes, "out of memory");
+        return -ENOMEM;
+    }
+    uids->config = *config;
+    uids->cache_fd = -1;
+    uids->lock_fd = open(config->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (uids->lock_fd < 0) {
+        ret = -errno;
+        snprintf(error, error_bytes, "%s: %s", config->lock_path, strerror(errno));
+        free(uids);
+        return ret;
+    }
+    open_cache(uids, false);
+    *made = uids;
+    return 0;
+}
+
+void uids_free(struct uids *uids)
+{
+    if (uids) {
+        close(uids->lock_fd);
+        if (uids->cache_fd >= 0) {
+            close(uids->cache_fd);
+        }
+        free(uids);
+    }
+}

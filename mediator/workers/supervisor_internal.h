@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the supervisor share: its workers, and what is done with one of them. */
+#ifndef MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H
+#define MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "mediator/base/handle_map.h"
+#include "mediator/workers/supervisor.h"
+
+/* Frames that are taken with one system call. */
+#define SUPERVISOR_BATCH 4u
+/* Frames that don't fit the packet are cut by the kernel, and seen by that. */
+#define SUPERVISOR_FRAME_ROOM (VGPU_WORKER_FRAME_MAX + 8u)
+
+/* From the core's wish to the process's end. */
+enum worker_step {
+    WORKER_WAITS,  /* for its turn to start, or for a keeper */
+    WORKER_STARTS, /* the keeper has the order */
+    WORKER_READY,
+    WORKER_FAILED, /* it never will: to be reported to the core */
+};
+
+/*
+ * A worker's end has two signs, the socket's and the keeper's word.  Only the
+ * second counts.  At the first one a process that is not ending is killed: it
+ * has closed its socket and is of no use.
+ */
+struct worker {
+    uv_poll_t poll;
+    struct supervisor *supervisor;
+    LIST_ENTRY(worker) link;
+    TAILQ_ENTRY(worker) turn; /* while it WAITS */
+    uint64_t handle;          /* the core's */
+    uint64_t number;          /* the keeper's */
+    vgpu_keeper_worker what;
+    uint32_t gpu;
+    enum worker_step step;
+    pid_t pid;   /* 0: not known yet, or never */
+    int fd;      /* -1: closed */
+    int peer_fd; /* the worker's end, until the keeper has it */
+    int error;   /* errno, when FAILED */
+    bool poll_open;
+    bool closed;         /* its end of the socket */
+    bool killed;         /* by us */
+    bool kill_due;       /* ... and the keeper could not be told yet */
+    bool protocol_error; /* that is why it was killed */
+    unsigned running;    /* jobs handed to it, and not answered */
+};
+
+LIST_HEAD(worker_list, worker);
+TAILQ_HEAD(worker_queue, worker);
+
+struct supervisor {
+    struct supervisor_uses uses;
+    struct handle_map by_handle, by_number;
+    struct worker_list all;
+    struct worker_queue waiting;
+    uint32_t count;
+    uint32_t failed;   /* among them */
+    uint32_t starting; /* among them: WORKER_STARTS */
+    bool watching;     /* the keeper */
+    void (*all_gone)(void *opaque);
+    void *all_gone_opaque;
+    uint8_t frames[SUPERVISOR_BATCH][SUPERVISOR_FRAME_ROOM] __attribute__((aligned(8)));
+};
+
+/* ---- supervisor.c ---- */
+
+void worker_kill(struct worker *worker);
+void worker_kill_for_protocol(struct worker *worker, const char *what);
+/* It has said that it is ready: another one may start. */
+void worker_now_ready(struct worker *worker);
+
+/* ---- worker_frames.c ---- */
+
+/*
+ * Reads what is there, `batch` frames at a time; as many batches as have `limit` frames, if `batch`
+ * is SUPERVISOR_BATCH, else one.  False: the socket has ended.
+ */
+bool worker_drain(struct worker *worker, unsigned batch, unsigned limit);
+
+#endif /* MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H */

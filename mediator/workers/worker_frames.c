@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What workers say and are told: the frames of include/vgpu/vgpu_worker.h. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/fd_packet.h"
+#include "common/clock.h"
+#include "mediator/workers/channel_memory.h"
+#include "mediator/workers/supervisor_internal.h"
+
+/* ---- frames from the worker ---- */
+
+static void take_ready(struct worker *worker, const uint8_t *body, size_t length)
+{
+    vgpu_worker_ready ready;
+
+    if (length != sizeof(ready) || worker->step != WORKER_STARTS) {
+        worker_kill_for_protocol(worker, "sent a wrong READY");
+        return;
+    }
+    memcpy(&ready, body, sizeof(ready));
+    if (!memchr(ready.gpu_uuid, '\0', sizeof(ready.gpu_uuid)) ||
+        !memchr(ready.name, '\0', sizeof(ready.name))) {
+        worker_kill_for_protocol(worker, "sent a wrong READY");
+        return;
+    }
+    worker_now_ready(worker);
+    core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, clock_now_ns());
+}
+
+static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
+{
+    vgpu_worker_done done;
+
+    if (length < sizeof(done) || worker->step != WORKER_READY) {
+        worker_kill_for_protocol(worker, "sent a wrong DONE");
+        return;
+    }
+    memcpy(&done, body, sizeof(done));
+    worker->running -= worker->running > 0;
+    length -= sizeof(done);
+    if (length > VGPU_RESPONSE_BODY_BYTES || done.result_count > length / 4 ||
+        done.data_length != length - done.result_count * 4u) {
+        worker_kill_for_protocol(worker, "sent a DONE with wrong lengths");
+        return;
+    }
+    if (core_worker_done(worker->supervisor->uses.core, worker->handle, job_id, &done,
+                         body + sizeof(done), clock_now_ns()) < 0) {
+        worker_kill_for_protocol(worker, "answered a job that was not due");
+    }
+}
+
+/* CHANNEL_OPENED, CHANNEL_CLOSED, WANT. */
+static void take_channel(struct worker *worker, const vgpu_worker_header *header,
+                         const uint8_t *body, size_t length)
+{
+    struct core *core = worker->supervisor->uses.core;
+    vgpu_worker_word word = {0};
+    size_t expected = header->type == VGPU_WORKER_WANT ? 0 : sizeof(word);
+
+    if (length != expected || worker->step != WORKER_READY) {
+        worker_kill_for_protocol(worker, "sent a wrong frame about a channel");
+        return;
+    }
+    memcpy(&word, body, length);
+    switch (header->type) {
+    case VGPU_WORKER_WANT:
+        core_turn_want(core, worker->handle, header->job_id, clock_now_ns());
+        break;
+    case VGPU_WORKER_CHANNEL_OPENED:
+        core_channel_opened(core, worker->handle, header->job_id, word.value, clock_now_ns());
+        break;
+    default:
+        core_channel_closed(core, worker->handle, header->job_id, word.value, clock_now_ns());
+        break;
+    }
+}
+
+static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
+{
+    vgpu_worker_header header;
+
+    if (length < sizeof(header)) {
+        worker_kill_for_protocol(worker, "sent a frame that is too short");
+        return;
+    }
+    memcpy(&header, bytes, sizeof(header));
+    if (header.magic != VGPU_WORKER_MAGIC || header.version != VGPU_WORKER_VERSION ||
+        header.length != length) {
+        worker_kill_for_protocol(worker, "sent a wrong frame header");
+        return;
+    }
+    bytes += sizeof(header);
+    length -= sizeof(header);
+    switch (header.type) {
+    case VGPU_WORKER_READY: take_ready(worker, bytes, length); break;
+    case VGPU_WORKER_DONE: take_done(worker, header.job_id, bytes, length); break;
+    case VGPU_WORKER_CHANNEL_OPENED:
+    case VGPU_WORKER_CHANNEL_CLOSED:
+    case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
+    default: worker_kill_for_protocol(worker, "sent a frame of an unknown type"); break;
+    }
+}
+
+bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
+{
+    struct supervisor *supervisor = worker->supervisor;
+    struct mmsghdr messages[SUPERVISOR_BATCH];
+    struct iovec parts[SUPERVISOR_BATCH];
+    int n;
+
+    while (limit) {
+        memset(messages, 0, batch * sizeof(messages[0]));
+        for (unsigned i = 0; i < batch; i++) {
+            parts[i] = (struct iovec){supervisor->frames[i], SUPERVISOR_FRAME_ROOM};
+            messages[i].msg_hdr.msg_iov = &parts[i];
+            messages[i].msg_hdr.msg_iovlen = 1;
+        }
+        n = recvmmsg(worker->fd, messages, batch, MSG_DONTWAIT, NULL);
+        if (n < 0) {
+            return errno == EAGAIN || errno == EINTR;
+        }
+        for (int i = 0; i < n; i++) {
+            if (messages[i].msg_len == 0) {
+                return false;
+            }
+            if (worker->killed) {
+                continue; /* the core has answered for it */
+            }
+            take_frame(worker, supervisor->frames[i], messages[i].msg_len);
+        }
+        if (n < (int)SUPERVISOR_BATCH) {
+            return true;
+        }
+        limit = limit > SUPERVISOR_BATCH ? limit - SUPERVISOR_BATCH : 0;
+    }
+    return true;
+}
+
+/* ---- frames to the worker ---- */
+
+void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
+                    const struct request_view *request)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = VGPU_WORKER_RUN,
+        .job_id = job_id,
+    };
+    vgpu_worker_run run = {
+        .opcode = request->opcode,
+        .param_count = request->param_count,
+        .data_length = request->data_length,
+    };
+    struct iovec parts[] = {
+        {&header, sizeof(header)},
+        {&run, sizeof(run)},
+        {(void *)request->params, request->param_count * 4u},
+        {(void *)request->data, request->data_length},
+    };
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 4};
+
+    if (!worker || worker->fd < 0 || worker->killed) {
+        return; /* its end is on its way to the core */
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        header.length += (uint32_t)parts[i].iov_len;
+    }
+    if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        worker->running++;
+        return;
+    }
+    if (errno == EPIPE || errno == ECONNRESET) {
+        return; /* on_socket() sees it, too */
+    }
+    worker_kill_for_protocol(worker, "does not take its jobs");
+}
+
+/* A frame of one fixed part, with descriptors or without. */
+static void send_fixed(struct supervisor *supervisor, uint64_t handle, uint16_t type,
+                       uint64_t job_id, void *body, size_t bytes, const int *fds)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = type,
+        .length = (uint32_t)(sizeof(header) + bytes),
+        .job_id = job_id,
+    };
+    struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
+    int ret;
+
+    if (!worker || worker->fd < 0 || worker->killed) {
+        return; /* its end is on its way to the core */
+    }
+    ret = fd_packet_send(worker->fd, parts, 2, fds, fds ? CHANNEL_FDS : 0);
+    if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET) {
+        worker_kill_for_protocol(worker, "does not take what it is told about channels");
+    }
+}
+
+void supervisor_channel_start(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                              const VGPUChannelOpen *open, const int *fds)
+{
+    vgpu_worker_channel body = {
+        .profile = open->profile, .features = open->features, .geometry = open->geometry};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL, channel, &body, sizeof(body), fds);
+}
+
+void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                             uint32_t reason)
+{
+    vgpu_worker_word body = {.value = reason};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL);
+}
+
+void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
+                     uint64_t channel, uint64_t budget_ns)
+{
+    vgpu_worker_turn body = {.channel = channel, .budget_ns = budget_ns};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL);
+}
