@@ -119,6 +119,9 @@ void mediator_stop(struct mediator *self)
     uv_timer_start(&patience, on_patience_ended, STOP_PATIENCE_MS, 0);
     notify_manager("STOPPING=1");
     events_stopping(self->events);
+    if (self->discovery_lock) {
+        discovery_lock_stop(self->discovery_lock);
+    }
     if (self->discovery) {
         discovery_stop(self->discovery);
     }
@@ -405,31 +408,10 @@ static void on_gpus_found(void)
     start_gpu_health();
 }
 
-/* Another --proc is another world.  The lock's descriptor is kept until we end. */
-static bool may_discover(void)
+static int start_discovery(UNUSED void *opaque)
 {
     int ret;
 
-    if (strcmp(mediator.options.proc_path, "/proc") != 0) {
-        return true;
-    }
-    ret = discovery_lock_take(DISCOVERY_LOCK_PATH, &mediator.discovery_holder);
-    mediator.discovery_taken = ret == -EWOULDBLOCK;
-    if (mediator.discovery_taken) {
-        log_warning("another vgpu-mediator (process %d) looks for the QEMUs of this host: this one "
-                    "goes on without; --no-discovery if that is right, else stop the other one "
-                    "and start this one again",
-                    (int)mediator.discovery_holder);
-    } else if (ret < 0) {
-        log_info("no other vgpu-mediator can be kept from looking for the QEMUs of this host: %s: "
-                 "%s",
-                 DISCOVERY_LOCK_PATH, strerror(-ret));
-    }
-    return !mediator.discovery_taken;
-}
-
-static bool start_discovery(void)
-{
     mediator.discovery = discovery_new(&(struct discovery_uses){
         .loop = &mediator.loop,
         .listeners = mediator.listeners,
@@ -438,7 +420,29 @@ static bool start_discovery(void)
         .qemu_users = qemu_users,
         .qemu_user_count = qemu_user_count,
     });
-    return mediator.discovery && discovery_start(mediator.discovery) == 0;
+    ret = mediator.discovery ? discovery_start(mediator.discovery) : -ENOMEM;
+    if (ret < 0) {
+        log_error("cannot start to look for QEMUs: %s", strerror(-ret));
+    }
+    return ret;
+}
+
+/* One mediator of a host does it.  Another --proc is another world. */
+static int start_discovery_in_turn(void)
+{
+    if (!mediator.options.discovery) {
+        return 0;
+    }
+    if (strcmp(mediator.options.proc_path, "/proc") != 0) {
+        return start_discovery(NULL);
+    }
+    mediator.discovery_lock = discovery_lock_new(&mediator.loop, DISCOVERY_LOCK_PATH);
+    if (!mediator.discovery_lock) {
+        log_error("out of memory");
+        return -ENOMEM;
+    }
+    return discovery_lock_start(mediator.discovery_lock, DISCOVERY_LOCK_AGAIN_MS, start_discovery,
+                                NULL);
 }
 
 static bool start_parts(void)
@@ -474,8 +478,7 @@ static bool start_parts(void)
     if (!start_metrics()) {
         return false;
     }
-    if (mediator.options.discovery && may_discover() && !start_discovery()) {
-        log_error("cannot start to look for QEMUs");
+    if (start_discovery_in_turn() < 0) {
         return false;
     }
     if (health_watch_start(mediator.health_watch) < 0) {
@@ -493,6 +496,7 @@ static void free_all(void)
 {
     admin_server_free(mediator.admin);
     discovery_free(mediator.discovery);
+    discovery_lock_free(mediator.discovery_lock);
     listeners_free(mediator.listeners);
     session_io_free(mediator.sessions);
     identity_cache_free(mediator.identities);

@@ -68,8 +68,7 @@ struct mediator {
     struct session_io *sessions;
     struct listeners *listeners;
     struct discovery *discovery; /* NULL with --no-discovery, or while another one does it */
-    bool discovery_taken;        /* another vgpu-mediator of this host does it, */
-    pid_t discovery_holder;      /* this one (0: not known) */
+    struct discovery_lock *discovery_lock; /* NULL where it is not needed */
     struct identity_cache *identities;
     struct keeper_link *keeper; /* who starts the workers; NULL: not asked for yet */
     struct supervisor *supervisor;

@@ -17,6 +17,7 @@
 #include "mediator/identity/identity.h"
 #include "mediator/mediator.h"
 #include "mediator/sessions/discovery.h"
+#include "mediator/sessions/discovery_lock.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/workers/gpus.h"
 #include "mediator/workers/keeper_link.h"
@@ -245,14 +246,16 @@ static void report_qemu(void *opaque, const struct process *process, const char 
 
 static void look_at_access(struct mediator *mediator, struct health *health)
 {
+    pid_t holder;
+
     health_begin(health, HEALTH_SOCKET_ACCESS);
-    if (mediator->discovery_taken) {
+    if (mediator->discovery_lock && discovery_lock_taken(mediator->discovery_lock, &holder)) {
         health_report(
             health, HEALTH_SOCKET_ACCESS, HEALTH_WARNING, "discovery",
             "another vgpu-mediator (process %d) looks for the QEMUs of this host, so this "
-            "one makes no sockets for them; start it with --no-discovery if that is "
-            "right, else stop the other one and start this one again",
-            (int)mediator->discovery_holder);
+            "one makes no sockets for them before that one ends; start it with --no-discovery "
+            "if it is never to, or stop the other one",
+            (int)holder);
     }
     if (mediator->discovery) {
         discovery_troubles(mediator->discovery, report_qemu, mediator);
