@@ -121,6 +121,8 @@ static void answer(const struct process *process, int pidfd, identity_done done,
 
     if (peer_ended(pidfd)) {
         done(opaque, IDENTITY_GONE, NULL);
+    } else if (process->foreign) {
+        done(opaque, IDENTITY_FOREIGN, NULL);
     } else if (!process->ours) {
         done(opaque, IDENTITY_NOT_QEMU, NULL);
     } else if (!identity_from_process(process, &identity)) {

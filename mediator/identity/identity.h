@@ -45,6 +45,7 @@ void identity_cache_ask_first(struct identity_cache *cache, identity_known known
 enum identity_result {
     IDENTITY_OK,
     IDENTITY_NOT_QEMU, /* it is not ours, see process_read() */
+    IDENTITY_FOREIGN,  /* in a container or another user namespace */
     IDENTITY_NO_VM,    /* a QEMU with neither -uuid nor a vgpu-stub with a vm_id */
     IDENTITY_GONE,     /* it ended, or its number went to another; or process_read() failed */
     IDENTITY_BUSY,     /* no memory to find out */

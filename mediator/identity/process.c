@@ -118,6 +118,21 @@ static void read_groups(const char *text, struct process_owner *owner)
     }
 }
 
+/* "NSpid:\tPID\tPID...": one for each pid namespace from ours down to its own. */
+static bool is_contained(const char *text)
+{
+    const char *at = strstr(text, "\nNSpid:");
+    const char *end;
+
+    if (!at) {
+        return false; /* a kernel before 4.1 */
+    }
+    at += strlen("\nNSpid:");
+    at += strspn(at, "\t");
+    end = at + strcspn(at, "\n");
+    return memchr(at, '\t', (size_t)(end - at)) != NULL;
+}
+
 int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *owner)
 {
     char text[4096];
@@ -132,6 +147,7 @@ int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *o
         return -ESRCH;
     }
     read_groups(text, owner);
+    owner->contained = is_contained(text);
     return 0;
 }
 
@@ -163,6 +179,42 @@ static bool is_ours(const struct process *process, bool connected)
            (connected && process->program == PROCESS_PROGRAM_QEMU);
 }
 
+/* 1: ours; 0: another; -errno: it can't be seen.  `folder_fd` is the process's own entry. */
+static int in_our_user_namespace(int folder_fd)
+{
+    struct stat ours, theirs;
+
+    if (stat("/proc/self/ns/user", &ours) < 0) {
+        return errno == ENOENT ? 1 : -errno; /* a kernel without user namespaces */
+    }
+    if (fstatat(folder_fd, "ns/user", &theirs, 0) < 0) {
+        return -errno;
+    }
+    return ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+static int open_entry(const char *proc_path, pid_t pid)
+{
+    char path[256];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%d", proc_path, (int)pid);
+    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Only root sees the namespaces of others' processes: what can't be seen counts as ours here. */
+static bool in_foreign_user_namespace(const char *proc_path, pid_t pid)
+{
+    int folder_fd = open_entry(proc_path, pid);
+    int ours = folder_fd < 0 ? folder_fd : in_our_user_namespace(folder_fd);
+
+    if (folder_fd >= 0) {
+        close(folder_fd);
+    }
+    return ours == 0;
+}
+
 int process_read(const char *proc_path, pid_t pid, bool connected, struct process *process)
 {
     struct process_stamp after;
@@ -189,12 +241,13 @@ int process_read(const char *proc_path, pid_t pid, bool connected, struct proces
         return (int)n;
     }
     process->program = process_read_program(proc_path, pid);
-    process->ours = is_ours(process, connected);
-    ret = xen_identity_apply(process);
+    ret = process_read_owner(proc_path, pid, &process->owner);
     if (ret < 0) {
         return ret;
     }
-    ret = process_read_owner(proc_path, pid, &process->owner);
+    process->foreign = process->owner.contained || in_foreign_user_namespace(proc_path, pid);
+    process->ours = is_ours(process, connected);
+    ret = xen_identity_apply(process);
     if (ret < 0) {
         return ret;
     }
@@ -205,32 +258,18 @@ int process_read(const char *proc_path, pid_t pid, bool connected, struct proces
     return memcmp(&after, &process->stamp, sizeof(after)) == 0 ? 0 : -EAGAIN;
 }
 
-/* `folder_fd` is the process's own entry, which never becomes another's. */
-static bool in_our_user_namespace(int folder_fd)
-{
-    struct stat ours, theirs;
-
-    if (stat("/proc/self/ns/user", &ours) < 0) {
-        return errno == ENOENT; /* a kernel without user namespaces */
-    }
-    return fstatat(folder_fd, "ns/user", &theirs, 0) == 0 && ours.st_dev == theirs.st_dev &&
-           ours.st_ino == theirs.st_ino;
-}
-
 int process_open_root(const char *proc_path, pid_t pid)
 {
-    char path[256];
-    int folder_fd, fd, ret;
+    int folder_fd = open_entry(proc_path, pid);
+    int fd, ret;
 
-    snprintf(path, sizeof(path), "%s/%d", proc_path, (int)pid);
-    folder_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0) {
-        return -errno;
+        return folder_fd;
     }
     fd = openat(folder_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
     ret = fd < 0 ? -errno : fd;
     /* Afterwards: one does not come back from another namespace. */
-    if (fd >= 0 && !in_our_user_namespace(folder_fd)) {
+    if (fd >= 0 && in_our_user_namespace(folder_fd) != 1) {
         close(fd);
         ret = -EPERM;
     }

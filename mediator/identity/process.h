@@ -28,6 +28,7 @@ struct process_owner {
     gid_t gid;
     gid_t groups[PROCESS_GROUPS_MAX];
     uint32_t group_count; /* may be more than there is room for */
+    bool contained;       /* in a pid namespace below ours: a container */
 };
 
 enum process_program {
@@ -42,7 +43,8 @@ struct process {
     struct process_owner owner;
     enum process_program program;
     struct qemu_cmdline cmdline;
-    bool ours; /* a QEMU with a vgpu-stub */
+    bool foreign; /* in a container or another user namespace: whoever rules there made it up */
+    bool ours;    /* a QEMU with a vgpu-stub, as far as it says */
 };
 
 /* -ESRCH: no such process.  Fast: reads nothing of the process's own memory. */

@@ -121,6 +121,36 @@ static void test_others_are_refused_each_for_its_reason(void **state)
     assert_int_equal(last_result, IDENTITY_GONE);
 }
 
+/* There anybody is root, and chooses the program's name and its command line. */
+static void test_a_qemu_in_a_container_is_not_believed(void **state)
+{
+    static const char inside[] =
+        "Name:\tqemu\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nNSpid:\t4711\t1\n";
+    static const char outside[] =
+        "Name:\tqemu\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nNSpid:\t4711\nX:\t1\n";
+
+    test_proc_add(PID, QEMU, "/", "/proc/self/ns/user");
+    test_proc_write(PID, "status", inside, strlen(inside));
+    find(pair[0], PID);
+    assert_int_equal(last_result, IDENTITY_FOREIGN);
+    test_proc_write(PID, "status", outside, strlen(outside));
+    test_proc_set_start(PID, 101);
+    find(pair[0], PID);
+    assert_is_uuid(TEST_PROC_UUID);
+    /* Any other file stands for another user namespace. */
+    test_proc_drop(PID);
+    test_proc_add(PID, QEMU, "/", "/proc/self/ns/net");
+    test_proc_set_start(PID, 102);
+    find(pair[0], PID);
+    assert_int_equal(last_result, IDENTITY_FOREIGN);
+    /* One that can't be seen may be ours. */
+    test_proc_drop(PID);
+    test_proc_add(PID, QEMU, "/", "/nowhere");
+    test_proc_set_start(PID, 103);
+    find(pair[0], PID);
+    assert_is_uuid(TEST_PROC_UUID);
+}
+
 static void test_half_a_process_is_nobody(void **state)
 {
     test_proc_add(PID, QEMU, "/", "/proc/self/ns/user");
@@ -288,6 +318,7 @@ int main(void)
         TEST(test_others_are_refused_each_for_its_reason),
         TEST(test_the_program_decides_who_is_a_qemu),
         TEST(test_a_stub_may_be_plugged_in_later),
+        TEST(test_a_qemu_in_a_container_is_not_believed),
         TEST(test_half_a_process_is_nobody),
         TEST(test_a_process_that_began_later_is_looked_at_again),
         TEST(test_what_was_seen_when_it_was_young_is_preferred),

@@ -414,9 +414,10 @@ static void take_found(struct discovery *discovery, const struct discovery_found
     }
     qemu->seen = true;
     if (found->root_fd == -EPERM && qemu->socket_count) {
-        tell(qemu, &qemu->sockets[0],
-             "it runs in a user namespace of its own, where any user may pose as any VM: no "
-             "socket is made for it; --vm UUID=PATH makes one");
+        tell(
+            qemu, &qemu->sockets[0],
+            "it runs in a container or a user namespace of its own, where any user may pose as any "
+            "VM: no socket is made for it; --vm UUID=PATH makes one");
     }
     if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
         return;

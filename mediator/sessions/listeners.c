@@ -107,6 +107,12 @@ static void refuse(struct listeners *listeners, const struct session_peer *peer,
                             "a socket of its own (--vm UUID=PATH); in a laboratory, "
                             "--trust-claims believes any peer");
         break;
+    case IDENTITY_FOREIGN:
+        events_session_note(events, peer->pid,
+                            "connection refused: it runs in a container or a user namespace, where "
+                            "its command line may be made up; give that VM a socket of its own "
+                            "(--vm UUID=PATH) and that to the container");
+        break;
     case IDENTITY_NO_VM:
         events_session_note(events, peer->pid,
                             "connection refused: its QEMU command line has neither -uuid nor "
@@ -140,7 +146,8 @@ static void on_identified(void *opaque, enum identity_result result,
 
     unlink_pending(pending);
     wake_resting(listeners);
-    if (listeners->uses.trust_claims && (result == IDENTITY_NOT_QEMU || result == IDENTITY_NO_VM)) {
+    if (listeners->uses.trust_claims &&
+        (result == IDENTITY_NOT_QEMU || result == IDENTITY_FOREIGN || result == IDENTITY_NO_VM)) {
         identity = &claim;
         result = IDENTITY_OK;
     }
