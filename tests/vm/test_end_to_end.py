@@ -76,8 +76,17 @@ def mediate(folder):
         one.close()
 
 
+@pytest.fixture(scope="session")
+def phase3_client(tmp_path_factory):
+    """A client as the deployed guests have it."""
+    program = tmp_path_factory.mktemp("guest") / "phase3_client"
+    subprocess.run(["cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program,
+                    TREE / "tests/vm/phase3_client.c"], check=True)
+    return program
+
+
 @pytest.fixture
-def boot(qemu, folder, guest_mmio):
+def boot(qemu, folder, guest_mmio, phase3_client):
     made = []
 
     def run(mediator, properties):
@@ -85,6 +94,7 @@ def boot(qemu, folder, guest_mmio):
         guest = Guest(qemu, place, ["-chardev", f"socket,id=l,path={mediator.path},reconnect=1",
                                     "-device", f"vgpu-stub,chardev=l,{properties}"],
                       files={"/bin/vgpu-client": BIN / "vgpu-client",
+                             "/bin/phase3_client": phase3_client,
                              "/bin/guest_mmio": guest_mmio})
         made.append(guest)
         # The chardev connects after a second when the mediator was slower than QEMU.
@@ -107,6 +117,26 @@ def test_one_sum(mediate, boot):
     assert guest.run("vgpu-client 100 200") == (0, "100 + 200 = 300")
     code, result = client(guest, "4294967295 2")
     assert (code, result["sum"], result["correct"]) == (0, 1, True)
+
+
+def test_the_deployed_client(mediate, boot):
+    """It was written before libvgpu, and goes on working unmodified: alone, beside today's
+    client, and when it is refused."""
+    mediator = mediate("--enable-test-ops", "--fault-threshold", "1")
+    guest = boot(mediator, "vm_id=5,pool_id=B,priority=high")
+    assert guest.run("phase3_client") == (0, "pool B, priority 2, vm_id 5")
+    assert guest.run("phase3_client 100 200") == (0, "100 + 200 = 300")
+    # What another left behind is no hindrance: longer requests, enabled interrupts, answers.
+    for a, b in ((4294967295, 2), (0, 0), (7, 35)):
+        assert guest.run("vgpu-client --op vadd-i32")[0] == 0
+        assert guest.run(f"phase3_client {a} {b}") == (0, f"{a} + {b} = {(a + b) % 2 ** 32}")
+    assert client(guest, "1 2")[1]["sum"] == 3
+    guest.run("vgpu-client --op fail")
+    assert guest.run("phase3_client 1 2") == (1, "error 11")  # quarantined
+    mediator.kill()
+    wait_for(lambda: guest.run("phase3_client 1 2") == (1, "error 3"), "no mediator", 60)
+    mediator.start()
+    wait_for(lambda: guest.run("phase3_client 1 2") == (0, "1 + 2 = 3"), "the mediator", 60)
 
 
 def test_a_device_that_is_plugged_in_later(mediate, qemu, folder):
