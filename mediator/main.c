@@ -21,6 +21,7 @@
 #include "mediator/control/external.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
+#include "mediator/control/test_mode.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
 #include "mediator/sessions/discovery.h"
@@ -59,6 +60,7 @@ static struct mediator mediator;
 static uv_signal_t signals[SIGNAL_COUNT];
 static uv_timer_t patience;
 static struct gpu_list gpus;
+static struct test_mode_plan test_plan;
 static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
 static uint32_t qemu_user_count;
 
@@ -84,6 +86,7 @@ static void on_database_idle(void *opaque)
     events_stop(self->events);
     shares_stop(self->shares);
     stats_log_stop(self->stats_log);
+    test_mode_stop(self->test_mode);
     health_watch_stop(self->health_watch);
     driver_watch_stop(self->driver_watch);
     gpu_health_stop(self->gpu_health);
@@ -456,6 +459,13 @@ static bool start_parts(void)
         log_error("cannot start the event loop's parts");
         return false;
     }
+    if (mediator.options.test_mode) {
+        mediator.test_mode = test_mode_start(&mediator, &test_plan);
+        if (!mediator.test_mode) {
+            log_error("out of memory");
+            return false;
+        }
+    }
     if (!sockets_open(&mediator.options, mediator.listeners)) {
         return false;
     }
@@ -506,6 +516,7 @@ static void free_all(void)
     config_store_close(mediator.config);
     shares_free(mediator.shares);
     stats_log_free(mediator.stats_log);
+    test_mode_free(mediator.test_mode);
     health_watch_free(mediator.health_watch);
     driver_watch_free(mediator.driver_watch);
     health_free(mediator.health);
@@ -519,6 +530,21 @@ static void free_all(void)
     events_free(mediator.events);
 }
 
+static bool ask_for_the_test(void)
+{
+    if (!isatty(STDIN_FILENO)) {
+        fprintf(stderr, "vgpu-mediator: --test-mode asks on a terminal, and standard input is "
+                        "none; \"vgpu-admin test-mode\" does the same while the mediator "
+                        "runs.\n");
+        return false;
+    }
+    if (!test_mode_ask(stdin, stderr, &test_plan)) {
+        fprintf(stderr, "\nvgpu-mediator: --test-mode: no answer, nothing is started.\n");
+        return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     enum options_result parsed = options_parse(&mediator.options, argc, argv);
@@ -527,6 +553,9 @@ int main(int argc, char **argv)
 
     if (parsed != OPTIONS_RUN) {
         return parsed == OPTIONS_EXIT_OK ? EXIT_SUCCESS : EXIT_USAGE;
+    }
+    if (mediator.options.test_mode && !ask_for_the_test()) {
+        return EXIT_USAGE;
     }
     fill_standard_fds();
     log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);

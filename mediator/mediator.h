@@ -58,6 +58,7 @@ struct session_io;
 struct shares;
 struct stats_log;
 struct supervisor;
+struct test_mode;
 
 struct mediator {
     struct options options;
@@ -81,6 +82,7 @@ struct mediator {
     struct holds holds;               /* who paused which GPU */
     struct shares *shares;
     struct stats_log *stats_log;
+    struct test_mode *test_mode; /* NULL without --test-mode */
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;

@@ -49,6 +49,7 @@
     X(QUANTUM_US, "quantum-us", required_argument)                                                 \
     X(DEPTH, "depth", required_argument)                                                           \
     X(ANTICIPATION_US, "anticipation-us", required_argument)                                       \
+    X(TEST_MODE, "test-mode", no_argument)                                                         \
     X(STATS_LOG_S, "log-stats-s", required_argument)                                               \
     X(BUSY_POLL_US, "busy-poll-us", required_argument)                                             \
     X(PATIENCE_MS, "patience-ms", required_argument)                                               \
@@ -125,6 +126,10 @@ static const char help_text[] =
     "Scheduling and limits:\n"
     "  --policy " POLICY_CHOICES "\n"
     "                         (default wfq)\n"
+    "  --test-mode            ask on the terminal how many requests are to wait before the first "
+    "is\n"
+    "                         served, and which VM is preferred; --policy priority and\n"
+    "                         --log-level debug, unless given\n"
     "  --quantum-us N         GPU time of one VM's turn while others wait (default 6000)\n"
     "  --depth N              jobs handed ahead to one worker, 1 to 16 (default 2)\n"
     "  --anticipation-us N    longest wait for the next job of a VM that is owed; 0 = never\n"
@@ -361,6 +366,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_NVML_LIBRARY: options->nvml_path = value; return true;
     case OPT_GPU_RESET_COMMAND: options->gpu_reset_command = value; return true;
     case OPT_ENABLE_TEST_OPS: options->core.test_ops = true; return true;
+    case OPT_TEST_MODE: options->test_mode = true; return true;
     case OPT_POLICY:
         level = wfq_policy_from_name(value);
         if (level < 0) {
@@ -447,7 +453,7 @@ static const char *default_admin_path(void)
 
 enum options_result options_parse(struct options *options, int argc, char **argv)
 {
-    bool db_given = false;
+    bool db_given = false, policy_given = false, level_given = false;
     int id, index;
 
     memset(options, 0, sizeof(*options));
@@ -478,6 +484,8 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         default: break;
         }
         db_given |= id == OPT_DB;
+        policy_given |= id == OPT_POLICY;
+        level_given |= id == OPT_LOG_LEVEL;
         if (!parse_one(options, id, long_options[index].name, optarg)) {
             return OPTIONS_EXIT_USAGE;
         }
@@ -490,6 +498,12 @@ parsed:
     }
     if (!options->socket_path && options->vm_socket_count == 0) {
         options->default_sockets = true;
+    }
+    if (options->test_mode && !policy_given) {
+        options->core.scheduler.policy = WFQ_POLICY_PRIORITY;
+    }
+    if (options->test_mode && !level_given) {
+        options->log_level = LOG_LEVEL_DEBUG;
     }
     return check_together(options, db_given) ? OPTIONS_RUN : OPTIONS_EXIT_USAGE;
 }

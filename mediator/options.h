@@ -65,6 +65,7 @@ struct options {
     const char *keeper_path;   /* NULL = beside our own executable, */
     const char *uid_base, *uid_count, *worker_cache, *confine; /* which is told these; NULL: not */
 
+    bool test_mode;        /* ask at the start, see control/test_mode.h */
     uint64_t stats_log_ns; /* how often the log says what each VM did; 0 = never */
     uint64_t busy_poll_ns; /* how long the loop looks for a job's next step before it sleeps */
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One job's way by its id, and what the log says and does not say."""
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -273,3 +275,70 @@ def test_no_steps_in_the_log_at_info(lab):
     with Mediator(lab) as host, host.device(3) as device:
         device.add(1, 2)
         assert "[ENQUEUE]" not in host.log() and "[RESPONSE]" not in host.log()
+
+
+# ---- --test-mode
+
+@contextlib.contextmanager
+def on_a_terminal(lab, *arguments):
+    """A mediator whose standard input is a terminal, and our end of that."""
+    ours, theirs = pty.openpty()
+    host = Mediator(lab, *arguments)
+    host.log_file = open(host.log_path, "ab")
+    host.process = subprocess.Popen(host.command, stdin=theirs, stdout=host.log_file,
+                                    stderr=host.log_file)
+    os.close(theirs)
+    try:
+        yield host, ours
+        host.process.terminate()
+        assert host.process.wait(60) == 0
+    finally:
+        host.kill()
+        host.log_file.close()
+        os.close(ours)
+
+
+def waiting(host):
+    return sum(vm["queue_depth"] for vm in host.status()["vms"])
+
+
+def test_test_mode_asks_on_a_terminal(lab):
+    """As Phase 2: nothing is served before so many wait; the preferred VM's pool goes first."""
+    with on_a_terminal(lab, "--test-mode") as (host, terminal):
+        wait_for(lambda: "How many requests" in host.log(), "the first question")
+        os.write(terminal, b"some\n3\n")
+        wait_for(lambda: "no number from 1 to 100000" in host.log() and "preferred" in host.log(),
+                 "the second question")
+        os.write(terminal, b"2\n")
+        wait_for(host.is_ready, "the mediator")
+        assert host.status()["policy"] == "priority"
+        with host.device(1, pool="A", priority=2) as one, host.device(2, pool="B") as two:
+            one.submit(wire.NOP)
+            two.submit(wire.NOP)
+            wait_for(lambda: waiting(host) == 2, "two requests")
+            assert "[PROCESS]" not in host.log()
+            one.submit(wire.NOP)
+            for device, count in ((one, 2), (two, 1)):
+                for _ in range(count):
+                    assert device.read().status == 0
+        assert "test mode: 3 requests wait" in host.log()
+        assert re.findall(r"\[PROCESS\] VM (\d)", host.log()) == ["2", "1", "1"]
+
+
+def test_test_mode_without_a_terminal(lab):
+    done = subprocess.run(Mediator(lab, "--test-mode").command, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "vgpu-admin test-mode" in done.stderr
+
+
+def test_test_mode_ended_by_an_administrator(lab):
+    with on_a_terminal(lab, "--test-mode", "--policy", "fifo") as (host, terminal):
+        os.write(terminal, b"\n\n")
+        wait_for(host.is_ready, "the mediator")
+        assert host.status()["policy"] == "fifo"
+        with host.device(1) as device, host.admin() as admin:
+            device.submit(wire.NOP)
+            wait_for(lambda: waiting(host) == 1, "the request")
+            admin.call(wire.RESUME)
+            assert device.read().status == 0
+        wait_for(lambda: "ended by an administrator" in host.log(), "the line")
