@@ -9,6 +9,7 @@
 #include "admin/say.h"
 #include "common/names.h"
 #include "common/parse.h"
+#include "common/weight.h"
 
 static int find_option(const struct admin_command *command, const char *name, size_t length)
 {
@@ -118,6 +119,17 @@ int admin_uint(struct admin *admin, const char *option, uint64_t min, uint64_t m
         return admin_fail(admin, ADMIN_USAGE,
                           "--%s must be a whole number from %llu to %llu, not \"%s\"", option,
                           (unsigned long long)min, (unsigned long long)max, text);
+    }
+    return ADMIN_OK;
+}
+
+int admin_weight(struct admin *admin, const char *option, double *weight)
+{
+    const char *text = admin_option(admin, option);
+
+    if (!weight_parse(text, weight)) {
+        return admin_fail(admin, ADMIN_USAGE, "--%s must be " WEIGHT_WORDS ", not \"%s\"", option,
+                          text);
     }
     return ADMIN_OK;
 }

@@ -20,6 +20,7 @@ int admin_uint(struct admin *admin, const char *option, uint64_t min, uint64_t m
 int admin_size(struct admin *admin, const char *option, uint64_t *bytes);
 int admin_pool(struct admin *admin, const char *option, char *pool_id);
 int admin_priority(struct admin *admin, const char *option, uint8_t *priority);
+int admin_weight(struct admin *admin, const char *option, double *weight);
 /* One of the words of a NULL-terminated list. */
 int admin_choice(struct admin *admin, const char *option, const char *const *words, size_t *index);
 

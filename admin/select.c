@@ -11,6 +11,7 @@
 #include "admin/select.h"
 #include "common/names.h"
 #include "common/uuid.h"
+#include "common/json_number.h"
 
 #define UUIDS_BYTES 1024 /* of the list of VMs that have one name */
 
@@ -161,16 +162,16 @@ json_t *admin_vm_json(const vgpu_vm_config_t *vm)
 {
     char pool[2] = {vm->pool_id, '\0'};
 
-    return json_pack("{s:I, s:o, s:o, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I, s:o, "
+    return json_pack("{s:I, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I, s:o, "
                      "s:o}",
                      "vm_id", (json_int_t)vm->vm_id, "uuid", text_or_null(vm->vm_uuid), "name",
                      text_or_null(vm->vm_name), "pool", pool, "priority",
-                     priority_name(vm->priority), "weight", (int)vm->weight, "max_jobs_per_sec",
-                     (json_int_t)vm->max_jobs_per_sec, "burst", (json_int_t)vm->burst,
-                     "max_queue_depth", (json_int_t)vm->max_queue_depth, "memory_limit_bytes",
-                     (json_int_t)vm->memory_limit_bytes, "quarantined", (int)vm->quarantined,
-                     "quarantined_at", text_or_null(vm->quarantined_at), "quarantine_reason",
-                     text_or_null(vm->quarantine_reason), "error_count",
+                     priority_name(vm->priority), "weight", json_number(vm->weight),
+                     "max_jobs_per_sec", (json_int_t)vm->max_jobs_per_sec, "burst",
+                     (json_int_t)vm->burst, "max_queue_depth", (json_int_t)vm->max_queue_depth,
+                     "memory_limit_bytes", (json_int_t)vm->memory_limit_bytes, "quarantined",
+                     (int)vm->quarantined, "quarantined_at", text_or_null(vm->quarantined_at),
+                     "quarantine_reason", text_or_null(vm->quarantine_reason), "error_count",
                      (json_int_t)vm->error_count, "created_at", text_or_null(vm->created_at),
                      "updated_at", text_or_null(vm->updated_at));
 }

@@ -15,6 +15,7 @@
 #include "admin/say.h"
 #include "admin/tools.h"
 #include "vgpu/vgpu_admin.h"
+#include "common/weight.h"
 
 static void *must(void *memory)
 {
@@ -37,7 +38,7 @@ static void take_vm(struct vgpu_config_snapshot *config, const json_t *vm)
     snprintf(to->vm_name, sizeof(to->vm_name), "%s", json_get_text(vm, "name", ""));
     to->pool_id = json_get_text(vm, "pool", "?")[0];
     to->priority = (uint8_t)json_get_int(vm, "priority", VGPU_PRIORITY_MEDIUM);
-    to->weight = (uint8_t)json_get_int(vm, "weight", VGPU_WEIGHT_DEFAULT);
+    to->weight = weight_nearest(json_get_number(vm, "weight", VGPU_WEIGHT_DEFAULT));
     to->quarantined = json_get_bool(vm, "quarantined");
     to->max_jobs_per_sec = (uint32_t)json_get_int(vm, "max_jobs_per_sec", 0);
     to->burst = (uint32_t)json_get_int(vm, "burst", 0);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "common/parse.h"
-#include "common/suggest.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_protocol.h"
 
 #define PROGRAM "vgpu-file-bridge"
@@ -61,7 +61,7 @@ static const struct option long_options[] = {
 
 static int bad(const char *name, const char *value, const char *want)
 {
-    fprintf(stderr, PROGRAM ": %s: \"%s\" is not %s. See " PROGRAM " --help.\n", name, value, want);
+    usage_refused(PROGRAM, name, value, want);
     return EXIT_USAGE;
 }
 
@@ -72,7 +72,7 @@ static int parse_poll(const char *text, uint32_t *value)
                : bad("--poll-ms", text, "a number from 10 to 60000");
 }
 
-static int set(struct options *options, int option, int argc, char **argv)
+static int set(struct options *options, int option, char **argv)
 {
     int level;
 
@@ -91,9 +91,7 @@ static int set(struct options *options, int option, int argc, char **argv)
     case OPT_SET_UP: options->set_up = true; return -1;
     case OPT_HELP: fputs(help_text, stdout); return 0;
     case OPT_VERSION: puts(PROGRAM " " VGPU_VERSION); return 0;
-    default:
-        suggest_usage(PROGRAM, long_options, argv[optind < argc ? optind - 1 : argc - 1]);
-        return EXIT_USAGE;
+    default: usage_unknown(PROGRAM, long_options, argv[optind - 1]); return EXIT_USAGE;
     }
 }
 
@@ -108,7 +106,7 @@ int options_parse(struct options *options, int argc, char **argv)
         .log_level = LOG_LEVEL_INFO,
     };
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
-        int status = set(options, option, argc, argv);
+        int status = set(options, option, argv);
 
         if (status >= 0) {
             return status;

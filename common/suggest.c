@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <ctype.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/suggest.h"
@@ -89,15 +88,4 @@ const char *suggest_option(const struct option *options, const char *argument)
         suggest_offer(&suggest, options->name);
     }
     return suggest.best;
-}
-
-void suggest_usage(const char *program, const struct option *options, const char *argument)
-{
-    /* optopt is set where the option is known and its value is wrong. */
-    const char *best = optopt == 0 ? suggest_option(options, argument) : NULL;
-
-    if (best) {
-        fprintf(stderr, "Did you mean --%s? ", best);
-    }
-    fprintf(stderr, "See %s --help.\n", program);
 }

@@ -23,10 +23,5 @@ size_t suggest_distance(const char *a, const char *b);
  * "--polcy=wfq"); NULL: none is near enough, or it is no long option.
  */
 const char *suggest_option(const struct option *options, const char *argument);
-/*
- * What follows on stderr after getopt_long() has answered '?' and said why: the option that was
- * meant, if one is near, and where the help is.  `argument` is the one that getopt refused.
- */
-void suggest_usage(const char *program, const struct option *options, const char *argument);
 
 #endif /* COMMON_SUGGEST_H */

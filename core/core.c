@@ -266,13 +266,13 @@ bool core_vm_stats(const struct core *core, uint32_t slot, uint64_t now_ns,
     };
     stats->restart_needed = core_vm_device(core, slot, &stats->device);
     if (vm->gpu != CORE_NONE) {
-        uint64_t sum = core->placement.load[vm->gpu];
+        double sum = core->placement.load[vm->gpu];
 
         wfq_get_vm_stats(core->schedulers[vm->gpu], slot, now_ns, &stats->scheduler);
         stats->entitled_ns += stats->scheduler.entitled_ns;
         stats->kept_ns += stats->scheduler.kept_ns;
         stats->switching_ns += stats->scheduler.switching_ns;
-        stats->due_share = sum ? (double)vm->placed_share / (double)sum : 0;
+        stats->due_share = sum > 0 ? vm->placed_share / sum : 0;
     }
     return true;
 }

@@ -258,7 +258,7 @@ struct core_vm_config {
     char name[CORE_NAME_BYTES];
     char pool;
     uint32_t priority;
-    uint32_t weight;
+    double weight;
     uint32_t max_jobs_per_sec;   /* 0 = no limit */
     uint32_t burst;              /* 0 = derived from the rate */
     uint32_t max_queue_depth;    /* 0 = no limit but the hard one */

@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/weight.h"
+
 static bool config_valid(const struct core_vm_config *config)
 {
     return placement_pool_index(config->pool) >= 0 && config->priority <= VGPU_PRIORITY_HIGH &&
-           config->weight >= VGPU_WEIGHT_MIN && config->weight <= VGPU_WEIGHT_MAX &&
-           config->vm_id != CORE_NONE && memchr(config->name, '\0', sizeof(config->name)) != NULL;
+           weight_valid(config->weight) && config->vm_id != CORE_NONE &&
+           memchr(config->name, '\0', sizeof(config->name)) != NULL;
 }
 
 static int check_all(const struct core_vm_config *vms, uint32_t count, uint32_t *bad)

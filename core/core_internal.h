@@ -84,7 +84,7 @@ struct core_vm {
     uint32_t channel_count, channels_waiting, channels_wanting;
     uint64_t channel_bytes;
     uint32_t gpu; /* CORE_NONE = not placed */
-    uint32_t placed_share;
+    double placed_share;
     bool aside;
     bool idle;              /* no session and no job */
     uint64_t idle_since_ns; /* since when; of one that owes: when that was last looked at */

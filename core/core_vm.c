@@ -20,7 +20,7 @@ static struct wfq_vm_params params_of(const struct core_vm *vm)
         .weight = vm->config.weight, .priority = vm->config.priority, .pool = vm->config.pool};
 }
 
-static uint32_t share_of(const struct core_vm *vm)
+static double share_of(const struct core_vm *vm)
 {
     return wfq_share(vm->config.weight, vm->config.priority);
 }
@@ -78,7 +78,7 @@ static void attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_
 }
 
 /* What it counts for where it is; 0: nothing, it has left and only owes. */
-static void count_share(struct core *core, struct core_vm *vm, uint32_t share)
+static void count_share(struct core *core, struct core_vm *vm, double share)
 {
     placement_release(&core->placement, vm->gpu, vm->placed_share);
     core->placement.load[vm->gpu] += share;

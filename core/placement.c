@@ -29,7 +29,7 @@ bool placement_allows(const struct placement *placement, char pool, uint32_t gpu
            (placement->pools[index] & placement->available & (1u << gpu)) != 0;
 }
 
-uint32_t placement_choose(struct placement *placement, char pool, uint32_t share)
+uint32_t placement_choose(struct placement *placement, char pool, double share)
 {
     uint32_t best = PLACEMENT_NONE;
 
@@ -45,7 +45,7 @@ uint32_t placement_choose(struct placement *placement, char pool, uint32_t share
     return best;
 }
 
-void placement_release(struct placement *placement, uint32_t gpu, uint32_t share)
+void placement_release(struct placement *placement, uint32_t gpu, double share)
 {
     placement->load[gpu] -= share;
 }

@@ -21,7 +21,7 @@ struct placement {
     uint32_t gpu_count;
     uint32_t available;                  /* bit per GPU */
     uint32_t pools[PLACEMENT_POOLS_MAX]; /* bit per GPU */
-    uint64_t load[PLACEMENT_GPUS_MAX];   /* shares placed */
+    double load[PLACEMENT_GPUS_MAX];     /* shares placed; exact, as virtual_time.h says */
 };
 
 /* Number of the pool that a letter names, or -EINVAL. */
@@ -31,9 +31,9 @@ int placement_set_pool(struct placement *placement, char pool, uint32_t gpu_mask
 
 /* The GPU for a VM of `share` in `pool`; its load is counted.  PLACEMENT_NONE:
  * the pool is empty, or none of its GPUs is available. */
-uint32_t placement_choose(struct placement *placement, char pool, uint32_t share);
+uint32_t placement_choose(struct placement *placement, char pool, double share);
 /* Is this still a GPU where a VM of this pool may be? */
 bool placement_allows(const struct placement *placement, char pool, uint32_t gpu);
-void placement_release(struct placement *placement, uint32_t gpu, uint32_t share);
+void placement_release(struct placement *placement, uint32_t gpu, double share);
 
 #endif /* CORE_PLACEMENT_H */

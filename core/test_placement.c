@@ -104,7 +104,7 @@ static void test_random(void **state)
         for (uint32_t step = 0; step < 500; step++) {
             struct placed *vm = &vms[next_random() % VMS];
             uint32_t all = (1u << placement.gpu_count) - 1;
-            uint64_t sum[PLACEMENT_GPUS_MAX] = {0};
+            double sum[PLACEMENT_GPUS_MAX] = {0};
 
             if (step % 50 == 0) {
                 placement.available = (uint32_t)next_random() & all;

@@ -9,7 +9,7 @@
 
 #include "common/option_list.h"
 #include "common/parse.h"
-#include "common/suggest.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_keeper.h"
 
 #define EXIT_USAGE 2
@@ -159,7 +159,7 @@ int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
     };
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (id == '?') {
-            suggest_usage("vgpu-keeper", long_options, argv[optind - 1]);
+            usage_unknown("vgpu-keeper", long_options, argv[optind - 1]);
             return EXIT_USAGE;
         }
         status = take_option(options, id, &is_private);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/suggest.h"
+#include "common/usage.h"
 
 #define EXIT_USAGE 2
 
@@ -105,8 +105,7 @@ static const struct option long_options[] = {{"socket-path", required_argument, 
 
 static int bad(const char *name, const char *value, const char *want)
 {
-    fprintf(stderr, "vgpu-loadgen: %s: \"%s\" is not %s. See vgpu-loadgen --help.\n", name, value,
-            want);
+    usage_refused("vgpu-loadgen", name, value, want);
     return EXIT_USAGE;
 }
 
@@ -387,7 +386,7 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
     status = set_group(&defaults, "op", "add");
     while (status < 0 && (id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
         switch (id) {
-        case '?': suggest_usage("vgpu-loadgen", long_options, argv[optind - 1]); return EXIT_USAGE;
+        case '?': usage_unknown("vgpu-loadgen", long_options, argv[optind - 1]); return EXIT_USAGE;
         case OPT_HELP: fputs(help_text, stdout); return 0;
         case OPT_VERSION: puts("vgpu-loadgen " VGPU_VERSION); return 0;
         case OPT_VMS: vms = optarg; break;

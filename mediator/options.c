@@ -14,7 +14,7 @@
 #include "common/ns.h"
 #include "common/option_list.h"
 #include "common/parse.h"
-#include "common/suggest.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_admin.h"
 #include "mediator/base/busy_poll.h"
 #include "mediator/metrics/stats_log.h"
@@ -91,9 +91,10 @@ static const char help_text[] =
     "  --no-discovery         don't look for running QEMUs, make no sockets in their chroots\n"
     "  --admin-socket PATH    for vgpu-admin (default $VGPU_ADMIN_SOCKET, else\n"
     "                         " VGPU_ADMIN_SOCKET_PATH ")\n"
-    "  --metrics-listen ADDRESS:PORT|off\n"
+    "  --metrics-listen ADDRESS:PORT|PATH|off\n"
     "                         HTTP for Prometheus: /metrics and /healthz, for anybody who can\n"
-    "                         connect (default " HTTP_METRICS_LISTEN_DEFAULT ")\n"
+    "                         connect, on a Unix socket for group vgpu only (default\n"
+    "                         " HTTP_METRICS_LISTEN_DEFAULT ")\n"
     "\n"
     "Configuration:\n"
     "  --db PATH              database (default $VGPU_DB, else /etc/vgpu/vgpu_config.db)\n"
@@ -168,8 +169,10 @@ static const char help_text[] =
 
 static void usage_error(const char *what, const char *value, const char *want)
 {
-    fprintf(stderr, "vgpu-mediator: --%s: \"%s\" is not %s. See vgpu-mediator --help.\n", what,
-            value, want);
+    char name[64];
+
+    snprintf(name, sizeof(name), "--%s", what);
+    usage_refused("vgpu-mediator", name, value, want);
 }
 
 static bool parse_choice(const char *name, const char *text, const char *const *choices,
@@ -334,7 +337,10 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
     case OPT_ADMIN_SOCKET: options->admin_path = value; return true;
     case OPT_METRICS_LISTEN:
         if (http_address_parse(&options->metrics, value) < 0) {
-            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT or off");
+            usage_error(name, value, "ADDRESS:PORT, [IPV6]:PORT, an absolute path or off");
+            return false;
+        }
+        if (options->metrics.path && !path_fits(name, value)) {
             return false;
         }
         options->metrics_given = true;
@@ -479,7 +485,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         case 'V':
         case OPT_VERSION: puts("vgpu-mediator " VGPU_VERSION); return OPTIONS_EXIT_OK;
         case '?':
-            suggest_usage("vgpu-mediator", long_options, argv[optind - 1]);
+            usage_unknown("vgpu-mediator", long_options, argv[optind - 1]);
             return OPTIONS_EXIT_USAGE;
         default: break;
         }

@@ -19,6 +19,7 @@
 
 #include "common/clock.h"
 #include "common/parse.h"
+#include "common/usage.h"
 
 #include "sim/attack.h"
 
@@ -341,7 +342,19 @@ static void choose_kind(struct options *options, const char *name)
     options->chosen = searches[kind].on = true;
 }
 
-static void take_option(struct options *options, int id)
+static const struct option long_options[] = {
+    {"seconds", required_argument, NULL, 's'},
+    {"evaluations", required_argument, NULL, 'e'},
+    {"seed", required_argument, NULL, 'S'},
+    {"kind", required_argument, NULL, 'k'},
+    {"corpus", required_argument, NULL, 'c'},
+    {"write", no_argument, NULL, 'w'},
+    {"policy", required_argument, NULL, 'p'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static void take_option(struct options *options, int id, const char *refused)
 {
     int policy;
 
@@ -363,31 +376,20 @@ static void take_option(struct options *options, int id)
         options->policy = (enum wfq_policy_id)policy;
         break;
     case 'h': fputs(help, stdout); exit(0);
-    default: fprintf(stderr, "Try 'attack --help'.\n"); exit(2);
+    default: usage_unknown("attack", long_options, refused); exit(2);
     }
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"seconds", required_argument, NULL, 's'},
-        {"evaluations", required_argument, NULL, 'e'},
-        {"seed", required_argument, NULL, 'S'},
-        {"kind", required_argument, NULL, 'k'},
-        {"corpus", required_argument, NULL, 'c'},
-        {"write", no_argument, NULL, 'w'},
-        {"policy", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
     struct options options = {.seconds = 60, .evaluations = UINT64_MAX};
     int id, broken;
 
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        take_option(&options, id);
+        take_option(&options, id, argv[optind - 1]);
     }
     if (optind < argc) {
-        die(argv[optind], "what is that?  Try 'attack --help'");
+        die(argv[optind], "what is that? See attack --help");
     }
     options.seed = options.has_seed ? options.seed : (uint64_t)time(NULL) % 1000000;
     for (int kind = 0; !options.chosen && kind < ATTACK_KINDS; kind++) {

@@ -35,7 +35,7 @@ int attack_from_name(const char *name)
 
 /* ---- what can be turned ---- */
 
-enum knob_type { U32, NS, REAL, JOB };
+enum knob_type { U32, NS, REAL, WHOLE, JOB }; /* WHOLE: whole numbers in a double */
 
 /* Values are log-uniform from lo to hi; with `off` they are that at times. */
 static const struct knob {
@@ -45,7 +45,7 @@ static const struct knob {
     double lo, hi, off, off_chance;
 } knobs[] = {
     {EVERY, U32, offsetof(struct sim_group, n), 1, 4, 1, 0.6},
-    {EVERY, U32, offsetof(struct sim_group, weight), 1, 100, 100, 0.2},
+    {EVERY, WHOLE, offsetof(struct sim_group, weight), 1, 100, 100, 0.2},
     {EVERY, U32, offsetof(struct sim_group, priority), 1, 2, 0, 0.2},
     {EVERY, JOB, offsetof(struct sim_group, job), 10, 95000, 0, 0},
     {EVERY, U32, offsetof(struct sim_group, depth), 1, 64, 1, 0.3},
@@ -59,7 +59,7 @@ static const struct knob {
     {IN(ATTACK_DISCONNECTS), NS, offsetof(struct sim_group, disconnect_ns), 30e6, 5e9, 0, 0.4},
     {IN(ATTACK_DISCONNECTS), NS, offsetof(struct sim_group, away_ns), 1e6, 15e9, 200e6, 0.2},
     {IN(ATTACK_PRIORITIES), NS, offsetof(struct sim_group, change_ns), 20e6, 5e9, 0, 0.5},
-    {IN(ATTACK_PRIORITIES), U32, offsetof(struct sim_group, to_weight), 1, 100, 1, 0.3},
+    {IN(ATTACK_PRIORITIES), WHOLE, offsetof(struct sim_group, to_weight), 1, 100, 1, 0.3},
     {IN(ATTACK_PRIORITIES), U32, offsetof(struct sim_group, to_priority), 1, 2, 0, 0.4},
     {IN(ATTACK_LIES), REAL, offsetof(struct sim_group, lie_factor), 0.05, 100, 1, 0.5},
     {IN(ATTACK_LIES), REAL, offsetof(struct sim_group, lie_step), 0.9, 1.1, 1, 0.7},
@@ -95,6 +95,7 @@ static void set(struct sim_group *group, const struct knob *knob, double value)
     case U32: *(uint32_t *)field = (uint32_t)(value + 0.5); break;
     case NS: *(uint64_t *)field = (uint64_t)value; break;
     case REAL: *(double *)field = value; break;
+    case WHOLE: *(double *)field = (double)(uint32_t)(value + 0.5); break;
     case JOB: break;
     }
 }
@@ -106,7 +107,8 @@ static double get(const struct sim_group *group, const struct knob *knob)
     switch (knob->type) {
     case U32: return *(const uint32_t *)field;
     case NS: return (double)*(const uint64_t *)field;
-    case REAL: return *(const double *)field;
+    case REAL:
+    case WHOLE: return *(const double *)field;
     case JOB: break;
     }
     return ((const struct sim_length *)field)->hi_us;

@@ -478,7 +478,7 @@ static bool fluid_begins(struct sim *sim, uint32_t gpu)
 void sim_check_fluid(struct sim *sim, uint32_t index)
 {
     struct sim_gpu *gpu = &sim->gpus[index];
-    uint64_t shares = 0;
+    double shares = 0;
 
     if (!sim->core || sim->draining) {
         return;
@@ -490,7 +490,7 @@ void sim_check_fluid(struct sim *sim, uint32_t index)
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         const struct sim_vm *vm = &sim->vms[i];
 
-        shares += vm->gpu == index ? vm->config.weight << vm->config.priority : 0;
+        shares += vm->gpu == index ? wfq_share(vm->config.weight, vm->config.priority) : 0;
     }
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         struct sim_vm *vm = &sim->vms[i];
@@ -500,7 +500,7 @@ void sim_check_fluid(struct sim *sim, uint32_t index)
             continue;
         }
         due_ns = (double)(gpu->busy_ns - gpu->fluid_base_ns) *
-                 (double)(vm->config.weight << vm->config.priority) / (double)shares;
+                 wfq_share(vm->config.weight, vm->config.priority) / shares;
         lag_ns = due_ns - (double)((int64_t)vm->gpu_ns - vm->fluid_base_ns);
         if (lag_ns > (double)vm->fluid_lag_ns) {
             vm->fluid_lag_ns = (int64_t)lag_ns;

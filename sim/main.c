@@ -7,6 +7,7 @@
 #include "common/names.h"
 #include "common/option_list.h"
 #include "common/parse.h"
+#include "common/usage.h"
 #include "sim/sim.h"
 
 enum {
@@ -182,7 +183,7 @@ static void take_windows(struct sim_promise *promise)
     } while (*text++ == ',');
 }
 
-static void take_option(int id, struct command *command)
+static void take_option(int id, const char *refused, struct command *command)
 {
     struct sim_config *config = &command->config;
 
@@ -237,7 +238,7 @@ static void take_option(int id, struct command *command)
     case OPT_JUDGE_LOST: command->promise.lost = number(id, 0, 99) / 100; break;
     case OPT_HELP: fputs(help, stdout); exit(EXIT_SUCCESS);
     case OPT_VERSION: puts("vgpu-sim " VGPU_VERSION); exit(EXIT_SUCCESS);
-    default: fprintf(stderr, "Try 'vgpu-sim --help'.\n"); exit(EXIT_USAGE);
+    default: usage_unknown("vgpu-sim", options, refused); exit(EXIT_USAGE);
     }
 }
 
@@ -250,10 +251,10 @@ static void draw(int argc, char **argv, struct command *command)
         if (id == -1) {
             break;
         }
-        take_option(id, command);
+        take_option(id, argv[optind - 1], command);
     }
     if (optind < argc) {
-        fprintf(stderr, "vgpu-sim: what is \"%s\"?  Try 'vgpu-sim --help'.\n", argv[optind]);
+        fprintf(stderr, "vgpu-sim: what is \"%s\"? See vgpu-sim --help.\n", argv[optind]);
         exit(EXIT_USAGE);
     }
     if (command->vms && command->random_mix) {
@@ -278,7 +279,7 @@ static void parse(int argc, char **argv, struct command *command)
     draw(argc, argv, command);
     optind = 1;
     while ((id = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        take_option(id, command);
+        take_option(id, argv[optind - 1], command);
     }
     if (command->vms && sim_spec_parse(command->vms, &command->config, error, sizeof(error)) < 0) {
         fprintf(stderr, "vgpu-sim: --vms: %s\n", error);
@@ -290,8 +291,8 @@ static void parse(int argc, char **argv, struct command *command)
         exit(EXIT_USAGE);
     }
     if (command->config.group_count == 0) {
-        fprintf(stderr, "vgpu-sim: say what to simulate: --vms, --random-mix or --faults.  "
-                        "Try 'vgpu-sim --help'.\n");
+        fprintf(stderr, "vgpu-sim: say what to simulate: --vms, --random-mix or --faults. "
+                        "See vgpu-sim --help.\n");
         exit(EXIT_USAGE);
     }
 }

@@ -100,7 +100,7 @@ static void print_legend(const struct sim_result *result, FILE *out)
                 "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" "
                 "stroke-width=\"3\"/>\n",
                 LEFT + PLOT_WIDTH + 16, LEFT + PLOT_WIDTH + 38, y, y, colours[i % COLOUR_COUNT]);
-        snprintf(label, sizeof(label), "w %u p %u: %.1f %% of %.1f %%", vm->weight, vm->priority,
+        snprintf(label, sizeof(label), "w %g p %u: %.1f %% of %.1f %%", vm->weight, vm->priority,
                  100 * vm->share, 100 * vm->due_share);
         print_text(out, LEFT + PLOT_WIDTH + 44, y + 4, "start", label);
     }

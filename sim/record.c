@@ -64,7 +64,7 @@ static bool takes_jobs(const struct sim *sim, uint32_t vm)
 void sim_judge_shares(struct sim *sim)
 {
     uint32_t asides[CORE_GPUS_MAX] = {0};
-    uint64_t shares[CORE_GPUS_MAX] = {0};
+    double shares[CORE_GPUS_MAX] = {0};
 
     if (!sim->record) {
         return;
@@ -84,8 +84,7 @@ void sim_judge_shares(struct sim *sim)
 
         track->rate = track->part = 0;
         if (vm->gpu != SIM_NONE && takes_jobs(sim, i)) {
-            track->part =
-                (double)wfq_share(vm->config.weight, vm->config.priority) / (double)shares[vm->gpu];
+            track->part = wfq_share(vm->config.weight, vm->config.priority) / shares[vm->gpu];
             track->rate = track->part / (asides[vm->gpu] - vm->aside + 1);
             track->part_max = track->part > track->part_max ? track->part : track->part_max;
         }

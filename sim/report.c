@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What came of a run, for people and for programs. */
 #include "sim/sim.h"
+#include "common/json_number.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +23,7 @@ void sim_print_table(const struct sim_config *config, const struct sim_result *r
         const struct sim_vm_result *vm = &result->vms[i];
 
         fprintf(out,
-                "%4u %3d %6u %4u %7.3f %7.3f %9" PRIu64 " %8" PRIu64 " %8" PRIu64
+                "%4u %3d %6g %4u %7.3f %7.3f %9" PRIu64 " %8" PRIu64 " %8" PRIu64
                 " %9.3f %9.3f | %9.3f %9.3f %9.3f\n",
                 vm->vm_id, (int)vm->gpu, vm->weight, vm->priority, 100 * vm->due_share,
                 100 * vm->share, vm->jobs, vm->refused, vm->errors,
@@ -62,10 +63,10 @@ static json_t *samples_to_json(const struct sim_vm_result *vm)
 static json_t *vm_to_json(const struct sim_vm_result *vm)
 {
     return json_pack(
-        "{s:I, s:I, s:I, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "{s:I, s:o, s:I, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
         "s:I, "
         "s:I, s:b, s:o}",
-        "vm_id", (json_int_t)vm->vm_id, "weight", (json_int_t)vm->weight, "priority",
+        "vm_id", (json_int_t)vm->vm_id, "weight", json_number(vm->weight), "priority",
         (json_int_t)vm->priority, "gpu", (int)vm->gpu, "due_share", vm->due_share, "share",
         vm->share, "jobs", (json_int_t)vm->jobs, "submitted", (json_int_t)vm->submitted, "refused",
         (json_int_t)vm->refused, "errors", (json_int_t)vm->errors, "gpu_time_ns",

@@ -42,7 +42,8 @@ struct sim_length {
  * an open loop sends at Poisson times whatever happens. */
 struct sim_group {
     uint32_t n;
-    uint32_t weight, priority;
+    double weight;
+    uint32_t priority;
     char pool;
     struct sim_length job;
     uint32_t depth;    /* closed loop: requests outstanding */
@@ -67,7 +68,7 @@ struct sim_group {
     uint64_t lie_ns;    /* ... or always this much; 0 = no such lie */
     uint32_t lie_every; /* only every so many jobs */
     uint64_t change_ns; /* each time that this has passed its settings change to ... */
-    uint32_t to_weight; /* ... these, and back; SIM_SAME = this one stays as it is */
+    double to_weight;   /* ... these, and back; SIM_SAME = this one stays as it is */
     uint32_t to_priority;
     char to_pool; /* 0 = stays */
 };
@@ -103,7 +104,8 @@ struct sim_config {
 void sim_config_defaults(struct sim_config *config);
 
 struct sim_vm_result {
-    uint32_t vm_id, weight, priority, gpu, group;
+    uint32_t vm_id, priority, gpu, group;
+    double weight;
     uint32_t gpus_seen; /* bit per GPU that it was on */
     double due_share;   /* its part of its GPU's time if all VMs there want more */
     double share;       /* what it had, of all GPU time used on its GPU */

@@ -20,7 +20,7 @@ static const struct key {
     double min, max;
 } keys[] = {
     {"n", U32, offsetof(struct sim_group, n), 1, SIM_VMS_MAX},
-    {"weight", U32, offsetof(struct sim_group, weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
+    {"weight", REAL, offsetof(struct sim_group, weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
     {"prio", U32, offsetof(struct sim_group, priority), 0, VGPU_PRIORITY_HIGH},
     {"pool", POOL, offsetof(struct sim_group, pool), 0, 0},
     {"job_us", LENGTH, offsetof(struct sim_group, job), 1, VGPU_TEST_SPIN_MAX_US},
@@ -51,7 +51,7 @@ static const struct key {
     {"lie_us", NS_FROM_US, offsetof(struct sim_group, lie_ns), 0, 1e12},
     {"lie_every", U32, offsetof(struct sim_group, lie_every), 1, 1e9},
     {"change_ms", NS_FROM_MS, offsetof(struct sim_group, change_ns), 0, 1e9},
-    {"to_weight", U32, offsetof(struct sim_group, to_weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
+    {"to_weight", REAL, offsetof(struct sim_group, to_weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
     {"to_prio", U32, offsetof(struct sim_group, to_priority), 0, VGPU_PRIORITY_HIGH},
     {"to_pool", POOL, offsetof(struct sim_group, to_pool), 0, 0},
 };

@@ -5,6 +5,7 @@
  * the world runs on until everything is answered.
  */
 #include "sim/internal.h"
+#include "common/weight.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -361,14 +362,15 @@ static void run(struct sim *sim)
 
 static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_result *out)
 {
-    uint64_t shares = 0, total_ns = 0;
+    uint64_t total_ns = 0;
+    double shares = 0;
     bool saturated = true;
 
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         const struct sim_vm *other = &sim->vms[i];
 
         if (other->gpu == vm->gpu) {
-            shares += other->config.weight << other->config.priority;
+            shares += wfq_share(other->config.weight, other->config.priority);
             total_ns += other->gpu_ns;
             saturated = saturated && !other->starved;
         }
@@ -380,7 +382,7 @@ static void fill_vm(struct sim *sim, const struct sim_vm *vm, struct sim_vm_resu
         .gpu = vm->gpu,
         .group = vm->group_index,
         .gpus_seen = vm->gpus_seen,
-        .due_share = (double)(vm->config.weight << vm->config.priority) / (double)shares,
+        .due_share = wfq_share(vm->config.weight, vm->config.priority) / shares,
         .share = total_ns ? (double)vm->gpu_ns / (double)total_ns : 0,
         .gpu_time_ns = vm->gpu_ns,
         .jobs = vm->jobs,
@@ -448,11 +450,10 @@ static bool config_valid(const struct sim_config *config)
         const struct sim_group *group = &config->groups[i];
 
         n += group->n;
-        if (group->weight < VGPU_WEIGHT_MIN || group->weight > VGPU_WEIGHT_MAX ||
-            group->priority > VGPU_PRIORITY_HIGH || group->n > SIM_VMS_MAX || group->burst == 0 ||
-            group->pool < 'A' || group->pool >= 'A' + (int)config->pools ||
-            group->to_pool >= 'A' + (int)config->pools || group->huge == 0 ||
-            group->lie_every == 0) {
+        if (!weight_valid(group->weight) || group->priority > VGPU_PRIORITY_HIGH ||
+            group->n > SIM_VMS_MAX || group->burst == 0 || group->pool < 'A' ||
+            group->pool >= 'A' + (int)config->pools || group->to_pool >= 'A' + (int)config->pools ||
+            group->huge == 0 || group->lie_every == 0) {
             return false;
         }
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/weight.h"
 #include "store/db_internal.h"
 
 static uint64_t column_bounded(sqlite3_stmt *stmt, int column, uint64_t max)
@@ -29,10 +30,7 @@ void db_read_vm(sqlite3_stmt *stmt, vgpu_vm_config_t *vm)
     db_column_text(stmt, 2, vm->vm_name, sizeof(vm->vm_name));
     vm->pool_id = column_letter(stmt, 3);
     vm->priority = (uint8_t)column_bounded(stmt, 4, VGPU_PRIORITY_HIGH);
-    vm->weight = (uint8_t)column_bounded(stmt, 5, VGPU_WEIGHT_MAX);
-    if (vm->weight < VGPU_WEIGHT_MIN) {
-        vm->weight = VGPU_WEIGHT_MIN;
-    }
+    vm->weight = weight_nearest(sqlite3_column_double(stmt, 5));
     vm->max_jobs_per_sec = (uint32_t)column_bounded(stmt, 6, VGPU_RATE_MAX);
     vm->burst = (uint32_t)column_bounded(stmt, 7, VGPU_RATE_MAX);
     vm->max_queue_depth = (uint32_t)column_bounded(stmt, 8, VGPU_QUEUE_DEPTH_MAX);

@@ -6,7 +6,7 @@
  *   0, no tables           new: init_db.sql, if the caller asked for CREATE
  *   0, vms and pools       Phase 2, or Phase 3 without a version: migrate_phase3.sql
  *   0, anything else       somebody else's database: refused
- *   VGPU_DB_SCHEMA_VERSION nothing to do
+ *   VGPU_DB_SCHEMA_VERSION nothing to do, but for a rule on weights that was tighter once
  *   higher                 a newer program's: refused, never touched
  *
  * The work is done in one transaction that takes the write lock first and looks
@@ -312,6 +312,44 @@ static int refuse_damaged(struct vgpu_db *db)
     return result;
 }
 
+/*
+ * Weights were whole numbers at first, and the file has a rule that says so.  A rule can be changed
+ * in its place: SQLite's documentation of ALTER TABLE has this way for changes that do not touch
+ * what is stored.  Other connections read the schema again, for its number has grown.
+ */
+static int allow_fractions(struct vgpu_db *db)
+{
+    static const char allow[] =
+        "PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_master SET sql = replace(sql, 'typeof(weight) = ''integer'' AND', "
+        "'typeof(weight) IN (''integer'', ''real'')\n                              AND') "
+        "WHERE type = 'table' AND name = 'vms';";
+    char bump[64];
+    int64_t whole_only, version = 0;
+    int result = db_query_int(db,
+                              "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
+                              "'vms' AND sql LIKE '%typeof(weight) = ''integer'' AND%'",
+                              &whole_only);
+
+    if (result < 0 || !whole_only) {
+        return result;
+    }
+    result = db_begin(db);
+    if (result == 0) {
+        result = db_query_int(db, "PRAGMA schema_version", &version);
+        if (result == 0) {
+            result = db_exec(db, allow, "allowing weights with decimals");
+        }
+        if (result == 0) {
+            snprintf(bump, sizeof(bump), "PRAGMA schema_version = %lld", (long long)version + 1);
+            result = db_exec(db, bump, "allowing weights with decimals");
+        }
+        result = db_end(db, result);
+    }
+    sqlite3_exec(db->sql, "PRAGMA writable_schema = OFF", NULL, NULL, NULL);
+    return result;
+}
+
 int db_schema_prepare(struct vgpu_db *db)
 {
     enum content content;
@@ -337,6 +375,9 @@ int db_schema_prepare(struct vgpu_db *db)
     }
     if (result == 0) {
         result = vgpu_db_init_schema(db);
+    }
+    if (result == 0 && db->mode != VGPU_DB_READ) {
+        result = allow_fractions(db);
     }
     if (result == 0 && db->mode != VGPU_DB_READ) {
         result = db_use_wal(db);

@@ -116,16 +116,13 @@ static void test_a_link_in_the_backups_place(void **state)
     free(partial);
 }
 
-/* A migrated database and a new one have the same tables, to the letter. */
-static void test_same_schema(void **state)
+/* A new database has the same tables, to the letter. */
+static void check_same_schema(const char *path)
 {
-    char *path = *state;
     char *fresh = NULL;
     char *query = NULL;
 
     assert_true(asprintf(&fresh, "%s.fresh", path) > 0);
-    support_make_old(path, SHAPE_ALTERED);
-    vgpu_db_close(support_open(path, VGPU_DB_WRITE));
     vgpu_db_close(support_open(fresh, VGPU_DB_CREATE));
     assert_true(asprintf(&query,
                          "ATTACH '%s' AS fresh; CREATE TABLE diff AS "
@@ -138,8 +135,77 @@ static void test_same_schema(void **state)
                          fresh) > 0);
     support_sql(path, query);
     assert_int_equal(support_int(path, "SELECT count(*) FROM diff"), 0);
+    support_sql(path, "DROP TABLE diff");
     free(query);
     free(fresh);
+}
+
+static void test_same_schema(void **state)
+{
+    support_make_old(*state, SHAPE_ALTERED);
+    vgpu_db_close(support_open(*state, VGPU_DB_WRITE));
+    check_same_schema(*state);
+}
+
+/* One of Phase 3 from before weights had decimals: the rule in the file goes, nothing else. */
+static void test_whole_weights_before(void **state)
+{
+    char *path = *state;
+    struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
+    vgpu_vm_config_t vm;
+    int64_t schema;
+
+    support_register(db, UUID_1, "one");
+    vgpu_db_close(db);
+    support_sql(path, "PRAGMA writable_schema = ON;"
+                      "UPDATE sqlite_master SET sql = replace(sql, 'typeof(weight) IN (''integer'',"
+                      " ''real'')\n                              AND weight', "
+                      "'typeof(weight) = ''integer'' AND weight') WHERE name = 'vms'");
+    assert_int_equal(support_int(path, "SELECT count(*) FROM sqlite_master WHERE name = 'vms' "
+                                       "AND sql LIKE '%(typeof(weight) = ''integer'' AND weight "
+                                       "BETWEEN 1 AND 100)%'"),
+                     1);
+    /* Reading doesn't touch it. */
+    schema = support_int(path, "PRAGMA schema_version");
+    vgpu_db_close(support_open(path, VGPU_DB_READ));
+    assert_int_equal(support_int(path, "PRAGMA schema_version"), schema);
+
+    db = support_open(path, VGPU_DB_WRITE);
+    assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 62.5), 0);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_true(vm.weight == 62.5);
+    vgpu_db_close(db);
+    assert_int_equal(support_int(path, "SELECT weight = 62.5 FROM vms"), 1);
+    assert_int_equal(support_int(path, "PRAGMA integrity_check"), 0); /* "ok" is no number */
+    assert_int_equal(support_int(path, "SELECT count(*) FROM pragma_integrity_check WHERE "
+                                       "integrity_check = 'ok'"),
+                     1);
+    check_same_schema(path);
+    /* The second time there is nothing to do. */
+    schema = support_int(path, "PRAGMA schema_version");
+    vgpu_db_close(support_open(path, VGPU_DB_WRITE));
+    assert_int_equal(support_int(path, "PRAGMA schema_version"), schema);
+}
+
+/* Weights keep their number at the upgrade. */
+static void test_weights_keep_their_number(void **state)
+{
+    char *path = *state;
+    vgpu_vm_config_t vm;
+    struct vgpu_db *db;
+
+    support_make_old(path, SHAPE_PHASE3_FRESH);
+    support_sql(path, "UPDATE vms SET weight = 62.5 WHERE vm_id = 1;"
+                      "UPDATE vms SET weight = 33.333 WHERE vm_id = 7;"
+                      "UPDATE vms SET weight = 0.25 WHERE vm_id = 9;");
+    db = support_open(path, VGPU_DB_WRITE);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_true(vm.weight == 62.5);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_2, &vm), 0);
+    assert_true(vm.weight == 33.33);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_3, &vm), 0);
+    assert_true(vm.weight == 1);
+    vgpu_db_close(db);
 }
 
 /* Rows that today's rules would not accept are mended where the sense is clear. */
@@ -406,6 +472,8 @@ int main(void)
         TEST(test_a_link_in_the_backups_place),
         TEST(test_same_schema),
         TEST(test_untidy_rows),
+        TEST(test_whole_weights_before),
+        TEST(test_weights_keep_their_number),
         TEST(test_refused_rows),
         TEST(test_refused_rows_are_told),
         TEST(test_more_rows_than_are_told),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a caller of vgpu_config.h may rely on. */
 #include <errno.h>
+#include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,6 +144,8 @@ static void test_values_are_checked(void **state)
     assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 0), -EINVAL);
     assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 101), -EINVAL);
     assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 256 + 50), -EINVAL);
+    assert_int_equal(vgpu_set_vm_weight(db, UUID_1, NAN), -EINVAL);
+    assert_int_equal(vgpu_set_vm_weight(db, UUID_1, 100.01), -EINVAL);
     assert_int_equal(vgpu_set_vm_priority(db, UUID_1, 3), -EINVAL);
     assert_int_equal(vgpu_set_vm_pool(db, UUID_1, 'a'), -EINVAL);
     assert_int_equal(vgpu_set_vm_pool(db, UUID_1, 'C'), -ENOENT);
@@ -175,7 +178,8 @@ static void test_constraints_in_the_file(void **state)
     static const char *const refused[] = {
         "UPDATE vms SET weight = 0",
         "UPDATE vms SET weight = 'heavy'",
-        "UPDATE vms SET weight = 1.5",
+        "UPDATE vms SET weight = 0.5",
+        "UPDATE vms SET weight = 100.5",
         "UPDATE vms SET priority = 3",
         "UPDATE vms SET pool_id = 'Z'",
         "UPDATE vms SET max_jobs_per_sec = -1",

@@ -11,6 +11,7 @@
 #include "common/names.h"
 #include "common/utf8.h"
 #include "common/vm_limits.h"
+#include "common/weight.h"
 #include "store/db_internal.h"
 
 static int check_uuid(struct vgpu_db *db, const char *uuid)
@@ -64,6 +65,13 @@ static int check_range(struct vgpu_db *db, const char *what, uint64_t value, uin
     return 0;
 }
 
+static int check_weight(struct vgpu_db *db, double weight)
+{
+    return weight_valid(weight)
+               ? 0
+               : db_error(db, -EINVAL, "the weight must be " WEIGHT_WORDS ", not %g", weight);
+}
+
 /* vm_id_min: 0 lets a VM keep the 0 that an early database gave it. */
 static int check_values(struct vgpu_db *db, const vgpu_vm_config_t *vm, uint32_t vm_id_min)
 {
@@ -78,7 +86,7 @@ static int check_values(struct vgpu_db *db, const vgpu_vm_config_t *vm, uint32_t
         result = check_range(db, "the priority", vm->priority, 0, VGPU_PRIORITY_HIGH);
     }
     if (result == 0) {
-        result = check_range(db, "the weight", vm->weight, VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX);
+        result = check_weight(db, vm->weight);
     }
     if (result == 0) {
         result = check_range(db, "the rate", vm->max_jobs_per_sec, 0, VGPU_RATE_MAX);
@@ -129,7 +137,7 @@ static void bind_vm(sqlite3_stmt *stmt, const vgpu_vm_config_t *vm)
     }
     sqlite3_bind_text(stmt, 4, letter, 1, SQLITE_TRANSIENT);
     sqlite3_bind_int(stmt, 5, vm->priority);
-    sqlite3_bind_int(stmt, 6, vm->weight);
+    sqlite3_bind_double(stmt, 6, vm->weight); /* a whole one is stored as an integer */
     sqlite3_bind_int64(stmt, 7, vm->max_jobs_per_sec);
     sqlite3_bind_int64(stmt, 8, vm->burst);
     sqlite3_bind_int64(stmt, 9, vm->max_queue_depth);
@@ -202,7 +210,7 @@ static int register_vm(struct vgpu_db *db, vgpu_vm_config_t *vm)
         result = db_finish(db, stmt, "registering the VM");
     }
     if (result == 0) {
-        snprintf(detail, sizeof(detail), "name \"%s\", pool %c, priority %s, weight %u",
+        snprintf(detail, sizeof(detail), "name \"%s\", pool %c, priority %s, weight %g",
                  vm->vm_name, vm->pool_id, priority_name(vm->priority), vm->weight);
         result = db_insert_event(db, "register", vm->vm_uuid, vm->vm_id, detail);
     }
@@ -287,7 +295,7 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b,
         note(detail, "priority %s -> %s", priority_name(a->priority), priority_name(b->priority));
     }
     if (a->weight != b->weight) {
-        note(detail, "weight %u -> %u", a->weight, b->weight);
+        note(detail, "weight %g -> %g", a->weight, b->weight);
     }
     if (a->max_jobs_per_sec != b->max_jobs_per_sec) {
         note(detail, "rate %u -> %u", a->max_jobs_per_sec, b->max_jobs_per_sec);
@@ -417,13 +425,13 @@ int vgpu_set_vm_id(struct vgpu_db *db, const char *vm_uuid, uint32_t vm_id)
     return vgpu_update_vm(db, vm_uuid, VGPU_VM_ID, &(vgpu_vm_config_t){.vm_id = vm_id}, NULL, NULL);
 }
 
-int vgpu_set_vm_weight(struct vgpu_db *db, const char *vm_uuid, unsigned weight)
+int vgpu_set_vm_weight(struct vgpu_db *db, const char *vm_uuid, double weight)
 {
-    int result = check_range(db, "the weight", weight, VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX);
+    int result = check_weight(db, weight);
 
     return result < 0 ? result
                       : vgpu_update_vm(db, vm_uuid, VGPU_VM_WEIGHT,
-                                       &(vgpu_vm_config_t){.weight = (uint8_t)weight}, NULL, NULL);
+                                       &(vgpu_vm_config_t){.weight = weight}, NULL, NULL);
 }
 
 int vgpu_set_vm_rate_limit(struct vgpu_db *db, const char *vm_uuid, uint32_t max_jobs_per_sec,

@@ -57,7 +57,7 @@ typedef struct vgpu_vm_config {
     char vm_name[VGPU_VM_NAME_BYTES]; /* "" if it has none */
     char pool_id;                     /* 'A' to 'Z' */
     uint8_t priority;                 /* enum vgpu_priority */
-    uint8_t weight;                   /* VGPU_WEIGHT_MIN to VGPU_WEIGHT_MAX */
+    double weight;                    /* common/weight.h */
     bool quarantined;
     uint32_t max_jobs_per_sec;   /* 0: no limit */
     uint32_t burst;              /* jobs that may come at once; 0: a tenth of the rate */
@@ -171,7 +171,7 @@ int vgpu_update_vm(struct vgpu_db *db, const char *vm_uuid, unsigned fields,
 int vgpu_set_vm_pool(struct vgpu_db *db, const char *vm_uuid, char pool_id);
 int vgpu_set_vm_priority(struct vgpu_db *db, const char *vm_uuid, unsigned priority);
 int vgpu_set_vm_id(struct vgpu_db *db, const char *vm_uuid, uint32_t vm_id);
-int vgpu_set_vm_weight(struct vgpu_db *db, const char *vm_uuid, unsigned weight);
+int vgpu_set_vm_weight(struct vgpu_db *db, const char *vm_uuid, double weight);
 int vgpu_set_vm_rate_limit(struct vgpu_db *db, const char *vm_uuid, uint32_t max_jobs_per_sec,
                            uint32_t max_queue_depth);
 int vgpu_set_vm_memory_limit(struct vgpu_db *db, const char *vm_uuid, uint64_t memory_limit_bytes);

@@ -4,8 +4,8 @@
  *
  * A backend is opened once, serves one thread, and runs jobs in the order in
  * which they were submitted.  A job lives in a slot, a small integer below
- * config.depth that the caller chooses and doesn't use again until the job is
- * done; buffers that a backend needs for each job in flight are allocated at
+ * config.depth + BACKEND_CHANNEL_JOBS that the caller chooses and doesn't use again
+ * until the job is done; buffers that a backend needs for each job in flight are allocated at
  * open, one set per slot, so that the hot path allocates nothing.
  *
  * Jobs have passed request_check_op(), counts and lengths fit the operation, and
@@ -21,9 +21,13 @@
 
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
+#include "worker/channel/bulk.h"
 
 #define WORKER_DEPTH_DEFAULT 2u
 #define WORKER_DEPTH_MAX 16u
+/* Slots beyond config.depth, for jobs that come through channels; at most 31. */
+#define BACKEND_CHANNEL_JOBS 16u
+#define BACKEND_SLOTS_MAX (WORKER_DEPTH_MAX + BACKEND_CHANNEL_JOBS)
 #define BACKEND_GPUS_MAX 64u
 #define BACKEND_REASON_BYTES 256u
 
@@ -75,7 +79,7 @@ struct backend_ops {
     /* With nothing to do, look for the next job for so long before going to
      * sleep: waking up costs about as much as a tiny job takes on a GPU. */
     uint64_t idle_spin_ns;
-    /* submit() answers at once, always: then a worker can serve channels with it. */
+    /* submit() answers at once, always, and a unit of a bulk operation is done at once. */
     bool immediate;
 
     /* 0, or -errno after saying on the log what is wrong and what to do. */
@@ -88,9 +92,13 @@ struct backend_ops {
     /* Starts a job.  May answer at once (DONE), as the CPU backend always does. */
     enum backend_state (*submit)(struct backend *backend, unsigned slot,
                                  const struct backend_job *job, struct backend_result *result);
-    /* Never blocks.  Only the oldest job in flight is asked about. */
+    /* Never blocks. */
     enum backend_state (*poll)(struct backend *backend, unsigned slot,
                                struct backend_result *result);
+
+    /* What does bulk operations, as long as the backend is open.  Before the first job of a
+     * channel.  NULL after saying on the log why not. */
+    const struct bulk_engine *(*bulk)(struct backend *backend);
 
     /*
      * Lists GPUs without opening one: their number, at most `max`, or -errno

@@ -256,33 +256,47 @@ static void tell_word(void *opaque, uint16_t type, uint64_t channel, uint32_t va
     }
 }
 
-/* An operation of 1.0 for a channel: what start_job() does, for a backend that is immediate. */
-static void run_for_channel(void *opaque, const struct backend_job *job,
-                            struct backend_result *result)
+/* An operation of 1.0 for a channel: what start_job() does, in a slot behind the requests'. */
+static enum backend_state run_for_channel(void *opaque, unsigned slot,
+                                          const struct backend_job *job,
+                                          struct backend_result *result)
 {
-    answer_now(opaque, 0, job, result);
+    struct executor *e = opaque;
+
+    return answer_now(e, e->config->depth + slot, job, result);
+}
+
+static enum backend_state poll_for_channel(void *opaque, unsigned slot,
+                                           struct backend_result *result)
+{
+    struct executor *e = opaque;
+
+    return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
 static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const int *fds)
 {
+    const struct bulk_engine *engine;
     vgpu_worker_channel what;
 
     memcpy(&what, e->frame + sizeof(vgpu_worker_header), sizeof(what));
-    if (!e->channels && e->config->ops->immediate) {
+    engine = e->channels ? NULL : e->config->ops->bulk(e->config->backend);
+    if (!e->channels && engine) {
         e->channels = channel_set_new(&(struct channel_set_uses){
             .opaque = e,
             .run = run_for_channel,
+            .poll = poll_for_channel,
             .tell = tell_word,
-            .memory_bytes = e->ready.memory_bytes,
+            .engine = engine,
+            .units_fly = !e->config->ops->immediate,
         });
     }
     if (!e->channels) {
-        log_error("channels need a backend that this worker does not have: only --backend cpu "
-                  "serves them so far");
+        log_error("a channel is refused: there is no memory for it");
         for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
             close(fds[i]);
         }
-        return VGPU_ERR_UNSUPPORTED_OP;
+        return VGPU_ERR_MEMORY_LIMIT;
     }
     return channel_set_add(e->channels, handle, &what, fds);
 }
@@ -546,6 +560,7 @@ static enum vgpu_worker_exit serve(struct executor *e)
         }
         if (has_channels(e)) {
             serve_channels(e, taken != TAKE_NOTHING || e->count > 0);
+            e->lost = e->lost || channel_set_lost(e->channels);
         } else {
             e->idle_looks = 0;
         }

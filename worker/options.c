@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "common/option_list.h"
 #include "common/parse.h"
+#include "common/usage.h"
 #include "worker/options.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
 static int complain(const char *option, const char *value, const char *wanted)
 {
-    fprintf(stderr, "vgpu-worker: %s takes %s, not '%s'\n", option, wanted, value);
+    usage_refused("vgpu-worker", option, value, wanted);
     return VGPU_WORKER_EXIT_PROTOCOL;
 }
 
@@ -65,7 +66,8 @@ static int take_backend(struct worker_options *options, const char *value, bool 
     return -1;
 }
 
-static int take_option(struct worker_options *options, int option, bool *any_backend)
+static int take_option(struct worker_options *options, int option, const char *refused,
+                       bool *any_backend)
 {
     int level;
 
@@ -99,7 +101,7 @@ static int take_option(struct worker_options *options, int option, bool *any_bac
         return -1;
     case OPT_HELP: fputs(help_text, stdout); return VGPU_WORKER_EXIT_OK;
     case OPT_VERSION: puts("vgpu-worker " VGPU_VERSION); return VGPU_WORKER_EXIT_OK;
-    default: fputs("Try 'vgpu-worker --help'.\n", stderr); return VGPU_WORKER_EXIT_PROTOCOL;
+    default: usage_unknown("vgpu-worker", long_options, refused); return VGPU_WORKER_EXIT_PROTOCOL;
     }
 }
 
@@ -113,7 +115,7 @@ int options_parse(int argc, char **argv, struct worker_options *options)
         .log_level = LOG_LEVEL_INFO,
     };
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        int status = take_option(options, option, &any_backend);
+        int status = take_option(options, option, argv[optind - 1], &any_backend);
 
         if (status >= 0) {
             return status;

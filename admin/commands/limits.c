@@ -14,12 +14,12 @@
 #include "admin/select.h"
 #include "common/names.h"
 #include "common/vm_limits.h"
+#include "common/weight.h"
 
 static int run_set_weight(struct admin *admin)
 {
-    uint64_t number;
-    int status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
-    vgpu_vm_config_t values = {.weight = (uint8_t)number};
+    vgpu_vm_config_t values = {0};
+    int status = admin_weight(admin, "weight", &values.weight);
 
     return status != ADMIN_OK ? status : commands_change_vm(admin, true, VGPU_VM_WEIGHT, &values);
 }
@@ -92,7 +92,7 @@ static void weight_row(struct render_table *t, const struct vgpu_config_snapshot
     render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
     render_cell(t, STYLE_PLAIN, "%s", admin_vm_name(vm));
     render_cell(t, STYLE_PLAIN, "%s", priority_name(vm->priority));
-    render_cell(t, STYLE_PLAIN, "%u", vm->weight);
+    render_cell(t, STYLE_PLAIN, "%g", vm->weight);
     render_cell(t, STYLE_PLAIN, "%.2f", share_of(vm));
     if (vm->quarantined) {
         render_cell(t, STYLE_BAD, "quarantined");
@@ -325,13 +325,15 @@ const struct admin_command commands_limits[] = {
         .name = "set-weight",
         .group = GROUP,
         .summary = "Change a VM's weight",
-        .usage = ADMIN_WHICH_VM " --weight=1..100",
-        .details = "Among VMs of one priority the GPU time is divided by weight; 50 is neutral.\n"
+        .usage = ADMIN_WHICH_VM " --weight=" WEIGHT_METAVAR,
+        .details = "Among VMs of one priority the GPU time is divided by weight; 50 is neutral,\n"
+                   "62.5 is a weight, too.\n"
                    "vgpu-admin show-weights shows what share that makes.",
         .example = "vgpu-admin set-weight --vm-name=\"web 1\" --weight=80",
-        ADMIN_TAKES(
-            ADMIN_OPTIONS_VM,
-            {.name = "weight", .metavar = "1..100", .help = "the new weight", .required = true}),
+        ADMIN_TAKES(ADMIN_OPTIONS_VM, {.name = "weight",
+                                       .metavar = WEIGHT_METAVAR,
+                                       .help = "the new weight, with two decimals at most",
+                                       .required = true}),
         .run = run_set_weight,
     },
     {

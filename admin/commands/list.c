@@ -64,7 +64,7 @@ static int run_list(struct admin *admin)
         render_cell(t, STYLE_PLAIN, "%s", vm->vm_name);
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
         render_cell(t, STYLE_PLAIN, "%s", priority_name(vm->priority));
-        render_cell(t, STYLE_PLAIN, "%u", vm->weight);
+        render_cell(t, STYLE_PLAIN, "%g", vm->weight);
         render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_jobs_per_sec, rate));
         render_cell(t, STYLE_PLAIN, "%s", limit_text(vm->max_queue_depth, depth));
         render_cell(t, vm->quarantined ? STYLE_BAD : STYLE_PLAIN, "%s",
@@ -108,7 +108,7 @@ static int run_show(struct admin *admin)
     render_pair("vm_id", STYLE_PLAIN, "%u", vm->vm_id);
     render_pair("Pool", STYLE_PLAIN, "%c", vm->pool_id);
     render_pair("Priority", STYLE_PLAIN, "%s", priority_name(vm->priority));
-    render_pair("Weight", STYLE_PLAIN, "%u", vm->weight);
+    render_pair("Weight", STYLE_PLAIN, "%g", vm->weight);
     if (vm->max_jobs_per_sec) {
         render_pair("Rate limit", STYLE_PLAIN, "%u jobs/s, burst %s", vm->max_jobs_per_sec,
                     vm->burst ? limit_text(vm->burst, number) : "a tenth of the rate");

@@ -280,7 +280,7 @@ static const char *json_priority(const json_t *live)
 struct vm_row {
     json_int_t vm_id;
     const char *name, *pool, *priority, *state;
-    json_int_t weight;
+    double weight;
     enum render_style state_style;
 };
 
@@ -292,7 +292,7 @@ static void vm_row(struct render_table *t, const struct vm_row *row, const json_
     render_cell(t, STYLE_PLAIN, "%s", row->name);
     render_cell(t, STYLE_PLAIN, "%s", row->pool);
     render_cell(t, STYLE_PLAIN, "%s", row->priority);
-    render_cell(t, STYLE_PLAIN, "%lld", (long long)row->weight);
+    render_cell(t, STYLE_PLAIN, "%g", row->weight);
     render_cell(t, row->state_style, "%s", row->state);
     number_cell(t, live, "gpu");
     number_cell(t, live, "queue_depth");
@@ -334,7 +334,7 @@ static void live_row(struct render_table *t, const json_t *item, bool without_da
         .name = live_name(item),
         .pool = json_get_text(item, "pool", "-"),
         .priority = json_priority(item),
-        .weight = json_get_int(item, "weight", 0),
+        .weight = json_get_number(item, "weight", 0),
         .state = without_database ? live_state(item) : "not registered",
     };
 

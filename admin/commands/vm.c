@@ -18,6 +18,7 @@
 #include "admin/tools.h"
 #include "common/names.h"
 #include "common/vm_limits.h"
+#include "common/weight.h"
 
 /* ---- register-vm ---------------------------------------------------------------- */
 
@@ -124,8 +125,7 @@ static int run_register(struct admin *admin)
         status = admin_priority(admin, "priority", &vm.priority);
     }
     if (status == ADMIN_OK && admin_option(admin, "weight")) {
-        status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
-        vm.weight = (uint8_t)number;
+        status = admin_weight(admin, "weight", &vm.weight);
     }
     if (status == ADMIN_OK && admin_option(admin, "vm-id")) {
         /* 0, a device's default, is no number yet: one is chosen. */
@@ -160,7 +160,7 @@ static int run_register(struct admin *admin)
         return admin_db_failed(admin, result);
     }
     snprintf(message, sizeof(message),
-             "Registered %s as vm_id %u: pool %c, priority %s, weight %u.", admin_vm_name(&vm),
+             "Registered %s as vm_id %u: pool %c, priority %s, weight %g.", admin_vm_name(&vm),
              vm.vm_id, vm.pool_id, priority_name(vm.priority), vm.weight);
     return admin_finish_change(admin, NULL, &vm, message,
                                json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(&vm)));
@@ -225,7 +225,11 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char 
                    priority_name(b->priority));
     }
     add_number(message, bytes, "vm_id", a->vm_id, b->vm_id, NULL);
-    add_number(message, bytes, "weight", a->weight, b->weight, NULL);
+    if (a->weight != b->weight) {
+        snprintf(old, sizeof(old), "%g", a->weight);
+        snprintf(new, sizeof(new), "%g", b->weight);
+        add_change(message, bytes, "weight", old, new);
+    }
     add_number(message, bytes, "rate", a->max_jobs_per_sec, b->max_jobs_per_sec, "no limit");
     add_number(message, bytes, "burst", a->burst, b->burst, "a tenth of the rate");
     if (a->max_queue_depth != b->max_queue_depth) {
@@ -325,8 +329,7 @@ static int run_update(struct admin *admin)
         fields |= VGPU_VM_ID;
     }
     if (status == ADMIN_OK && admin_option(admin, "weight")) {
-        status = admin_uint(admin, "weight", VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &number);
-        values.weight = (uint8_t)number;
+        status = admin_weight(admin, "weight", &values.weight);
         fields |= VGPU_VM_WEIGHT;
     }
     if (status == ADMIN_OK && admin_option(admin, "new-name")) {
@@ -395,7 +398,7 @@ static int run_remove(struct admin *admin)
     }
 #define OPTION_WEIGHT                                                                              \
     {                                                                                              \
-        .name = "weight", .metavar = "1..100",                                                     \
+        .name = "weight", .metavar = WEIGHT_METAVAR,                                               \
         .help = "the weight within the priority, 50 is neutral"                                    \
     }
 #define GROUP "Virtual machines"
@@ -455,7 +458,7 @@ const struct admin_command commands_vm[] = {
         .summary = "Change several settings of a VM in one step",
         .usage = "(--vm-name=NAME | --vm-uuid=UUID) [--pool=A..Z] [--priority=low|medium|high] "
                  "[--new-vm-id=N] "
-                 "[--weight=1..100] [--new-name=NAME]",
+                 "[--weight=" WEIGHT_METAVAR "] [--new-name=NAME]",
         .details = "Either all of them are changed or none.",
         .example = "vgpu-admin update-vm --vm-name=\"web 1\" --pool=B --priority=high",
         ADMIN_TAKES(

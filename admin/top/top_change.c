@@ -12,7 +12,7 @@
 #include "admin/base/json_get.h"
 #include "admin/tools.h"
 #include "admin/toolstack/run_program.h"
-#include "common/parse.h"
+#include "common/weight.h"
 
 #define CHANGE_TIMEOUT_MS 30000
 
@@ -113,19 +113,18 @@ void top_end_weight(struct top *top)
 {
     const struct top_row *row = top_chosen(top);
     char label[TOP_NAME_BYTES + 32];
-    uint32_t weight;
+    double weight;
 
     top->mode = TOP_MODE_LOOK;
     if (top->typed[0] == '\0' || !row) {
         return;
     }
-    if (!parse_u32(top->typed, VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX, &weight)) {
-        top_say(top, "a weight is a whole number from %d to %d, not \"%s\"", VGPU_WEIGHT_MIN,
-                VGPU_WEIGHT_MAX, top->typed);
+    if (!weight_parse(top->typed, &weight)) {
+        top_say(top, "a weight is " WEIGHT_WORDS ", not \"%s\"", top->typed);
         return;
     }
-    snprintf(top->change_value, sizeof(top->change_value), "--weight=%u", weight);
-    snprintf(top->change_text, sizeof(top->change_text), "Weight of %s from %u to %u?",
+    snprintf(top->change_value, sizeof(top->change_value), "--weight=%g", weight);
+    snprintf(top->change_text, sizeof(top->change_text), "Weight of %s from %g to %g?",
              label_of(row->vm, label), row->vm->weight, weight);
     top->mode = TOP_MODE_CONFIRM;
 }

@@ -11,6 +11,7 @@
 #include "admin/base/live.h"
 #include "common/names.h"
 #include "common/ns.h"
+#include "common/json_number.h"
 
 /* ---- a look ---- */
 
@@ -101,7 +102,7 @@ static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metri
     copy(vm->state, sizeof(vm->state), live_state(object));
     vm->pool = json_get_text(object, "pool", "?")[0];
     vm->priority = read_priority(object);
-    vm->weight = (unsigned)json_get_int(object, "weight", 0);
+    vm->weight = json_get_number(object, "weight", 0);
     vm->connected = json_get_bool(object, "connected");
     vm->quarantined = json_get_bool(object, "quarantined");
     vm->gpu = FIRST(object, {"gpu", 1});
@@ -383,10 +384,10 @@ static json_t *vm_json(const struct top_row *row)
     const struct top_vm *vm = row->vm;
     char pool[2] = {vm->pool, '\0'};
 
-    return json_pack("{s:I, s:o, s:o, s:s, s:i, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+    return json_pack("{s:I, s:o, s:o, s:s, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
                      "s:o, s:o, s:o, s:o, s:o}",
                      "vm_id", (json_int_t)vm->vm_id, "uuid", text(vm->uuid), "name", text(vm->name),
-                     "pool", pool, "priority", (int)vm->priority, "weight", (int)vm->weight,
+                     "pool", pool, "priority", (int)vm->priority, "weight", json_number(vm->weight),
                      "connected", (int)vm->connected, "state", text(vm->state), "gpu",
                      number(vm->gpu), "share", number(vm->share), "due_share",
                      number(vm->due_share), "queue_depth", number(vm->queue_depth), "in_flight",

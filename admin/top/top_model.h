@@ -35,7 +35,8 @@ struct top_vm {
     char uuid[TOP_UUID_BYTES]; /* may be empty */
     char name[TOP_NAME_BYTES]; /* may be empty */
     char pool;
-    unsigned priority, weight;
+    unsigned priority;
+    double weight;
     bool connected, quarantined, overdue; /* overdue: owed time while it has work */
     char state[TOP_WORD_BYTES];
     double gpu; /* NAN: not placed */

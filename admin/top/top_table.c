@@ -9,6 +9,7 @@
 #include "common/names.h"
 
 #define NAME_MAX 32u
+#define WEIGHT_WIDTH 3
 
 /* ---- VMs ---- */
 
@@ -45,7 +46,7 @@ static const struct {
     [COLUMN_NAME] = {"NAME", 8, false, 0, TOP_SORT_NAME},
     [COLUMN_POOL] = {"POOL", 4, false, 92, -1},
     [COLUMN_PRIORITY] = {"PRIO", 6, false, 92, -1},
-    [COLUMN_WEIGHT] = {"WT", 3, true, 74, TOP_SORT_WEIGHT},
+    [COLUMN_WEIGHT] = {"WT", WEIGHT_WIDTH, true, 74, TOP_SORT_WEIGHT},
     [COLUMN_GPU] = {"GPU", 3, true, 78, -1},
     [COLUMN_STATE] = {"STATE", 13, false, 0, TOP_SORT_STATE},
     [COLUMN_BAR] = {"GOT/DUE", 7, false, 0, -1},
@@ -117,6 +118,15 @@ static void put_bar(struct top_line *line, unsigned limit, const struct top_vm *
     }
 }
 
+/* Without its decimals where they don't fit. */
+static const char *weight_text(double weight, char out[RENDER_BYTES])
+{
+    if (snprintf(out, RENDER_BYTES, "%g", weight) > WEIGHT_WIDTH) {
+        snprintf(out, RENDER_BYTES, "%.0f", weight);
+    }
+    return out;
+}
+
 static const char *cell_text(const struct top_row *row, enum column column, char out[RENDER_BYTES])
 {
     const struct top_vm *vm = row->vm;
@@ -126,7 +136,7 @@ static const char *cell_text(const struct top_row *row, enum column column, char
     case COLUMN_NAME: return vm->name[0] ? vm->name : vm->uuid[0] ? vm->uuid : "-";
     case COLUMN_POOL: snprintf(out, RENDER_BYTES, "%c", vm->pool); return out;
     case COLUMN_PRIORITY: return priority_name(vm->priority);
-    case COLUMN_WEIGHT: snprintf(out, RENDER_BYTES, "%u", vm->weight); return out;
+    case COLUMN_WEIGHT: return weight_text(vm->weight, out);
     case COLUMN_GPU: return top_text_unit(vm->gpu, "", out);
     case COLUMN_STATE: return vm->state;
     case COLUMN_GOT: return top_text_percent(vm->share, out);

@@ -25,7 +25,8 @@ struct export_vm {
     uint32_t vm_id;
     uint32_t gpu; /* the latest it was on; CORE_NONE */
     uint32_t queue_depth, in_flight;
-    uint32_t weight, priority, faults;
+    uint32_t priority, faults;
+    double weight;
     enum core_worker_state worker_state;
     bool connected, quarantined, has_uuid, aside, suspended, pausing;
     char pool;

@@ -198,7 +198,7 @@ static void one_vm(struct json_out *out, const struct metrics_export *export,
     jout_string(out, "name", metrics_vm_label(export->metrics, vm->slot));
     jout_string(out, "pool", pool);
     optional(out, "gpu", vm->gpu);
-    jout_uint(out, "weight", vm->weight);
+    jout_double(out, "weight", vm->weight);
     jout_uint(out, "priority", vm->priority);
     jout_bool(out, "connected", vm->connected);
     jout_bool(out, "quarantined", vm->quarantined);

@@ -74,12 +74,12 @@ double policy_least(const double *values, uint32_t count);
 #define POLICY_WAIT_PER_NS 1e-10
 
 /* The urgency of a job that arrived right now: base_mult * weight / 50 * (1 + depth / 10). */
-static inline double policy_urgency0(uint32_t share, uint32_t queue_depth)
+static inline double policy_urgency0(double share, uint32_t queue_depth)
 {
     return (double)((int64_t)share * (10 + (int64_t)queue_depth)) * (1 / 500.0);
 }
 
-static inline double policy_urgency_after(uint32_t share, uint32_t queue_depth, uint64_t waited_ns)
+static inline double policy_urgency_after(double share, uint32_t queue_depth, uint64_t waited_ns)
 {
     return policy_urgency0(share, queue_depth) * (1 + (double)waited_ns * POLICY_WAIT_PER_NS);
 }

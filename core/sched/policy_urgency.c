@@ -4,7 +4,7 @@
 
 #include <float.h>
 
-double wfq_urgency(uint32_t priority, uint32_t weight, uint32_t queue_depth, uint64_t waited_ns)
+double wfq_urgency(uint32_t priority, double weight, uint32_t queue_depth, uint64_t waited_ns)
 {
     return policy_urgency_after(wfq_share(weight, priority), queue_depth, waited_ns);
 }

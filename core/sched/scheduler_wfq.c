@@ -558,13 +558,13 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, UNUSED uint64_t no
 /* Jobs aside have the GPU alone: when will V have reached the next VM that waits? */
 static uint64_t next_even_ns(const struct wfq *wfq)
 {
-    uint64_t phi_sum = wfq->vt.phi_sum > 0 ? wfq->vt.phi_sum : wfq->aside_phi;
+    double phi_sum = wfq->vt.phi_sum > 0 ? wfq->vt.phi_sum : wfq->aside_phi;
     double start = HUGE_VAL, wait_ns;
 
     for (uint32_t i = 0; i < wfq->run_count; i++) {
         start = wfq_least(start, wfq->vt.accounts[wfq->run_vm[i]].start);
     }
-    wait_ns = (start - wfq_virtual_now(wfq)) * (double)phi_sum;
+    wait_ns = (start - wfq_virtual_now(wfq)) * phi_sum;
     wait_ns = wait_ns > OWED_CHECK_MIN_NS ? wait_ns : OWED_CHECK_MIN_NS;
     return wfq->aside_marked_ns + (uint64_t)wfq_least(wait_ns, OWED_CHECK_MAX_NS);
 }

@@ -96,15 +96,15 @@ struct wfq_job {
 STAILQ_HEAD(wfq_jobs, wfq_job);
 
 struct wfq_vm_params {
-    uint32_t weight;   /* VGPU_WEIGHT_MIN..MAX */
+    double weight;     /* VGPU_WEIGHT_MIN..MAX */
     uint32_t priority; /* enum vgpu_priority */
     char pool;         /* letter */
 };
 
-/* A VM's share, phi: base_mult (1, 2, 4) * weight. */
-static inline uint32_t wfq_share(uint32_t weight, uint32_t priority)
+/* A VM's share, phi: base_mult (1, 2, 4) * weight, in steps of 2^-16 (virtual_time.h). */
+static inline double wfq_share(double weight, uint32_t priority)
 {
-    return weight << priority;
+    return (double)((uint32_t)(weight * 65536 + 0.5) << priority) / 65536;
 }
 
 struct wfq;
@@ -248,6 +248,6 @@ struct wfq_dispatch {
 uint32_t wfq_dispatch_log(const struct wfq *wfq, struct wfq_dispatch *out, uint32_t max);
 
 /* The urgency formula (docs/scheduling.md). */
-double wfq_urgency(uint32_t priority, uint32_t weight, uint32_t queue_depth, uint64_t waited_ns);
+double wfq_urgency(uint32_t priority, double weight, uint32_t queue_depth, uint64_t waited_ns);
 
 #endif /* CORE_SCHED_SCHEDULER_WFQ_H */

@@ -439,6 +439,22 @@ static void test_preferred_breaks_ties(void **state)
     drain(wfq, 3);
 }
 
+/* Whoever comes and goes in whatever order: the sum of the shares is exact, and 0 at the end. */
+static void test_sums_of_shares_are_exact(void **state)
+{
+    enum { WEIGHTS = 9901 };
+    double sum = 0;
+
+    for (uint32_t n = 0; n < WEIGHTS; n++) {
+        sum += wfq_share(1 + n / 100.0, n % 3);
+    }
+    for (uint32_t n = 0, at = 0; n < WEIGHTS; n++, at = (at + 3571) % WEIGHTS) {
+        sum -= wfq_share(1 + at / 100.0, at % 3);
+    }
+    assert_true(sum == 0);
+    assert_true(wfq_share(62.5, 1) == 125 && wfq_share(100, 2) == 400 && wfq_share(1, 0) == 1);
+}
+
 /* High before low whatever the pool, then the order of arrival. */
 static void test_priority_over_all_pools(void **state)
 {
@@ -563,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_fifo),
         cmocka_unit_test(test_priority),
         cmocka_unit_test(test_preferred_breaks_ties),
+        cmocka_unit_test(test_sums_of_shares_are_exact),
         cmocka_unit_test(test_priority_over_all_pools),
         cmocka_unit_test(test_preferred_pool_goes_first),
         cmocka_unit_test(test_policy_switch_keeps_jobs),

@@ -80,30 +80,30 @@ void vt_advance_far(struct virtual_time *vt, double ns)
 {
     if (ns <= 0) {
         if (vt->phi_sum > 0) {
-            vt->v += ns / (double)vt->phi_sum;
+            vt->v += ns / vt->phi_sum;
         }
         return;
     }
     while (ns > 0 && vt->phi_sum > 0) {
-        double target = vt->v + ns / (double)vt->phi_sum;
+        double target = vt->v + ns / vt->phi_sum;
 
         if (target < vt->idler_min) {
             vt->v = target;
             return;
         }
         /* Serve the fluid up to where the next idle member is done with. */
-        ns -= (vt->idler_min - vt->v) * (double)vt->phi_sum;
+        ns -= (vt->idler_min - vt->v) * vt->phi_sum;
         vt->v = vt->idler_min;
         release_idlers(vt);
     }
 }
 
-void vt_reset(struct virtual_time *vt, uint32_t vm, uint32_t phi)
+void vt_reset(struct virtual_time *vt, uint32_t vm, double phi)
 {
     vt->accounts[vm] = (struct vt_account){.start = vt->v, .phi = phi};
 }
 
-void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi)
+void vt_set_share(struct virtual_time *vt, uint32_t vm, double phi)
 {
     struct vt_account *account = &vt->accounts[vm];
     double ahead_ns = (account->start - vt->v) * account->phi;
@@ -219,7 +219,7 @@ bool vt_pause(struct virtual_time *vt, uint32_t vm)
 void vt_give_up(struct virtual_time *vt, const uint32_t *vms, double *ns, uint32_t count)
 {
     double v = vt->v, given_ns = 0;
-    uint32_t phi = 0;
+    double phi = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         double owed_ns = vt_lag_ns(vt, vms[i]);

@@ -35,7 +35,8 @@
  *     member's.  Its debt is put by meanwhile.
  *   - A change of share keeps phi * (S - V), the nanoseconds.
  *
- * phi is base_mult * weight, an integer 1..400.  V and S are doubles in
+ * phi is base_mult * weight, 1 to 400 in steps of 2^-16: so a sum of all VMs' has no
+ * rounding, and is 0 again when the last one has gone.  V and S are doubles in
  * nanoseconds per unit of share; they are rebased when V grows large, so they
  * keep a resolution far below a nanosecond however long the program runs.
  */
@@ -57,14 +58,14 @@ enum vt_standing {
 struct vt_account {
     double start;   /* S */
     double debt_ns; /* of a member that owes: put by */
-    uint32_t phi;
+    double phi;
     enum vt_standing standing;
     bool owes; /* a member that is suspended when it has been reached, or leaves */
 };
 
 struct virtual_time {
     double v;
-    uint32_t phi_sum; /* of the members */
+    double phi_sum; /* of the members; exact, see above */
     struct vt_account *accounts;
     uint32_t count;
     uint32_t *idlers; /* those with VT_AHEAD: slot numbers */
@@ -77,8 +78,8 @@ int vt_init(struct virtual_time *vt, uint32_t count);
 void vt_destroy(struct virtual_time *vt);
 
 /* A new VM with share phi: even, not a member. */
-void vt_reset(struct virtual_time *vt, uint32_t vm, uint32_t phi);
-void vt_set_share(struct virtual_time *vt, uint32_t vm, uint32_t phi);
+void vt_reset(struct virtual_time *vt, uint32_t vm, double phi);
+void vt_set_share(struct virtual_time *vt, uint32_t vm, double phi);
 /* Forget the VM; what it is owed or ahead goes to the others, whose S may change. */
 void vt_forget(struct virtual_time *vt, uint32_t vm);
 

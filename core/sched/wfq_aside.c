@@ -38,7 +38,7 @@ void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns)
         }
     }
     if (!others) {
-        wfq->vt.v += (double)passed_ns / (double)wfq->aside_phi;
+        wfq->vt.v += (double)passed_ns / wfq->aside_phi;
     }
     wfq->aside_clock_ns += passed_ns;
     wfq->aside_marked_ns = now_ns;

@@ -90,7 +90,8 @@ struct dispatch_note {
     double lag_ns;
     uint32_t vm;
     uint32_t waiting_vms, eligible_vms;
-    uint32_t depth, share; /* of the VM: its urgency follows from them */
+    uint32_t depth; /* of the VM: its urgency follows from this and its share */
+    double share;
     enum wfq_reason reason;
 };
 
@@ -130,7 +131,7 @@ struct wfq {
 
     uint32_t *suspended, suspended_count;
     uint32_t aside_count;
-    uint64_t aside_phi;       /* sum over the VMs aside */
+    double aside_phi;         /* sum over the VMs aside */
     uint64_t aside_marked_ns; /* up to when they are charged */
     uint64_t aside_clock_ns;  /* time, in all, that something was aside */
 

@@ -90,7 +90,7 @@ void wfq_account_due(struct wfq *wfq, uint64_t now_ns)
 {
     if (now_ns > wfq->due_clock_ns) {
         if (wfq->vt.phi_sum > 0 && !wfq->paused) {
-            wfq->due_clock += (double)(now_ns - wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
+            wfq->due_clock += (double)(now_ns - wfq->due_clock_ns) / wfq->vt.phi_sum;
         }
         wfq->due_clock_ns = now_ns;
     }

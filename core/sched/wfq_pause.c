@@ -86,7 +86,7 @@ void wfq_pause_learn(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 void wfq_pause_tokens(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct pause *pause = &wfq->vms[vm].pause;
-    double share = (double)wfq->vt.accounts[vm].phi / (double)(wfq->vt.phi_sum + 1);
+    double share = wfq->vt.accounts[vm].phi / (wfq->vt.phi_sum + 1);
     double cycle_ns = (double)wfq_since_ns(now_ns, pause->cycle_ns);
 
     pause->tokens_ns =
@@ -222,12 +222,11 @@ static void fill_pauses(struct wfq *wfq, uint32_t c, uint64_t now_ns)
 static double hold_for_ns(const struct wfq *wfq, uint32_t p, uint64_t now_ns)
 {
     const struct vt_account *account = &wfq->vt.accounts[p];
-    double others = (double)(wfq->vt.phi_sum - account->phi);
+    double others = wfq->vt.phi_sum - account->phi;
     double rest_ns = (double)wfq_since_ns(wfq->vms[p].pause.until_ns, now_ns);
 
-    return others > 0
-               ? wfq_least(rest_ns, vt_lag_ns(&wfq->vt, p) * (double)wfq->vt.phi_sum / others)
-               : rest_ns;
+    return others > 0 ? wfq_least(rest_ns, vt_lag_ns(&wfq->vt, p) * wfq->vt.phi_sum / others)
+                      : rest_ns;
 }
 
 bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
@@ -246,7 +245,7 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
         fill_pauses(wfq, vm, now_ns);
         return false;
     }
-    even_ns = (wfq->vt.accounts[vm].start - wfq_virtual_now(wfq)) * (double)wfq->vt.phi_sum;
+    even_ns = (wfq->vt.accounts[vm].start - wfq_virtual_now(wfq)) * wfq->vt.phi_sum;
     for_ns = wfq_least(for_ns, even_ns);
     wfq->hold_until_ns = now_ns + (uint64_t)(for_ns > HOLD_MIN_NS ? for_ns : HOLD_MIN_NS);
     if (wfq->in_flight == 0) {

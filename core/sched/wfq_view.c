@@ -115,7 +115,7 @@ static double entitled_ns(const struct wfq *wfq, uint32_t vm, uint64_t now_ns)
         return state->entitled_ns;
     }
     if (!wfq->paused) {
-        clock += (double)wfq_since_ns(now_ns, wfq->due_clock_ns) / (double)wfq->vt.phi_sum;
+        clock += (double)wfq_since_ns(now_ns, wfq->due_clock_ns) / wfq->vt.phi_sum;
     }
     return state->entitled_ns + (clock - state->due_mark) * wfq->vt.accounts[vm].phi;
 }

@@ -412,15 +412,16 @@ int client_show_channel(struct vgpu *v, const struct client_options *options)
                                    client_exit_status(v, VGPU_FAILED));
     }
     if (options->json) {
-        printf("{\"event\":\"channel\",\"transport\":\"%s\",\"bytes\":%" PRIu64
-               ",\"command_bytes\":%" PRIu32 ",\"arena_bytes\":%" PRIu64 ",\"lanes\":%" PRIu32
-               "}\n",
+        printf("{\"event\":\"channel\",\"device\":");
+        client_print_json_string(vgpu_describe(v));
+        printf(",\"transport\":\"%s\",\"bytes\":%" PRIu64 ",\"command_bytes\":%" PRIu32
+               ",\"arena_bytes\":%" PRIu64 ",\"lanes\":%" PRIu32 "}\n",
                info.transport, info.bytes, info.command_bytes, info.arena_bytes, info.lanes);
     } else {
-        printf("transport %s: %" PRIu64 " KiB shared with the worker, of which %" PRIu32
+        printf("%s, transport %s: %" PRIu64 " KiB shared with the worker, of which %" PRIu32
                " KiB command ring, %" PRIu64 " KiB arena, %" PRIu32 " lanes\n",
-               info.transport, info.bytes >> 10, info.command_bytes >> 10, info.arena_bytes >> 10,
-               info.lanes);
+               vgpu_describe(v), info.transport, info.bytes >> 10, info.command_bytes >> 10,
+               info.arena_bytes >> 10, info.lanes);
     }
     return EXIT_OK;
 }

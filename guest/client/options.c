@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "common/usage.h"
 #include "vgpu/vgpu_channel.h"
 #include "common/names.h"
 #include "common/ns.h"
@@ -38,7 +39,9 @@ static const char help_text[] =
     "  vgpu-client --host /run/vgpu/web.sock sgemm --n 1024 --check    through a channel\n"
     "\n"
     "Where:\n"
-    "  --device ADDRESS   the vgpu device at this PCI address (default: the first)\n"
+    "  --device WHERE     a PCI address, or a device of the driver like /dev/vgpu0; default:\n"
+    "                     the driver's first, else (as root) the first on the PCI bus, else a\n"
+    "                     mediator's socket here\n"
     "  --list             list this machine's vgpu devices\n"
     "  --exclusive        keep the device until the end; fewer accesses per job\n"
     "  --socket PATH      a mediator's Unix socket instead of a device, with\n"
@@ -54,9 +57,9 @@ static const char help_text[] =
     "  --elements N       elements of a vector addition (1 to 124, default 124)\n"
     "  --us N             GPU time that spin uses up, in microseconds (default 1000)\n"
     "  --registers        show the device's registers and submit nothing\n"
-    "  --channel          show what the channel is made of (--host)\n"
+    "  --channel          show which channel it is, and what it is made of\n"
     "\n"
-    "Work on buffers, through a channel (--host), with a bar while it lasts:\n"
+    "Work on buffers, through a channel (driver or --host), with a bar while it lasts:\n"
     "  sgemm              multiply two matrices of N rows; --check: see that it is right\n"
     "  vadd               add two vectors of N elements, each sum checked\n"
     "  bandwidth          copy to the GPU and back\n"
@@ -95,7 +98,7 @@ static int usage(const char *format, ...)
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\nTry 'vgpu-client --help'.\n");
+    fprintf(stderr, ". See vgpu-client --help.\n");
     return EXIT_USAGE;
 }
 
@@ -188,7 +191,7 @@ static bool set_spec(struct client_options *options, const char *kind, const cha
 static bool take_option(struct client_options *options, int option, const char *value)
 {
     switch (option) {
-    case OPT_DEVICE: return set_spec(options, "pci", value);
+    case OPT_DEVICE: return set_spec(options, value[0] == '/' ? "dev" : "pci", value);
     case OPT_SOCKET: return set_spec(options, "sock", value);
     case OPT_HOST: return set_spec(options, "host", value);
     case OPT_CHANNEL: options->mode = MODE_CHANNEL; return true;
@@ -225,8 +228,8 @@ static int finish_bulk(struct client_options *options, int count)
     if (count != 1) {
         return usage("give one kind of work on buffers at a time");
     }
-    if (strncmp(options->spec, "host:", 5) != 0) {
-        return usage("work on buffers needs a channel: give --host PATH");
+    if (strncmp(options->spec, "sock:", 5) == 0 || strncmp(options->spec, "pci", 3) == 0) {
+        return usage("work on buffers needs a channel: the driver's /dev/vgpu0, or --host PATH");
     }
     if (options->bulk == BULK_SGEMM && options->n > VGPU_SGEMM_DIM_MAX) {
         return usage("a matrix has at most %u rows", VGPU_SGEMM_DIM_MAX);
@@ -255,6 +258,11 @@ static bool parse_bulk(const char *text, enum client_bulk *bulk)
 /* What the options say together, and the two numbers behind them. */
 static int finish(struct client_options *options, int count, char **operands)
 {
+    /* These are about the bare device, whether a driver has it or not. */
+    if (strcmp(options->spec, "auto") == 0 &&
+        (options->mode == MODE_REGISTERS || options->device.exclusive)) {
+        strcpy(options->spec, "pci");
+    }
     if (options->mode == MODE_JOBS && count > 0 && parse_bulk(operands[0], &options->bulk)) {
         return finish_bulk(options, count);
     }
@@ -294,7 +302,7 @@ int options_parse(struct client_options *options, int argc, char **argv)
     int option, index = 0;
 
     memset(options, 0, sizeof(*options));
-    strcpy(options->spec, "pci");
+    strcpy(options->spec, "auto");
     vgpu_options_init(&options->device);
     parse_op("add", &options->op);
     options->elements = VGPU_VECTOR_MAX;
@@ -309,7 +317,10 @@ int options_parse(struct client_options *options, int argc, char **argv)
             if (optopt > 0 && optopt < 256) {
                 return usage("unknown option -%c (numbers to add are 0 to 4294967295)", optopt);
             }
-            return usage("unknown option %s, or a value where none belongs", argv[optind - 1]);
+            fprintf(stderr, "vgpu-client: unknown option %s, or a value where none belongs. ",
+                    argv[optind - 1]);
+            usage_unknown("vgpu-client", long_options, argv[optind - 1]);
+            return EXIT_USAGE;
         default:
             if (!take_option(options, option, optarg)) {
                 return usage("--%s does not take \"%s\"", long_options[index].name, optarg);

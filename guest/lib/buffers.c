@@ -39,7 +39,7 @@ static int call_bulk(struct vgpu *v, VGPUBulkRecord *bulk, uint16_t op)
 
 int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer)
 {
-    struct host_link *link = vgpu_channel_of(v);
+    struct channel_link *link = vgpu_channel_of(v);
     VGPUBulkRecord bulk = {.count = bytes};
     uint32_t index = 0;
     int result;
@@ -60,6 +60,7 @@ int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer)
     result = call_bulk(v, &bulk, VGPU_BULK_ALLOC);
     if (result == VGPU_OK) {
         link->buffers[index] = bulk.target;
+        link->buffer_count++;
         *buffer = bulk.target;
     }
     return result;
@@ -67,7 +68,7 @@ int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer)
 
 int vgpu_buffer_free(struct vgpu *v, uint64_t buffer)
 {
-    struct host_link *link = vgpu_channel_of(v);
+    struct channel_link *link = vgpu_channel_of(v);
     VGPUBulkRecord bulk = {.target = buffer};
 
     if (!link) {
@@ -76,11 +77,12 @@ int vgpu_buffer_free(struct vgpu *v, uint64_t buffer)
     if (vgpu_handle_index(buffer) < VGPU_BUFFERS_MAX &&
         link->buffers[vgpu_handle_index(buffer)] == buffer) {
         link->buffers[vgpu_handle_index(buffer)] = 0;
+        link->buffer_count--;
     }
     return vgpu_result_of(post_bulk(v, &bulk, VGPU_BULK_FREE, 0));
 }
 
-static uint64_t piece_offset(const struct host_link *link, unsigned piece)
+static uint64_t piece_offset(const struct channel_link *link, unsigned piece)
 {
     return link->layout.arena + (uint64_t)piece * CHANNEL_PIECE_BYTES;
 }
@@ -88,7 +90,7 @@ static uint64_t piece_offset(const struct host_link *link, unsigned piece)
 /* The next piece of the arena, once nobody uses it any more. */
 static uint32_t take_piece(struct vgpu *v, unsigned *piece)
 {
-    struct host_link *link = v->link;
+    struct channel_link *link = v->link;
 
     *piece = link->next_piece;
     link->next_piece = (link->next_piece + 1) % CHANNEL_PIECES;
@@ -97,7 +99,7 @@ static uint32_t take_piece(struct vgpu *v, unsigned *piece)
 
 int vgpu_upload(struct vgpu *v, uint64_t buffer, uint64_t offset, const void *from, uint64_t bytes)
 {
-    struct host_link *link = vgpu_channel_of(v);
+    struct channel_link *link = vgpu_channel_of(v);
     uint32_t code = VGPU_ERR_NONE;
     unsigned piece;
 
@@ -123,7 +125,7 @@ int vgpu_upload(struct vgpu *v, uint64_t buffer, uint64_t offset, const void *fr
 /* What was posted and failed, as an error of this call. */
 static uint32_t report_failed(struct vgpu *v)
 {
-    struct host_link *link = v->link;
+    struct channel_link *link = v->link;
     uint32_t status = link->failed_status;
 
     if (link->failed_record == 0) {
@@ -135,7 +137,7 @@ static uint32_t report_failed(struct vgpu *v)
 
 int vgpu_download(struct vgpu *v, uint64_t buffer, uint64_t offset, void *to, uint64_t bytes)
 {
-    struct host_link *link = vgpu_channel_of(v);
+    struct channel_link *link = vgpu_channel_of(v);
     uint64_t posted = 0, done = 0;
     uint64_t pieces[CHANNEL_PIECES];
     uint32_t code = VGPU_ERR_NONE;
@@ -260,7 +262,7 @@ int vgpu_post(struct vgpu *v, uint32_t opcode, const uint32_t *params, uint32_t 
 
 int vgpu_wait_posted(struct vgpu *v, uint64_t may_remain)
 {
-    struct host_link *link = vgpu_channel_of(v);
+    struct channel_link *link = vgpu_channel_of(v);
     uint32_t code;
 
     if (!link) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* This is a channel as its process has it.  Only transport_host.c and buffers.c know it. */
+/*
+ * A channel as the process has it; private to the files of libvgpu that make, use and fill it:
+ * transport_host.c, transport_dev.c, channel.c, buffers.c.
+ */
 #ifndef VGPU_LIB_CHANNEL_H
 #define VGPU_LIB_CHANNEL_H
 
@@ -12,9 +15,29 @@
 #define CHANNEL_PIECE_BYTES (1u << 20)
 #define CHANNEL_FOREVER UINT64_MAX
 
-struct host_link {
-    int socket, doorbell, interrupt; /* -1: not there */
-    uint8_t *chunk0;
+/*
+ * A way to have a channel.  Calls that return uint32_t give 0 or an error code, after
+ * vgpu_set_error().
+ */
+struct channel_way {
+    /*
+     * Opens one by link->geometry and sets chunk0, transport, granted.  After an error close()
+     * is called, too.
+     */
+    uint32_t (*open)(struct vgpu *v, uint64_t deadline_ns);
+    /* The worker's doorbell. */
+    void (*ring)(struct vgpu *v);
+    /* Until the interrupt or for rest_ms; an error code: the channel has ended. */
+    uint32_t (*sleep)(struct vgpu *v, int rest_ms);
+    /* Gives back what open() got, all or a part of it; open() may be called again. */
+    void (*close)(struct vgpu *v);
+};
+
+/* A transport's own state begins with this. */
+struct channel_link {
+    const struct channel_way *way;
+    uint8_t *chunk0;    /* NULL: not mapped */
+    uint32_t transport; /* enum vgpu_channel_transport */
     VGPUGeometry geometry;
     struct vgpu_channel_layout layout;
     VGPUControl *control; /* shared: each word is read once */
@@ -24,16 +47,31 @@ struct host_link {
     uint32_t failed_status; /* enum vgpu_error */
     uint32_t dead;          /* error code of what ended the channel; 0: it lives */
     unsigned spins;         /* looks before it sleeps */
+    uint64_t reconnects;    /* channels after the first */
     uint64_t piece_posted[CHANNEL_PIECES]; /* the arena: which record used each piece last */
     unsigned next_piece;
+    uint32_t buffer_count;
     uint32_t buffer_generation[VGPU_BUFFERS_MAX];
     uint64_t buffers[VGPU_BUFFERS_MAX]; /* their handles; 0: free */
-    uint32_t filled;                    /* bytes of `frame` that have arrived */
-    _Alignas(8) uint8_t frame[VGPU_SOCKET_FRAME_MAX];
 };
 
+/* ---- for the transports ---- */
+
+/*
+ * Makes v->link, `link_bytes` large and zeroed, with this way, and opens the channel.  The
+ * description is set.  0 or an error code, with nothing left.
+ */
+uint32_t vgpu_channel_new(struct vgpu *v, const struct channel_way *way, size_t link_bytes);
+/* Ends the channel for this process: every later call fails.  They return the code. */
+uint32_t vgpu_channel_dead(struct vgpu *v, uint32_t code, const char *why);
+uint32_t vgpu_channel_closed(struct vgpu *v, uint32_t reason);
+/* The text for OPENED's status, or the RESULT of the device. */
+uint32_t vgpu_channel_refused(struct vgpu *v, uint32_t status);
+
+/* ---- for operations ---- */
+
 /* The channel of this handle, or NULL after vgpu_set_error(). */
-struct host_link *vgpu_channel_of(struct vgpu *v);
+struct channel_link *vgpu_channel_of(struct vgpu *v);
 
 /*
  * Appends a record: header, then `bytes` of body and zeros.  Sleeps while the ring is full.

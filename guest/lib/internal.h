@@ -65,10 +65,16 @@ struct vgpu {
     _Alignas(8) uint8_t response[VGPU_RESPONSE_BUFFER_BYTES];
 };
 
+static inline uint64_t vgpu_now_ns(const struct vgpu *v)
+{
+    return v->clock.now_ns(v->clock.opaque);
+}
+
 /* Each sets v->transport and v->link, or returns an error code after vgpu_set_error(). */
 uint32_t vgpu_pci_open(struct vgpu *v, const char *address);
 uint32_t vgpu_sock_open(struct vgpu *v, const char *path);
 uint32_t vgpu_host_open(struct vgpu *v, const char *path);
+uint32_t vgpu_dev_open(struct vgpu *v, const char *path); /* NULL: the first that there is */
 
 /* Note the failure of the current call; returns `code`, which is not 0. */
 uint32_t vgpu_set_error(struct vgpu *v, uint32_t code, const char *format, ...)

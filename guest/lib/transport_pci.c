@@ -89,11 +89,6 @@ static void spin_round(void)
     }
 }
 
-static uint64_t now_ns(struct vgpu *v)
-{
-    return v->clock.now_ns(v->clock.opaque);
-}
-
 /* ---- The lock ----------------------------------------------------------- */
 
 static int set_lock(const struct pci_link *link, short type, off_t byte)
@@ -115,7 +110,7 @@ static uint32_t wait_lock(struct vgpu *v, off_t byte, uint64_t nap_max_ns, uint6
             return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: can't lock the device: %s",
                                   v->description, strerror(errno));
         }
-        if (now_ns(v) >= deadline_ns) {
+        if (vgpu_now_ns(v) >= deadline_ns) {
             return vgpu_set_error(v, VGPU_ERR_DEVICE_IN_USE,
                                   "%s: other programs in this VM kept the device for %u ms; end "
                                   "them, or open it without \"exclusive\" there",
@@ -174,7 +169,7 @@ static bool poll_status(struct vgpu *v, uint32_t spun, uint64_t deadline_ns, uin
             spun++;
             continue;
         }
-        time_ns = now_ns(v);
+        time_ns = vgpu_now_ns(v);
         if (time_ns >= deadline_ns) {
             return false;
         }
@@ -458,7 +453,7 @@ uint32_t vgpu_pci_open(struct vgpu *v, const char *wanted)
     v->transport = &pci_transport;
     code = check_version(v);
     if (code == VGPU_ERR_NONE && v->options.exclusive) {
-        code = pci_lock(v, now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
+        code = pci_lock(v, vgpu_now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
     }
     if (code != VGPU_ERR_NONE) {
         pci_close(v);

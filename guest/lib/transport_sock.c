@@ -47,11 +47,6 @@ struct sock_frame {
     const uint8_t *payload;
 };
 
-static uint64_t now_ns(struct vgpu *v)
-{
-    return v->clock.now_ns(v->clock.opaque);
-}
-
 static void sock_disconnect(struct sock_link *link)
 {
     if (link->fd >= 0) {
@@ -96,7 +91,7 @@ static int wait_for(struct vgpu *v, short events, uint64_t deadline_ns)
     struct pollfd poll_fd = {.fd = link->fd, .events = events};
 
     for (;;) {
-        int rest_ms = vgpu_rest_ms(now_ns(v), deadline_ns);
+        int rest_ms = vgpu_rest_ms(vgpu_now_ns(v), deadline_ns);
         int ready = poll(&poll_fd, 1, rest_ms);
 
         if (ready > 0) {
@@ -251,7 +246,7 @@ static uint32_t receive_frame(struct vgpu *v, struct sock_frame *frame, uint64_t
             break;
         }
         /* A peer that floods us with frames aside must not hold us for ever. */
-        if (now_ns(v) >= deadline_ns) {
+        if (vgpu_now_ns(v) >= deadline_ns) {
             return timed_out(v);
         }
     }
@@ -272,7 +267,7 @@ static uint32_t say_hello(struct vgpu *v, uint64_t deadline_ns)
 {
     struct sock_link *link = v->link;
     VGPUHello hello = {.version = VGPU_PROTOCOL_VERSION, .features = VGPU_FEATURE_CONFIG};
-    uint64_t hello_deadline_ns = now_ns(v) + HELLO_TIMEOUT_NS;
+    uint64_t hello_deadline_ns = vgpu_now_ns(v) + HELLO_TIMEOUT_NS;
     struct sock_frame frame;
     uint32_t code;
 
@@ -330,7 +325,7 @@ static uint32_t sock_connect(struct vgpu *v, uint64_t deadline_ns)
         int error = errno;
 
         /* EAGAIN: more clients wait for the mediator than fit in its queue. */
-        if ((error == EAGAIN || error == EINTR) && now_ns(v) < deadline_ns) {
+        if ((error == EAGAIN || error == EINTR) && vgpu_now_ns(v) < deadline_ns) {
             v->clock.sleep_ns(v->clock.opaque, CONNECT_RETRY_NS);
             continue;
         }
@@ -370,7 +365,7 @@ static uint32_t sock_ready(struct vgpu *v, uint64_t deadline_ns)
             if (code == VGPU_ERR_NONE && !handled) {
                 code = bad_frame(v, "an answer to nothing", frame.header.msg_type);
             }
-            if (code == VGPU_ERR_NONE && now_ns(v) >= deadline_ns) {
+            if (code == VGPU_ERR_NONE && vgpu_now_ns(v) >= deadline_ns) {
                 return timed_out(v);
             }
         }
@@ -476,7 +471,7 @@ uint32_t vgpu_sock_open(struct vgpu *v, const char *path)
     v->link = link;
     v->transport = &sock_transport;
     v->options.sysfs_root = NULL;
-    code = sock_connect(v, now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
+    code = sock_connect(v, vgpu_now_ns(v) + (uint64_t)v->options.timeout_ms * NS_PER_MS);
     if (code != VGPU_ERR_NONE) {
         sock_close(v);
     }

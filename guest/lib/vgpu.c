@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +53,64 @@ void vgpu_options_init(struct vgpu_options *options)
     options->priority = VGPU_PRIORITY_MEDIUM;
 }
 
+/* A socket that anybody could have put there is none to send work to. */
+static bool is_own_socket(const char *path)
+{
+    struct stat about;
+
+    return stat(path, &about) == 0 && S_ISSOCK(about.st_mode) &&
+           (about.st_uid == 0 || about.st_uid == geteuid());
+}
+
+static uint32_t open_pci(struct vgpu *v)
+{
+    return vgpu_pci_open(v, NULL);
+}
+
+static uint32_t open_dev(struct vgpu *v)
+{
+    return vgpu_dev_open(v, NULL);
+}
+
+static uint32_t open_sock(struct vgpu *v)
+{
+    return is_own_socket(VGPU_SOCKET_PATH) ? vgpu_sock_open(v, VGPU_SOCKET_PATH)
+                                           : VGPU_ERR_NO_DEVICE;
+}
+
+static uint32_t open_host(struct vgpu *v)
+{
+    return is_own_socket(VGPU_HOST_SOCKET_PATH) ? vgpu_host_open(v, VGPU_HOST_SOCKET_PATH)
+                                                : VGPU_ERR_NO_DEVICE;
+}
+
+/* The best that there is.  If none works, the error is of one that is there and refuses. */
+static uint32_t open_best(struct vgpu *v)
+{
+    static uint32_t (*const ways[])(struct vgpu *) = {open_dev, open_pci, open_sock, open_host};
+    uint32_t said = VGPU_ERR_NO_DEVICE;
+    char text[VGPU_TEXT_BYTES] = "";
+
+    /* Whoever names a sysfs means a device there. */
+    if (strcmp(vgpu_sysfs_root(v->options.sysfs_root), "/sys") != 0) {
+        return open_pci(v);
+    }
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        uint32_t code = ways[i](v);
+
+        if (code == VGPU_ERR_NONE) {
+            v->error_code = VGPU_ERR_NONE;
+            return code;
+        }
+        /* That there is no device at all, pci says best. */
+        if (said == VGPU_ERR_NO_DEVICE && (code != said || ways[i] == open_pci)) {
+            said = code;
+            memcpy(text, v->error_text, sizeof(text));
+        }
+    }
+    return vgpu_set_error(v, said, "%s", text);
+}
+
 static uint32_t open_checked(struct vgpu *v, const char *spec, const struct vgpu_options *options)
 {
     vgpu_options_init(&v->options);
@@ -70,8 +129,17 @@ static uint32_t open_checked(struct vgpu *v, const char *spec, const struct vgpu
         return vgpu_set_error(v, VGPU_ERR_ARGUMENT,
                               "the priority must be 0 (low), 1 (medium) or 2 (high)");
     }
-    if (!spec || strcmp(spec, "pci") == 0) {
-        return vgpu_pci_open(v, NULL);
+    if (!spec || strcmp(spec, "auto") == 0) {
+        return open_best(v);
+    }
+    if (strcmp(spec, "dev") == 0) {
+        return open_dev(v);
+    }
+    if (strncmp(spec, "dev:", 4) == 0) {
+        return vgpu_dev_open(v, spec + 4);
+    }
+    if (strcmp(spec, "pci") == 0) {
+        return open_pci(v);
     }
     if (strncmp(spec, "pci:", 4) == 0) {
         return vgpu_pci_open(v, spec + 4);
@@ -86,8 +154,8 @@ static uint32_t open_checked(struct vgpu *v, const char *spec, const struct vgpu
         return vgpu_host_open(v, spec + 5);
     }
     return vgpu_set_error(v, VGPU_ERR_ARGUMENT,
-                          "\"%.64s\" names no device; use pci, pci:0000:00:05.0, sock:/path or "
-                          "host:/path",
+                          "\"%.64s\" names no device; use auto, dev, dev:/dev/vgpu0, pci, "
+                          "pci:0000:00:05.0, sock:/path or host:/path",
                           spec);
 }
 

@@ -21,6 +21,10 @@ int http_address_parse(struct http_address *address, const char *text)
         address->off = true;
         return 0;
     }
+    if (text[0] == '/') {
+        address->path = text;
+        return 0;
+    }
     if (!colon || !parse_u32(colon + 1, 0, UINT16_MAX, &port) || length == 0 ||
         length >= sizeof(host)) {
         return -EINVAL;

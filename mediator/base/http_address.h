@@ -10,11 +10,15 @@
 
 struct http_address {
     bool off;
+    const char *path; /* of a Unix socket, as given; NULL: none */
     socklen_t length;
     struct sockaddr_storage storage;
 };
 
-/* "127.0.0.1:9477", "[::1]:9477", "off"; port 0: any free one. -EINVAL. */
+/*
+ * "127.0.0.1:9477", "[::1]:9477", "/run/vgpu/metrics.sock", "off"; port 0: any free one.  `text`
+ * outlives the address.  -EINVAL.
+ */
 int http_address_parse(struct http_address *address, const char *text);
 
 #endif /* MEDIATOR_BASE_HTTP_ADDRESS_H */

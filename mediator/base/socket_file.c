@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -173,6 +174,14 @@ int socket_file_open(struct socket_file *file, const char *path, bool make_last,
 }
 
 /* ---- making the socket ---- */
+
+struct socket_file_owner socket_file_owner_for(const char *group)
+{
+    const struct group *found = geteuid() == 0 ? getgrnam(group) : NULL;
+
+    return (struct socket_file_owner){geteuid(), found ? found->gr_gid : SOCKET_KEEP_GID,
+                                      found ? 0660 : 0600};
+}
 
 static void address_of(const struct socket_file *file, struct sockaddr_un *address)
 {

@@ -49,6 +49,9 @@ struct socket_file_owner {
     mode_t mode;
 };
 
+/* For this group, if there is one and we are root; else for our own user only. */
+struct socket_file_owner socket_file_owner_for(const char *group);
+
 /*
  * Makes the socket and listens.  A dead socket file in its place is replaced; a live one of
  * root's or our own user is -EADDRINUSE, one of any other user's -EPERM; anything else there is

@@ -55,6 +55,17 @@ static void test_off(void **state)
     assert_int_equal(http_address_parse(&address, "OFF"), -EINVAL);
 }
 
+static void test_a_path(void **state)
+{
+    struct http_address address;
+
+    assert_int_equal(http_address_parse(&address, "/run/vgpu/metrics.sock:1"), 0);
+    assert_string_equal(address.path, "/run/vgpu/metrics.sock:1");
+    assert_false(address.off);
+    assert_int_equal(http_address_parse(&address, "127.0.0.1:1"), 0);
+    assert_null(address.path);
+}
+
 static void test_what_is_no_address(void **state)
 {
     static const char *const wrong[] = {
@@ -83,6 +94,7 @@ static void test_what_is_no_address(void **state)
         "[::1]x:1",
         "9477",
         " 127.0.0.1:1",
+        "run/metrics.sock",
     };
     struct http_address address;
     char text[512];
@@ -104,6 +116,7 @@ int main(void)
         cmocka_unit_test(test_an_address_of_ip_4),
         cmocka_unit_test(test_an_address_of_ip_6_stands_in_brackets),
         cmocka_unit_test(test_off),
+        cmocka_unit_test(test_a_path),
         cmocka_unit_test(test_what_is_no_address),
     };
 

@@ -211,7 +211,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_string(json, "name", stats->config.name);
     jout_string(json, "pool", pool);
     jout_uint(json, "priority", stats->config.priority);
-    jout_uint(json, "weight", stats->config.weight);
+    jout_double(json, "weight", stats->config.weight);
     jout_uint(json, "max_jobs_per_sec", stats->config.max_jobs_per_sec);
     jout_uint(json, "burst", stats->config.burst);
     jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);

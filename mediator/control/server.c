@@ -2,7 +2,6 @@
 #include "mediator/control/server.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -512,9 +511,8 @@ static void on_connection(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 int admin_server_start(struct mediator *mediator, const char *path, struct admin_server **result,
                        char *error, size_t error_bytes)
 {
-    struct socket_file_owner owner = {geteuid(), SOCKET_KEEP_GID, 0600};
+    struct socket_file_owner owner = socket_file_owner_for(VGPU_ADMIN_GROUP);
     struct admin_server *server = calloc(1, sizeof(*server));
-    const struct group *group = geteuid() == 0 ? getgrnam(VGPU_ADMIN_GROUP) : NULL;
     struct socket_file file;
     int ret;
 
@@ -523,11 +521,7 @@ int admin_server_start(struct mediator *mediator, const char *path, struct admin
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
-    server->group = group ? group->gr_gid : (gid_t)-1;
-    if (group) {
-        owner.gid = group->gr_gid;
-        owner.mode = 0660;
-    }
+    server->group = owner.gid;
     server->mediator = mediator;
     ret = socket_file_open(&file, path, true, error, error_bytes);
     if (ret == 0) {

@@ -17,11 +17,14 @@
 #include "common/json_out.h"
 #include "common/ns.h"
 #include "core/metrics/metrics_export.h"
+#include "mediator/base/socket_file.h"
 #include "mediator/health/health.h"
+#include "vgpu/vgpu_admin.h"
 
 /* Above HTTP_CLIENTS_MAX the oldest is cut off, which takes libmicrohttpd one more turn. */
 #define CONNECTIONS_MAX (2u * HTTP_CLIENTS_MAX)
 #define SWEEP_MS 1000u
+#define HTTP_ADDRESS_TEXT_BYTES 128u
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct client {
@@ -32,6 +35,7 @@ struct client {
 };
 
 struct http_metrics {
+    struct socket_file file; /* of a Unix socket, if it listens on one */
     struct http_metrics_uses uses;
     struct MHD_Daemon *daemon;
     int listen_fd;
@@ -291,25 +295,43 @@ static void on_poll(uv_poll_t *poll, UNUSED int status, UNUSED int events)
 
 /* ---- life ---- */
 
-static void address_text(const struct sockaddr_storage *address, char *text, size_t bytes)
+static void address_text(const struct http_address *address, char *text, size_t bytes)
 {
     char host[INET6_ADDRSTRLEN] = "?";
 
-    if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+    if (address->path) {
+        snprintf(text, bytes, "%s", address->path);
+    } else if (address->storage.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->storage;
 
         inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
         snprintf(text, bytes, "[%s]:%u", host, ntohs(v6->sin6_port));
     } else {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->storage;
 
         inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
         snprintf(text, bytes, "%s:%u", host, ntohs(v4->sin_port));
     }
 }
 
+/* The names of all VMs stand on the page: whom the administrators trust may read it. */
+static int listen_on_path(struct http_metrics *http, const char *path, char *error,
+                          size_t error_bytes)
+{
+    struct socket_file_owner owner = socket_file_owner_for(VGPU_ADMIN_GROUP);
+    int fd = socket_file_open(&http->file, path, true, error, error_bytes);
+
+    if (fd == 0) {
+        fd = socket_file_listen(&http->file, &owner, error, error_bytes);
+    }
+    if (fd < 0) {
+        socket_file_remove(&http->file);
+    }
+    return fd;
+}
+
 /* -errno, or the listening socket. */
-static int listen_on(const struct http_address *address)
+static int listen_on_address(const struct http_address *address)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int one = 1, ret;
@@ -350,35 +372,65 @@ static int start_daemon(struct http_metrics *http)
     return 0;
 }
 
+static int listen_on(struct http_metrics *http, const struct http_address *address, char *error,
+                     size_t error_bytes)
+{
+    char text[HTTP_ADDRESS_TEXT_BYTES];
+    int fd;
+
+    if (address->path) {
+        return listen_on_path(http, address->path, error, error_bytes);
+    }
+    fd = listen_on_address(address);
+    if (fd < 0) {
+        address_text(address, text, sizeof(text));
+        snprintf(error, error_bytes,
+                 "%s: %s; choose another address with --metrics-listen ADDRESS:PORT, or off", text,
+                 strerror(-fd));
+    }
+    return fd;
+}
+
+/* With the port that was found, where any would do. */
+static void tell_address(const struct http_metrics *http, const struct http_address *address)
+{
+    char text[HTTP_ADDRESS_TEXT_BYTES];
+    struct http_address bound = *address;
+    socklen_t length = sizeof(bound.storage);
+
+    if (!bound.path) {
+        getsockname(http->listen_fd, (struct sockaddr *)&bound.storage, &length);
+    }
+    address_text(&bound, text, sizeof(text));
+    log_info(bound.path ? "metrics for Prometheus on %s, by HTTP"
+                        : "metrics for Prometheus on http://%s/metrics",
+             text);
+}
+
 int http_metrics_start(const struct http_metrics_uses *uses, const struct http_address *address,
                        struct http_metrics **out, char *error, size_t error_bytes)
 {
     struct http_metrics *http = calloc(1, sizeof(*http));
-    struct sockaddr_storage bound = address->storage;
-    socklen_t length = sizeof(bound);
-    char text[INET6_ADDRSTRLEN + 16];
     int ret;
 
-    address_text(&bound, text, sizeof(text));
     if (!http) {
         snprintf(error, error_bytes, "out of memory");
         return -ENOMEM;
     }
     TAILQ_INIT(&http->open);
     http->uses = *uses;
-    http->listen_fd = listen_on(address);
+    socket_file_none(&http->file);
+    http->listen_fd = listen_on(http, address, error, error_bytes);
     if (http->listen_fd < 0) {
         ret = http->listen_fd;
-        snprintf(error, error_bytes,
-                 "%s: %s; choose another address with --metrics-listen ADDRESS:PORT, or off", text,
-                 strerror(-ret));
         free(http);
         return ret;
     }
-    getsockname(http->listen_fd, (struct sockaddr *)&bound, &length);
+    tell_address(http, address);
     ret = start_daemon(http);
     if (ret < 0) {
-        snprintf(error, error_bytes, "%s: libmicrohttpd does not start", text);
+        snprintf(error, error_bytes, "libmicrohttpd does not start");
+        socket_file_remove(&http->file);
         free(http);
         return ret;
     }
@@ -387,8 +439,6 @@ int http_metrics_start(const struct http_metrics_uses *uses, const struct http_a
     http->poll.data = http->timer.data = http->sweep.data = http;
     http->open_handles = 3;
     uv_poll_start(&http->poll, UV_READABLE, on_poll);
-    address_text(&bound, text, sizeof(text));
-    log_info("metrics for Prometheus on http://%s/metrics", text);
     *out = http;
     return 0;
 }
@@ -410,6 +460,7 @@ void http_metrics_stop(struct http_metrics *http)
     uv_close((uv_handle_t *)&http->sweep, on_closed);
     MHD_stop_daemon(http->daemon);
     http->daemon = NULL;
+    socket_file_remove(&http->file);
 }
 
 void http_metrics_free(struct http_metrics *http)

@@ -4,13 +4,14 @@
 --
 --     sqlite3 /etc/vgpu/vgpu_config.db < init_db.sql
 --
--- On an existing database it stops at the first table and changes nothing.
+-- On an existing database of Phase 3 it changes nothing; on one of Phase 2 it stops, and changes
+-- nothing either (migrate_phase3.sql).
 -- Nothing here needs more than SQLite 3.7.17 (CentOS 7, XCP-ng's Dom0).
 .bail on
 
 BEGIN IMMEDIATE;
 
-CREATE TABLE pools (
+CREATE TABLE IF NOT EXISTS pools (
     pool_id     TEXT PRIMARY KEY NOT NULL CHECK (pool_id GLOB '[A-Z]'),
     pool_name   TEXT NOT NULL CHECK (length(pool_name) BETWEEN 1 AND 63),
     description TEXT,
@@ -20,13 +21,13 @@ CREATE TABLE pools (
 );
 
 -- Without a row here a pool uses every GPU of the host.
-CREATE TABLE pool_gpus (
+CREATE TABLE IF NOT EXISTS pool_gpus (
     pool_id TEXT NOT NULL REFERENCES pools (pool_id) ON DELETE CASCADE,
     gpu     TEXT NOT NULL CHECK (length(gpu) BETWEEN 1 AND 63),
     PRIMARY KEY (pool_id, gpu)
 );
 
-CREATE TABLE vms (
+CREATE TABLE IF NOT EXISTS vms (
     vm_id              INTEGER NOT NULL UNIQUE
                        CHECK (typeof(vm_id) = 'integer' AND vm_id BETWEEN 0 AND 4294967295),
     vm_uuid            TEXT NOT NULL UNIQUE COLLATE NOCASE
@@ -35,7 +36,8 @@ CREATE TABLE vms (
     pool_id            TEXT NOT NULL DEFAULT 'A' REFERENCES pools (pool_id),
     priority           INTEGER NOT NULL DEFAULT 1 CHECK (priority IN (0, 1, 2)),
     weight             INTEGER NOT NULL DEFAULT 50
-                       CHECK (typeof(weight) = 'integer' AND weight BETWEEN 1 AND 100),
+                       CHECK (typeof(weight) IN ('integer', 'real')
+                              AND weight BETWEEN 1 AND 100),
     max_jobs_per_sec   INTEGER NOT NULL DEFAULT 0
                        CHECK (typeof(max_jobs_per_sec) = 'integer'
                               AND max_jobs_per_sec BETWEEN 0 AND 1000000),
@@ -55,11 +57,13 @@ CREATE TABLE vms (
     created_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
     updated_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP
 );
-CREATE INDEX idx_vm_pool ON vms (pool_id);
+-- Without these columns it is Phase 2's, and this fails.
+SELECT burst, memory_limit_bytes, quarantine_reason FROM vms LIMIT 0;
+CREATE INDEX IF NOT EXISTS idx_vm_pool ON vms (pool_id);
 
 -- Who changed what.  The newest 10000 are kept, and 1000 of the faults, which
 -- guests cause and which therefore must not push out what administrators did.
-CREATE TABLE events (
+CREATE TABLE IF NOT EXISTS events (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     time    TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
     kind    TEXT NOT NULL,
@@ -68,8 +72,8 @@ CREATE TABLE events (
     actor   TEXT NOT NULL,
     detail  TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX idx_event_kind ON events (kind, id);
-CREATE TRIGGER events_bounded AFTER INSERT ON events WHEN NEW.id % 64 = 0
+CREATE INDEX IF NOT EXISTS idx_event_kind ON events (kind, id);
+CREATE TRIGGER IF NOT EXISTS events_bounded AFTER INSERT ON events WHEN NEW.id % 64 = 0
 BEGIN
     DELETE FROM events WHERE kind = 'fault' AND id <= (
         SELECT id FROM events WHERE kind = 'fault' ORDER BY id DESC LIMIT 1 OFFSET 1000);
@@ -77,9 +81,12 @@ BEGIN
         SELECT id FROM events WHERE kind <> 'fault' ORDER BY id DESC LIMIT 1 OFFSET 10000);
 END;
 
-INSERT INTO pools (pool_id, pool_name) VALUES ('A', 'Pool A');
-INSERT INTO pools (pool_id, pool_name) VALUES ('B', 'Pool B');
-INSERT INTO events (kind, actor, detail) VALUES ('schema', 'init_db.sql', 'database created');
+-- A pool that somebody removed does not come back.
+INSERT INTO pools (pool_id, pool_name)
+SELECT 'A', 'Pool A' WHERE NOT EXISTS (SELECT 1 FROM events)
+UNION ALL SELECT 'B', 'Pool B' WHERE NOT EXISTS (SELECT 1 FROM events);
+INSERT INTO events (kind, actor, detail)
+SELECT 'schema', 'init_db.sql', 'database created' WHERE NOT EXISTS (SELECT 1 FROM events);
 
 PRAGMA user_version = 3;
 COMMIT;

@@ -5,8 +5,8 @@
 --     cp vgpu_config.db vgpu_config.db.backup
 --     sqlite3 vgpu_config.db < migrate_phase3.sql
 --
--- It is one transaction.  On a database that is at Phase 3 already it stops at
--- the first statement and changes nothing.
+-- It is one transaction.  On a database that is at Phase 3 already it makes the tables anew
+-- with what stands in them: it can be run again.
 --
 -- Earlier databases come in several shapes: without the Phase 3 columns, with
 -- some or all of them added by ALTER TABLE, or with "weight REAL DEFAULT 1.0",
@@ -18,10 +18,11 @@
 .bail on
 
 PRAGMA foreign_keys = OFF;
+-- Else tables that refer to a renamed one follow it.
+PRAGMA legacy_alter_table = ON;
 BEGIN IMMEDIATE;
 
--- Fails on a database that has been migrated.
-CREATE TABLE events (
+CREATE TABLE IF NOT EXISTS events (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     time    TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
     kind    TEXT NOT NULL,
@@ -47,7 +48,7 @@ CREATE TABLE pools (
 );
 
 -- Without a row here a pool uses every GPU of the host.
-CREATE TABLE pool_gpus (
+CREATE TABLE IF NOT EXISTS pool_gpus (
     pool_id TEXT NOT NULL REFERENCES pools (pool_id) ON DELETE CASCADE,
     gpu     TEXT NOT NULL CHECK (length(gpu) BETWEEN 1 AND 63),
     PRIMARY KEY (pool_id, gpu)
@@ -62,7 +63,8 @@ CREATE TABLE vms (
     pool_id            TEXT NOT NULL DEFAULT 'A' REFERENCES pools (pool_id),
     priority           INTEGER NOT NULL DEFAULT 1 CHECK (priority IN (0, 1, 2)),
     weight             INTEGER NOT NULL DEFAULT 50
-                       CHECK (typeof(weight) = 'integer' AND weight BETWEEN 1 AND 100),
+                       CHECK (typeof(weight) IN ('integer', 'real')
+                              AND weight BETWEEN 1 AND 100),
     max_jobs_per_sec   INTEGER NOT NULL DEFAULT 0
                        CHECK (typeof(max_jobs_per_sec) = 'integer'
                               AND max_jobs_per_sec BETWEEN 0 AND 1000000),
@@ -84,8 +86,8 @@ CREATE TABLE vms (
 );
 CREATE INDEX idx_vm_pool ON vms (pool_id);
 
-CREATE INDEX idx_event_kind ON events (kind, id);
-CREATE TRIGGER events_bounded AFTER INSERT ON events WHEN NEW.id % 64 = 0
+CREATE INDEX IF NOT EXISTS idx_event_kind ON events (kind, id);
+CREATE TRIGGER IF NOT EXISTS events_bounded AFTER INSERT ON events WHEN NEW.id % 64 = 0
 BEGIN
     DELETE FROM events WHERE kind = 'fault' AND id <= (
         SELECT id FROM events WHERE kind = 'fault' ORDER BY id DESC LIMIT 1 OFFSET 1000);
@@ -100,41 +102,55 @@ SELECT upper(pool_id),
             ELSE substr(pool_name, 1, 63) END,
        description, coalesce(enabled, 1), created_at, updated_at
   FROM pools_before;
-INSERT OR IGNORE INTO pools (pool_id, pool_name) VALUES ('A', 'Pool A');
-INSERT OR IGNORE INTO pools (pool_id, pool_name) VALUES ('B', 'Pool B');
+-- Not where the upgrade has been: a pool that somebody removed does not come back.
+INSERT OR IGNORE INTO pools (pool_id, pool_name)
+SELECT 'A', 'Pool A' WHERE NOT EXISTS (SELECT 1 FROM events)
+UNION ALL SELECT 'B', 'Pool B' WHERE NOT EXISTS (SELECT 1 FROM events);
 -- Foreign keys were not always enforced: a VM may name a pool that is not there.
 INSERT OR IGNORE INTO pools (pool_id, pool_name)
 SELECT DISTINCT upper(pool_id), 'Pool ' || upper(pool_id) FROM vms_before WHERE pool_id IS NOT NULL;
 
-INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, max_jobs_per_sec,
-                 max_queue_depth, quarantined, quarantined_at, quarantine_reason, error_count,
-                 created_at, updated_at)
+INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, max_jobs_per_sec, burst,
+                 max_queue_depth, memory_limit_bytes, quarantined, quarantined_at,
+                 quarantine_reason, error_count, created_at, updated_at)
 SELECT vm_id, vm_uuid, vm_name, upper(coalesce(pool_id, 'A')), coalesce(priority, 1),
        CASE WHEN typeof(old_weight) = 'real' AND old_weight = 1.0 THEN 50
-            ELSE max(1, min(100, CAST(round(coalesce(old_weight, 50)) AS INTEGER))) END,
+            ELSE max(1, min(100, round(coalesce(old_weight, 50), 2))) END,
        max(0, min(1000000, CAST(coalesce(old_rate, 0) AS INTEGER))),
+       old_burst,
        max(0, min(65536, CAST(coalesce(old_depth, 0) AS INTEGER))),
+       old_memory,
        coalesce(old_quarantined, 0) <> 0,
-       CASE WHEN coalesce(old_quarantined, 0) <> 0 THEN updated_at END,
-       CASE WHEN coalesce(old_quarantined, 0) <> 0 THEN 'quarantined before the upgrade' END,
+       CASE WHEN coalesce(old_quarantined, 0) <> 0 THEN coalesce(old_at, updated_at) END,
+       CASE WHEN coalesce(old_quarantined, 0) <> 0
+            THEN coalesce(old_reason, 'quarantined before the upgrade') END,
        max(0, CAST(coalesce(old_errors, 0) AS INTEGER)),
        created_at, updated_at
-  FROM (SELECT v.*,
+  FROM (SELECT v.vm_id, v.vm_uuid, v.vm_name, v.pool_id, v.priority, v.created_at, v.updated_at,
                (SELECT weight FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_weight,
                (SELECT max_jobs_per_sec FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_rate,
+               (SELECT burst FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_burst,
                (SELECT max_queue_depth FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_depth,
+               (SELECT memory_limit_bytes FROM vms_before AS x WHERE x.rowid = v.rowid)
+                   AS old_memory,
                (SELECT quarantined FROM vms_before AS x WHERE x.rowid = v.rowid)
                    AS old_quarantined,
+               (SELECT quarantined_at FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_at,
+               (SELECT quarantine_reason FROM vms_before AS x WHERE x.rowid = v.rowid)
+                   AS old_reason,
                (SELECT error_count FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_errors
           FROM vms_before AS v,
-               (SELECT 50 AS weight, 0 AS max_jobs_per_sec, 0 AS max_queue_depth,
-                       0 AS quarantined, 0 AS error_count) AS defaults);
+               (SELECT 50 AS weight, 0 AS max_jobs_per_sec, 0 AS burst, 0 AS max_queue_depth,
+                       0 AS memory_limit_bytes, 0 AS quarantined, NULL AS quarantined_at,
+                       NULL AS quarantine_reason, 0 AS error_count) AS defaults);
 
 DROP TABLE vms_before;
 DROP TABLE pools_before;
 INSERT INTO events (kind, actor, detail)
-VALUES ('schema', 'migrate_phase3.sql', 'upgraded from Phase 2 to Phase 3');
+SELECT 'schema', 'migrate_phase3.sql', 'upgraded from Phase 2 to Phase 3'
+ WHERE NOT EXISTS (SELECT 1 FROM events);
 
 PRAGMA user_version = 3;
 COMMIT;
+PRAGMA legacy_alter_table = OFF;
 PRAGMA foreign_keys = ON;

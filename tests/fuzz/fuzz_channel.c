@@ -13,6 +13,7 @@
 #include "fuzz.h"
 #include "vgpu/vgpu_ring.h"
 #include "worker/channel/channel_set.h"
+#include "worker/cpu/bulk_cpu.h"
 
 #define HANDLE 77u
 #define MEMORY_BYTES 65536u /* of buffers: so that no product is long */
@@ -31,12 +32,14 @@ struct process {
     unsigned closed, wanted;
 };
 
-static void run(void *opaque, const struct backend_job *job, struct backend_result *result)
+static enum backend_state run(void *opaque, unsigned slot, const struct backend_job *job,
+                              struct backend_result *result)
 {
     const uint8_t *data = job->data;
     uint32_t sum = 0;
 
     (void)opaque;
+    CHECK(slot < BACKEND_CHANNEL_JOBS);
     /* All that it is given can be read. */
     for (uint32_t i = 0; i < job->param_count; i++) {
         sum += job->params[i];
@@ -51,6 +54,7 @@ static void run(void *opaque, const struct backend_job *job, struct backend_resu
     if (result->data_length > sizeof(result->body) - 4) {
         result->data_length = 0;
     }
+    return BACKEND_DONE;
 }
 
 static void tell(void *opaque, uint16_t type, uint64_t channel, uint32_t value)
@@ -161,11 +165,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct supply s = {data, size};
     struct process process = {.closed = 0};
+    struct bulk_cpu cpu;
     struct channel_set *set = channel_set_new(&(struct channel_set_uses){
-        .opaque = &process, .run = run, .tell = tell, .memory_bytes = MEMORY_BYTES});
+        .opaque = &process, .run = run, .tell = tell, .engine = &cpu.engine});
     int fds[CHANNEL_SET_FDS] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK),
                                 memfd_create("fuzz", 0)};
 
+    bulk_cpu_init(&cpu, MEMORY_BYTES);
     CHECK(set && fds[0] >= 0 && fds[1] >= 0 && fds[2] >= 0);
     CHECK(vgpu_channel_layout(&what.geometry, &process.layout) == 1);
     CHECK(ftruncate(fds[2], (off_t)process.layout.bytes) == 0);
@@ -182,6 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(process.closed == 1 && channel_set_empty(set));
     CHECK(((VGPUControl *)process.chunk0)->state == VGPU_CHANNEL_CLOSED);
     channel_set_free(set);
+    CHECK(cpu.used_bytes == 0);
     munmap(process.chunk0, process.layout.bytes);
     return 0;
 }

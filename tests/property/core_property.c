@@ -354,7 +354,7 @@ static void reload(void)
             .has_uuid = id % 2 == 0,
             .pool = (char)rng_range(&world.rng, 'A', 'C'),
             .priority = (uint32_t)rng_range(&world.rng, 0, 2),
-            .weight = (uint32_t)rng_range(&world.rng, 1, 100),
+            .weight = (double)rng_range(&world.rng, 100, 10000) / 100,
             .max_jobs_per_sec = rng_chance(&world.rng, 0.3) ? 100 : 0,
             .max_queue_depth = (uint32_t)rng_range(&world.rng, 0, 20),
             .memory_limit_bytes = rng_chance(&world.rng, 0.2) ? 1u << 30 : 0,

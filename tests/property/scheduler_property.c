@@ -223,7 +223,7 @@ static void submit(struct world *world, uint32_t vm)
 static struct wfq_vm_params random_params(struct world *world)
 {
     return (struct wfq_vm_params){
-        .weight = (uint32_t)rng_range(&world->rng, 1, 100),
+        .weight = (double)rng_range(&world->rng, 100, 10000) / 100,
         .priority = (uint32_t)rng_range(&world->rng, 0, 2),
         .pool = (char)rng_range(&world->rng, 'A', 'C'),
     };

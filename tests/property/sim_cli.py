@@ -115,6 +115,14 @@ class Policies(unittest.TestCase):
         self.assertGreater(self.share("urgency"), 0.99)
         self.assertAlmostEqual(self.share("wfq"), 0.8, delta=0.01)
 
+    def test_weights_have_decimals(self):
+        self.assertAlmostEqual(self.share("wfq", "weight=62.5;weight=37.5"), 0.625, delta=0.01)
+        spec = "weight=1.25,job_us=50;weight=33.33,prio=2;weight=99.99,depth=2,job_us=50-50000"
+        vms = result_of("--vms", spec, "--seconds", "20", "--judge")["vms"]
+        self.assertEqual([vm["weight"] for vm in vms], [1.25, 33.33, 99.99])
+        for vm in vms:  # and the bound holds, or result_of() fails
+            self.assertLessEqual(vm["max_lag_ns"], vm["lag_bound_ns"])
+
     def test_priority_is_strict(self):
         self.assertGreater(self.share("priority", "prio=2;prio=1"), 0.97)
 

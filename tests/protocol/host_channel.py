@@ -39,11 +39,12 @@ def handle(index, generation=1, kind=1):
 class Host:
     """A connection with HELLO said; `features` is what was granted."""
 
-    def __init__(self, path, features=FEATURE_CHANNELS | FEATURE_HOST):
+    def __init__(self, path, features=FEATURE_CHANNELS | FEATURE_HOST, vm_id=None):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(str(path))
         self.sock.settimeout(PATIENCE)
-        self.vm_id = int(path.stem[2:])  # vm2.sock; what an unregistered VM is called
+        # vm2.sock; what an unregistered VM is called
+        self.vm_id = vm_id if vm_id is not None else int(path.stem[2:])
         self.send(wire.MSG_HELLO, HELLO.pack(wire.VERSION, features, 0, 0))
         _, payload, _ = self.receive()
         self.features = HELLO.unpack(payload)[1]
@@ -122,8 +123,10 @@ class Channel:
 
     def put(self, data):
         """Bytes into the ring, not published."""
-        for at, byte in enumerate(data):
-            self.memory[self.ring + (self.tail + at) % self.ring_bytes] = byte
+        at = self.tail % self.ring_bytes
+        first = data[:self.ring_bytes - at]
+        self.memory[self.ring + at:self.ring + at + len(first)] = first
+        self.memory[self.ring:self.ring + len(data) - len(first)] = data[len(first):]
         self.tail += len(data)
 
     def publish(self, tail=None):

@@ -100,6 +100,10 @@ def test_schema_files_by_hand(kit):
         with sqlite3.connect(path) as db:
             return db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
 
+    def dump(path):
+        with sqlite3.connect(path) as db:
+            return sorted(line for line in db.iterdump() if line.startswith("INSERT"))
+
     kit.ok("init-db")
     fresh, migrated = kit.folder / "fresh.db", kit.folder / "migrated.db"
     assert by_hand(fresh, "init_db.sql").returncode == 0
@@ -110,12 +114,27 @@ def test_schema_files_by_hand(kit):
         return [(t, n, " ".join(line.strip() for line in (s or "").splitlines()
                                 if not line.strip().startswith("--"))) for t, n, s in rows]
     assert squeeze(schema(fresh)) == squeeze(schema(kit.db)) == squeeze(schema(migrated))
-    # Twice changes nothing.
-    for path, name in ((fresh, "init_db.sql"), (migrated, "migrate_phase3.sql"),
-                       (migrated, "init_db.sql")):
-        before = schema(path)
-        assert by_hand(path, name).returncode != 0
-        assert schema(path) == before
+    # Twice changes nothing, whatever the tables hold by now.
+    with sqlite3.connect(migrated) as db:
+        db.executescript("""
+            UPDATE vms SET pool_id = 'A';
+            DELETE FROM pools WHERE pool_id = 'B';
+            INSERT INTO pool_gpus VALUES ('A', '0');
+            UPDATE vms SET weight = 62.5, burst = 3, memory_limit_bytes = 4096, quarantined = 1,
+                   quarantined_at = '2026-01-02 03:04:05', quarantine_reason = 'why'
+             WHERE vm_id = 2;""")
+    for path, name in ((fresh, "init_db.sql"), (fresh, "migrate_phase3.sql"),
+                       (migrated, "migrate_phase3.sql"), (migrated, "init_db.sql")):
+        before = schema(path), dump(path)
+        done = by_hand(path, name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (schema(path), dump(path)) == before
+    # A new database is not made of an old one.
+    old = kit.folder / "old.db"
+    phase2(old)
+    before = dump(old)
+    assert by_hand(old, "init_db.sql").returncode != 0
+    assert dump(old) == before
     assert kit.json("list-vms", f"--db={migrated}")["vms"][2]["name"] == "vm 3"
     kit.ok("check-config", "--db", migrated)
 

@@ -187,6 +187,22 @@ def test_quarantine(kit):
     assert kinds == ["schema", "register", "quarantine", "clear-quarantine", "quarantine"]
 
 
+def test_weights_with_decimals(kit):
+    kit.init("one", "two")
+    assert "weight 50 -> 62.5" in kit.ok("set-weight", "--vm-name=one", "--weight=62.5").out
+    assert kit.json("show-vm", "--vm-name=one")["vm"]["weight"] == 62.5
+    assert re.search(r" 62\.5 ", kit.ok("list-vms").out)
+    kit.ok("update-vm", "--vm-name=two", "--weight=37.50")
+    due = {v["name"]: v["due_share"] for v in kit.json("show-weights")["vms"]}
+    assert due == {"one": pytest.approx(0.625), "two": pytest.approx(0.375)}
+    # As Phase 2 wrote it; and whole numbers stay whole in JSON.
+    assert kit.json("set-weight", "--vm-name=two", "--weight=1.0")["vm"]["weight"] == 1
+    assert '"weight": 1,' in kit.ok("show-vm", "--vm-name=two", "--json").out
+    for wrong in ("0.99", "100.01", "1.005", "1,5", "nan", "1e1"):
+        r = kit.run("set-weight", "--vm-name=two", f"--weight={wrong}", check=2)
+        assert "--weight must be a number from 1 to 100 with at most two decimals" in r.err
+
+
 def test_show_weights(kit):
     kit.init("heavy", "light", "other", "bad")
     kit.ok("set-weight", "--vm-name=heavy", "--weight=80")

@@ -19,16 +19,30 @@ from mediator import Mediator, program, wait_for
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
 
 
-def with_vms(lab, *arguments, count=2):
+STAND_IN = os.environ.get("VGPU_STAND_IN_DIR",
+                          os.path.join(os.path.dirname(program("vgpu-worker")), "..", "worker"))
+
+
+def with_vms(lab, *arguments, count=2, backend="cpu"):
     vms = []
     for n in range(count):
         vms += ["--vm", f"{UUIDS[n]}={lab}/vm{n + 1}.sock"]
-    return Mediator(lab, "--enable-test-ops", *vms, *arguments, shared=False, trust=False)
+    return Mediator(lab, "--enable-test-ops", *vms, *arguments, shared=False, trust=False,
+                    backend=backend)
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def backend(request, monkeypatch):
+    """Both kinds of worker; that of a GPU has a stand-in for the driver, and no cuBLAS."""
+    if request.param == "cuda":
+        monkeypatch.setenv("LD_LIBRARY_PATH", STAND_IN)
+        monkeypatch.setenv("VGPU_CUBLAS", "none")
+    return request.param
 
 
 @pytest.fixture
-def running(lab):
-    with with_vms(lab) as mediator:
+def running(lab, backend):
+    with with_vms(lab, backend=backend) as mediator:
         yield mediator
 
 
@@ -44,14 +58,15 @@ def ready(channel):
 
 # ---- opening ----
 
-def test_operations_of_1_0(running, lab):
+def test_operations_of_1_0(running, lab, backend):
     with Host(lab / "vm1.sock") as host:
         assert host.features == hc.FEATURE_CHANNELS | hc.FEATURE_HOST
         channel = ready(host.open())
         assert channel.op(wire.NOP) == (wire.OK, (), b"")
         assert channel.op(wire.ADD, (0xFFFFFFFF, 3), lane=3) == (wire.OK, (2,), b"")
         status, info, name = channel.op(wire.DEVICE_INFO)
-        assert status == wire.OK and len(info) == 5 and b"CPU" in name
+        assert status == wire.OK and len(info) == 5
+        assert (b"CPU" if backend == "cpu" else b"Stand-in") in name
         data = struct.pack("<4i", 1, -2, 10, 20)
         assert channel.op(wire.VECTOR_ADD_I32, data=data) == (wire.OK, (),
                                                               struct.pack("<2i", 11, 18))
@@ -339,9 +354,9 @@ def test_worker_killed(running, lab):
         assert channel.op(wire.ADD, (1, 1)) == (wire.OK, (2,), b"")
 
 
-def test_work_that_never_ends(lab):
-    with with_vms(lab, "--job-timeout-ms", "500") as running, Host(lab / "vm1.sock") as host, \
-            Host(lab / "vm2.sock") as neighbour:
+def test_work_that_never_ends(lab, backend):
+    with with_vms(lab, "--job-timeout-ms", "500", backend=backend) as running, \
+            Host(lab / "vm1.sock") as host, Host(lab / "vm2.sock") as neighbour:
         far = ready(neighbour.open())
         channel = ready(host.open())
         channel.put(channel.record(wire.HANG, struct.pack("<2I", 0, 0)))
@@ -351,8 +366,8 @@ def test_work_that_never_ends(lab):
         assert far.op(wire.ADD, (2, 2))[1] == (4,)
 
 
-def test_mediator_stops(lab):
-    with with_vms(lab) as running:
+def test_mediator_stops(lab, backend):
+    with with_vms(lab, backend=backend) as running:
         host = Host(lab / "vm1.sock")
         channel = ready(host.open())
         channel.op(wire.NOP)
@@ -370,7 +385,8 @@ def test_neighbours_have_their_turns(running, lab):
         channel, small = ready(host.open()), ready(neighbour.open())
         side = 1024
         for index in range(3):
-            assert channel.bulk(hc.ALLOC, target=handle(index), count=side * side * 4) == wire.OK
+            assert channel.bulk(hc.ALLOC, target=handle(index),
+                                count=side * side * 4) == wire.OK
         assert small.op(wire.ADD, (1, 1))[1] == (2,)
         for _ in range(4):
             channel.put(channel.bulk_record(hc.SGEMM, target=handle(2), a=handle(0), b=handle(1),
@@ -431,6 +447,30 @@ def test_client_jobs_of_1_0_through_a_channel(running, lab):
     assert client(lab, "--op", "fail").returncode == 1
 
 
+def test_client_goes_on_when_the_mediator_is_back(lab):
+    """A handle without buffers opens a new channel by itself."""
+    with with_vms(lab):
+        running_client = subprocess.Popen(
+            [program("vgpu-client"), "--host", str(lab / "vm1.sock"), "--op", "add", "--seconds",
+             "600", "--keep-going", "--json", "--progress"], stdout=subprocess.PIPE, text=True)
+        assert json.loads(running_client.stdout.readline())["errors"] == 0
+    with with_vms(lab):
+        # Jobs are answered again: a second without a new error.
+        before = {"jobs": 0, "errors": 0}
+        for line in running_client.stdout:
+            now = json.loads(line)
+            if now["event"] != "progress":
+                continue
+            if now["errors"] > 0 and now["errors"] == before["errors"]:
+                assert now["jobs"] > before["jobs"]
+                break
+            before = now
+        running_client.send_signal(signal.SIGINT)
+        rest, _ = running_client.communicate(timeout=60)
+    summary = json.loads(rest.splitlines()[-1])
+    assert summary["wrong"] == 0 and summary["reconnects"] > 0 and summary["jobs"] > 0, summary
+
+
 def test_client_progress_bar(running, lab):
     done = client(lab, "vadd", "--n", "9000000", "--progress")
     assert done.returncode == 0 and "every element right" in done.stdout
@@ -446,9 +486,9 @@ def test_client_without_a_channel(running, lab):
     assert done.returncode == 2 and "no channel" in done.stderr
 
 
-def test_two_processes_of_three_vms_don_t_mix(lab):
+def test_two_processes_of_three_vms_don_t_mix(lab, backend):
     """Six programs at a time, every result of theirs checked."""
-    with with_vms(lab, count=3):
+    with with_vms(lab, count=3, backend=backend):
         programs = [subprocess.Popen(
             [program("vgpu-client"), "--host", f"{lab}/vm{vm}.sock", "--vm-id", str(vm),
              "--op", op, "--count", "3000", "--json"], stdout=subprocess.PIPE, text=True)

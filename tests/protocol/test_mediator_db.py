@@ -77,7 +77,7 @@ def test_live_changes(lab, db):
         device.hello()
         assert device.read().msg == wire.MSG_CONFIG
         assert device.add(1, 2) == 3
-        execute(db, "UPDATE vms SET weight = 77, pool_id = 'B', priority = 2 WHERE vm_id = 1")
+        execute(db, "UPDATE vms SET weight = 77.25, pool_id = 'B', priority = 2 WHERE vm_id = 1")
         answer = reload(mediator)
         assert answer["changed"] == 1 and answer["restart_needed"] == []
         config = device.read()
@@ -86,7 +86,7 @@ def test_live_changes(lab, db):
         device.pool, device.priority = "B", 2
         assert device.add(1, 2) == 3
         vm = mediator.vm(1)
-        assert (vm["weight"], vm["pool"], vm["priority"]) == (77, "B", 2)
+        assert (vm["weight"], vm["pool"], vm["priority"]) == (77.25, "B", 2)
         execute(db, "UPDATE vms SET quarantined = 1 WHERE vm_id = 1")
         reload(mediator)
         assert device.run(wire.NOP).status == wire.VM_QUARANTINED

@@ -4,11 +4,14 @@
 With the packages prometheus and vgpu-loadgen built, a real Prometheus scrapes a mediator
 under load, and must come to the figures that the load itself measured."""
 import bisect
+import grp
 import json
 import math
+import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import time
 import urllib.error
@@ -163,7 +166,7 @@ def test_counters_survive_a_reload(lab, db):  # noqa: F811
             before = Samples(mediator)
             assert before("vgpu_jobs_total", vm="vm1", pool="A") == served
             assert before("vgpu_job_rejections_total", vm="vm1", reason="rate_limited") == limited
-            execute(db, "UPDATE vms SET max_jobs_per_sec = 0, weight = 7 WHERE vm_id = 1")
+            execute(db, "UPDATE vms SET max_jobs_per_sec = 0, weight = 7.5 WHERE vm_id = 1")
             register(db, 2)
             reload(mediator)
             one.add(1, 1)
@@ -171,7 +174,7 @@ def test_counters_survive_a_reload(lab, db):  # noqa: F811
             assert after("vgpu_jobs_total", vm="vm1", pool="A") == served + 1
             assert after("vgpu_job_rejections_total", vm="vm1", reason="rate_limited") == limited
             assert after("vgpu_jobs_total", vm="vm2") == 0
-            assert after("vgpu_vm_weight", vm="vm1") == 7
+            assert after("vgpu_vm_weight", vm="vm1") == 7.5
             execute(db, "UPDATE vms SET vm_name = ? WHERE vm_id = 1", 'a "b"\\\n{}')
             execute(db, "DELETE FROM vms WHERE vm_id = 2")
             reload(mediator)
@@ -438,3 +441,38 @@ def test_prometheus_comes_to_the_same_figures(lab, measured):
             # What the device measured contains what the mediator measured.
             assert whole[label] / count <= vm["mean_us"] / 1e6
     assert failed["vm 4"] > 0 == failed["vm 1"]
+
+
+def get_by_path(path, page):
+    """(status, text) of a page on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(path))
+        connection.sendall(f"GET {page} HTTP/1.0\r\n\r\n".encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+def test_a_unix_socket_is_for_the_administrators(lab):
+    path = lab / "metrics.sock"
+    with Mediator(lab, "--metrics-listen", path) as mediator:
+        try:
+            group = grp.getgrnam("vgpu").gr_gid if os.geteuid() == 0 else None
+        except KeyError:
+            group = None
+        found = path.stat()
+        assert stat.S_IMODE(found.st_mode) == (0o600 if group is None else 0o660)
+        assert found.st_gid == (os.getegid() if group is None else group)
+        with mediator.device() as device:
+            assert device.add(1, 2) == 3
+        status, text = get_by_path(path, "/metrics")
+        assert status == 200 and any(name == "vgpu_jobs_total" for name, _ in parse(text))
+        assert get_by_path(path, "/healthz")[0] == 200
+        assert f"metrics for Prometheus on {path}, by HTTP" in mediator.log()
+    assert not path.exists()
+    refused = subprocess.run([program("vgpu-mediator"), "--metrics-listen", "/" + "x" * 200],
+                             capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2 and "has 201 characters" in refused.stderr

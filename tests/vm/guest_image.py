@@ -56,10 +56,47 @@ def kernel():
     if given:
         return pathlib.Path(given)
     cached = cache_folder() / "vmlinuz"
-    if cached.exists():
-        return cached
+    return cached if cached.exists() else _fetch(_kernel_package(), cached)
+
+
+def kernel_version(image):
+    """What `uname -r` says in a guest with this kernel image."""
+    data = pathlib.Path(image).read_bytes()
+    at = int.from_bytes(data[0x20E:0x210], "little") + 0x200
+    return data[at:data.index(b"\0", at)].split()[0].decode()
+
+
+def headers(version):
+    """The folder where modules of this kernel are built, or None."""
+    for path in (f"/lib/modules/{version}/build", f"/usr/src/linux-headers-{version}"):
+        if os.path.exists(path + "/Module.symvers"):
+            return pathlib.Path(path)
+    return None
+
+
+def kernel_with_headers():
+    """(kernel image, its headers) to build a module and run it, or None: no headers here.
+    The kernel of the other tests is taken if it can be."""
+    image = kernel()
+    found = headers(kernel_version(image))
+    if found or os.environ.get("VGPU_GUEST_KERNEL"):
+        return (image, found) if found else None
+    for folder in sorted(pathlib.Path("/lib/modules").glob("*/build"), reverse=True):
+        version = folder.parent.name
+        cached = cache_folder() / f"vmlinuz-{version}"
+        try:
+            if headers(version) and not cached.exists():
+                _fetch(f"linux-image-{version}", cached)
+        except GuestImageError:
+            continue
+        if cached.exists():
+            return cached, headers(version)
+    return None
+
+
+def _fetch(package, cached):
+    """The kernel image of a package, into the cache."""
     cached.parent.mkdir(parents=True, exist_ok=True)
-    package = _kernel_package()
     with tempfile.TemporaryDirectory(dir=cached.parent) as work:
         _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
         archives = list(pathlib.Path(work).glob("*.deb"))

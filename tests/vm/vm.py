@@ -29,7 +29,7 @@ class Guest(QemuProcess):
     are in {folder}/console.log and QEMU's in {folder}/qemu.log."""
 
     def __init__(self, command, folder, arguments=(), files=None, accel=None, memory_mib=256,
-                 machine="q35", boot_limit_s=BOOT_LIMIT_S):
+                 machine="q35", boot_limit_s=BOOT_LIMIT_S, kernel=None):
         accel = accel or usable_accel(command)
         self.last_id = 0
         self.buffered = b""
@@ -39,7 +39,7 @@ class Guest(QemuProcess):
         super().__init__(command, folder, [
             "-M", machine, "-m", str(memory_mib), "-accel", accel,
             "-cpu", "host" if accel == "kvm" else "max", "-no-reboot",
-            "-kernel", str(guest_image.kernel()), "-initrd", initrd,
+            "-kernel", str(kernel or guest_image.kernel()), "-initrd", initrd,
             "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
             "-chardev", f"socket,id=agent,path={folder}/agent.sock",
             "-serial", f"file:{folder}/console.log", "-serial", "chardev:agent",

@@ -1,6 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How it works
+ *
+ * A record is taken from the ring, checked, and executed in units.  With an engine that does a
+ * unit while it is asked to (the CPU), it is over then.  An engine that only starts units (a GPU)
+ * has many records in flight: each is a flight, in the ring's order, and they end in that order
+ * too, whatever the engine finishes first; the process sees one ordered stream.  An operation of
+ * 1.0 is a flight with a slot of the backend.
+ *
+ * A record that needs the GPU waits for a turn, and what stands behind it waits with it.  In a
+ * turn, units are started until the time that has passed, and what is in flight will still
+ * take, make up the budget; the turn is over when that has ended.  Copies need no turn.
+ *
+ * A channel that ends while units of it are in flight is told to its process at once, and takes
+ * nothing more; its memory is let go of, and the mediator told, when the last of them is over.
+ */
 #include "worker/channel/channel_set.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,6 +36,22 @@
 /* Records of one channel before the next one has its turn, and the time of one look. */
 #define SERVE_RECORDS 64u
 #define SERVE_NS NS_PER_MS
+/* Records of one channel that are in flight. */
+#define FLIGHTS_MAX 64u
+/* A job of 1.0 of which nothing is known takes about so long on a GPU. */
+#define JOB_NS (10 * NS_PER_US)
+/* Sleep between two looks at units in flight, when looking has been in vain for long. */
+#define LOOK_NS (50 * NS_PER_US)
+
+/* A record that is on its way. */
+struct flight {
+    enum { FLIGHT_OVER, FLIGHT_JOB, FLIGHT_BULK } kind;
+    uint32_t seq, status; /* OVER */
+    uint16_t flags, lane;
+    unsigned slot;              /* JOB */
+    uint64_t expected_ns;       /* JOB */
+    uint64_t last[BULK_QUEUES]; /* BULK */
+};
 
 struct channel {
     uint64_t handle; /* 0: free */
@@ -36,14 +69,22 @@ struct channel {
     bool needs_turn; /* the record does */
     bool wants;      /* WANT was sent, its turn has not begun */
     bool in_turn;
+    bool stopping; /* its turn starts nothing more */
+    bool closing;  /* told to the process; `reason` goes to the mediator at the end */
     bool answered; /* since the process was last looked after */
+    enum vgpu_channel_reason reason;
+    uint64_t turn_start_ns;
     struct bulk_op op;
+    struct flight flights[FLIGHTS_MAX];
+    unsigned first, in_flight;
     _Alignas(8) uint8_t record[VGPU_RECORD_BYTES_MAX];
 };
 
 struct channel_set {
     struct channel_set_uses uses;
-    struct bulk_account account;
+    uint32_t free_slots; /* of the backend, a bit each */
+    uint64_t jobs_ns;    /* what jobs in flight will take together, as expected */
+    bool lost;
     struct channel *all[CHANNEL_SET_MAX];
     unsigned count;
     struct backend_result result;
@@ -55,7 +96,7 @@ struct channel_set *channel_set_new(const struct channel_set_uses *uses)
 
     if (set) {
         set->uses = *uses;
-        set->account.limit_bytes = uses->memory_bytes;
+        set->free_slots = (1u << BACKEND_CHANNEL_JOBS) - 1;
     }
     return set;
 }
@@ -75,6 +116,11 @@ static struct channel *find(struct channel_set *set, uint64_t handle)
     return NULL;
 }
 
+bool channel_set_lost(const struct channel_set *set)
+{
+    return set->lost;
+}
+
 static void signal_event(int fd)
 {
     const uint64_t one = 1;
@@ -87,21 +133,25 @@ static void signal_event(int fd)
 
 static void release(struct channel *channel)
 {
+    bulk_free(channel->bulk);
     if (channel->chunk0) {
         munmap(channel->chunk0, channel->layout.bytes);
     }
     close(channel->doorbell);
     close(channel->interrupt);
-    bulk_free(channel->bulk);
     free(channel);
 }
 
 /* The process learns the reason from the control page, and wakes up. */
-static void end(struct channel_set *set, struct channel *channel, enum vgpu_channel_reason reason)
+static void tell_process(struct channel *channel, enum vgpu_channel_reason reason)
 {
     VGPU_STORE_RELAXED(&channel->control->reason, (uint32_t)reason);
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
     signal_event(channel->interrupt);
+}
+
+static void forget(struct channel_set *set, struct channel *channel)
+{
     for (unsigned i = 0; i < set->count; i++) {
         if (set->all[i] == channel) {
             set->all[i] = set->all[--set->count];
@@ -111,19 +161,53 @@ static void end(struct channel_set *set, struct channel *channel, enum vgpu_chan
     release(channel);
 }
 
+/* Is anything of it still on its way in the engine?  The operation that it has begun is, too. */
+static bool has_flown(struct channel_set *set, struct channel *channel)
+{
+    const struct bulk_engine *engine = set->uses.engine;
+
+    return channel->in_flight > 0 ||
+           (channel->begun && engine->poll(engine->opaque, channel->op.last) == BULK_STARTED);
+}
+
+/* Nothing of it is in flight: the memory is let go of. */
+static void end(struct channel_set *set, struct channel *channel)
+{
+    uint64_t handle = channel->handle;
+    enum vgpu_channel_reason reason = channel->reason;
+
+    forget(set, channel);
+    set->uses.tell(set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, handle, reason);
+}
+
 static void end_and_tell(struct channel_set *set, struct channel *channel,
                          enum vgpu_channel_reason reason)
 {
-    uint64_t handle = channel->handle;
-
-    end(set, channel, reason);
-    set->uses.tell(set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, handle, reason);
+    if (channel->closing) {
+        return;
+    }
+    channel->closing = true;
+    channel->reason = reason;
+    tell_process(channel, reason);
+    if (!has_flown(set, channel)) {
+        end(set, channel);
+    }
 }
 
 void channel_set_free(struct channel_set *set)
 {
     while (set && set->count > 0) {
-        end(set, set->all[0], VGPU_CLOSED_SHUTDOWN);
+        struct channel *channel = set->all[0];
+
+        if (!channel->closing) {
+            tell_process(channel, VGPU_CLOSED_SHUTDOWN);
+        }
+        if (has_flown(set, channel)) {
+            /* The GPU has its memory still, and lets go of it with this process. */
+            set->all[0] = set->all[--set->count];
+        } else {
+            forget(set, channel);
+        }
     }
     free(set);
 }
@@ -168,7 +252,7 @@ enum vgpu_error channel_set_add(struct channel_set *set, uint64_t handle,
     channel->doorbell = fds[VGPU_FD_DOORBELL];
     channel->interrupt = fds[VGPU_FD_INTERRUPT];
     channel->chunk0 = map_chunk(fds[VGPU_FD_CHUNK0], channel->layout.bytes);
-    channel->bulk = channel->chunk0 ? bulk_new(&set->account, channel->chunk0,
+    channel->bulk = channel->chunk0 ? bulk_new(set->uses.engine, channel->chunk0,
                                                channel->layout.bytes, channel->layout.arena)
                                     : NULL;
     if (!channel->bulk) {
@@ -202,38 +286,117 @@ static void put_notice(struct channel *channel, uint32_t seq, uint32_t status)
     VGPU_STORE_RELAXED(&channel->control->notices_lost, lost + 1);
 }
 
-/* The record is over. */
-static void finish(struct channel *channel, const struct backend_result *result)
+/* A record is over: all before it are, too. */
+static void finish(struct channel *channel, uint32_t seq, uint16_t flags, uint16_t lane,
+                   const struct backend_result *result)
 {
-    const VGPURecord *record = (const VGPURecord *)channel->record;
-    VGPUMailbox *mailbox =
-        (VGPUMailbox *)(channel->chunk0 + channel->layout.mailboxes) + record->lane;
+    VGPUMailbox *mailbox = (VGPUMailbox *)(channel->chunk0 + channel->layout.mailboxes) + lane;
 
     channel->retired++;
     VGPU_STORE_RELEASE(&channel->control->retired, channel->retired);
-    if (record->flags & VGPU_RECORD_ANSWER) {
+    if (flags & VGPU_RECORD_ANSWER) {
         mailbox->status = result->status;
         mailbox->result_count = result->result_count;
         mailbox->data_bytes = result->data_length;
         mailbox->gpu_time_ns = result->gpu_time_ns;
         mailbox->retired = channel->retired;
         memcpy(mailbox->body, result->body, result->result_count * 4ull + result->data_length);
-        vgpu_mailbox_answer(mailbox, record->seq);
+        vgpu_mailbox_answer(mailbox, seq);
     } else if (result->status != VGPU_ERR_NONE) {
-        put_notice(channel, record->seq, result->status);
+        put_notice(channel, seq, result->status);
     }
     channel->answered = true;
+}
+
+static void clear_result(struct backend_result *result, uint32_t status)
+{
+    result->status = status;
+    result->result_count = 0;
+    result->data_length = 0;
+    result->gpu_time_ns = 0;
+}
+
+/* The record that was taken is on its way, behind those before it. */
+static struct flight *fly(struct channel *channel)
+{
+    const VGPURecord *record = (const VGPURecord *)channel->record;
+    struct flight *flight =
+        &channel->flights[(channel->first + channel->in_flight++) % FLIGHTS_MAX];
+
+    assert(channel->in_flight <= FLIGHTS_MAX);
+    flight->seq = record->seq;
+    flight->flags = record->flags;
+    flight->lane = record->lane;
+    channel->has_record = false;
+    channel->begun = false;
+    return flight;
+}
+
+/* The record that was taken is over, with what stands in set->result. */
+static void finish_record(struct channel_set *set, struct channel *channel)
+{
+    const VGPURecord *record = (const VGPURecord *)channel->record;
+
+    if (channel->in_flight > 0) {
+        /* It has its turn behind them; what has results waits before it is run. */
+        struct flight *flight = fly(channel);
+
+        assert(set->result.result_count == 0 && set->result.data_length == 0);
+        flight->kind = FLIGHT_OVER;
+        flight->status = set->result.status;
+        return;
+    }
+    finish(channel, record->seq, record->flags, record->lane, &set->result);
     channel->has_record = false;
     channel->begun = false;
 }
 
 static void finish_with(struct channel_set *set, struct channel *channel, enum vgpu_error status)
 {
-    set->result.status = status;
-    set->result.result_count = 0;
-    set->result.data_length = 0;
-    set->result.gpu_time_ns = 0;
-    finish(channel, &set->result);
+    clear_result(&set->result, status);
+    finish_record(set, channel);
+}
+
+/* Looks at the oldest flight.  True: it is over, and set->result says how. */
+static bool has_landed(struct channel_set *set, struct channel *channel)
+{
+    struct flight *flight = &channel->flights[channel->first];
+    enum backend_state job;
+    enum bulk_state bulk;
+
+    clear_result(&set->result, VGPU_ERR_NONE);
+    switch (flight->kind) {
+    case FLIGHT_JOB:
+        job = set->uses.poll(set->uses.opaque, flight->slot, &set->result);
+        set->lost |= job == BACKEND_LOST;
+        if (job != BACKEND_DONE) {
+            return false;
+        }
+        set->free_slots |= 1u << flight->slot;
+        set->jobs_ns -= flight->expected_ns;
+        return true;
+    case FLIGHT_BULK:
+        bulk = set->uses.engine->poll(set->uses.engine->opaque, flight->last);
+        set->lost |= bulk == BULK_LOST;
+        return bulk == BULK_DONE;
+    default: set->result.status = flight->status; return true;
+    }
+}
+
+/* Ends the flights that are over, in their order.  True: there was one. */
+static bool land(struct channel_set *set, struct channel *channel)
+{
+    bool did = false;
+
+    while (channel->in_flight > 0 && !set->lost && has_landed(set, channel)) {
+        struct flight *flight = &channel->flights[channel->first];
+
+        channel->first = (channel->first + 1) % FLIGHTS_MAX;
+        channel->in_flight--;
+        finish(channel, flight->seq, flight->flags, flight->lane, &set->result);
+        did = true;
+    }
+    return did;
 }
 
 /* ---- records ---- */
@@ -259,50 +422,109 @@ static bool as_job(const struct channel *channel, struct backend_job *job)
     return true;
 }
 
-static bool takes_turn(uint16_t opcode)
+static bool takes_turn(const struct channel *channel, uint16_t opcode)
 {
     if (opcode >= VGPU_OP_BULK) {
-        return bulk_needs_turn(opcode);
+        return bulk_needs_turn(channel->bulk, opcode);
     }
     return opcode != VGPU_OP_NOP && opcode != VGPU_OP_GET_DEVICE_INFO;
 }
 
-/* One unit of the record that the channel has. */
-static void run_unit(struct channel_set *set, struct channel *channel)
+static uint64_t expected_ns(const struct backend_job *job)
 {
-    const VGPURecord *record = (const VGPURecord *)channel->record;
+    return job->opcode == VGPU_OP_TEST_SPIN && job->param_count == 1 ? job->params[0] * NS_PER_US
+                                                                     : JOB_NS;
+}
+
+/* An operation of 1.0.  False: it can't be started now. */
+static bool run_job(struct channel_set *set, struct channel *channel)
+{
+    unsigned slot = (unsigned)__builtin_ctz(set->free_slots | 1u << BACKEND_CHANNEL_JOBS);
     struct backend_job job;
+    struct flight *flight;
+
+    if (!as_job(channel, &job)) {
+        finish_with(set, channel, VGPU_ERR_INVALID_LENGTH);
+        return true;
+    }
+    /* Its results would need a place while others are before it. */
+    if (slot == BACKEND_CHANNEL_JOBS ||
+        (job.opcode == VGPU_OP_GET_DEVICE_INFO && channel->in_flight > 0)) {
+        return false;
+    }
+    clear_result(&set->result, VGPU_ERR_NONE);
+    switch (set->uses.run(set->uses.opaque, slot, &job, &set->result)) {
+    case BACKEND_DONE: finish_record(set, channel); return true;
+    case BACKEND_LOST: set->lost = true; return false;
+    default: break;
+    }
+    flight = fly(channel);
+    flight->kind = FLIGHT_JOB;
+    flight->slot = slot;
+    flight->expected_ns = expected_ns(&job);
+    set->free_slots &= ~(1u << slot);
+    set->jobs_ns += flight->expected_ns;
+    return true;
+}
+
+/* The checks of a bulk operation.  False: it is over, or has to wait. */
+static bool begin_bulk(struct channel_set *set, struct channel *channel, bool *full)
+{
     enum vgpu_error status;
 
-    if (record->op < VGPU_OP_BULK) {
-        if (!as_job(channel, &job)) {
-            finish_with(set, channel, VGPU_ERR_INVALID_LENGTH);
-            return;
-        }
-        set->result.status = VGPU_ERR_NONE;
-        set->result.result_count = 0;
-        set->result.data_length = 0;
-        set->result.gpu_time_ns = 0;
-        set->uses.run(set->uses.opaque, &job, &set->result);
-        finish(channel, &set->result);
-        return;
+    if (((const VGPURecord *)channel->record)->bytes != sizeof(channel->op.record)) {
+        finish_with(set, channel, VGPU_ERR_INVALID_LENGTH);
+        return false;
     }
-    if (!channel->begun) {
-        if (record->bytes != sizeof(channel->op.record)) {
-            finish_with(set, channel, VGPU_ERR_INVALID_LENGTH);
-            return;
-        }
-        memcpy(&channel->op.record, record, sizeof(channel->op.record));
-        status = bulk_begin(channel->bulk, &channel->op);
-        if (status != VGPU_ERR_NONE) {
-            finish_with(set, channel, status);
-            return;
-        }
-        channel->begun = true;
+    memcpy(&channel->op.record, channel->record, sizeof(channel->op.record));
+    status = bulk_begin(channel->bulk, &channel->op, full);
+    if (*full) {
+        return false;
     }
-    if (bulk_step(&channel->op)) {
-        finish_with(set, channel, VGPU_ERR_NONE);
+    if (status != VGPU_ERR_NONE) {
+        finish_with(set, channel, status);
+        return false;
     }
+    channel->begun = true;
+    return true;
+}
+
+/* One unit of a bulk operation.  False: it can't be started now. */
+static bool run_bulk(struct channel_set *set, struct channel *channel)
+{
+    const struct bulk_engine *engine = set->uses.engine;
+    struct flight *flight;
+    bool full = false;
+
+    if (!channel->begun && !begin_bulk(set, channel, &full)) {
+        return !full;
+    }
+    switch (engine->step(engine->opaque, &channel->op)) {
+    case BULK_MORE: return true;
+    case BULK_DONE: finish_with(set, channel, VGPU_ERR_NONE); return true;
+    case BULK_FAILED:
+        bulk_undo(channel->bulk, &channel->op);
+        finish_with(set, channel, VGPU_ERR_CUDA_ERROR);
+        return true;
+    case BULK_LOST: set->lost = true; return false;
+    case BULK_FULL: return false;
+    case BULK_STARTED: break;
+    }
+    flight = fly(channel);
+    flight->kind = FLIGHT_BULK;
+    memcpy(flight->last, channel->op.last, sizeof(flight->last));
+    return true;
+}
+
+/* One unit of the record that the channel has.  False: it can't be started now. */
+static bool run_unit(struct channel_set *set, struct channel *channel)
+{
+    const VGPURecord *record = (const VGPURecord *)channel->record;
+
+    if (channel->in_flight == FLIGHTS_MAX) {
+        return false;
+    }
+    return record->op < VGPU_OP_BULK ? run_job(set, channel) : run_bulk(set, channel);
 }
 
 /* The next record into private memory.  EMPTY, or BROKEN: the channel was closed. */
@@ -327,7 +549,7 @@ static int take(struct channel_set *set, struct channel *channel)
     }
     channel->seq++;
     channel->has_record = true;
-    channel->needs_turn = takes_turn(((const VGPURecord *)channel->record)->op);
+    channel->needs_turn = takes_turn(channel, ((const VGPURecord *)channel->record)->op);
     return result;
 }
 
@@ -345,16 +567,29 @@ static void look_after_process(struct channel *channel)
     }
 }
 
+/* The record waits for a turn: says so, once. */
+static void want(struct channel_set *set, struct channel *channel)
+{
+    if (!channel->wants && !channel->in_turn) {
+        channel->wants = true;
+        set->uses.tell(set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
+    }
+}
+
 /* Up to `budget_ns`.  False: it had nothing to do.  The channel may be gone. */
 static bool serve(struct channel_set *set, struct channel *channel, bool in_turn,
                   uint64_t budget_ns)
 {
     uint64_t end_ns = 0;
-    bool did = false;
+    bool did = land(set, channel);
 
-    for (unsigned i = 0; i < SERVE_RECORDS; i++) {
-        bool whole = true;
-
+    if (channel->closing) {
+        if (!has_flown(set, channel)) {
+            end(set, channel);
+        }
+        return did;
+    }
+    for (unsigned i = 0; i < SERVE_RECORDS && !set->lost; i++) {
         if (!channel->has_record) {
             int result = take(set, channel);
 
@@ -366,17 +601,15 @@ static bool serve(struct channel_set *set, struct channel *channel, bool in_turn
             }
         }
         if (channel->needs_turn && !in_turn) {
-            if (!channel->wants) {
-                channel->wants = true;
-                set->uses.tell(set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
-            }
+            want(set, channel);
             break;
         }
-        run_unit(set, channel);
+        if (!run_unit(set, channel)) {
+            break;
+        }
         did = true;
         /* Bulk operations take time; the clock is not for each NOP. */
-        whole = channel->has_record || ((const VGPURecord *)channel->record)->op != VGPU_OP_NOP;
-        if (whole) {
+        if (channel->has_record || ((const VGPURecord *)channel->record)->op != VGPU_OP_NOP) {
             uint64_t now_ns = clock_now_ns();
 
             end_ns = end_ns ? end_ns : now_ns + budget_ns;
@@ -393,47 +626,82 @@ bool channel_set_serve(struct channel_set *set)
 {
     bool did = false;
 
-    for (unsigned i = set->count; i-- > 0;) {
+    for (unsigned i = set->count; i-- > 0 && !set->lost;) {
         struct channel *channel = set->all[i];
 
-        if (!channel->in_turn && !(channel->has_record && channel->wants)) {
+        if (channel->closing || (!channel->in_turn && !(channel->has_record && channel->wants &&
+                                                        channel->in_flight == 0))) {
             did |= serve(set, channel, false, SERVE_NS);
         }
     }
     return did;
 }
 
+/* What turns are for, and is in flight. */
+static uint64_t flying_ns(const struct channel_set *set)
+{
+    return set->jobs_ns + set->uses.engine->busy_ns(set->uses.engine->opaque);
+}
+
+/* A piece of a turn whose units are over when they have been run. */
+static bool turn_of_processor(struct channel_set *set, struct channel *channel, uint64_t budget_ns,
+                              uint64_t *used_ns)
+{
+    uint64_t left_ns = budget_ns > *used_ns ? budget_ns - *used_ns : 0;
+    uint64_t start_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+    bool did = serve(set, channel, true, left_ns < SERVE_NS ? left_ns : SERVE_NS);
+
+    *used_ns += clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
+    return !did || *used_ns >= budget_ns;
+}
+
+/* The same of units that are started: the time that passes is charged, until the last is over. */
+static bool turn_of_gpu(struct channel_set *set, struct channel *channel, uint64_t budget_ns,
+                        uint64_t *used_ns)
+{
+    uint64_t start_ns = channel->turn_start_ns;
+    bool stopping = channel->stopping || channel->closing, did;
+
+    stopping |= clock_now_ns() - start_ns + flying_ns(set) >= budget_ns;
+    channel->stopping = stopping;
+    did = serve(set, channel, !stopping, SERVE_NS);
+    *used_ns = clock_now_ns() - start_ns;
+    return flying_ns(set) == 0 && (stopping || !did);
+}
+
 bool channel_set_turn(struct channel_set *set, uint64_t handle, uint64_t budget_ns,
                       uint64_t *used_ns)
 {
     struct channel *channel = find(set, handle);
-    uint64_t start_ns, left_ns = budget_ns > *used_ns ? budget_ns - *used_ns : 0;
-    bool did;
+    bool over;
 
     if (!channel) {
         return true;
     }
-    channel->wants = false;
-    channel->in_turn = true;
-    start_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
-    did = serve(set, channel, true, left_ns < SERVE_NS ? left_ns : SERVE_NS);
-    *used_ns += clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
-    if (did && *used_ns < budget_ns) {
-        return false;
+    if (!channel->in_turn) {
+        channel->wants = false;
+        channel->in_turn = true;
+        channel->stopping = false;
+        channel->turn_start_ns = clock_now_ns();
     }
+    over = set->uses.units_fly ? turn_of_gpu(set, channel, budget_ns, used_ns)
+                               : turn_of_processor(set, channel, budget_ns, used_ns);
     channel = find(set, handle); /* serve() may have closed it */
-    if (channel) {
+    if (channel && over) {
         channel->in_turn = false;
     }
-    return true;
+    return over || !channel;
 }
 
 /* ---- sleeping ---- */
 
-static bool has_work(struct channel *channel)
+static bool has_work(struct channel *channel, bool flown)
 {
+    if (channel->closing) {
+        return !flown;
+    }
     if (channel->has_record) {
-        return !channel->wants;
+        return !channel->wants && channel->in_flight == 0;
     }
     return vgpu_ring_look(&channel->commands) != VGPU_RING_EMPTY;
 }
@@ -449,15 +717,19 @@ static void drain(int fd)
 void channel_set_sleep(struct channel_set *set, int socket)
 {
     struct pollfd fds[CHANNEL_SET_MAX + 1] = {{.fd = socket, .events = POLLIN}};
-    bool work = false;
+    const struct timespec look = {.tv_nsec = LOOK_NS};
+    bool work = false, flying = false;
 
     for (unsigned i = 0; i < set->count; i++) {
+        bool flown = has_flown(set, set->all[i]);
+
+        flying |= flown;
         vgpu_park(&set->all[i]->control->worker_parked);
         fds[i + 1] = (struct pollfd){.fd = set->all[i]->doorbell, .events = POLLIN};
-        work |= has_work(set->all[i]);
+        work |= has_work(set->all[i], flown);
     }
     if (!work) {
-        poll(fds, set->count + 1, -1);
+        ppoll(fds, set->count + 1, flying ? &look : NULL, NULL);
     }
     for (unsigned i = 0; i < set->count; i++) {
         vgpu_unpark(&set->all[i]->control->worker_parked);

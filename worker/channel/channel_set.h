@@ -13,6 +13,7 @@
 
 #include "vgpu/vgpu_worker.h"
 #include "worker/backend.h"
+#include "worker/channel/bulk.h"
 
 #define CHANNEL_SET_MAX 64u
 #define CHANNEL_SET_FDS (VGPU_FD_CHUNK0 + 1u)
@@ -23,11 +24,15 @@ struct channel_set;
 
 struct channel_set_uses {
     void *opaque;
-    /* An operation of 1.0, done when it returns.  The result is zeroed. */
-    void (*run)(void *opaque, const struct backend_job *job, struct backend_result *result);
+    /* An operation of 1.0 in a slot of ours, below BACKEND_CHANNEL_JOBS.  The result is zeroed. */
+    enum backend_state (*run)(void *opaque, unsigned slot, const struct backend_job *job,
+                              struct backend_result *result);
+    /* Of one that is RUNNING. */
+    enum backend_state (*poll)(void *opaque, unsigned slot, struct backend_result *result);
     /* Tells the mediator; type: CHANNEL_CLOSED with a value, or WANT without. */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
-    uint64_t memory_bytes; /* all buffers together */
+    const struct bulk_engine *engine;
+    bool units_fly; /* units and jobs are started, not done, when they are asked for */
 };
 
 /* NULL when there is no memory. */
@@ -36,6 +41,8 @@ struct channel_set *channel_set_new(const struct channel_set_uses *uses);
 void channel_set_free(struct channel_set *set);
 
 bool channel_set_empty(const struct channel_set *set);
+/* The backend said so: the worker leaves. */
+bool channel_set_lost(const struct channel_set *set);
 
 /* Takes the descriptors, whatever it answers.  enum vgpu_error. */
 enum vgpu_error channel_set_add(struct channel_set *set, uint64_t channel,
@@ -48,7 +55,8 @@ bool channel_set_serve(struct channel_set *set);
 
 /*
  * A piece of a turn.  True: the turn is over, since its budget is used up, the channel has
- * nothing to do or is gone.  *used_ns grows by the processor's time that it took.
+ * nothing to do or is gone, and nothing of it is in flight.  *used_ns grows by the time that it
+ * took: of the processor, or what passed where units fly.
  */
 bool channel_set_turn(struct channel_set *set, uint64_t channel, uint64_t budget_ns,
                       uint64_t *used_ns);

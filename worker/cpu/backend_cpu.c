@@ -9,6 +9,7 @@
  */
 #include "common/clock.h"
 #include "worker/backend.h"
+#include "worker/cpu/bulk_cpu.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -28,6 +29,7 @@
 struct backend {
     struct backend_gpu device;
     uint64_t memory_bytes;
+    struct bulk_cpu bulk;
 };
 
 static void read_model_name(char name[VGPU_WORKER_NAME_BYTES])
@@ -114,6 +116,7 @@ static int cpu_open(const struct backend_config *config, struct backend **backen
     if (config->memory_limit_bytes && config->memory_limit_bytes < cpu->memory_bytes) {
         cpu->memory_bytes = config->memory_limit_bytes;
     }
+    bulk_cpu_init(&cpu->bulk, cpu->memory_bytes);
     *backend = cpu;
     return 0;
 }
@@ -219,6 +222,11 @@ static enum backend_state cpu_poll(UNUSED struct backend *cpu, UNUSED unsigned s
     return BACKEND_DONE;
 }
 
+static const struct bulk_engine *cpu_bulk(struct backend *cpu)
+{
+    return &cpu->bulk.engine;
+}
+
 const struct backend_ops backend_cpu = {
     .name = "cpu",
     .immediate = true,
@@ -227,5 +235,6 @@ const struct backend_ops backend_cpu = {
     .describe = cpu_describe,
     .submit = cpu_submit,
     .poll = cpu_poll,
+    .bulk = cpu_bulk,
     .list = cpu_list,
 };

@@ -39,6 +39,7 @@
 #include "common/log.h"
 #include "common/clock.h"
 #include "common/request.h"
+#include "worker/cuda/bulk_cuda.h"
 #include "worker/cuda/cuda_api.h"
 #include "worker/cuda/cuda_device.h"
 #include "worker/kernels_ptx.h"
@@ -92,13 +93,15 @@ struct backend {
     cuda_device device;
     cuda_context context;
     cuda_stream stream;
+    cuda_module module;
     cuda_function kernels[KERNEL_COUNT];
     void *pinned;
-    uint64_t limit_bytes; /* 0: none */
-    uint64_t used_bytes;
+    struct cuda_account account;
+    struct bulk_cuda *bulk;
+    void *channels_pinned;
     unsigned depth;
     bool lost;
-    struct cuda_slot slots[WORKER_DEPTH_MAX];
+    struct cuda_slot slots[BACKEND_SLOTS_MAX];
 };
 
 /* Says what failed; -EIO unless it was success. */
@@ -120,18 +123,19 @@ static int check(const struct backend *cuda, cuda_result error, const char *what
  */
 static int job_memory_alloc(struct backend *cuda, uint64_t bytes, void **host, cuda_address *mapped)
 {
+    struct cuda_account *account = &cuda->account;
     int status;
 
-    if (cuda->limit_bytes && bytes > cuda->limit_bytes - cuda->used_bytes) {
+    if (account->limit_bytes && bytes > account->limit_bytes - account->used_bytes) {
         log_error("the VM's memory limit of %" PRIu64 " bytes does not allow another %" PRIu64
                   " bytes beside the %" PRIu64 " in use: raise it with vgpu-admin",
-                  cuda->limit_bytes, bytes, cuda->used_bytes);
+                  account->limit_bytes, bytes, account->used_bytes);
         return -ENOMEM;
     }
     status = check(cuda, cuda->api.MemHostAlloc(host, bytes, CUDA_HOST_ALLOC_MAPPED),
                    "allocating pinned host memory");
     if (status == 0) {
-        cuda->used_bytes += bytes;
+        account->used_bytes += bytes;
         status = check(cuda, cuda->api.MemHostGetDevicePointer(mapped, *host, 0),
                        "mapping pinned host memory");
     }
@@ -225,7 +229,7 @@ static enum backend_state cuda_submit(struct backend *cuda, unsigned index,
     struct cuda_slot *slot = &cuda->slots[index];
     cuda_result error;
 
-    assert(index < cuda->depth);
+    assert(index < cuda->depth + BACKEND_CHANNEL_JOBS);
     slot->opcode = job->opcode;
     slot->result_count = 0;
     slot->data_length = 0;
@@ -272,9 +276,9 @@ static int load_kernels(struct backend *cuda)
     char log[1024] = "";
     unsigned names[] = {CUDA_JIT_ERROR_LOG, CUDA_JIT_ERROR_LOG_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof(log)};
-    cuda_module module;
-    int status = check(cuda, cuda->api.ModuleLoadDataEx(&module, kernels_ptx, 2, names, values),
-                       "compiling the kernels");
+    int status =
+        check(cuda, cuda->api.ModuleLoadDataEx(&cuda->module, kernels_ptx, 2, names, values),
+              "compiling the kernels");
 
     if (status < 0) {
         log[sizeof(log) - 1] = '\0';
@@ -284,22 +288,23 @@ static int load_kernels(struct backend *cuda)
         return status;
     }
     for (int i = 0; i < KERNEL_COUNT && status == 0; i++) {
-        status =
-            check(cuda, cuda->api.ModuleGetFunction(&cuda->kernels[i], module, kernel_names[i]),
-                  kernel_names[i]);
+        status = check(
+            cuda, cuda->api.ModuleGetFunction(&cuda->kernels[i], cuda->module, kernel_names[i]),
+            kernel_names[i]);
     }
     return status;
 }
 
-static int create_slots(struct backend *cuda)
+/* From `first` on, with pinned memory of their own. */
+static int create_slots(struct backend *cuda, unsigned first, unsigned count, void **pinned)
 {
     cuda_address mapped = 0;
-    int status = job_memory_alloc(cuda, (uint64_t)cuda->depth * SLOT_BYTES, &cuda->pinned, &mapped);
+    int status = job_memory_alloc(cuda, (uint64_t)count * SLOT_BYTES, pinned, &mapped);
 
-    for (unsigned i = 0; i < cuda->depth && status == 0; i++) {
-        struct cuda_slot *slot = &cuda->slots[i];
+    for (unsigned i = 0; i < count && status == 0; i++) {
+        struct cuda_slot *slot = &cuda->slots[first + i];
 
-        slot->host = (uint32_t *)((char *)cuda->pinned + (size_t)i * SLOT_BYTES);
+        slot->host = (uint32_t *)((char *)*pinned + (size_t)i * SLOT_BYTES);
         slot->mapped = mapped + (cuda_address)i * SLOT_BYTES;
         status = check(cuda, cuda->api.EventCreate(&slot->start, CUDA_EVENT_DEFAULT),
                        "creating an event");
@@ -349,13 +354,17 @@ static int start_device(struct backend *cuda)
         status = load_kernels(cuda);
     }
     if (status == 0) {
-        status = create_slots(cuda);
+        status = create_slots(cuda, 0, cuda->depth, &cuda->pinned);
     }
     return status == 0 ? warm_up(cuda) : status;
 }
 
 static void cuda_close(struct backend *cuda)
 {
+    bulk_cuda_close(cuda->bulk);
+    if (cuda->channels_pinned) {
+        cuda->api.MemFreeHost(cuda->channels_pinned);
+    }
     if (cuda->pinned) {
         cuda->api.MemFreeHost(cuda->pinned);
     }
@@ -378,7 +387,7 @@ static int cuda_open(const struct backend_config *config, struct backend **backe
         return -ENOMEM;
     }
     cuda->depth = config->depth;
-    cuda->limit_bytes = config->memory_limit_bytes;
+    cuda->account.limit_bytes = config->memory_limit_bytes;
     status = cuda_device_open(&cuda->api, config->gpu, &cuda->gpu, reason);
     if (status < 0) {
         log_error("%s", reason);
@@ -405,11 +414,35 @@ static void cuda_describe(const struct backend *cuda, vgpu_worker_ready *ready)
     ready->compute_minor = cuda->gpu.compute_minor;
     ready->multiprocessors = cuda->gpu.multiprocessors;
     ready->memory_bytes = cuda->gpu.memory_bytes;
-    if (cuda->limit_bytes && cuda->limit_bytes < ready->memory_bytes) {
-        ready->memory_bytes = cuda->limit_bytes;
+    if (cuda->account.limit_bytes && cuda->account.limit_bytes < ready->memory_bytes) {
+        ready->memory_bytes = cuda->account.limit_bytes;
     }
     backend_copy_name(ready->gpu_uuid, sizeof(ready->gpu_uuid), cuda->gpu.uuid);
     backend_copy_name(ready->name, sizeof(ready->name), cuda->gpu.name);
+}
+
+/* What channels need, when the first one comes.  NULL after saying why not. */
+static const struct bulk_engine *cuda_bulk(struct backend *cuda)
+{
+    const struct bulk_cuda_config config = {
+        .api = &cuda->api,
+        .stream = cuda->stream,
+        .module = cuda->module,
+        .add_i32 = cuda->kernels[KERNEL_VECTOR_ADD_I32],
+        .add_f32 = cuda->kernels[KERNEL_VECTOR_ADD_F32],
+        .multiprocessors = cuda->gpu.multiprocessors,
+        .account = &cuda->account,
+    };
+
+    if (!cuda->channels_pinned &&
+        create_slots(cuda, cuda->depth, BACKEND_CHANNEL_JOBS, &cuda->channels_pinned) < 0) {
+        return NULL;
+    }
+    if (!cuda->bulk &&
+        check(cuda, bulk_cuda_open(&config, &cuda->bulk), "preparing bulk operations") < 0) {
+        return NULL;
+    }
+    return bulk_cuda_engine(cuda->bulk);
 }
 
 const struct backend_ops backend_cuda = {
@@ -420,5 +453,6 @@ const struct backend_ops backend_cuda = {
     .describe = cuda_describe,
     .submit = cuda_submit,
     .poll = cuda_poll,
+    .bulk = cuda_bulk,
     .list = cuda_device_list,
 };

@@ -33,6 +33,8 @@
 #define CUDA_HOST_ALLOC_MAPPED 2u
 #define CUDA_STREAM_NON_BLOCKING 1u
 #define CUDA_EVENT_DEFAULT 0u
+#define CUDA_EVENT_NO_TIMING 2u
+#define CUDA_HOST_REGISTER_PORTABLE 1u
 #define CUDA_JIT_ERROR_LOG 5u
 #define CUDA_JIT_ERROR_LOG_BYTES 6u
 
@@ -68,12 +70,24 @@ struct cuda_api {
     cuda_result (*ModuleLoadDataEx)(cuda_module *module, const void *image, unsigned options,
                                     unsigned *names, void **values);
     cuda_result (*ModuleGetFunction)(cuda_function *function, cuda_module module, const char *name);
+    cuda_result (*MemAlloc)(cuda_address *address, size_t bytes);
+    cuda_result (*MemFree)(cuda_address address);
+    cuda_result (*MemsetD8Async)(cuda_address address, unsigned char value, size_t bytes,
+                                 cuda_stream stream);
+    cuda_result (*MemsetD32Async)(cuda_address address, unsigned value, size_t words,
+                                  cuda_stream stream);
+    cuda_result (*MemcpyHtoDAsync)(cuda_address to, const void *from, size_t bytes,
+                                   cuda_stream stream);
+    cuda_result (*MemcpyDtoHAsync)(void *to, cuda_address from, size_t bytes, cuda_stream stream);
+    cuda_result (*MemHostRegister)(void *memory, size_t bytes, unsigned flags);
+    cuda_result (*MemHostUnregister)(void *memory);
     cuda_result (*MemHostAlloc)(void **memory, size_t bytes, unsigned flags);
     cuda_result (*MemFreeHost)(void *memory);
     cuda_result (*MemHostGetDevicePointer)(cuda_address *address, void *memory, unsigned flags);
     cuda_result (*StreamCreate)(cuda_stream *stream, unsigned flags);
     cuda_result (*StreamQuery)(cuda_stream stream);
     cuda_result (*StreamSynchronize)(cuda_stream stream);
+    cuda_result (*StreamWaitEvent)(cuda_stream stream, cuda_event event, unsigned flags);
     cuda_result (*EventCreate)(cuda_event *event, unsigned flags);
     cuda_result (*EventRecord)(cuda_event event, cuda_stream stream);
     cuda_result (*EventQuery)(cuda_event event);

@@ -105,7 +105,7 @@ struct vgpu_options {
     int hello;
 
     /*
-     * host only.  1: sleep at once while waiting, and leave the processor to others.  0: look at
+     * dev and host.  1: sleep at once while waiting, and leave the processor to others.  0: look at
      * the memory for some microseconds first, where there is more than one processor.
      */
     int sleep_at_once;
@@ -113,10 +113,17 @@ struct vgpu_options {
 
 VGPU_API void vgpu_options_init(struct vgpu_options *options);
 
+/* Where a container finds the socket of the VM that it works as, if somebody has put it there. */
+#define VGPU_HOST_SOCKET_PATH "/run/vgpu/host.sock"
+
 /*
  * Open a device.  `spec`:
- *     NULL or "pci"        the first vgpu device of this machine
- *     "pci:0000:00:05.0"   the device at that address ("pci:00:05.0" also)
+ *     NULL or "auto"       the first of these that works: dev, pci, sock, and host with
+ *                          VGPU_HOST_SOCKET_PATH; the two sockets only if they are there and
+ *                          belong to root or to this user
+ *     "dev:/dev/vgpu0"     the guest's driver, with a channel; "dev": the first that there is
+ *     "pci:0000:00:05.0"   the device at that address ("pci:00:05.0" also), without a driver,
+ *                          as root; "pci": the first
  *     "sock:/path"         a mediator's socket; "sock": VGPU_SOCKET_PATH
  *     "host:/path"         the same with a channel: memory shared with the worker
  * `options` NULL: the defaults.  On success *out is the caller's, to be given
@@ -165,7 +172,7 @@ VGPU_API int vgpu_device_info(struct vgpu *v, struct vgpu_device_info *info);
 /* VGPU_OP_TEST_*; `param` is used by VGPU_OP_TEST_SPIN only: microseconds. */
 VGPU_API int vgpu_test_op(struct vgpu *v, uint32_t opcode, uint32_t param);
 
-/* ---- Buffers, over a channel ("host:") ---------------------------------- */
+/* ---- Buffers, over a channel ("dev:", "host:") --------------------------- */
 
 /*
  * Memory of the GPU, which stays until it is freed or the handle is closed.  Buffers are known
@@ -175,7 +182,9 @@ VGPU_API int vgpu_test_op(struct vgpu *v, uint32_t opcode, uint32_t param);
  * bytes, offsets and bytes of uploads are what they say; offsets are multiples of 4.
  *
  * A channel that has ended (the VM was quarantined, the mediator stopped, ...) fails all calls
- * from then on: open a new one.  After fork() the child must not use the handle.
+ * from then on: open a new handle.  While there are no buffers, the next request that is no
+ * posted one (vgpu_call() and what is built on it) opens a new channel by itself.  After fork()
+ * the child must not use the handle.
  */
 VGPU_API int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer); /* zeroed */
 VGPU_API int vgpu_buffer_free(struct vgpu *v, uint64_t buffer);
@@ -203,7 +212,7 @@ VGPU_API int vgpu_post(struct vgpu *v, uint32_t opcode, const uint32_t *params,
 VGPU_API int vgpu_wait_posted(struct vgpu *v, uint64_t may_remain);
 
 struct vgpu_channel_info {
-    const char *transport; /* "host" */
+    const char *transport; /* "host", "shared", "copied": docs/channels.md */
     uint64_t bytes;        /* shared with the worker, in all */
     uint64_t arena_bytes;  /* for data on its way */
     uint32_t command_bytes;
@@ -250,7 +259,7 @@ VGPU_API uint32_t vgpu_exec_time_us(const struct vgpu *v);
 struct vgpu_stats {
     uint64_t attempts;     /* requests sent, retries included */
     uint64_t retries;      /* attempts after the first of a call */
-    uint64_t reconnects;   /* sock: connections after the first */
+    uint64_t reconnects;   /* sock, dev, host: connections or channels after the first */
     uint64_t mmio_reads;   /* pci: accesses to the device; each one is an exit to the host */
     uint64_t mmio_writes;  /*   and costs microseconds under KVM and Xen */
     uint64_t status_polls; /* those of mmio_reads that looked whether the job is over */
@@ -258,7 +267,7 @@ struct vgpu_stats {
 
 VGPU_API void vgpu_get_stats(const struct vgpu *v, struct vgpu_stats *stats);
 
-/* "pci 0000:00:05.0" or "sock /tmp/vgpu-mediator.sock"; lives as long as the handle. */
+/* "dev /dev/vgpu0", "pci 0000:00:05.0", "sock /tmp/x.sock"; lives as long as the handle. */
 VGPU_API const char *vgpu_describe(const struct vgpu *v);
 
 #define VGPU_REGISTER_COUNT (VGPU_REG_END / 4u)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A process in a guest: a channel (channel.c) from the kernel's driver, /dev/vgpu0.  The driver
+ * allocates its memory and opens it (vgpu_ioctl.h); then the process rings the doorbell in a
+ * page of its own and sleeps in WAIT.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "vgpu/vgpu_ioctl.h"
+
+#define DEV_PREFIX "dev " /* in the description, before the path */
+#define DEV_PREFIX_BYTES (sizeof(DEV_PREFIX) - 1)
+
+struct dev_link {
+    struct channel_link channel;
+    int fd;                      /* -1: not open */
+    volatile uint32_t *doorbell; /* NULL: not mapped */
+};
+
+static void dev_ring(struct vgpu *v)
+{
+    struct dev_link *link = v->link;
+
+    *link->doorbell = 1;
+}
+
+static uint32_t device_gone(struct vgpu *v)
+{
+    return vgpu_channel_dead(v, VGPU_ERR_NO_DEVICE, "the device is gone; open the next one");
+}
+
+static uint32_t dev_sleep(struct vgpu *v, int rest_ms)
+{
+    struct dev_link *link = v->link;
+    struct vgpu_ioctl_wait wait = {.timeout_ns = (uint64_t)rest_ms * NS_PER_MS};
+
+    if (ioctl(link->fd, VGPU_IOCTL_WAIT, &wait) < 0) {
+        if (errno == ENODEV) {
+            return device_gone(v);
+        }
+        return errno == ETIME || errno == EINTR
+                   ? VGPU_ERR_NONE
+                   : vgpu_channel_dead(v, VGPU_ERR_SYSTEM, strerror(errno));
+    }
+    return wait.state == VGPU_REGISTER_OPEN ? VGPU_ERR_NONE : vgpu_channel_closed(v, wait.reason);
+}
+
+static void dev_close(struct vgpu *v)
+{
+    struct dev_link *link = v->link;
+
+    if (link->doorbell) {
+        munmap((void *)(uintptr_t)link->doorbell, VGPU_DOORBELL_PAGE);
+    }
+    if (link->channel.chunk0) {
+        munmap(link->channel.chunk0, link->channel.layout.bytes);
+    }
+    if (link->fd >= 0) {
+        close(link->fd); /* the driver closes the channel then */
+    }
+}
+
+static uint32_t open_failed(struct vgpu *v, const char *path)
+{
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return vgpu_set_error(v, VGPU_ERR_PERMISSION,
+                              "this user may not open %s: it takes root or the group vgpu", path);
+    case EMFILE:
+        return vgpu_set_error(v, VGPU_ERR_SYSTEM,
+                              "can't open %s: this process has as many files or channels as it "
+                              "may have (parameter process_channels of the module vgpu)",
+                              path);
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+        return vgpu_set_error(v, VGPU_ERR_NO_DEVICE,
+                              "there is no %s: the driver vgpu is not loaded, or the VM's device "
+                              "has no channels; pci: does without",
+                              path);
+    default: return vgpu_set_error(v, VGPU_ERR_SYSTEM, "can't open %s: %s", path, strerror(errno));
+    }
+}
+
+/* What OPEN says when it fails. */
+static uint32_t channel_failed(struct vgpu *v, const struct vgpu_ioctl_open *open)
+{
+    switch (errno) {
+    case EREMOTEIO: return vgpu_channel_refused(v, open->status);
+    case ENODEV:
+        return vgpu_set_error(v, VGPU_ERR_NO_DEVICE, "%s: the device is gone", v->description);
+    case EDQUOT:
+        return vgpu_set_error(
+            v, VGPU_ERR_SYSTEM,
+            "%s: a channel takes %llu MiB, and the driver's limit is reached "
+            "(parameters memory_mib, process_memory_mib of the module vgpu)",
+            v->description,
+            (unsigned long long)(((struct channel_link *)v->link)->layout.bytes >> 20));
+    case ENOSPC:
+        return vgpu_set_error(v, VGPU_ERR_QUEUE_FULL, "%s: the device has no channel free",
+                              v->description);
+    case ETIMEDOUT:
+        return vgpu_set_error(v, VGPU_ERR_TIMEOUT, "%s: the host did not open a channel in time",
+                              v->description);
+    default:
+        return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: can't open a channel: %s", v->description,
+                              strerror(errno));
+    }
+}
+
+/* Memory and doorbell. */
+static uint32_t map_channel(struct vgpu *v, const struct vgpu_ioctl_open *open)
+{
+    struct dev_link *link = v->link;
+    void *memory = MAP_FAILED, *page;
+
+    if (open->bytes != link->channel.layout.bytes) {
+        return vgpu_set_error(v, VGPU_ERR_BAD_RESPONSE,
+                              "%s: the channel's memory has not the agreed size", v->description);
+    }
+    memory = mmap(NULL, open->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, link->fd,
+                  (off_t)open->mmap_offset);
+    if (memory != MAP_FAILED) {
+        link->channel.chunk0 = memory;
+        page = mmap(NULL, VGPU_DOORBELL_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, link->fd,
+                    (off_t)open->doorbell_offset);
+        if (page != MAP_FAILED) {
+            link->doorbell = page;
+            return VGPU_ERR_NONE;
+        }
+    }
+    return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: can't map the channel: %s", v->description,
+                          strerror(errno));
+}
+
+static uint32_t dev_open(struct vgpu *v, uint64_t deadline_ns)
+{
+    struct dev_link *link = v->link;
+    const char *path = v->description + DEV_PREFIX_BYTES;
+    struct vgpu_ioctl_open open_channel = {
+        .profile = VGPU_PROFILE_OPS,
+        .features = VGPU_CHANNEL_BULK,
+        .geometry = link->channel.geometry,
+    };
+
+    (void)deadline_ns; /* the driver has one of its own */
+    link->doorbell = NULL;
+    link->fd = open(path, O_RDWR | O_CLOEXEC);
+    if (link->fd < 0) {
+        return open_failed(v, path);
+    }
+    if (ioctl(link->fd, VGPU_IOCTL_OPEN, &open_channel) < 0) {
+        return channel_failed(v, &open_channel);
+    }
+    link->channel.transport = open_channel.transport;
+    return map_channel(v, &open_channel);
+}
+
+static const struct channel_way dev_way = {
+    .open = dev_open,
+    .ring = dev_ring,
+    .sleep = dev_sleep,
+    .close = dev_close,
+};
+
+static uint32_t open_path(struct vgpu *v, const char *path)
+{
+    if (strlen(path) >= VGPU_PATH_BYTES) {
+        return vgpu_set_error(v, VGPU_ERR_ARGUMENT, "a device's path has less than %u bytes",
+                              VGPU_PATH_BYTES);
+    }
+    snprintf(v->description, sizeof(v->description), DEV_PREFIX "%s", path);
+    return vgpu_channel_new(v, &dev_way, sizeof(struct dev_link));
+}
+
+uint32_t vgpu_dev_open(struct vgpu *v, const char *path)
+{
+    uint32_t code = VGPU_ERR_NONE;
+
+    if (path) {
+        return open_path(v, path);
+    }
+    for (unsigned i = 0; i < VGPU_DEVICES_MAX; i++) {
+        char name[VGPU_ADDRESS_TEXT_BYTES];
+
+        snprintf(name, sizeof(name), VGPU_DEVICE_PREFIX "%u", i);
+        if (access(name, F_OK) == 0) {
+            code = open_path(v, name);
+            if (code != VGPU_ERR_NO_DEVICE) {
+                return code;
+            }
+        }
+    }
+    errno = ENOENT;
+    return code != VGPU_ERR_NONE ? code : open_failed(v, VGPU_DEVICE_PREFIX "0");
+}
