@@ -182,7 +182,9 @@ void vgpu_chunks_abandon(struct vgpu_dev *dev, bool let_go)
 		unmap_mapping_range(ch->mapping, 0, 0, 1);
 	}
 	list_for_each_entry(chunk, &dev->chunks, link) {
-		if (let_go) {
+		enum vgpu_phase phase = chunk->channel->phase;
+
+		if (let_go || phase == VGPU_PHASE_NEW || phase == VGPU_PHASE_OVER) {
 			vgpu_pieces_free(chunk);
 		} else {
 			chunk->has_memory = false;

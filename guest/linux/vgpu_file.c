@@ -114,7 +114,7 @@ static int vgpu_do_wait(struct vgpu_channel *ch, struct vgpu_ioctl_wait *wait)
 	else if (!vgpu_has_event(ch) && !vgpu_has_ended(ch))
 		ret = -ETIME;
 	if (ret == -ERESTARTSYS)
-		ret = -EINTR;
+		ret = -ERESTARTNOHAND; /* EINTR for who has a handler; a suspend is no end */
 	if (READ_ONCE(ch->dev->gone))
 		return -ENODEV;
 	wait->events = atomic64_read(&ch->events);

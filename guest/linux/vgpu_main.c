@@ -261,11 +261,12 @@ static void vgpu_abandon(struct vgpu_dev *dev, bool let_go)
 	down_write(&dev->going);
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->gone, true);
+	/* First: what the host has not let go of must not be freed with its channel. */
+	vgpu_chunks_abandon(dev, let_go);
 	for (i = 0; i < dev->channel_count; i++) {
 		if (dev->channels[i] && dev->channels[i]->phase != VGPU_PHASE_OVER)
 			vgpu_channel_over(dev->channels[i], VGPU_CLOSED_RESET);
 	}
-	vgpu_chunks_abandon(dev, let_go);
 	mutex_unlock(&dev->lock);
 	up_write(&dev->going);
 	wake_up_all(&dev->changed);

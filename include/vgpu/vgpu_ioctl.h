@@ -21,7 +21,7 @@
  *
  * Errors, besides those of each call: ENOTTY no such ioctl; EFAULT the structure can't be read
  * or written; ENODEV the device is gone, open the next one; EPERM another process's file; EINTR
- * a signal came (the call may be made again, unless it says otherwise).
+ * a signal's handler ran (the call may be made again, unless it says otherwise).
  */
 #ifndef VGPU_IOCTL_H
 #define VGPU_IOCTL_H
