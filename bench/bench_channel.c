@@ -3,6 +3,9 @@
  * Channels of host processes against protocol 1.0's socket, through the same mediator and the
  * CPU backend, in batches that alternate: whatever disturbs the machine disturbs both.
  *
+ * Turns: the same work of a VM that is alone through two mediators, in batches that alternate; one
+ * of them has a quantum so long that nothing ever ends a turn while there is work.
+ *
  * "Polling" is one NOP at a time, back to back, so that both sides look at the memory.
  * "Sleeping" is one NOP at a time after a pause that is longer than the worker looks, and with
  * a process that goes to sleep at once; 1.0's path has the same pauses.
@@ -23,6 +26,9 @@
 #define PAUSE_NS (5 * NS_PER_MS)
 #define DEPTH 64u
 #define POSTED 2000000u
+#define TURN_WORDS 262144u
+#define TURN_FILLS 1000u
+#define TURN_BATCHES 20u
 #define COPY_BYTES (64u << 20)
 #define COPIES 8u
 
@@ -163,6 +169,47 @@ static void bench_pipelined(const struct daemon *daemon, struct vgpu *host, bool
     bench_figure_at_least("host_pipelined_fill_ratio", "ratio", fills / sock, 5);
 }
 
+static double fills_s(struct vgpu *v, uint64_t buffer)
+{
+    uint64_t began_ns = clock_now_ns();
+
+    for (uint32_t i = 0; i < TURN_FILLS; i++) {
+        must(v, vgpu_fill(v, buffer, TURN_WORDS, i));
+        must(v, vgpu_wait_posted(v, DEPTH - 1));
+    }
+    must(v, vgpu_wait_posted(v, 0));
+    return (double)(clock_now_ns() - began_ns) / NS_PER_S;
+}
+
+/* Work of about 100 us a record, dozens of quanta in a batch. */
+static void bench_alone(struct vgpu *with_turns, bool quick)
+{
+    const char *const endless[] = {"--quantum-us", "86400000000", NULL};
+    static double with_s[TURN_BATCHES], without_s[TURN_BATCHES];
+    size_t count = quick ? TURN_BATCHES / 4 : TURN_BATCHES;
+    struct daemon daemon;
+    struct vgpu *without;
+    uint64_t with_buffer, without_buffer;
+
+    daemon_prepare(&daemon);
+    daemon_start(&daemon, false, endless);
+    without = open_device(&daemon, "host", 1, 0);
+    must(with_turns, vgpu_buffer_new(with_turns, TURN_WORDS * 4, &with_buffer));
+    must(without, vgpu_buffer_new(without, TURN_WORDS * 4, &without_buffer));
+    fills_s(with_turns, with_buffer);
+    fills_s(without, without_buffer);
+    for (size_t i = 0; i < count; i++) {
+        with_s[i] = fills_s(with_turns, with_buffer);
+        without_s[i] = fills_s(without, without_buffer);
+    }
+    bench_figure("alone_fill", "us", bench_quantile(without_s, count, 0.5) / TURN_FILLS * 1e6);
+    bench_figure_at_most(
+        "alone_turns_cost", "ratio",
+        bench_quantile(with_s, count, 0.5) / bench_quantile(without_s, count, 0.5) - 1, 0.01);
+    vgpu_close(without);
+    daemon_remove(&daemon);
+}
+
 static void bench_copies(struct vgpu *host)
 {
     uint8_t *bytes = calloc(1, COPY_BYTES);
@@ -213,6 +260,7 @@ int main(int argc, char **argv)
     vgpu_close(sleeper);
     bench_polling(host, sock, options.quick);
     bench_pipelined(&daemon, host, options.quick);
+    bench_alone(host, options.quick);
     bench_copies(host);
     vgpu_close(host);
     vgpu_close(sock);

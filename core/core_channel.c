@@ -399,7 +399,7 @@ static bool queue_turn(struct core *core, struct core_channel *channel, uint64_t
     if (!core_turn_submit(core, channel->vm, channel->handle, now_ns)) {
         return false;
     }
-    channel->has_turn = true;
+    channel->turns++;
     return true;
 }
 
@@ -412,7 +412,7 @@ void core_turn_want(struct core *core, uint64_t worker, uint64_t handle, uint64_
         return;
     }
     slot = channel->vm;
-    if (channel->has_turn || !queue_turn(core, channel, now_ns)) {
+    if (channel->turns == CORE_CHANNEL_TURNS_MAX || !queue_turn(core, channel, now_ns)) {
         channel->wants = true;
         core->vms[slot].channels_wanting++;
     }
@@ -424,7 +424,7 @@ void core_channel_turn_over(struct core *core, uint64_t handle)
     struct core_channel *channel = find(core, handle);
 
     if (channel) {
-        channel->has_turn = false;
+        channel->turns--;
     }
 }
 
@@ -446,7 +446,7 @@ void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns
         struct core_channel *channel = &core->channels[i];
 
         if (channel->state == CORE_CHANNEL_OPEN && channel->vm == slot && channel->wants &&
-            !channel->has_turn) {
+            channel->turns < CORE_CHANNEL_TURNS_MAX) {
             if (!queue_turn(core, channel, now_ns)) {
                 return; /* no room among its jobs; asked again when one has ended */
             }

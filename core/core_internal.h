@@ -124,6 +124,9 @@ struct core_session {
     uint64_t requests, protocol_errors;
 };
 
+/* One that runs, and the next one, so that a VM that is alone never has to wait for it. */
+#define CORE_CHANNEL_TURNS_MAX 2u
+
 enum core_channel_state {
     CORE_CHANNEL_FREE,
     CORE_CHANNEL_WAITING,  /* for the VM's worker */
@@ -141,9 +144,9 @@ struct core_channel {
     uint32_t reason; /* CLOSING */
     VGPUChannelOpen open;
     uint64_t bytes;
-    bool opened;   /* the session was told */
-    bool has_turn; /* it waits or runs */
-    bool wants;    /* another one, which is not queued yet */
+    bool opened;    /* the session was told */
+    uint32_t turns; /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
+    bool wants;     /* another one, which is not queued yet */
 };
 
 struct core {

@@ -58,7 +58,8 @@ static void want(void)
 
 static void turn_done(void)
 {
-    const struct run run = {.worker = w.channel.worker, .job_id = w.channel.turn_job};
+    const struct run run = {.worker = w.channel.worker,
+                            .job_id = w.channel.turn_jobs[w.channel.turns_done++ % 16]};
 
     assert_int_equal(done(&run, VGPU_ERR_NONE), 0);
 }
@@ -78,19 +79,25 @@ static void test_a_channel_and_its_turns(void **state)
     want();
     assert_int_equal(w.channel.turns, 1);
     assert_true(w.channel.budget_ns > 0);
-    want(); /* while it has one: queued when that one has ended, once */
+    turn_done();
     want();
-    assert_int_equal(w.channel.turns, 1);
-    turn_done();
     assert_int_equal(w.channel.turns, 2);
+    want(); /* while it has one: handed out ahead, since nobody else wants the GPU */
+    assert_int_equal(w.channel.turns, 3);
+    want(); /* while it has two: queued when one of them has ended, once */
+    want();
+    assert_int_equal(w.channel.turns, 3);
     turn_done();
-    assert_int_equal(w.channel.turns, 2);
-    assert_int_equal(stats_of(7).gpu_time_ns, 2 * MS);
+    assert_int_equal(w.channel.turns, 4);
+    turn_done();
+    turn_done();
+    assert_int_equal(w.channel.turns, 4);
+    assert_int_equal(stats_of(7).gpu_time_ns, 4 * MS);
     assert_int_equal(stats_of(7).in_flight, 0);
     close_number(session, 7, 0);
     assert_int_equal(w.channel.stop_reason, VGPU_CLOSED_ASKED);
     want(); /* crosses it: ignored */
-    assert_int_equal(w.channel.turns, 2);
+    assert_int_equal(w.channel.turns, 4);
     closed_by_worker(VGPU_CLOSED_ASKED);
     assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CHANNEL_CLOSED);
     assert_int_equal(w.channel.state, WORLD_CHANNEL_FREED);

@@ -78,8 +78,7 @@ static void on_channel_free(void *opaque, uint64_t channel)
 static void on_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                     uint64_t budget_ns)
 {
-    w.channel.turns++;
-    w.channel.turn_job = job_id;
+    w.channel.turn_jobs[w.channel.turns++ % 16] = job_id;
     w.channel.budget_ns = budget_ns;
 }
 

@@ -41,8 +41,9 @@ struct world_channel {
     } state;
     uint64_t worker, handle;
     uint32_t stop_reason;
-    uint32_t turns;
-    uint64_t turn_job, budget_ns;
+    uint32_t turns, turns_done;
+    uint64_t turn_jobs[16]; /* of turns, in their order */
+    uint64_t budget_ns;
 };
 
 /* What the core wanted, in order. */

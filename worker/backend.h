@@ -55,6 +55,7 @@ struct backend_job {
     uint32_t data_length; /* bytes */
     const uint32_t *params;
     const void *data;
+    bool untimed; /* nobody asks for its gpu_time_ns: 0 will do */
 };
 
 /* The caller zeroes all but the body before submit. */

@@ -230,6 +230,7 @@ static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
     job.data_length = run.data_length;
     job.params = (const uint32_t *)(e->frame + fixed_bytes);
     job.data = e->frame + fixed_bytes + run.param_count * 4;
+    job.untimed = false;
 
     slot->job_id = job_id;
     slot->opcode = run.opcode;
@@ -487,8 +488,13 @@ static enum backend_state look_at_head(struct executor *e)
     struct slot *slot = &e->slots[e->head];
 
     if (slot->channel) {
-        if (!e->channels || channel_set_turn(e->channels, slot->channel, slot->budget_ns,
-                                             &slot->result.gpu_time_ns)) {
+        const struct channel_turn turn = {
+            .budget_ns = slot->budget_ns,
+            .goes_on = e->count > 1 && e->slots[(e->head + 1) % e->config->depth].channel,
+        };
+
+        if (!e->channels ||
+            channel_set_turn(e->channels, slot->channel, &turn, &slot->result.gpu_time_ns)) {
             slot->channel = 0;
             slot->state = BACKEND_DONE;
         }

@@ -99,7 +99,9 @@ typedef struct vgpu_worker_word {
 /*
  * A turn: the channel may use the GPU, for about budget_ns, or until it has nothing to do.  It
  * takes its place among the RUNs and ends with its DONE.  A channel that is gone ends it at
- * once.  One WANT for each turn, and none while it has one or waits for one.
+ * once.  One WANT for each turn; none while it waits for one.  In the second half of a turn that
+ * is not enough the worker asks for the next one: where nobody else wants the GPU, that comes
+ * before this one ends, and the GPU has no pause between them.
  */
 typedef struct vgpu_worker_turn {
     uint64_t channel;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/ns.h"
 #include "fuzz.h"
 #include "vgpu/vgpu_ring.h"
 #include "worker/channel/channel_set.h"
@@ -142,6 +143,7 @@ static void spoil(struct process *process, struct supply *s)
 
 static void step(struct channel_set *set, struct process *process, struct supply *s)
 {
+    const struct channel_turn turn = {.budget_ns = NS_PER_S};
     uint64_t used_ns = 0;
     unsigned pieces = 0;
 
@@ -153,7 +155,7 @@ static void step(struct channel_set *set, struct process *process, struct supply
     case 4: ((VGPUControl *)process->chunk0)->command_tail = process->tail; break;
     case 5: channel_set_serve(set); break;
     case 6:
-        while (!channel_set_turn(set, HANDLE, 1000000000, &used_ns)) {
+        while (!channel_set_turn(set, HANDLE, &turn, &used_ns)) {
             CHECK(++pieces < TURN_PIECES);
         }
         break;

@@ -52,6 +52,8 @@ struct bulk_engine {
      * copy of it is in flight. */
     void (*share)(void *opaque, void *memory, uint64_t bytes);
     void (*unshare)(void *opaque, void *memory, uint64_t bytes);
+    /* Before each product, outside of turns: it may take a while, the first time. */
+    void (*prepare_products)(void *opaque);
     /* Does or starts one unit more. */
     enum bulk_state (*step)(void *opaque, struct bulk_op *op);
     /* Of one that is STARTED, by its `last`: DONE, STARTED or LOST. */

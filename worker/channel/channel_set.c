@@ -10,7 +10,8 @@
  *
  * A record that needs the GPU waits for a turn, and what stands behind it waits with it.  In a
  * turn, units are started until the time that has passed, and what is in flight will still
- * take, make up the budget; the turn is over when that has ended.  Copies need no turn.
+ * take, make up the budget; the turn is over when that has ended, or will have by the time that
+ * another worker needs to begin.  Copies need no turn.
  *
  * A channel that ends while units of it are in flight is told to its process at once, and takes
  * nothing more; its memory is let go of, and the mediator told, when the last of them is over.
@@ -40,6 +41,10 @@
 #define FLIGHTS_MAX 64u
 /* A job of 1.0 of which nothing is known takes about so long on a GPU. */
 #define JOB_NS (10 * NS_PER_US)
+/* One that may never end: no turn ends before it. */
+#define ENDLESS_NS (3600 * NS_PER_S)
+/* A worker that is given its turn needs about so long until its first kernel is there. */
+#define HAND_OVER_NS (100 * NS_PER_US)
 /* Sleep between two looks at units in flight, when looking has been in vain for long. */
 #define LOOK_NS (50 * NS_PER_US)
 
@@ -73,7 +78,7 @@ struct channel {
     bool closing;  /* told to the process; `reason` goes to the mediator at the end */
     bool answered; /* since the process was last looked after */
     enum vgpu_channel_reason reason;
-    uint64_t turn_start_ns;
+    uint64_t turn_start_ns, turn_budget_ns;
     struct bulk_op op;
     struct flight flights[FLIGHTS_MAX];
     unsigned first, in_flight;
@@ -82,8 +87,9 @@ struct channel {
 
 struct channel_set {
     struct channel_set_uses uses;
-    uint32_t free_slots; /* of the backend, a bit each */
-    uint64_t jobs_ns;    /* what jobs in flight will take together, as expected */
+    uint32_t free_slots;   /* of the backend, a bit each */
+    uint64_t jobs_ns;      /* what jobs in flight will take together, as expected */
+    uint64_t job_since_ns; /* when the oldest of them had the GPU */
     bool lost;
     struct channel *all[CHANNEL_SET_MAX];
     unsigned count;
@@ -374,6 +380,7 @@ static bool has_landed(struct channel_set *set, struct channel *channel)
         }
         set->free_slots |= 1u << flight->slot;
         set->jobs_ns -= flight->expected_ns;
+        set->job_since_ns = clock_now_ns();
         return true;
     case FLIGHT_BULK:
         bulk = set->uses.engine->poll(set->uses.engine->opaque, flight->last);
@@ -418,6 +425,7 @@ static bool as_job(const struct channel *channel, struct backend_job *job)
         .data_length = record->data_bytes,
         .params = (const uint32_t *)(record + 1),
         .data = (const uint32_t *)(record + 1) + record->param_count,
+        .untimed = (record->record.flags & VGPU_RECORD_ANSWER) == 0,
     };
     return true;
 }
@@ -432,8 +440,11 @@ static bool takes_turn(const struct channel *channel, uint16_t opcode)
 
 static uint64_t expected_ns(const struct backend_job *job)
 {
-    return job->opcode == VGPU_OP_TEST_SPIN && job->param_count == 1 ? job->params[0] * NS_PER_US
-                                                                     : JOB_NS;
+    switch (job->opcode) {
+    case VGPU_OP_TEST_SPIN: return job->param_count == 1 ? job->params[0] * NS_PER_US : JOB_NS;
+    case VGPU_OP_TEST_HANG: return ENDLESS_NS;
+    default: return JOB_NS;
+    }
 }
 
 /* An operation of 1.0.  False: it can't be started now. */
@@ -463,6 +474,9 @@ static bool run_job(struct channel_set *set, struct channel *channel)
     flight->slot = slot;
     flight->expected_ns = expected_ns(&job);
     set->free_slots &= ~(1u << slot);
+    if (set->jobs_ns == 0) {
+        set->job_since_ns = clock_now_ns();
+    }
     set->jobs_ns += flight->expected_ns;
     return true;
 }
@@ -550,6 +564,9 @@ static int take(struct channel_set *set, struct channel *channel)
     channel->seq++;
     channel->has_record = true;
     channel->needs_turn = takes_turn(channel, ((const VGPURecord *)channel->record)->op);
+    if (((const VGPURecord *)channel->record)->op == VGPU_BULK_SGEMM) {
+        set->uses.engine->prepare_products(set->uses.engine->opaque);
+    }
     return result;
 }
 
@@ -567,10 +584,34 @@ static void look_after_process(struct channel *channel)
     }
 }
 
-/* The record waits for a turn: says so, once. */
+/* For how long what is in flight, and needs turns, will keep the GPU. */
+static uint64_t flying_ns(const struct channel_set *set)
+{
+    uint64_t jobs_ns = set->jobs_ns;
+
+    if (jobs_ns > 0) {
+        uint64_t gone_ns = clock_now_ns() - set->job_since_ns;
+
+        /* At least a little: it has not ended. */
+        jobs_ns = gone_ns < jobs_ns ? jobs_ns - gone_ns : 1;
+    }
+    return jobs_ns + set->uses.engine->busy_ns(set->uses.engine->opaque);
+}
+
+/* May another unit of its turn be started?  Without a GPU the units' own time decides. */
+static bool has_room_in_turn(const struct channel_set *set, struct channel *channel)
+{
+    if (set->uses.units_fly && !channel->stopping) {
+        channel->stopping =
+            clock_now_ns() - channel->turn_start_ns + flying_ns(set) >= channel->turn_budget_ns;
+    }
+    return !channel->stopping;
+}
+
+/* There will be work beyond this turn, or there is without one: says so, once. */
 static void want(struct channel_set *set, struct channel *channel)
 {
-    if (!channel->wants && !channel->in_turn) {
+    if (!channel->wants) {
         channel->wants = true;
         set->uses.tell(set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
     }
@@ -601,7 +642,12 @@ static bool serve(struct channel_set *set, struct channel *channel, bool in_turn
             }
         }
         if (channel->needs_turn && !in_turn) {
-            want(set, channel);
+            if (!channel->in_turn) {
+                want(set, channel);
+            }
+            break;
+        }
+        if (channel->needs_turn && !has_room_in_turn(set, channel)) {
             break;
         }
         if (!run_unit(set, channel)) {
@@ -637,39 +683,60 @@ bool channel_set_serve(struct channel_set *set)
     return did;
 }
 
-/* What turns are for, and is in flight. */
-static uint64_t flying_ns(const struct channel_set *set)
+/* In its second half, while there seems to be work for more. */
+static void want_the_next(struct channel_set *set, struct channel *channel,
+                          const struct channel_turn *turn, uint64_t used_ns)
 {
-    return set->jobs_ns + set->uses.engine->busy_ns(set->uses.engine->opaque);
+    bool more = channel->has_record ? channel->needs_turn
+                                    : vgpu_ring_look(&channel->commands) == VGPU_RING_OK;
+
+    if (more && used_ns >= turn->budget_ns / 2) {
+        want(set, channel);
+    }
 }
 
 /* A piece of a turn whose units are over when they have been run. */
-static bool turn_of_processor(struct channel_set *set, struct channel *channel, uint64_t budget_ns,
-                              uint64_t *used_ns)
+static bool turn_of_processor(struct channel_set *set, uint64_t handle,
+                              const struct channel_turn *turn, uint64_t *used_ns)
 {
-    uint64_t left_ns = budget_ns > *used_ns ? budget_ns - *used_ns : 0;
+    struct channel *channel = find(set, handle);
+    uint64_t left_ns = turn->budget_ns > *used_ns ? turn->budget_ns - *used_ns : 0;
     uint64_t start_ns = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
     bool did = serve(set, channel, true, left_ns < SERVE_NS ? left_ns : SERVE_NS);
 
     *used_ns += clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
-    return !did || *used_ns >= budget_ns;
+    channel = find(set, handle); /* serve() may have ended it */
+    if (channel) {
+        want_the_next(set, channel, turn, *used_ns);
+    }
+    return !did || *used_ns >= turn->budget_ns;
 }
 
 /* The same of units that are started: the time that passes is charged, until the last is over. */
-static bool turn_of_gpu(struct channel_set *set, struct channel *channel, uint64_t budget_ns,
+static bool turn_of_gpu(struct channel_set *set, uint64_t handle, const struct channel_turn *turn,
                         uint64_t *used_ns)
 {
-    uint64_t start_ns = channel->turn_start_ns;
-    bool stopping = channel->stopping || channel->closing, did;
+    struct channel *channel = find(set, handle);
+    uint64_t start_ns = channel->turn_start_ns, flying;
+    bool did;
 
-    stopping |= clock_now_ns() - start_ns + flying_ns(set) >= budget_ns;
-    channel->stopping = stopping;
-    did = serve(set, channel, !stopping, SERVE_NS);
+    channel->stopping |= channel->closing;
+    did = serve(set, channel, !channel->stopping, SERVE_NS);
     *used_ns = clock_now_ns() - start_ns;
-    return flying_ns(set) == 0 && (stopping || !did);
+    channel = find(set, handle); /* serve() may have ended it */
+    if (!channel) {
+        return true;
+    }
+    flying = flying_ns(set);
+    want_the_next(set, channel, turn, *used_ns + flying);
+    if (channel->stopping && !channel->closing) {
+        *used_ns += flying;
+        return turn->goes_on || flying <= HAND_OVER_NS;
+    }
+    return !did && flying == 0;
 }
 
-bool channel_set_turn(struct channel_set *set, uint64_t handle, uint64_t budget_ns,
+bool channel_set_turn(struct channel_set *set, uint64_t handle, const struct channel_turn *turn,
                       uint64_t *used_ns)
 {
     struct channel *channel = find(set, handle);
@@ -683,10 +750,11 @@ bool channel_set_turn(struct channel_set *set, uint64_t handle, uint64_t budget_
         channel->in_turn = true;
         channel->stopping = false;
         channel->turn_start_ns = clock_now_ns();
+        channel->turn_budget_ns = turn->budget_ns;
     }
-    over = set->uses.units_fly ? turn_of_gpu(set, channel, budget_ns, used_ns)
-                               : turn_of_processor(set, channel, budget_ns, used_ns);
-    channel = find(set, handle); /* serve() may have closed it */
+    over = set->uses.units_fly ? turn_of_gpu(set, handle, turn, used_ns)
+                               : turn_of_processor(set, handle, turn, used_ns);
+    channel = find(set, handle);
     if (channel && over) {
         channel->in_turn = false;
     }

@@ -53,12 +53,17 @@ void channel_set_close(struct channel_set *set, uint64_t channel, enum vgpu_chan
 /* Does what can be done without a turn.  False: there was nothing. */
 bool channel_set_serve(struct channel_set *set);
 
+struct channel_turn {
+    uint64_t budget_ns;
+    bool goes_on; /* the VM has the next turn already: what is in flight need not end in this one */
+};
+
 /*
  * A piece of a turn.  True: the turn is over, since its budget is used up, the channel has
  * nothing to do or is gone, and nothing of it is in flight.  *used_ns grows by the time that it
  * took: of the processor, or what passed where units fly.
  */
-bool channel_set_turn(struct channel_set *set, uint64_t channel, uint64_t budget_ns,
+bool channel_set_turn(struct channel_set *set, uint64_t channel, const struct channel_turn *turn,
                       uint64_t *used_ns);
 
 /* Sleeps until the socket is readable or a doorbell rings, unless there is work. */

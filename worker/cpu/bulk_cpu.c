@@ -183,6 +183,10 @@ static void cpu_share(UNUSED void *opaque, UNUSED void *memory, UNUSED uint64_t 
 {
 }
 
+static void cpu_prepare_products(UNUSED void *opaque)
+{
+}
+
 /* No unit is ever in flight. */
 static enum bulk_state cpu_poll(UNUSED void *opaque, UNUSED const uint64_t last[BULK_QUEUES])
 {
@@ -205,6 +209,7 @@ void bulk_cpu_init(struct bulk_cpu *cpu, uint64_t limit_bytes)
                 .free = cpu_free,
                 .share = cpu_share,
                 .unshare = cpu_share,
+                .prepare_products = cpu_prepare_products,
                 .step = cpu_step,
                 .poll = cpu_poll,
                 .busy_ns = cpu_busy_ns,

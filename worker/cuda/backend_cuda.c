@@ -63,6 +63,8 @@ enum kernel {
     KERNEL_ADD,
     KERNEL_VECTOR_ADD_I32,
     KERNEL_VECTOR_ADD_F32,
+    KERNEL_SAXPY,
+    KERNEL_SGEMM,
     KERNEL_SPIN,
     KERNEL_HANG,
     KERNEL_CRASH,
@@ -73,6 +75,8 @@ static const char *const kernel_names[KERNEL_COUNT] = {
     [KERNEL_ADD] = "vgpu_add",
     [KERNEL_VECTOR_ADD_I32] = "vgpu_vector_add_i32",
     [KERNEL_VECTOR_ADD_F32] = "vgpu_vector_add_f32",
+    [KERNEL_SAXPY] = "vgpu_saxpy",
+    [KERNEL_SGEMM] = "vgpu_sgemm",
     [KERNEL_SPIN] = "vgpu_spin",
     [KERNEL_HANG] = "vgpu_hang",
     [KERNEL_CRASH] = "vgpu_crash",
@@ -80,6 +84,8 @@ static const char *const kernel_names[KERNEL_COUNT] = {
 
 struct cuda_slot {
     cuda_event start, end;
+    cuda_event untimed_end; /* of slots for channels: cheaper for the GPU than two timed ones */
+    bool untimed;
     uint32_t *host;      /* pinned, SLOT_BYTES */
     cuda_address mapped; /* the same memory as the GPU sees it */
     uint32_t opcode;
@@ -93,12 +99,12 @@ struct backend {
     cuda_device device;
     cuda_context context;
     cuda_stream stream;
-    cuda_module module;
     cuda_function kernels[KERNEL_COUNT];
     void *pinned;
     struct cuda_account account;
     struct bulk_cuda *bulk;
     void *channels_pinned;
+    bool channels_prepared;
     unsigned depth;
     bool lost;
     struct cuda_slot slots[BACKEND_SLOTS_MAX];
@@ -233,7 +239,8 @@ static enum backend_state cuda_submit(struct backend *cuda, unsigned index,
     slot->opcode = job->opcode;
     slot->result_count = 0;
     slot->data_length = 0;
-    error = cuda->api.EventRecord(slot->start, cuda->stream);
+    slot->untimed = job->untimed && slot->untimed_end;
+    error = slot->untimed ? CUDA_OK : cuda->api.EventRecord(slot->start, cuda->stream);
     if (!error) {
         error = start_operation(cuda, slot, job);
     }
@@ -242,7 +249,7 @@ static enum backend_state cuda_submit(struct backend *cuda, unsigned index,
         return BACKEND_DONE;
     }
     if (!error) {
-        error = cuda->api.EventRecord(slot->end, cuda->stream);
+        error = cuda->api.EventRecord(slot->untimed ? slot->untimed_end : slot->end, cuda->stream);
     }
     return error ? job_failed(cuda, job->opcode, error, result) : BACKEND_RUNNING;
 }
@@ -251,13 +258,13 @@ static enum backend_state cuda_poll(struct backend *cuda, unsigned index,
                                     struct backend_result *result)
 {
     struct cuda_slot *slot = &cuda->slots[index];
-    cuda_result error = cuda->api.EventQuery(slot->end);
+    cuda_result error = cuda->api.EventQuery(slot->untimed ? slot->untimed_end : slot->end);
     float milliseconds = 0;
 
     if (error == CUDA_NOT_READY) {
         return BACKEND_RUNNING;
     }
-    if (!error) {
+    if (!error && !slot->untimed) {
         error = cuda->api.EventElapsedTime(&milliseconds, slot->start, slot->end);
     }
     if (error) {
@@ -276,9 +283,9 @@ static int load_kernels(struct backend *cuda)
     char log[1024] = "";
     unsigned names[] = {CUDA_JIT_ERROR_LOG, CUDA_JIT_ERROR_LOG_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof(log)};
-    int status =
-        check(cuda, cuda->api.ModuleLoadDataEx(&cuda->module, kernels_ptx, 2, names, values),
-              "compiling the kernels");
+    cuda_module module;
+    int status = check(cuda, cuda->api.ModuleLoadDataEx(&module, kernels_ptx, 2, names, values),
+                       "compiling the kernels");
 
     if (status < 0) {
         log[sizeof(log) - 1] = '\0';
@@ -288,9 +295,9 @@ static int load_kernels(struct backend *cuda)
         return status;
     }
     for (int i = 0; i < KERNEL_COUNT && status == 0; i++) {
-        status = check(
-            cuda, cuda->api.ModuleGetFunction(&cuda->kernels[i], cuda->module, kernel_names[i]),
-            kernel_names[i]);
+        status =
+            check(cuda, cuda->api.ModuleGetFunction(&cuda->kernels[i], module, kernel_names[i]),
+                  kernel_names[i]);
     }
     return status;
 }
@@ -421,28 +428,40 @@ static void cuda_describe(const struct backend *cuda, vgpu_worker_ready *ready)
     backend_copy_name(ready->name, sizeof(ready->name), cuda->gpu.name);
 }
 
-/* What channels need, when the first one comes.  NULL after saying why not. */
-static const struct bulk_engine *cuda_bulk(struct backend *cuda)
+/* What channels need, when the first one comes. */
+static int prepare_channels(struct backend *cuda)
 {
     const struct bulk_cuda_config config = {
         .api = &cuda->api,
         .stream = cuda->stream,
-        .module = cuda->module,
         .add_i32 = cuda->kernels[KERNEL_VECTOR_ADD_I32],
         .add_f32 = cuda->kernels[KERNEL_VECTOR_ADD_F32],
+        .saxpy = cuda->kernels[KERNEL_SAXPY],
+        .sgemm = cuda->kernels[KERNEL_SGEMM],
         .multiprocessors = cuda->gpu.multiprocessors,
         .account = &cuda->account,
     };
+    int status = create_slots(cuda, cuda->depth, BACKEND_CHANNEL_JOBS, &cuda->channels_pinned);
 
-    if (!cuda->channels_pinned &&
-        create_slots(cuda, cuda->depth, BACKEND_CHANNEL_JOBS, &cuda->channels_pinned) < 0) {
-        return NULL;
+    for (unsigned i = 0; i < BACKEND_CHANNEL_JOBS && status == 0; i++) {
+        cuda_event *event = &cuda->slots[cuda->depth + i].untimed_end;
+
+        status =
+            check(cuda, cuda->api.EventCreate(event, CUDA_EVENT_NO_TIMING), "creating an event");
     }
-    if (!cuda->bulk &&
-        check(cuda, bulk_cuda_open(&config, &cuda->bulk), "preparing bulk operations") < 0) {
-        return NULL;
+    if (status == 0) {
+        status = check(cuda, bulk_cuda_open(&config, &cuda->bulk), "preparing bulk operations");
     }
-    return bulk_cuda_engine(cuda->bulk);
+    return status;
+}
+
+static const struct bulk_engine *cuda_bulk(struct backend *cuda)
+{
+    if (!cuda->channels_prepared) {
+        cuda->channels_prepared = true;
+        prepare_channels(cuda);
+    }
+    return cuda->bulk ? bulk_cuda_engine(cuda->bulk) : NULL;
 }
 
 const struct backend_ops backend_cuda = {

@@ -165,32 +165,37 @@ static bool is_idle(struct bulk_cuda *bulk)
     return bulk->api->StreamQuery(bulk->queues[QUEUE_COMPUTE].stream) == CUDA_OK;
 }
 
-static uint64_t in_flight_ns(const struct bulk_cuda *bulk)
+/* What computes and is in flight.  *since_ns: when the oldest of it began, at the earliest. */
+static uint64_t in_flight_ns(const struct bulk_cuda *bulk, uint64_t *since_ns)
 {
-    uint64_t sum_ns = 0;
+    uint64_t sum_ns = 0, oldest_ns = UINT64_MAX;
 
     for (unsigned i = 0; i < BULK_QUEUES; i++) {
         const struct queue_state *queue = &bulk->queues[i];
 
         for (uint64_t n = queue->over + 1; computes(i) && n <= queue->issued; n++) {
-            sum_ns += queue->units[n % UNITS_MAX].expected_ns;
+            const struct unit *unit = &queue->units[n % UNITS_MAX];
+
+            sum_ns += unit->expected_ns;
+            oldest_ns = unit->issued_ns < oldest_ns ? unit->issued_ns : oldest_ns;
         }
     }
+    *since_ns = oldest_ns > bulk->computed_ns ? oldest_ns : bulk->computed_ns;
     return sum_ns;
 }
 
 static uint64_t cuda_busy_ns(void *opaque)
 {
     struct bulk_cuda *bulk = opaque;
-    uint64_t sum_ns, gone_ns;
+    uint64_t sum_ns, since_ns, gone_ns;
 
     refresh(bulk, QUEUE_COMPUTE);
     refresh(bulk, QUEUE_COMPUTE_TOO);
-    sum_ns = in_flight_ns(bulk);
+    sum_ns = in_flight_ns(bulk, &since_ns);
     if (sum_ns == 0) {
         return 0;
     }
-    gone_ns = clock_now_ns() - bulk->computed_ns;
+    gone_ns = clock_now_ns() - since_ns;
     return gone_ns < sum_ns ? sum_ns - gone_ns : 1;
 }
 
@@ -344,12 +349,12 @@ static struct unit *next_unit(struct bulk_cuda *bulk, unsigned index, enum rate 
 {
     struct queue_state *queue = &bulk->queues[index];
     struct unit *unit = unit_of(queue, queue->issued + 1);
-    uint64_t max = computes(index) ? UNITS_MAX : COPIES_MAX;
+    uint64_t max = computes(index) ? UNITS_MAX : COPIES_MAX, since_ns;
 
     refresh(bulk, index);
     if (queue->issued - queue->over == max ||
-        (computes(index) &&
-         in_flight_ns(bulk) >= (rate == RATE_NONE || bulk->known[rate] ? FLIGHT_NS : 1))) {
+        (computes(index) && in_flight_ns(bulk, &since_ns) >=
+                                (rate == RATE_NONE || bulk->known[rate] ? FLIGHT_NS : 1))) {
         return NULL;
     }
     memset(unit->ranges, 0, sizeof(unit->ranges));
@@ -538,10 +543,14 @@ static struct tile next_tile(const struct bulk_cuda *bulk, const struct bulk_op 
     return tile;
 }
 
-static void try_cublas(struct bulk_cuda *bulk)
+static void cuda_prepare_products(void *opaque)
 {
+    struct bulk_cuda *bulk = opaque;
     uint64_t start_ns = clock_now_ns();
 
+    if (bulk->cublas_tried) {
+        return;
+    }
     bulk->cublas_tried = true;
     if (!cublas_api_open(&bulk->cublas)) {
         log_debug("there is no cuBLAS: products by our own kernel");
@@ -599,9 +608,6 @@ static enum bulk_state step_sgemm(struct bulk_cuda *bulk, struct bulk_op *op)
     struct tile tile;
     cuda_result error;
 
-    if (!bulk->cublas_tried) {
-        try_cublas(bulk);
-    }
     unit = next_unit(bulk, index, RATE_FLOPS);
     if (!unit) {
         return BULK_FULL;
@@ -662,7 +668,7 @@ cuda_result bulk_cuda_open(const struct bulk_cuda_config *config, struct bulk_cu
 {
     struct bulk_cuda *bulk = calloc(1, sizeof(*bulk));
     unsigned multiprocessors = config->multiprocessors ? config->multiprocessors : 1;
-    cuda_result error;
+    cuda_result error = CUDA_OK;
 
     if (!bulk) {
         return CUDA_OUT_OF_MEMORY;
@@ -671,6 +677,8 @@ cuda_result bulk_cuda_open(const struct bulk_cuda_config *config, struct bulk_cu
     bulk->account = config->account;
     bulk->add_i32 = config->add_i32;
     bulk->add_f32 = config->add_f32;
+    bulk->saxpy = config->saxpy;
+    bulk->sgemm = config->sgemm;
     bulk->ns_per[RATE_BYTES] = 1 / (GUESS_BYTES * multiprocessors);
     bulk->ns_per[RATE_FLOPS] = 1 / (GUESS_FLOPS * multiprocessors);
     bulk->engine = (struct bulk_engine){
@@ -680,14 +688,11 @@ cuda_result bulk_cuda_open(const struct bulk_cuda_config *config, struct bulk_cu
         .free = cuda_free,
         .share = cuda_share,
         .unshare = cuda_unshare,
+        .prepare_products = cuda_prepare_products,
         .step = cuda_step,
         .poll = cuda_poll,
         .busy_ns = cuda_busy_ns,
     };
-    error = bulk->api->ModuleGetFunction(&bulk->saxpy, config->module, "vgpu_saxpy");
-    if (error == CUDA_OK) {
-        error = bulk->api->ModuleGetFunction(&bulk->sgemm, config->module, "vgpu_sgemm");
-    }
     for (unsigned i = 0; i < BULK_QUEUES && error == CUDA_OK; i++) {
         error = open_queue(bulk, i, i == QUEUE_COMPUTE ? config->stream : NULL);
     }

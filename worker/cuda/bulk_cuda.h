@@ -15,8 +15,7 @@ struct cuda_account {
 struct bulk_cuda_config {
     const struct cuda_api *api;
     cuda_stream stream; /* jobs of 1.0 use it too; theirs and ours are in order */
-    cuda_module module; /* made of kernels.ptx */
-    cuda_function add_i32, add_f32;
+    cuda_function add_i32, add_f32, saxpy, sgemm; /* of kernels.ptx */
     unsigned multiprocessors;
     struct cuda_account *account;
 };

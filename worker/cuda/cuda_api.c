@@ -118,9 +118,13 @@ int cuda_api_open(struct cuda_api *api, char reason[CUDA_REASON_BYTES])
     if (status < 0) {
         return status;
     }
-    /* Indices as nvidia-smi counts, and nothing left to load once a job may hang. */
+    /*
+     * Indices as nvidia-smi counts.  Our kernels are loaded when they are looked up, at the start,
+     * so that nothing is left to load once a job may hang; those of cuBLAS when they are used,
+     * because to load all takes two seconds.
+     */
     setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 1);
-    setenv("CUDA_MODULE_LOADING", "EAGER", 1);
+    setenv("CUDA_MODULE_LOADING", "LAZY", 1);
     error = api->Init(0);
     if (error != CUDA_OK) {
         char text[CUDA_REASON_BYTES];
