@@ -111,131 +111,36 @@ int vgpu_db_check(struct vgpu_db *db, report_fn report, void *opaque)
 
 /* ---- those of earlier phases ---- */
 
-/* Each row that the upgrade's INSERT would refuse, as text. */
-#define ROW(table, who) "SELECT 'row ' || rowid || ' of " table " (' || " who " || '): ' || "
-#define VM_ROW ROW("vms", "coalesce(substr(vm_uuid, 1, 40), 'no UUID')")
+/* Each row that the upgrade's INSERT would refuse, as text; clang-format takes that apart. */
+/* clang-format off */
+#define REFUSED(table, who, what, where)                                                           \
+    "SELECT 'row ' || rowid || ' of " table " (' || " who " || '): ' || " what                     \
+    " FROM " table " WHERE " where
+#define VM_REFUSED(what, where)                                                                    \
+    REFUSED("vms", "coalesce(substr(vm_uuid, 1, 40), 'no UUID')", what, where)
+#define POOL_REFUSED(what, where)                                                                  \
+    REFUSED("pools", "coalesce(substr(pool_name, 1, 40), 'no name')", what, where)
 #define SHOWN(column) "substr(quote(" column "), 1, 40)"
+#define AND_ALL " UNION ALL "
+#define NO_LETTER "'pool ' || " SHOWN("pool_id") " || ' is no letter of A to Z'"
 
-static const char refused_rows[] = VM_ROW "'vm_id ' || " SHOWN(
-    "vm_id") " || ' is no whole number of 0 to 4294967295' FROM vms "
-             "WHERE typeof(vm_id) <> 'integer' OR vm_id NOT BETWEEN 0 AND 4294967295 "
-             "UNION ALL " VM_ROW "'vm_id ' || vm_id || ' is another row''s, too' FROM vms "
-             "WHERE vm_id IN (SELECT vm_id FROM vms GROUP BY vm_id HAVING count(*) > 1) "
-             "UNION ALL " VM_ROW "'a UUID of 1 to 63 characters is wanted' FROM vms "
-             "WHERE vm_uuid IS NULL OR length(vm_uuid) NOT BETWEEN 1 AND 63 "
-             "UNION ALL " VM_ROW "'this UUID is another row''s, too' FROM vms "
-             "WHERE vm_uuid COLLATE NOCASE IN (SELECT vm_uuid FROM vms "
-             "GROUP BY vm_uuid COLLATE NOCASE HAVING count(*) > 1) "
-             "UNION ALL " VM_ROW "'its name has ' || length(CAST(vm_name AS BLOB)) || ' "
-             "bytes, 255 are the most' FROM vms "
-             "WHERE length(CAST(vm_name AS BLOB)) > 255 "
-             "UNION ALL " VM_ROW "'priority ' || " SHOWN(
-                 "priority") " || ' is none of 0, 1 and 2' FROM vms "
-                             "WHERE priority IS NOT NULL AND priority NOT IN (0, 1, 2) "
-                             "UNION ALL " VM_ROW "'pool ' || " SHOWN(
-                                 "pool_id") " || ' is no letter of A to Z' FROM vms "
-                                            "WHERE pool_id IS NOT NULL AND NOT "
-                                            "upper(pool_id) GLOB '[A-Z]' "
-                                            "UNION ALL " ROW(
-                                                "pools",
-                                                "coalesce(substr(pool_name, 1, 40), 'no "
-                                                "name')") "'pool ' || " SHOWN("pool_id") " "
-                                                                                         "|"
-                                                                                         "|"
-                                                                                         " "
-                                                                                         "'"
-                                                                                         " "
-                                                                                         "i"
-                                                                                         "s"
-                                                                                         " "
-                                                                                         "n"
-                                                                                         "o"
-                                                                                         " "
-                                                                                         "l"
-                                                                                         "e"
-                                                                                         "t"
-                                                                                         "t"
-                                                                                         "e"
-                                                                                         "r"
-                                                                                         " "
-                                                                                         "o"
-                                                                                         "f"
-                                                                                         " "
-                                                                                         "A"
-                                                                                         " "
-                                                                                         "t"
-                                                                                         "o"
-                                                                                         " "
-                                                                                         "Z"
-                                                                                         "'"
-                                                                                         " "
-                                                                                         "F"
-                                                                                         "R"
-                                                                                         "O"
-                                                                                         "M"
-                                                                                         " "
-                                                                                         "p"
-                                                                                         "o"
-                                                                                         "o"
-                                                                                         "l"
-                                                                                         "s"
-                                                                                         " "
-                                                                                         "W"
-                                                                                         "H"
-                                                                                         "E"
-                                                                                         "R"
-                                                                                         "E"
-                                                                                         " "
-                                                                                         "p"
-                                                                                         "o"
-                                                                                         "o"
-                                                                                         "l"
-                                                                                         "_"
-                                                                                         "i"
-                                                                                         "d"
-                                                                                         " "
-                                                                                         "I"
-                                                                                         "S"
-                                                                                         " "
-                                                                                         "N"
-                                                                                         "U"
-                                                                                         "L"
-                                                                                         "L"
-                                                                                         " "
-                                                                                         "O"
-                                                                                         "R"
-                                                                                         " "
-                                                                                         "N"
-                                                                                         "O"
-                                                                                         "T"
-                                                                                         " "
-                                                                                         "u"
-                                                                                         "p"
-                                                                                         "p"
-                                                                                         "e"
-                                                                                         "r"
-                                                                                         "("
-                                                                                         "p"
-                                                                                         "o"
-                                                                                         "o"
-                                                                                         "l"
-                                                                                         "_"
-                                                                                         "i"
-                                                                                         "d"
-                                                                                         ")"
-                                                                                         " "
-                                                                                         "G"
-                                                                                         "L"
-                                                                                         "O"
-                                                                                         "B"
-                                                                                         " "
-                                                                                         "'"
-                                                                                         "["
-                                                                                         "A"
-                                                                                         "-"
-                                                                                         "Z"
-                                                                                         "]"
-                                                                                         "'";
+static const char refused_rows[] =
+    VM_REFUSED("'vm_id ' || " SHOWN("vm_id") " || ' is no whole number of 0 to 4294967295'",
+               "typeof(vm_id) <> 'integer' OR vm_id NOT BETWEEN 0 AND 4294967295") AND_ALL
+    VM_REFUSED("'vm_id ' || vm_id || ' is another row''s, too'",
+               "vm_id IN (SELECT vm_id FROM vms GROUP BY vm_id HAVING count(*) > 1)") AND_ALL
+    VM_REFUSED("'a UUID of 1 to 63 characters is wanted'",
+               "vm_uuid IS NULL OR length(vm_uuid) NOT BETWEEN 1 AND 63") AND_ALL
+    VM_REFUSED("'this UUID is another row''s, too'",
+               "vm_uuid COLLATE NOCASE IN (SELECT vm_uuid FROM vms "
+               "GROUP BY vm_uuid COLLATE NOCASE HAVING count(*) > 1)") AND_ALL
+    VM_REFUSED("'its name has ' || length(CAST(vm_name AS BLOB)) || ' bytes, 255 are the most'",
+               "length(CAST(vm_name AS BLOB)) > 255") AND_ALL
+    VM_REFUSED("'priority ' || " SHOWN("priority") " || ' is none of 0, 1 and 2'",
+               "priority IS NOT NULL AND priority NOT IN (0, 1, 2)") AND_ALL
+    VM_REFUSED(NO_LETTER, "pool_id IS NOT NULL AND NOT upper(pool_id) GLOB '[A-Z]'") AND_ALL
+    POOL_REFUSED(NO_LETTER, "pool_id IS NULL OR NOT upper(pool_id) GLOB '[A-Z]'");
+/* clang-format on */
 
 struct refused {
     uint32_t count;
