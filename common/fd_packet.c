@@ -63,8 +63,8 @@ static bool take_descriptors(struct msghdr *message, int *fds, unsigned max, uns
     return fit;
 }
 
-ssize_t fd_packet_receive(int socket, void *bytes, size_t size, int *fds, unsigned fds_max,
-                          unsigned *fd_count)
+ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *fds,
+                          unsigned fds_max, unsigned *fd_count)
 {
     struct iovec part = {bytes, size};
     union control control;
@@ -78,7 +78,7 @@ ssize_t fd_packet_receive(int socket, void *bytes, size_t size, int *fds, unsign
                                   .msg_iovlen = 1,
                                   .msg_control = control.bytes,
                                   .msg_controllen = sizeof(control.bytes)};
-        n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        n = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         return -errno;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Packets with descriptors, over a SOCK_SEQPACKET socket.  Nothing here waits, and no descriptor
- * that comes is lost: it is handed over or closed.
+ * Packets with descriptors, over a SOCK_SEQPACKET socket.  Sending never waits, and no
+ * descriptor that comes is lost: it is handed over or closed.
  */
 #ifndef COMMON_FD_PACKET_H
 #define COMMON_FD_PACKET_H
@@ -17,11 +17,12 @@ int fd_packet_send(int socket, struct iovec *parts, size_t part_count, const int
                    unsigned fd_count);
 
 /*
- * The bytes of one packet; 0: the peer has closed.  -EAGAIN: there is none now.  *fd_count: how
- * many descriptors came, all CLOEXEC; the caller closes them.  -EMSGSIZE: a packet of more bytes
- * or more descriptors than there is room for, which are closed.
+ * The bytes of one packet; 0: the peer has closed.  `flags` are recvmsg()'s: with MSG_DONTWAIT
+ * -EAGAIN says that there is none now.  *fd_count: how many descriptors came, all CLOEXEC; the
+ * caller closes them.  -EMSGSIZE: a packet of more bytes or more descriptors than there is room
+ * for, which are closed.
  */
-ssize_t fd_packet_receive(int socket, void *bytes, size_t size, int *fds, unsigned fds_max,
-                          unsigned *fd_count);
+ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *fds,
+                          unsigned fds_max, unsigned *fd_count);
 
 #endif /* COMMON_FD_PACKET_H */

@@ -303,7 +303,8 @@ static void on_link(struct keeper *keeper)
     ssize_t n;
 
     for (unsigned i = 0; i < TAKE_MAX; i++) {
-        n = fd_packet_receive(keeper->link, bytes, sizeof(bytes), fds, VGPU_KEEPER_FDS, &fd_count);
+        n = fd_packet_receive(keeper->link, MSG_DONTWAIT, bytes, sizeof(bytes), fds,
+                              VGPU_KEEPER_FDS, &fd_count);
         if (n == -EAGAIN) {
             break;
         }

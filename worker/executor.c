@@ -46,6 +46,7 @@
  * end, so that the VM's next job can't be sent to a worker that is leaving.
  */
 #include "common/clock.h"
+#include "common/fd_packet.h"
 #include "worker/executor.h"
 
 #include <assert.h>
@@ -373,66 +374,28 @@ static void serve_channels(struct executor *e, bool busy)
 
 /* ---- frames ---- */
 
-/* Descriptors that came with a frame; all or none. */
-static bool take_descriptors(struct msghdr *message, int fds[CHANNEL_SET_FDS])
-{
-    bool all = false;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-            all = count == CHANNEL_SET_FDS && !(message->msg_flags & MSG_CTRUNC);
-            for (size_t i = 0; i < count; i++) {
-                int fd;
-
-                memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                if (all) {
-                    fds[i] = fd;
-                } else {
-                    close(fd);
-                }
-            }
-        }
-    }
-    return all;
-}
-
 static enum take take_frame(struct executor *e, int flags)
 {
     vgpu_worker_header header;
-    union {
-        struct cmsghdr header; /* for its alignment */
-        uint8_t bytes[CMSG_SPACE(sizeof(int) * CHANNEL_SET_FDS)];
-    } control;
-    struct iovec part = {e->frame, sizeof(e->frame)};
-    struct msghdr message;
     int fds[CHANNEL_SET_FDS];
-    bool has_fds;
-    ssize_t n;
+    unsigned fd_count;
+    ssize_t n = fd_packet_receive(e->config->fd, flags, e->frame, sizeof(e->frame), fds,
+                                  CHANNEL_SET_FDS, &fd_count);
 
-    do {
-        message = (struct msghdr){.msg_iov = &part,
-                                  .msg_iovlen = 1,
-                                  .msg_control = control.bytes,
-                                  .msg_controllen = sizeof(control.bytes)};
-        n = recvmsg(e->config->fd, &message, flags | MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        if (errno == EAGAIN) {
-            return TAKE_NOTHING;
-        }
-        if (errno != ECONNRESET) {
-            log_error("reading from the mediator failed: %s", strerror(errno));
+    if (n == -EAGAIN) {
+        return TAKE_NOTHING;
+    }
+    if (n == -EMSGSIZE || (n > 0 && (size_t)n < sizeof(header)) || n > VGPU_WORKER_FRAME_MAX) {
+        return malformed("no frame has this size", n > 0 ? (size_t)n : sizeof(e->frame));
+    }
+    if (n <= 0) {
+        if (n < 0 && n != -ECONNRESET) {
+            log_error("reading from the mediator failed: %s", strerror((int)-n));
         }
         return TAKE_CLOSED;
     }
-    if (n == 0) {
-        return TAKE_CLOSED;
-    }
-    has_fds = take_descriptors(&message, fds);
-    if ((size_t)n < sizeof(header) || (size_t)n > VGPU_WORKER_FRAME_MAX) {
-        return malformed("no frame has this size", (size_t)n);
+    while (fd_count > 0 && fd_count < CHANNEL_SET_FDS) {
+        close(fds[--fd_count]);
     }
     memcpy(&header, e->frame, sizeof(header));
     if (header.magic != VGPU_WORKER_MAGIC) {
@@ -454,7 +417,7 @@ static enum take take_frame(struct executor *e, int flags)
     case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL:
     case VGPU_WORKER_CHANNEL_CLOSE:
-        return take_channel(e, (size_t)n, &header, has_fds ? fds : NULL);
+        return take_channel(e, (size_t)n, &header, fd_count ? fds : NULL);
     default: return malformed("type is none that a worker takes", (size_t)n);
     }
 }

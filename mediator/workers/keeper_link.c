@@ -277,7 +277,8 @@ static int take_packet(struct keeper_link *link)
     } packet;
     unsigned fd_count;
     int fd = -1;
-    ssize_t n = fd_packet_receive(link->fd, &packet, sizeof(packet), &fd, 1, &fd_count);
+    ssize_t n =
+        fd_packet_receive(link->fd, MSG_DONTWAIT, &packet, sizeof(packet), &fd, 1, &fd_count);
 
     if (n == -EAGAIN) {
         return -EAGAIN;
