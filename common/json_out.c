@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
+#include "common/uuid.h"
 
 #define FIRST_BYTES 4096u
 #define WHOLE_BELOW 1e15 /* a double has each whole number below it */
@@ -153,6 +154,10 @@ void jout_string(struct json_out *json, const char *key, const char *value)
 {
     char escaped[JSON_ESCAPE_BYTES];
 
+    if (!value) {
+        jout_null(json, key);
+        return;
+    }
     begin_value(json, key);
     add(json, "\"", 1);
     while (*value) {
@@ -185,6 +190,15 @@ void jout_uint(struct json_out *json, const char *key, uint64_t value)
     add_digits(json, value);
 }
 
+void jout_uint_if(struct json_out *json, const char *key, bool known, uint64_t value)
+{
+    if (known) {
+        jout_uint(json, key, value);
+    } else {
+        jout_null(json, key);
+    }
+}
+
 void jout_int(struct json_out *json, const char *key, int64_t value)
 {
     begin_value(json, key);
@@ -204,6 +218,16 @@ void jout_null(struct json_out *json, const char *key)
 {
     begin_value(json, key);
     add(json, "null", 4);
+}
+
+void jout_uuid(struct json_out *json, const char *key, const uint8_t *uuid)
+{
+    char text[UUID_TEXT_BYTES];
+
+    if (uuid) {
+        uuid_format(uuid, text);
+    }
+    jout_string(json, key, uuid ? text : NULL);
 }
 
 void jout_double(struct json_out *json, const char *key, double value)

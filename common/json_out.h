@@ -35,11 +35,16 @@ void jout_object(struct json_out *json, const char *key);
 void jout_object_end(struct json_out *json);
 void jout_array(struct json_out *json, const char *key);
 void jout_array_end(struct json_out *json);
+/* NULL: null. */
 void jout_string(struct json_out *json, const char *key, const char *value);
 void jout_uint(struct json_out *json, const char *key, uint64_t value);
+/* null where it is not known. */
+void jout_uint_if(struct json_out *json, const char *key, bool known, uint64_t value);
 void jout_int(struct json_out *json, const char *key, int64_t value);
 void jout_bool(struct json_out *json, const char *key, bool value);
 void jout_null(struct json_out *json, const char *key);
+/* UUID_BYTES of it; NULL: null. */
+void jout_uuid(struct json_out *json, const char *key, const uint8_t *uuid);
 /* Whole numbers in full, others with nine digits; what is not finite becomes null. */
 void jout_double(struct json_out *json, const char *key, double value);
 

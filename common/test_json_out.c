@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "common/json_out.h"
+#include "common/uuid.h"
 
 static void test_json(void **state)
 {

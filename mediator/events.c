@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ns.h"
 #include "common/request.h"
+#include "common/utc.h"
 #include "common/uuid.h"
 #include "common/json_out.h"
 #include "mediator/sessions/session_io.h"
@@ -480,23 +481,13 @@ void events_admin(struct events *events, const char *kind, uint32_t vm_id, const
 
 void event_record_json(struct json_out *json, const struct event_record *event)
 {
-    time_t seconds = (time_t)(event->time_ms / 1000);
-    char stamp[32], text[48];
-    struct tm parts;
-
-    gmtime_r(&seconds, &parts);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, sizeof(text), "%s.%03dZ", stamp, (int)(event->time_ms % 1000));
+    char time[UTC_BYTES];
 
     jout_object(json, NULL);
     jout_uint(json, "seq", event->sequence);
-    jout_string(json, "time", text);
+    jout_string(json, "time", utc_text((uint64_t)event->time_ms * NS_PER_MS, 3, time));
     jout_string(json, "kind", event->kind);
-    if (event->vm_id == CORE_NONE) {
-        jout_null(json, "vm_id");
-    } else {
-        jout_uint(json, "vm_id", event->vm_id);
-    }
+    jout_uint_if(json, "vm_id", event->vm_id != CORE_NONE, event->vm_id);
     jout_string(json, "detail", event->text);
     jout_object_end(json);
 }

@@ -2,20 +2,9 @@
 /* The summary as one JSON object: head with the totals, one piece a VM, tail. */
 #include "common/json_out.h"
 #include "common/request.h"
-#include "common/uuid.h"
 #include "core/metrics/metrics_export_internal.h"
 
 #define REASON_BYTES 32u /* of an error's name, with the NUL */
-
-/* A number of unsigned type, or null for CORE_NONE. */
-static void optional(struct json_out *out, const char *name, uint32_t value)
-{
-    if (value == CORE_NONE) {
-        jout_null(out, name);
-    } else {
-        jout_uint(out, name, value);
-    }
-}
 
 typedef uint64_t count_of_reason(const struct metrics *metrics, uint32_t vm,
                                  enum vgpu_error reason);
@@ -185,19 +174,13 @@ static void one_vm(struct json_out *out, const struct metrics_export *export,
                    const struct export_vm *vm)
 {
     const char pool[] = {vm->pool, '\0'};
-    char uuid[UUID_TEXT_BYTES];
 
     jout_object(out, NULL);
     jout_uint(out, "vm_id", vm->vm_id);
-    if (vm->has_uuid) {
-        uuid_format(vm->uuid, uuid);
-        jout_string(out, "uuid", uuid);
-    } else {
-        jout_null(out, "uuid");
-    }
+    jout_uuid(out, "uuid", vm->has_uuid ? vm->uuid : NULL);
     jout_string(out, "name", metrics_vm_label(export->metrics, vm->slot));
     jout_string(out, "pool", pool);
-    optional(out, "gpu", vm->gpu);
+    jout_uint_if(out, "gpu", vm->gpu != CORE_NONE, vm->gpu);
     jout_double(out, "weight", vm->weight);
     jout_uint(out, "priority", vm->priority);
     jout_bool(out, "connected", vm->connected);

@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
+#include "common/utc.h"
 #include "mediator/config/config_store.h"
 #include "mediator/control/holds.h"
 #include "mediator/sessions/discovery.h"
@@ -20,27 +20,6 @@
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
 #include "mediator/workers/supervisor.h"
-
-static void put_uuid(struct json_out *json, const char *key, const struct core_vm_config *config)
-{
-    char text[UUID_TEXT_BYTES];
-
-    if (!config->has_uuid) {
-        jout_null(json, key);
-        return;
-    }
-    uuid_format(config->uuid, text);
-    jout_string(json, key, text);
-}
-
-static void put_optional(struct json_out *json, const char *key, uint32_t value)
-{
-    if (value == CORE_NONE) {
-        jout_null(json, key);
-    } else {
-        jout_uint(json, key, value);
-    }
-}
 
 static bool is_paused(const struct core *core, uint32_t gpu)
 {
@@ -103,17 +82,14 @@ static void put_pools(struct mediator *mediator, struct json_out *json)
 static void put_pause(const struct holds *holds, struct json_out *json, uint32_t gpu)
 {
     const struct hold_gpu *hold = &holds->gpus[gpu];
-    time_t since = (time_t)hold->since_s;
-    char text[32];
-    struct tm parts;
+    char since[UTC_BYTES];
 
-    if (!holds_paused(holds, gpu) || !gmtime_r(&since, &parts)) {
+    if (!holds_paused(holds, gpu)) {
         jout_null(json, "pause");
         return;
     }
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
     jout_object(json, "pause");
-    jout_string(json, "since", text);
+    jout_string(json, "since", utc_text((uint64_t)hold->since_s * NS_PER_S, 0, since));
     jout_int(json, "pid", hold->who.pid);
     jout_uint(json, "uid", hold->who.uid);
     jout_bool(json, "held", !hold->paused);
@@ -207,7 +183,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     pid_t pid = stats->worker ? supervisor_pid(mediator->supervisor, stats->worker) : 0;
 
     jout_uint(json, "vm_id", stats->config.vm_id);
-    put_uuid(json, "uuid", &stats->config);
+    jout_uuid(json, "uuid", stats->config.has_uuid ? stats->config.uuid : NULL);
     jout_string(json, "name", stats->config.name);
     jout_string(json, "pool", pool);
     jout_uint(json, "priority", stats->config.priority);
@@ -220,7 +196,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_bool(json, "registered", stats->registered);
     jout_bool(json, "connected", stats->session != CORE_NONE);
     jout_bool(json, "quarantined", stats->config.quarantined);
-    put_optional(json, "gpu", stats->gpu);
+    jout_uint_if(json, "gpu", stats->gpu != CORE_NONE, stats->gpu);
     jout_string(json, "state", vm_state(stats));
     jout_uint(json, "queue_depth", stats->queue_depth);
     jout_uint(json, "in_flight", stats->in_flight);
@@ -235,11 +211,7 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_bool(json, "pausing", stats->scheduler.pausing);
     jout_uint(json, "average_execution_ns", stats->scheduler.average_execution_ns);
     jout_uint(json, "fault_count", stats->fault_count);
-    if (pid) {
-        jout_uint(json, "worker_pid", (uint64_t)pid);
-    } else {
-        jout_null(json, "worker_pid");
-    }
+    jout_uint_if(json, "worker_pid", pid != 0, (uint64_t)pid);
     jout_uint(json, "worker_restarts", stats->worker_restarts);
     put_device(json, stats);
 }
@@ -263,11 +235,7 @@ static void put_keeper(const struct keeper_link *keeper, struct json_out *json)
     }
     welcome = keeper_link_welcome(keeper);
     jout_object(json, "keeper");
-    if (keeper_link_ready(keeper)) {
-        jout_uint(json, "pid", welcome->pid);
-    } else {
-        jout_null(json, "pid");
-    }
+    jout_uint_if(json, "pid", keeper_link_ready(keeper), welcome->pid);
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         jout_bool(json, flags[i].key, (welcome->flags & flags[i].flag) != 0);
     }
@@ -295,11 +263,7 @@ void admin_json_status(struct mediator *mediator, struct json_out *json)
     jout_string(json, "policy", wfq_policy_name(core_policy(core)));
     jout_bool(json, "paused", paused);
     jout_string(json, "backend", mediator->backend);
-    if (mediator->config) {
-        jout_string(json, "database", config_store_path(mediator->config));
-    } else {
-        jout_null(json, "database");
-    }
+    jout_string(json, "database", mediator->config ? config_store_path(mediator->config) : NULL);
     put_keeper(mediator->keeper, json);
     put_pools(mediator, json);
     put_gpus(mediator, json);
@@ -330,12 +294,8 @@ static void put_workers(struct mediator *mediator, struct json_out *json)
         pid = stats.worker ? supervisor_pid(mediator->supervisor, stats.worker) : 0;
         jout_object(json, NULL);
         jout_uint(json, "vm_id", stats.config.vm_id);
-        put_optional(json, "gpu", stats.gpu);
-        if (pid) {
-            jout_uint(json, "pid", (uint64_t)pid);
-        } else {
-            jout_null(json, "pid");
-        }
+        jout_uint_if(json, "gpu", stats.gpu != CORE_NONE, stats.gpu);
+        jout_uint_if(json, "pid", pid != 0, (uint64_t)pid);
         jout_string(json, "state", core_worker_state_name(stats.worker_state));
         jout_uint(json, "restarts", stats.worker_restarts);
         if (pid && stats.gpu != CORE_NONE) {
@@ -355,11 +315,7 @@ static void put_qemus(struct json_out *json, const struct discovery *discovery,
     jout_uint(json, "qemus", discovery ? discovery_count(discovery) : 0);
     jout_uint(json, "qemus_limit", DISCOVERY_QEMUS_MAX);
     jout_uint(json, "qemus_left_out", left_out->count);
-    if (left_out->count) {
-        jout_int(json, "qemu_left_out_pid", left_out->pid);
-    } else {
-        jout_null(json, "qemu_left_out_pid");
-    }
+    jout_uint_if(json, "qemu_left_out_pid", left_out->count > 0, (uint64_t)left_out->pid);
 }
 
 static void put_problems(struct json_out *json, const struct health *health)
@@ -438,7 +394,7 @@ static void put_connection(void *opaque, const struct session_info *info)
     jout_uint(json, "session", info->session);
     if (bound) {
         jout_uint(json, "vm_id", vm.config.vm_id);
-        put_uuid(json, "uuid", &vm.config);
+        jout_uuid(json, "uuid", vm.config.has_uuid ? vm.config.uuid : NULL);
     } else {
         jout_null(json, "vm_id");
         jout_null(json, "uuid");

@@ -4,10 +4,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ns.h"
+#include "common/utc.h"
 #include "core/core.h"
 #include "mediator/base/listen_point.h"
 #include "mediator/config/config_store.h"
@@ -149,22 +150,20 @@ static void look_at_vms(struct health_watch *watch, struct health *health)
 /* What a connection holds ends with it; what an administrator paused stays until somebody asks. */
 static void look_at_pauses(struct mediator *mediator, struct health *health)
 {
-    char subject[32], since[32] = "";
+    char subject[32], since[UTC_BYTES];
 
     health_begin(health, HEALTH_PAUSED);
     for (uint32_t gpu = 0; gpu < core_gpu_count(mediator->core); gpu++) {
         const struct hold_gpu *hold = &mediator->holds.gpus[gpu];
-        time_t since_s = (time_t)hold->since_s;
-        struct tm parts;
 
-        if (hold->paused && gmtime_r(&since_s, &parts)) {
-            strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &parts);
+        if (hold->paused) {
             snprintf(subject, sizeof(subject), "GPU %" PRIu32, gpu);
             health_report(
                 health, HEALTH_PAUSED, HEALTH_ERROR, subject,
                 "paused by an administrator (process %d, uid %u) since %s, held by nobody: "
                 "vgpu-admin resume --gpu=%" PRIu32,
-                (int)hold->who.pid, (unsigned)hold->who.uid, since, gpu);
+                (int)hold->who.pid, (unsigned)hold->who.uid,
+                utc_text((uint64_t)hold->since_s * NS_PER_S, 0, since), gpu);
         }
     }
     health_end(health, HEALTH_PAUSED);

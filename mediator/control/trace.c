@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/request.h"
+#include "common/utc.h"
 #include "core/job_trace.h"
 #include "mediator/control/commands.h"
 #include "common/json_out.h"
@@ -27,28 +26,14 @@ static const char *state_name(uint8_t state)
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
 
-static void put_time_or_null(struct json_out *json, const char *key, uint64_t time_ns)
-{
-    if (time_ns) {
-        jout_uint(json, key, time_ns);
-    } else {
-        jout_null(json, key);
-    }
-}
-
 /* The wall clock's time of something that happened at `then_ns`. */
 static void put_wall_clock(struct json_out *json, const char *key, uint64_t then_ns,
                            uint64_t now_ns)
 {
-    char stamp[32], text[48];
-    struct tm parts;
     uint64_t wall_ns = clock_read_ns(CLOCK_REALTIME) - (now_ns - then_ns);
-    time_t seconds = (time_t)(wall_ns / NS_PER_S);
+    char text[UTC_BYTES];
 
-    gmtime_r(&seconds, &parts);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, sizeof(text), "%s.%06dZ", stamp, (int)(wall_ns % NS_PER_S / NS_PER_US));
-    jout_string(json, key, text);
+    jout_string(json, key, utc_text(wall_ns, 6, text));
 }
 
 static void put_decision(struct json_out *json, const struct job_record *record)
@@ -81,17 +66,14 @@ static void put_job(struct json_out *json, const struct job_record *record, uint
     jout_uint(json, "accepted_ns", record->accepted_ns);
     jout_uint(json, "waiting_before", record->queue_depth);
     jout_bool(json, "worker_ready", record->worker_ready);
-    put_time_or_null(json, "dispatched_ns", record->dispatched_ns);
+    jout_uint_if(json, "dispatched_ns", record->dispatched_ns != 0, record->dispatched_ns);
     put_decision(json, record);
-    put_time_or_null(json, "started_ns", record->started_ns);
-    put_time_or_null(json, "finished_ns", record->finished_ns);
-    put_time_or_null(json, "ended_ns", record->ended_ns);
+    jout_uint_if(json, "started_ns", record->started_ns != 0, record->started_ns);
+    jout_uint_if(json, "finished_ns", record->finished_ns != 0, record->finished_ns);
+    jout_uint_if(json, "ended_ns", record->ended_ns != 0, record->ended_ns);
     jout_uint(json, "gpu_time_ns", record->gpu_time_ns);
-    if (record->state == JOB_TRACE_DONE) {
-        jout_string(json, "status", request_error_name(record->status));
-    } else {
-        jout_null(json, "status");
-    }
+    jout_string(json, "status",
+                record->state == JOB_TRACE_DONE ? request_error_name(record->status) : NULL);
     jout_object_end(json);
 }
 

@@ -353,11 +353,7 @@ uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint3
 static void put_known(struct json_out *json, const nvml_health_t *reading, uint32_t has,
                       const char *key, uint64_t value)
 {
-    if (reading->has & has) {
-        jout_uint(json, key, value);
-    } else {
-        jout_null(json, key);
-    }
+    jout_uint_if(json, key, (reading->has & has) != 0, value);
 }
 
 void gpu_health_put_json(struct gpu_health *health, struct json_out *json, uint32_t gpu)
