@@ -150,8 +150,8 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
     if (vm->config.quarantined) {
         return VGPU_ERR_VM_QUARANTINED;
     }
-    if (open->profile != VGPU_PROFILE_OPS || !(open->transports & (1u << VGPU_TRANSPORT_HOST)) ||
-        vm->config.max_jobs_per_sec != 0) {
+    if ((open->profile != VGPU_PROFILE_OPS && open->profile != VGPU_PROFILE_CUDA) ||
+        !(open->transports & (1u << VGPU_TRANSPORT_HOST)) || vm->config.max_jobs_per_sec != 0) {
         return VGPU_ERR_UNSUPPORTED_OP;
     }
     if (!vgpu_channel_layout(&open->geometry, &layout)) {

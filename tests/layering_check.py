@@ -30,16 +30,17 @@ ALLOWED = {
     "store": {"include", "common"},
     "mediator": {"include", "common", "core", "store"},
     "sim": {"include", "common", "core"},
-    "worker": {"include", "common"},
+    "cuda": {"include"},
+    "worker": {"include", "common", "cuda"},
     "keeper": {"include", "common"},
     "admin": {"include", "common", "store"},
-    "guest": {"include", "common"},
+    "guest": {"include", "common", "cuda"},
     "qemu": {"include"},
     "bench": {"include", "common", "core", "sim", "loadgen", "guest"},
     "loadgen": {"include", "common"},
     "bridge": {"include", "common", "guest"},
     "tests": {"include", "common", "core", "store", "mediator", "sim", "worker", "keeper", "admin",
-              "guest", "bench", "loadgen", "bridge"},
+              "guest", "bench", "loadgen", "bridge", "cuda"},
 }
 
 # libvgpu stands alone: it is taken into other trees, and its licence is another one.

@@ -4,7 +4,7 @@
 
     spdx_check.py [FOLDER]      default: the tree this script lies in
 
-What a guest's programmer links or includes (include/, guest/lib/) is BSD-3-Clause,
+What a guest's programs link, load or include (BSD_FOLDERS) is BSD-3-Clause,
 everything else GPL-2.0-or-later; a Linux kernel module may be GPL-2.0-only.
 Exit status: 0 all well, 1 violations (one line each), 2 no such folder.
 """
@@ -14,7 +14,7 @@ import sys
 
 import tree
 
-BSD_FOLDERS = ("include/", "guest/lib/")
+BSD_FOLDERS = ("include/", "guest/lib/", "guest/cuda/", "cuda/")
 KERNEL_FOLDERS = ("guest/linux/",)
 SKIPPED_FOLDERS = ("qemu/patches", "legacy", "LICENSES", "tests/fuzz/corpus")
 SOURCE_NAMES = {"meson.build", "meson_options.txt", "Makefile", "Kbuild", "Dockerfile"}

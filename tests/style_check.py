@@ -15,8 +15,8 @@ import sys
 import tree
 
 VERSION = 14
-FOLDERS = ("include", "common", "core", "store", "mediator", "worker", "admin", "guest", "qemu",
-           "sim", "loadgen", "bench", "tests")
+FOLDERS = ("include", "common", "core", "store", "mediator", "worker", "admin", "guest", "cuda",
+           "qemu", "sim", "loadgen", "bench", "tests")
 SKIPPED = ("guest/linux", "qemu/patches")
 
 

@@ -63,6 +63,7 @@
 #include "common/log.h"
 #include "common/request.h"
 #include "worker/channel/channel_set.h"
+#include "worker/cuda/channel/driver_set.h"
 #include "worker/forecast.h"
 
 struct slot {
@@ -71,6 +72,7 @@ struct slot {
     uint32_t opcode;
     uint64_t channel; /* not 0: a turn of it, not a job */
     uint64_t budget_ns;
+    bool own_thread; /* the turn is under way in the channel's own thread */
     enum backend_state state;
     struct backend_result result;
 };
@@ -86,6 +88,8 @@ struct executor {
     bool lost;
     bool broken; /* the mediator does not take what it is told */
     struct channel_set *channels;
+    struct driver_set drivers; /* channels of profile CUDA, each with its own thread */
+    bool has_drivers;
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
@@ -276,12 +280,36 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
     return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
+static enum vgpu_error open_driver(struct executor *e, uint64_t handle,
+                                   const vgpu_worker_channel *what, const int *fds)
+{
+    if (!e->has_drivers) {
+        e->has_drivers = driver_set_init(&e->drivers, &(struct driver_set_uses){
+                                                          .opaque = e,
+                                                          .tell = tell_word,
+                                                          .gpu_uuid = e->ready.gpu_uuid,
+                                                          .memory_bytes = e->ready.memory_bytes,
+                                                          .vm_id = e->config->vm_id,
+                                                      });
+    }
+    if (!e->has_drivers) {
+        for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
+            close(fds[i]);
+        }
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    return driver_set_add(&e->drivers, handle, what, fds);
+}
+
 static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const int *fds)
 {
     const struct bulk_engine *engine;
     vgpu_worker_channel what;
 
     memcpy(&what, e->frame + sizeof(vgpu_worker_header), sizeof(what));
+    if (what.profile == VGPU_PROFILE_CUDA) {
+        return open_driver(e, handle, &what, fds);
+    }
     engine = e->channels ? NULL : e->config->ops->bulk(e->config->backend);
     if (!e->channels && engine) {
         e->channels = channel_set_new(&(struct channel_set_uses){
@@ -318,6 +346,7 @@ static enum take take_turn(struct executor *e, size_t length, uint64_t job_id)
     slot->budget_ns = turn.budget_ns;
     slot->taken_ns = clock_now_ns();
     slot->state = BACKEND_RUNNING;
+    slot->own_thread = false;
     slot->result.status = VGPU_ERR_NONE;
     slot->result.result_count = 0;
     slot->result.data_length = 0;
@@ -347,6 +376,10 @@ static enum take take_channel(struct executor *e, size_t length, const vgpu_work
         return malformed("CHANNEL_CLOSE has the wrong length", length);
     }
     memcpy(&word, e->frame + sizeof(*header), sizeof(word));
+    if (e->has_drivers &&
+        driver_set_close(&e->drivers, header->job_id, (enum vgpu_channel_reason)word.value)) {
+        return TAKE_JOB;
+    }
     if (e->channels) {
         channel_set_close(e->channels, header->job_id, (enum vgpu_channel_reason)word.value);
     }
@@ -445,12 +478,39 @@ static bool pause_a_little(struct executor *e, bool room)
     return !(ready > 0 && (socket.revents & (POLLHUP | POLLERR)) && !(socket.revents & POLLIN));
 }
 
+static bool has_channels(const struct executor *e)
+{
+    return e->channels && !channel_set_empty(e->channels);
+}
+
+/*
+ * The head is a turn of a channel with its own thread: sleeps until that says something, or the
+ * next frame comes where there is room.  False when the mediator is gone.
+ */
+static bool sleep_in_turn(struct executor *e, bool room)
+{
+    struct pollfd fds[] = {{.fd = e->config->fd, .events = room ? POLLIN : 0},
+                           {.fd = e->drivers.over, .events = POLLIN}};
+
+    poll(fds, 2, has_channels(e) ? 0 : 1000);
+    return !((fds[0].revents & (POLLHUP | POLLERR)) && !(fds[0].revents & POLLIN));
+}
+
 /* Looks at the head once. */
 static enum backend_state look_at_head(struct executor *e)
 {
     struct slot *slot = &e->slots[e->head];
 
-    if (slot->channel) {
+    if (slot->channel && e->has_drivers && !slot->own_thread) {
+        slot->own_thread = driver_set_begin_turn(&e->drivers, slot->channel, slot->budget_ns);
+    }
+    if (slot->own_thread) {
+        if (driver_set_turn_over(&e->drivers, slot->channel, &slot->result.gpu_time_ns)) {
+            slot->channel = 0;
+            slot->own_thread = false;
+            slot->state = BACKEND_DONE;
+        }
+    } else if (slot->channel) {
         const struct channel_turn turn = {
             .budget_ns = slot->budget_ns,
             .goes_on = e->count > 1 && e->slots[(e->head + 1) % e->config->depth].channel,
@@ -490,11 +550,6 @@ static bool stays_awake(const struct executor *e)
            clock_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
 }
 
-static bool has_channels(const struct executor *e)
-{
-    return e->channels && !channel_set_empty(e->channels);
-}
-
 static enum vgpu_worker_exit serve(struct executor *e)
 {
     bool quitting = false;
@@ -526,6 +581,10 @@ static enum vgpu_worker_exit serve(struct executor *e)
                 !pause_a_little(e, room)) {
                 return VGPU_WORKER_EXIT_OK;
             }
+            if (state == BACKEND_RUNNING && e->slots[e->head].own_thread && taken == TAKE_NOTHING &&
+                !sleep_in_turn(e, room)) {
+                return VGPU_WORKER_EXIT_OK;
+            }
         }
         if (has_channels(e)) {
             serve_channels(e, taken != TAKE_NOTHING || e->count > 0);
@@ -536,6 +595,7 @@ static enum vgpu_worker_exit serve(struct executor *e)
         if (e->broken) {
             return VGPU_WORKER_EXIT_OK;
         }
+        e->lost = e->lost || (e->has_drivers && driver_set_is_lost(&e->drivers));
         if (e->lost) {
             discard_unread(e);
             return VGPU_WORKER_EXIT_GPU_FAULT;
@@ -559,6 +619,11 @@ enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *i
         status = serve(e);
     }
     channel_set_free(e->channels);
+    if (e->has_drivers) {
+        driver_set_end(&e->drivers);
+        *in_flight = true; /* their threads may be inside the driver */
+        return status;
+    }
     *in_flight = e->count > 0;
     return status;
 }

@@ -12,6 +12,7 @@ struct executor_config {
     int fd;         /* SOCK_SEQPACKET, connected; stays the caller's */
     unsigned depth; /* jobs taken ahead of completion, 1 to WORKER_DEPTH_MAX */
     bool test_ops;  /* take the TEST_ operations */
+    uint32_t vm_id; /* each VM sees an own UUID of the GPU */
     const struct backend_ops *ops;
     struct backend *backend; /* opened with at least `depth` slots; stays the caller's */
 };

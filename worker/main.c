@@ -78,6 +78,7 @@ static enum vgpu_worker_exit serve(const struct worker_options *options)
         .fd = VGPU_WORKER_FD,
         .depth = options->backend.depth,
         .test_ops = options->test_ops,
+        .vm_id = options->vm_id,
         .ops = options->ops,
     };
     enum vgpu_worker_exit status;

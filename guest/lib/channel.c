@@ -403,6 +403,9 @@ uint32_t vgpu_channel_new(struct vgpu *v, const struct channel_way *way, size_t 
         .command_bytes = COMMAND_BYTES,
         .arena_bytes = (uint64_t)CHANNEL_PIECES * CHANNEL_PIECE_BYTES,
     };
+    if (v->wish) {
+        link->geometry = v->wish->geometry;
+    }
     vgpu_channel_layout(&link->geometry, &link->layout);
     v->link = link;
     code = open_channel(v);

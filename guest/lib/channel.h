@@ -68,6 +68,19 @@ uint32_t vgpu_channel_closed(struct vgpu *v, uint32_t reason);
 /* The text for OPENED's status, or the RESULT of the device. */
 uint32_t vgpu_channel_refused(struct vgpu *v, uint32_t status);
 
+/* Which channel is wanted, where it is not one for operations. */
+struct channel_wish {
+    uint32_t profile, features;
+    uint32_t vm_id; /* as in struct vgpu_options */
+    VGPUGeometry geometry;
+};
+
+/*
+ * vgpu_open() of "host:/path" for a channel of another profile.  The caller writes its rings
+ * and waits on its doorbells by itself; vgpu_close() ends it.  *wish must outlive the handle.
+ */
+int vgpu_open_channel(const char *spec, const struct channel_wish *wish, struct vgpu **out);
+
 /* ---- for operations ---- */
 
 /* The channel of this handle, or NULL after vgpu_set_error(). */

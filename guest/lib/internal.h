@@ -52,6 +52,7 @@ struct vgpu {
     const struct vgpu_transport *transport;
     void *link; /* the transport's own state */
     bool has_channel;
+    const struct channel_wish *wish; /* host: what channel to open; NULL: for operations */
     struct vgpu_options options;
     struct vgpu_clock clock;
     uint64_t random;

@@ -147,8 +147,8 @@ static uint32_t dev_open(struct vgpu *v, uint64_t deadline_ns)
     struct dev_link *link = v->link;
     const char *path = v->description + DEV_PREFIX_BYTES;
     struct vgpu_ioctl_open open_channel = {
-        .profile = VGPU_PROFILE_OPS,
-        .features = VGPU_CHANNEL_BULK,
+        .profile = v->wish ? v->wish->profile : VGPU_PROFILE_OPS,
+        .features = v->wish ? v->wish->features : VGPU_CHANNEL_BULK,
         .geometry = link->channel.geometry,
     };
 

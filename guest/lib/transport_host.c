@@ -305,9 +305,9 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
     VGPUChannelOpened opened;
     VGPUChannelOpen open = {
         .channel = NUMBER,
-        .profile = VGPU_PROFILE_OPS,
+        .profile = v->wish ? v->wish->profile : VGPU_PROFILE_OPS,
         .transports = 1u << VGPU_TRANSPORT_HOST,
-        .features = VGPU_CHANNEL_BULK,
+        .features = v->wish ? v->wish->features : VGPU_CHANNEL_BULK,
         .geometry = link->channel.geometry,
         .process = (uint32_t)getpid(),
     };

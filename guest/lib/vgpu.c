@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "channel.h"
 
 /* Why this thread's last vgpu_open() failed, when there is no handle to ask. */
 static __thread uint32_t open_error_code;
@@ -159,7 +159,8 @@ static uint32_t open_checked(struct vgpu *v, const char *spec, const struct vgpu
                           spec);
 }
 
-int vgpu_open(const char *spec, const struct vgpu_options *options, struct vgpu **out)
+static int open_with(const char *spec, const struct vgpu_options *options,
+                     const struct channel_wish *wish, struct vgpu **out)
 {
     struct vgpu *v = calloc(1, sizeof(*v));
     uint32_t code;
@@ -170,6 +171,7 @@ int vgpu_open(const char *spec, const struct vgpu_options *options, struct vgpu 
         snprintf(open_error_text, sizeof(open_error_text), "out of memory");
         return VGPU_FAILED;
     }
+    v->wish = wish;
     v->clock = vgpu_system_clock;
     v->random = v->clock.now_ns(NULL) ^ ((uint64_t)getpid() << 40) ^ (uintptr_t)v;
     code = open_checked(v, spec, options);
@@ -181,6 +183,20 @@ int vgpu_open(const char *spec, const struct vgpu_options *options, struct vgpu 
     }
     *out = v;
     return VGPU_OK;
+}
+
+int vgpu_open(const char *spec, const struct vgpu_options *options, struct vgpu **out)
+{
+    return open_with(spec, options, NULL, out);
+}
+
+int vgpu_open_channel(const char *spec, const struct channel_wish *wish, struct vgpu **out)
+{
+    struct vgpu_options options;
+
+    vgpu_options_init(&options);
+    options.vm_id = wish->vm_id;
+    return open_with(spec, &options, wish, out);
 }
 
 void vgpu_close(struct vgpu *v)

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The table of the CUDA driver interface: which functions there are, which are built, and how.
+
+driver.tsv has every function with its variants, class and tier.  This module says of those that
+are built what their arguments are; generate.py makes code from both.
+
+AUTO      both sides are generated: the library packs the arguments into a record, the worker
+          looks up handles, checks ranges, calls the driver and answers with what it wrote.
+HAND      written by hand in guest/cuda; here stands the prototype.
+ALIAS     an older name that takes the same arguments and does the same.
+REAL      what the worker calls by hand, with its parameters.
+Everything else is exported and answers CUDA_ERROR_NOT_SUPPORTED.
+
+An argument is `name:kind`.  Kinds:
+  u8 u16 u32 i32 u64 size f32   a value                 dev     the device, 0
+  dptr     an address of the GPU; RANGES says how many bytes of it are used
+  h.KIND   a handle             d.KIND  a handle that dies by this call
+  stream   a stream, 0, 1 or 2  str     a string of at most NAME_MAX bytes
+  o.TYPE   written by the call  p.TYPE  the same, and the pointer may be NULL
+  o.h.KIND a new handle
+Opcodes are only ever appended.
+"""
+import os
+import re
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VERSION = 13000  # of CUDA; what is newer is unknown here
+
+# Kinds of handles; their numbers are on the wire.
+KINDS = {"CONTEXT": 1, "MODULE": 2, "FUNCTION": 3, "LIBRARY": 4, "KERNEL": 5, "STREAM": 6,
+         "EVENT": 7, "POOL": 8, "LINK": 9}
+TYPES = {"CONTEXT": "CUcontext", "MODULE": "CUmodule", "FUNCTION": "CUfunction",
+         "LIBRARY": "CUlibrary", "KERNEL": "CUkernel", "STREAM": "CUstream", "EVENT": "CUevent",
+         "POOL": "CUmemoryPool", "LINK": "CUlinkState"}
+
+# How a call travels.
+ASK = "ask"        # one round trip; the answer is the result
+FORGET = "forget"  # sent, returns at once; an error is told by the thread's next waiting call
+WAIT = "wait"      # answered when the GPU is there
+# What the worker does first.
+TURN = "turn"        # needs the VM's turn: it puts work on the GPU
+BARRIER = "barrier"  # the driver would wait: first nothing of the context may be in flight
+FREE = "free"        # needs no context
+
+# Records written by hand: opcode, name, how, what first.
+RECORDS = [
+    (0x001, "INIT", ASK, FREE),
+    (0x002, "CTX_CREATE", ASK, FREE),
+    (0x003, "CTX_DESTROY", ASK, BARRIER),
+    (0x004, "CTX_SYNC", WAIT, None),
+    (0x005, "STREAM_SYNC", WAIT, None),
+    (0x006, "EVENT_SYNC", WAIT, None),
+    (0x007, "LANE_END", FORGET, FREE),
+    (0x008, "ALLOC", ASK, None),
+    (0x009, "FREE", ASK, BARRIER),
+    (0x00A, "MEM_INFO", ASK, None),
+    (0x00B, "COPY_IN", FORGET, None),
+    (0x00C, "COPY_OUT", WAIT, None),
+    (0x00D, "PINNED_IN", FORGET, None),
+    (0x00E, "PINNED_OUT", FORGET, None),
+    (0x00F, "PIN", ASK, None),
+    (0x010, "IMAGE", FORGET, FREE),
+    (0x011, "MODULE_LOAD", ASK, BARRIER),
+    (0x012, "LIBRARY_LOAD", ASK, FREE),
+    (0x013, "GET_FUNCTION", ASK, BARRIER),
+    (0x014, "SET_ATTRIBUTE", ASK, None),
+    (0x015, "LAUNCH", FORGET, TURN),
+    (0x016, "ALLOC_ASYNC", ASK, None),
+    (0x017, "FREE_ASYNC", ASK, None),
+    (0x018, "POOL_OF", ASK, FREE),
+    (0x019, "REFUSED", FORGET, FREE),
+]
+
+AUTO = [
+    (0x101, "cuCtxGetLimit", ASK, None, "pvalue:o.size limit:u32"),
+    (0x102, "cuCtxSetLimit", ASK, BARRIER, "limit:u32 value:size"),
+    (0x103, "cuCtxGetCacheConfig", ASK, None, "pconfig:o.u32"),
+    (0x104, "cuCtxSetCacheConfig", ASK, None, "config:u32"),
+    (0x105, "cuCtxGetSharedMemConfig", ASK, None, "pConfig:o.u32"),
+    (0x106, "cuCtxSetSharedMemConfig", ASK, None, "config:u32"),
+    (0x107, "cuCtxGetStreamPriorityRange", ASK, None,
+     "leastPriority:p.i32 greatestPriority:p.i32"),
+    (0x108, "cuStreamCreate", ASK, None, "phStream:o.h.STREAM Flags:u32"),
+    (0x109, "cuStreamCreateWithPriority", ASK, None,
+     "phStream:o.h.STREAM flags:u32 priority:i32"),
+    (0x10A, "cuStreamDestroy_v2", ASK, None, "hStream:d.STREAM"),
+    (0x10B, "cuStreamWaitEvent", FORGET, None, "hStream:stream hEvent:h.EVENT Flags:u32"),
+    (0x10C, "cuStreamGetFlags", ASK, None, "hStream:stream flags:o.u32"),
+    (0x10D, "cuStreamGetPriority", ASK, None, "hStream:stream priority:o.i32"),
+    (0x10E, "cuStreamGetId", ASK, None, "hStream:stream streamId:o.u64"),
+    (0x10F, "cuStreamIsCapturing", ASK, None, "hStream:stream captureStatus:o.u32"),
+    (0x110, "cuStreamQuery", ASK, None, "hStream:stream"),
+    (0x111, "cuEventCreate", ASK, None, "phEvent:o.h.EVENT Flags:u32"),
+    (0x112, "cuEventDestroy_v2", ASK, None, "hEvent:d.EVENT"),
+    (0x113, "cuEventRecord", FORGET, None, "hEvent:h.EVENT hStream:stream"),
+    (0x114, "cuEventRecordWithFlags", FORGET, None, "hEvent:h.EVENT hStream:stream flags:u32"),
+    (0x115, "cuEventQuery", ASK, None, "hEvent:h.EVENT"),
+    (0x116, "cuEventElapsedTime_v2", ASK, None,
+     "pMilliseconds:o.f32 hStart:h.EVENT hEnd:h.EVENT"),
+    (0x117, "cuMemsetD8_v2", FORGET, TURN, "dstDevice:dptr uc:u8 N:size"),
+    (0x118, "cuMemsetD16_v2", FORGET, TURN, "dstDevice:dptr us:u16 N:size"),
+    (0x119, "cuMemsetD32_v2", FORGET, TURN, "dstDevice:dptr ui:u32 N:size"),
+    (0x11A, "cuMemsetD8Async", FORGET, TURN, "dstDevice:dptr uc:u8 N:size hStream:stream"),
+    (0x11B, "cuMemsetD16Async", FORGET, TURN, "dstDevice:dptr us:u16 N:size hStream:stream"),
+    (0x11C, "cuMemsetD32Async", FORGET, TURN, "dstDevice:dptr ui:u32 N:size hStream:stream"),
+    (0x11D, "cuMemsetD2D8_v2", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size uc:u8 Width:size Height:size"),
+    (0x11E, "cuMemsetD2D16_v2", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size us:u16 Width:size Height:size"),
+    (0x11F, "cuMemsetD2D32_v2", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size ui:u32 Width:size Height:size"),
+    (0x120, "cuMemsetD2D8Async", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size uc:u8 Width:size Height:size hStream:stream"),
+    (0x121, "cuMemsetD2D16Async", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size us:u16 Width:size Height:size hStream:stream"),
+    (0x122, "cuMemsetD2D32Async", FORGET, TURN,
+     "dstDevice:dptr dstPitch:size ui:u32 Width:size Height:size hStream:stream"),
+    (0x123, "cuMemcpyDtoD_v2", FORGET, TURN, "dstDevice:dptr srcDevice:dptr ByteCount:size"),
+    (0x124, "cuMemcpyDtoDAsync_v2", FORGET, TURN,
+     "dstDevice:dptr srcDevice:dptr ByteCount:size hStream:stream"),
+    (0x125, "cuModuleUnload", ASK, BARRIER, "hmod:d.MODULE"),
+    (0x126, "cuModuleGetGlobal_v2", ASK, None, "dptr:p.dptr bytes:p.size hmod:h.MODULE name:str"),
+    (0x127, "cuModuleGetFunctionCount", ASK, None, "count:o.u32 mod:h.MODULE"),
+    (0x128, "cuLibraryUnload", ASK, BARRIER, "library:d.LIBRARY"),
+    (0x129, "cuLibraryGetGlobal", ASK, None,
+     "dptr:p.dptr bytes:p.size library:h.LIBRARY name:str"),
+    (0x12A, "cuLibraryGetKernelCount", ASK, None, "count:o.u32 lib:h.LIBRARY"),
+    (0x12B, "cuLibraryGetModule", ASK, BARRIER, "pMod:o.h.MODULE library:h.LIBRARY"),
+    (0x12C, "cuFuncSetCacheConfig", ASK, None, "hfunc:h.FUNCTION config:u32"),
+    (0x12D, "cuFuncSetSharedMemConfig", ASK, None, "hfunc:h.FUNCTION config:u32"),
+    (0x12E, "cuFuncIsLoaded", ASK, None, "state:o.u32 function:h.FUNCTION"),
+    (0x12F, "cuFuncLoad", ASK, BARRIER, "function:h.FUNCTION"),
+    (0x130, "cuKernelGetAttribute", ASK, None, "pi:o.i32 attrib:u32 kernel:h.KERNEL dev:dev"),
+    (0x131, "cuKernelSetAttribute", ASK, None, "attrib:u32 val:i32 kernel:h.KERNEL dev:dev"),
+    (0x132, "cuKernelSetCacheConfig", ASK, None, "kernel:h.KERNEL config:u32 dev:dev"),
+    (0x133, "cuOccupancyMaxActiveBlocksPerMultiprocessor", ASK, None,
+     "numBlocks:o.i32 func:h.FUNCTION blockSize:i32 dynamicSMemSize:size"),
+    (0x134, "cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags", ASK, None,
+     "numBlocks:o.i32 func:h.FUNCTION blockSize:i32 dynamicSMemSize:size flags:u32"),
+    (0x135, "cuOccupancyAvailableDynamicSMemPerBlock", ASK, None,
+     "dynamicSmemSize:o.size func:h.FUNCTION numBlocks:i32 blockSize:i32"),
+    (0x136, "cuMemPoolTrimTo", ASK, BARRIER, "pool:h.POOL minBytesToKeep:size"),
+]
+
+# Bytes that a call uses behind each address: C in terms of its arguments, by saturating helpers.
+RANGES = {"cuMemcpyDtoD_v2": {"dstDevice": "ByteCount", "srcDevice": "ByteCount"},
+          "cuMemcpyDtoDAsync_v2": {"dstDevice": "ByteCount", "srcDevice": "ByteCount"}}
+for bits in (8, 16, 32):
+    for form in ("_v2", "Async"):
+        RANGES[f"cuMemsetD{bits}{form}"] = {"dstDevice": f"bytes_of(N, {bits // 8})"}
+        RANGES[f"cuMemsetD2D{bits}{form}"] = {
+            "dstDevice": f"bytes_of_2d(dstPitch, bytes_of(Width, {bits // 8}), Height)"}
+
+# What an address must be a multiple of.
+ALIGN = {f"cuMemset{d}{bits}{form}": bits // 8 for bits in (16, 32) for form in ("_v2", "Async")
+         for d in ("D", "D2D")}
+
+# Addresses that become usable in copies once the worker has said them: (address, bytes).
+GLOBALS = {"cuModuleGetGlobal_v2", "cuLibraryGetGlobal"}
+
+DEVICE = {
+    "cuInit": "unsigned int Flags",
+    "cuDriverGetVersion": "int *driverVersion",
+    "cuGetErrorName": "CUresult error, const char **pStr",
+    "cuGetErrorString": "CUresult error, const char **pStr",
+    "cuGetExportTable": "const void **ppExportTable, const CUuuid *pExportTableId",
+    "cuGetProcAddress": "const char *symbol, void **pfn, int cudaVersion, uint64_t flags",
+    "cuGetProcAddress_v2": "const char *symbol, void **pfn, int cudaVersion, uint64_t flags, "
+                           "int *symbolStatus",
+    "cuDeviceGet": "CUdevice *device, int ordinal",
+    "cuDeviceGetCount": "int *count",
+    "cuDeviceGetName": "char *name, int len, CUdevice dev",
+    "cuDeviceGetUuid": "CUuuid *uuid, CUdevice dev",
+    "cuDeviceTotalMem_v2": "size_t *bytes, CUdevice dev",
+    "cuDeviceGetAttribute": "int *pi, int attrib, CUdevice dev",
+    "cuDeviceGetProperties": "CUdevprop *prop, CUdevice dev",
+    "cuDeviceComputeCapability": "int *major, int *minor, CUdevice dev",
+    "cuDeviceGetPCIBusId": "char *pciBusId, int len, CUdevice dev",
+    "cuDeviceGetByPCIBusId": "CUdevice *dev, const char *pciBusId",
+    "cuDeviceGetLuid": "char *luid, unsigned int *deviceNodeMask, CUdevice dev",
+    "cuDeviceCanAccessPeer": "int *canAccessPeer, CUdevice dev, CUdevice peerDev",
+    "cuDeviceGetP2PAttribute": "int *value, int attrib, CUdevice srcDevice, CUdevice dstDevice",
+    "cuDeviceGetDefaultMemPool": "CUmemoryPool *pool_out, CUdevice dev",
+    "cuDeviceGetMemPool": "CUmemoryPool *pool, CUdevice dev",
+    "cuProfilerInitialize": "const char *configFile, const char *outputFile, int outputMode",
+    "cuProfilerStart": "void",
+    "cuProfilerStop": "void",
+    "cuModuleGetLoadingMode": "int *mode",
+    "cuThreadExchangeStreamCaptureMode": "int *mode",
+}
+CONTEXT = {
+    "cuDevicePrimaryCtxRetain": "CUcontext *pctx, CUdevice dev",
+    "cuDevicePrimaryCtxRelease_v2": "CUdevice dev",
+    "cuDevicePrimaryCtxReset_v2": "CUdevice dev",
+    "cuDevicePrimaryCtxSetFlags_v2": "CUdevice dev, unsigned int flags",
+    "cuDevicePrimaryCtxGetState": "CUdevice dev, unsigned int *flags, int *active",
+    "cuCtxCreate_v2": "CUcontext *pctx, unsigned int flags, CUdevice dev",
+    "cuCtxCreate_v4": "CUcontext *pctx, void *params, unsigned int flags, CUdevice dev",
+    "cuCtxDestroy_v2": "CUcontext ctx",
+    "cuCtxGetCurrent": "CUcontext *pctx",
+    "cuCtxSetCurrent": "CUcontext ctx",
+    "cuCtxPushCurrent_v2": "CUcontext ctx",
+    "cuCtxPopCurrent_v2": "CUcontext *pctx",
+    "cuCtxGetDevice": "CUdevice *device",
+    "cuCtxGetDevice_v2": "CUdevice *device, CUcontext ctx",
+    "cuCtxGetFlags": "unsigned int *flags",
+    "cuCtxGetId": "CUcontext ctx, unsigned long long *ctxId",
+    "cuCtxGetApiVersion": "CUcontext ctx, unsigned int *version",
+    "cuCtxSynchronize": "void",
+    "cuCtxSynchronize_v2": "CUcontext ctx",
+    "cuStreamSynchronize": "CUstream hStream",
+    "cuEventSynchronize": "CUevent hEvent",
+    "cuStreamGetCtx": "CUstream hStream, CUcontext *pctx",
+    "cuStreamGetDevice": "CUstream hStream, CUdevice *device",
+}
+MEMORY = {
+    "cuMemAlloc_v2": "CUdeviceptr *dptr, size_t bytesize",
+    "cuMemAllocPitch_v2": "CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, "
+                          "size_t Height, unsigned int ElementSizeBytes",
+    "cuMemFree_v2": "CUdeviceptr dptr",
+    "cuMemGetInfo_v2": "size_t *free, size_t *total",
+    "cuMemGetAddressRange_v2": "CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr",
+    "cuMemAllocAsync": "CUdeviceptr *dptr, size_t bytesize, CUstream hStream",
+    "cuMemAllocFromPoolAsync": "CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, "
+                               "CUstream hStream",
+    "cuMemFreeAsync": "CUdeviceptr dptr, CUstream hStream",
+    "cuMemHostAlloc": "void **pp, size_t bytesize, unsigned int Flags",
+    "cuMemAllocHost_v2": "void **pp, size_t bytesize",
+    "cuMemFreeHost": "void *p",
+    "cuMemHostGetDevicePointer_v2": "CUdeviceptr *pdptr, void *p, unsigned int Flags",
+    "cuMemHostGetFlags": "unsigned int *pFlags, void *p",
+    "cuMemcpyHtoD_v2": "CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount",
+    "cuMemcpyDtoH_v2": "void *dstHost, CUdeviceptr srcDevice, size_t ByteCount",
+    "cuMemcpyHtoDAsync_v2": "CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, "
+                            "CUstream hStream",
+    "cuMemcpyDtoHAsync_v2": "void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, "
+                            "CUstream hStream",
+    "cuMemcpy": "CUdeviceptr dst, CUdeviceptr src, size_t ByteCount",
+    "cuMemcpyAsync": "CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream",
+    "cuPointerGetAttribute": "void *data, int attribute, CUdeviceptr ptr",
+    "cuPointerGetAttributes": "unsigned int numAttributes, int *attributes, void **data, "
+                              "CUdeviceptr ptr",
+}
+CODE = {
+    "cuModuleLoad": "CUmodule *module, const char *fname",
+    "cuModuleLoadData": "CUmodule *module, const void *image",
+    "cuModuleLoadDataEx": "CUmodule *module, const void *image, unsigned int numOptions, "
+                          "unsigned int *options, void **optionValues",
+    "cuModuleLoadFatBinary": "CUmodule *module, const void *fatCubin",
+    "cuModuleGetFunction": "CUfunction *hfunc, CUmodule hmod, const char *name",
+    "cuLibraryLoadData": "CUlibrary *library, const void *code, unsigned int *jitOptions, "
+                         "void **jitOptionsValues, unsigned int numJitOptions, "
+                         "unsigned int *libraryOptions, void **libraryOptionValues, "
+                         "unsigned int numLibraryOptions",
+    "cuLibraryLoadFromFile": "CUlibrary *library, const char *fileName, "
+                             "unsigned int *jitOptions, void **jitOptionsValues, "
+                             "unsigned int numJitOptions, unsigned int *libraryOptions, "
+                             "void **libraryOptionValues, unsigned int numLibraryOptions",
+    "cuLibraryGetKernel": "CUkernel *pKernel, CUlibrary library, const char *name",
+    "cuKernelGetFunction": "CUfunction *pFunc, CUkernel kernel",
+    "cuKernelGetLibrary": "CUlibrary *pLib, CUkernel kernel",
+    "cuKernelGetName": "const char **name, CUkernel hfunc",
+    "cuKernelGetParamInfo": "CUkernel kernel, size_t paramIndex, size_t *paramOffset, "
+                            "size_t *paramSize",
+    "cuFuncGetAttribute": "int *pi, int attrib, CUfunction hfunc",
+    "cuFuncSetAttribute": "CUfunction hfunc, int attrib, int value",
+    "cuFuncGetModule": "CUmodule *hmod, CUfunction hfunc",
+    "cuFuncGetName": "const char **name, CUfunction hfunc",
+    "cuFuncGetParamInfo": "CUfunction func, size_t paramIndex, size_t *paramOffset, "
+                          "size_t *paramSize",
+    "cuLaunchKernel": "CUfunction f, unsigned int gridDimX, unsigned int gridDimY, "
+                      "unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, "
+                      "unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, "
+                      "void **kernelParams, void **extra",
+    "cuLaunchKernelEx": "const CUlaunchConfig *config, CUfunction f, void **kernelParams, "
+                        "void **extra",
+    "cuLaunchCooperativeKernel": "CUfunction f, unsigned int gridDimX, unsigned int gridDimY, "
+                                 "unsigned int gridDimZ, unsigned int blockDimX, "
+                                 "unsigned int blockDimY, unsigned int blockDimZ, "
+                                 "unsigned int sharedMemBytes, CUstream hStream, "
+                                 "void **kernelParams",
+    "cuOccupancyMaxPotentialBlockSize": "int *minGridSize, int *blockSize, CUfunction func, "
+                                        "size_t (*blockSizeToDynamicSMemSize)(int), "
+                                        "size_t dynamicSMemSize, int blockSizeLimit",
+    "cuOccupancyMaxPotentialBlockSizeWithFlags":
+        "int *minGridSize, int *blockSize, CUfunction func, "
+        "size_t (*blockSizeToDynamicSMemSize)(int), size_t dynamicSMemSize, "
+        "int blockSizeLimit, unsigned int flags",
+}
+HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE}
+
+ALIAS = {
+    "cuStreamDestroy": "cuStreamDestroy_v2", "cuEventDestroy": "cuEventDestroy_v2",
+    "cuEventElapsedTime": "cuEventElapsedTime_v2", "cuDeviceGetUuid_v2": "cuDeviceGetUuid",
+    "cuDevicePrimaryCtxRelease": "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxReset": "cuDevicePrimaryCtxReset_v2",
+    "cuDevicePrimaryCtxSetFlags": "cuDevicePrimaryCtxSetFlags_v2",
+    "cuCtxCreate": "cuCtxCreate_v2", "cuCtxDestroy": "cuCtxDestroy_v2",
+    "cuCtxDetach": "cuCtxDestroy_v2", "cuCtxPushCurrent": "cuCtxPushCurrent_v2",
+    "cuCtxPopCurrent": "cuCtxPopCurrent_v2",
+}
+
+REAL = {
+    "cuInit": "unsigned", "cuDriverGetVersion": "int *",
+    "cuDeviceGet": "CUdevice *, int", "cuDeviceGetName": "char *, int, CUdevice",
+    "cuDeviceGetUuid": "CUuuid *, CUdevice", "cuDeviceTotalMem_v2": "size_t *, CUdevice",
+    "cuDeviceGetAttribute": "int *, int, CUdevice",
+    "cuCtxCreate_v2": "CUcontext *, unsigned, CUdevice", "cuCtxDestroy_v2": "CUcontext",
+    "cuCtxSetCurrent": "CUcontext", "cuCtxRecordEvent": "CUcontext, CUevent",
+    "cuStreamSynchronize": "CUstream", "cuCtxSynchronize": "void",
+    "cuMemAlloc_v2": "CUdeviceptr *, size_t", "cuMemFree_v2": "CUdeviceptr",
+    "cuMemGetInfo_v2": "size_t *, size_t *",
+    "cuMemAllocAsync": "CUdeviceptr *, size_t, CUstream",
+    "cuMemFreeAsync": "CUdeviceptr, CUstream",
+    "cuMemcpyHtoDAsync_v2": "CUdeviceptr, const void *, size_t, CUstream",
+    "cuMemcpyDtoHAsync_v2": "void *, CUdeviceptr, size_t, CUstream",
+    "cuMemHostRegister_v2": "void *, size_t, unsigned", "cuMemHostUnregister": "void *",
+    "cuModuleLoadDataEx": "CUmodule *, const void *, unsigned, unsigned *, void **",
+    "cuModuleGetFunction": "CUfunction *, CUmodule, const char *",
+    "cuLibraryLoadData": "CUlibrary *, const void *, unsigned *, void **, unsigned, unsigned *, "
+                         "void **, unsigned",
+    "cuLibraryGetKernel": "CUkernel *, CUlibrary, const char *",
+    "cuKernelGetFunction": "CUfunction *, CUkernel",
+    "cuFuncGetAttribute": "int *, int, CUfunction",
+    "cuFuncSetAttribute": "CUfunction, int, int",
+    "cuFuncGetParamInfo": "CUfunction, size_t, size_t *, size_t *",
+    "cuLaunchKernelEx": "const CUlaunchConfig *, CUfunction, void **, void **",
+    "cuDeviceGetDefaultMemPool": "CUmemoryPool *, CUdevice",
+    "cuMemPoolGetAttribute": "CUmemoryPool, int, void *",
+    "cuThreadExchangeStreamCaptureMode": "int *",
+}
+
+
+class Entry:
+    """One ABI function: its symbols are `name` and, by `variants`, name + suffix."""
+
+    def __init__(self, line):
+        self.name, variants, self.cls, self.tier = line.split("\t")
+        self.variants = {}
+        for variant in variants.split():
+            suffix, since = variant.split("@")
+            major, minor = since.split(".")
+            self.variants["" if suffix == "base" else suffix] = int(major) * 1000 + int(minor) * 10
+        self.base = re.sub(r"_v\d+$", "", self.name)
+
+    @property
+    def built(self):
+        return self.name in HAND or self.name in AUTO_BY_NAME or self.name in ALIAS
+
+
+def read(name):
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in file if not line.startswith("#")]
+
+
+def entries():
+    return [Entry(line) for line in read("driver.tsv")]
+
+
+def errors():
+    """(number, name, text) of each CUresult."""
+    return [(int(n), name, text) for n, name, text in (x.split("\t") for x in read("errors.tsv"))]
+
+
+AUTO_BY_NAME = {row[1]: row for row in AUTO}
+
+
+def arguments(text):
+    return [tuple(argument.split(":")) for argument in text.split()]

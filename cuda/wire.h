@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * This header says what the records of VGPU_PROFILE_CUDA hold, for the library and the worker.
+ *
+ * A record is VGPURecord, one word with two counts, the arguments as 64-bit words, then bytes
+ * that belong to it (a name, copied data, parameters of a kernel), then zeros up to the
+ * alignment.  `context` of the header is the index of the current context's handle, 0 without
+ * one; `stream` is the default stream that the call means: 0 or CU_STREAM_PER_THREAD.
+ *
+ * The answer is the driver's result as the mailbox's status, and data_bytes of 64-bit words or
+ * of one of the structures below.
+ */
+#ifndef CUDA_WIRE_H
+#define CUDA_WIRE_H
+
+#include "cuda/driver_types.h"
+#include "vgpu/vgpu_channel.h"
+
+#define CUDA_ARGS_MAX 24u
+#define CUDA_NAME_MAX 8192u      /* of a function or a variable, with its NUL */
+#define CUDA_HANDLES_MAX 262144u /* of one process */
+#define CUDA_CONTEXTS_MAX 64u    /* their handles have the indices 1 to 63 */
+#define CUDA_PARAMS_MAX 960u     /* of a kernel */
+#define CUDA_PARAM_BYTES_MAX 32764u
+#define CUDA_ATTRIBUTES_MAX 16u /* of a launch */
+#define CUDA_JIT_OPTIONS_MAX 32u
+#define CUDA_IMAGE_MAX (1ull << 31) /* of one module or library */
+
+/* Pinned memory lies at the same address on both sides, from here on. */
+#define CUDA_WINDOW_LOW 0x300000000000ull
+#define CUDA_WINDOW_HIGH 0x3f0000000000ull
+#define CUDA_WINDOW_ALIGN (2u << 20)
+
+typedef struct CUDARecord {
+    VGPURecord record;
+    uint32_t arg_count;
+    uint32_t payload_bytes;
+} CUDARecord;
+
+VGPU_STATIC_ASSERT(sizeof(CUDARecord) == 32, "CUDARecord is 32 bytes");
+
+#define CUDA_PAYLOAD_MAX (VGPU_RECORD_BYTES_MAX - (uint32_t)sizeof(CUDARecord) - 8u * CUDA_ARGS_MAX)
+/* Data up to this travels in the record, more in the arena. */
+#define CUDA_INLINE_MAX 32768u
+
+/* INIT's answer: what never changes.  values[n] holds attribute n, results[n] what it gave. */
+typedef struct CUDASnapshot {
+    int32_t version;
+    uint32_t reserved;
+    uint64_t total_bytes;
+    uint8_t uuid[16];
+    char name[128];
+    int32_t values[CU_DEVICE_ATTRIBUTES + 1];
+    uint8_t results[CU_DEVICE_ATTRIBUTES + 1];
+} CUDASnapshot;
+
+VGPU_STATIC_ASSERT(sizeof(CUDASnapshot) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/* GET_FUNCTION's answer.  Attributes 0 to 15 of cuFuncGetAttribute, and how to pack parameters. */
+#define CUDA_FUNCTION_ATTRIBUTES 16u
+
+typedef struct CUDAFunction {
+    int32_t values[CUDA_FUNCTION_ATTRIBUTES];
+    uint8_t results[CUDA_FUNCTION_ATTRIBUTES];
+    uint32_t param_count;
+    struct {
+        uint16_t offset, bytes;
+    } params[CUDA_PARAMS_MAX];
+} CUDAFunction;
+
+VGPU_STATIC_ASSERT(sizeof(CUDAFunction) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/* LAUNCH's arguments; the payload: attributes, then the parameters' bytes. */
+enum {
+    CUDA_LAUNCH_FUNCTION,
+    CUDA_LAUNCH_GRID_XY,  /* x, y << 32 */
+    CUDA_LAUNCH_GRID_Z,   /* z, shared bytes << 32 */
+    CUDA_LAUNCH_BLOCK_XY, /* x, y << 32 */
+    CUDA_LAUNCH_BLOCK_Z,  /* z, number of attributes << 32 */
+    CUDA_LAUNCH_STREAM,
+    CUDA_LAUNCH_PARAM_BYTES, /* low 32 bits; bit 32: as `extra` gives them */
+    CUDA_LAUNCH_ARGS
+};
+
+#define CUDA_LAUNCH_EXTRA (1ull << 32)
+
+/* GET_FUNCTION: what the handle that it starts from is. */
+enum { CUDA_GET_OF_MODULE = 0, CUDA_GET_OF_LIBRARY = 1, CUDA_GET_OF_KERNEL = 2 };
+
+/* The answer to MODULE_LOAD and LIBRARY_LOAD is the logs: error log, then information log. */
+typedef struct CUDALogs {
+    uint32_t error_bytes, info_bytes;
+    char text[3072];
+} CUDALogs;
+
+VGPU_STATIC_ASSERT(sizeof(CUDALogs) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/* Is this a result after which the process's contexts are lost for good? */
+static inline int cuda_is_sticky(int result)
+{
+    return result == CUDA_ERROR_ILLEGAL_ADDRESS || result == CUDA_ERROR_LAUNCH_TIMEOUT ||
+           result == CUDA_ERROR_ASSERT ||
+           (result >= CUDA_ERROR_HARDWARE_STACK_ERROR && result <= CUDA_ERROR_LAUNCH_FAILED) ||
+           result == 214 || result == 220 || result == 226;
+}
+
+#endif /* CUDA_WIRE_H */

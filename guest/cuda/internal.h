@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The files of libcuda.so.1 share these declarations.
+ *
+ * How a call travels: the exported function (generated, or hand_NAME) begins a call, which
+ * looks at the process's state, adds its arguments, and posts it as one record of the channel.
+ * All threads append to one command ring under one lock, so what happens before in the process
+ * happens before in the worker.  A thread that asks waits for its lane's mailbox.
+ */
+#ifndef GUEST_CUDA_INTERNAL_H
+#define GUEST_CUDA_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "cuda/driver_types.h"
+#include "cuda/ranges.h"
+#include "cuda/wire.h"
+#include "cuda_ops.h"
+#include "guest/lib/channel.h"
+
+#define CUDA_EXPORT __attribute__((visibility("default")))
+
+#define CUDA_LANES 64u
+#define CUDA_PIECES 16u
+#define CUDA_PIECE_BYTES (1u << 20)
+#define CUDA_STAGING_BYTES (CUDA_PIECES * (uint64_t)CUDA_PIECE_BYTES)
+#define CUDA_PINNED_MIB 240u /* of a process, where VGPU_CUDA_PINNED_MIB says nothing */
+#define CUDA_PINNED_MOST_MIB 1000u
+#define CUDA_OUT_MAX 8u
+
+/* ---- the process ---- */
+
+enum cuda_state {
+    CUDA_BEFORE = 0, /* cuInit has not succeeded */
+    CUDA_READY = 1,
+    CUDA_LOST = 2,   /* the channel has ended: every call is CUDA_ERROR_DEVICE_UNAVAILABLE */
+    CUDA_FORKED = 3, /* a child of fork(): nothing works, as with the driver itself */
+    CUDA_ENDED = 4,  /* the program is leaving */
+};
+
+struct cuda_process {
+    int state; /* enum cuda_state; atomic */
+    struct vgpu *v;
+    struct channel_link *link;
+    VGPUControl *control;
+    uint8_t *arena;  /* at its fixed address */
+    uint64_t pinned; /* offset in it where pinned memory begins */
+    uint64_t arena_bytes;
+    CUDASnapshot snapshot;
+    bool blocking; /* CUDA_LAUNCH_BLOCKING */
+};
+
+extern struct cuda_process cuda_process;
+
+static inline int cuda_state(void)
+{
+    return __atomic_load_n(&cuda_process.state, __ATOMIC_ACQUIRE);
+}
+
+/* Opens the channel, once; what cuInit answers. */
+CUresult cuda_open(void);
+/* The channel is gone: this is said once, and every later call fails. */
+void cuda_lose(const char *why);
+/* What a call gets in a state other than READY. */
+CUresult cuda_state_result(void);
+/* One line on stderr, after "libcuda (vgpu): ". */
+void cuda_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- calls ---- */
+
+#define CUDA_NEEDS_CONTEXT 1u
+#define CUDA_ANY_STATE 2u /* also where an error of the process is sticky */
+
+struct cuda_call {
+    CUDARecord head;
+    uint64_t args[CUDA_ARGS_MAX];
+    const void *payload[2];
+    uint32_t payload_bytes[2];
+    uint64_t out[CUDA_OUT_MAX];
+    void *reply; /* wanted instead of out: up to reply_bytes */
+    uint32_t reply_bytes;
+    uint64_t number; /* of the record, once posted */
+    uint64_t made;   /* the handle that it creates */
+    struct cuda_context *context;
+};
+
+/* Not 0: the call ends with this.  needs: CUDA_NEEDS_CONTEXT, CUDA_ANY_STATE. */
+CUresult cuda_begin(struct cuda_call *call, uint16_t op, unsigned needs);
+void cuda_default_stream(struct cuda_call *call, int per_thread);
+
+static inline void cuda_add(struct cuda_call *call, uint64_t value)
+{
+    call->args[call->head.arg_count++] = value;
+}
+
+/* False: this is no live handle of the kind. */
+bool cuda_add_handle(struct cuda_call *call, uint64_t handle, unsigned kind);
+bool cuda_add_stream(struct cuda_call *call, CUstream stream, int per_thread);
+/* Its length as an argument, its bytes behind them; it stays the caller's. */
+void cuda_add_string(struct cuda_call *call, const char *text);
+void cuda_add_bytes(struct cuda_call *call, const void *bytes, uint32_t count);
+
+CUresult cuda_ask(struct cuda_call *call);    /* waits for the worker */
+CUresult cuda_wait(struct cuda_call *call);   /* waits for the GPU */
+CUresult cuda_forget(struct cuda_call *call); /* waits for nothing */
+float cuda_float(uint64_t bits);
+
+/* Until so many records are over, with all that they read. */
+CUresult cuda_wait_over(uint64_t records);
+/* CUDA_ERROR_NOT_SUPPORTED, and the name on stderr the first time. */
+CUresult cuda_refuse(const char *name, unsigned number);
+
+/* ---- threads ---- */
+
+struct cuda_thread {
+    uint16_t lane; /* plus 1; 0: none yet */
+    unsigned depth;
+    struct cuda_context *stack[32];
+    int capture_mode;
+};
+
+struct cuda_thread *cuda_thread(void);
+
+/* ---- objects: what stands behind a handle ---- */
+
+struct cuda_function {
+    uint64_t of; /* handle of its module, library or kernel */
+    char *name;
+    CUDAFunction facts;
+    uint32_t param_bytes;
+    uint64_t seen[8]; /* configurations that the driver has accepted */
+    unsigned next_seen;
+};
+
+struct cuda_object {
+    uint64_t handle;
+    struct cuda_context *context; /* NULL: of none */
+    struct cuda_function *function;
+};
+
+/* A new handle's number, for a call that creates it; 0: there is no more room. */
+uint64_t cuda_object_new(struct cuda_call *call, unsigned kind);
+/* After that call: on success *to is the handle, else it is given back. */
+void cuda_object_made(struct cuda_call *call, CUresult result, void *to);
+/* After a call that ends it. */
+void cuda_object_end(uint64_t handle, CUresult result);
+/* NULL: no live handle of this kind (KERNEL also serves as FUNCTION). */
+struct cuda_object *cuda_object(uint64_t handle, unsigned kind);
+/* The function or kernel of this name that was got before; 0: none. */
+uint64_t cuda_object_by_name(uint64_t of, const char *name, unsigned kind);
+/* All that belong to a module, library or context that ends. */
+void cuda_objects_drop(uint64_t of, const struct cuda_context *context);
+
+/* ---- contexts ---- */
+
+struct cuda_context {
+    uint64_t handle;
+    unsigned flags;
+    bool primary, alive;
+    uint64_t id;
+};
+
+/* The calling thread's, or NULL. */
+struct cuda_context *cuda_current(void);
+
+/* ---- addresses ---- */
+
+void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind);
+void cuda_range_add_pinned(uint64_t start, uint64_t bytes, unsigned flags);
+/* The one that holds this address; false: none. */
+bool cuda_range_find(uint64_t address, struct cuda_range *range);
+/* Of the one that starts there. */
+bool cuda_range_remove(uint64_t start);
+void cuda_ranges_drop(const struct cuda_context *context);
+/* All `bytes` lie in one; no bytes always do. */
+bool cuda_range_ok(uint64_t address, uint64_t bytes);
+
+/* ---- code ---- */
+
+/* Where the image lies, and how long it is by its own headers. */
+const void *cuda_image(const void *image, uint64_t *bytes);
+
+/* What is known of a function or kernel; asks the worker where needed.  NULL: *result says why. */
+struct cuda_function *cuda_function_of(uint64_t handle, CUresult *result);
+/* The caller has changed what the driver accepts of it. */
+void cuda_function_changed(struct cuda_function *function);
+
+#endif /* GUEST_CUDA_INTERNAL_H */

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the process knows of addresses of the GPU: allocations, variables, pinned memory. */
+#include "guest/cuda/internal.h"
+
+static struct cuda_range_map map;
+static uint64_t next_serial = 1;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+
+static void add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind, unsigned flags)
+{
+    struct cuda_range range = {
+        .start = start, .bytes = bytes, .kind = kind, .flags = flags, .context = cuda_current()};
+
+    if (start == 0) {
+        return;
+    }
+    pthread_rwlock_wrlock(&lock);
+    range.serial = next_serial++;
+    /* Without memory for it, copies to it are refused; the allocation itself is there. */
+    cuda_ranges_insert(&map, &range);
+    pthread_rwlock_unlock(&lock);
+}
+
+void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind)
+{
+    add(start, bytes, kind, 0);
+}
+
+void cuda_range_add_pinned(uint64_t start, uint64_t bytes, unsigned flags)
+{
+    add(start, bytes, CUDA_RANGE_PINNED, flags);
+}
+
+bool cuda_range_find(uint64_t address, struct cuda_range *range)
+{
+    const struct cuda_range *found;
+
+    pthread_rwlock_rdlock(&lock);
+    found = cuda_ranges_find(&map, address);
+    if (found) {
+        *range = *found;
+    }
+    pthread_rwlock_unlock(&lock);
+    return found != NULL;
+}
+
+bool cuda_range_remove(uint64_t start)
+{
+    bool found;
+
+    pthread_rwlock_wrlock(&lock);
+    found = cuda_ranges_remove(&map, start);
+    pthread_rwlock_unlock(&lock);
+    return found;
+}
+
+void cuda_ranges_drop(const struct cuda_context *context)
+{
+    pthread_rwlock_wrlock(&lock);
+    cuda_ranges_forget(&map, context);
+    pthread_rwlock_unlock(&lock);
+}
+
+bool cuda_range_ok(uint64_t address, uint64_t bytes)
+{
+    bool holds;
+
+    pthread_rwlock_rdlock(&lock);
+    holds = cuda_ranges_hold(&map, address, bytes);
+    pthread_rwlock_unlock(&lock);
+    return holds;
+}

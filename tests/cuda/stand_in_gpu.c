@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The stand-in's GPU: a list of work in the order of its submission, and one thread that does
+ * what is next in each stream.  The default stream waits for all blocking streams and they for
+ * it, as with the driver.  Kernels are C functions that are found by name.
+ */
+#include "tests/cuda/stand_in.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NON_BLOCKING 1u
+
+struct gpu stand_in_gpu = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                           .changed = PTHREAD_COND_INITIALIZER,
+                           .last = &stand_in_gpu.first};
+
+double stand_in_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+void stand_in_abort(const char *function, const char *why)
+{
+    fprintf(stderr, "stand-in driver: %s: %s\n", function, why);
+    abort();
+}
+
+/* ---- kernels ---- */
+
+static uint64_t param(const struct work *work, unsigned number)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, work->params + work->function->offsets[number], work->function->bytes[number]);
+    return value;
+}
+
+static uint32_t *memory(const struct work *work, unsigned number, uint64_t count, bool *bad)
+{
+    uint64_t address = param(work, number);
+
+    if (!cuda_ranges_hold(&stand_in_gpu.memory, address, count * 4) &&
+        !cuda_ranges_hold(&stand_in_gpu.registered, address, count * 4)) {
+        *bad = true;
+    }
+    return (uint32_t *)(uintptr_t)address;
+}
+
+CUresult stand_in_kernel(const struct work *work, double *until_ms)
+{
+    const char *name = work->function->name;
+    bool bad = false;
+
+    if (strcmp(name, "add") == 0) {
+        uint64_t count = param(work, 3);
+        uint32_t *a = memory(work, 0, count, &bad), *b = memory(work, 1, count, &bad);
+        uint32_t *c = memory(work, 2, count, &bad);
+
+        for (uint64_t i = 0; !bad && i < count && i < work->threads; i++) {
+            c[i] = a[i] + b[i];
+        }
+    } else if (strcmp(name, "increment") == 0) {
+        uint32_t *a = memory(work, 0, 1, &bad);
+
+        if (!bad) {
+            ++*a;
+        }
+    } else if (strcmp(name, "spin") == 0) {
+        *until_ms = stand_in_now_ms() + (double)param(work, 0) / 1e3;
+    } else if (strcmp(name, "hang") == 0) {
+        *until_ms = 1e300;
+    } else if (strcmp(name, "mix") == 0) {
+        /* u8, u64, u16, 48 bytes, f32: all of them where a compiler would put them. */
+        uint32_t *out = memory(work, 1, 4, &bad);
+        float f;
+
+        memcpy(&f, work->params + work->function->offsets[4], sizeof(f));
+        if (!bad) {
+            out[0] = (uint32_t)param(work, 0);
+            out[1] = (uint32_t)param(work, 2);
+            out[2] = work->params[work->function->offsets[3] + 47];
+            out[3] = (uint32_t)f;
+        }
+    } else if (strcmp(name, "trap") == 0) {
+        return CUDA_ERROR_LAUNCH_FAILED;
+    } else if (strcmp(name, "bad") == 0) {
+        return CUDA_ERROR_ILLEGAL_ADDRESS;
+    }
+    return bad ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
+}
+
+/* ---- work ---- */
+
+static void set_memory(const struct work *work)
+{
+    for (uint64_t row = 0; row < work->height; row++) {
+        for (uint64_t i = 0; i < work->width; i++) {
+            memcpy(work->to + row * work->pitch + i * work->unit, &work->value, work->unit);
+        }
+    }
+}
+
+static void start(struct work *work)
+{
+    struct gpu *gpu = &stand_in_gpu;
+    CUresult result = CUDA_SUCCESS;
+
+    work->started = true;
+    work->until_ms = 0;
+    switch (work->kind) {
+    case WORK_KERNEL:
+        result = gpu->lost ? gpu->lost : stand_in_kernel(work, &work->until_ms);
+        break;
+    case WORK_COPY: memmove(work->to, work->own ? work->own : work->from, work->width); break;
+    case WORK_SET: set_memory(work); break;
+    case WORK_RECORD:
+        work->event->done = work->generation;
+        work->event->at_ms = stand_in_now_ms();
+        break;
+    case WORK_WAIT: break;
+    }
+    if (result != CUDA_SUCCESS && !gpu->lost) {
+        gpu->lost = result;
+    }
+}
+
+static bool is_blocking(const struct stream *stream)
+{
+    return !stream || !(stream->flags & NON_BLOCKING);
+}
+
+/* Does `work` have to wait for `other`, which was submitted before? */
+static bool depends(const struct work *work, const struct work *other)
+{
+    if (work->context != other->context) {
+        return false;
+    }
+    if (work->unit == 1 && work->kind == WORK_RECORD) {
+        return true; /* cuCtxRecordEvent: behind everything */
+    }
+    if (other->unit == 1 && other->kind == WORK_RECORD) {
+        return false; /* ... and nothing waits for it */
+    }
+    return work->stream == other->stream ||
+           ((!work->stream || !other->stream) && is_blocking(work->stream) &&
+            is_blocking(other->stream));
+}
+
+static bool is_ready(const struct work *work)
+{
+    for (const struct work *other = stand_in_gpu.first; other != work; other = other->next) {
+        if (depends(work, other) && !stand_in_gpu.lost) {
+            return false;
+        }
+    }
+    return work->kind != WORK_WAIT || stand_in_gpu.lost || work->event->done >= work->generation;
+}
+
+static bool step(void)
+{
+    bool did = false;
+
+    for (struct work **place = &stand_in_gpu.first; *place;) {
+        struct work *work = *place;
+
+        if (!work->started && is_ready(work)) {
+            start(work);
+            did = true;
+        }
+        if (!work->started || (work->until_ms > stand_in_now_ms() && !stand_in_gpu.lost)) {
+            place = &work->next;
+            continue;
+        }
+        *place = work->next;
+        if (!*place) {
+            stand_in_gpu.last = place;
+        }
+        work->context->in_flight--;
+        free(work->own);
+        free(work);
+        did = true;
+    }
+    return did;
+}
+
+static void *run(void *unused)
+{
+    struct gpu *gpu = &stand_in_gpu;
+
+    (void)unused;
+    pthread_mutex_lock(&gpu->lock);
+    for (;;) {
+        struct timespec until;
+
+        while (step()) {
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 200000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        if (gpu->first) {
+            pthread_cond_timedwait(&gpu->changed, &gpu->lock, &until);
+        } else {
+            pthread_cond_wait(&gpu->changed, &gpu->lock);
+        }
+    }
+    return NULL;
+}
+
+void stand_in_queue(struct work *work)
+{
+    struct gpu *gpu = &stand_in_gpu;
+    pthread_t thread;
+
+    if (!gpu->running) {
+        gpu->running = true;
+        pthread_create(&thread, NULL, run, NULL);
+        pthread_detach(thread);
+    }
+    work->next = NULL;
+    work->context->in_flight++;
+    *gpu->last = work;
+    gpu->last = &work->next;
+    pthread_cond_signal(&gpu->changed);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A program on the CUDA driver interface that finds libcuda.so.1 as any program does and checks
+ * every value that comes back.  It runs unchanged natively and on our library.
+ *
+ *     try_driver IMAGE [THREADS]
+ *
+ * IMAGE has the kernels add(a, b, c, n), increment(p) and mix(u8, u64, u16, 48 bytes, f32):
+ * PTX for a GPU, text for the stand-in.  Exit status: 0 all well, 1 something is wrong.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/driver_types.h"
+
+#define ELEMENTS 5000u
+#define LARGE (5u << 20) /* more than a piece of the arena */
+
+static CUresult (*get_proc)(const char *, void **, int, uint64_t, int *);
+static unsigned wrong;
+
+/* Functions come from cuGetProcAddress, as programs of today ask for them. */
+#define F(name, ...) static CUresult (*name)(__VA_ARGS__);
+#define FUNCTIONS(X)                                                                               \
+    X(cuInit, unsigned)                                                                            \
+    X(cuDeviceGet, CUdevice *, int)                                                                \
+    X(cuDeviceGetName, char *, int, CUdevice)                                                      \
+    X(cuDeviceGetAttribute, int *, int, CUdevice)                                                  \
+    X(cuDeviceTotalMem, size_t *, CUdevice)                                                        \
+    X(cuDevicePrimaryCtxRetain, CUcontext *, CUdevice)                                             \
+    X(cuDevicePrimaryCtxRelease, CUdevice)                                                         \
+    X(cuCtxSetCurrent, CUcontext)                                                                  \
+    X(cuCtxSynchronize, void)                                                                      \
+    X(cuMemAlloc, CUdeviceptr *, size_t)                                                           \
+    X(cuMemFree, CUdeviceptr)                                                                      \
+    X(cuMemGetInfo, size_t *, size_t *)                                                            \
+    X(cuMemHostAlloc, void **, size_t, unsigned)                                                   \
+    X(cuMemFreeHost, void *)                                                                       \
+    X(cuMemcpyHtoD, CUdeviceptr, const void *, size_t)                                             \
+    X(cuMemcpyDtoH, void *, CUdeviceptr, size_t)                                                   \
+    X(cuMemcpyDtoD, CUdeviceptr, CUdeviceptr, size_t)                                              \
+    X(cuMemcpyHtoDAsync, CUdeviceptr, const void *, size_t, CUstream)                              \
+    X(cuMemcpyDtoHAsync, void *, CUdeviceptr, size_t, CUstream)                                    \
+    X(cuMemsetD32, CUdeviceptr, unsigned, size_t)                                                  \
+    X(cuModuleLoadData, CUmodule *, const void *)                                                  \
+    X(cuModuleUnload, CUmodule)                                                                    \
+    X(cuModuleGetFunction, CUfunction *, CUmodule, const char *)                                   \
+    X(cuLaunchKernel, CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,      \
+      unsigned, CUstream, void **, void **)                                                        \
+    X(cuStreamCreate, CUstream *, unsigned)                                                        \
+    X(cuStreamDestroy, CUstream)                                                                   \
+    X(cuStreamSynchronize, CUstream)                                                               \
+    X(cuStreamWaitEvent, CUstream, CUevent, unsigned)                                              \
+    X(cuEventCreate, CUevent *, unsigned)                                                          \
+    X(cuEventRecord, CUevent, CUstream)                                                            \
+    X(cuEventSynchronize, CUevent)                                                                 \
+    X(cuEventQuery, CUevent)                                                                       \
+    X(cuEventElapsedTime, float *, CUevent, CUevent)                                               \
+    X(cuEventDestroy, CUevent)
+
+FUNCTIONS(F)
+
+static void expect(const char *what, CUresult got, CUresult wanted)
+{
+    if (got != wanted) {
+        printf("%s: %d in place of %d\n", what, got, wanted);
+        __atomic_add_fetch(&wrong, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void expect_true(const char *what, int holds)
+{
+    if (!holds) {
+        printf("%s: wrong\n", what);
+        __atomic_add_fetch(&wrong, 1, __ATOMIC_RELAXED);
+    }
+}
+
+#define OK(call) expect(#call, (call), CUDA_SUCCESS)
+
+static int find_functions(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    void *symbol = library ? dlsym(library, "cuGetProcAddress_v2") : NULL;
+    int status;
+
+    if (!symbol) {
+        printf("no driver: %s\n", dlerror());
+        return 0;
+    }
+    memcpy(&get_proc, &symbol, sizeof(symbol));
+#define FIND(name, ...)                                                                            \
+    if (get_proc(#name, (void **)&name, 12000, 0, &status) != CUDA_SUCCESS || !name) {             \
+        printf("no function %s\n", #name);                                                         \
+        return 0;                                                                                  \
+    }
+    FUNCTIONS(FIND)
+    return 1;
+}
+
+static char *read_image(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char *text = calloc(1, 1u << 20);
+
+    if (!file || !text || fread(text, 1, (1u << 20) - 1, file) == 0) {
+        printf("cannot read %s\n", path);
+        exit(1);
+    }
+    fclose(file);
+    return text;
+}
+
+static void try_add(CUmodule module)
+{
+    unsigned *host = malloc(ELEMENTS * sizeof(*host)), count = ELEMENTS;
+    CUdeviceptr a, b, c;
+    CUfunction add;
+    void *params[] = {&a, &b, &c, &count};
+    size_t bytes = ELEMENTS * sizeof(*host);
+
+    OK(cuModuleGetFunction(&add, module, "add"));
+    OK(cuMemAlloc(&a, bytes));
+    OK(cuMemAlloc(&b, bytes));
+    OK(cuMemAlloc(&c, bytes));
+    for (unsigned i = 0; i < ELEMENTS; i++) {
+        host[i] = i * 3;
+    }
+    OK(cuMemcpyHtoD(a, host, bytes));
+    OK(cuMemsetD32(b, 1000, ELEMENTS));
+    OK(cuLaunchKernel(add, (ELEMENTS + 255) / 256, 1, 1, 256, 1, 1, 0, NULL, params, NULL));
+    memset(host, 0, bytes);
+    OK(cuMemcpyDtoH(host, c, bytes));
+    for (unsigned i = 0; i < ELEMENTS; i++) {
+        if (host[i] != i * 3 + 1000) {
+            expect_true("a sum", 0);
+            break;
+        }
+    }
+    OK(cuMemFree(a));
+    OK(cuMemFree(b));
+    OK(cuMemFree(c));
+    expect("a second cuMemFree", cuMemFree(c), CUDA_ERROR_INVALID_VALUE);
+    free(host);
+}
+
+static void try_mix(CUmodule module)
+{
+    unsigned char u8 = 200;
+    unsigned short u16 = 40000;
+    char large[48] = {0};
+    float f = 12.0f;
+    unsigned out[4] = {0};
+    CUdeviceptr memory;
+    CUfunction mix;
+    void *params[] = {&u8, &memory, &u16, large, &f};
+
+    large[47] = 77;
+    OK(cuModuleGetFunction(&mix, module, "mix"));
+    OK(cuMemAlloc(&memory, sizeof(out)));
+    OK(cuLaunchKernel(mix, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+    OK(cuMemcpyDtoH(out, memory, sizeof(out)));
+    expect_true("parameters of mixed sizes",
+                out[0] == 200 && out[1] == 40000 && out[2] == 77 && out[3] == 12);
+    expect("parameters missing", cuLaunchKernel(mix, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL),
+           CUDA_ERROR_INVALID_VALUE);
+    expect("a block too large", cuLaunchKernel(mix, 1, 1, 1, 2048, 1, 1, 0, NULL, params, NULL),
+           CUDA_ERROR_INVALID_VALUE);
+    expect("a grid of nothing", cuLaunchKernel(mix, 0, 1, 1, 1, 1, 1, 0, NULL, params, NULL),
+           CUDA_ERROR_INVALID_VALUE);
+    OK(cuMemFree(memory));
+}
+
+static void try_large(int pinned)
+{
+    unsigned char *to, *from;
+    CUdeviceptr a, b;
+    CUstream stream;
+
+    if (pinned) {
+        OK(cuMemHostAlloc((void **)&to, LARGE, 0));
+        OK(cuMemHostAlloc((void **)&from, LARGE, 0));
+    } else {
+        to = malloc(LARGE);
+        from = malloc(LARGE);
+    }
+    for (unsigned i = 0; i < LARGE; i++) {
+        from[i] = (unsigned char)(i * 2654435761u >> 24);
+    }
+    memset(to, 0, LARGE);
+    OK(cuMemAlloc(&a, LARGE));
+    OK(cuMemAlloc(&b, LARGE));
+    OK(cuStreamCreate(&stream, 1));
+    OK(cuMemcpyHtoDAsync(a, from, LARGE, stream));
+    OK(cuStreamSynchronize(stream));
+    OK(cuMemcpyDtoD(b, a, LARGE));
+    OK(cuCtxSynchronize());
+    OK(cuMemcpyDtoHAsync(to, b, LARGE, stream));
+    OK(cuStreamSynchronize(stream));
+    expect_true(pinned ? "pinned memory there and back" : "memory there and back",
+                memcmp(to, from, LARGE) == 0);
+    expect("a copy past the end", cuMemcpyHtoD(a, from, LARGE + 1), CUDA_ERROR_INVALID_VALUE);
+    OK(cuStreamDestroy(stream));
+    OK(cuMemFree(a));
+    OK(cuMemFree(b));
+    if (pinned) {
+        OK(cuMemFreeHost(to));
+        OK(cuMemFreeHost(from));
+    } else {
+        free(to);
+        free(from);
+    }
+}
+
+/* Launches that nobody waits for, in order; then an event that follows them. */
+static void try_stream(CUmodule module, unsigned launches)
+{
+    CUdeviceptr memory;
+    CUfunction increment;
+    CUstream stream, other;
+    CUevent start, end;
+    unsigned value = 0;
+    float ms = -1;
+    void *params[] = {&memory};
+
+    OK(cuModuleGetFunction(&increment, module, "increment"));
+    OK(cuMemAlloc(&memory, sizeof(value)));
+    OK(cuMemcpyHtoD(memory, &value, sizeof(value)));
+    OK(cuStreamCreate(&stream, 1));
+    OK(cuStreamCreate(&other, 0));
+    OK(cuEventCreate(&start, 0));
+    OK(cuEventCreate(&end, 0));
+    OK(cuEventQuery(end));
+    OK(cuEventRecord(start, stream));
+    for (unsigned i = 0; i < launches; i++) {
+        expect("a launch", cuLaunchKernel(increment, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL),
+               CUDA_SUCCESS);
+    }
+    OK(cuEventRecord(end, stream));
+    OK(cuStreamWaitEvent(other, end, 0));
+    OK(cuMemcpyDtoHAsync(&value, memory, sizeof(value), other));
+    OK(cuStreamSynchronize(other));
+    OK(cuEventSynchronize(end));
+    OK(cuEventElapsedTime(&ms, start, end));
+    expect_true("the launches' count", value == launches);
+    expect_true("the events' time", ms >= 0);
+    OK(cuEventDestroy(start));
+    OK(cuEventDestroy(end));
+    OK(cuStreamDestroy(stream));
+    OK(cuStreamDestroy(other));
+    expect("a stream that is gone", cuStreamSynchronize(stream), CUDA_ERROR_INVALID_HANDLE);
+    OK(cuMemFree(memory));
+}
+
+struct job {
+    CUcontext context;
+    CUmodule module;
+};
+
+static void *other_thread(void *opaque)
+{
+    struct job *job = opaque;
+    CUdeviceptr memory;
+
+    expect("a thread without a context", cuMemAlloc(&memory, 4), CUDA_ERROR_INVALID_CONTEXT);
+    OK(cuCtxSetCurrent(job->context));
+    for (unsigned i = 0; i < 5; i++) {
+        try_add(job->module);
+        try_stream(job->module, 100);
+    }
+    return NULL;
+}
+
+static void try_threads(struct job *job, unsigned count)
+{
+    pthread_t threads[16];
+
+    for (unsigned i = 0; i < count; i++) {
+        pthread_create(&threads[i], NULL, other_thread, job);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    unsigned threads = argc > 2 ? (unsigned)atoi(argv[2]) : 4;
+    char name[128] = "", *image;
+    int count = 0;
+    size_t total, free_bytes, again;
+    struct job job;
+    CUdevice device;
+
+    if (argc < 2 || threads > 16 || !find_functions()) {
+        return 1;
+    }
+    image = read_image(argv[1]);
+    expect("before cuInit", cuDeviceGet(&device, 0), CUDA_ERROR_NOT_INITIALIZED);
+    if (cuInit(0) != CUDA_SUCCESS) {
+        printf("cuInit fails\n");
+        return 1;
+    }
+    OK(cuDeviceGet(&device, 0));
+    OK(cuDeviceGetName(name, sizeof(name), device));
+    OK(cuDeviceGetAttribute(&count, 16, device));
+    OK(cuDeviceTotalMem(&total, device));
+    expect_true("the name", name[0] != 0 && count > 0 && total > 0);
+    OK(cuDevicePrimaryCtxRetain(&job.context, device));
+    OK(cuCtxSetCurrent(job.context));
+    OK(cuModuleLoadData(&job.module, image));
+    OK(cuMemGetInfo(&free_bytes, &total));
+    try_add(job.module);
+    try_mix(job.module);
+    try_large(0);
+    try_large(1);
+    try_stream(job.module, 2000);
+    try_threads(&job, threads);
+    OK(cuMemGetInfo(&again, &total));
+    OK(cuModuleUnload(job.module));
+    OK(cuDevicePrimaryCtxRelease(device));
+    printf("%s: %u wrong\n", name, wrong);
+    return wrong != 0;
+}

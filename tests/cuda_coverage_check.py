@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks that docs/cuda-coverage.md is what the table in cuda/ says, and the table itself.
+
+    cuda_coverage_check.py [FOLDER]      default: the tree this script lies in
+
+Exit status: 0 all well, 1 violations (one line each), 2 no such folder.
+"""
+import os
+import sys
+
+import tree
+
+
+def check_tree(root):
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, os.path.join(root, "cuda"))
+    import driver
+    import generate
+    names = {entry.name for entry in driver.entries()}
+    found = [f"cuda/driver.py: {name} is no function of the interface"
+             for name in sorted({*driver.HAND, *driver.AUTO_BY_NAME, *driver.ALIAS, *driver.REAL})
+             if name not in names]
+    ops = [row[0] for row in driver.RECORDS + driver.AUTO]
+    found += [f"cuda/driver.py: opcode 0x{op:03X} is used twice" for op in sorted(set(ops))
+              if ops.count(op) > 1]
+    found += [f"cuda/driver.py: {name} is in two tables" for name in sorted(names)
+              if (name in driver.HAND) + (name in driver.AUTO_BY_NAME) + (name in driver.ALIAS) > 1]
+    with open(os.path.join(root, "docs", "cuda-coverage.md"), encoding="utf-8") as page:
+        if page.read() != "\n".join(generate.coverage()).rstrip("\n") + "\n":
+            found.append("docs/cuda-coverage.md: run cuda/generate.py coverage "
+                         "docs/cuda-coverage.md")
+    return found, len(names)
+
+
+def main(argv):
+    return tree.run("cuda_coverage_check", check_tree, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs on the CUDA driver interface, through our libcuda.so.1: real mediator, real worker,
+a strict stand-in for the driver (tests/cuda), which ends the worker at whatever a real driver
+would turn into a crash or a hang."""
+
+import ctypes
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from mediator import BIN, TREE, Mediator, children, wait_for
+
+BUILD = pathlib.Path(os.environ.get("VGPU_BUILD", BIN.parent)).resolve()
+RUN = BUILD / "guest" / "cuda" / "vgpu-run"
+LIBRARY = BUILD / "guest" / "cuda" / "libcuda.so.1"
+STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cuda.so"
+TRY = BUILD / "tests" / "cuda" / "try_driver"
+IMAGE = TREE / "tests" / "cuda" / "images" / "stand_in.txt"
+UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
+
+
+@pytest.fixture
+def running(lab, monkeypatch):
+    monkeypatch.setenv("VGPU_CUDA_DRIVER", str(STAND_IN))
+    vms = [word for n, uuid in enumerate(UUIDS) for word in ("--vm", f"{uuid}={lab}/vm{n}.sock")]
+    with Mediator(lab, *vms, shared=False, trust=False) as mediator:
+        yield mediator
+
+
+def start(lab, *command, vm=0, **settings):
+    return subprocess.Popen([RUN, "--socket", lab / f"vm{vm}.sock", "--vm-id", str(vm + 1), "--",
+                             *command],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=dict(os.environ, **settings))
+
+
+def finish(program, status=0):
+    output = program.communicate(timeout=300)[0]
+    assert program.returncode == status, output
+    return output
+
+
+def test_a_program(running, lab):
+    output = finish(start(lab, TRY, IMAGE))
+    assert output.strip().endswith("Stand-in GPU: 0 wrong"), output
+    assert "came late" not in running.log_path.read_text()
+
+
+def test_each_launch_waited_for(running, lab):
+    finish(start(lab, TRY, IMAGE, "1", CUDA_LAUNCH_BLOCKING="1"))
+
+
+def test_two_programs_in_each_of_three_vms(running, lab):
+    programs = [start(lab, TRY, IMAGE, "2", vm=n % 3) for n in range(6)]
+    for program in programs:
+        finish(program)
+
+
+def test_without_a_driver_there_is_no_device(lab):
+    with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm0.sock", shared=False, trust=False):
+        output = finish(start(lab, TRY, IMAGE), 1)
+        assert "libcuda (vgpu): no GPU:" in output and "cuInit fails" in output
+
+
+def test_the_guests_library_is_no_driver(lab, monkeypatch):
+    monkeypatch.setenv("VGPU_CUDA_DRIVER", str(LIBRARY))
+    with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm0.sock", shared=False,
+                  trust=False) as mediator:
+        finish(start(lab, TRY, IMAGE), 1)
+        assert "is the library for guests, not the driver" in mediator.log_path.read_text()
+
+
+def test_killed_programs_leave_nothing(running, lab):
+    """Their channels close, their memory is given back, the next ones find all of it."""
+    worker = None
+    for _ in range(5):
+        program = start(lab, TRY, IMAGE, "4")
+        wait_for(lambda: children(running.process.pid), "the worker")
+        time.sleep(0.05)  # anywhere in its work; nothing is expected of it
+        program.send_signal(signal.SIGKILL)
+        program.communicate()
+        worker = worker or children(running.process.pid)
+    finish(start(lab, TRY, IMAGE))
+    assert children(running.process.pid) == worker
+
+
+# ---- the library by itself ----
+
+def cuda():
+    return ctypes.CDLL(str(LIBRARY))
+
+
+def table():
+    rows = [line.split("\t") for line in (TREE / "cuda" / "driver.tsv").read_text().splitlines()
+            if not line.startswith("#")]
+    symbols = {}
+    for name, variants, *_ in rows:
+        for variant in variants.split():
+            suffix, since = variant.split("@")
+            major, minor = map(int, since.split("."))
+            symbols[name + ("" if suffix == "base" else suffix)] = major * 1000 + minor * 10
+    return symbols
+
+
+def test_every_function_is_exported_and_nothing_else():
+    listed = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], capture_output=True,
+                            text=True, check=True).stdout
+    exported = {line.split()[-1] for line in listed.splitlines()}
+    assert exported - set(table()) == {"vgpu_libcuda_of_a_guest"}
+    assert set(table()) <= exported
+
+
+def chosen(name, version, flags):
+    """What cuGetProcAddress is to find, by the rule alone."""
+    forms = {s: since for s, since in table().items()
+             if re.sub(r"(_v\d+)?(_pt[sd][sz])?$", "", s) == name}
+    threaded = {s: since for s, since in forms.items() if s.endswith(("_ptsz", "_ptds"))}
+    forms = threaded if flags & 2 and threaded else {s: since for s, since in forms.items()
+                                                     if s not in threaded}
+    fit = [(since, s) for s, since in forms.items() if since <= version]
+    return max(fit)[1] if fit else None
+
+
+@pytest.mark.parametrize("flags", [0, 1, 2])
+def test_names_and_versions(flags):
+    library = cuda()
+    find = library.cuGetProcAddress_v2
+    names = {re.sub(r"(_v\d+)?(_pt[sd][sz])?$", "", s) for s in table()}
+    for version in (2000, 3020, 6000, 7000, 7050, 10000, 11030, 12000, 12080, 13000):
+        for name in names:
+            got, status = ctypes.c_void_p(0x5a), ctypes.c_int(99)
+            assert find(name.encode(), ctypes.byref(got), version, ctypes.c_uint64(flags),
+                        ctypes.byref(status)) == 0
+            wanted = chosen(name, version, flags)
+            assert status.value == (0 if wanted else 2), name
+            assert got.value == (ctypes.cast(getattr(library, wanted), ctypes.c_void_p).value
+                                 if wanted else None), (name, version)
+
+
+@pytest.mark.parametrize("name,version,flags,result,status,value", [
+    (b"cuNoSuch", 13000, 0, 0, 1, None), (b"cuMemAlloc_v2", 13000, 0, 0, 1, None),
+    (b"", 13000, 0, 0, 1, None), (b"cuMemAlloc", 14000, 0, 1, 99, 0x5a),
+    (b"cuLaunchKernel", 13000, 4, 1, 99, 0x5a), (b"cuD3D9GetDevice", 13000, 0, 0, 1, None),
+])
+def test_names_that_are_none(name, version, flags, result, status, value):
+    got, found = ctypes.c_void_p(0x5a), ctypes.c_int(99)
+    assert cuda().cuGetProcAddress_v2(name, ctypes.byref(got), version, ctypes.c_uint64(flags),
+                                      ctypes.byref(found)) == result
+    assert (found.value, got.value) == (status, value)
+
+
+def test_before_cuinit():
+    library, value, text = cuda(), ctypes.c_int(), ctypes.c_char_p(b"x")
+    assert library.cuDriverGetVersion(ctypes.byref(value)) == 0 and value.value == 13000
+    assert library.cuGetErrorName(1, ctypes.byref(text)) == 0
+    assert text.value == b"CUDA_ERROR_INVALID_VALUE"
+    assert library.cuGetErrorString(99999, ctypes.byref(text)) == 1 and text.value is None
+    for call in ("cuDeviceGetCount", "cuCtxGetCurrent", "cuMemAlloc_v2", "cuMemHostAlloc",
+                 "cuCtxSetCurrent", "cuCtxPopCurrent_v2", "cuStreamSynchronize",
+                 "cuArrayCreate_v2", "cuGraphCreate"):
+        assert getattr(library, call)(None, None, None) == 3, call

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Programs for the GPU: images, functions, launches. */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/image.h"
+
+#define LOG_BYTES 1500u
+#define UNKNOWN_FACTS UINT32_MAX
+
+/* Options that are numbers; what is a pointer is never taken from a process. */
+static bool option_is_number(uint64_t name)
+{
+    static const uint64_t numbers = 1ull << 0 | 1ull << 1 | 1ull << 7 | 1ull << 8 | 1ull << 9 |
+                                    1ull << 10 | 1ull << 11 | 1ull << 12 | 1ull << 13 | 1ull << 14 |
+                                    1ull << 15 | 1ull << 16 | 1ull << 20 | 1ull << 21 | 1ull << 22 |
+                                    1ull << 23 | 1ull << 24 | 1ull << 29 | 1ull << 30 | 1ull << 31 |
+                                    1ull << 32 | 1ull << 33;
+
+    return name < 64 && (numbers >> name & 1);
+}
+
+CUresult driver_run_image(struct driver_call *call)
+{
+    struct driver_image *image = &call->channel->image;
+    uint64_t at = call->args[0], end = at + call->payload_bytes;
+
+    if (call->arg_count < 1 || call->payload_bytes == 0 || (at != 0 && at != image->count) ||
+        end > CUDA_IMAGE_MAX) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (end > image->room) {
+        uint64_t room = end + end / 2 + 4096;
+        uint8_t *more = realloc(image->bytes, room);
+
+        if (!more) {
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        image->bytes = more;
+        image->room = room;
+    }
+    memcpy(image->bytes + at, call->payload, call->payload_bytes);
+    image->count = end;
+    return CUDA_SUCCESS;
+}
+
+/* The image of this length, with zeros behind it; NULL: it has not come, or is cut. */
+static uint8_t *take_image(struct driver_call *call, uint64_t bytes)
+{
+    struct driver_image *image = &call->channel->image;
+    uint8_t *whole;
+
+    if (image->count != bytes || bytes == 0 || cuda_image_bytes(image->bytes, bytes) > bytes) {
+        return NULL;
+    }
+    whole = realloc(image->bytes, bytes + 64);
+    if (whole) {
+        memset(whole + bytes, 0, 64);
+        *image = (struct driver_image){0};
+    }
+    return whole;
+}
+
+static void drop_image(struct driver_image *image)
+{
+    if (image->room > (4u << 20)) {
+        free(image->bytes);
+        *image = (struct driver_image){0};
+    }
+    image->count = 0;
+}
+
+struct options {
+    unsigned names[CUDA_JIT_OPTIONS_MAX + 4];
+    void *values[CUDA_JIT_OPTIONS_MAX + 4];
+    unsigned count;
+    char error[LOG_BYTES], info[LOG_BYTES];
+};
+
+static void add_option(struct options *options, unsigned name, void *value)
+{
+    options->names[options->count] = name;
+    options->values[options->count++] = value;
+}
+
+/* The process's numbers, and buffers of our own for the logs it wants. */
+static CUresult take_options(struct driver_call *call, unsigned count, struct options *options)
+{
+    bool logs = false;
+
+    if ((uint64_t)count * 16 > call->payload_bytes || count > CUDA_JIT_OPTIONS_MAX) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t pair[2];
+
+        memcpy(pair, call->payload + i * sizeof(pair), sizeof(pair));
+        if (pair[0] >= CU_JIT_INFO_LOG_BUFFER && pair[0] <= CU_JIT_ERROR_LOG_BYTES) {
+            logs = true;
+        } else if (option_is_number(pair[0])) {
+            /* NOLINTNEXTLINE(performance-no-int-to-ptr): a number, as the interface has it */
+            add_option(options, (unsigned)pair[0], (void *)(uintptr_t)(uint32_t)pair[1]);
+        } else if (pair[0] != 2) { /* 2, the compiler's time, is only ever written */
+            return CUDA_ERROR_NOT_SUPPORTED;
+        }
+    }
+    if (logs) {
+        add_option(options, CU_JIT_ERROR_LOG_BUFFER, options->error);
+        add_option(options, CU_JIT_ERROR_LOG_BYTES, (void *)(uintptr_t)LOG_BYTES);
+        add_option(options, CU_JIT_INFO_LOG_BUFFER, options->info);
+        add_option(options, CU_JIT_INFO_LOG_BYTES, (void *)(uintptr_t)LOG_BYTES);
+    }
+    return CUDA_SUCCESS;
+}
+
+static void answer_logs(struct driver_call *call, const struct options *options)
+{
+    CUDALogs *logs = &call->channel->logs;
+
+    memset(logs, 0, sizeof(*logs));
+    logs->error_bytes = (uint32_t)strnlen(options->error, LOG_BYTES);
+    logs->info_bytes = (uint32_t)strnlen(options->info, LOG_BYTES);
+    memcpy(logs->text, options->error, logs->error_bytes);
+    memcpy(logs->text + logs->error_bytes, options->info, logs->info_bytes);
+    call->reply = logs;
+    call->reply_bytes = sizeof(*logs);
+}
+
+static CUresult load(struct driver_call *call, unsigned kind)
+{
+    struct options options = {.count = 0};
+    uint8_t *image;
+    void *real = NULL;
+    CUresult result;
+
+    if (call->arg_count < 4 || !driver_handle_free(call, call->args[0]) ||
+        call->args[2] > CUDA_JIT_OPTIONS_MAX || call->args[3] > CUDA_JIT_OPTIONS_MAX) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    /* Of a library's own options there is only whether its image lives on; it is copied. */
+    result = take_options(call, (unsigned)call->args[2], &options);
+    if (result) {
+        drop_image(&call->channel->image);
+        return result;
+    }
+    image = take_image(call, call->args[1]);
+    if (!image) {
+        return CUDA_ERROR_INVALID_IMAGE;
+    }
+    result = kind == CUDA_KIND_MODULE
+                 ? call->api->cuModuleLoadDataEx((CUmodule *)&real, image, options.count,
+                                                 options.names, options.values)
+                 : call->api->cuLibraryLoadData((CUlibrary *)&real, image, options.names,
+                                                options.values, options.count, NULL, NULL, 0);
+    free(image);
+    driver_handle_made(call, call->args[0], kind, real, result);
+    answer_logs(call, &options);
+    return result;
+}
+
+CUresult driver_run_module_load(struct driver_call *call)
+{
+    return call->context ? load(call, CUDA_KIND_MODULE) : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult driver_run_library_load(struct driver_call *call)
+{
+    return call->api->cuLibraryLoadData ? load(call, CUDA_KIND_LIBRARY) : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* ---- functions ---- */
+
+static void read_attributes(struct driver_call *call, CUfunction function, CUDAFunction *facts)
+{
+    for (unsigned i = 0; i < CUDA_FUNCTION_ATTRIBUTES; i++) {
+        int value = 0;
+        CUresult result = call->api->cuFuncGetAttribute(&value, (int)i, function);
+
+        facts->values[i] = result == CUDA_SUCCESS ? value : 0;
+        facts->results[i] = result != CUDA_SUCCESS;
+    }
+}
+
+/* What a launch needs to know.  False: it has more parameters than a launch can carry. */
+static bool read_facts(struct driver_call *call, CUfunction function, CUDAFunction *facts)
+{
+    size_t offset, bytes;
+
+    memset(facts, 0, sizeof(*facts));
+    read_attributes(call, function, facts);
+    while (call->api->cuFuncGetParamInfo(function, facts->param_count, &offset, &bytes) ==
+           CUDA_SUCCESS) {
+        if (facts->param_count == CUDA_PARAMS_MAX || offset > CUDA_PARAM_BYTES_MAX ||
+            bytes > CUDA_PARAM_BYTES_MAX) {
+            return false;
+        }
+        facts->params[facts->param_count].offset = (uint16_t)offset;
+        facts->params[facts->param_count].bytes = (uint16_t)bytes;
+        facts->param_count++;
+    }
+    return true;
+}
+
+static CUresult find_function(struct driver_call *call, const char *name, CUfunction *function,
+                              CUkernel *kernel)
+{
+    void *of;
+
+    switch (call->args[2]) {
+    case CUDA_GET_OF_MODULE:
+        of = driver_handle(call, call->args[1], CUDA_KIND_MODULE);
+        return of ? call->api->cuModuleGetFunction(function, of, name) : CUDA_ERROR_INVALID_HANDLE;
+    case CUDA_GET_OF_KERNEL:
+        of = driver_handle(call, call->args[1], CUDA_KIND_KERNEL);
+        return of ? call->api->cuKernelGetFunction(function, of) : CUDA_ERROR_INVALID_HANDLE;
+    case CUDA_GET_OF_LIBRARY:
+        of = driver_handle(call, call->args[1], CUDA_KIND_LIBRARY);
+        return of ? call->api->cuLibraryGetKernel(kernel, of, name) : CUDA_ERROR_INVALID_HANDLE;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
+CUresult driver_run_get_function(struct driver_call *call)
+{
+    CUDAFunction *facts = &call->channel->function;
+    const char *name = call->arg_count > 3 ? driver_string(call, call->args[3]) : NULL;
+    CUfunction function = NULL;
+    CUkernel kernel = NULL;
+    CUresult result;
+
+    if (!name || !driver_handle_free(call, call->args[0])) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!call->context && call->args[2] != CUDA_GET_OF_LIBRARY) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    result = find_function(call, name, &function, &kernel);
+    if (result) {
+        return result;
+    }
+    memset(facts, 0, sizeof(*facts));
+    facts->param_count = UNKNOWN_FACTS; /* a kernel's: asked for once it has a context */
+    if (function && !read_facts(call, function, facts)) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    driver_handle_made(call, call->args[0], kernel ? CUDA_KIND_KERNEL : CUDA_KIND_FUNCTION,
+                       kernel ? (void *)kernel : (void *)function, result);
+    call->reply = facts;
+    call->reply_bytes = sizeof(*facts);
+    return CUDA_SUCCESS;
+}
+
+/* A CUkernel is taken for a CUfunction by launches only. */
+static CUfunction function_of(struct driver_call *call, uint64_t handle, CUresult *result)
+{
+    void *real = driver_handle(call, handle, CUDA_KIND_FUNCTION);
+    CUfunction function = real;
+
+    *result = real ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    if (real && vgpu_handle_kind(handle) == CUDA_KIND_KERNEL) {
+        *result = call->api->cuKernelGetFunction(&function, real);
+    }
+    return function;
+}
+
+CUresult driver_run_set_attribute(struct driver_call *call)
+{
+    CUDAFunction *facts = &call->channel->function;
+    CUfunction function;
+    CUresult result;
+
+    if (call->arg_count < 3 || !call->context) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    function = function_of(call, call->args[0], &result);
+    if (result == CUDA_SUCCESS) {
+        result = call->api->cuFuncSetAttribute(function, (int)call->args[1], (int)call->args[2]);
+    }
+    if (result == CUDA_SUCCESS) {
+        memset(facts, 0, sizeof(*facts));
+        read_attributes(call, function, facts);
+        call->reply = facts;
+        call->reply_bytes = sizeof(*facts);
+    }
+    return result;
+}
+
+/* ---- launches ---- */
+
+#define EXTRA_END ((void *)0)
+#define EXTRA_POINTER ((void *)1)
+#define EXTRA_SIZE ((void *)2)
+
+/* Attributes with an event or a handle in them: none of ours can stand there. */
+static bool attribute_is_value(unsigned id)
+{
+    return id != 7 && id != 12 && id != 13;
+}
+
+CUresult driver_run_launch(struct driver_call *call)
+{
+    CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
+    const uint64_t *args = call->args;
+    unsigned count = (unsigned)(args[CUDA_LAUNCH_BLOCK_Z] >> 32);
+    size_t bytes = (uint32_t)args[CUDA_LAUNCH_PARAM_BYTES];
+    uint64_t attribute_bytes = count * sizeof(*attributes);
+    void *extra[] = {EXTRA_POINTER, NULL, EXTRA_SIZE, &bytes, EXTRA_END};
+    CUlaunchConfig config;
+    void *function;
+    CUstream stream;
+    CUresult result;
+
+    if (call->arg_count < CUDA_LAUNCH_ARGS || count > CUDA_ATTRIBUTES_MAX ||
+        bytes > CUDA_PARAM_BYTES_MAX || attribute_bytes + bytes > call->payload_bytes) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    function = driver_handle(call, args[CUDA_LAUNCH_FUNCTION], CUDA_KIND_FUNCTION);
+    if (!function || !driver_stream(call, args[CUDA_LAUNCH_STREAM], &stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    memcpy(attributes, call->payload, attribute_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        if (!attribute_is_value(attributes[i].id)) {
+            return CUDA_ERROR_NOT_SUPPORTED;
+        }
+    }
+    extra[1] = (void *)(uintptr_t)(call->payload + attribute_bytes);
+    config = (CUlaunchConfig){
+        .gridDimX = (uint32_t)args[CUDA_LAUNCH_GRID_XY],
+        .gridDimY = (uint32_t)(args[CUDA_LAUNCH_GRID_XY] >> 32),
+        .gridDimZ = (uint32_t)args[CUDA_LAUNCH_GRID_Z],
+        .blockDimX = (uint32_t)args[CUDA_LAUNCH_BLOCK_XY],
+        .blockDimY = (uint32_t)(args[CUDA_LAUNCH_BLOCK_XY] >> 32),
+        .blockDimZ = (uint32_t)args[CUDA_LAUNCH_BLOCK_Z],
+        .sharedMemBytes = (uint32_t)(args[CUDA_LAUNCH_GRID_Z] >> 32),
+        .hStream = stream,
+        .attrs = count ? attributes : NULL,
+        .numAttrs = count,
+    };
+    result = call->api->cuLaunchKernelEx(&config, function, NULL, bytes ? extra : NULL);
+    return result;
+}

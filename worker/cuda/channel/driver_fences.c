@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the GPU has done: fences, lanes that wait for them, payloads that are still read, and
+ * how much work is in flight.
+ *
+ * A fence is an event without timing.  Looking at one costs a quarter of a microsecond, so only
+ * the oldest payload, the oldest mark and the lanes that wait are looked at.
+ */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/ns.h"
+
+#define EVENT_NO_TIMING 2u
+/* Work that may be in flight at a time: as much as is expected to take so long. */
+#define AHEAD_NS 400000u
+#define UNITS_MIN 8u
+#define UNITS_MAX 512u
+#define UNITS_PER_MARK 16u
+/* Nothing has ended for so long: units may wait for each other, so more are let through. */
+#define OVERRUN_NS (100 * (uint64_t)NS_PER_MS)
+
+CUresult driver_enter(struct driver_channel *channel, struct driver_context *context)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    if (context && context != channel->current) {
+        result = channel->api->cuCtxSetCurrent(context->real);
+        channel->current = result == CUDA_SUCCESS ? context : NULL;
+    }
+    return result;
+}
+
+static struct driver_fence *new_fence(struct driver_channel *channel,
+                                      struct driver_context *context, CUresult *result)
+{
+    struct driver_fence *fence;
+
+    *result = driver_enter(channel, context);
+    if (*result != CUDA_SUCCESS) {
+        return NULL;
+    }
+    if (context->free_count > 0) {
+        fence = context->free_fences[--context->free_count];
+    } else {
+        fence = calloc(1, sizeof(*fence));
+        if (!fence) {
+            *result = CUDA_ERROR_OUT_OF_MEMORY;
+            return NULL;
+        }
+        fence->context = context;
+        *result = channel->api->cuEventCreate(&fence->event, EVENT_NO_TIMING);
+        if (*result != CUDA_SUCCESS) {
+            free(fence);
+            return NULL;
+        }
+    }
+    fence->users = 1;
+    fence->done = false;
+    fence->result = CUDA_SUCCESS;
+    return fence;
+}
+
+struct driver_fence *driver_fence_stream(struct driver_channel *channel,
+                                         struct driver_context *context, CUstream stream,
+                                         CUresult *result)
+{
+    struct driver_fence *fence = new_fence(channel, context, result);
+
+    if (fence) {
+        *result = channel->api->cuEventRecord(fence->event, stream);
+        if (*result != CUDA_SUCCESS) {
+            driver_fence_drop(channel, fence);
+            fence = NULL;
+        }
+    }
+    return fence;
+}
+
+struct driver_fence *driver_fence_context(struct driver_channel *channel,
+                                          struct driver_context *context, CUresult *result)
+{
+    struct driver_fence *fence = new_fence(channel, context, result);
+
+    if (fence) {
+        *result = channel->api->cuCtxRecordEvent(context->real, fence->event);
+        if (*result != CUDA_SUCCESS) {
+            driver_fence_drop(channel, fence);
+            fence = NULL;
+        }
+    }
+    return fence;
+}
+
+bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence)
+{
+    if (!fence->done) {
+        CUresult result = driver_enter(channel, fence->context);
+
+        if (result == CUDA_SUCCESS) {
+            result = channel->api->cuEventQuery(fence->event);
+        }
+        if (result != CUDA_ERROR_NOT_READY) {
+            fence->done = true;
+            fence->result = result;
+            channel->last_work_ns = clock_now_ns();
+            driver_note(channel, result);
+        }
+    }
+    return fence->done;
+}
+
+void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fence)
+{
+    struct driver_context *context = fence->context;
+
+    if (--fence->users > 0) {
+        return;
+    }
+    if (context->real && context->free_count < DRIVER_FENCES_FREE) {
+        context->free_fences[context->free_count++] = fence;
+        return;
+    }
+    if (context->real) {
+        channel->api->cuEventDestroy_v2(fence->event);
+    }
+    free(fence);
+}
+
+/* Of a context that was destroyed: its events went with it. */
+void driver_fences_free(struct driver_channel *channel, struct driver_context *context)
+{
+    (void)channel;
+    while (context->free_count > 0) {
+        free(context->free_fences[--context->free_count]);
+    }
+}
+
+/* ---- payloads ---- */
+
+CUresult driver_retire_behind(struct driver_call *call, struct driver_fence *fence)
+{
+    struct driver_channel *channel = call->channel;
+    unsigned place = channel->retire_last % DRIVER_RETIRE_MAX;
+
+    if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
+        /* More pieces than an arena has: the process does not wait for them, so we do. */
+        return channel->api->cuStreamSynchronize(call->stream);
+    }
+    fence->users++;
+    channel->retire[place].number = channel->taken;
+    channel->retire[place].fence = fence;
+    channel->retire_last++;
+    return CUDA_SUCCESS;
+}
+
+static bool retire(struct driver_channel *channel)
+{
+    uint64_t number = channel->has_record ? channel->taken - 1 : channel->taken;
+    bool did = false;
+
+    while (channel->retire_first != channel->retire_last) {
+        unsigned place = channel->retire_first % DRIVER_RETIRE_MAX;
+        struct driver_fence *fence = channel->retire[place].fence;
+
+        if (!driver_fence_done(channel, fence)) {
+            number = channel->retire[place].number - 1;
+            break;
+        }
+        driver_fence_drop(channel, fence);
+        channel->retire_first++;
+        did = true;
+    }
+    if (VGPU_LOAD_RELAXED(&channel->control->retired) != number) {
+        VGPU_STORE_RELEASE(&channel->control->retired, number);
+        channel->answered = channel->answered || did;
+    }
+    return did;
+}
+
+/* ---- lanes that wait ---- */
+
+/* What a lane that waits for an event of its own gets; NOT_READY: nothing yet. */
+static CUresult look_at_event(struct driver_channel *channel, uint64_t handle)
+{
+    uint32_t index = vgpu_handle_index(handle);
+    CUresult result;
+
+    if (index >= channel->entry_room || channel->entries[index].handle != handle) {
+        return CUDA_SUCCESS; /* destroyed meanwhile */
+    }
+    result = driver_enter(channel, &channel->contexts[channel->entries[index].context]);
+    return result ? result : channel->api->cuEventQuery(channel->entries[index].real);
+}
+
+static bool look_at_lane(struct driver_channel *channel, unsigned lane)
+{
+    struct driver_wait *wait = &channel->waits[lane];
+    CUresult result;
+
+    if (wait->fence) {
+        if (!driver_fence_done(channel, wait->fence)) {
+            return false;
+        }
+        result = wait->fence->result;
+        driver_fence_drop(channel, wait->fence);
+    } else {
+        result = look_at_event(channel, wait->event);
+        if (result == CUDA_ERROR_NOT_READY) {
+            return false;
+        }
+        driver_note(channel, result);
+    }
+    wait->active = false;
+    wait->fence = NULL;
+    channel->wait_count--;
+    retire(channel); /* what the lane may read from now on is over */
+    driver_answer(channel, lane, wait->seq, result, NULL, 0);
+    return true;
+}
+
+/* ---- work in flight ---- */
+
+void driver_unit_submitted(struct driver_channel *channel, struct driver_context *context)
+{
+    unsigned place = channel->mark_last % DRIVER_MARKS_MAX;
+    uint64_t fits = channel->unit_ns ? AHEAD_NS / channel->unit_ns : UNITS_MIN;
+    unsigned each = fits >= 4u * UNITS_PER_MARK ? UNITS_PER_MARK
+                    : fits < 8                  ? 1
+                                                : (unsigned)fits / 4;
+    CUresult result;
+
+    channel->in_flight++;
+    channel->unmarked++;
+    channel->last_work_ns = 0;
+    if (channel->unmarked < each || channel->mark_last - channel->mark_first == DRIVER_MARKS_MAX) {
+        return;
+    }
+    channel->marks[place].fence = driver_fence_context(channel, context, &result);
+    if (channel->marks[place].fence) {
+        channel->marks[place].units = channel->unmarked;
+        channel->marks[place].at_ns = clock_now_ns();
+        channel->mark_last++;
+        channel->unmarked = 0;
+    }
+}
+
+bool driver_unit_fits(const struct driver_channel *channel)
+{
+    uint64_t most = channel->unit_ns ? AHEAD_NS / channel->unit_ns : UNITS_MIN;
+
+    most = most < 2 ? 2 : most > UNITS_MAX ? UNITS_MAX : most;
+    if (channel->in_flight < most || channel->mark_first == channel->mark_last) {
+        return true;
+    }
+    return channel->in_flight < UNITS_MAX &&
+           clock_now_ns() - channel->marks[channel->mark_first % DRIVER_MARKS_MAX].at_ns >
+               OVERRUN_NS;
+}
+
+static bool look_at_marks(struct driver_channel *channel)
+{
+    bool did = false;
+
+    while (channel->mark_first != channel->mark_last) {
+        unsigned place = channel->mark_first % DRIVER_MARKS_MAX;
+        uint64_t now_ns, from_ns, each_ns;
+
+        if (!driver_fence_done(channel, channel->marks[place].fence)) {
+            break;
+        }
+        now_ns = clock_now_ns();
+        from_ns = channel->marks[place].at_ns > channel->mark_done_ns ? channel->marks[place].at_ns
+                                                                      : channel->mark_done_ns;
+        each_ns = (now_ns - from_ns) / channel->marks[place].units;
+        channel->unit_ns =
+            channel->unit_ns ? channel->unit_ns - channel->unit_ns / 8 + each_ns / 8 : each_ns + 1;
+        channel->unit_ns += channel->unit_ns == 0;
+        channel->mark_done_ns = now_ns;
+        channel->in_flight -= channel->marks[place].units;
+        driver_fence_drop(channel, channel->marks[place].fence);
+        channel->mark_first++;
+        did = true;
+    }
+    return did;
+}
+
+bool driver_look(struct driver_channel *channel)
+{
+    bool did = retire(channel);
+
+    for (unsigned lane = 0; channel->wait_count && lane < channel->wait_high; lane++) {
+        if (channel->waits[lane].active) {
+            did |= look_at_lane(channel, lane);
+        }
+    }
+    return look_at_marks(channel) || did;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Handles: the process chooses the numbers, so every look-up compares all of them. */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRIES_FIRST 1024u
+
+/* NULL: the number is out of bounds, or there is no memory for it. */
+static struct driver_entry *place_of(struct driver_channel *channel, uint64_t handle, bool grow)
+{
+    uint32_t index = vgpu_handle_index(handle);
+
+    if (!(handle & VGPU_HANDLE_MARK) || index < CUDA_CONTEXTS_MAX || index >= CUDA_HANDLES_MAX) {
+        return NULL;
+    }
+    if (index >= channel->entry_room && grow) {
+        uint32_t room = channel->entry_room ? channel->entry_room : ENTRIES_FIRST;
+        struct driver_entry *more;
+
+        while (room <= index) {
+            room *= 2;
+        }
+        more = realloc(channel->entries, room * sizeof(*more));
+        if (!more) {
+            return NULL;
+        }
+        memset(more + channel->entry_room, 0, (room - channel->entry_room) * sizeof(*more));
+        channel->entries = more;
+        channel->entry_room = room;
+    }
+    return index < channel->entry_room ? &channel->entries[index] : NULL;
+}
+
+void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind)
+{
+    struct driver_entry *entry = place_of(call->channel, handle, false);
+    unsigned is = vgpu_handle_kind(handle);
+
+    return entry && entry->handle == handle &&
+                   (is == kind || (kind == CUDA_KIND_FUNCTION && is == CUDA_KIND_KERNEL))
+               ? entry->real
+               : NULL;
+}
+
+bool driver_handle_free(struct driver_call *call, uint64_t handle)
+{
+    struct driver_entry *entry = place_of(call->channel, handle, true);
+
+    return entry && entry->handle == 0;
+}
+
+void driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind, void *real,
+                        CUresult result)
+{
+    struct driver_entry *entry = place_of(call->channel, handle, true);
+    bool free_of_contexts =
+        kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_POOL;
+
+    if (result != CUDA_SUCCESS || !entry || entry->handle != 0 ||
+        vgpu_handle_kind(handle) != kind) {
+        return; /* a number of another kind leaves the object to its context */
+    }
+    *entry = (struct driver_entry){
+        .handle = handle,
+        .real = real,
+        .context =
+            call->context && !free_of_contexts ? vgpu_handle_index(call->context->handle) : 0,
+        .of = call->arg_count > 1 ? call->args[1] : 0,
+    };
+}
+
+void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult result)
+{
+    struct driver_channel *channel = call->channel;
+    struct driver_entry *entry = place_of(channel, handle, false);
+    unsigned kind = vgpu_handle_kind(handle);
+
+    if (result != CUDA_SUCCESS || !entry || entry->handle != handle) {
+        return;
+    }
+    *entry = (struct driver_entry){0};
+    if (kind != CUDA_KIND_MODULE && kind != CUDA_KIND_LIBRARY) {
+        return;
+    }
+    /* What came out of it went with it. */
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        struct driver_entry *other = &channel->entries[i];
+        unsigned is = vgpu_handle_kind(other->handle);
+
+        if (other->handle && other->of == handle &&
+            (is == CUDA_KIND_FUNCTION || is == CUDA_KIND_KERNEL || is == CUDA_KIND_MODULE)) {
+            *other = (struct driver_entry){0};
+        }
+    }
+}
+
+void driver_handles_drop(struct driver_channel *channel, uint32_t context)
+{
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        if (channel->entries[i].handle && channel->entries[i].context == context) {
+            channel->entries[i] = (struct driver_entry){0};
+        }
+    }
+}
+
+/* The driver would see one thread only, so each lane's default stream is a stream of its own. */
+static bool per_thread_stream(struct driver_call *call, CUstream *stream)
+{
+    unsigned lane = call->record->record.lane;
+
+    if (!call->context) {
+        return false;
+    }
+    if (!call->context->per_thread[lane] &&
+        call->api->cuStreamCreate(&call->context->per_thread[lane], 0) != CUDA_SUCCESS) {
+        call->context->per_thread[lane] = NULL;
+        return false;
+    }
+    *stream = call->context->per_thread[lane];
+    return true;
+}
+
+bool driver_stream(struct driver_call *call, uint64_t value, CUstream *stream)
+{
+    bool found = true;
+
+    *stream = NULL;
+    if (value == CU_STREAM_PER_THREAD) {
+        found = per_thread_stream(call, stream);
+    } else if (value > CU_STREAM_PER_THREAD) {
+        *stream = driver_handle(call, value, CUDA_KIND_STREAM);
+        found = *stream != NULL;
+    }
+    call->stream = *stream;
+    call->has_stream = found;
+    return found;
+}
+
+const char *driver_string(struct driver_call *call, uint64_t bytes)
+{
+    return bytes > 0 && bytes <= call->payload_bytes && bytes <= CUDA_NAME_MAX &&
+                   call->payload[bytes - 1] == 0
+               ? (const char *)call->payload
+               : NULL;
+}
+
+uint64_t driver_float_bits(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The files of a channel of profile CUDA share these declarations.
+ *
+ * A channel belongs to one thread, its ring thread, which reads records in their order, calls
+ * the driver, and looks at what the GPU has done.  It never lets the driver wait: what would
+ * wait is held until a fence says that it won't.  The executor's thread hands over turns and
+ * ends channels; the words that both use are atomic.
+ */
+#ifndef WORKER_CUDA_CHANNEL_DRIVER_INTERNAL_H
+#define WORKER_CUDA_CHANNEL_DRIVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "cuda/ranges.h"
+#include "cuda/wire.h"
+#include "cuda_ops.h"
+#include "vgpu/vgpu_ring.h"
+#include "worker/cuda/channel/driver_api.h"
+#include "worker/cuda/channel/driver_set.h"
+
+#define DRIVER_RETIRE_MAX 64u /* payloads that the GPU may still read */
+#define DRIVER_MARKS_MAX 64u
+#define DRIVER_FENCES_FREE 64u /* that are kept for the next use, of each context */
+#define DRIVER_PIN_BYTES (64ull << 20)
+#define DRIVER_WINDOW_PARTS (VGPU_ARENA_BYTES_MAX / DRIVER_PIN_BYTES + 1)
+
+/* A point in the GPU's work. */
+struct driver_fence {
+    CUevent event;
+    struct driver_context *context;
+    unsigned users;
+    bool done;
+    CUresult result;
+};
+
+struct driver_context {
+    CUcontext real; /* NULL: the place is free */
+    uint64_t handle;
+    bool busy; /* something was submitted since the last fence over all of it that is done */
+    CUstream per_thread[VGPU_LANES_MAX]; /* NULL: not made yet */
+    struct driver_fence *free_fences[DRIVER_FENCES_FREE];
+    unsigned free_count;
+};
+
+struct driver_entry {
+    uint64_t handle; /* 0: free */
+    void *real;
+    uint32_t context; /* index; 0: of none */
+    uint64_t of;      /* a function's module, library or kernel */
+};
+
+/* What a lane waits for. */
+struct driver_wait {
+    bool active;
+    uint32_t seq;
+    struct driver_fence *fence;
+    uint64_t event; /* handle; without a fence */
+};
+
+struct driver_image {
+    uint8_t *bytes;
+    uint64_t count, room;
+};
+
+struct driver_channel {
+    /* Set by whoever opens it. */
+    uint64_t handle;
+    struct driver_set *set;
+    const struct driver_api *api;
+    CUdevice device;
+    VGPUGeometry geometry;
+    struct vgpu_channel_layout layout;
+    int doorbell, interrupt, wake;
+    uint8_t *chunk0;
+    VGPUControl *control; /* shared: each word is read once */
+    struct vgpu_ring commands, notices;
+    pthread_t thread;
+
+    /* Between the two threads; atomic. */
+    int stop;           /* enum vgpu_channel_reason; 0: go on */
+    int ended;          /* the ring thread has let go */
+    uint64_t budget_ns; /* not 0: a turn, from the executor; 0 again when it is over */
+    uint64_t used_ns;   /* of the last turn */
+
+    /* The ring thread's own. */
+    uint8_t *window; /* the arena at the process's address; NULL: before INIT */
+    bool pinned[DRIVER_WINDOW_PARTS];
+    struct driver_context contexts[CUDA_CONTEXTS_MAX];
+    struct driver_entry *entries;
+    uint32_t entry_room;
+    struct cuda_range_map ranges;
+    uint64_t charged_bytes;
+    uint64_t large_bytes, small_bytes;
+    struct driver_wait waits[VGPU_LANES_MAX];
+    unsigned wait_count, wait_high; /* active ones; none is above */
+    CUresult late[VGPU_LANES_MAX];
+    uint64_t late_count, refused_count;
+    struct driver_image image;
+    struct driver_context *current;
+    uint32_t seq; /* of the last record */
+    uint64_t taken;
+    bool has_record;
+    struct driver_fence *held;       /* what the record waits for before it runs */
+    bool passed;                     /* it has waited */
+    struct driver_fence *turn_fence; /* behind a turn's work, at its end */
+    bool answered;                   /* since the process was last looked after */
+    bool wants;
+    bool in_turn, closing; /* a turn; it takes no more work */
+    uint64_t turn_start_ns, last_work_ns;
+    struct {
+        uint64_t number;
+        struct driver_fence *fence;
+    } retire[DRIVER_RETIRE_MAX];
+    unsigned retire_first, retire_last;
+    struct {
+        struct driver_fence *fence;
+        unsigned units;
+        uint64_t at_ns;
+    } marks[DRIVER_MARKS_MAX];
+    unsigned mark_first, mark_last, in_flight, unmarked;
+    uint64_t unit_ns, mark_done_ns;
+    uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
+    CUDAFunction function;   /* an answer under way */
+    CUDALogs logs;
+    _Alignas(8) uint8_t record[VGPU_RECORD_BYTES_MAX];
+};
+
+/* A record under way.  Everything it points to is private memory. */
+struct driver_call {
+    struct driver_channel *channel;
+    const struct driver_api *api;
+    CUdevice device;
+    struct driver_context *context; /* NULL: the process has none current */
+    const CUDARecord *record;
+    const uint64_t *args;
+    unsigned arg_count;
+    const uint8_t *payload;
+    uint32_t payload_bytes;
+    uint64_t out[8];
+    unsigned out_count;
+    const void *reply; /* in place of out */
+    uint32_t reply_bytes;
+    CUstream stream; /* that it used, for a fence behind it */
+    bool has_stream;
+    struct driver_fence *fence; /* the answer comes when it is done; NULL: at once */
+    uint64_t wait_event;        /* or when this event is */
+};
+
+typedef CUresult driver_decoder(struct driver_call *call);
+
+extern driver_decoder *const driver_decoders[CUDA_OP_END];
+extern const uint8_t driver_flags[CUDA_OP_END];
+
+driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, driver_run_ctx_sync,
+    driver_run_stream_sync, driver_run_event_sync, driver_run_lane_end, driver_run_alloc,
+    driver_run_free, driver_run_mem_info, driver_run_copy_in, driver_run_copy_out,
+    driver_run_pinned_in, driver_run_pinned_out, driver_run_pin, driver_run_image,
+    driver_run_module_load, driver_run_library_load, driver_run_get_function,
+    driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
+    driver_run_pool_of, driver_run_refused;
+
+/* ---- handles ---- */
+
+/* NULL: no live handle of this kind (a KERNEL also serves as FUNCTION). */
+void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind);
+/* May a new object have this one? */
+bool driver_handle_free(struct driver_call *call, uint64_t handle);
+/* After the driver made it; at an error nothing. */
+void driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind, void *real,
+                        CUresult result);
+void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult result);
+void driver_handles_drop(struct driver_channel *channel, uint32_t context);
+/* The real stream of 0, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD or a handle. */
+bool driver_stream(struct driver_call *call, uint64_t value, CUstream *stream);
+/* The name at the start of the payload, NUL-terminated; NULL: it is none. */
+const char *driver_string(struct driver_call *call, uint64_t bytes);
+uint64_t driver_float_bits(float value);
+
+/* ---- memory ---- */
+
+bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes);
+void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes);
+/* Everything that a context had. */
+void driver_memory_drop(struct driver_channel *channel, const struct driver_context *context);
+/* What is counted against the VM's limit. */
+void driver_memory_end(struct driver_channel *channel);
+
+/* ---- fences ---- */
+
+/* Makes a context current; 0 or the driver's error. */
+CUresult driver_enter(struct driver_channel *channel, struct driver_context *context);
+/* Behind all work of the stream, or of the context.  NULL: the driver refuses, *result says. */
+struct driver_fence *driver_fence_stream(struct driver_channel *channel,
+                                         struct driver_context *context, CUstream stream,
+                                         CUresult *result);
+struct driver_fence *driver_fence_context(struct driver_channel *channel,
+                                          struct driver_context *context, CUresult *result);
+/* Is it over, well or badly? */
+bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence);
+void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fence);
+void driver_fences_free(struct driver_channel *channel, struct driver_context *context);
+/* The record's payload is read until the fence. */
+CUresult driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
+/* Looks at everything that the GPU may have done.  True: something was. */
+bool driver_look(struct driver_channel *channel);
+/* One unit more was submitted in the context. */
+void driver_unit_submitted(struct driver_channel *channel, struct driver_context *context);
+/* May one more be submitted now? */
+bool driver_unit_fits(const struct driver_channel *channel);
+
+/* ---- answers ---- */
+
+/* Notes an error that no later call of the process survives. */
+void driver_note(struct driver_channel *channel, CUresult result);
+void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, CUresult result,
+                   const void *body, uint32_t bytes);
+
+/* ---- the ring thread ---- */
+
+void *driver_thread(void *channel);
+
+#endif

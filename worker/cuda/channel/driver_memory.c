@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Memory and copies.  Every address that reaches a copy is looked up first: the driver would
+ * also take an address of this process.
+ */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <string.h>
+
+#define LARGE_BYTES (2ull << 20) /* how the driver rounds; smaller ones share such a block */
+#define SMALL_BYTES 512ull
+#define SMALL_MAX (1ull << 20)
+#define HOST_REGISTER_PORTABLE 1u
+#define HOST_REGISTER_DEVICEMAP 2u
+#define INLINE UINT64_MAX
+
+/* ---- the account ---- */
+
+static uint64_t rounded(uint64_t bytes, uint64_t unit)
+{
+    return bytes > UINT64_MAX - unit ? UINT64_MAX : (bytes + unit - 1) / unit * unit;
+}
+
+/* What the channel's allocations take, if these were added. */
+static uint64_t charge_of(const struct driver_channel *channel, uint64_t large, uint64_t small)
+{
+    return channel->large_bytes + large + rounded(channel->small_bytes + small, LARGE_BYTES);
+}
+
+static bool is_small(uint64_t bytes)
+{
+    return bytes <= SMALL_MAX;
+}
+
+/* False: the VM's limit is reached. */
+static bool charge(struct driver_channel *channel, uint64_t bytes)
+{
+    struct driver_set *set = channel->set;
+    uint64_t large = is_small(bytes) ? 0 : rounded(bytes, LARGE_BYTES);
+    uint64_t small = is_small(bytes) ? rounded(bytes, SMALL_BYTES) : 0;
+    uint64_t limit = set->uses.memory_bytes, more;
+
+    if (large == UINT64_MAX || large > UINT64_MAX / 2) {
+        return false;
+    }
+    more = charge_of(channel, large, small) - channel->charged_bytes;
+    if (__atomic_add_fetch(&set->charged_bytes, more, __ATOMIC_RELAXED) > limit && limit) {
+        __atomic_sub_fetch(&set->charged_bytes, more, __ATOMIC_RELAXED);
+        return false;
+    }
+    channel->charged_bytes += more;
+    channel->large_bytes += large;
+    channel->small_bytes += small;
+    return true;
+}
+
+static void discharge(struct driver_channel *channel, uint64_t bytes)
+{
+    uint64_t charged;
+
+    if (is_small(bytes)) {
+        channel->small_bytes -= rounded(bytes, SMALL_BYTES);
+    } else {
+        channel->large_bytes -= rounded(bytes, LARGE_BYTES);
+    }
+    charged = charge_of(channel, 0, 0);
+    __atomic_sub_fetch(&channel->set->charged_bytes, channel->charged_bytes - charged,
+                       __ATOMIC_RELAXED);
+    channel->charged_bytes = charged;
+}
+
+void driver_memory_end(struct driver_channel *channel)
+{
+    __atomic_sub_fetch(&channel->set->charged_bytes, channel->charged_bytes, __ATOMIC_RELAXED);
+    channel->charged_bytes = 0;
+    free(channel->ranges.all);
+    channel->ranges = (struct cuda_range_map){0};
+}
+
+static bool is_charged(const struct cuda_range *range)
+{
+    return range->kind == CUDA_RANGE_DEVICE || range->kind == CUDA_RANGE_ASYNC;
+}
+
+void driver_memory_drop(struct driver_channel *channel, const struct driver_context *context)
+{
+    for (size_t i = 0; i < channel->ranges.count; i++) {
+        if (channel->ranges.all[i].context == context && is_charged(&channel->ranges.all[i])) {
+            discharge(channel, channel->ranges.all[i].bytes);
+        }
+    }
+    cuda_ranges_forget(&channel->ranges, context);
+}
+
+/* ---- ranges ---- */
+
+/* The part of the arena that is registered with the driver, or will be: pinned memory. */
+static bool in_window(const struct driver_channel *channel, uint64_t address, uint64_t bytes)
+{
+    uint64_t start = (uint64_t)(uintptr_t)channel->window;
+
+    return channel->window && address >= start &&
+           address - start <= channel->geometry.arena_bytes &&
+           bytes <= channel->geometry.arena_bytes - (address - start);
+}
+
+bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
+{
+    return cuda_ranges_hold(&call->channel->ranges, address, bytes) ||
+           in_window(call->channel, address, bytes);
+}
+
+static bool add_range(struct driver_call *call, uint64_t address, uint64_t bytes,
+                      enum cuda_range_kind kind)
+{
+    struct cuda_range range = {
+        .start = address, .bytes = bytes, .kind = kind, .context = call->context};
+
+    return cuda_ranges_insert(&call->channel->ranges, &range);
+}
+
+void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes)
+{
+    add_range(call, address, bytes, CUDA_RANGE_GLOBAL);
+}
+
+/* ---- allocations ---- */
+
+static CUresult keep(struct driver_call *call, CUresult result, uint64_t address, uint64_t bytes,
+                     enum cuda_range_kind kind)
+{
+    if (result != CUDA_SUCCESS) {
+        discharge(call->channel, bytes);
+        return result;
+    }
+    if (!add_range(call, address, bytes, kind)) {
+        call->api->cuMemFree_v2(address);
+        discharge(call->channel, bytes);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    call->out[0] = address;
+    call->out_count = 1;
+    return CUDA_SUCCESS;
+}
+
+CUresult driver_run_alloc(struct driver_call *call)
+{
+    CUdeviceptr address = 0;
+    uint64_t bytes = call->args[0];
+    CUresult result;
+
+    if (call->arg_count < 1 || bytes == 0) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!charge(call->channel, bytes)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = call->api->cuMemAlloc_v2(&address, bytes);
+    return keep(call, result, address, bytes, CUDA_RANGE_DEVICE);
+}
+
+/* The allocation that starts there, of a kind that can be freed. */
+static const struct cuda_range *allocation(struct driver_call *call)
+{
+    const struct cuda_range *range =
+        call->arg_count > 0 ? cuda_ranges_find(&call->channel->ranges, call->args[0]) : NULL;
+
+    return range && range->start == call->args[0] && is_charged(range) ? range : NULL;
+}
+
+static void forget(struct driver_call *call, const struct cuda_range *range)
+{
+    discharge(call->channel, range->bytes);
+    cuda_ranges_remove(&call->channel->ranges, call->args[0]);
+}
+
+CUresult driver_run_free(struct driver_call *call)
+{
+    const struct cuda_range *range = allocation(call);
+    CUresult result;
+
+    if (!range) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    result = call->api->cuMemFree_v2(call->args[0]);
+    if (result == CUDA_SUCCESS) {
+        forget(call, range);
+    }
+    return result;
+}
+
+CUresult driver_run_alloc_async(struct driver_call *call)
+{
+    CUdeviceptr address = 0;
+    uint64_t bytes = call->args[0];
+    CUstream stream;
+    CUresult result;
+
+    if (call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (bytes == 0) {
+        call->out_count = 1; /* address 0: as natively, nothing to free */
+        return CUDA_SUCCESS;
+    }
+    if (!charge(call->channel, bytes)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = call->api->cuMemAllocAsync(&address, bytes, stream);
+    return keep(call, result, address, bytes, CUDA_RANGE_ASYNC);
+}
+
+CUresult driver_run_free_async(struct driver_call *call)
+{
+    const struct cuda_range *range = allocation(call);
+    CUresult result;
+    CUstream stream;
+
+    if (call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (!range) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    result = call->api->cuMemFreeAsync(call->args[0], stream);
+    if (result == CUDA_SUCCESS) {
+        forget(call, range);
+    }
+    return result;
+}
+
+CUresult driver_run_mem_info(struct driver_call *call)
+{
+    uint64_t limit = call->channel->set->uses.memory_bytes;
+    uint64_t charged = __atomic_load_n(&call->channel->set->charged_bytes, __ATOMIC_RELAXED);
+    size_t free_bytes = 0, total_bytes = 0;
+    CUresult result = call->api->cuMemGetInfo_v2(&free_bytes, &total_bytes);
+
+    if (limit && limit < total_bytes) {
+        uint64_t left = charged < limit ? limit - charged : 0;
+
+        total_bytes = limit;
+        free_bytes = left < free_bytes ? left : free_bytes;
+    }
+    call->out[0] = free_bytes;
+    call->out[1] = total_bytes;
+    call->out_count = 2;
+    return result;
+}
+
+CUresult driver_run_pool_of(struct driver_call *call)
+{
+    CUmemoryPool pool = NULL;
+    CUresult result;
+
+    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0])) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    result = call->api->cuDeviceGetDefaultMemPool(&pool, call->device);
+    driver_handle_made(call, call->args[0], CUDA_KIND_POOL, pool, result);
+    return result;
+}
+
+/* ---- pinned memory ---- */
+
+/* The pieces of the arena that hold this range are registered, now if not before. */
+static CUresult pin(struct driver_call *call, uint64_t offset, uint64_t bytes)
+{
+    struct driver_channel *channel = call->channel;
+    uint64_t end = channel->geometry.arena_bytes;
+    CUresult result = CUDA_SUCCESS;
+
+    for (uint64_t part = offset / DRIVER_PIN_BYTES;
+         part <= (offset + bytes - 1) / DRIVER_PIN_BYTES && result == CUDA_SUCCESS; part++) {
+        uint64_t from = part * DRIVER_PIN_BYTES;
+        uint64_t count = end - from < DRIVER_PIN_BYTES ? end - from : DRIVER_PIN_BYTES;
+
+        if (!channel->pinned[part]) {
+            result = call->api->cuMemHostRegister_v2(
+                channel->window + from, count, HOST_REGISTER_PORTABLE | HOST_REGISTER_DEVICEMAP);
+            channel->pinned[part] = result == CUDA_SUCCESS;
+        }
+    }
+    return result;
+}
+
+static bool in_arena(const struct driver_channel *channel, uint64_t offset, uint64_t bytes)
+{
+    return channel->window && bytes > 0 && offset <= channel->geometry.arena_bytes &&
+           bytes <= channel->geometry.arena_bytes - offset;
+}
+
+CUresult driver_run_pin(struct driver_call *call)
+{
+    if (call->arg_count < 2 || !in_arena(call->channel, call->args[0], call->args[1])) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    return pin(call, call->args[0], call->args[1]);
+}
+
+/* ---- copies ---- */
+
+/* The copy was queued: who reads or writes its memory must wait for this. */
+static CUresult behind_copy(struct driver_call *call, CUresult result, CUstream stream)
+{
+    struct driver_fence *fence;
+
+    if (result != CUDA_SUCCESS) {
+        return result;
+    }
+    call->context->busy = true;
+    fence = driver_fence_stream(call->channel, call->context, stream, &result);
+    if (!fence) {
+        return result;
+    }
+    result = driver_retire_behind(call, fence);
+    if (call->record->record.flags & VGPU_RECORD_WAIT) {
+        call->fence = fence;
+    } else {
+        driver_fence_drop(call->channel, fence);
+    }
+    return result;
+}
+
+/* Arguments that both directions share: address, bytes, stream, offset. */
+static CUresult check_copy(struct driver_call *call, CUstream *stream)
+{
+    if (!call->context) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    if (call->arg_count < 4 || !driver_stream(call, call->args[2], stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    return call->args[1] > 0 && driver_range_ok(call, call->args[0], call->args[1])
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult driver_run_copy_in(struct driver_call *call)
+{
+    uint64_t bytes = call->args[1], offset = call->args[3];
+    CUstream stream;
+    CUresult result = check_copy(call, &stream);
+
+    if (result) {
+        return result;
+    }
+    if (offset == INLINE) {
+        /* The driver takes so few bytes of ordinary memory at once. */
+        if (bytes > call->payload_bytes || bytes > CUDA_INLINE_MAX) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
+        call->context->busy = true;
+        return call->api->cuMemcpyHtoDAsync_v2(call->args[0], call->payload, bytes, stream);
+    }
+    if (!in_arena(call->channel, offset, bytes)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    result = pin(call, offset, bytes);
+    return result ? result
+                  : behind_copy(call,
+                                call->api->cuMemcpyHtoDAsync_v2(
+                                    call->args[0], call->channel->window + offset, bytes, stream),
+                                stream);
+}
+
+CUresult driver_run_copy_out(struct driver_call *call)
+{
+    uint64_t bytes = call->args[1], offset = call->args[3];
+    CUstream stream;
+    CUresult result = check_copy(call, &stream);
+
+    if (result == CUDA_SUCCESS && !in_arena(call->channel, offset, bytes)) {
+        result = CUDA_ERROR_INVALID_VALUE;
+    }
+    result = result ? result : pin(call, offset, bytes);
+    return result ? result
+                  : behind_copy(call,
+                                call->api->cuMemcpyDtoHAsync_v2(call->channel->window + offset,
+                                                                call->args[0], bytes, stream),
+                                stream);
+}
+
+/* To, from, bytes, stream; `host` is which of the two lies in the window. */
+static CUresult check_pinned(struct driver_call *call, unsigned host, CUstream *stream)
+{
+    if (!call->context) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    if (call->arg_count < 4 || !driver_stream(call, call->args[3], stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (call->args[2] == 0 || !in_window(call->channel, call->args[host], call->args[2]) ||
+        !driver_range_ok(call, call->args[1 - host], call->args[2])) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    return pin(call, call->args[host] - (uint64_t)(uintptr_t)call->channel->window, call->args[2]);
+}
+
+CUresult driver_run_pinned_in(struct driver_call *call)
+{
+    CUstream stream;
+    CUresult result = check_pinned(call, 1, &stream);
+
+    if (result == CUDA_SUCCESS) {
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): checked to lie in the window */
+        const void *from = (const void *)(uintptr_t)call->args[1];
+
+        call->context->busy = true;
+        result = call->api->cuMemcpyHtoDAsync_v2(call->args[0], from, call->args[2], stream);
+    }
+    return result;
+}
+
+CUresult driver_run_pinned_out(struct driver_call *call)
+{
+    CUstream stream;
+    CUresult result = check_pinned(call, 0, &stream);
+
+    if (result == CUDA_SUCCESS) {
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): checked to lie in the window */
+        void *to = (void *)(uintptr_t)call->args[0];
+
+        call->context->busy = true;
+        result = call->api->cuMemcpyDtoHAsync_v2(to, call->args[1], call->args[2], stream);
+    }
+    return result;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "worker/cuda/channel/driver_set.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "worker/cuda/channel/driver_internal.h"
+
+bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
+{
+    memset(set, 0, sizeof(*set));
+    set->uses = *uses;
+    set->spare_cpu = get_nprocs() > 1;
+    set->over = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return set->over >= 0;
+}
+
+static void release(struct driver_channel *channel)
+{
+    if (channel->chunk0) {
+        munmap(channel->chunk0, channel->layout.bytes);
+    }
+    if (channel->window) {
+        munmap(channel->window, channel->geometry.arena_bytes);
+    }
+    close(channel->doorbell);
+    close(channel->interrupt);
+    close(channel->wake);
+    free(channel->entries);
+    free(channel->image.bytes);
+    free(channel);
+}
+
+static struct driver_channel *find(struct driver_set *set, uint64_t handle)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        if (set->all[i]->handle == handle) {
+            return set->all[i];
+        }
+    }
+    return NULL;
+}
+
+/* Frees those whose threads have let go. */
+static void reap(struct driver_set *set)
+{
+    for (unsigned i = set->count; i-- > 0;) {
+        struct driver_channel *channel = set->all[i];
+
+        if (__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE)) {
+            pthread_join(channel->thread, NULL);
+            set->all[i] = set->all[--set->count];
+            release(channel);
+        }
+    }
+}
+
+static void *map_chunk(int fd, uint64_t bytes)
+{
+    struct stat about;
+    void *memory = MAP_FAILED;
+
+    if (fstat(fd, &about) == 0 && (uint64_t)about.st_size == bytes) {
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static enum vgpu_error start(struct driver_set *set, struct driver_channel *channel, int chunk0)
+{
+    channel->chunk0 = map_chunk(chunk0, channel->layout.bytes);
+    channel->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!channel->chunk0 || channel->wake < 0) {
+        log_error("a CUDA channel of %llu bytes cannot be mapped",
+                  (unsigned long long)channel->layout.bytes);
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    channel->control = (VGPUControl *)(channel->chunk0 + channel->layout.control);
+    vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
+    vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
+    if (pthread_create(&channel->thread, NULL, driver_thread, channel) != 0) {
+        log_error("no thread for a CUDA channel");
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    set->all[set->count++] = channel;
+    return VGPU_ERR_NONE;
+}
+
+static enum vgpu_error open_driver(struct driver_set *set, struct driver_channel *channel)
+{
+    if (!driver_api_expected(set->uses.gpu_uuid) || driver_api_open(&channel->api) < 0) {
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    channel->device = driver_api_device(channel->api, set->uses.gpu_uuid);
+    if (channel->device < 0) {
+        log_error("the CUDA driver has no GPU %s", set->uses.gpu_uuid);
+        return VGPU_ERR_GPU_UNAVAILABLE;
+    }
+    return VGPU_ERR_NONE;
+}
+
+enum vgpu_error driver_set_add(struct driver_set *set, uint64_t handle,
+                               const vgpu_worker_channel *what, const int *fds)
+{
+    struct driver_channel *channel = calloc(1, sizeof(*channel));
+    enum vgpu_error status = VGPU_ERR_MEMORY_LIMIT;
+
+    reap(set);
+    if (channel) {
+        channel->handle = handle;
+        channel->set = set;
+        channel->geometry = what->geometry;
+        channel->doorbell = fds[VGPU_FD_DOORBELL];
+        channel->interrupt = fds[VGPU_FD_INTERRUPT];
+        channel->wake = -1;
+        status =
+            set->count == DRIVER_SET_MAX || !vgpu_channel_layout(&what->geometry, &channel->layout)
+                ? VGPU_ERR_QUEUE_FULL
+                : open_driver(set, channel);
+        if (status == VGPU_ERR_NONE && set->lost) {
+            status = VGPU_ERR_GPU_UNAVAILABLE; /* until the last one has left */
+        }
+        if (status == VGPU_ERR_NONE) {
+            status = start(set, channel, fds[VGPU_FD_CHUNK0]);
+        }
+    } else {
+        close(fds[VGPU_FD_DOORBELL]);
+        close(fds[VGPU_FD_INTERRUPT]);
+    }
+    close(fds[VGPU_FD_CHUNK0]);
+    if (channel && status != VGPU_ERR_NONE) {
+        release(channel);
+    }
+    return status;
+}
+
+static void stop(struct driver_channel *channel, enum vgpu_channel_reason reason)
+{
+    const uint64_t one = 1;
+    int go_on = 0;
+    ssize_t n;
+
+    __atomic_compare_exchange_n(&channel->stop, &go_on, (int)reason, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_ACQUIRE);
+    n = write(channel->wake, &one, sizeof(one));
+    (void)n; /* full: it is awake */
+}
+
+bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason)
+{
+    struct driver_channel *channel = find(set, handle);
+
+    if (channel) {
+        stop(channel, reason == VGPU_CLOSED_NONE ? VGPU_CLOSED_ASKED : reason);
+    }
+    return channel != NULL;
+}
+
+void driver_set_end(struct driver_set *set)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        stop(set->all[i], VGPU_CLOSED_SHUTDOWN);
+    }
+    close(set->over);
+}
+
+bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t budget_ns)
+{
+    struct driver_channel *channel = find(set, handle);
+    const uint64_t one = 1;
+    ssize_t n;
+
+    if (!channel) {
+        return false;
+    }
+    __atomic_store_n(&channel->budget_ns, budget_ns ? budget_ns : 1, __ATOMIC_RELEASE);
+    n = write(channel->wake, &one, sizeof(one));
+    (void)n;
+    return true;
+}
+
+bool driver_set_turn_over(struct driver_set *set, uint64_t handle, uint64_t *used_ns)
+{
+    struct driver_channel *channel = find(set, handle);
+    uint64_t count;
+    ssize_t n = read(set->over, &count, sizeof(count));
+
+    (void)n;
+    if (channel && !__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE) &&
+        __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE) != 0) {
+        return false;
+    }
+    *used_ns = channel ? __atomic_load_n(&channel->used_ns, __ATOMIC_RELAXED) : 0;
+    return true;
+}
+
+bool driver_set_is_lost(struct driver_set *set)
+{
+    reap(set);
+    return set->count == 0 && __atomic_load_n(&set->lost, __ATOMIC_ACQUIRE) != 0;
+}

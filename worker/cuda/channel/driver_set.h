@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The channels of profile CUDA of one worker, as the executor sees them.
+ *
+ * Each has a thread of its own, since each is a program of its own: no call of one makes another
+ * wait.  They share the worker's account of the VM's memory, and a fault of the GPU, after which
+ * the driver serves none of them any more.
+ */
+#ifndef WORKER_CUDA_CHANNEL_DRIVER_SET_H
+#define WORKER_CUDA_CHANNEL_DRIVER_SET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vgpu/vgpu_worker.h"
+
+#define DRIVER_SET_MAX 64u
+#define DRIVER_SET_FDS (VGPU_FD_CHUNK0 + 1u)
+
+struct driver_set_uses {
+    void *opaque;
+    /*
+     * Tells the mediator; type: CHANNEL_CLOSED with a value, or WANT without.  Called by the
+     * channels' own threads.
+     */
+    void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
+    const char *gpu_uuid;  /* "GPU-..."; it outlives the set */
+    uint64_t memory_bytes; /* of all channels together */
+    uint32_t vm_id;        /* for the UUID that the guest sees */
+};
+
+struct driver_set {
+    struct driver_set_uses uses;
+    struct driver_channel *all[DRIVER_SET_MAX];
+    unsigned count;
+    uint64_t charged_bytes; /* atomic */
+    int lost;               /* atomic: the driver's error that ended all contexts; 0: none */
+    int over;               /* eventfd: a turn or a channel is over */
+    bool spare_cpu; /* a thread that looks without a pause takes no processor from another */
+};
+
+/* False, after saying why on the log: there is no memory for it. */
+bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses);
+void driver_set_end(struct driver_set *set);
+
+/* Takes the descriptors, whatever it answers. */
+enum vgpu_error driver_set_add(struct driver_set *set, uint64_t handle,
+                               const vgpu_worker_channel *what, const int *fds);
+/* True: it was one of these; CHANNEL_CLOSED is told when it has let go. */
+bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason);
+
+/* True: the handle is one of these, and its turn has begun (or is over at once). */
+bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t budget_ns);
+/* Is the turn over?  Then *used_ns is what it took. */
+bool driver_set_turn_over(struct driver_set *set, uint64_t handle, uint64_t *used_ns);
+/* Frees those that ended by themselves.  True: the worker serves none of them any more. */
+bool driver_set_is_lost(struct driver_set *set);
+
+#endif

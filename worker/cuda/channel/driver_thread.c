@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How it works
+ *
+ * The ring thread goes round: it looks at what the GPU has done and answers the lanes that
+ * waited for it; it takes records from the ring and does them, until one is held; it looks after
+ * its turn; and when there has been nothing to do for long enough, it sleeps.
+ *
+ * A record is held, and with it all that follow,
+ *   - by a barrier: the driver would wait for the context's work, holding a lock that every
+ *     other call needs.  A fence is set behind that work and the record done once it is over;
+ *   - for the VM's turn, if it puts work on the GPU;
+ *   - when enough work is in flight.
+ * What waits for the GPU itself (a synchronisation) is not held: a fence is set and the lane
+ * answered when it is over, while other lanes' records go on.
+ *
+ * A turn begins with the mediator's word and lasts until its budget is used, or until nothing
+ * has come for ANTICIPATION after the GPU ended its work; then the thread waits until the GPU
+ * has done what is in flight, and says how long it all took.
+ */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define RECORDS_AT_ONCE 64u
+#define ANTICIPATION_NS NS_PER_MS
+/* Without anything new the thread looks without a pause for so long. */
+#define AWAKE_NS (100 * NS_PER_US)
+#define PAUSE_MIN_NS (20 * NS_PER_US)
+#define LOOKS_FOR_YIELD 64u
+
+static void signal_event(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof(one));
+
+    (void)n; /* full: it is signalled enough */
+}
+
+static void drain(int fd)
+{
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof(count));
+
+    (void)n; /* none: another look found the work */
+}
+
+/* ---- answers ---- */
+
+void driver_note(struct driver_channel *channel, CUresult result)
+{
+    if (cuda_is_sticky(result) && VGPU_LOAD_RELAXED(&channel->control->sticky) == 0) {
+        VGPU_STORE_RELAXED(&channel->control->sticky, (uint32_t)result);
+        __atomic_store_n(&channel->set->lost, (int)result, __ATOMIC_RELEASE);
+        log_warning("a program's work on the GPU failed with error %d: its contexts are lost",
+                    result);
+    }
+}
+
+void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, CUresult result,
+                   const void *body, uint32_t bytes)
+{
+    VGPUMailbox *mailbox = (VGPUMailbox *)(channel->chunk0 + channel->layout.mailboxes) + lane;
+
+    if (result == CUDA_SUCCESS && channel->late[lane] != CUDA_SUCCESS) {
+        result = channel->late[lane];
+        channel->late[lane] = CUDA_SUCCESS;
+    }
+    mailbox->status = (uint32_t)result;
+    mailbox->result_count = 0;
+    mailbox->data_bytes = bytes;
+    mailbox->gpu_time_ns = 0;
+    mailbox->retired = channel->taken;
+    if (bytes) {
+        memcpy(mailbox->body, body, bytes);
+    }
+    vgpu_mailbox_answer(mailbox, seq);
+    channel->answered = true;
+}
+
+/* The record's result: to its lane, or kept for the lane's next call that waits. */
+static void finish(struct driver_call *call, CUresult result)
+{
+    struct driver_channel *channel = call->channel;
+    const VGPURecord *record = &call->record->record;
+
+    channel->has_record = false;
+    channel->passed = false;
+    driver_note(channel, result);
+    if (!(record->flags & VGPU_RECORD_ANSWER)) {
+        if (result != CUDA_SUCCESS) {
+            channel->late_count++;
+            if (channel->late[record->lane] == CUDA_SUCCESS) {
+                channel->late[record->lane] = result;
+            }
+        }
+        return;
+    }
+    if (call->reply) {
+        driver_answer(channel, record->lane, record->seq, result, call->reply, call->reply_bytes);
+    } else {
+        driver_answer(channel, record->lane, record->seq, result, call->out,
+                      call->out_count * (uint32_t)sizeof(call->out[0]));
+    }
+}
+
+/* The lane is answered once the fence is over, or its event is. */
+static void wait_for_gpu(struct driver_call *call)
+{
+    struct driver_channel *channel = call->channel;
+    const VGPURecord *record = &call->record->record;
+    struct driver_wait *wait = &channel->waits[record->lane];
+
+    channel->has_record = false;
+    channel->passed = false;
+    if (wait->active) {
+        /* A lane has one call at a time; a process that breaks this loses the first answer. */
+        if (wait->fence) {
+            driver_fence_drop(channel, wait->fence);
+        }
+        channel->wait_count--;
+    }
+    *wait = (struct driver_wait){
+        .active = true, .seq = record->seq, .fence = call->fence, .event = call->wait_event};
+    channel->wait_count++;
+    if (record->lane >= channel->wait_high) {
+        channel->wait_high = record->lane + 1u;
+    }
+}
+
+/* ---- records ---- */
+
+static uint8_t flags_of(const struct driver_channel *channel)
+{
+    uint16_t op = ((const VGPURecord *)channel->record)->op;
+
+    return op < CUDA_OP_END && driver_decoders[op] ? driver_flags[op] : 0;
+}
+
+/* False: its parts don't fit its length. */
+static bool parse(struct driver_channel *channel, struct driver_call *call)
+{
+    const CUDARecord *record = (const CUDARecord *)channel->record;
+    uint64_t bytes;
+
+    memset(call, 0, sizeof(*call));
+    call->channel = channel;
+    call->api = channel->api;
+    call->device = channel->device;
+    call->record = record;
+    if (record->record.bytes < sizeof(*record) || record->arg_count > CUDA_ARGS_MAX) {
+        return false;
+    }
+    bytes = sizeof(*record) + record->arg_count * 8ull + record->payload_bytes;
+    if (record->record.bytes != (bytes + 7) / 8 * 8) {
+        return false;
+    }
+    call->args = (const uint64_t *)(record + 1);
+    call->arg_count = record->arg_count;
+    call->payload = (const uint8_t *)(call->args + record->arg_count);
+    call->payload_bytes = record->payload_bytes;
+    if (record->record.context > 0 && record->record.context < CUDA_CONTEXTS_MAX &&
+        channel->contexts[record->record.context].real) {
+        call->context = &channel->contexts[record->record.context];
+    }
+    return true;
+}
+
+/* Does the record have to wait?  Sets channel->held. */
+static bool must_wait(struct driver_call *call, uint8_t flags)
+{
+    struct driver_channel *channel = call->channel;
+    CUresult result;
+
+    if (channel->passed) {
+        return false;
+    }
+    if ((flags & CUDA_BARRIER) && call->context && call->context->busy) {
+        channel->held = driver_fence_context(channel, call->context, &result);
+        return channel->held != NULL;
+    }
+    if (!(flags & CUDA_TURN)) {
+        return false;
+    }
+    if (!channel->in_turn || channel->closing) {
+        if (!channel->wants && !channel->in_turn) {
+            channel->wants = true;
+            channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, channel->handle,
+                                    0);
+        }
+        return true;
+    }
+    return !driver_unit_fits(channel);
+}
+
+static CUresult perform(struct driver_call *call, uint8_t flags)
+{
+    struct driver_channel *channel = call->channel;
+    uint16_t op = call->record->record.op;
+    CUresult result;
+
+    if (!flags) {
+        return CUDA_ERROR_NOT_SUPPORTED; /* of a newer library */
+    }
+    if (!(flags & CUDA_FREE) && !call->context && op != CUDA_OP_FREE) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    result = driver_enter(channel, call->context);
+    if (result) {
+        return result;
+    }
+    if (!call->has_stream && call->context && call->record->record.stream == CU_STREAM_PER_THREAD) {
+        driver_stream(call, CU_STREAM_PER_THREAD, &call->stream);
+    }
+    result = driver_decoders[op](call);
+    if (result == CUDA_SUCCESS && (flags & CUDA_TURN) && call->context) {
+        call->context->busy = true;
+        driver_unit_submitted(channel, call->context);
+    }
+    if (result == CUDA_SUCCESS && (call->record->record.flags & VGPU_RECORD_WAIT) && !call->fence &&
+        !call->wait_event && call->context) {
+        call->fence = driver_fence_stream(channel, call->context, call->stream, &result);
+    }
+    return result;
+}
+
+static void end_self(struct driver_channel *channel, enum vgpu_channel_reason reason)
+{
+    __atomic_store_n(&channel->stop, (int)reason, __ATOMIC_RELEASE);
+}
+
+/* True: there is a record to do. */
+static bool take(struct driver_channel *channel)
+{
+    int result = vgpu_ring_look(&channel->commands);
+
+    if (result == VGPU_RING_BROKEN) {
+        log_warning("a CUDA channel is closed: its position makes no sense");
+        end_self(channel, VGPU_CLOSED_BAD_POSITION);
+        return false;
+    }
+    if (result != VGPU_RING_OK) {
+        return false;
+    }
+    if (vgpu_ring_take_record(&channel->commands, channel->record, channel->seq + 1,
+                              channel->geometry.lanes) == VGPU_RING_BROKEN) {
+        log_warning("a CUDA channel is closed: record %u makes no sense", channel->seq + 1);
+        end_self(channel, VGPU_CLOSED_BAD_RECORD);
+        return false;
+    }
+    channel->seq++;
+    channel->taken++;
+    channel->has_record = true;
+    return true;
+}
+
+/* A held record's fence is over: the context has nothing in flight any more. */
+static bool held_is_over(struct driver_channel *channel)
+{
+    if (!driver_fence_done(channel, channel->held)) {
+        return false;
+    }
+    channel->held->context->busy = false;
+    driver_fence_drop(channel, channel->held);
+    channel->held = NULL;
+    channel->passed = true;
+    return true;
+}
+
+/* True: something was done. */
+static bool serve(struct driver_channel *channel)
+{
+    bool did = false;
+
+    for (unsigned i = 0; i < RECORDS_AT_ONCE; i++) {
+        struct driver_call call;
+        uint8_t flags;
+        CUresult result;
+
+        if (channel->held && !held_is_over(channel)) {
+            break;
+        }
+        if (!channel->has_record && !take(channel)) {
+            break;
+        }
+        if (!parse(channel, &call)) {
+            log_warning("a CUDA channel is closed: record %u has lengths that do not fit",
+                        channel->seq);
+            end_self(channel, VGPU_CLOSED_BAD_RECORD);
+            break;
+        }
+        flags = flags_of(channel);
+        if (must_wait(&call, flags)) {
+            break;
+        }
+        result = perform(&call, flags);
+        did = true;
+        if (result == CUDA_SUCCESS && (call.fence || call.wait_event) &&
+            (call.record->record.flags & VGPU_RECORD_ANSWER)) {
+            wait_for_gpu(&call);
+        } else {
+            if (call.fence) {
+                driver_fence_drop(channel, call.fence);
+            }
+            finish(&call, result);
+        }
+    }
+    return did;
+}
+
+/* ---- turns ---- */
+
+static void begin_turn(struct driver_channel *channel)
+{
+    channel->in_turn = true;
+    channel->closing = false;
+    channel->wants = false;
+    channel->turn_start_ns = 0;
+    channel->last_work_ns = 0;
+}
+
+static void end_turn(struct driver_channel *channel, uint64_t now_ns)
+{
+    uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
+
+    channel->in_turn = false;
+    channel->closing = false;
+    channel->in_flight = channel->unmarked = 0;
+    __atomic_store_n(&channel->used_ns, used_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
+    signal_event(channel->set->over);
+}
+
+/* Is the GPU done with all that was submitted?  Sets fences for it, one after the other. */
+static bool gpu_is_idle(struct driver_channel *channel)
+{
+    CUresult result;
+
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
+        struct driver_context *context = &channel->contexts[i];
+
+        if (!channel->turn_fence && context->real && context->busy) {
+            channel->turn_fence = driver_fence_context(channel, context, &result);
+            if (!channel->turn_fence) {
+                context->busy = false; /* it is lost: nothing of it runs */
+                continue;
+            }
+        }
+        if (!channel->turn_fence || channel->turn_fence->context != context) {
+            continue;
+        }
+        if (!driver_fence_done(channel, channel->turn_fence)) {
+            return false;
+        }
+        context->busy = false;
+        driver_fence_drop(channel, channel->turn_fence);
+        channel->turn_fence = NULL;
+    }
+    return true;
+}
+
+/* True: something changed. */
+static bool look_after_turn(struct driver_channel *channel)
+{
+    uint64_t budget_ns = __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE), now_ns;
+
+    if (budget_ns == 0) {
+        return false;
+    }
+    if (!channel->in_turn) {
+        begin_turn(channel);
+        return true;
+    }
+    now_ns = clock_now_ns();
+    if (channel->turn_start_ns == 0) {
+        channel->turn_start_ns = now_ns;
+        channel->quiet_since_ns = 0;
+    }
+    if (!channel->closing) {
+        bool used = now_ns - channel->turn_start_ns >= budget_ns;
+        bool quiet = channel->quiet_since_ns &&
+                     now_ns - channel->quiet_since_ns >= ANTICIPATION_NS && !channel->wait_count &&
+                     !channel->has_record;
+
+        if (!used && !quiet) {
+            return false;
+        }
+        channel->closing = true;
+    }
+    if (!gpu_is_idle(channel)) {
+        return false;
+    }
+    driver_look(channel);
+    end_turn(channel, now_ns);
+    return true;
+}
+
+/* ---- sleeping ---- */
+
+/* Gives room back, and wakes the process if it waits for that or for an answer. */
+static void look_after_process(struct driver_channel *channel)
+{
+    bool wake = vgpu_ring_release(&channel->commands) != 0;
+
+    if (channel->answered && !wake) {
+        wake = vgpu_must_wake(&channel->control->process_parked) != 0;
+    }
+    channel->answered = false;
+    if (wake) {
+        signal_event(channel->interrupt);
+    }
+}
+
+/* Does the thread wait for something that gives no signal? */
+static bool waits_for_gpu(const struct driver_channel *channel)
+{
+    return channel->wait_count || channel->held || channel->in_turn ||
+           channel->retire_first != channel->retire_last ||
+           channel->mark_first != channel->mark_last;
+}
+
+static bool has_signal(struct driver_channel *channel)
+{
+    return __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE) != 0 ||
+           (!channel->in_turn && __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE) != 0) ||
+           (!channel->has_record && vgpu_ring_look(&channel->commands) != VGPU_RING_EMPTY);
+}
+
+static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
+{
+    struct pollfd fds[] = {{.fd = channel->doorbell, .events = POLLIN},
+                           {.fd = channel->wake, .events = POLLIN}};
+    uint64_t pause_ns = quiet_ns / 16;
+    struct timespec pause;
+
+    pause_ns = pause_ns < PAUSE_MIN_NS ? PAUSE_MIN_NS : pause_ns;
+    pause_ns = pause_ns > NS_PER_MS ? NS_PER_MS : pause_ns;
+    pause = clock_timespec(pause_ns);
+    vgpu_park(&channel->control->worker_parked);
+    if (!has_signal(channel)) {
+        ppoll(fds, 2, waits_for_gpu(channel) ? &pause : NULL, NULL);
+    }
+    vgpu_unpark(&channel->control->worker_parked);
+    for (unsigned i = 0; i < 2; i++) {
+        if (fds[i].revents & POLLIN) {
+            drain(fds[i].fd);
+        }
+    }
+}
+
+static void rest(struct driver_channel *channel, unsigned looks)
+{
+    uint64_t now_ns;
+
+    if (looks % LOOKS_FOR_YIELD != LOOKS_FOR_YIELD - 1) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+        return;
+    }
+    now_ns = clock_now_ns();
+    if (channel->quiet_since_ns == 0) {
+        channel->quiet_since_ns = now_ns;
+    }
+    if (now_ns - channel->quiet_since_ns < (channel->set->spare_cpu ? AWAKE_NS : 0)) {
+        sched_yield(); /* the process may wait for this very processor */
+    } else {
+        sleep_a_while(channel, now_ns - channel->quiet_since_ns);
+    }
+}
+
+/* ---- the end ---- */
+
+/* How long a process that has gone may still have work on the GPU. */
+#define GRACE_NS (2 * NS_PER_S)
+
+/* What runs on the GPU is lost with the contexts, as when a process of the host ends. */
+static void let_go(struct driver_channel *channel)
+{
+    uint64_t start_ns = clock_now_ns();
+    const struct timespec pause = {.tv_nsec = NS_PER_MS};
+
+    while (!gpu_is_idle(channel)) {
+        if (clock_now_ns() - start_ns > GRACE_NS) {
+            /* The driver would wait for it for ever, and nothing else ends a kernel. */
+            log_warning("a program left work on the GPU that does not end: this worker ends it, "
+                        "and itself");
+            _exit(VGPU_WORKER_EXIT_GPU_FAULT);
+        }
+        nanosleep(&pause, NULL);
+    }
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
+        if (channel->contexts[i].real) {
+            channel->api->cuCtxDestroy_v2(channel->contexts[i].real);
+            channel->contexts[i].real = NULL;
+            driver_fences_free(channel, &channel->contexts[i]);
+        }
+    }
+    for (unsigned part = 0; part < DRIVER_WINDOW_PARTS; part++) {
+        if (channel->pinned[part]) {
+            channel->api->cuMemHostUnregister(channel->window + part * DRIVER_PIN_BYTES);
+        }
+    }
+    driver_memory_end(channel);
+    if (channel->late_count) {
+        log_warning("%llu errors of a program's records came late",
+                    (unsigned long long)channel->late_count);
+    }
+}
+
+void *driver_thread(void *opaque)
+{
+    struct driver_channel *channel = opaque;
+    int reason;
+
+    for (unsigned looks = 0; !(reason = __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE));
+         looks++) {
+        bool did = driver_look(channel);
+
+        did |= serve(channel);
+        did |= look_after_turn(channel);
+        look_after_process(channel);
+        if (did) {
+            looks = 0;
+            channel->quiet_since_ns = 0;
+        } else {
+            rest(channel, looks);
+        }
+    }
+    VGPU_STORE_RELAXED(&channel->control->reason, (uint32_t)reason);
+    VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
+    signal_event(channel->interrupt);
+    let_go(channel);
+    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
+    channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, channel->handle,
+                            (uint32_t)reason);
+    signal_event(channel->set->over);
+    return NULL;
+}
