@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "bridge/options.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
+#include "common/option_list.h"
 #include "common/parse.h"
 #include "common/usage.h"
 #include "vgpu/vgpu_protocol.h"
 
 #define PROGRAM "vgpu-file-bridge"
-#define EXIT_USAGE 2
 #define POLL_MS_MIN 10
 #define POLL_MS_MAX 60000
 
@@ -36,40 +35,25 @@ static const char help_text[] =
     "\n"
     "Exit status: 0 stopped by a signal, or set up; 1 it can't work; 2 a wrong option.\n";
 
-enum {
-    OPT_ROOT = 256,
-    OPT_SOCKET,
-    OPT_POLL_MS,
-    OPT_PLAIN_SUMS,
-    OPT_LOG_LEVEL,
-    OPT_SET_UP,
-    OPT_HELP,
-    OPT_VERSION
-};
+#define OPTIONS(X)                                                                                 \
+    X(ROOT, "root", required_argument)                                                             \
+    X(SOCKET, "socket", required_argument)                                                         \
+    X(POLL_MS, "poll-ms", required_argument)                                                       \
+    X(PLAIN_SUMS, "plain-sums", no_argument)                                                       \
+    X(LOG_LEVEL, "log-level", required_argument)                                                   \
+    X(SET_UP, "set-up", no_argument)                                                               \
+    X(HELP, "help", no_argument)                                                                   \
+    X(VERSION, "version", no_argument)
 
-static const struct option long_options[] = {
-    {"root", required_argument, NULL, OPT_ROOT},
-    {"socket", required_argument, NULL, OPT_SOCKET},
-    {"poll-ms", required_argument, NULL, OPT_POLL_MS},
-    {"plain-sums", no_argument, NULL, OPT_PLAIN_SUMS},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"set-up", no_argument, NULL, OPT_SET_UP},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
-};
+enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
 
-static int bad(const char *name, const char *value, const char *want)
-{
-    usage_refused(PROGRAM, name, value, want);
-    return EXIT_USAGE;
-}
+static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
 static int parse_poll(const char *text, uint32_t *value)
 {
     return parse_u32(text, POLL_MS_MIN, POLL_MS_MAX, value)
                ? -1
-               : bad("--poll-ms", text, "a number from 10 to 60000");
+               : usage_refused(PROGRAM, "--poll-ms", text, "a number from 10 to 60000");
 }
 
 static int set(struct options *options, int option, char **argv)
@@ -84,14 +68,14 @@ static int set(struct options *options, int option, char **argv)
     case OPT_LOG_LEVEL:
         level = log_level_from_name(optarg);
         if (level < 0) {
-            return bad("--log-level", optarg, "error, warning, notice, info or debug");
+            return usage_refused(PROGRAM, "--log-level", optarg, "one of " LOG_LEVEL_WORDS);
         }
         options->log_level = (enum log_level)level;
         return -1;
     case OPT_SET_UP: options->set_up = true; return -1;
     case OPT_HELP: fputs(help_text, stdout); return 0;
     case OPT_VERSION: puts(PROGRAM " " VGPU_VERSION); return 0;
-    default: usage_unknown(PROGRAM, long_options, argv[optind - 1]); return EXIT_USAGE;
+    default: return usage_unknown(PROGRAM, long_options, argv[optind - 1]);
     }
 }
 
@@ -114,11 +98,11 @@ int options_parse(struct options *options, int argc, char **argv)
     }
     options->words = argv + optind;
     if (!options->set_up && argv[optind]) {
-        return bad("an argument", argv[optind], "expected");
+        return usage_refused(PROGRAM, "an argument", argv[optind], "expected");
     }
     if (options->set_up && !argv[optind]) {
         fprintf(stderr, PROGRAM ": --set-up: of which VMs? For example --set-up 1 2 200.\n");
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     return -1;
 }

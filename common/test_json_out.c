@@ -132,12 +132,30 @@ static void test_numbers(void **state)
     }
 }
 
+static void test_what_is_not_known(void **state)
+{
+    static const uint8_t uuid[UUID_BYTES] = {0x7f, 0x1d, [15] = 0x42};
+    struct json_out json;
+
+    jout_init(&json, 4096);
+    jout_object(&json, NULL);
+    jout_string(&json, "text", NULL);
+    jout_uint_if(&json, "known", true, 7);
+    jout_uint_if(&json, "unknown", false, 7);
+    jout_uuid(&json, "uuid", uuid);
+    jout_uuid(&json, "nobody", NULL);
+    jout_object_end(&json);
+    assert_string_equal(json.text, "{\"text\":null,\"known\":7,\"unknown\":null,"
+                                   "\"uuid\":\"7f1d0000-0000-0000-0000-000000000042\","
+                                   "\"nobody\":null}");
+    jout_destroy(&json);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_json_is_bounded),
-        cmocka_unit_test(test_the_callers_buffer),
+        cmocka_unit_test(test_what_is_not_known), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_is_bounded),   cmocka_unit_test(test_the_callers_buffer),
         cmocka_unit_test(test_numbers),
     };
 

@@ -5,12 +5,15 @@
 
 #include <getopt.h>
 
+/* The exit status of every program that does not understand its command line. */
+#define USAGE_EXIT 2
+
 /*
  * What follows after getopt_long() has answered '?' and said why: the option that was meant, if
- * one is near, and where the help is.  `argument` is the one that getopt refused.
+ * one is near, and where the help is.  `argument` is the one that getopt refused.  USAGE_EXIT.
  */
-void usage_unknown(const char *program, const struct option *options, const char *argument);
-/* The value of `name` ("--depth") is not `want` ("a number from 1 to 16"). */
-void usage_refused(const char *program, const char *name, const char *value, const char *want);
+int usage_unknown(const char *program, const struct option *options, const char *argument);
+/* The value of `name` ("--depth") is not `want` ("a number from 1 to 16").  USAGE_EXIT. */
+int usage_refused(const char *program, const char *name, const char *value, const char *want);
 
 #endif /* COMMON_USAGE_H */

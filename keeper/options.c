@@ -12,7 +12,6 @@
 #include "common/usage.h"
 #include "vgpu/vgpu_keeper.h"
 
-#define EXIT_USAGE 2
 #define ALONE_S_DEFAULT 60u
 
 static const char help_text[] =
@@ -63,12 +62,6 @@ enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
 
 static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
-static int complain(const char *option, const char *value, const char *wanted)
-{
-    fprintf(stderr, "vgpu-keeper: --%s takes %s, not '%s'\n", option, wanted, value);
-    return EXIT_USAGE;
-}
-
 static int take_confinement(struct keeper_options *options)
 {
     static const char *const names[] = {"auto", "always", "never"};
@@ -79,13 +72,13 @@ static int take_confinement(struct keeper_options *options)
             return -1;
         }
     }
-    return complain("confine", optarg, "auto, always or never");
+    return usage_refused("vgpu-keeper", "--confine", optarg, "auto, always or never");
 }
 
 static int take_socket(struct keeper_options *options)
 {
     if (optarg[0] == '\0' || strlen(optarg) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
-        return complain("socket", optarg, "a path of 1 to 107 characters");
+        return usage_refused("vgpu-keeper", "--socket", optarg, "a path of 1 to 107 characters");
     }
     options->socket_path = optarg;
     return -1;
@@ -102,22 +95,25 @@ static int take_option(struct keeper_options *options, int id, bool *is_private)
     case OPT_UID_BASE:
         return parse_u32(optarg, 1, INT32_MAX, &options->uids.base)
                    ? -1
-                   : complain("uid-base", optarg, "a number from 1 to 2147483647");
+                   : usage_refused("vgpu-keeper", "--uid-base", optarg,
+                                   "a number from 1 to 2147483647");
     case OPT_UID_COUNT:
         return parse_u32(optarg, 1, UIDS_COUNT_MAX, &options->uids.count)
                    ? -1
-                   : complain("uid-count", optarg, "a number from 1 to 65536");
+                   : usage_refused("vgpu-keeper", "--uid-count", optarg,
+                                   "a number from 1 to 65536");
     case OPT_CACHE_DIR: options->uids.cache_path = optarg; return -1;
     case OPT_NO_CACHE: options->uids.cache_path = NULL; return -1;
     case OPT_CONFINE: return take_confinement(options);
     case OPT_ALONE_S:
         return parse_u32(optarg, 0, 86400, &options->alone_s)
                    ? -1
-                   : complain("alone-s", optarg, "a number of seconds, up to 86400");
+                   : usage_refused("vgpu-keeper", "--alone-s", optarg,
+                                   "a number of seconds, up to 86400");
     case OPT_LOG_LEVEL:
         level = log_level_from_name(optarg);
         if (level < 0) {
-            return complain("log-level", optarg, "one of " LOG_LEVEL_WORDS);
+            return usage_refused("vgpu-keeper", "--log-level", optarg, "one of " LOG_LEVEL_WORDS);
         }
         options->log_level = (enum log_level)level;
         return -1;
@@ -125,10 +121,10 @@ static int take_option(struct keeper_options *options, int id, bool *is_private)
         options->log_json = strcmp(optarg, "json") == 0;
         return options->log_json || strcmp(optarg, "text") == 0
                    ? -1
-                   : complain("log-format", optarg, "text or json");
+                   : usage_refused("vgpu-keeper", "--log-format", optarg, "text or json");
     case OPT_HELP: fputs(help_text, stdout); return EXIT_SUCCESS;
     case OPT_VERSION: puts("vgpu-keeper " VGPU_VERSION); return EXIT_SUCCESS;
-    default: return EXIT_USAGE;
+    default: return USAGE_EXIT;
     }
 }
 
@@ -137,12 +133,12 @@ static int check_together(const struct keeper_options *options, bool is_private)
     if (is_private == (options->socket_path != NULL)) {
         fputs("vgpu-keeper: give it either --socket PATH or --private. See vgpu-keeper --help.\n",
               stderr);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     if (options->uids.base > INT32_MAX - options->uids.count) {
         fprintf(stderr, "vgpu-keeper: --uid-base %u and --uid-count %u go beyond 2147483647.\n",
                 options->uids.base, options->uids.count);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     return -1;
 }
@@ -159,8 +155,7 @@ int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
     };
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (id == '?') {
-            usage_unknown("vgpu-keeper", long_options, argv[optind - 1]);
-            return EXIT_USAGE;
+            return usage_unknown("vgpu-keeper", long_options, argv[optind - 1]);
         }
         status = take_option(options, id, &is_private);
         if (status >= 0) {
@@ -169,7 +164,7 @@ int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
     }
     if (optind < argc) {
         fprintf(stderr, "vgpu-keeper: unexpected argument '%s'\n", argv[optind]);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     return check_together(options, is_private);
 }

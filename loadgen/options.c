@@ -11,8 +11,6 @@
 
 #include "common/usage.h"
 
-#define EXIT_USAGE 2
-
 static const char help_text[] =
     "Usage: vgpu-loadgen [OPTION]...\n"
     "Plays the vgpu devices of many virtual machines against a running vgpu-mediator,\n"
@@ -103,12 +101,6 @@ static const struct option long_options[] = {{"socket-path", required_argument, 
 
 /* ---- values ---- */
 
-static int bad(const char *name, const char *value, const char *want)
-{
-    usage_refused("vgpu-loadgen", name, value, want);
-    return EXIT_USAGE;
-}
-
 static int parse_integer(const char *name, const char *text, uint64_t min, uint64_t max,
                          uint64_t *value)
 {
@@ -119,7 +111,7 @@ static int parse_integer(const char *name, const char *text, uint64_t min, uint6
     }
     snprintf(want, sizeof(want), "a number from %llu to %llu", (unsigned long long)min,
              (unsigned long long)max);
-    return bad(name, text, want);
+    return usage_refused("vgpu-loadgen", name, text, want);
 }
 
 static int take_real(const char *name, const char *text, double max, double *value)
@@ -130,7 +122,7 @@ static int take_real(const char *name, const char *text, double max, double *val
         return -1;
     }
     snprintf(want, sizeof(want), "a number from 0 to %.0f", max);
-    return bad(name, text, want);
+    return usage_refused("vgpu-loadgen", name, text, want);
 }
 
 static int parse_seconds(const char *name, const char *text, uint64_t *value_ns)
@@ -152,7 +144,7 @@ static int set_group(struct loadgen_group *group, const char *name, const char *
     if (strcmp(name, "op") == 0) {
         if (job_mix_parse(&group->mix, value, &why) < 0) {
             fprintf(stderr, "vgpu-loadgen: op \"%s\": %s.\n", value, why);
-            return EXIT_USAGE;
+            return USAGE_EXIT;
         }
         return -1;
     }
@@ -164,7 +156,7 @@ static int set_group(struct loadgen_group *group, const char *name, const char *
     }
     if (strcmp(name, "pool") == 0) {
         if (value[0] < VGPU_POOL_FIRST || value[0] > VGPU_POOL_LAST || value[1]) {
-            return bad(name, value, "a letter from A to Z");
+            return usage_refused("vgpu-loadgen", name, value, "a letter from A to Z");
         }
         group->pool = value[0];
         return -1;
@@ -188,9 +180,10 @@ static int set_group(struct loadgen_group *group, const char *name, const char *
         status = parse_integer(name, value, 0, VGPU_PRIORITY_HIGH, &number);
         group->priority = (uint8_t)number;
     } else {
-        return bad("--vms", name,
-                   "a group's key (n, vm_id, op, depth, rate, poisson, think_us, stop_s, pool, "
-                   "prio)");
+        return usage_refused(
+            "vgpu-loadgen", "--vms", name,
+            "a group's key (n, vm_id, op, depth, rate, poisson, think_us, stop_s, pool, "
+            "prio)");
     }
     return status;
 }
@@ -207,7 +200,7 @@ static int parse_group(struct loadgen_group *group, char *text)
         int status;
 
         if (!equals) {
-            return bad("--vms", item, "KEY=VALUE");
+            return usage_refused("vgpu-loadgen", "--vms", item, "KEY=VALUE");
         }
         *equals = '\0';
         status = set_group(group, item, equals + 1);
@@ -222,13 +215,13 @@ static int add_group(struct loadgen_options *options, const struct loadgen_group
 {
     if (options->group_count == LOADGEN_GROUPS_MAX) {
         fprintf(stderr, "vgpu-loadgen: --vms: %u groups at most.\n", LOADGEN_GROUPS_MAX);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     options->groups[options->group_count++] = *group;
     options->vm_count += group->count;
     if (options->vm_count > LOADGEN_VMS_MAX) {
         fprintf(stderr, "vgpu-loadgen: --vms: %u VMs at most.\n", LOADGEN_VMS_MAX);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     return -1;
 }
@@ -288,7 +281,7 @@ static int check_groups(struct loadgen_options *options)
                         "vgpu-loadgen: --vms: two groups have vm_id %u. Give each group its own "
                         "vm_id=FIRST.\n",
                         group->vm_id > other->vm_id ? group->vm_id : other->vm_id);
-                return EXIT_USAGE;
+                return USAGE_EXIT;
             }
         }
     }
@@ -305,11 +298,11 @@ static int parse_connect(struct loadgen_options *options, char *text)
     int status;
 
     if (!equals || equals[1] == '\0' || strlen(equals + 1) >= LOADGEN_PATH_BYTES) {
-        return bad("--connect", text, "VM_ID=PATH");
+        return usage_refused("vgpu-loadgen", "--connect", text, "VM_ID=PATH");
     }
     if (options->connect_count == LOADGEN_VMS_MAX) {
         fprintf(stderr, "vgpu-loadgen: --connect: %u times at most.\n", LOADGEN_VMS_MAX);
-        return EXIT_USAGE;
+        return USAGE_EXIT;
     }
     *equals = '\0';
     status = parse_integer("--connect", text, 0, UINT32_MAX, &number);
@@ -368,7 +361,7 @@ static int set_option(struct loadgen_options *options, struct loadgen_group *def
     case OPT_JSON: options->json_path = value; return -1;
     case OPT_QUIET: options->quiet = true; return -1;
     case OPT_SEED: return parse_integer(name, value, 0, UINT64_MAX, &options->seed);
-    default: return EXIT_USAGE;
+    default: return USAGE_EXIT;
     }
 }
 
@@ -386,7 +379,7 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
     status = set_group(&defaults, "op", "add");
     while (status < 0 && (id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
         switch (id) {
-        case '?': usage_unknown("vgpu-loadgen", long_options, argv[optind - 1]); return EXIT_USAGE;
+        case '?': return usage_unknown("vgpu-loadgen", long_options, argv[optind - 1]);
         case OPT_HELP: fputs(help_text, stdout); return 0;
         case OPT_VERSION: puts("vgpu-loadgen " VGPU_VERSION); return 0;
         case OPT_VMS: vms = optarg; break;
@@ -394,13 +387,13 @@ int loadgen_options_parse(struct loadgen_options *options, int argc, char **argv
         }
     }
     if (status < 0 && optind < argc) {
-        status = bad("argument", argv[optind], "an option");
+        status = usage_refused("vgpu-loadgen", "argument", argv[optind], "an option");
     }
     if (status < 0) {
         status = parse_groups(options, &defaults, vms);
     }
     if (status < 0 && options->group_count == 0) {
-        status = bad("--vms", vms, "a number or groups");
+        status = usage_refused("vgpu-loadgen", "--vms", vms, "a number or groups");
     }
     if (status < 0) {
         status = check_groups(options);

@@ -46,12 +46,6 @@ enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
 
 static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
 
-static int complain(const char *option, const char *value, const char *wanted)
-{
-    usage_refused("vgpu-worker", option, value, wanted);
-    return VGPU_WORKER_EXIT_PROTOCOL;
-}
-
 static int take_backend(struct worker_options *options, const char *value, bool *any)
 {
     *any = strcmp(value, "auto") == 0;
@@ -61,7 +55,7 @@ static int take_backend(struct worker_options *options, const char *value, bool 
     } else if (strcmp(value, backend_cuda.name) == 0) {
         options->ops = &backend_cuda;
     } else if (!*any) {
-        return complain("--backend", value, "cpu or cuda");
+        return usage_refused("vgpu-worker", "--backend", value, "cpu or cuda");
     }
     return -1;
 }
@@ -78,30 +72,31 @@ static int take_option(struct worker_options *options, int option, const char *r
     case OPT_PROBE: options->probe = true; return -1;
     case OPT_VM_ID:
         if (!parse_u32(optarg, 0, UINT32_MAX, &options->vm_id)) {
-            return complain("--vm-id", optarg, "a number from 0 to 4294967295");
+            return usage_refused("vgpu-worker", "--vm-id", optarg, "a number from 0 to 4294967295");
         }
         options->has_vm_id = true;
         return -1;
     case OPT_MEMORY_LIMIT:
         if (!parse_uint(optarg, 1, UINT64_MAX, &options->backend.memory_limit_bytes)) {
-            return complain("--memory-limit", optarg, "a number of bytes, at least 1");
+            return usage_refused("vgpu-worker", "--memory-limit", optarg,
+                                 "a number of bytes, at least 1");
         }
         return -1;
     case OPT_DEPTH:
         if (!parse_u32(optarg, 1, WORKER_DEPTH_MAX, &options->backend.depth)) {
-            return complain("--depth", optarg, "a number from 1 to 16");
+            return usage_refused("vgpu-worker", "--depth", optarg, "a number from 1 to 16");
         }
         return -1;
     case OPT_LOG_LEVEL:
         level = log_level_from_name(optarg);
         if (level < 0) {
-            return complain("--log-level", optarg, "one of " LOG_LEVEL_WORDS);
+            return usage_refused("vgpu-worker", "--log-level", optarg, "one of " LOG_LEVEL_WORDS);
         }
         options->log_level = (enum log_level)level;
         return -1;
     case OPT_HELP: fputs(help_text, stdout); return VGPU_WORKER_EXIT_OK;
     case OPT_VERSION: puts("vgpu-worker " VGPU_VERSION); return VGPU_WORKER_EXIT_OK;
-    default: usage_unknown("vgpu-worker", long_options, refused); return VGPU_WORKER_EXIT_PROTOCOL;
+    default: return usage_unknown("vgpu-worker", long_options, refused);
     }
 }
 

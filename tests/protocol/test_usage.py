@@ -9,6 +9,7 @@ from mediator import program
 MISSPELT = {
     "vgpu-client": ("--scoket", "socket"),
     "vgpu-file-bridge": ("--rooot=/x", "root"),
+    "vgpu-keeper": ("--sokcet", "socket"),
     "vgpu-loadgen": ("--secnds=3", "seconds"),
     "vgpu-mediator": ("--polcy", "policy"),
     "vgpu-sim": ("--secnods", "seconds"),
