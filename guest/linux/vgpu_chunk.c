@@ -67,7 +67,7 @@ static int vgpu_pieces_alloc(struct vgpu_chunk *chunk)
 		if (chunk->piece_count == VGPU_SETUP_PIECES_MAX ||
 		    rest > (u64)most * (VGPU_SETUP_PIECES_MAX - chunk->piece_count))
 			return -ENOMEM;
-		if (signal_pending(current))
+		if (fatal_signal_pending(current))
 			return -EINTR;
 		piece->bytes = vgpu_piece_size(chunk, rest, most);
 		/* Large ones if they are there; for small ones the kernel may work. */

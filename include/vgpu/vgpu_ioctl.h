@@ -73,7 +73,7 @@ VGPU_STATIC_ASSERT(sizeof(struct vgpu_ioctl_info) == 80, "vgpu_ioctl_info has no
  *   EDQUOT     more memory than the process, or all together, may have
  *   ENOMEM     the kernel has no memory in pieces large enough
  *   EREMOTEIO  the host refused: `status` says why; the file may try again
- *   ETIMEDOUT  the host did not answer; as after EINTR, this file can't open any more
+ *   ETIMEDOUT  the host did not answer; this file can't open any more
  */
 struct vgpu_ioctl_open {
     uint32_t flags;
@@ -92,8 +92,8 @@ VGPU_STATIC_ASSERT(sizeof(struct vgpu_ioctl_open) == 72, "vgpu_ioctl_open has no
 /*
  * One more chunk, zeroed.  EINVAL: bytes is 0, no multiple of VGPU_CHANNEL_PAGE or more than
  * VGPU_CHUNK_BYTES_MAX; ENOTCONN: no open channel; ENOSPC: no number is free; EDQUOT, ENOMEM,
- * EREMOTEIO, ETIMEDOUT as above.  After EINTR and ETIMEDOUT the chunk may be there; it goes with
- * the channel.
+ * EREMOTEIO, ETIMEDOUT as above.  After ETIMEDOUT the chunk may be there; it goes with the
+ * channel.
  */
 struct vgpu_ioctl_chunk_add {
     uint32_t flags;
