@@ -390,7 +390,8 @@ def test_unbind_while_in_use(boot, host):
     code, address = unbind(guest)
     assert code == 0 and not host.channels and host.resets == 1
     said = wait_output(guest, "watch", "gone")
-    assert f"ended: errno 0, state {cr.FREE}, reason {cr.R_RESET}" in said
+    # WAIT may come back to find the channel over, or the device gone already.
+    assert f"errno 0, state {cr.FREE}, reason {cr.R_RESET}" in said or "ended: errno 19" in said
     # What it has mapped says that the channel has ended, and can be written to.
     assert f"gone: errno 19; page: state 1, reason {cr.R_RESET}, word 0" in said
     assert guest.run("ls /dev/vgpu*")[0] != 0
