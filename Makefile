@@ -11,7 +11,7 @@ DB ?= /etc/vgpu/vgpu_config.db
 MESONFLAGS ?=
 ARGS ?=
 
-.PHONY: all client check install uninstall migrate bench gpu-bundle clean help
+.PHONY: all client check install uninstall packages migrate bench gpu-bundle clean help
 
 all: $(BUILD)/build.ninja
 	$(NINJA) -C $(BUILD)
@@ -64,6 +64,10 @@ uninstall:
 	@rmdir $(DESTDIR)/etc/vgpu 2>/dev/null || :
 	@test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
 
+# Debian packages, in build/packages.
+packages:
+	scripts/build-packages
+
 migrate: all
 	$(BUILD)/bin/vgpu-admin --db $(DB) migrate
 
@@ -84,6 +88,7 @@ help:
 	@echo 'make check           all tests; ARGS="--suite unit" runs one suite'
 	@echo 'make install         to PREFIX=$(PREFIX), below DESTDIR if set'
 	@echo 'make uninstall       take that away again; the database stays'
+	@echo 'make packages        Debian packages, in build/packages/'
 	@echo 'make migrate         upgrade an older database, DB=$(DB)'
 	@echo 'make bench           measurements'
 	@echo 'make gpu-bundle      what a test on an NVIDIA host needs, in one folder'

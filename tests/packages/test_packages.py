@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Debian packages: installed, used, upgraded, removed and purged in a clean root; a guest from
+the installed files."""
+import os
+import pathlib
+import re
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+from conftest import TREE, run
+
+PROGRAMS = ("vgpu-mediator", "vgpu-worker", "vgpu-keeper", "vgpu-admin", "vgpu-file-bridge",
+            "vgpu-loadgen", "vgpu-sim", "vgpu-client", "vgpu-client-static", "mediator_phase3",
+            "vm_client", "vm_client_enhanced")
+
+# One command: the root's processes end with it.
+A_SUM = """
+mkdir -p /tmp/lab
+vgpu-mediator --no-discovery --backend cpu --no-nvml --metrics-listen off --trust-claims \\
+    --socket-path /tmp/lab/vgpu.sock >/tmp/lab/log 2>&1 &
+mediator=$!
+n=0; until vgpu-admin status >/dev/null 2>&1; do
+    n=$((n + 1)); [ $n -lt 600 ] || { cat /tmp/lab/log; exit 1; }; sleep 0.1; done
+vgpu-client --socket /tmp/lab/vgpu.sock --vm-id 1 100 200 || { cat /tmp/lab/log; exit 1; }
+kill $mediator; wait
+rm -r /tmp/lab
+"""
+
+
+def newer(package, folder):
+    """The same package with a higher version."""
+    work = folder / package.stem
+    assert run("dpkg-deb", "-R", package, work).returncode == 0
+    control = work / "DEBIAN" / "control"
+    control.write_text(re.sub(r"(?m)^(Version: |Depends:.*libvgpu0 \(= )([0-9.]+)", r"\g<1>\g<2>+1",
+                              control.read_text()))
+    # A changed default: the administrator's own one stays.
+    for path in work.glob("etc/default/*"):
+        path.write_text(path.read_text() + "# newer\n")
+    out = folder / package.name.replace("_", "_newer_", 1)
+    assert run("dpkg-deb", "--root-owner-group", "-b", work, out).returncode == 0
+    return out
+
+
+def test_install_upgrade_remove_purge(packages, root, tmp_path):
+    before = root.files()
+    said = root.install(*packages.values())
+    assert "no database was made" not in said and "rror" not in said.replace("errors", ""), said
+
+    for program in PROGRAMS:
+        help_text = root.ok(program, "--help")
+        assert "usage" in help_text.lower(), program
+    assert "libvgpu.so.0" in root.ok("ldconfig", "-p")
+    assert root.ok("getent", "group", "vgpu").startswith("vgpu:")
+    db = root.folder / "etc/vgpu/vgpu_config.db"
+    assert stat.S_IMODE(db.parent.stat().st_mode) == 0o750
+    assert not db.stat().st_mode & 0o007
+    assert (root.folder / "var/vgpu").is_dir()
+    enabled = {p.name for p in (root.folder / "etc/systemd/system").rglob("*vgpu*")}
+    assert enabled == {"vgpu-mediator.service", "vgpu-keeper.service"}
+    units = root.folder / "lib/systemd/system"
+    for unit in units.glob("vgpu-*.service"):
+        program = re.search(r"(?m)^ExecStart=(\S+)", unit.read_text()).group(1)
+        if "nvidia" not in program:
+            assert os.access(root.folder / program.lstrip("/"), os.X_OK), unit
+    # The schema of Phase 3 where it was.
+    assert "CREATE TABLE" in root.ok("cat", "/etc/vgpu/init_db.sql")
+
+    root.ok("vgpu-admin", "--toolstack=none", "register-vm",
+            "--vm-uuid=7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001", "--vm-name=web", "--vm-id=1")
+    assert "100 + 200 = 300" in root.sh(A_SUM)
+
+    default = root.folder / "etc/default/vgpu-mediator"
+    default.write_text("VGPU_MEDIATOR_OPTIONS=--socket-group kvm\n")
+    root.install(*(newer(path, tmp_path) for path in packages.values()))
+    assert root.ok("dpkg-query", "-W", "-f", "${Version}", "vgpu-mediator").endswith("+1")
+    assert default.read_text() == "VGPU_MEDIATOR_OPTIONS=--socket-group kvm\n"
+    assert '"web"' in root.ok("vgpu-admin", "list-vms", "--json")
+    assert "100 + 200 = 300" in root.sh(A_SUM)
+
+    root.ok("dpkg", "-r", *packages)
+    for program in PROGRAMS:
+        assert not os.path.lexists(root.folder / "usr/bin" / program)
+    assert db.exists() and default.exists()
+    root.ok("dpkg", "-P", *packages)
+    left = root.files() - before
+    # A second copy of a list before it was changed, as all packages with users leave it.
+    assert left <= {"etc/group-", "etc/gshadow-", "etc/passwd-", "etc/shadow-"}, left
+    assert not before - root.files()
+
+
+def test_purge_leaves_what_others_made(packages, root):
+    """Guests' files, another's AppArmor rules, a backup that an administrator made."""
+    root.install(*packages.values())
+    kept = {"var/vgpu/vm1/request.txt": "A:2:1:1:2\n", "etc/vgpu/before.backup": "copy"}
+    if "vgpu-qemu" in packages:
+        rules = root.folder / "etc/apparmor.d/local/abstractions/libvirt-qemu"
+        assert rules.read_text() == \
+            "include if exists <abstractions/libvirt-qemu.d/vgpu-mediator>\n"
+        rules.write_text("/srv/isos/** r,\n" + rules.read_text())
+    for name, text in kept.items():
+        path = root.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    root.ok("dpkg", "-P", *packages)
+    for name, text in kept.items():
+        assert (root.folder / name).read_text() == text
+    assert not (root.folder / "etc/vgpu/vgpu_config.db").exists()
+    if "vgpu-qemu" in packages:
+        assert rules.read_text() == "/srv/isos/** r,\n"
+
+
+def test_a_database_from_before(packages, root):
+    """An upgrade finds one of Phase 2, and the mediator brings it on, with a copy kept."""
+    root.install(packages["vgpu-mediator"], packages["vgpu-client"])
+    db = root.folder / "etc/vgpu/vgpu_config.db"
+    for path in db.parent.glob("vgpu_config.db*"):
+        path.unlink()
+    made = run("sqlite3", db, """
+        CREATE TABLE pools (pool_id CHAR(1) PRIMARY KEY, pool_name TEXT, description TEXT,
+                            enabled INTEGER DEFAULT 1, created_at TIMESTAMP, updated_at TIMESTAMP);
+        CREATE TABLE vms (vm_id INTEGER NOT NULL UNIQUE, vm_uuid TEXT UNIQUE NOT NULL, vm_name TEXT,
+                          pool_id CHAR(1) DEFAULT 'A', priority INTEGER DEFAULT 1,
+                          created_at TIMESTAMP, updated_at TIMESTAMP);
+        INSERT INTO pools (pool_id, pool_name) VALUES ('A', 'Pool A');
+        INSERT INTO vms (vm_id, vm_uuid, vm_name)
+        VALUES (1, '7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001', 'old');""")
+    assert made.returncode == 0, made.stdout
+    root.ok("dpkg-reconfigure", "-fnoninteractive", "vgpu-mediator")
+    assert "100 + 200 = 300" in root.sh(A_SUM)
+    assert '"old"' in root.ok("vgpu-admin", "list-vms", "--json")
+    assert len(list(db.parent.glob("vgpu_config.db.phase2-backup-*"))) == 1
+
+
+def test_apparmor_takes_the_rules(packages, tmp_path):
+    parser = shutil.which("apparmor_parser", path="/usr/sbin:/sbin:/usr/bin")
+    if not parser:
+        pytest.skip("no apparmor_parser here")
+    profile = tmp_path / "profile"
+    profile.write_text("profile vgpu_test {\n" +
+                       (TREE / "packaging/apparmor/vgpu-mediator").read_text() + "}\n")
+    done = run(parser, "--skip-kernel-load", "--skip-cache", "--base", "/nowhere", profile)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_guest_from_the_installed_files(packages, tmp_path):
+    """The packages' QEMU device, mediator and client; nothing of this tree."""
+    if "vgpu-qemu" not in packages:
+        pytest.skip("no QEMU here to build the device for")
+    import guest_image  # pylint: disable=import-outside-toplevel
+    from vm import Guest  # pylint: disable=import-outside-toplevel
+    from qemu_process import wait_for  # pylint: disable=import-outside-toplevel
+
+    system = tmp_path / "system"
+    for name in ("vgpu-qemu", "vgpu-mediator", "vgpu-client"):
+        assert run("dpkg-deb", "-x", packages[name], system).returncode == 0
+    try:
+        guest_image.kernel()
+    except guest_image.GuestImageError as error:
+        pytest.skip(str(error))
+    # Sockets' paths have 107 bytes at most.
+    folder = pathlib.Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    mediator = subprocess.Popen(
+        [system / "usr/bin/vgpu-mediator", "--no-db", "--backend", "cpu", "--no-nvml",
+         "--no-discovery", "--metrics-listen", "off", "--socket-path", folder / "m.sock",
+         "--admin-socket", folder / "a.sock"], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=open(folder / "log", "wb"))
+    try:
+        wait_for((folder / "m.sock").exists, "the mediator's socket")
+        with Guest([system / "usr/bin/vgpu-qemu"], folder,
+                   ["-chardev", f"socket,id=l,path={folder}/m.sock,reconnect=1", "-device",
+                    "vgpu-stub,chardev=l,vm_id=7,pool_id=A,priority=high"],
+                   files={"/bin/vgpu-client": system / "usr/bin/vgpu-client-static"}) as guest:
+            wait_for(lambda: guest.run("vgpu-client --op nop")[0] == 0, "the first job", 60)
+            assert guest.run("vgpu-client 100 200") == (0, "100 + 200 = 300")
+    finally:
+        mediator.terminate()
+        mediator.wait(60)
+        shutil.rmtree(folder)
