@@ -82,6 +82,7 @@ struct core *core_new(const struct core_config *config, const struct core_effect
     }
     core->config = *config;
     core->config.scheduler.max_vms = CORE_VMS_MAX;
+    core->config.scheduler.overrun_ns = config->overrun_ns;
     core->effects = *effects;
     core->watchdog = (struct watchdog_config){
         .overrun_ns = config->overrun_ns,

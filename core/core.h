@@ -196,7 +196,7 @@ struct core_effects {
 /* ---- life ---- */
 
 struct core_config {
-    struct wfq_config scheduler; /* max_vms is set by the core */
+    struct wfq_config scheduler; /* max_vms and overrun_ns are set by the core */
     uint64_t overrun_ns;         /* 0 = never let others in beside a long job */
     uint64_t job_timeout_ns;     /* 0 = never kill */
     uint64_t worker_start_timeout_ns;

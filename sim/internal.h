@@ -68,9 +68,10 @@ struct sim_vm {
 
     /* the checker */
     struct sim_rate_check rate;
-    bool submitting; /* within core_session_frame() */
-    bool refused;    /* ... which answered at once */
-    bool aside;      /* until its worker is empty */
+    bool submitting;   /* within core_session_frame() */
+    bool refused;      /* ... which answered at once */
+    bool aside;        /* until its worker is empty */
+    uint32_t overruns; /* jobs that were set aside */
     bool ever_dispatched, starved;
     bool to_blame;           /* what happens now is its job's doing */
     uint64_t quarantined_ns; /* since when, 0 = it is not */

@@ -4,13 +4,19 @@
  *
  * Promised over a window T is (1 - slack - lost) * s * d * T: what the VM would
  * have if the GPU were its own for a part s of the time, less what is said to
- * be lost.  Beside k jobs aside it is a (k + 1)th of that.  At the window's
+ * be lost.  While k others run aside, d is what it would have beside them: the
+ * driver gives slices to all that run.  At the window's
  * edges may be missing: one own job, one quantum, and s times the sum over the
  * others of (quantum + longest job); a neighbour's job is no longer than
  * `overrun` there, for then it is aside.  A pause beyond patience ends a stretch:
  * each stretch is promised by itself, so that its edges count once more.
  *
- * d is not estimated.  Each VM runs once more, alone, with the same jobs and
+ * A neighbour's job has the GPU alone until it is set aside.  What it had ahead then is made
+ * good beside it, where a ms is worth less to those whose jobs are short for the driver's
+ * slices: that may be missing for each such job.
+ *
+ * d is not estimated.  Each VM runs once more, alone (and once more beside k jobs
+ * that never end), with the same jobs and
  * the same pauses (streams of random numbers of their own), and
  *   - a closed loop is followed by its own progress: it has had x at the
  *     window's begin; how far would it be, alone, from x on, in the time that
@@ -66,8 +72,23 @@ static bool nothing_random(const struct sim_group *group)
     return group->job.kind == SIM_LENGTH_FIXED && group->think_ns == 0 && !by_the_clock(group);
 }
 
+/* VMs whose only job never ends: they are aside before anything is judged. */
+static void add_asides(struct sim_config *config, uint32_t count)
+{
+    struct sim_group *group = &config->groups[1];
+
+    sim_group_defaults(group);
+    group->n = count;
+    group->hang = 1;
+    group->depth = 1;
+    config->group_count = 2;
+    config->core.job_timeout_ns = 2 * config->duration_ns;
+}
+
+/* ... but for `asides` others, which run aside all the time. */
 static void run_alone(const struct sim_config *config, const struct sim_promise *promise,
-                      const struct sim_vm_result *vm, uint64_t enough_ns, struct sim_record *record)
+                      const struct sim_vm_result *vm, uint32_t asides, uint64_t enough_ns,
+                      struct sim_record *record)
 {
     struct sim_config *alone = sim_allocate(1, sizeof(*alone));
     struct sim_result *ignored = sim_allocate(1, sizeof(*ignored));
@@ -82,14 +103,36 @@ static void run_alone(const struct sim_config *config, const struct sim_promise 
     alone->group_count = alone->gpus = alone->pools = 1;
     alone->first_stream = config->first_stream + vm->vm_id - 1;
     alone->log = NULL;
-    sim_record_init(record, promise, config->duration_ns,
-                    by_the_clock(group) ? STEP_NS : ALONE_STEP_NS, 1);
+    if (!by_the_clock(group)) {
+        alone->duration_ns *= asides + 1; /* if it needs so much, it ends before */
+    }
+    if (asides > 0) {
+        add_asides(alone, asides);
+    }
+    sim_record_init(record, promise, alone->duration_ns,
+                    by_the_clock(group) ? STEP_NS : ALONE_STEP_NS, 1 + asides);
     record->enough_ns = by_the_clock(group) ? 0 : enough_ns;
     if (sim_run_recorded(alone, ignored, record) < 0) {
         abort(); /* less than what has just been simulated */
     }
     free(ignored);
     free(alone);
+}
+
+/* A VM's runs alone, by the number of those aside; steps 0 = not needed. */
+struct alone {
+    struct sim_record runs[SIM_ASIDES];
+    uint64_t enough_ns;
+};
+
+static void alone_destroy(struct alone *alone)
+{
+    for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+        if (alone->runs[k].steps > 0) {
+            sim_record_destroy(&alone->runs[k]);
+            alone->runs[k].steps = 0;
+        }
+    }
 }
 
 /* ---- its progress alone, as a curve ---- */
@@ -103,7 +146,7 @@ struct curve {
 static double had_at(const struct curve *curve, double time_ns)
 {
     double at = time_ns / curve->step_ns;
-    uint32_t i = (uint32_t)at;
+    uint32_t i = at < curve->steps ? (uint32_t)at : curve->steps;
 
     if (i + 1 >= curve->steps) {
         return (double)curve->got_ns[curve->steps - 1];
@@ -111,21 +154,18 @@ static double had_at(const struct curve *curve, double time_ns)
     return (double)curve->got_ns[i] + (at - i) * (double)(curve->got_ns[i + 1] - curve->got_ns[i]);
 }
 
-/* The first moment at which it had so much. */
+/* The first moment at which it had so much; of nothing, the last one. */
 static double when_had(const struct curve *curve, double got_ns)
 {
     uint32_t lo = 0, hi = curve->steps - 1;
 
-    if (got_ns <= (double)curve->got_ns[0]) {
-        return 0;
-    }
     if (got_ns > (double)curve->got_ns[hi]) {
         return hi * curve->step_ns;
     }
     while (hi - lo > 1) {
         uint32_t middle = (lo + hi) / 2;
 
-        if ((double)curve->got_ns[middle] < got_ns) {
+        if ((double)curve->got_ns[middle] < got_ns || curve->got_ns[middle] == 0) {
             lo = middle;
         } else {
             hi = middle;
@@ -141,24 +181,57 @@ static double when_had(const struct curve *curve, double got_ns)
 struct examined {
     const struct sim_promise *promise;
     const struct sim_track *track;
-    const struct curve *curve;
+    struct curve curves[SIM_ASIDES]; /* by the number of those aside */
     bool by_the_clock;
-    double pace;          /* part of the time with work in which it keeps the GPU busy alone */
-    double *clock_due_ns; /* so far, at each step; by the clock only */
+    bool overruns;           /* its own jobs do */
+    double pace[SIM_ASIDES]; /* part of the time with work in which it keeps the GPU busy */
+    double overrun_ns;       /* what it may lose by a job of another that is set aside; without s */
+    double *clock_due_ns;    /* so far, at each step; by the clock only */
     double own_ns, others_ns, others_wait_ns; /* terms; the others' without s */
 };
+
+/* Does it have a budget in these steps beside others that run aside? */
+static bool besides(const struct sim_track *track, uint32_t from, uint32_t to)
+{
+    for (uint32_t k = 1; k < SIM_ASIDES; k++) {
+        if (track->budget_ns[k][to] > track->budget_ns[k][from]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It has had so much; how much will it have had when its budget has been used? */
+static double progress(const struct examined *examined, double had_ns, uint32_t from, uint32_t to)
+{
+    for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+        const double *budget_ns = examined->track->budget_ns[k];
+        const struct curve *curve = &examined->curves[k];
+
+        if (budget_ns[to] > budget_ns[from]) {
+            had_ns = had_at(curve, when_had(curve, had_ns) + budget_ns[to] - budget_ns[from]);
+        }
+    }
+    return had_ns;
+}
 
 static double due_between(const struct examined *examined, uint32_t from, uint32_t to)
 {
     const struct sim_track *track = examined->track;
-    double had_ns = (double)track->got_ns[from];
+    double began_ns = (double)track->got_ns[from], had_ns = began_ns;
+    uint32_t since = from;
 
     if (examined->by_the_clock) {
         return examined->clock_due_ns[to] - examined->clock_due_ns[from];
     }
-    return had_at(examined->curve, when_had(examined->curve, had_ns) + track->budget_ns[to] -
-                                       track->budget_ns[from]) -
-           had_ns;
+    for (uint32_t i = from; i < to; i++) {
+        if (besides(track, i, i + 1)) { /* in the order in which it happened */
+            had_ns = progress(examined, had_ns, since, i);
+            had_ns = progress(examined, had_ns, i, i + 1);
+            since = i + 1;
+        }
+    }
+    return progress(examined, had_ns, since, to) - began_ns;
 }
 
 static void look_at_window(const struct examined *examined, uint32_t from, uint32_t to,
@@ -170,7 +243,8 @@ static void look_at_window(const struct examined *examined, uint32_t from, uint3
     double got_ns = (double)(track->got_ns[to] - track->got_ns[from]);
     double part = (track->share_ns[to] - track->share_ns[from]) / length_ns;
     double terms_ns = (examined->own_ns + part * examined->others_ns) *
-                      (1 + track->stretches[to] - track->stretches[from]);
+                          (1 + track->stretches[to] - track->stretches[from]) +
+                      part * examined->overrun_ns * (track->overruns[to] - track->overruns[from]);
     double keep = 1 - examined->promise->slack - examined->promise->lost;
     double ratio, plain;
 
@@ -215,12 +289,15 @@ static double most_owed_ns(const struct examined *examined, uint32_t steps, uint
 {
     const struct sim_promise *promise = examined->promise;
     const struct sim_track *track = examined->track;
-    double keep = (1 - promise->slack - promise->lost) * examined->pace, low_ns = 0, most_ns = 0;
+    double keep = 1 - promise->slack - promise->lost, low_ns = 0, most_ns = 0;
     uint32_t first = (uint32_t)(promise->warmup_ns / STEP_NS);
 
     for (uint32_t i = first; i < steps; i++) {
-        double owed_ns = keep * track->budget_ns[i] - (double)track->got_ns[i];
+        double owed_ns = -(double)track->got_ns[i];
 
+        for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+            owed_ns += keep * examined->pace[k] * track->budget_ns[k][i];
+        }
         if (i == first || track->waits[i] != track->waits[i - 1] || owed_ns < low_ns) {
             low_ns = owed_ns;
         }
@@ -241,7 +318,8 @@ static void look_at_waits(const struct examined *examined, uint32_t steps,
     verdict->wait_owed_ns = (uint64_t)owed_ns;
     verdict->wait_allowed_ns = (uint64_t)allowed_ns;
     verdict->wait_ratio = owed_ns > allowed_ns / SIM_UNJUDGED ? allowed_ns / owed_ns : SIM_UNJUDGED;
-    if (verdict->judged && verdict->wait_ratio < verdict->worst) {
+    /* One whose own jobs overrun is suspended until the others have had theirs. */
+    if (verdict->judged && !examined->overruns && verdict->wait_ratio < verdict->worst) {
         verdict->worst = verdict->wait_ratio;
     }
 }
@@ -278,16 +356,21 @@ static double own_terms_ns(const struct sim_config *config, const struct sim_tra
     return (double)(track->handed_ns > usual_ns ? track->handed_ns : usual_ns);
 }
 
-static double *due_by_the_clock(const struct sim_track *track, const struct curve *curve,
+static double *due_by_the_clock(const struct sim_track *track, const struct curve *curves,
                                 uint32_t steps)
 {
     double *due_ns = sim_allocate(steps, sizeof(*due_ns));
 
     for (uint32_t i = 1; i < steps; i++) {
-        double alone_ns = i < curve->steps ? (double)(curve->got_ns[i] - curve->got_ns[i - 1]) : 0;
+        due_ns[i] = due_ns[i - 1];
+        for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+            const uint64_t *got_ns = curves[k].got_ns;
 
-        due_ns[i] = due_ns[i - 1] +
-                    (track->budget_ns[i] - track->budget_ns[i - 1]) / (double)STEP_NS * alone_ns;
+            if (i < curves[k].steps) {
+                due_ns[i] += (track->budget_ns[k][i] - track->budget_ns[k][i - 1]) /
+                             (double)STEP_NS * (double)(got_ns[i] - got_ns[i - 1]);
+            }
+        }
     }
     return due_ns;
 }
@@ -300,32 +383,59 @@ static double pace(const struct sim_track *alone, uint32_t steps)
     return got_ns < work_ns ? got_ns / work_ns : 1;
 }
 
+static void take_curves(const struct alone *alone, struct examined *examined)
+{
+    for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+        const struct sim_record *run = &alone->runs[k];
+
+        if (run->steps > 0) {
+            examined->curves[k] =
+                (struct curve){run->vms[0].got_ns, run->steps, (double)run->step_ns};
+            examined->pace[k] = pace(&run->vms[0], run->steps);
+        }
+    }
+}
+
+/* Such a part of what it may use beside one job aside is lost, compared to having the GPU alone. */
+static double worth_less(const struct examined *examined)
+{
+    double d[2] = {1, 1};
+
+    for (uint32_t k = 0; k < 2 && examined->curves[1].steps > 1; k++) {
+        const struct curve *curve = &examined->curves[k];
+
+        d[k] = (double)curve->got_ns[curve->steps - 1] / ((curve->steps - 1) * curve->step_ns);
+    }
+    return d[0] > 2 * d[1] ? 1 - 2 * d[1] / d[0] : 0;
+}
+
 static void judge_vm(const struct sim_config *config, const struct sim_result *result,
-                     const struct sim_record *record, const struct sim_record *alone, uint32_t vm,
+                     const struct sim_record *record, const struct alone *alone, uint32_t vm,
                      struct sim_verdict *verdict)
 {
     const struct sim_group *group = &config->groups[result->vms[vm].group];
     const struct sim_track *track = &record->vms[vm];
-    const struct curve curve = {alone->vms[0].got_ns, alone->steps, (double)alone->step_ns};
     struct examined examined = {
         .promise = record->promise,
         .track = track,
-        .curve = &curve,
         .by_the_clock = by_the_clock(group),
-        .pace = pace(&alone->vms[0], alone->steps),
         .own_ns = own_terms_ns(config, track),
         .others_ns = others_terms_ns(config, result, record, vm, 1),
         .others_wait_ns = others_terms_ns(config, result, record, vm, config->core.scheduler.depth),
     };
+    const struct curve *curve = &examined.curves[0];
 
+    take_curves(alone, &examined);
+    examined.overruns = config->core.overrun_ns > 0 && track->longest_ns > config->core.overrun_ns;
+    examined.overrun_ns = (double)config->core.overrun_ns * worth_less(&examined);
     *verdict = (struct sim_verdict){.judged = is_judged(group), .worst = SIM_UNJUDGED};
     verdict->due_share =
         track->share_ns[record->steps - 1] / ((double)(record->steps - 1) * (double)STEP_NS);
-    verdict->alone = alone->steps > 1 ? (double)curve.got_ns[curve.steps - 1] /
-                                            ((double)(curve.steps - 1) * curve.step_ns)
+    verdict->alone = curve->steps > 1 ? (double)curve->got_ns[curve->steps - 1] /
+                                            ((double)(curve->steps - 1) * curve->step_ns)
                                       : 0;
     if (examined.by_the_clock) {
-        examined.clock_due_ns = due_by_the_clock(track, &curve, record->steps);
+        examined.clock_due_ns = due_by_the_clock(track, examined.curves, record->steps);
     }
     look_at_windows(&examined, record->steps, verdict);
     look_at_waits(&examined, record->steps, verdict);
@@ -341,16 +451,34 @@ static uint64_t enough_ns(const struct sim_record *record, uint32_t vm)
     uint64_t longest_ns = 0;
 
     for (uint32_t i = 0; i < record->promise->window_count; i++) {
-        longest_ns =
-            record->promise->window_ns[i] > longest_ns ? record->promise->window_ns[i] : longest_ns;
+        uint64_t window_ns = record->promise->window_ns[i];
+
+        if (window_ns > longest_ns && window_ns < record->steps * STEP_NS) {
+            longest_ns = window_ns;
+        }
     }
     return 1 + track->got_ns[record->steps - 1] + (uint64_t)(track->part_max * (double)longest_ns);
+}
+
+/* The runs of `vm` alone that are needed, but for those that are there; k 0 always is. */
+static void run_all_alone(const struct sim_config *config, const struct sim_result *result,
+                          const struct sim_record *record, uint32_t vm, struct alone *alone)
+{
+    const struct sim_track *track = &record->vms[vm];
+
+    for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+        if (alone->runs[k].steps == 0 && (k == 0 || track->budget_ns[k][record->steps - 1] > 0)) {
+            run_alone(config, record->promise, &result->vms[vm], k, alone->enough_ns,
+                      &alone->runs[k]);
+        }
+    }
 }
 
 int sim_judge(const struct sim_config *config, const struct sim_promise *promise,
               struct sim_result *result, struct sim_verdict *verdicts)
 {
-    struct sim_record record, alone = {0};
+    struct sim_record record;
+    struct alone alone = {0};
     uint32_t count = 0, group = SIM_NONE;
     int ret;
 
@@ -368,17 +496,14 @@ int sim_judge(const struct sim_config *config, const struct sim_promise *promise
 
         if (result->vms[i].group != group || !nothing_random(&config->groups[group]) ||
             needed_ns > alone.enough_ns) {
-            if (group != SIM_NONE) {
-                sim_record_destroy(&alone);
-            }
+            alone_destroy(&alone);
             group = result->vms[i].group;
-            run_alone(config, promise, &result->vms[i], needed_ns, &alone);
+            alone.enough_ns = needed_ns;
         }
+        run_all_alone(config, result, &record, i, &alone);
         judge_vm(config, result, &record, &alone, i, &verdicts[i]);
     }
-    if (group != SIM_NONE) {
-        sim_record_destroy(&alone);
-    }
+    alone_destroy(&alone);
     sim_record_destroy(&record);
     return ret;
 }

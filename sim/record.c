@@ -19,8 +19,11 @@ void sim_record_init(struct sim_record *record, const struct sim_promise *promis
         struct sim_track *track = &record->vms[i];
 
         track->got_ns = sim_allocate(record->capacity, sizeof(*track->got_ns));
-        track->budget_ns = sim_allocate(record->capacity, sizeof(*track->budget_ns));
+        for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+            track->budget_ns[k] = sim_allocate(record->capacity, sizeof(*track->budget_ns[k]));
+        }
         track->share_ns = sim_allocate(record->capacity, sizeof(*track->share_ns));
+        track->overruns = sim_allocate(record->capacity, sizeof(*track->overruns));
         track->stretches = sim_allocate(record->capacity, sizeof(*track->stretches));
         track->waits = sim_allocate(record->capacity, sizeof(*track->waits));
     }
@@ -30,8 +33,11 @@ void sim_record_destroy(struct sim_record *record)
 {
     for (uint32_t i = 0; i < record->vm_count; i++) {
         free(record->vms[i].got_ns);
-        free(record->vms[i].budget_ns);
+        for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+            free(record->vms[i].budget_ns[k]);
+        }
         free(record->vms[i].share_ns);
+        free(record->vms[i].overruns);
         free(record->vms[i].stretches);
         free(record->vms[i].waits);
     }
@@ -44,7 +50,7 @@ static void count_up(const struct sim *sim, struct sim_track *track)
 {
     double passed_ns = (double)(sim->now_ns - track->mark_ns);
 
-    track->budget_now_ns += track->rate * passed_ns;
+    track->budget_now_ns[track->beside] += track->rate * passed_ns;
     track->share_now_ns += track->part * passed_ns;
     track->mark_ns = sim->now_ns;
 }
@@ -59,6 +65,17 @@ static bool takes_jobs(const struct sim *sim, uint32_t vm)
         }
     }
     return false;
+}
+
+/*
+ * Its part while `others` run aside: of what these leave.  While its own job is aside, too, the
+ * driver gives it a slice as any other, and somebody runs beside: it can't have more than that.
+ */
+static double part_beside(double part, bool aside, uint32_t others)
+{
+    double most = aside ? (others + 1.0) / (others + 2.0) : 1;
+
+    return part < most ? part : most;
 }
 
 void sim_judge_shares(struct sim *sim)
@@ -81,11 +98,15 @@ void sim_judge_shares(struct sim *sim)
     for (uint32_t i = 0; i < sim->vm_count; i++) {
         const struct sim_vm *vm = &sim->vms[i];
         struct sim_track *track = &sim->record->vms[i];
+        uint32_t others;
 
         track->rate = track->part = 0;
         if (vm->gpu != SIM_NONE && takes_jobs(sim, i)) {
             track->part = wfq_share(vm->config.weight, vm->config.priority) / shares[vm->gpu];
-            track->rate = track->part / (asides[vm->gpu] - vm->aside + 1);
+            others = asides[vm->gpu] - vm->aside;
+            track->beside = others < SIM_ASIDES ? others : SIM_ASIDES - 1;
+            track->rate =
+                part_beside(track->part, vm->aside, others) * (track->beside + 1) / (others + 1);
             track->part_max = track->part > track->part_max ? track->part : track->part_max;
         }
     }
@@ -163,8 +184,11 @@ void sim_judge_step(struct sim *sim)
         track->waits_now += sim->vms[i].requests.count == 0; /* no wait goes on here */
         count_up(sim, track);
         track->got_ns[record->steps] = sim->vms[i].gpu_ns;
-        track->budget_ns[record->steps] = track->budget_now_ns;
+        for (uint32_t k = 0; k < SIM_ASIDES; k++) {
+            track->budget_ns[k][record->steps] = track->budget_now_ns[k];
+        }
         track->share_ns[record->steps] = track->share_now_ns;
+        track->overruns[record->steps] = (uint32_t)sim->result->overruns - sim->vms[i].overruns;
         track->stretches[record->steps] = track->stretches_now;
         track->waits[record->steps] = track->waits_now;
     }

@@ -3,24 +3,30 @@
  * A record is what a run leaves behind for the judge: for each VM, at equal steps, the GPU
  * time that it had and the GPU time that was its part.
  *
- * A VM's *budget* grows by s / (k + 1) a nanosecond while its worker takes jobs:
- * s is its part of the shares of all VMs placed on its GPU, k the others that
- * run aside there.
+ * A VM's *budget* grows by s a nanosecond while its worker takes jobs: s is its part
+ * of the shares of all VMs placed on its GPU.  It is counted by k, the others that run
+ * aside there meanwhile.
  */
 #ifndef SIM_RECORD_H
 #define SIM_RECORD_H
 
 #include "sim/sim.h"
 
+/* So many VMs aside are told apart, and none; beside more of them the GPU is divided further. */
+#define SIM_ASIDES 4u
+
 struct sim_track {
     /* one for each step, the first at the beginning; all only grow */
     uint64_t *got_ns;
-    double *budget_ns, *share_ns; /* share: s alone, whatever runs aside */
-    uint32_t *stretches;          /* pauses beyond patience that ended */
-    uint32_t *waits;              /* times that it had work again, having had none */
+    double *budget_ns[SIM_ASIDES]; /* by how many others run aside */
+    double *share_ns;              /* all of it */
+    uint32_t *overruns;            /* jobs of others that were set aside */
+    uint32_t *stretches;           /* pauses beyond patience that ended */
+    uint32_t *waits;               /* times that it had work again, having had none */
 
-    double rate, part; /* of budget and of share, now */
-    double budget_now_ns, share_now_ns;
+    double part, rate; /* of share and of budget, now */
+    uint32_t beside;   /* so many others */
+    double budget_now_ns[SIM_ASIDES], share_now_ns;
     uint64_t mark_ns; /* up to here both are counted */
     uint32_t stretches_now, waits_now;
     uint64_t longest_ns; /* job that it sent */

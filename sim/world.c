@@ -122,6 +122,7 @@ static void on_event(void *opaque, const struct core_event *event)
     case CORE_EVENT_JOB_OVERRUN:
         assert(vm);
         vm->aside = true;
+        vm->overruns++;
         sim_judge_shares(sim);
         sim->gpus[vm->gpu].asides++;
         sim->result->overruns++;

@@ -119,6 +119,7 @@ static const char *reason_text(const char *reason)
         {"first", "the earliest arrival"},
         {"late", "its turn was overdue: its virtual finish had passed"},
         {"finish", "the smallest virtual finish of the VMs that were eligible"},
+        {"beside", "a short job that came back, beside another VM's turn and a job that overran"},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

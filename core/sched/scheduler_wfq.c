@@ -131,10 +131,10 @@ static bool would_win(const struct wfq *wfq, uint64_t now_ns)
                        now_ns > arrival_ns ? now_ns - arrival_ns : 0);
 }
 
-/* What the turn has taken: GPU time, and at least the time that it lasts. */
+/* What the turn has taken: GPU time, and at least its VM's part of the time that it lasts. */
 static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
 {
-    uint64_t lasted_ns = now_ns > wfq->turn_began_ns ? now_ns - wfq->turn_began_ns : 0;
+    uint64_t lasted_ns = wfq_since_ns(wfq_own_clock_ns(wfq, now_ns), wfq->turn_began_ns);
 
     return lasted_ns > wfq->turn_used_ns ? lasted_ns : wfq->turn_used_ns;
 }
@@ -247,9 +247,10 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
     job->dispatched_ns = now_ns;
     job->charged_ns = cost_ns;
     job->progressed_ns = 0;
-    job->first = false;
+    job->first = job->guest = false;
+    state->returned = false;
     job->lone = state->in_flight.count == 1 && state->waiting.count == 0;
-    job->aside_mark_ns = wfq->aside_clock_ns;
+    job->taken_mark_ns = wfq->taken_ns;
     vt_charge(&wfq->vt, vm, (double)cost_ns);
     wfq->pending_ns += cost_ns;
     wfq->turn_used_ns += cost_ns;
@@ -276,7 +277,7 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
         wfq_charge_switch(wfq, vm);
     }
     wfq->holder = wfq->last_holder = vm;
-    wfq->turn_began_ns = now_ns;
+    wfq->turn_began_ns = wfq_own_clock_ns(wfq, now_ns);
     wfq->turn_used_ns = 0;
     wfq->turn_cut = false;
     wfq->cut_v = HUGE_VAL;
@@ -285,10 +286,32 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     return job;
 }
 
-/* Beside a job aside nobody runs who has such a debt himself. */
+static struct wfq_job *dispatch_guest(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    struct wfq_job *job;
+
+    wfq_note_lag(wfq, vm);
+    job = dispatch(wfq, vm, WFQ_REASON_BESIDE, 1, now_ns);
+    wfq_guest_begin(wfq, job, now_ns);
+    return job;
+}
+
+/* Is one of its jobs in flight beside another one's turn? */
+static bool is_guest(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->guest_count > 0 && wfq->vms[vm].in_flight.count > 0 &&
+           job_list_first(&wfq->vms[vm].in_flight)->guest;
+}
+
+/*
+ * Beside a job aside nobody runs who has such a debt himself; and while one of those who are not
+ * aside has a job in flight, only who is owed is let in beside it.
+ */
 static bool may_run(const struct wfq *wfq, uint32_t vm)
 {
-    return wfq->aside_count == 0 || !wfq->policy->shares || !vt_in_debt(&wfq->vt, vm);
+    return wfq->aside_count == 0 || !wfq->policy->shares ||
+           (!vt_in_debt(&wfq->vt, vm) && !is_guest(wfq, vm) &&
+            (wfq->in_flight == 0 || vm == wfq->holder || wfq_even(wfq, vm)));
 }
 
 static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
@@ -321,7 +344,7 @@ static bool handed_over(const struct wfq *wfq)
  * when that one ends, so the GPU need not idle while the news of the end makes its way to us and
  * back.  Not when the holder has just run dry: its next job may be on its way, and it may be owed
  * the GPU.  Beside a job aside both wait for that one's time slice to end, and only those who are
- * owed are let in.
+ * owed are let in; also when the VM sends one job at a time.
  */
 static bool may_hand_over(const struct wfq *wfq)
 {
@@ -332,9 +355,11 @@ static bool may_hand_over(const struct wfq *wfq)
         return false;
     }
     state = &wfq->vms[wfq->holder];
-    return wfq->aside_count > 0 ||
-           (state->waiting.count > 0 &&
-            job_list_first(&state->in_flight)->dispatched_ns < state->head_started_ns);
+    if (wfq->aside_count > 0) {
+        return state->waiting.count > 0 || job_list_first(&state->in_flight)->lone;
+    }
+    return state->waiting.count > 0 &&
+           job_list_first(&state->in_flight)->dispatched_ns < state->head_started_ns;
 }
 
 /*
@@ -373,6 +398,7 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
 {
     struct policy_choice choice;
     bool holder_can_run, drained;
+    uint32_t guest;
 
     wfq_account_aside(wfq, now_ns);
     if (wfq->pausing_count > 0 || wfq->suspended_count > 0) {
@@ -385,7 +411,16 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     if (wfq->anticipating && now_ns >= wfq->anticipation_ends_ns) {
         wfq_end_anticipation(wfq, now_ns);
     }
-    if (wfq->run_count == 0 || enough_ahead(wfq) || wfq->anticipating || handed_over(wfq)) {
+    if (wfq->run_count == 0) {
+        return NULL;
+    }
+    if (wfq->aside_count > 0) {
+        guest = wfq_choose_guest(wfq);
+        if (guest != NOBODY) {
+            return dispatch_guest(wfq, guest, now_ns);
+        }
+    }
+    if (enough_ahead(wfq) || wfq->anticipating || handed_over(wfq)) {
         return NULL;
     }
     holder_can_run = wfq->holder != NOBODY && wfq->vms[wfq->holder].run_index != NOBODY;
@@ -393,7 +428,8 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
         return dispatch(wfq, wfq->holder, wfq->run_count == 1 ? WFQ_REASON_ALONE : WFQ_REASON_TURN,
                         0, now_ns);
     }
-    drained = wfq->in_flight == 0 || may_hand_over(wfq);
+    drained = (wfq->in_flight == 0 && (wfq->guest_count == 0 || wfq->aside_count > 0)) ||
+              may_hand_over(wfq);
     if (!drained && !holder_can_run) {
         return NULL;
     }
@@ -466,6 +502,22 @@ static void note_handed(struct vm_state *state, uint64_t cost_ns, uint64_t ahead
     }
 }
 
+/*
+ * The worker of a VM with short jobs reports the time from the start of this one to its end, and
+ * the slices of those aside may be in that: what is left of it is not known.  Of two such reports
+ * in a row the second one is believed: a slice interrupts one job of many.
+ */
+static bool was_interrupted(const struct wfq *wfq, const struct wfq_job *job, uint64_t elapsed_ns)
+{
+    struct vm_state *state = &wfq->vms[job->vm];
+    bool before = state->interrupted;
+
+    state->interrupted = wfq_was_beside(wfq, job) && state->average_ns < WFQ_DRIVER_SLICE_NS / 2 &&
+                         elapsed_ns > 4 * state->average_ns &&
+                         elapsed_ns <= WFQ_DRIVER_SLICE_NS * (wfq->aside_count + 2);
+    return state->interrupted && !before;
+}
+
 /* What the VM's jobs are like. */
 static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
 {
@@ -493,18 +545,28 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     assert(job->in_flight && job_list_first(&state->in_flight) == job);
     wfq_account_idlers(wfq, now_ns);
     wfq_account_aside(wfq, now_ns);
+    if (job->guest) {
+        wfq_settle(wfq, now_ns);
+    }
     if (state->aside) {
         used_ns = cost_ns = wfq_charge_aside(wfq, job, gpu_time_ns, elapsed, now_ns);
     } else {
         if (elapsed) {
-            used_ns = wfq_own_part_ns(wfq, used_ns, wfq->aside_clock_ns - job->aside_mark_ns);
+            used_ns = wfq_own_part_ns(wfq, used_ns, wfq->taken_ns - job->taken_mark_ns);
         }
         used_ns = wfq_believe_ns(wfq, job, used_ns, now_ns);
         cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns);
+        if (elapsed && was_interrupted(wfq, job, gpu_time_ns)) {
+            cost_ns = state->average_ns;
+        }
         wfq->pending_ns -= wfq_pending_ns(job);
-        wfq->in_flight--;
+        if (job->guest) {
+            wfq_guest_end(wfq, job);
+        } else {
+            wfq->in_flight--;
+        }
     }
-    if (job->aside_mark_ns != wfq->aside_clock_ns) {
+    if (wfq_was_beside(wfq, job)) {
         /* So long its neighbour's account was not final. */
         longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
     }
@@ -521,7 +583,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     state->head_started_ns = now_ns;
     if (state->in_flight.count > 0) {
         /* It runs from now on. */
-        job_list_first(&state->in_flight)->aside_mark_ns = wfq->aside_clock_ns;
+        job_list_first(&state->in_flight)->taken_mark_ns = wfq->taken_ns;
     }
     wfq_rebase(wfq);
 

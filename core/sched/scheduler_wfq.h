@@ -72,6 +72,8 @@ struct wfq_config {
                                  it is owed is gone when it has no work */
     uint32_t slack_permille; /* so much of its due a VM that pauses may lose to those who fill its
                                  pauses; the less, the more time is kept idle for it */
+    uint64_t overrun_ns;     /* beside jobs aside another one is set aside when its own part of the
+                                time is so long; 0 = whenever wfq_set_aside() is called */
     enum wfq_policy_id policy;
 };
 
@@ -85,12 +87,13 @@ struct wfq_job {
     bool in_flight;
     bool first; /* of its VM's turn */
     bool lone;  /* nothing else of its VM waited, or was in flight, when it was handed out */
+    bool guest; /* handed out beside another VM's turn */
     uint64_t arrival_ns;
     uint64_t sequence;      /* order of arrival on this GPU */
     uint64_t dispatched_ns; /* returned by wfq_dequeue() */
     uint64_t charged_ns;    /* what the VM's account holds for it so far */
     uint64_t progressed_ns; /* it has run for so long, and V has moved for that */
-    uint64_t aside_mark_ns; /* clock of "something ran aside" when it became the oldest */
+    uint64_t taken_mark_ns; /* what jobs aside had had of the GPU when it became the oldest */
 };
 
 STAILQ_HEAD(wfq_jobs, wfq_job);
@@ -151,7 +154,8 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /*
  * The VM's running job overran: let the next VM in beside it.  Its account is
  * charged by the clock until the job completes; its other jobs wait so long.
- * False (and nothing happens) when nobody else waits or pauses for a moment.
+ * False (and nothing happens) when nobody else waits or pauses for a moment, or when it only
+ * takes so long because others run aside (overrun_ns).
  */
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 
@@ -224,6 +228,7 @@ enum wfq_reason {
     WFQ_REASON_FIRST,     /* earliest arrival */
     WFQ_REASON_LATE,      /* it has missed its virtual finish */
     WFQ_REASON_FINISH,    /* the smallest virtual finish */
+    WFQ_REASON_BESIDE,    /* a short job that came back, beside another VM's turn and a job aside */
 };
 
 const char *wfq_reason_name(enum wfq_reason reason);

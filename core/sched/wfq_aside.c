@@ -18,15 +18,13 @@
  */
 #include "core/sched/wfq_internal.h"
 
-/* The driver's time slice between two busy workers, as measured. */
-#define DRIVER_SLICE_NS (2 * NS_PER_MS)
-
 /* ---- what runs aside ---- */
 
 void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns)
 {
     uint64_t passed_ns = now_ns - wfq->aside_marked_ns;
     uint64_t own_ns = passed_ns / (wfq->aside_count + (wfq->in_flight > 0));
+    uint64_t left_ns = passed_ns / (wfq->aside_count + 1);
     bool others = wfq->vt.phi_sum > 0;
 
     for (uint32_t i = 0; i < wfq->suspended_count; i++) {
@@ -40,22 +38,19 @@ void wfq_charge_asides(struct wfq *wfq, uint64_t now_ns)
     if (!others) {
         wfq->vt.v += (double)passed_ns / wfq->aside_phi;
     }
-    wfq->aside_clock_ns += passed_ns;
+    wfq->taken_ns += passed_ns - left_ns;
     wfq->aside_marked_ns = now_ns;
 }
 
-/*
- * What a job used of the time between its start and its end, so much of which it
- * had neighbours: the driver gives them slices in turn, and the job's first and
- * last moments are its own.
- */
-uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t beside_ns)
+/* The driver gives slices in turn, and the job's first and last moments are its own. */
+uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t taken_ns)
 {
-    uint64_t shared_ns = beside_ns < elapsed_ns ? beside_ns : elapsed_ns;
     uint64_t asides = wfq->aside_count > 0 ? wfq->aside_count : 1;
+    uint64_t slice_ns = WFQ_DRIVER_SLICE_NS * asides / (asides + 1);
+    uint64_t most_ns = elapsed_ns * asides / (asides + 1);
 
-    shared_ns = shared_ns > DRIVER_SLICE_NS ? shared_ns - DRIVER_SLICE_NS : 0;
-    return elapsed_ns - shared_ns * asides / (asides + 1);
+    taken_ns = taken_ns < most_ns ? taken_ns : most_ns;
+    return elapsed_ns - wfq_since_ns(taken_ns, slice_ns);
 }
 
 /* The job at the head runs aside from now on: its debt is counted from 0. */
@@ -63,9 +58,9 @@ static void charge_so_far(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
     struct wfq_job *head = job_list_first(&state->in_flight), *job;
-    uint64_t ran_ns = wfq_own_part_ns(wfq, wfq_since_ns(now_ns, state->head_started_ns),
-                                      wfq->aside_clock_ns - head->aside_mark_ns);
+    uint64_t ran_ns = wfq_held_ns(wfq, head, now_ns);
 
+    ran_ns = ran_ns > head->progressed_ns ? ran_ns : head->progressed_ns;
     wfq_charge(wfq, vm, (double)ran_ns);
     vt_advance_for(&wfq->vt, vm, (double)ran_ns - (double)head->progressed_ns);
     STAILQ_FOREACH (job, &state->in_flight.jobs, link) {
@@ -77,21 +72,36 @@ static void charge_so_far(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     head->first = false;
 }
 
+/*
+ * It takes so long because of those aside: by its own part of the time it has not overrun.  The
+ * driver's switches are in that, too: an eighth more is allowed for them.
+ */
+static bool only_slowed(const struct wfq *wfq, const struct wfq_job *job, uint64_t now_ns)
+{
+    return wfq_was_beside(wfq, job) && !job->guest &&
+           wfq_held_ns(wfq, job, now_ns) < wfq->config.overrun_ns / 8 * 9;
+}
+
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
     uint32_t others = wfq->run_count - (state->run_index != NOBODY) + wfq->pausing_count;
 
-    if (state->aside || others == 0 || state->in_flight.count == 0) {
+    wfq_account_aside(wfq, now_ns);
+    if (state->aside || others == 0 || state->in_flight.count == 0 ||
+        only_slowed(wfq, job_list_first(&state->in_flight), now_ns)) {
         return false;
     }
-    wfq_account_aside(wfq, now_ns);
     wfq_settle(wfq, now_ns);
     charge_so_far(wfq, vm, now_ns);
     wfq->aside_marked_ns = now_ns;
     wfq->aside_count++;
     wfq->aside_phi += wfq->vt.accounts[vm].phi;
-    wfq->in_flight -= state->in_flight.count;
+    if (job_list_first(&state->in_flight)->guest) {
+        wfq_guest_end(wfq, job_list_first(&state->in_flight));
+    } else {
+        wfq->in_flight -= state->in_flight.count;
+    }
     state->aside = true;
     if (wfq->holder == vm) {
         wfq->holder = NOBODY;
@@ -119,6 +129,65 @@ void wfq_leave_aside(struct wfq *wfq, uint32_t vm)
     wfq->aside_count--;
     wfq->aside_phi -= wfq->vt.accounts[vm].phi;
     wfq->in_flight += state->in_flight.count; /* what was behind it runs now */
+}
+
+/* ---- guests ---- */
+
+/*
+ * Beside a job aside each turn begins with the wait for that one's time slice, so to cut a turn
+ * costs a slice.  It is not needed: where the driver divides the GPU anyway, a short job that
+ * comes back goes to its worker beside the turn, and has its slice there.  So many, and so short,
+ * that together they take no more than a slice.
+ */
+#define GUEST_MAX_NS (WFQ_DRIVER_SLICE_NS / WFQ_GUESTS_MAX)
+
+bool wfq_may_be_guest(const struct wfq *wfq, uint32_t vm)
+{
+    const struct vm_state *state = &wfq->vms[vm];
+
+    return wfq->aside_count > 0 && wfq->policy->shares && wfq->in_flight > 0 && wfq->holder != vm &&
+           state->in_flight.count == 0 && state->recent_longest_ns <= GUEST_MAX_NS &&
+           !vt_in_debt(&wfq->vt, vm);
+}
+
+uint32_t wfq_choose_guest(const struct wfq *wfq)
+{
+    uint32_t guest = NOBODY;
+
+    for (uint32_t i = 0; wfq->guest_count < WFQ_GUESTS_MAX && i < wfq->run_count; i++) {
+        uint32_t vm = wfq->run_vm[i];
+
+        if (wfq->vms[vm].returned && wfq_may_be_guest(wfq, vm) && wfq_even(wfq, vm) &&
+            (guest == NOBODY || wfq->vt.accounts[vm].start < wfq->vt.accounts[guest].start)) {
+            guest = vm;
+        }
+    }
+    return guest;
+}
+
+/* It was handed out as one of a turn, and does not count as that: V moves for it at once. */
+void wfq_guest_begin(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
+{
+    wfq->pending_ns -= job->charged_ns;
+    vt_advance_for(&wfq->vt, job->vm, wfq_real(job->charged_ns));
+    job->progressed_ns = job->charged_ns;
+    job->guest = true;
+    wfq->in_flight--;
+    wfq->turn_used_ns -= job->charged_ns;
+    wfq->guests[wfq->guest_count++] = job->vm;
+    /* It has been charged for that much of its wait. */
+    wfq->vms[job->vm].pause.mark_ns = wfq_own_clock_ns(wfq, now_ns) + job->charged_ns;
+}
+
+void wfq_guest_end(struct wfq *wfq, struct wfq_job *job)
+{
+    uint32_t at = 0;
+
+    while (wfq->guests[at] != job->vm) {
+        at++;
+    }
+    wfq->guests[at] = wfq->guests[--wfq->guest_count];
+    job->guest = false;
 }
 
 /* ---- suspended ---- */
@@ -163,7 +232,8 @@ static void shrink_debts(struct wfq *wfq, uint64_t now_ns)
 {
     double idle_ns = (double)wfq_since_ns(now_ns, wfq->last_completed_ns);
 
-    if (wfq->vt.phi_sum > 0 || wfq->in_flight > 0 || wfq->aside_count > 0 || wfq->waiting > 0) {
+    if (wfq->vt.phi_sum > 0 || wfq->in_flight > 0 || wfq->guest_count > 0 || wfq->aside_count > 0 ||
+        wfq->waiting > 0) {
         return;
     }
     for (uint32_t i = 0; i < wfq->suspended_count; i++) {

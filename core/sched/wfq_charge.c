@@ -22,6 +22,11 @@
  * work nobody pays in sum, and crumbs pay for what they cause.  Who cuts a turn pays
  * for the way back to it, too; who fills the pause of one who is owed pays for both
  * ways and gets nothing back.
+ *
+ * Beside jobs aside.  The driver gives slices in turn, so a job of 0.1 ms waits for 2 ms of
+ * another VM's first.  There each job is charged what it held: the time from the end of the
+ * one before it to its own, divided by all that run (wfq_own_clock_ns()).  So those who are
+ * not aside share their part of the time, whatever the driver makes of it for each of them.
  */
 #include "core/sched/wfq_internal.h"
 
@@ -50,14 +55,17 @@ void wfq_progress(struct wfq *wfq, uint64_t now_ns)
     struct wfq_job *job;
     uint64_t ran_ns, step_ns;
 
-    if (wfq->holder == NOBODY || wfq->in_flight == 0 || wfq->aside_count > 0) {
+    if (wfq->holder == NOBODY || wfq->in_flight == 0) {
         return;
     }
     state = &wfq->vms[wfq->holder];
-    job = job_list_first(&state->in_flight);
-    ran_ns = wfq_since_ns(now_ns, state->head_started_ns);
-    if (state->in_flight.count != wfq->in_flight || ran_ns <= job->progressed_ns) {
+    if (state->in_flight.count != wfq->in_flight) {
         return; /* the last job of another turn may still run */
+    }
+    job = job_list_first(&state->in_flight);
+    ran_ns = wfq_held_ns(wfq, job, now_ns);
+    if (ran_ns <= job->progressed_ns) {
+        return;
     }
     step_ns = ran_ns - job->progressed_ns;
     wfq->pending_ns -= wfq_pending_ns(job);
@@ -90,6 +98,32 @@ static double unpaid(struct pause *pause, double price_ns)
     return price_ns - paid_ns;
 }
 
+/* Others have ended the latest turn before its time. */
+static bool was_cut(const struct wfq *wfq)
+{
+    return wfq->turn_used_ns < wfq->config.quantum_ns &&
+           (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v);
+}
+
+/*
+ * Beside jobs aside the driver switches all the time, and the clock counts it.  But a turn begins
+ * with the wait for their slices.  Who cuts a turn pays its VM for the next such wait.
+ */
+static void charge_slice(struct wfq *wfq, uint32_t last, uint32_t vm)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    double asides = wfq->aside_count, wait_ns = WFQ_DRIVER_SLICE_NS * asides / (asides + 1);
+
+    state->switching_ns += state->price_left_ns;
+    state->price_left_ns = 0;
+    if (wfq->vms[last].waiting.count > 0 && was_cut(wfq) && vt_member(&wfq->vt, last) &&
+        vt_member(&wfq->vt, vm)) {
+        wait_ns *= 1 - wfq_real(wfq->turn_used_ns) / wfq_real(wfq->config.quantum_ns);
+        vt_charge(&wfq->vt, vm, wait_ns);
+        wfq_charge(wfq, last, -wait_ns);
+    }
+}
+
 void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
 {
     const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = wfq_real(wfq->config.quantum_ns);
@@ -100,15 +134,17 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
     if (!wfq->policy->shares || last == NOBODY) {
         return;
     }
+    if (wfq->aside_count > 0) {
+        charge_slice(wfq, last, vm);
+        return;
+    }
     if (wfq->vms[last].waiting.count > 0) {
         if (wfq->vms[last].price_left_ns > 0) {
             /* Not its doing: its turn was ended. */
             wfq_charge_all(wfq, last, -earn_back(&wfq->vms[last], HUGE_VAL));
         }
-        if (wfq->turn_used_ns < wfq->config.quantum_ns &&
-            (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v)) {
-            double used = (double)wfq->turn_used_ns / quantum_ns;
-            double back_ns = price_ns * (1 - used);
+        if (was_cut(wfq)) {
+            double back_ns = price_ns * (1 - wfq_real(wfq->turn_used_ns) / quantum_ns);
 
             charge_ns = unpaid(&state->pause, back_ns);
             state->switching_ns += back_ns;
@@ -129,12 +165,6 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
 }
 
 /* ---- what has run ---- */
-
-/* Nothing ran aside for as long as `job` has run. */
-static bool alone(const struct wfq *wfq, const struct wfq_job *job)
-{
-    return wfq->aside_count == 0 && job->aside_mark_ns == wfq->aside_clock_ns;
-}
 
 /* What it used at least, going by the clock. */
 static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
@@ -169,7 +199,7 @@ uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t rep
     uint64_t used_ns = reported_ns < most_ns ? reported_ns : most_ns;
 
     state->line_ns = from_ns + used_ns;
-    if (alone(wfq, job)) {
+    if (!wfq_was_beside(wfq, job)) {
         uint64_t floor_ns = least_ns(wfq, job, used_ns, now_ns);
 
         used_ns = used_ns > floor_ns ? used_ns : floor_ns;
@@ -177,26 +207,51 @@ uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t rep
     return used_ns;
 }
 
+/*
+ * What `job` is charged that ran beside a job aside.  A guest had a slice beside another VM's
+ * turn: it is charged what it used and a switch, and that VM the rest.
+ */
+static uint64_t held_beside_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
+                               uint64_t now_ns)
+{
+    uint64_t held_ns = wfq_held_ns(wfq, job, now_ns);
+    const struct wfq_job *turns;
+
+    if (!job->guest || wfq->in_flight == 0 || wfq->holder == NOBODY) {
+        wfq->own_done_ns = wfq_own_clock_ns(wfq, now_ns);
+        return held_ns;
+    }
+    held_ns = held_ns < used_ns + WFQ_SWITCH_COST_NS ? held_ns : used_ns + WFQ_SWITCH_COST_NS;
+    turns = job_list_first(&wfq->vms[wfq->holder].in_flight);
+    if (turns) {
+        wfq->own_done_ns =
+            wfq_own_clock_ns(wfq, now_ns) - wfq_held_ns(wfq, turns, now_ns) + held_ns;
+    }
+    return held_ns;
+}
+
 uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
                         uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[job->vm];
     uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns);
-    uint64_t held_max_ns = HELD_MAX_NS, cost_ns;
+    uint64_t held_max_ns = HELD_MAX_NS, cost_ns, charge_ns;
+    bool beside = wfq_was_beside(wfq, job);
     double earned_ns = 0;
 
-    if (job->lone && !job->first && alone(wfq, job)) {
+    if (job->lone && !job->first && !beside) {
         held_max_ns = used_ns + HELD_LONE_MAX_NS;
     }
     held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
     cost_ns = used_ns > held_ns ? used_ns : held_ns;
+    charge_ns = beside ? held_beside_ns(wfq, job, used_ns, now_ns) : cost_ns;
     if (state->price_left_ns > 0) {
-        earned_ns = earn_back(state, wfq_real(cost_ns) * wfq->earned_per_ns);
+        earned_ns = earn_back(state, wfq_real(charge_ns) * wfq->earned_per_ns);
     }
-    vt_charge(&wfq->vt, job->vm, wfq_real(cost_ns - job->charged_ns) - earned_ns);
-    vt_advance_for(&wfq->vt, job->vm, wfq_real(cost_ns - job->progressed_ns) - earned_ns);
+    vt_charge(&wfq->vt, job->vm, wfq_real(charge_ns - job->charged_ns) - earned_ns);
+    vt_advance_for(&wfq->vt, job->vm, wfq_real(charge_ns - job->progressed_ns) - earned_ns);
     if (wfq->holder == job->vm) {
-        wfq->turn_used_ns += cost_ns;
+        wfq->turn_used_ns += charge_ns;
         wfq->turn_used_ns -=
             wfq->turn_used_ns < job->charged_ns ? wfq->turn_used_ns : job->charged_ns;
     }

@@ -18,6 +18,12 @@
 #include "core/sched/scheduler_wfq.h"
 #include "core/sched/virtual_time.h"
 
+/* The driver's time slice between two busy workers, as measured. */
+#define WFQ_DRIVER_SLICE_NS (2 * NS_PER_MS)
+
+/* VMs that may have a job beside another one's turn.  wfq_aside.c */
+#define WFQ_GUESTS_MAX 4u
+
 #define NOBODY UINT32_MAX
 #define UNKNOWN UINT64_MAX
 
@@ -37,7 +43,7 @@ struct pause {
     uint32_t index;    /* in struct wfq's `pausing`, NOBODY = does not pause */
     uint64_t usual_ns; /* average, a quarter is the last one; UNKNOWN = none yet */
     uint64_t began_ns, until_ns;
-    uint64_t mark_ns;  /* up to when it has paid for it */
+    uint64_t mark_ns;  /* up to when it has paid for it, by wfq_own_clock_ns() */
     double paid_ns;    /* so much; taken off the price of the switch when it is back */
     double tokens_ns;  /* what neighbours may still have of its lag by filling its pauses */
     uint64_t cycle_ns; /* up to when they have been counted */
@@ -52,6 +58,8 @@ struct vm_state {
     _Alignas(WFQ_CACHE_LINE) bool attached;
     bool ready;
     bool aside;
+    bool returned;    /* it came back from idle, and has had no job since */
+    bool interrupted; /* of its latest job the end of a slice was reported */
     bool filled; /* it was let in, being ahead, while others paused, and paid for two switches */
     uint32_t run_index;     /* in struct wfq's arrays, NOBODY = can't run now */
     uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
@@ -117,7 +125,8 @@ struct wfq {
     uint64_t *run_sequence;
 
     uint32_t holder, last_holder;
-    uint64_t turn_began_ns, turn_used_ns;
+    uint64_t turn_began_ns; /* by the own clock */
+    uint64_t turn_used_ns;
     bool turn_cut;
     bool filling;      /* the holder is ahead, and was let in while others pause */
     double cut_v;      /* the turn is cut, too, when V has reached this */
@@ -125,18 +134,23 @@ struct wfq {
     uint64_t anticipation_began_ns, anticipation_ends_ns;
 
     uint32_t *pausing, pausing_count;
-    double *gives_ns; /* for a moment: what each of those gives up */
-    bool holding;     /* nothing is handed out, for the sake of those who pause */
-    uint64_t hold_mark_ns, hold_until_ns;
+    uint32_t *payers;      /* for a moment: those and guests, ... */
+    double *gives_ns;      /* ... and what each of them gives up */
+    bool holding;          /* nothing is handed out, for the sake of those who pause */
+    uint64_t hold_mark_ns; /* by the own clock */
+    uint64_t hold_until_ns;
 
     uint32_t *suspended, suspended_count;
     uint32_t aside_count;
     double aside_phi;         /* sum over the VMs aside */
     uint64_t aside_marked_ns; /* up to when they are charged */
-    uint64_t aside_clock_ns;  /* time, in all, that something was aside */
+    uint64_t taken_ns;        /* what jobs aside are taken to have had, in all */
+    uint64_t own_done_ns;     /* own clock, when the last job that was not aside ended */
 
-    uint32_t waiting;    /* jobs, all VMs */
-    uint32_t in_flight;  /* jobs, those of VMs aside not counted */
+    uint32_t waiting;                /* jobs, all VMs */
+    uint32_t in_flight;              /* jobs, those of VMs aside and of guests not counted */
+    uint32_t guests[WFQ_GUESTS_MAX]; /* VMs with a job beside another one's turn */
+    uint32_t guest_count;
     uint64_t pending_ns; /* charged, but V has not moved for it yet */
     uint64_t last_completed_ns;
     uint64_t next_sequence, busy_ns, context_switches;
@@ -329,7 +343,36 @@ static inline void wfq_account_aside(struct wfq *wfq, uint64_t now_ns)
     }
 }
 
-uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t beside_ns);
+/* The time that those have had who are not aside: 1 / (k + 1) of it beside k jobs. */
+static inline uint64_t wfq_own_clock_ns(const struct wfq *wfq, uint64_t now_ns)
+{
+    return wfq_since_ns(now_ns, wfq->taken_ns);
+}
+
+/* So much of that time the oldest job in flight has had the GPU, or waited for it alone. */
+static inline uint64_t wfq_held_ns(const struct wfq *wfq, const struct wfq_job *job,
+                                   uint64_t now_ns)
+{
+    uint64_t from_ns = wfq_since_ns(wfq->vms[job->vm].head_started_ns, job->taken_mark_ns);
+
+    from_ns = from_ns > wfq->own_done_ns ? from_ns : wfq->own_done_ns;
+    return wfq_since_ns(wfq_own_clock_ns(wfq, now_ns), from_ns);
+}
+
+/* Has something run aside while it did? */
+static inline bool wfq_was_beside(const struct wfq *wfq, const struct wfq_job *job)
+{
+    return wfq->aside_count > 0 || job->taken_mark_ns != wfq->taken_ns;
+}
+
+/* What a job used of the time from its start to its end, in which others aside had so much. */
+uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t taken_ns);
+/* Could the next job of `vm` go beside another VM's turn? */
+bool wfq_may_be_guest(const struct wfq *wfq, uint32_t vm);
+/* Whose job goes beside the turn now; NOBODY. */
+uint32_t wfq_choose_guest(const struct wfq *wfq);
+void wfq_guest_begin(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns);
+void wfq_guest_end(struct wfq *wfq, struct wfq_job *job);
 /* A job aside ended.  Returns what it used. */
 uint64_t wfq_charge_aside(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                           bool elapsed, uint64_t now_ns);

@@ -117,11 +117,12 @@ static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_
     wfq_account_due(wfq, now_ns);
     wfq_pause_end(wfq, vm);
     wfq->vms[vm].due_mark = wfq->due_clock;
+    wfq->vms[vm].returned = true;
     if (wfq->holder == vm) {
         vt_join(&wfq->vt, vm);
     } else if (vt_join(&wfq->vt, vm)) {
-        wfq->turn_cut = true;
-    } else if (can_run && !vt_in_debt(&wfq->vt, vm)) {
+        wfq->turn_cut |= !wfq_may_be_guest(wfq, vm);
+    } else if (can_run && !vt_in_debt(&wfq->vt, vm) && !wfq_may_be_guest(wfq, vm)) {
         wfq->cut_v = wfq_least(wfq->cut_v, wfq->vt.accounts[vm].start);
     }
     if (!vt_in_debt(&wfq->vt, vm)) {
@@ -296,6 +297,7 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->run_finish = calloc(padded, sizeof(*wfq->run_finish));
     wfq->run_turn = calloc(padded, sizeof(*wfq->run_turn));
     wfq->pausing = calloc(config->max_vms, sizeof(*wfq->pausing));
+    wfq->payers = calloc(config->max_vms, sizeof(*wfq->payers));
     wfq->gives_ns = calloc(config->max_vms, sizeof(*wfq->gives_ns));
     wfq->suspended = calloc(config->max_vms, sizeof(*wfq->suspended));
     wfq->run_urgency0 = calloc(padded, sizeof(*wfq->run_urgency0));
@@ -303,8 +305,8 @@ struct wfq *wfq_init(const struct wfq_config *config)
     wfq->run_sequence = calloc(padded, sizeof(*wfq->run_sequence));
     if (vt_init(&wfq->vt, config->max_vms) < 0 || !wfq->vms || !wfq->log || !wfq->params ||
         !wfq->run_vm || !wfq->run_start || !wfq->run_finish || !wfq->run_turn || !wfq->pausing ||
-        !wfq->gives_ns || !wfq->suspended || !wfq->run_urgency0 || !wfq->run_arrival_ns ||
-        !wfq->run_sequence) {
+        !wfq->payers || !wfq->gives_ns || !wfq->suspended || !wfq->run_urgency0 ||
+        !wfq->run_arrival_ns || !wfq->run_sequence) {
         wfq_destroy(wfq);
         return NULL;
     }
@@ -328,6 +330,7 @@ void wfq_destroy(struct wfq *wfq)
     free(wfq->run_finish);
     free(wfq->run_turn);
     free(wfq->pausing);
+    free(wfq->payers);
     free(wfq->gives_ns);
     free(wfq->suspended);
     free(wfq->run_urgency0);

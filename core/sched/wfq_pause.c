@@ -50,7 +50,8 @@ bool wfq_pause_begin(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
         pause->usual_ns > wfq->config.patience_ns || !vt_pause(&wfq->vt, vm)) {
         return false;
     }
-    pause->began_ns = pause->mark_ns = now_ns;
+    pause->began_ns = now_ns;
+    pause->mark_ns = wfq_own_clock_ns(wfq, now_ns);
     pause->until_ns = now_ns + wfq->config.patience_ns;
     pause->index = wfq->pausing_count;
     wfq->pausing[wfq->pausing_count++] = vm;
@@ -105,9 +106,10 @@ static double charge_hold(struct wfq *wfq, uint64_t now_ns)
     if (!wfq->holding) {
         return 0;
     }
-    held_ns = (double)wfq_since_ns(now_ns < wfq->hold_until_ns ? now_ns : wfq->hold_until_ns,
-                                   wfq->hold_mark_ns);
-    wfq->hold_mark_ns = now_ns;
+    held_ns = (double)wfq_since_ns(
+        wfq_own_clock_ns(wfq, now_ns < wfq->hold_until_ns ? now_ns : wfq->hold_until_ns),
+        wfq->hold_mark_ns);
+    wfq->hold_mark_ns = wfq_own_clock_ns(wfq, now_ns);
     if (wfq->pausing_count == 0) {
         return 0;
     }
@@ -120,18 +122,43 @@ static double charge_hold(struct wfq *wfq, uint64_t now_ns)
     return part_ns;
 }
 
-/* They have been charged `charged_ns` of their pauses each; they give up the rest. */
+/* So much of the time since it last paid has not been charged yet. */
+static double unpaid_ns(struct pause *pause, double charged_ns, uint64_t own_ns)
+{
+    double ns = (double)wfq_since_ns(own_ns, pause->mark_ns) - charged_ns;
+
+    pause->mark_ns = own_ns > pause->mark_ns ? own_ns : pause->mark_ns;
+    return ns;
+}
+
+/*
+ * Those who pause have been charged `charged_ns` each; they give up the rest.  So do guests: in
+ * the time in which their job waits for its slice they can't use what they are owed either.
+ */
 static void pay_for_pauses(struct wfq *wfq, double charged_ns, uint64_t now_ns)
 {
-    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
-        struct pause *pause = &wfq->vms[wfq->pausing[i]].pause;
+    uint64_t own_ns = wfq_own_clock_ns(wfq, now_ns);
+    uint32_t count = wfq->pausing_count;
 
-        wfq->gives_ns[i] = (double)wfq_since_ns(now_ns, pause->mark_ns) - charged_ns;
-        pause->mark_ns = now_ns;
+    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
+        wfq->payers[i] = wfq->pausing[i];
+        wfq->gives_ns[i] = unpaid_ns(&wfq->vms[wfq->pausing[i]].pause, charged_ns, own_ns);
     }
-    vt_give_up(&wfq->vt, wfq->pausing, wfq->gives_ns, wfq->pausing_count);
+    for (uint32_t i = 0; i < wfq->guest_count; i++) {
+        uint32_t vm = wfq->guests[i];
+        double unpaid = unpaid_ns(&wfq->vms[vm].pause, 0, own_ns);
+
+        if (vt_lag_ns(&wfq->vt, vm) > 0) { /* or else it is one of those who get it */
+            wfq->payers[count] = vm;
+            wfq->gives_ns[count++] = unpaid;
+        }
+    }
+    vt_give_up(&wfq->vt, wfq->payers, wfq->gives_ns, count);
     for (uint32_t i = 0; i < wfq->pausing_count; i++) {
         wfq->vms[wfq->pausing[i]].pause.paid_ns += charged_ns + wfq->gives_ns[i];
+    }
+    for (uint32_t i = 0; i < wfq->guest_count; i++) {
+        wfq_note_start(wfq, wfq->guests[i]);
     }
 }
 
@@ -142,7 +169,7 @@ void wfq_settle(struct wfq *wfq, uint64_t now_ns)
     wfq_account_idlers(wfq, now_ns);
     wfq_progress(wfq, now_ns);
     charged_ns = charge_hold(wfq, now_ns);
-    if (wfq->pausing_count > 0) {
+    if (wfq->pausing_count + wfq->guest_count > 0) {
         pay_for_pauses(wfq, charged_ns, now_ns);
     }
     for (uint32_t i = 0; i < wfq->pausing_count;) {
@@ -248,9 +275,9 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     even_ns = (wfq->vt.accounts[vm].start - wfq_virtual_now(wfq)) * wfq->vt.phi_sum;
     for_ns = wfq_least(for_ns, even_ns);
     wfq->hold_until_ns = now_ns + (uint64_t)(for_ns > HOLD_MIN_NS ? for_ns : HOLD_MIN_NS);
-    if (wfq->in_flight == 0) {
+    if (wfq->in_flight + wfq->guest_count == 0) {
         wfq->holding = true;
-        wfq->hold_mark_ns = now_ns;
+        wfq->hold_mark_ns = wfq_own_clock_ns(wfq, now_ns);
     }
     return true;
 }

@@ -33,6 +33,7 @@ const char *wfq_reason_name(enum wfq_reason reason)
         [WFQ_REASON_URGENT] = "urgent",       [WFQ_REASON_PRIORITY] = "priority",
         [WFQ_REASON_PREFERRED] = "preferred", [WFQ_REASON_FIRST] = "first",
         [WFQ_REASON_LATE] = "late",           [WFQ_REASON_FINISH] = "finish",
+        [WFQ_REASON_BESIDE] = "beside",
     };
 
     return names[reason];
@@ -76,7 +77,7 @@ uint32_t wfq_queue_len(const struct wfq *wfq)
 
 uint32_t wfq_in_flight(const struct wfq *wfq)
 {
-    uint32_t count = wfq->in_flight;
+    uint32_t count = wfq->in_flight + wfq->guest_count;
 
     for (uint32_t i = 0; i < wfq->suspended_count; i++) {
         const struct vm_state *state = &wfq->vms[wfq->suspended[i]];

@@ -5,8 +5,9 @@
     promise_corpus.py VGPU_SIM FOLDER [--record]
 
 An entry (FOLDER/NAME.attack) is a mix for `vgpu-sim --judge` and the worst ratio that it had. It
-fails when its ratio falls below the promise (1); one that is known to be broken fails when it gets
-worse than it was. With a line "violations known" the core's own invariants may break there, too.
+fails when its ratio falls below the promise (1), or by more than a twentieth below what it was; one
+that is known to be broken fails when it gets worse than it was. With a line "violations known" the
+core's own invariants may break there, too.
 --record writes today's ratios: after a change for the better, so that it can't be lost again.
 """
 import argparse
@@ -15,7 +16,8 @@ import pathlib
 import subprocess
 import sys
 
-TOLERANCE = 0.02  # of a ratio below 1, which other rounding may move
+TOLERANCE = 0.02       # of a ratio below 1, which other rounding may move
+KEPT_TOLERANCE = 0.05  # of one above it
 
 
 def read(path):
@@ -37,7 +39,8 @@ def replay(program, path):
     if done.returncode not in (0, 1):
         return 1, 0, f"exit status {done.returncode}: {done.stderr}"
     result = json.loads(done.stdout)
-    floor = min(1, float(entry["ratio"]) * (1 - TOLERANCE)) if float(entry["ratio"]) < 1 else 1
+    before = float(entry["ratio"])
+    floor = before * (1 - TOLERANCE) if before < 1 else max(1, before * (1 - KEPT_TOLERANCE))
     known = floor < 1 or entry.get("violations") == "known"
     return floor, result["promise"]["worst"], "" if known else done.stderr
 

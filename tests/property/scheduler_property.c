@@ -6,7 +6,8 @@
  * times; VMs come and go, become ready or not, change their shares; jobs
  * overrun; the policy changes.  What must hold all the while:
  *   - a job handed out is its VM's oldest, the VM is ready, and it is handed out once
- *   - at most `depth` jobs of a VM are in flight, of one VM besides those aside
+ *   - at most `depth` jobs of a VM are in flight, of one VM besides those aside; beside these
+ *     of others one each
  *   - fifo hands out in order of arrival; urgency the most urgent when it chooses;
  *     wfq nobody who is ahead while somebody who could run is owed
  *   - with work waiting and nothing in flight there is a job, or a time to ask again
@@ -31,6 +32,7 @@
 struct test_job {
     struct wfq_job job;
     enum { FREE, WAITING, RUNNING } state;
+    bool beside;    /* it was handed out while something ran aside */
     uint64_t order; /* of arrival */
 };
 
@@ -117,6 +119,24 @@ static void check_choice(struct world *world, uint32_t vm, const double *lags,
     }
 }
 
+static bool somebody_aside(const struct world *world)
+{
+    bool aside = false;
+
+    for (uint32_t i = 0; i < VMS; i++) {
+        aside = aside || world->vms[i].aside;
+    }
+    return aside;
+}
+
+/* Something runs aside, or did when VM i's job was handed out: then some may run a job each. */
+static bool beside(struct world *world, uint32_t i)
+{
+    const struct test_job *running = oldest(world, i, RUNNING);
+
+    return somebody_aside(world) || (running && running->beside);
+}
+
 static void check_taken(struct world *world, struct wfq_job *taken)
 {
     struct test_job *job = (struct test_job *)taken;
@@ -129,7 +149,8 @@ static void check_taken(struct world *world, struct wfq_job *taken)
     PROPERTY(vm->running < wfq_in_flight_max(&world->config), world->seed, "VM %u: %u in flight",
              taken->vm, vm->running);
     for (uint32_t i = 0; i < VMS; i++) {
-        PROPERTY(i == taken->vm || world->vms[i].running == 0 || world->vms[i].aside || vm->aside,
+        PROPERTY(i == taken->vm || world->vms[i].running == 0 || world->vms[i].aside || vm->aside ||
+                     (beside(world, i) && (world->vms[i].running == 1 || vm->running == 0)),
                  world->seed, "VM %u beside VM %u", taken->vm, i);
         if (world->config.policy == WFQ_POLICY_FIFO && could_run(world, i) &&
             !world->vms[i].aside) {
@@ -176,6 +197,7 @@ static bool hand_out(struct world *world)
     if (in_flight == 0 && !waits && last.reason == WFQ_REASON_URGENT) {
         check_choice(world, taken->vm, lags, urgencies);
     }
+    ((struct test_job *)taken)->beside = somebody_aside(world);
     ((struct test_job *)taken)->state = RUNNING;
     world->vms[taken->vm].waiting--;
     world->vms[taken->vm].running++;
