@@ -52,6 +52,11 @@
 #define LATE_NS (50 * NS_PER_US)
 /* Pauses beyond this multiple of the longest that is waited for all say the same: not soon. */
 #define THINK_MAX_SOON 4u
+/* With each job so much of its longest recent one is forgotten. */
+#define FORGET_LONGEST 256u
+/* The gap between two submissions: the newest is this part of the average, more at the start. */
+#define NEWEST_GAP (1.0 / WFQ_NEWEST_JOB)
+#define NEWEST_GAP_EARLY (1.0 / 2)
 
 /* ---- lists ---- */
 
@@ -465,15 +470,13 @@ void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
         if (gap_ns > gap_max_ns) {
             gap_ns = gap_max_ns;
         }
-        state->think_ns = state->think_ns == UNKNOWN
-                              ? gap_ns
-                              : state->think_ns - state->think_ns / 4 + gap_ns / 4;
+        state->think_ns = wfq_average_ns(state->think_ns, gap_ns, WFQ_NEWEST_PAUSE);
     }
     if (state->submitted > 0 && now_ns >= state->last_submit_ns) {
         double gap_ns = (double)(now_ns - state->last_submit_ns);
 
-        state->submit_gap_ns +=
-            (gap_ns - state->submit_gap_ns) * (state->submitted < 8 ? 1.0 / 2 : 1.0 / 8);
+        state->submit_gap_ns += (gap_ns - state->submit_gap_ns) *
+                                (state->submitted < WFQ_NEWEST_JOB ? NEWEST_GAP_EARLY : NEWEST_GAP);
     }
     state->last_submit_ns = now_ns;
     state->submitted++;
@@ -521,9 +524,7 @@ static bool was_interrupted(const struct wfq *wfq, const struct wfq_job *job, ui
 /* What the VM's jobs are like. */
 static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
 {
-    state->average_ns = state->average_ns == UNKNOWN
-                            ? cost_ns
-                            : state->average_ns - state->average_ns / 8 + cost_ns / 8;
+    state->average_ns = wfq_average_ns(state->average_ns, cost_ns, WFQ_NEWEST_JOB);
     longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
     if (longest_ns > state->max_job_ns) {
         state->max_job_ns = longest_ns;
@@ -531,7 +532,7 @@ static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
     if (state->recent_longest_ns == UNKNOWN || cost_ns > state->recent_longest_ns) {
         state->recent_longest_ns = cost_ns;
     } else {
-        state->recent_longest_ns -= state->recent_longest_ns / 256;
+        state->recent_longest_ns -= state->recent_longest_ns / FORGET_LONGEST;
     }
 }
 

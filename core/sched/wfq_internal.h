@@ -189,6 +189,15 @@ static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)
     return wfq->vt.accounts[vm].standing == VT_SUSPENDED;
 }
 
+/* An average over the last few: the newest is this part of it. */
+#define WFQ_NEWEST_PAUSE 4u
+#define WFQ_NEWEST_JOB 8u
+
+static inline uint64_t wfq_average_ns(uint64_t average_ns, uint64_t newest_ns, unsigned part)
+{
+    return average_ns == UNKNOWN ? newest_ns : average_ns - average_ns / part + newest_ns / part;
+}
+
 /* What a VM's first job is taken to last; corrected when it is known. */
 #define WFQ_FIRST_ESTIMATE_NS NS_PER_MS
 

@@ -39,6 +39,8 @@
 #define TOKENS_MAX_NS 70e6
 /* The GPU is kept for at least so long before it is looked again. */
 #define HOLD_MIN_NS 10e3
+/* A pause that has lasted as long as usual is taken to go on for this part of that. */
+#define REST_PART 4
 /* Less than this is nothing. */
 #define OWED_MIN_NS 1.0
 
@@ -79,9 +81,7 @@ void wfq_pause_learn(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
     uint64_t pause_ns = wfq_since_ns(now_ns, wfq->vms[vm].last_completed_ns);
 
     pause_ns = pause_ns < max_ns ? pause_ns : max_ns;
-    pause->usual_ns = pause->usual_ns == UNKNOWN
-                          ? pause_ns
-                          : pause->usual_ns - pause->usual_ns / 4 + pause_ns / 4;
+    pause->usual_ns = wfq_average_ns(pause->usual_ns, pause_ns, WFQ_NEWEST_PAUSE);
 }
 
 void wfq_pause_tokens(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
@@ -194,7 +194,7 @@ static double rest_ns(const struct pause *pause, uint64_t now_ns)
     double usual_ns = (double)pause->usual_ns;
     double rest_ns = usual_ns - (double)wfq_since_ns(now_ns, pause->began_ns);
 
-    return rest_ns > usual_ns / 4 ? rest_ns : usual_ns / 4;
+    return rest_ns > usual_ns / REST_PART ? rest_ns : usual_ns / REST_PART;
 }
 
 /* p pauses; what letting c in costs it. */
