@@ -442,6 +442,11 @@ int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
 void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end end,
                         uint32_t detail, uint64_t now_ns);
 
+/*
+ * Requests that are accepted and not answered yet, whose jobs wait or run.  Who stops in an orderly
+ * way waits for a while until there are none.
+ */
+uint32_t core_requests_left(const struct core *core);
 /* The mediator stops: no worker is started any more, those that are there are told to go. */
 void core_stop_workers(struct core *core, uint64_t now_ns);
 

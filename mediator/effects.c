@@ -198,8 +198,7 @@ void effects_settle(struct mediator *mediator)
      * is left, so this ends: a closed session stays closed, and a worker that
      * did not start is not started again before the core's back-off.
      */
-    while (supervisor_report_failures(mediator->supervisor) |
-           session_io_flush(mediator->sessions)) {
+    while (supervisor_settle(mediator->supervisor) | session_io_flush(mediator->sessions)) {
     }
 }
 

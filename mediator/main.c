@@ -51,6 +51,9 @@
 #define EXIT_USAGE 2
 /* A thread that hangs (a dead disk, a stuck process) must not keep us from stopping. */
 #define STOP_PATIENCE_MS 8000
+/* For accepted requests; looked at so often. */
+#define STOP_ANSWERS_MS 2000u
+#define STOP_LOOK_MS 2u
 /* Sessions, workers, folders of sockets, and what is left for the rest. */
 #define FILES_WANTED (CORE_SESSIONS_MAX + SUPERVISOR_WORKERS_MAX + 3 * LISTENERS_MAX + 256u)
 
@@ -58,7 +61,8 @@ enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNAL_COUNT };
 
 static struct mediator mediator;
 static uv_signal_t signals[SIGNAL_COUNT];
-static uv_timer_t patience;
+static uv_timer_t patience, answers;
+static uint64_t answers_until_ns;
 static struct gpu_list gpus;
 static struct test_mode_plan test_plan;
 static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
@@ -66,12 +70,14 @@ static uint32_t qemu_user_count;
 
 /* ---- stopping ----
  *
- * No new connections, then the sessions close, then the workers leave, then
- * the database's last writes end, then every handle closes and the loop ends.
+ * No new requests, then what was accepted is answered if that takes no longer than
+ * STOP_ANSWERS_MS, then the sessions close, then the workers leave, or stay with a keeper that
+ * outlives us, then the database's last writes end, then every handle closes and the loop ends.
  */
 
 static void close_signals(void)
 {
+    uv_close((uv_handle_t *)&answers, NULL);
     for (int i = 0; i < SIGNAL_COUNT; i++) {
         uv_close((uv_handle_t *)&signals[i], NULL);
     }
@@ -113,6 +119,42 @@ static void on_patience_ended(UNUSED uv_timer_t *timer)
     _exit(mediator.started ? EXIT_SUCCESS : EXIT_FAILED);
 }
 
+/* The next mediator finds them with the keeper, if that one is not ours alone. */
+static bool workers_stay(const struct mediator *self)
+{
+    return self->keeper && keeper_link_ready(self->keeper) &&
+           !(keeper_link_welcome(self->keeper)->flags & VGPU_KEEPER_PRIVATE);
+}
+
+static void end_sessions(struct mediator *self)
+{
+    listeners_remove_all(self->listeners);
+    session_io_close_all(self->sessions);
+    effects_settle(self);
+    if (workers_stay(self)) {
+        supervisor_leave(self->supervisor);
+    } else {
+        core_stop_workers(self->core, clock_now_ns());
+    }
+    supervisor_when_empty(self->supervisor, on_workers_gone, self);
+}
+
+static void on_answers(uv_timer_t *timer)
+{
+    uint32_t left = core_requests_left(mediator.core);
+
+    if (left > 0 && clock_now_ns() < answers_until_ns) {
+        uv_timer_start(timer, on_answers, STOP_LOOK_MS, 0);
+        return;
+    }
+    if (left > 0) {
+        log_notice("%" PRIu32 " accepted requests were not answered within %u ms: their devices "
+                   "are told that the mediator is not available",
+                   left, STOP_ANSWERS_MS);
+    }
+    end_sessions(&mediator);
+}
+
 void mediator_stop(struct mediator *self)
 {
     if (self->stopping) {
@@ -128,12 +170,10 @@ void mediator_stop(struct mediator *self)
     if (self->discovery) {
         discovery_stop(self->discovery);
     }
-    listeners_remove_all(self->listeners);
-    session_io_close_all(self->sessions);
-    effects_settle(self);
     admin_server_stop(self->admin);
-    core_stop_workers(self->core, clock_now_ns());
-    supervisor_when_empty(self->supervisor, on_workers_gone, self);
+    session_io_read_no_more(self->sessions);
+    answers_until_ns = clock_now_ns() + STOP_ANSWERS_MS * NS_PER_MS;
+    on_answers(&answers);
 }
 
 static void on_signal(UNUSED uv_signal_t *handle, int signum)
@@ -571,6 +611,7 @@ int main(int argc, char **argv)
     if (!start_signals()) {
         return EXIT_FAILED;
     }
+    uv_timer_init(&mediator.loop, &answers);
     uv_timer_init(&mediator.loop, &patience);
     uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
     started = find_qemu_users() && open_keeper() && find_gpus() && make_core() &&

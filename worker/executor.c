@@ -71,6 +71,7 @@ struct slot {
     uint64_t taken_ns; /* CLOCK_MONOTONIC */
     uint32_t opcode;
     uint64_t channel; /* not 0: a turn of it, not a job */
+    bool adopt;       /* no job either: READY is due */
     uint64_t budget_ns;
     bool own_thread; /* the turn is under way in the channel's own thread */
     enum backend_state state;
@@ -137,6 +138,7 @@ static int send_done(struct executor *e)
     struct slot *slot = &e->slots[e->head];
     struct backend_result *result = &slot->result;
     size_t body_bytes = (size_t)result->result_count * 4 + result->data_length;
+    bool adopt;
     vgpu_worker_done done = {
         .status = result->status,
         .result_count = result->result_count,
@@ -147,6 +149,8 @@ static int send_done(struct executor *e)
     };
 
     assert(body_bytes <= sizeof(result->body));
+    adopt = slot->adopt;
+    slot->adopt = false;
     e->head = (e->head + 1) % e->config->depth;
     e->count--;
     if (e->count > 0) {
@@ -155,6 +159,9 @@ static int send_done(struct executor *e)
         e->head_since_ns = taken_ns > done.finished_ns ? taken_ns : done.finished_ns;
     } else {
         e->idle_since_ns = done.finished_ns;
+    }
+    if (adopt) {
+        return send_frame(e, VGPU_WORKER_READY, slot->job_id, &e->ready, sizeof(e->ready), NULL, 0);
     }
     return send_frame(e, VGPU_WORKER_DONE, slot->job_id, &done, sizeof(done), result->body,
                       body_bytes);
@@ -331,21 +338,15 @@ static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const i
     return channel_set_add(e->channels, handle, &what, fds);
 }
 
-static enum take take_turn(struct executor *e, size_t length, uint64_t job_id)
+/* The next slot, for what is no job and has no result. */
+static struct slot *take_slot(struct executor *e, uint64_t job_id, enum backend_state state)
 {
     struct slot *slot = &e->slots[(e->head + e->count) % e->config->depth];
-    vgpu_worker_turn turn;
 
-    if (length != sizeof(vgpu_worker_header) + sizeof(turn)) {
-        return malformed("TURN has the wrong length", length);
-    }
-    memcpy(&turn, e->frame + sizeof(vgpu_worker_header), sizeof(turn));
     slot->job_id = job_id;
     slot->opcode = VGPU_OP_NOP; /* for the forecast, which has nothing to say about it */
-    slot->channel = turn.channel;
-    slot->budget_ns = turn.budget_ns;
     slot->taken_ns = clock_now_ns();
-    slot->state = BACKEND_RUNNING;
+    slot->state = state;
     slot->own_thread = false;
     slot->result.status = VGPU_ERR_NONE;
     slot->result.result_count = 0;
@@ -355,6 +356,43 @@ static enum take take_turn(struct executor *e, size_t length, uint64_t job_id)
         e->head_since_ns = slot->taken_ns;
     }
     e->count++;
+    return slot;
+}
+
+static enum take take_turn(struct executor *e, size_t length, uint64_t job_id)
+{
+    struct slot *slot;
+    vgpu_worker_turn turn;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(turn)) {
+        return malformed("TURN has the wrong length", length);
+    }
+    memcpy(&turn, e->frame + sizeof(vgpu_worker_header), sizeof(turn));
+    slot = take_slot(e, job_id, BACKEND_RUNNING);
+    slot->channel = turn.channel;
+    slot->budget_ns = turn.budget_ns;
+    return TAKE_JOB;
+}
+
+static bool has_channels(const struct executor *e)
+{
+    return e->channels && !channel_set_empty(e->channels);
+}
+
+/*
+ * Nobody knows its channels any more, and what they have on the GPU can't be taken back while
+ * their threads and units are under way: a worker with channels leaves.
+ */
+static enum take take_adopt(struct executor *e, size_t length, uint64_t number)
+{
+    if (length != sizeof(vgpu_worker_header)) {
+        return malformed("ADOPT is too long", length);
+    }
+    if (has_channels(e) || e->has_drivers) {
+        log_notice("the mediator was restarted, which ends the channels and this worker with them");
+        return TAKE_CLOSED;
+    }
+    take_slot(e, number, BACKEND_DONE)->adopt = true;
     return TAKE_JOB;
 }
 
@@ -447,6 +485,7 @@ static enum take take_frame(struct executor *e, int flags)
             return malformed("QUIT is too long", (size_t)n);
         }
         return TAKE_QUIT;
+    case VGPU_WORKER_ADOPT: return take_adopt(e, (size_t)n, header.job_id);
     case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL:
     case VGPU_WORKER_CHANNEL_CLOSE:
@@ -476,11 +515,6 @@ static bool pause_a_little(struct executor *e, bool room)
         forecast_slept(&e->forecast, pause_ns, clock_now_ns() - now_ns);
     }
     return !(ready > 0 && (socket.revents & (POLLHUP | POLLERR)) && !(socket.revents & POLLIN));
-}
-
-static bool has_channels(const struct executor *e)
-{
-    return e->channels && !channel_set_empty(e->channels);
 }
 
 /*

@@ -5,8 +5,8 @@
  * The mediator creates a SOCK_SEQPACKET pair and execs one worker per VM and
  * GPU with its end as fd VGPU_WORKER_FD.  One packet is one frame: the header,
  * the type's fixed part, then its body.  The worker says READY once (after its
- * context exists), then answers every RUN with one DONE, in the order of the
- * RUNs.  A worker whose GPU context is lost leaves without the DONEs that are due:
+ * context exists; then for each ADOPT), then answers every RUN with one DONE, in the
+ * order of the RUNs.  A worker whose GPU context is lost leaves without the DONEs that are due:
  * the mediator answers for them.  Else it leaves when the socket closes or on
  * QUIT.  Anything malformed on this socket is a bug of one of the two: the
  * worker exits with status 2, the mediator kills the worker; also when the
@@ -44,6 +44,7 @@ enum vgpu_worker_msg {
     VGPU_WORKER_CHANNEL_CLOSED = 8, /* -> mediator: vgpu_worker_word, the reason; it has let go */
     VGPU_WORKER_WANT = 9,           /* -> mediator: the channel has work that needs a turn */
     VGPU_WORKER_TURN = 10,          /* -> worker: vgpu_worker_turn; ends with DONE, as a RUN */
+    VGPU_WORKER_ADOPT = 11,         /* -> worker: another mediator is there now, see below */
 };
 
 typedef struct vgpu_worker_header {
@@ -52,8 +53,16 @@ typedef struct vgpu_worker_header {
     uint16_t type;   /* enum vgpu_worker_msg */
     uint32_t length; /* of the whole frame, bytes */
     uint32_t pad;    /* 0 */
-    uint64_t job_id; /* RUN, DONE; 0 elsewhere */
+    uint64_t job_id; /* RUN, DONE, ADOPT and its READY; 0 elsewhere */
 } vgpu_worker_header;
+
+/*
+ * A worker may outlive its mediator: the keeper has its socket (vgpu_keeper.h).  The next one
+ * says ADOPT with a number of its own as job_id.  The worker answers READY with the same number,
+ * behind the DONEs that are due: all before it was meant for the mediator that is gone, all behind
+ * it is for this one.  A worker with channels, which the new mediator does not know, closes them
+ * and leaves.
+ */
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_header) == 24, "vgpu_worker_header is 24 bytes");
 

@@ -70,6 +70,7 @@ struct session_io {
     LIST_HEAD(, connection) all;
     SLIST_HEAD(, connection) dirty;
     uint32_t count;
+    bool deaf; /* nothing is read any more */
     uint8_t buffer[SESSION_READ_BYTES];
 };
 
@@ -196,7 +197,7 @@ static void update_poll(struct connection *conn)
     if (conn->out.length) {
         events |= UV_WRITABLE;
     }
-    if (conn->out.length < SESSION_OUT_PAUSE_BYTES) {
+    if (conn->out.length < SESSION_OUT_PAUSE_BYTES && !conn->io->deaf) {
         events |= UV_READABLE;
     }
     if (events != conn->poll_events) {
@@ -474,6 +475,16 @@ void session_io_listener_gone(struct session_io *io, const struct listener *list
             conn->path = "";
             mark_broken(conn);
         }
+    }
+}
+
+void session_io_read_no_more(struct session_io *io)
+{
+    struct connection *conn;
+
+    io->deaf = true;
+    LIST_FOREACH (conn, &io->all, link) {
+        update_poll(conn);
     }
 }
 

@@ -54,6 +54,8 @@ bool session_io_admit(struct session_io *io, const struct listener *listener,
                       const struct session_peer *peer);
 /* Closes the connections that came through a listener. */
 void session_io_listener_gone(struct session_io *io, const struct listener *listener);
+/* No connection is read any more: what was accepted is answered, and nothing else comes. */
+void session_io_read_no_more(struct session_io *io);
 /* Closes all, after writing what can be written at once. */
 void session_io_close_all(struct session_io *io);
 

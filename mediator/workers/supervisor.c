@@ -8,6 +8,9 @@
  * they wait in the socket.  What the keeper's queue has no room for is an order that is due, and
  * is tried again when there is room.
  *
+ * Workers that a mediator before us left with the keeper are adopted (adoption.c): the core wants
+ * workers as ever, and is given one of them where one fits.
+ *
  * A keeper that is lost has taken its workers with it: that is nobody's fault.  Those that wait
  * are started by the next one.
  */
@@ -62,6 +65,7 @@ struct supervisor *supervisor_new(const struct supervisor_uses *uses)
 
 int supervisor_start(struct supervisor *supervisor)
 {
+    int ret = uv_timer_init(supervisor->uses.loop, &supervisor->orphans);
     const struct keeper_link_events events = {
         .opaque = supervisor,
         .held = on_held,
@@ -71,11 +75,20 @@ int supervisor_start(struct supervisor *supervisor)
         .ready = on_ready,
     };
 
+    if (ret < 0) {
+        return ret;
+    }
+    supervisor->orphans.data = supervisor;
+    supervisor->started = true;
     return keeper_link_watch(supervisor->uses.keeper, supervisor->uses.loop, &events);
 }
 
 void supervisor_close(struct supervisor *supervisor)
 {
+    if (supervisor->started) {
+        supervisor->started = false;
+        uv_close((uv_handle_t *)&supervisor->orphans, NULL);
+    }
     keeper_link_stop(supervisor->uses.keeper);
 }
 
@@ -129,19 +142,20 @@ static void leave_step(struct worker *worker)
     switch (worker->step) {
     case WORKER_WAITS: TAILQ_REMOVE(&supervisor->waiting, worker, turn); break;
     case WORKER_STARTS: supervisor->starting--; break;
-    case WORKER_FAILED: supervisor->failed--; break;
+    case WORKER_FAILED:
+    case WORKER_ADOPTED: supervisor->to_report--; break;
     default: break;
     }
 }
 
-static void enter_step(struct worker *worker, enum worker_step step)
+void worker_enter(struct worker *worker, enum worker_step step)
 {
     struct supervisor *supervisor = worker->supervisor;
 
     leave_step(worker);
     worker->step = step;
     supervisor->starting += step == WORKER_STARTS;
-    supervisor->failed += step == WORKER_FAILED;
+    supervisor->to_report += step == WORKER_FAILED || step == WORKER_ADOPTED;
 }
 
 static void free_worker(struct worker *worker)
@@ -149,7 +163,9 @@ static void free_worker(struct worker *worker)
     struct supervisor *supervisor = worker->supervisor;
 
     leave_step(worker);
-    handle_map_remove(&supervisor->by_handle, worker->handle);
+    if (worker->handle) {
+        handle_map_remove(&supervisor->by_handle, worker->handle);
+    }
     handle_map_remove(&supervisor->by_number, worker->number);
     LIST_REMOVE(worker, link);
     supervisor->count--;
@@ -301,15 +317,9 @@ static void on_started(void *opaque, uint64_t number, const vgpu_keeper_process 
     }
 }
 
-/* A worker of a mediator that was before us. */
 static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd)
 {
-    struct supervisor *supervisor = opaque;
-
-    log_notice("VM %" PRIu32 ": worker %" PRIu32 " of an earlier vgpu-mediator is ended",
-               held->worker.vm_id, held->process.pid);
-    close(fd);
-    keeper_link_kill(supervisor->uses.keeper, number);
+    adoption_held(opaque, number, held, fd);
 }
 
 static void on_lost(void *opaque)
@@ -319,7 +329,7 @@ static void on_lost(void *opaque)
 
     for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
         next = LIST_NEXT(worker, link);
-        if (worker->step != WORKER_STARTS && worker->step != WORKER_READY) {
+        if (worker->step == WORKER_WAITS || worker->step == WORKER_FAILED) {
             continue;
         }
         if (worker->fd >= 0 && !worker->killed) {
@@ -339,10 +349,25 @@ static void on_ready(void *opaque)
             worker->kill_due = keeper_link_kill(supervisor->uses.keeper, worker->number) == -EAGAIN;
         }
     }
+    adoption_begin_wait(supervisor);
     start_waiting(supervisor);
 }
 
 /* ---- starting ---- */
+
+int worker_watch(struct worker *worker, int fd)
+{
+    /* This makes our end non-blocking; the worker decides for itself how it waits. */
+    int ret = uv_poll_init(worker->supervisor->uses.loop, &worker->poll, fd);
+
+    if (ret < 0) {
+        return ret;
+    }
+    worker->poll.data = worker;
+    worker->poll_open = true;
+    worker->fd = fd;
+    return uv_poll_start(&worker->poll, UV_READABLE, on_socket);
+}
 
 static int make_socket(struct worker *worker)
 {
@@ -351,25 +376,21 @@ static int make_socket(struct worker *worker)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
-    /* This makes our end non-blocking; the worker decides for itself how it waits. */
-    ret = uv_poll_init(worker->supervisor->uses.loop, &worker->poll, pair[0]);
-    if (ret < 0) {
+    ret = worker_watch(worker, pair[0]);
+    if (!worker->poll_open) {
         close(pair[0]);
         close(pair[1]);
         return ret;
     }
-    worker->poll.data = worker;
-    worker->poll_open = true;
-    worker->fd = pair[0];
     worker->peer_fd = pair[1];
-    return uv_poll_start(&worker->poll, UV_READABLE, on_socket);
+    return ret;
 }
 
-static void fail(struct worker *worker, int error)
+void worker_fail(struct worker *worker, int error)
 {
     if (worker->step != WORKER_FAILED) {
         worker->error = error;
-        enter_step(worker, WORKER_FAILED);
+        worker_enter(worker, WORKER_FAILED);
     }
 }
 
@@ -401,18 +422,18 @@ static void start_waiting(struct supervisor *supervisor)
         if (ret < 0) {
             log_error("VM %" PRIu32 ": cannot start its worker: %s", worker->what.vm_id,
                       strerror(-ret));
-            fail(worker, -ret);
+            worker_fail(worker, -ret);
             continue;
         }
         close(worker->peer_fd);
         worker->peer_fd = -1;
-        enter_step(worker, WORKER_STARTS);
+        worker_enter(worker, WORKER_STARTS);
     }
 }
 
 void worker_now_ready(struct worker *worker)
 {
-    enter_step(worker, WORKER_READY);
+    worker_enter(worker, WORKER_READY);
     start_waiting(worker->supervisor);
 }
 
@@ -433,36 +454,60 @@ static void describe(const struct supervisor *supervisor, const struct core_work
     snprintf(what->gpu, sizeof(what->gpu), "%s", core_gpu_uuid(uses->core, spec->gpu));
 }
 
-void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec)
+struct worker *worker_new(struct supervisor *supervisor, uint64_t number,
+                          const vgpu_keeper_worker *what)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
 
     /* Without memory for this there is none for anything: systemd starts us afresh. */
     if (!worker) {
-        log_error("out of memory while starting a worker for VM %" PRIu32, spec->vm_id);
+        log_error("out of memory for a worker of VM %" PRIu32, what->vm_id);
         abort();
     }
     worker->supervisor = supervisor;
-    worker->handle = spec->worker;
-    worker->number = keeper_link_number(supervisor->uses.keeper);
-    worker->gpu = spec->gpu;
+    worker->number = number;
     worker->fd = worker->peer_fd = -1;
-    describe(supervisor, spec, &worker->what);
+    worker->what = *what;
+    worker->step = WORKER_WAITS;
     LIST_INSERT_HEAD(&supervisor->all, worker, link);
     TAILQ_INSERT_TAIL(&supervisor->waiting, worker, turn);
     supervisor->count++;
-    if (handle_map_put(&supervisor->by_handle, worker->handle, worker) < 0 ||
-        handle_map_put(&supervisor->by_number, worker->number, worker) < 0) {
-        fail(worker, ENFILE);
-        return;
+    if (handle_map_put(&supervisor->by_number, worker->number, worker) < 0) {
+        worker_fail(worker, ENFILE);
+    }
+    return worker;
+}
+
+void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec)
+{
+    struct worker *worker;
+    vgpu_keeper_worker what;
+
+    describe(supervisor, spec, &what);
+    worker = adoption_take(supervisor, &what, spec->worker);
+    if (!worker) {
+        worker = worker_new(supervisor, keeper_link_number(supervisor->uses.keeper), &what);
+    }
+    worker->handle = spec->worker;
+    worker->gpu = spec->gpu;
+    if (handle_map_put(&supervisor->by_handle, worker->handle, worker) < 0) {
+        worker_fail(worker, ENFILE);
     }
     start_waiting(supervisor);
 }
 
-bool supervisor_report_failures(struct supervisor *supervisor)
+static void report_adopted(struct worker *worker)
+{
+    struct core *core = worker->supervisor->uses.core;
+
+    worker_now_ready(worker);
+    core_worker_ready(core, worker->handle, &worker->ready, clock_now_ns());
+}
+
+bool supervisor_settle(struct supervisor *supervisor)
 {
     struct worker *worker, *next;
-    bool any = supervisor->failed > 0;
+    bool any = supervisor->to_report > 0;
 
     if (!any) {
         return false;
@@ -471,6 +516,8 @@ bool supervisor_report_failures(struct supervisor *supervisor)
         next = LIST_NEXT(worker, link);
         if (worker->step == WORKER_FAILED) {
             report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->error);
+        } else if (worker->step == WORKER_ADOPTED) {
+            report_adopted(worker);
         }
     }
     return true;
@@ -492,7 +539,7 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t handle, bool
         return;
     }
     if (worker->step == WORKER_WAITS) {
-        fail(worker, keeper_link_ready(supervisor->uses.keeper) ? ECANCELED : ENOTCONN);
+        worker_fail(worker, keeper_link_ready(supervisor->uses.keeper) ? ECANCELED : ENOTCONN);
         return;
     }
     if (kill || worker->fd < 0 ||
@@ -509,4 +556,13 @@ void supervisor_when_empty(struct supervisor *supervisor, void (*done)(void *opa
     }
     supervisor->all_gone = done;
     supervisor->all_gone_opaque = opaque;
+}
+
+void supervisor_leave(struct supervisor *supervisor)
+{
+    struct worker *worker;
+
+    while ((worker = LIST_FIRST(&supervisor->all)) != NULL) {
+        free_worker(worker);
+    }
 }

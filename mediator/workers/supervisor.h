@@ -23,6 +23,8 @@
 #define SUPERVISOR_WORKERS_MAX (VGPU_KEEPER_WORKERS_MAX - 8u) /* some places are for probes */
 /* At a time: a start takes memory and time of the driver, and VMs can cause many at once. */
 #define SUPERVISOR_STARTS_MAX 16u
+/* For so long a worker of a mediator before us waits for its VM to come back; then it is ended. */
+#define SUPERVISOR_ORPHAN_MS 10000u
 
 struct supervisor;
 
@@ -48,6 +50,8 @@ pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t worker);
 
 /* `done` is called once, when no worker is left; see core_stop_workers(). */
 void supervisor_when_empty(struct supervisor *supervisor, void (*done)(void *opaque), void *opaque);
+/* Lets go of all of them, which go on in the keeper's hands, for the next mediator. */
+void supervisor_leave(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
 
 /* ---- effects ---- */
@@ -64,7 +68,10 @@ void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t jo
                      uint64_t channel, uint64_t budget_ns);
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool kill);
 
-/* Tells the core of workers that could not be started. True: there was one. */
-bool supervisor_report_failures(struct supervisor *supervisor);
+/*
+ * Tells the core of workers that could not be started, and of those that are ready because a
+ * mediator before us had started them.  True: there was one.
+ */
+bool supervisor_settle(struct supervisor *supervisor);
 
 #endif /* MEDIATOR_WORKERS_SUPERVISOR_H */

@@ -18,7 +18,9 @@ enum worker_step {
     WORKER_WAITS,  /* for its turn to start, or for a keeper */
     WORKER_STARTS, /* the keeper has the order */
     WORKER_READY,
-    WORKER_FAILED, /* it never will: to be reported to the core */
+    WORKER_FAILED,  /* it never will: to be reported to the core */
+    WORKER_ORPHAN,  /* of a mediator that was before us, and nobody's yet */
+    WORKER_ADOPTED, /* it was one, is a VM's now, and was ready: to be reported, too */
 };
 
 /*
@@ -36,11 +38,15 @@ struct worker {
     vgpu_keeper_worker what;
     uint32_t gpu;
     enum worker_step step;
-    pid_t pid;   /* 0: not known yet, or never */
-    int fd;      /* -1: closed */
-    int peer_fd; /* the worker's end, until the keeper has it */
-    int error;   /* errno, when FAILED */
+    pid_t pid;         /* 0: not known yet, or never */
+    int fd;            /* -1: closed */
+    int peer_fd;       /* the worker's end, until the keeper has it */
+    int error;         /* errno, when FAILED */
+    uint64_t adopting; /* what its READY must say; until then all that it says is not for us */
+    vgpu_worker_ready ready; /* an ORPHAN's, once it is there */
     bool poll_open;
+    bool has_ready;
+    bool told_to_go;     /* an ORPHAN that nobody wanted */
     bool closed;         /* its end of the socket */
     bool killed;         /* by us */
     bool kill_due;       /* ... and the keeper could not be told yet */
@@ -57,9 +63,11 @@ struct supervisor {
     struct worker_list all;
     struct worker_queue waiting;
     uint32_t count;
-    uint32_t failed;   /* among them */
-    uint32_t starting; /* among them: WORKER_STARTS */
-    bool watching;     /* the keeper */
+    uint32_t to_report; /* among them: FAILED and ADOPTED */
+    uint32_t starting;  /* among them: WORKER_STARTS */
+    uint64_t adoptions; /* a number for each */
+    uv_timer_t orphans; /* until when they are kept */
+    bool started;
     void (*all_gone)(void *opaque);
     void *all_gone_opaque;
     uint8_t frames[SUPERVISOR_BATCH][SUPERVISOR_FRAME_ROOM] __attribute__((aligned(8)));
@@ -71,6 +79,29 @@ void worker_kill(struct worker *worker);
 void worker_kill_for_protocol(struct worker *worker, const char *what);
 /* It has said that it is ready: another one may start. */
 void worker_now_ready(struct worker *worker);
+/* It can't be had: told to the core by supervisor_settle(). */
+void worker_fail(struct worker *worker, int error);
+void worker_enter(struct worker *worker, enum worker_step step);
+/* A worker that is in the list of all, without a handle or a socket. */
+struct worker *worker_new(struct supervisor *supervisor, uint64_t number,
+                          const vgpu_keeper_worker *what);
+/* -errno.  `fd` is taken over only if it is 0. */
+int worker_watch(struct worker *worker, int fd);
+
+/* ---- adoption.c ---- */
+
+/* A worker of a mediator that was before us.  `fd` is taken over. */
+void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_keeper_held *held,
+                   int fd);
+/*
+ * An orphan that is what the core wants, now with this handle; NULL: there is none, and one that
+ * is of the same VM is ended.
+ */
+struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_worker *what,
+                             uint64_t handle);
+/* All that the keeper holds were told of: those that nobody wants are kept for so long. */
+void adoption_begin_wait(struct supervisor *supervisor);
+void adoption_on_timer(uv_timer_t *timer);
 
 /* ---- worker_frames.c ---- */
 

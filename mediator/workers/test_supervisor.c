@@ -306,7 +306,7 @@ static int teardown(void **state)
 {
     core_stop_workers(core, clock_now_ns());
     supervisor_when_empty(supervisor, note_empty, NULL);
-    supervisor_report_failures(supervisor);
+    supervisor_settle(supervisor);
     run_until(&loop, is_empty);
     supervisor_close(supervisor);
     end_loop(&loop);
@@ -467,7 +467,7 @@ static void test_only_some_workers_start_at_a_time(void **state)
     run_until(&loop, supervisor_pid(supervisor, workers[count - 2]) > 0);
     assert_int_equal(supervisor_pid(supervisor, workers[count - 1]), 0);
     supervisor_stop_worker(supervisor, workers[count - 1], true);
-    assert_true(supervisor_report_failures(supervisor));
+    assert_true(supervisor_settle(supervisor));
     assert_int_equal(last[CORE_EVENT_WORKER_LOST].value, CORE_WORKER_END_NOT_STARTED);
     assert_int_equal(last[CORE_EVENT_WORKER_LOST].code, ECANCELED);
     core_stop_workers(core, clock_now_ns());
@@ -624,7 +624,7 @@ static void test_handles_that_nobody_knows_do_nothing(void **state)
     supervisor_run(supervisor, 4711, 1, &request);
     supervisor_stop_worker(supervisor, 4711, true);
     assert_int_equal(supervisor_pid(supervisor, 4711), 0);
-    assert_false(supervisor_report_failures(supervisor));
+    assert_false(supervisor_settle(supervisor));
 }
 
 static void test_one_vms_bad_worker_leaves_the_others_alone(void **state)

@@ -11,18 +11,29 @@
 
 /* ---- frames from the worker ---- */
 
+static bool is_ready(const vgpu_worker_ready *ready)
+{
+    return memchr(ready->gpu_uuid, '\0', sizeof(ready->gpu_uuid)) &&
+           memchr(ready->name, '\0', sizeof(ready->name));
+}
+
 static void take_ready(struct worker *worker, const uint8_t *body, size_t length)
 {
     vgpu_worker_ready ready;
 
-    if (length != sizeof(ready) || worker->step != WORKER_STARTS) {
+    if (length != sizeof(ready) ||
+        (worker->step != WORKER_STARTS && worker->step != WORKER_ORPHAN) || worker->has_ready) {
         worker_kill_for_protocol(worker, "sent a wrong READY");
         return;
     }
     memcpy(&ready, body, sizeof(ready));
-    if (!memchr(ready.gpu_uuid, '\0', sizeof(ready.gpu_uuid)) ||
-        !memchr(ready.name, '\0', sizeof(ready.name))) {
+    if (!is_ready(&ready)) {
         worker_kill_for_protocol(worker, "sent a wrong READY");
+        return;
+    }
+    if (worker->step == WORKER_ORPHAN) {
+        worker->ready = ready;
+        worker->has_ready = true;
         return;
     }
     worker_now_ready(worker);
@@ -90,6 +101,13 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
         header.length != length) {
         worker_kill_for_protocol(worker, "sent a wrong frame header");
         return;
+    }
+    if (worker->adopting) {
+        /* Up to its answer all was meant for another one. */
+        if (header.type != VGPU_WORKER_READY || header.job_id != worker->adopting) {
+            return;
+        }
+        worker->adopting = 0;
     }
     bytes += sizeof(header);
     length -= sizeof(header);

@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import random
 import select
-import stat
 import sys
 import time
 
@@ -273,7 +272,8 @@ def write_worker(folder, bin_dir, lies):
         script.write("#!/bin/sh\nexec python3 '%s' '%s' '%s' \"$@\"\n" % (
             os.path.join(HERE, "lying_worker.py"),
             os.path.abspath(os.path.join(bin_dir, "vgpu-worker")), json.dumps(lies)))  # fmt: skip
-    os.chmod(path, stat.S_IRWXU)
+    os.chmod(path, 0o755)
+    os.chmod(folder, 0o711)  # workers have uids of their own, and must get there
     return path
 
 

@@ -18,7 +18,7 @@ PYTHONUNBUFFERED=1
 export LD_LIBRARY_PATH PYTHONUNBUFFERED
 
 if [ $# -eq 0 ]; then
-    set -- worker_check mediator_check channel_check guest_check
+    set -- worker_check keeper_check mediator_check channel_check guest_check
 fi
 
 passed=0 failed=0 skipped=0

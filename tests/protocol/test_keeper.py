@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vgpu-keeper: what workers have for themselves, what it says and takes, and who outlives whom."""
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+
+import keeper as kp
+import wire
+from keeper import Keeper, Link
+from mediator import Mediator, alive, children, program, wait_for
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="own uids and namespaces need root")
+
+
+def with_keeper(lab, keeper, *arguments, **options):
+    return Mediator(lab, "--enable-test-ops", "--keeper-socket", keeper.path, *arguments, **options)
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+
+
+def run_keeper(*arguments, **options):
+    return subprocess.run([program("vgpu-keeper"), *map(str, arguments)], capture_output=True,
+                          text=True, timeout=60, check=False, **options)
+
+
+# ---- the command line ----
+
+
+def test_help_and_version():
+    result = run_keeper("--help")
+    assert result.returncode == 0 and "Example" in result.stdout
+    assert run_keeper("--version").stdout.startswith("vgpu-keeper ")
+
+
+@pytest.mark.parametrize("arguments, word", [
+    ([], "either --socket PATH or --private"),
+    (["--private", "--socket", "/x"], "either"),
+    (["--socket", ""], "1 to 107"),
+    (["--socket", "/" + "x" * 108], "1 to 107"),
+    (["--socket", "/x", "--uid-base", "0"], "1 to 2147483647"),
+    (["--socket", "/x", "--uid-base", "-1"], "1 to 2147483647"),
+    (["--socket", "/x", "--uid-base", "2147483647"], "go beyond"),
+    (["--socket", "/x", "--uid-count", "65537"], "1 to 65536"),
+    (["--socket", "/x", "--confine", "perhaps"], "auto, always or never"),
+    (["--socket", "/x", "--alone-s", "x"], "seconds"),
+    (["--socket", "/x", "--log-format", "xml"], "text or json"),
+    (["--scoket", "/x"], "Did you mean --socket?"),
+    (["--socket", "/x", "more"], "unexpected argument"),
+])
+def test_wrong_usage(arguments, word):
+    result = run_keeper(*arguments)
+    assert result.returncode == 2 and word in result.stderr
+
+
+def test_what_keeps_it_from_starting(lab):
+    result = run_keeper("--private", stdin=subprocess.DEVNULL)
+    assert result.returncode == 1 and "file descriptor 3 is not" in result.stderr
+    result = run_keeper("--socket", lab / "k", "--worker", lab / "none")
+    assert result.returncode == 1 and "give its place with --worker" in result.stderr
+    (lab / "file").write_text("precious")
+    result = run_keeper("--socket", lab / "file")
+    assert result.returncode == 1 and "is no socket" in result.stderr
+    assert (lab / "file").read_text() == "precious"
+    with Keeper(lab) as keeper:
+        result = run_keeper("--socket", keeper.path)
+        assert result.returncode == 1 and "running already" in result.stderr
+        with Link(keeper.path) as link:
+            link.hello()
+
+
+@AS_ROOT
+def test_a_range_that_has_a_user(lab):
+    result = run_keeper("--socket", lab / "k", "--uid-base", "1")
+    assert result.returncode == 1
+    assert "uids 1 to 65536 are not free" in result.stderr and "the user " in result.stderr
+    assert "--uid-base" in result.stderr and not (lab / "k").exists()
+
+
+# ---- what a worker has for itself ----
+
+
+@AS_ROOT
+def test_a_worker_has_nothing_but_its_work(lab):
+    with Mediator(lab) as mediator, mediator.device(1) as one, mediator.device(2) as two:
+        assert one.add(1, 2) == 3 and two.add(2, 3) == 5
+        keeper = mediator.status()["keeper"]
+        assert all(keeper[key] for key in ("own_uids", "own_networks", "own_ipc", "own_mounts"))
+        uids = set()
+        for worker in mediator.workers():
+            status = status_of(worker)
+            uid, = set(status["Uid"].split() + status["Gid"].split())
+            uids.add(int(uid))
+            for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                assert int(status[name], 16) == 0
+            assert status["NoNewPrivs"] == "1" and status["Groups"].strip() == ""
+            for name in ("net", "ipc", "mnt"):
+                ours = os.readlink(f"/proc/self/ns/{name}")
+                assert os.readlink(f"/proc/{worker}/ns/{name}") != ours
+            root = f"/proc/{worker}/root"
+            assert {"null", "urandom", "zero"} <= set(os.listdir(f"{root}/dev"))
+            assert all(name in ("null", "zero", "full", "random", "urandom")
+                       or name.startswith("nvidia") for name in os.listdir(f"{root}/dev"))
+            assert os.listdir(f"{root}/run") == [] and os.listdir(f"{root}/tmp") == []
+            with open(f"/proc/{worker}/net/unix", encoding="ascii") as sockets:
+                assert len(sockets.readlines()) == 1  # the heading
+        assert len(uids) == 2
+        first = keeper["uid_first"]
+        assert all(first <= uid < first + keeper["uid_count"] for uid in uids)
+
+
+@AS_ROOT
+def test_a_vm_has_one_uid_and_two_keepers_none_in_common(lab):
+    with Keeper(lab, "--uid-base", "2100000000", "--uid-count", "2") as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        sockets = [link.start(n, vm_id=vm_id) for n, vm_id in ((1, 7), (2, 7), (3, 8))]
+        uids = [struct.unpack("<2I", link.hear()[2])[1] for _ in sockets]
+        assert uids[0] == uids[1] != uids[2]
+        # No uid is left in the range.
+        sockets.append(link.start(4, vm_id=9))
+        kind, number, body, _ = link.hear()
+        step, error, _, _ = struct.unpack("<IiII", body)
+        assert (kind, number, step) == (kp.ENDED, 4, 2) and os.strerror(error)
+        (lab / "other").mkdir()
+        with Keeper(lab / "other", "--uid-base", "2100000001", "--uid-count", "1") as other, \
+                Link(other.path) as second:
+            second.hello()
+            sockets.append(second.start(1, vm_id=7))
+            kind, _, body, _ = second.hear()
+            assert kind == kp.ENDED and struct.unpack("<IiII", body)[0] == 2
+            link.say(kp.KILL, uids.index(2100000001) + 1)
+            if uids[0] == 2100000001:
+                link.say(kp.KILL, 2)
+            wait_for(lambda: len(keeper.workers()) < 3, "an end")
+            assert link.hear()[0] == kp.ENDED
+            if uids[0] == 2100000001:
+                assert link.hear()[0] == kp.ENDED
+            sockets.append(second.start(2, vm_id=7))
+            kind, _, body, _ = second.hear()
+            assert kind == kp.STARTED and struct.unpack("<2I", body)[1] == 2100000001
+        for sock in sockets:
+            sock.close()
+
+
+@AS_ROOT
+def test_without_root_it_says_so_once(lab):
+    (lab / "k").mkdir()
+    os.chown(lab / "k", 12345, 12345)
+    prefix = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    with Keeper(lab / "k", prefix=prefix) as keeper, with_keeper(lab, keeper) as mediator:
+        with mediator.device(1) as one, mediator.device(2) as two:
+            assert one.add(1, 2) == 3 and two.add(1, 2) == 3
+        assert keeper.log().count("not root: workers run as uid 12345") == 1
+        status = mediator.status()["keeper"]
+        assert not status["own_uids"] and status["uid_first"] == 12345
+        assert {status_of(worker)["Uid"].split()[0] for worker in keeper.workers()} == {"12345"}
+    result = run_keeper("--socket", lab / "other", "--confine", "always", user=12345)
+    assert result.returncode == 1 and "--confine always" in result.stderr
+
+
+# ---- its socket ----
+
+
+def nonsense():
+    """Messages that no mediator sends, as functions of a link."""
+    worker = kp.WORKER.pack(1, 0, 2, 0, 0, bytes(16), b"CPU-0")
+    yield "no header", lambda link: link.socket.send(b"VGPK")
+    yield "other magic", lambda link: link.say(kp.KILL, 1, magic=1)
+    yield "other version", lambda link: link.say(kp.KILL, 1, version=2)
+    yield "other length", lambda link: link.say(kp.KILL, 1, length=25)
+    yield "padding", lambda link: link.say(kp.KILL, 1, pad=1)
+    yield "unknown kind", lambda link: link.say(99)
+    yield "a keeper's kind", lambda link: link.say(kp.STARTED, 1, bytes(8))
+    yield "kill with a body", lambda link: link.say(kp.KILL, 1, b"12345678")
+    yield "kill with a descriptor", lambda link: link.say(kp.KILL, 1, fds=[0])
+    yield "start without descriptors", lambda link: link.say(kp.START, 1, worker)
+    yield "start with one", lambda link: link.say(kp.START, 1, worker, fds=[0])
+    yield "start with too many", lambda link: link.say(kp.START, 1, worker, fds=[0] * 9)
+    yield "start too short", lambda link: link.say(kp.START, 1, worker[:-1], fds=[0, 0])
+    yield "too long", lambda link: link.say(kp.START, 1, worker + bytes(500), fds=[0, 0])
+    yield "start of number 0", lambda link: link.start(0).close()
+    yield "unknown flags", lambda link: link.start(1, flags=8).close()
+    yield "padding in it", lambda link: link.start(1, pad=1).close()
+    yield "no GPU", lambda link: link.start(1, gpu="").close()
+    yield "an option for a GPU", lambda link: link.start(1, gpu="--probe").close()
+    yield "a path for a GPU", lambda link: link.start(1, gpu="../x").close()
+    yield "a GPU without end", lambda link: link.start(1, gpu="x" * 64).close()
+
+
+@pytest.mark.parametrize("say", [pytest.param(say, id=name) for name, say in nonsense()])
+def test_nonsense_ends_the_connection_and_nothing_else(lab, say):
+    with Keeper(lab) as keeper:
+        before = keeper.fds()
+        with Link(keeper.path) as link:
+            link.hello()
+            say(link)
+            assert link.ended()
+        wait_for(lambda: keeper.fds() == before, "all descriptors to be closed")
+        assert "sent nonsense" in keeper.log()
+        with Link(keeper.path) as link:
+            link.hello()
+            assert keeper.process.poll() is None and keeper.workers() == []
+
+
+def test_numbers_are_not_used_twice(lab):
+    with Keeper(lab) as keeper, Link(keeper.path) as link:
+        link.hello()
+        with link.start(5), contextlib.closing(link.start(5)):
+            assert link.ended()
+        assert len(keeper.workers()) == 1  # and it waits for the next mediator
+
+
+def test_one_mediator_at_a_time(lab):
+    (lab / "two").mkdir()
+    with Keeper(lab) as keeper, with_keeper(lab, keeper) as mediator:
+        second = with_keeper(lab / "two", keeper)
+        result = subprocess.run(second.command, capture_output=True, text=True, timeout=60,
+                                check=False)
+        assert result.returncode == 1
+        assert f"serves another vgpu-mediator (process {mediator.process.pid})" in result.stderr
+        with mediator.device() as device:
+            assert device.add(1, 2) == 3
+
+
+def test_two_mediators_beside_each_other(lab):
+    """Each with a keeper of its own: they share nothing, uids neither."""
+    (lab / "two").mkdir()
+    with Mediator(lab) as one, Mediator(lab / "two") as two:
+        with one.device(1) as first, two.device(1) as second:
+            assert first.add(1, 2) == 3 and second.add(2, 3) == 5
+            uids = [status_of(mediator.workers()[0])["Uid"].split()[0] for mediator in (one, two)]
+            assert len(set(uids)) == (2 if os.geteuid() == 0 else 1)
+
+
+# ---- who outlives whom ----
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_keeper_that_is_killed(lab, shared):
+    with contextlib.ExitStack() as stack:
+        keeper = stack.enter_context(Keeper(lab)) if shared else None
+        mediator = stack.enter_context(with_keeper(lab, keeper) if shared else
+                                       Mediator(lab, "--enable-test-ops"))
+        with mediator.device(1) as device, mediator.device(2) as other:
+            assert device.add(1, 2) == 3
+            other.submit(wire.HANG)
+            wait_for(lambda: (mediator.vm(2) or {"in_flight": 0})["in_flight"], "the job to run")
+            victim = keeper.process.pid if shared else mediator.keeper()
+            workers = children(victim)
+            assert len(workers) == 2
+            os.kill(victim, signal.SIGKILL)
+            assert other.read().status == wire.CUDA_ERROR
+            wait_for(lambda: not any(map(alive, workers)), "the workers to end with it")
+            assert mediator.vm(1)["fault_count"] == mediator.vm(2)["fault_count"] == 0
+            if shared:
+                with mediator.admin() as admin:
+                    problems = admin.call(wire.SHOW_HEALTH)["problems"]
+                assert [problem["kind"] for problem in problems] == ["keeper"]
+                assert mediator.status()["keeper"]["pid"] is None
+                keeper.process.wait(60)
+                keeper.path.unlink()
+                stack.enter_context(Keeper(lab))
+            assert device.add(2, 3) == 5
+            status = mediator.status()["keeper"]
+            assert status["losses"] == 1 and status["pid"] not in (None, victim)
+            with mediator.admin() as admin:
+                assert admin.call(wire.SHOW_HEALTH)["problems"] == []
+
+
+def test_a_mediator_that_is_killed_loses_no_worker(lab):
+    with Keeper(lab) as keeper:
+        mediator = with_keeper(lab, keeper).start()
+        devices = [mediator.device(vm_id) for vm_id in (1, 2, 3)]
+        for device in devices:
+            device.add(1, 1)
+        devices[0].submit(wire.SPIN, (300000,))  # its answer finds the mediator gone
+        devices[1].submit(wire.ADD, (5, 5))
+        wait_for(lambda: mediator.vm(1)["in_flight"], "a job to run")
+        workers = set(keeper.workers())
+        mediator.kill()
+        assert all(device.ended() or True for device in devices)
+        mediator.log_file.close()
+        with with_keeper(lab, keeper) as again:
+            assert set(keeper.workers()) == workers
+            for vm_id in (1, 2, 3):
+                with again.device(vm_id) as device:
+                    assert device.add(vm_id, 10) == vm_id + 10
+                    assert again.vm(vm_id)["worker_pid"] in workers
+                    assert again.vm(vm_id)["worker_restarts"] == 0
+            assert set(keeper.workers()) == workers
+
+
+def test_a_planned_restart_answers_what_was_accepted_and_keeps_the_workers(lab):
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper) as mediator:
+            devices = [mediator.device(vm_id) for vm_id in (1, 2, 3)]
+            for device in devices:
+                device.add(1, 1)
+            for device in devices:
+                for i in range(10):
+                    device.submit(wire.SPIN, (3000,))
+            wait_for(lambda: sum(mediator.vm(n)["submitted"] for n in (1, 2, 3)) == 33,
+                     "all to be accepted")
+            workers = set(keeper.workers())
+            mediator.process.send_signal(signal.SIGTERM)
+            for device in devices:
+                assert [device.read().status for _ in range(10)] == [wire.OK] * 10
+                assert device.ended()
+            assert mediator.process.wait(60) == 0
+            assert set(keeper.workers()) == workers
+            mediator.process.poll()
+        with with_keeper(lab, keeper) as again:
+            for vm_id in (1, 2, 3):
+                with again.device(vm_id) as device:
+                    assert device.add(vm_id, 20) == vm_id + 20
+            assert set(keeper.workers()) == workers
+
+
+def test_a_worker_that_fits_no_more_is_replaced(lab):
+    with Keeper(lab) as keeper:
+        mediator = with_keeper(lab, keeper).start()
+        with mediator.device(1) as device, mediator.device(2) as other:
+            device.add(1, 1)
+            other.add(1, 1)
+            old = set(keeper.workers())
+            mediator.kill()
+        mediator.log_file.close()
+        # Without the test operations: other arguments for its worker.
+        with Mediator(lab, "--keeper-socket", keeper.path) as again, again.device(1) as device:
+            assert device.add(1, 2) == 3
+            assert again.vm(1)["worker_pid"] not in old
+            wait_for(lambda: len(keeper.workers()) == 2, "the old one to end")
+            # The other VM does not come back: its worker is told to go after a while.
+            wait_for(lambda: not old & set(keeper.workers()), "the orphan to leave")
+            assert "nobody wants worker" in again.log()
+
+
+def test_workers_that_no_mediator_comes_for(lab):
+    with Keeper(lab, "--alone-s", "0") as keeper:
+        mediator = with_keeper(lab, keeper).start()
+        with mediator.device(1) as device:
+            device.add(1, 1)
+            mediator.kill()
+        mediator.log_file.close()
+        wait_for(lambda: not keeper.workers(), "the workers to be ended")
+        assert "no mediator came for 1 workers" in keeper.log()
+
+
+def test_a_held_worker_can_be_spoken_to(lab):
+    """The keeper hands its socket over, and ADOPT is answered behind what was due."""
+    header, adopt, ready, quit_it = struct.Struct("<IHHIIQ"), 11, 1, 4
+    with Keeper(lab) as keeper:
+        with Link(keeper.path) as link:
+            link.hello()
+            with link.start(77) as ours:
+                assert ours.recv(4096)[6:8] == struct.pack("<H", ready)
+        with Link(keeper.path) as link:
+            _, held = link.hello()
+            (kind, number, body, fds), = held
+            assert (kind, number, len(fds)) == (kp.HELD, 77, 1)
+            assert struct.unpack_from("<I", body)[0] == keeper.workers()[0]
+            with socket.socket(fileno=fds[0]) as worker:
+                worker.settimeout(30)
+                worker.send(header.pack(0x4B574756, 1, adopt, header.size, 0, 4711))
+                _, _, kind, _, _, number = header.unpack_from(worker.recv(4096))
+                assert (kind, number) == (ready, 4711)
+                worker.send(header.pack(0x4B574756, 1, quit_it, header.size, 0, 0))
+                kind, number, body, _ = link.hear()
+                assert (kind, number) == (kp.ENDED, 77) and struct.unpack("<IiII", body)[0] == 0
+
+
+def test_many_workers_are_listed_though_nobody_reads(lab):
+    """More than a socket holds: what is to be told is no queue."""
+    count = 300
+    with Keeper(lab, "--confine", "never") as keeper:
+        with Link(keeper.path) as link:
+            link.hello()
+            sockets = []
+            for number in range(1, count + 1):
+                sockets.append(link.start(number, vm_id=number))
+            wait_for(lambda: len(keeper.workers()) == count, "all to start")
+            for sock in sockets:
+                sock.close()
+        with Link(keeper.path) as link:
+            _, held = link.hello()
+            assert len({number for _, number, _, _ in held}) == count
+            for _, _, _, fds in held:
+                os.close(fds[0])
+            for number in range(1, count + 1):
+                link.say(kp.KILL, number)
+            assert {link.hear()[1] for _ in range(count)} == set(range(1, count + 1))
