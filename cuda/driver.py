@@ -325,6 +325,8 @@ REAL = {
     "cuFuncSetAttribute": "CUfunction, int, int",
     "cuFuncGetParamInfo": "CUfunction, size_t, size_t *, size_t *",
     "cuLaunchKernelEx": "const CUlaunchConfig *, CUfunction, void **, void **",
+    "cuLaunchKernel": "CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, "
+                      "unsigned, CUstream, void **, void **",
     "cuDeviceGetDefaultMemPool": "CUmemoryPool *, CUdevice",
     "cuMemPoolGetAttribute": "CUmemoryPool, int, void *",
     "cuThreadExchangeStreamCaptureMode": "int *",

@@ -534,12 +534,13 @@ static bool sleep_in_turn(struct executor *e, bool room)
 static enum backend_state look_at_head(struct executor *e)
 {
     struct slot *slot = &e->slots[e->head];
+    const bool goes_on = e->count > 1 && e->slots[(e->head + 1) % e->config->depth].channel;
 
     if (slot->channel && e->has_drivers && !slot->own_thread) {
         slot->own_thread = driver_set_begin_turn(&e->drivers, slot->channel, slot->budget_ns);
     }
     if (slot->own_thread) {
-        if (driver_set_turn_over(&e->drivers, slot->channel, &slot->result.gpu_time_ns)) {
+        if (driver_set_turn_over(&e->drivers, slot->channel, goes_on, &slot->result.gpu_time_ns)) {
             slot->channel = 0;
             slot->own_thread = false;
             slot->state = BACKEND_DONE;
@@ -547,7 +548,7 @@ static enum backend_state look_at_head(struct executor *e)
     } else if (slot->channel) {
         const struct channel_turn turn = {
             .budget_ns = slot->budget_ns,
-            .goes_on = e->count > 1 && e->slots[(e->head + 1) % e->config->depth].channel,
+            .goes_on = goes_on,
         };
 
         if (!e->channels ||
@@ -629,7 +630,6 @@ static enum vgpu_worker_exit serve(struct executor *e)
         if (e->broken) {
             return VGPU_WORKER_EXIT_OK;
         }
-        e->lost = e->lost || (e->has_drivers && driver_set_is_lost(&e->drivers));
         if (e->lost) {
             discard_unread(e);
             return VGPU_WORKER_EXIT_GPU_FAULT;

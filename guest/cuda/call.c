@@ -14,6 +14,7 @@
 
 /* A sleeper looks again so often, for what nobody thought of. */
 #define LOOK_MS 60000
+#define AWAKE_NS 4000000u
 
 static pthread_mutex_t ring_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lane_locks[CUDA_LANES];
@@ -81,8 +82,23 @@ static CUresult lost(const char *why)
     return CUDA_ERROR_DEVICE_UNAVAILABLE;
 }
 
+/* Where there are processors to spare a thread looks for as long as the driver's would. */
+static bool goes_on_looking(uint64_t *start_ns)
+{
+    uint64_t now_ns;
+
+    if (!cuda_process.spare_cpus) {
+        return false;
+    }
+    now_ns = vgpu_system_clock.now_ns(NULL);
+    *start_ns = *start_ns ? *start_ns : now_ns;
+    return now_ns - *start_ns < AWAKE_NS;
+}
+
 static CUresult wait_until(condition *holds, uint64_t number, void *what)
 {
+    uint64_t start_ns = 0;
+
     for (unsigned looks = 0;; looks++) {
         int result = holds(number, what);
 
@@ -105,6 +121,9 @@ static CUresult wait_until(condition *holds, uint64_t number, void *what)
             continue;
         }
         looks = 0;
+        if (goes_on_looking(&start_ns)) {
+            continue;
+        }
         if (!sleep_a_turn(holds, number, what)) {
             return lost("the connection to the mediator ended");
         }

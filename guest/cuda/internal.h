@@ -48,7 +48,8 @@ struct cuda_process {
     uint64_t pinned; /* offset in it where pinned memory begins */
     uint64_t arena_bytes;
     CUDASnapshot snapshot;
-    bool blocking; /* CUDA_LAUNCH_BLOCKING */
+    bool blocking;   /* CUDA_LAUNCH_BLOCKING */
+    bool spare_cpus; /* a thread that looks takes no processor from another one */
 };
 
 extern struct cuda_process cuda_process;

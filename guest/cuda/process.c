@@ -18,6 +18,7 @@
 #define COMMAND_BYTES (1u << 20)
 #define NOTICE_BYTES (64u << 10)
 #define WINDOW_TRIES 16u
+#define SPARE_CPUS 4
 
 struct cuda_process cuda_process;
 
@@ -285,6 +286,7 @@ static CUresult open_locked(void)
         return CUDA_ERROR_NO_DEVICE;
     }
     cuda_process.blocking = blocking && strcmp(blocking, "0") != 0 && *blocking;
+    cuda_process.spare_cpus = sysconf(_SC_NPROCESSORS_ONLN) >= SPARE_CPUS;
     pthread_once(&handlers, set_handlers);
     result = connect_channel(name);
     if (result) {

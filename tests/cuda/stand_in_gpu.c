@@ -162,6 +162,12 @@ static bool is_ready(const struct work *work)
     return work->kind != WORK_WAIT || stand_in_gpu.lost || work->event->done >= work->generation;
 }
 
+/* A call that waits for a mark waits for what is before it, which is counted itself. */
+static unsigned takes_time(const struct work *work)
+{
+    return work->kind != WORK_RECORD;
+}
+
 static bool step(void)
 {
     bool did = false;
@@ -181,7 +187,7 @@ static bool step(void)
         if (!*place) {
             stand_in_gpu.last = place;
         }
-        work->context->in_flight--;
+        work->context->in_flight -= takes_time(work);
         free(work->own);
         free(work);
         did = true;
@@ -226,7 +232,7 @@ void stand_in_queue(struct work *work)
         pthread_detach(thread);
     }
     work->next = NULL;
-    work->context->in_flight++;
+    work->context->in_flight += takes_time(work);
     *gpu->last = work;
     gpu->last = &work->next;
     pthread_cond_signal(&gpu->changed);

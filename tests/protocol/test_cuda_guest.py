@@ -20,6 +20,7 @@ RUN = BUILD / "guest" / "cuda" / "vgpu-run"
 LIBRARY = BUILD / "guest" / "cuda" / "libcuda.so.1"
 STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cuda.so"
 TRY = BUILD / "tests" / "cuda" / "try_driver"
+FAULT = BUILD / "tests" / "cuda" / "fault_driver"
 IMAGE = TREE / "tests" / "cuda" / "images" / "stand_in.txt"
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
 
@@ -59,6 +60,20 @@ def test_two_programs_in_each_of_three_vms(running, lab):
     programs = [start(lab, TRY, IMAGE, "2", vm=n % 3) for n in range(6)]
     for program in programs:
         finish(program)
+
+
+def test_a_fault_is_the_programs_own(running, lab):
+    """Each call says the code; another VM's program notices nothing."""
+    other = start(lab, TRY, IMAGE, vm=1)
+    for kernel, code in (("bad", 700), ("trap", 719)):
+        said = dict(line.rsplit(" ", 1) for line in
+                    finish(start(lab, FAULT, IMAGE, kernel)).splitlines())
+        assert said.pop("launch") == "0"
+        for call in ("cuCtxSetCurrent", "cuDeviceGetAttribute", "cuInit"):
+            assert said.pop(call) == "0", call
+        assert set(said.values()) == {str(code)}, said
+    finish(other)
+    finish(start(lab, TRY, IMAGE))
 
 
 def test_without_a_driver_there_is_no_device(lab):

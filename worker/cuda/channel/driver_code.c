@@ -310,7 +310,6 @@ CUresult driver_run_launch(struct driver_call *call)
     CUlaunchConfig config;
     void *function;
     CUstream stream;
-    CUresult result;
 
     if (call->arg_count < CUDA_LAUNCH_ARGS || count > CUDA_ATTRIBUTES_MAX ||
         bytes > CUDA_PARAM_BYTES_MAX || attribute_bytes + bytes > call->payload_bytes) {
@@ -339,6 +338,10 @@ CUresult driver_run_launch(struct driver_call *call)
         .attrs = count ? attributes : NULL,
         .numAttrs = count,
     };
-    result = call->api->cuLaunchKernelEx(&config, function, NULL, bytes ? extra : NULL);
-    return result;
+    if (count) {
+        return call->api->cuLaunchKernelEx(&config, function, NULL, bytes ? extra : NULL);
+    }
+    return call->api->cuLaunchKernel(function, config.gridDimX, config.gridDimY, config.gridDimZ,
+                                     config.blockDimX, config.blockDimY, config.blockDimZ,
+                                     config.sharedMemBytes, stream, NULL, bytes ? extra : NULL);
 }

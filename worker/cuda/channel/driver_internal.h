@@ -82,6 +82,7 @@ struct driver_channel {
     int stop;           /* enum vgpu_channel_reason; 0: go on */
     int ended;          /* the ring thread has let go */
     uint64_t budget_ns; /* not 0: a turn, from the executor; 0 again when it is over */
+    int goes_on;        /* the next turn is there already */
     uint64_t used_ns;   /* of the last turn */
 
     /* The ring thread's own. */

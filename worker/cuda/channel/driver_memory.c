@@ -397,32 +397,42 @@ static CUresult check_pinned(struct driver_call *call, unsigned host, CUstream *
     return pin(call, call->args[host] - (uint64_t)(uintptr_t)call->channel->window, call->args[2]);
 }
 
-CUresult driver_run_pinned_in(struct driver_call *call)
+/* Memory that was registered in pieces is copied in those pieces. */
+static uint64_t part_of(const struct driver_channel *channel, uint64_t host, uint64_t bytes)
 {
-    CUstream stream;
-    CUresult result = check_pinned(call, 1, &stream);
+    uint64_t offset = host - (uint64_t)(uintptr_t)channel->window;
+    uint64_t left = DRIVER_PIN_BYTES - offset % DRIVER_PIN_BYTES;
 
-    if (result == CUDA_SUCCESS) {
+    return bytes < left ? bytes : left;
+}
+
+static CUresult copy_pinned(struct driver_call *call, unsigned host_at)
+{
+    uint64_t host = call->args[host_at], other = call->args[1 - host_at], left = call->args[2];
+    CUstream stream;
+    CUresult result = check_pinned(call, host_at, &stream);
+
+    while (result == CUDA_SUCCESS && left > 0) {
+        uint64_t part = part_of(call->channel, host, left);
         /* NOLINTNEXTLINE(performance-no-int-to-ptr): checked to lie in the window */
-        const void *from = (const void *)(uintptr_t)call->args[1];
+        void *memory = (void *)(uintptr_t)host;
 
         call->context->busy = true;
-        result = call->api->cuMemcpyHtoDAsync_v2(call->args[0], from, call->args[2], stream);
+        result = host_at == 1 ? call->api->cuMemcpyHtoDAsync_v2(other, memory, part, stream)
+                              : call->api->cuMemcpyDtoHAsync_v2(memory, other, part, stream);
+        host += part;
+        other += part;
+        left -= part;
     }
     return result;
 }
 
+CUresult driver_run_pinned_in(struct driver_call *call)
+{
+    return copy_pinned(call, 1);
+}
+
 CUresult driver_run_pinned_out(struct driver_call *call)
 {
-    CUstream stream;
-    CUresult result = check_pinned(call, 0, &stream);
-
-    if (result == CUDA_SUCCESS) {
-        /* NOLINTNEXTLINE(performance-no-int-to-ptr): checked to lie in the window */
-        void *to = (void *)(uintptr_t)call->args[0];
-
-        call->context->busy = true;
-        result = call->api->cuMemcpyDtoHAsync_v2(to, call->args[1], call->args[2], stream);
-    }
-    return result;
+    return copy_pinned(call, 0);
 }

@@ -12,11 +12,14 @@
 #include "common/log.h"
 #include "worker/cuda/channel/driver_internal.h"
 
+#define SPARE_CPUS 4
+
 bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
 {
     memset(set, 0, sizeof(*set));
     set->uses = *uses;
     set->spare_cpu = get_nprocs() > 1;
+    set->spare_cpus = get_nprocs() >= SPARE_CPUS;
     set->over = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return set->over >= 0;
 }
@@ -84,7 +87,9 @@ static enum vgpu_error start(struct driver_set *set, struct driver_channel *chan
     channel->control = (VGPUControl *)(channel->chunk0 + channel->layout.control);
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
     vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
+    __atomic_add_fetch(&set->live, 1, __ATOMIC_ACQ_REL);
     if (pthread_create(&channel->thread, NULL, driver_thread, channel) != 0) {
+        __atomic_sub_fetch(&set->live, 1, __ATOMIC_ACQ_REL);
         log_error("no thread for a CUDA channel");
         return VGPU_ERR_MEMORY_LIMIT;
     }
@@ -185,23 +190,20 @@ bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t bud
     return true;
 }
 
-bool driver_set_turn_over(struct driver_set *set, uint64_t handle, uint64_t *used_ns)
+bool driver_set_turn_over(struct driver_set *set, uint64_t handle, bool goes_on, uint64_t *used_ns)
 {
     struct driver_channel *channel = find(set, handle);
     uint64_t count;
     ssize_t n = read(set->over, &count, sizeof(count));
 
     (void)n;
+    if (channel) {
+        __atomic_store_n(&channel->goes_on, goes_on, __ATOMIC_RELEASE);
+    }
     if (channel && !__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE) &&
         __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE) != 0) {
         return false;
     }
     *used_ns = channel ? __atomic_load_n(&channel->used_ns, __ATOMIC_RELAXED) : 0;
     return true;
-}
-
-bool driver_set_is_lost(struct driver_set *set)
-{
-    reap(set);
-    return set->count == 0 && __atomic_load_n(&set->lost, __ATOMIC_ACQUIRE) != 0;
 }

@@ -36,7 +36,9 @@ struct driver_set {
     uint64_t charged_bytes; /* atomic */
     int lost;               /* atomic: the driver's error that ended all contexts; 0: none */
     int over;               /* eventfd: a turn or a channel is over */
-    bool spare_cpu; /* a thread that looks without a pause takes no processor from another */
+    int live;               /* atomic: threads that have not let go */
+    /* A thread that looks without a pause takes no processor from another one: a little, long. */
+    bool spare_cpu, spare_cpus;
 };
 
 /* False, after saying why on the log: there is no memory for it. */
@@ -51,9 +53,7 @@ bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel
 
 /* True: the handle is one of these, and its turn has begun (or is over at once). */
 bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t budget_ns);
-/* Is the turn over?  Then *used_ns is what it took. */
-bool driver_set_turn_over(struct driver_set *set, uint64_t handle, uint64_t *used_ns);
-/* Frees those that ended by themselves.  True: the worker serves none of them any more. */
-bool driver_set_is_lost(struct driver_set *set);
+/* Is the turn over?  Then *used_ns is what it took.  goes_on: the channel's next one is there. */
+bool driver_set_turn_over(struct driver_set *set, uint64_t handle, bool goes_on, uint64_t *used_ns);
 
 #endif

@@ -16,7 +16,9 @@
  *
  * A turn begins with the mediator's word and lasts until its budget is used, or until nothing
  * has come for ANTICIPATION after the GPU ended its work; then the thread waits until the GPU
- * has done what is in flight, and says how long it all took.
+ * has done what is in flight, and says how long it all took.  In the second half of a turn it asks
+ * for the next one.  Where nobody else waits that is there before the end, and the GPU goes on
+ * working from the one to the other.
  */
 #include "worker/cuda/channel/driver_internal.h"
 
@@ -32,9 +34,12 @@
 
 #define RECORDS_AT_ONCE 64u
 #define ANTICIPATION_NS NS_PER_MS
-/* Without anything new the thread looks without a pause for so long. */
+/* Without anything new the thread looks without a pause for so long, */
 #define AWAKE_NS (100 * NS_PER_US)
+/* ... and while a program waits for the GPU, as the driver itself would look. */
+#define AWAKE_WAITING_NS (5 * NS_PER_MS)
 #define PAUSE_MIN_NS (20 * NS_PER_US)
+#define PAUSE_SHARE 64u /* of the time that it has waited */
 #define LOOKS_FOR_YIELD 64u
 
 static void signal_event(int fd)
@@ -151,11 +156,17 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     const CUDARecord *record = (const CUDARecord *)channel->record;
     uint64_t bytes;
 
-    memset(call, 0, sizeof(*call));
     call->channel = channel;
     call->api = channel->api;
     call->device = channel->device;
     call->record = record;
+    call->context = NULL;
+    call->out_count = 0;
+    call->reply = NULL;
+    call->stream = NULL;
+    call->has_stream = false;
+    call->fence = NULL;
+    call->wait_event = 0;
     if (record->record.bytes < sizeof(*record) || record->arg_count > CUDA_ARGS_MAX) {
         return false;
     }
@@ -172,6 +183,14 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
         call->context = &channel->contexts[record->record.context];
     }
     return true;
+}
+
+static void want_turn(struct driver_channel *channel)
+{
+    if (!channel->wants) {
+        channel->wants = true;
+        channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
+    }
 }
 
 /* Does the record have to wait?  Sets channel->held. */
@@ -191,10 +210,8 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
         return false;
     }
     if (!channel->in_turn || channel->closing) {
-        if (!channel->wants && !channel->in_turn) {
-            channel->wants = true;
-            channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, channel->handle,
-                                    0);
+        if (!channel->in_turn) {
+            want_turn(channel);
         }
         return true;
     }
@@ -221,6 +238,9 @@ static CUresult perform(struct driver_call *call, uint8_t flags)
         driver_stream(call, CU_STREAM_PER_THREAD, &call->stream);
     }
     result = driver_decoders[op](call);
+    if (result == CUDA_SUCCESS && call->has_stream && call->context) {
+        call->context->busy = true; /* something may stand in a stream now */
+    }
     if (result == CUDA_SUCCESS && (flags & CUDA_TURN) && call->context) {
         call->context->busy = true;
         driver_unit_submitted(channel, call->context);
@@ -327,13 +347,15 @@ static void begin_turn(struct driver_channel *channel)
     channel->last_work_ns = 0;
 }
 
-static void end_turn(struct driver_channel *channel, uint64_t now_ns)
+static void end_turn(struct driver_channel *channel, uint64_t now_ns, bool drained)
 {
     uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
 
     channel->in_turn = false;
     channel->closing = false;
-    channel->in_flight = channel->unmarked = 0;
+    if (drained) {
+        channel->in_flight = channel->unmarked = 0;
+    }
     __atomic_store_n(&channel->used_ns, used_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
     signal_event(channel->set->over);
@@ -385,11 +407,19 @@ static bool look_after_turn(struct driver_channel *channel)
         channel->quiet_since_ns = 0;
     }
     if (!channel->closing) {
-        bool used = now_ns - channel->turn_start_ns >= budget_ns;
+        uint64_t used_ns = now_ns - channel->turn_start_ns;
+        bool used = used_ns >= budget_ns;
         bool quiet = channel->quiet_since_ns &&
                      now_ns - channel->quiet_since_ns >= ANTICIPATION_NS && !channel->wait_count &&
                      !channel->has_record;
 
+        if (used_ns >= budget_ns / 2 && (channel->in_flight || channel->has_record)) {
+            want_turn(channel); /* who is alone gets it before this one ends */
+        }
+        if (used && __atomic_load_n(&channel->goes_on, __ATOMIC_ACQUIRE)) {
+            end_turn(channel, now_ns, false);
+            return true;
+        }
         if (!used && !quiet) {
             return false;
         }
@@ -399,7 +429,7 @@ static bool look_after_turn(struct driver_channel *channel)
         return false;
     }
     driver_look(channel);
-    end_turn(channel, now_ns);
+    end_turn(channel, clock_now_ns(), true);
     return true;
 }
 
@@ -438,7 +468,7 @@ static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
 {
     struct pollfd fds[] = {{.fd = channel->doorbell, .events = POLLIN},
                            {.fd = channel->wake, .events = POLLIN}};
-    uint64_t pause_ns = quiet_ns / 16;
+    uint64_t pause_ns = quiet_ns / PAUSE_SHARE;
     struct timespec pause;
 
     pause_ns = pause_ns < PAUSE_MIN_NS ? PAUSE_MIN_NS : pause_ns;
@@ -458,7 +488,7 @@ static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
 
 static void rest(struct driver_channel *channel, unsigned looks)
 {
-    uint64_t now_ns;
+    uint64_t now_ns, awake_ns;
 
     if (looks % LOOKS_FOR_YIELD != LOOKS_FOR_YIELD - 1) {
 #if defined(__x86_64__)
@@ -470,7 +500,8 @@ static void rest(struct driver_channel *channel, unsigned looks)
     if (channel->quiet_since_ns == 0) {
         channel->quiet_since_ns = now_ns;
     }
-    if (now_ns - channel->quiet_since_ns < (channel->set->spare_cpu ? AWAKE_NS : 0)) {
+    awake_ns = channel->wait_count && channel->set->spare_cpus ? AWAKE_WAITING_NS : AWAKE_NS;
+    if (now_ns - channel->quiet_since_ns < (channel->set->spare_cpu ? awake_ns : 0)) {
         sched_yield(); /* the process may wait for this very processor */
     } else {
         sleep_a_while(channel, now_ns - channel->quiet_since_ns);
@@ -539,10 +570,15 @@ void *driver_thread(void *opaque)
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
     signal_event(channel->interrupt);
     let_go(channel);
-    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
     channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, channel->handle,
                             (uint32_t)reason);
+    if (__atomic_sub_fetch(&channel->set->live, 1, __ATOMIC_ACQ_REL) == 0 &&
+        __atomic_load_n(&channel->set->lost, __ATOMIC_ACQUIRE)) {
+        /* The driver serves this process no more; the next program gets another worker. */
+        _exit(VGPU_WORKER_EXIT_GPU_FAULT);
+    }
+    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
     signal_event(channel->set->over);
     return NULL;
 }

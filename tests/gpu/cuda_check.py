@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks and measures CUDA programs through our libcuda.so.1 on a real GPU, beside the driver
+itself in the same run.
+
+  tests/gpu/cuda_check.py [--bin-dir build/bin] [--out FILE.json] [--only NAME]...
+
+Needs Python's standard library and an NVIDIA driver; numba_program.py runs where Python has
+Numba.  Without a usable GPU it says so and exits with 77."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+from lab import Lab  # noqa: E402
+from report import Report, skip  # noqa: E402
+
+ROUNDS = 3
+# Figures of bench_driver: what of native is wanted, as a factor or a sum.
+WANTED = {"launch_sync_us": lambda native: native * 1.15, "launch_us": lambda native: native * 1.05,
+          "launch_done_us": lambda native: native * 1.05, "call_cpu_us": lambda native: 0.25,
+          "small_trip_us": lambda native: native * 1.3,
+          "alloc_free_1m_us": lambda native: native + 6}
+WANTED_GBS = {"pinned_in_gbs": 0.98, "pinned_out_gbs": 0.98, "plain_in_gbs": 0.9,
+              "plain_out_gbs": 0.9}
+
+
+class Suite:
+    def __init__(self, report, bin_dir):
+        self.report = report
+        self.bin_dir = bin_dir
+        tree = os.path.dirname(os.path.abspath(bin_dir))
+        self.run_tool = os.path.join(tree, "guest", "cuda", "vgpu-run")
+        self.programs = os.path.join(tree, "tests", "cuda")
+        images = os.path.join(HERE, "..", "cuda", "images", "kernels.ptx")
+        self.image = os.path.abspath(images)
+
+    def program(self, name):
+        return os.path.join(self.programs, name)
+
+    def lab(self, *args):
+        return Lab(self.bin_dir, *args, test_ops=False)
+
+    def start(self, lab, vm, *command):
+        """On the driver itself where there is no lab."""
+        if lab:
+            command = [self.run_tool, "--socket", lab.socket, "--vm-id", str(vm), "--", *command]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True)
+
+    def text(self, lab, vm, *command, timeout=120):
+        process = self.start(lab, vm, *command)
+        try:
+            return process.communicate(timeout=timeout)[0].strip(), process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return "timeout: " + process.communicate()[0][-500:], 124
+
+    def programs_agree(self):
+        for name, lab in (("natively", None), ("through us", self.lab())):
+            if lab:
+                lab.start()
+            for threads in ("1", "8"):
+                out, status = self.text(lab, 1, self.program("try_driver"), self.image, threads)
+                self.report.check("try_driver %s, %s threads" % (name, threads), status == 0,
+                                  out[-600:] if status else out.splitlines()[-1])
+            if lab:
+                late = "came late" in lab.log_text()
+                self.report.check("no error came late", not late)
+                lab.stop()
+
+    def bench(self, lab):
+        out, status = self.text(lab, 1, self.program("bench_driver"), self.image)
+        if status:
+            raise RuntimeError("bench_driver: " + out[-500:])
+        return json.loads(out.splitlines()[-1])
+
+    def figures(self):
+        rows = {"native": [], "us": []}
+        with self.lab() as lab:
+            for _ in range(ROUNDS):
+                rows["native"].append(self.bench(None))
+                rows["us"].append(self.bench(lab))
+        medians = {who: {key: statistics.median(row[key] for row in all_rows)
+                         for key in all_rows[0]} for who, all_rows in rows.items()}
+        for key, native in medians["native"].items():
+            us = medians["us"][key]
+            value = {"native": native, "us": us, "ratio": round(us / native, 3)}
+            if key in WANTED:
+                value["met"] = us <= WANTED[key](native)
+            elif key in WANTED_GBS:
+                value["met"] = us >= native * WANTED_GBS[key]
+            self.report.measure(key, value)
+
+    def shares(self):
+        seconds = "4"
+        command = [self.program("bench_driver"), self.image, seconds]
+
+        def rates(processes):
+            found = []
+            for process in processes:
+                out = process.communicate(timeout=60)[0]
+                row = json.loads(out.strip().splitlines()[-1])
+                found.append(row["launches"] / row["seconds"])
+            return found
+
+        native = rates([self.start(None, 0, *command)])[0]
+        with self.lab() as lab:
+            alone = rates([self.start(lab, 1, *command)])[0]
+            pair = rates([self.start(lab, vm, *command) for vm in (1, 2)])
+        self.report.measure("spin_4us_launches_s", {
+            "native": round(native), "alone": round(alone), "pair": [round(x) for x in pair],
+            "alone_of_native": round(alone / native, 4),
+            "together_of_alone": round(sum(pair) / alone, 4),
+            "share_error_points": round(abs(pair[0] / sum(pair) - 0.5) * 100, 2)})
+
+    def faults(self):
+        """A program whose kernel fails gets the driver's code; another VM loses nothing."""
+        with self.lab() as lab:
+            other = self.start(lab, 2, self.program("try_driver"), self.image, "4")
+            for kernel, code in (("bad", 700), ("trap", 719)):
+                out, _ = self.text(lab, 1, self.program("fault_driver"), self.image, kernel)
+                native, _ = self.text(None, 1, self.program("fault_driver"), self.image, kernel)
+                self.report.check("%s is %d in every call as natively" % (kernel, code),
+                                  out == native and str(code) in out,
+                                  "" if out == native else "us: %s native: %s" % (out, native))
+            out = other.communicate(timeout=120)[0]
+            self.report.check("another VM's program", other.returncode == 0, out[-300:])
+            out, status = self.text(lab, 1, self.program("try_driver"), self.image, "1")
+            self.report.check("the next program of the VM", status == 0, out[-300:])
+
+    def numba(self):
+        program = os.path.join(HERE, "numba_program.py")
+        with self.lab() as lab:
+            for name, where in (("natively", None), ("through us", lab)):
+                out, status = self.text(where, 1, sys.executable, program, timeout=200)
+                if status == 77:
+                    print("     no Numba here: " + out[-200:])
+                    return
+                self.report.check("Numba's program " + name, status == 0, out[-1500:])
+                if status == 0:
+                    self.report.measure("numba_" + name.replace(" ", "_"),
+                                        json.loads(out.splitlines()[-1]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
+    parser.add_argument("--out")
+    parser.add_argument("--only", action="append")
+    args = parser.parse_args()
+    probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
+                           capture_output=True, text=True, check=False).stdout
+    if '"cuda"' not in probe:
+        return skip(args.out, "no CUDA here: " + probe[-200:])
+    report = Report()
+    suite = Suite(report, args.bin_dir)
+    sections = [("programs", suite.programs_agree), ("figures", suite.figures),
+                ("faults", suite.faults), ("numba", suite.numba), ("shares", suite.shares)]
+    report.run([(name, section) for name, section in sections
+                if not args.only or name in args.only])
+    return report.finish(args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
