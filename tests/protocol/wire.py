@@ -100,7 +100,7 @@ class Connection:
 class Device(Connection):
     """What a vgpu-stub of protocol 1.0 is to the mediator."""
 
-    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=30):
+    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=120):
         self.vm_id, self.pool, self.priority = vm_id, pool, priority
         self.next_id = 1
         super().__init__(path, timeout)
@@ -165,7 +165,7 @@ class AdminError(Exception):
 
 
 class Admin(Connection):
-    def __init__(self, path, timeout=30):
+    def __init__(self, path, timeout=120):
         super().__init__(path, timeout)
 
     def send(self, command, param1=0, body=None):
