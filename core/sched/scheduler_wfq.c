@@ -36,11 +36,8 @@
  */
 #include "core/sched/scheduler_wfq.h"
 
-#include <assert.h>
 #include <math.h>
-#include <stddef.h>
 
-#include "common/unused.h"
 #include "core/sched/wfq_internal.h"
 
 /* The time from one look to the next: is somebody owed time beside a job aside? */
@@ -50,30 +47,6 @@
 #define CUT_DIVISOR 8
 /* The GPU is kept for twice the usual pause, and for this, by which a wake-up may be late. */
 #define LATE_NS (50 * NS_PER_US)
-/* Pauses beyond this multiple of the longest that is waited for all say the same: not soon. */
-#define THINK_MAX_SOON 4u
-/* With each job so much of its longest recent one is forgotten. */
-#define FORGET_LONGEST 256u
-/* The gap between two submissions: the newest is this part of the average, more at the start. */
-#define NEWEST_GAP (1.0 / WFQ_NEWEST_JOB)
-#define NEWEST_GAP_EARLY (1.0 / 2)
-
-/* ---- lists ---- */
-
-static void list_append(struct job_list *list, struct wfq_job *job)
-{
-    STAILQ_INSERT_TAIL(&list->jobs, job, link);
-    list->count++;
-}
-
-static struct wfq_job *list_take(struct job_list *list)
-{
-    struct wfq_job *job = job_list_first(list);
-
-    STAILQ_REMOVE_HEAD(&list->jobs, link);
-    list->count--;
-    return job;
-}
 
 /* ---- anticipation ---- */
 
@@ -144,17 +117,6 @@ static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
     return lasted_ns > wfq->turn_used_ns ? lasted_ns : wfq->turn_used_ns;
 }
 
-/* The longest pause between two jobs of the VM that is worth waiting for. */
-static uint64_t soon_ns(const struct wfq *wfq, const struct vm_state *state)
-{
-    uint64_t worth_ns = 2 * WFQ_SWITCH_COST_NS;
-
-    if (state->average_ns != UNKNOWN && state->average_ns > worth_ns) {
-        worth_ns = state->average_ns;
-    }
-    return worth_ns < wfq->config.anticipation_ns ? worth_ns : wfq->config.anticipation_ns;
-}
-
 /* How long the holder's turn may last while others wait. */
 static uint64_t turn_limit_ns(const struct wfq *wfq)
 {
@@ -190,12 +152,11 @@ static bool worth_waiting(const struct wfq *wfq, uint64_t now_ns)
 
     return wfq->policy->turns && wfq->aside_count == 0 && wfq->run_count > 0 &&
            !vt_in_debt(&wfq->vt, wfq->holder) && state->think_ns != UNKNOWN &&
-           state->think_ns <= soon_ns(wfq, state) && may_anticipate(wfq, now_ns) &&
+           state->think_ns <= wfq_soon_ns(wfq, state) && may_anticipate(wfq, now_ns) &&
            (turn_used_ns(wfq, now_ns) < wfq->config.quantum_ns || would_win(wfq, now_ns));
 }
 
-/* Not inline: what choosing needs on the stack would cost each completion. */
-static __attribute__((noinline)) void anticipate(struct wfq *wfq, uint64_t now_ns)
+void wfq_anticipate(struct wfq *wfq, uint64_t now_ns)
 {
     uint64_t limit_ns;
 
@@ -241,12 +202,12 @@ static struct wfq_job *dispatch(struct wfq *wfq, uint32_t vm, enum wfq_reason re
     uint64_t cost_ns = wfq_estimate_ns(state);
 
     log_dispatch(wfq, job, reason, eligible, now_ns);
-    list_take(&state->waiting);
+    job_list_take(&state->waiting);
     wfq->waiting--;
     if (state->in_flight.count == 0) {
         state->head_started_ns = now_ns;
     }
-    list_append(&state->in_flight, job);
+    job_list_append(&state->in_flight, job);
     wfq->in_flight++;
     job->in_flight = true;
     job->dispatched_ns = now_ns;
@@ -447,175 +408,6 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
         return NULL;
     }
     return begin_turn(wfq, &choice, now_ns);
-}
-
-void wfq_enqueue(struct wfq *wfq, struct wfq_job *job, uint64_t now_ns)
-{
-    struct vm_state *state = &wfq->vms[job->vm];
-
-    assert(state->attached);
-    wfq_account_aside(wfq, now_ns);
-    if (state->waiting.count == 0 && state->in_flight.count == 0) {
-        wfq_settle(wfq, now_ns);
-        if (state->last_completed_ns != 0) {
-            wfq_pause_learn(wfq, job->vm, now_ns);
-        }
-    }
-    if (state->last_completed_ns != 0 && state->waiting.count == 0 && state->in_flight.count == 0 &&
-        now_ns >= state->last_completed_ns) {
-        uint64_t gap_ns = now_ns - state->last_completed_ns;
-        uint64_t gap_max_ns = THINK_MAX_SOON * soon_ns(wfq, state);
-
-        /* Or else a VM that was away for a second would be taken for slow for twenty jobs. */
-        if (gap_ns > gap_max_ns) {
-            gap_ns = gap_max_ns;
-        }
-        state->think_ns = wfq_average_ns(state->think_ns, gap_ns, WFQ_NEWEST_PAUSE);
-    }
-    if (state->submitted > 0 && now_ns >= state->last_submit_ns) {
-        double gap_ns = (double)(now_ns - state->last_submit_ns);
-
-        state->submit_gap_ns += (gap_ns - state->submit_gap_ns) *
-                                (state->submitted < WFQ_NEWEST_JOB ? NEWEST_GAP_EARLY : NEWEST_GAP);
-    }
-    state->last_submit_ns = now_ns;
-    state->submitted++;
-
-    job->arrival_ns = now_ns;
-    job->sequence = ++wfq->next_sequence;
-    job->in_flight = false;
-    job->charged_ns = 0;
-    list_append(&state->waiting, job);
-    wfq->waiting++;
-    if (wfq->anticipating && wfq->holder == job->vm) {
-        wfq_end_anticipation(wfq, now_ns); /* now that it has work: it keeps what it is owed */
-    }
-    if (state->run_index != NOBODY && wfq->vt.accounts[job->vm].standing == VT_WORKING) {
-        wfq_write_depth(wfq, job->vm);
-    } else {
-        wfq_refresh(wfq, job->vm, now_ns);
-    }
-}
-
-/* How many jobs were handed out as tiny ones that are not. */
-static void note_handed(struct vm_state *state, uint64_t cost_ns, uint64_t ahead_ns)
-{
-    if (cost_ns > ahead_ns && state->in_flight.count > state->max_handed) {
-        state->max_handed = state->in_flight.count;
-    }
-}
-
-/*
- * The worker of a VM with short jobs reports the time from the start of this one to its end, and
- * the slices of those aside may be in that: what is left of it is not known.  Of two such reports
- * in a row the second one is believed: a slice interrupts one job of many.
- */
-static bool was_interrupted(const struct wfq *wfq, const struct wfq_job *job, uint64_t elapsed_ns)
-{
-    struct vm_state *state = &wfq->vms[job->vm];
-    bool before = state->interrupted;
-
-    state->interrupted = wfq_was_beside(wfq, job) && state->average_ns < WFQ_DRIVER_SLICE_NS / 2 &&
-                         elapsed_ns > 4 * state->average_ns &&
-                         elapsed_ns <= WFQ_DRIVER_SLICE_NS * (wfq->aside_count + 2);
-    return state->interrupted && !before;
-}
-
-/* What the VM's jobs are like. */
-static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
-{
-    state->average_ns = wfq_average_ns(state->average_ns, cost_ns, WFQ_NEWEST_JOB);
-    longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
-    if (longest_ns > state->max_job_ns) {
-        state->max_job_ns = longest_ns;
-    }
-    if (state->recent_longest_ns == UNKNOWN || cost_ns > state->recent_longest_ns) {
-        state->recent_longest_ns = cost_ns;
-    } else {
-        state->recent_longest_ns -= state->recent_longest_ns / FORGET_LONGEST;
-    }
-}
-
-void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bool elapsed,
-                  uint64_t now_ns)
-{
-    uint32_t vm = job->vm;
-    struct vm_state *state = &wfq->vms[vm];
-    uint64_t used_ns = gpu_time_ns, cost_ns, longest_ns = 0;
-
-    assert(job->in_flight && job_list_first(&state->in_flight) == job);
-    wfq_account_idlers(wfq, now_ns);
-    wfq_account_aside(wfq, now_ns);
-    if (job->guest) {
-        wfq_settle(wfq, now_ns);
-    }
-    if (state->aside) {
-        used_ns = cost_ns = wfq_charge_aside(wfq, job, gpu_time_ns, elapsed, now_ns);
-    } else {
-        if (elapsed) {
-            used_ns = wfq_own_part_ns(wfq, used_ns, wfq->taken_ns - job->taken_mark_ns);
-        }
-        used_ns = wfq_believe_ns(wfq, job, used_ns, now_ns);
-        cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns);
-        if (elapsed && was_interrupted(wfq, job, gpu_time_ns)) {
-            cost_ns = state->average_ns;
-        }
-        wfq->pending_ns -= wfq_pending_ns(job);
-        if (job->guest) {
-            wfq_guest_end(wfq, job);
-        } else {
-            wfq->in_flight--;
-        }
-    }
-    if (wfq_was_beside(wfq, job)) {
-        /* So long its neighbour's account was not final. */
-        longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
-    }
-    note_handed(state, cost_ns, wfq->config.ahead_ns);
-    list_take(&state->in_flight);
-    job->in_flight = false;
-    job->charged_ns = used_ns;
-
-    state->completed++;
-    state->gpu_time_ns += used_ns;
-    wfq->busy_ns += used_ns;
-    learn(state, cost_ns, longest_ns);
-    state->last_completed_ns = wfq->last_completed_ns = now_ns;
-    state->head_started_ns = now_ns;
-    if (state->in_flight.count > 0) {
-        /* It runs from now on. */
-        job_list_first(&state->in_flight)->taken_mark_ns = wfq->taken_ns;
-    }
-    wfq_rebase(wfq);
-
-    if (state->aside) {
-        wfq_leave_aside(wfq, vm);
-    }
-    if (state->in_flight.count == 0 && state->waiting.count == 0) {
-        wfq_pause_tokens(wfq, vm, now_ns);
-        if (wfq->holder == vm) {
-            anticipate(wfq, now_ns);
-        }
-    }
-    wfq_refresh_account(wfq, vm, now_ns);
-    if (state->waiting.count > 0) {
-        /* Long queues fall out of the cache.  This one is looked at when the head goes. */
-        __builtin_prefetch(STAILQ_NEXT(job_list_first(&state->waiting), link));
-    }
-}
-
-struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, UNUSED uint64_t now_ns)
-{
-    struct vm_state *state = &wfq->vms[vm];
-    struct wfq_job *job;
-
-    if (state->waiting.count == 0) {
-        return NULL;
-    }
-    job = list_take(&state->waiting);
-    wfq->waiting--;
-    wfq_refresh(wfq, vm, now_ns);
-    return job;
 }
 
 /* Jobs aside have the GPU alone: when will V have reached the next VM that waits? */

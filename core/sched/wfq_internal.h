@@ -2,7 +2,8 @@
 /*
  * The files of the scheduler share these declarations.  They are private to them:
  *
- *   scheduler_wfq.c  turns, anticipation, dispatch and completion: the decisions
+ *   scheduler_wfq.c  turns, anticipation and dispatch: the decisions
+ *   wfq_jobs.c       jobs coming and ending, and what is learnt from them
  *   wfq_members.c    VMs coming and going, the arrays that policies scan, accounts
  *   wfq_pause.c      VMs that are owed and pause: what it costs them, and when the GPU is kept
  *   wfq_charge.c     what a job costs: estimates, the bounds on reports, switches
@@ -13,6 +14,7 @@
 #define CORE_SCHED_WFQ_INTERNAL_H
 
 #include <math.h>
+#include <stddef.h>
 
 #include "core/sched/policy.h"
 #include "core/sched/scheduler_wfq.h"
@@ -36,6 +38,21 @@ struct job_list {
 static inline struct wfq_job *job_list_first(const struct job_list *list)
 {
     return STAILQ_FIRST(&list->jobs);
+}
+
+static inline void job_list_append(struct job_list *list, struct wfq_job *job)
+{
+    STAILQ_INSERT_TAIL(&list->jobs, job, link);
+    list->count++;
+}
+
+static inline struct wfq_job *job_list_take(struct job_list *list)
+{
+    struct wfq_job *job = job_list_first(list);
+
+    STAILQ_REMOVE_HEAD(&list->jobs, link);
+    list->count--;
+    return job;
 }
 
 /* From a VM's last job to its next one.  wfq_pause.c */
@@ -271,6 +288,22 @@ static inline bool wfq_even(const struct wfq *wfq, uint32_t vm)
 {
     return wfq->vt.accounts[vm].start <= wfq_virtual_now(wfq) + POLICY_SLACK;
 }
+
+/* scheduler_wfq.c */
+
+/* The longest pause between two jobs of the VM that is worth waiting for. */
+static inline uint64_t wfq_soon_ns(const struct wfq *wfq, const struct vm_state *state)
+{
+    uint64_t worth_ns = 2 * WFQ_SWITCH_COST_NS;
+
+    if (state->average_ns != UNKNOWN && state->average_ns > worth_ns) {
+        worth_ns = state->average_ns;
+    }
+    return worth_ns < wfq->config.anticipation_ns ? worth_ns : wfq->config.anticipation_ns;
+}
+
+/* The holder has no more jobs: the GPU is kept for its next one, if that is worth it. */
+void wfq_anticipate(struct wfq *wfq, uint64_t now_ns);
 
 /* wfq_members.c */
 
