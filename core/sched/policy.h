@@ -76,7 +76,7 @@ double policy_least(const double *values, uint32_t count);
 /* The urgency of a job that arrived right now: base_mult * weight / 50 * (1 + depth / 10). */
 static inline double policy_urgency0(double share, uint32_t queue_depth)
 {
-    return (double)((int64_t)share * (10 + (int64_t)queue_depth)) * (1 / 500.0);
+    return share * (double)(10 + (int64_t)queue_depth) * (1 / 500.0);
 }
 
 static inline double policy_urgency_after(double share, uint32_t queue_depth, uint64_t waited_ns)

@@ -137,6 +137,8 @@ static void test_formula(void **state)
     assert_float_equal(wfq_urgency(2, 50, 0, 0), 4.0, 1e-12);
     assert_float_equal(wfq_urgency(1, 100, 0, 0), 4.0, 1e-12);
     assert_float_equal(wfq_urgency(1, 25, 10, 0), 2.0, 1e-12);
+    assert_float_equal(wfq_urgency(0, 62.5, 0, 0), 1.25, 1e-12);
+    assert_float_equal(wfq_urgency(0, 0.25, 0, 0), 0.005, 1e-12);
     assert_float_equal(wfq_urgency(0, 50, 0, 10000000000ull), 2.0, 1e-12);
     assert_float_equal(wfq_urgency(2, 80, 5, 5000000000ull), 4 * 1.6 * 1.5 * 1.5, 1e-12);
 }
