@@ -9,14 +9,15 @@
 static int run(const struct client_options *options)
 {
     struct vgpu *v;
-    int status;
+    int status, result;
 
     if (options->mode == MODE_LIST) {
         return client_list_devices(options);
     }
-    if (vgpu_open(options->spec, &options->device, &v) != VGPU_OK) {
+    result = vgpu_open(options->spec, &options->device, &v);
+    if (result != VGPU_OK) {
         return client_report_error(options, vgpu_error_code(NULL), vgpu_last_error(NULL),
-                                   client_exit_status(NULL, VGPU_FAILED));
+                                   client_exit_status(NULL, result));
     }
     if (options->mode == MODE_REGISTERS) {
         status = client_show_registers(v, options);

@@ -471,6 +471,14 @@ def test_client_goes_on_when_the_mediator_is_back(lab):
     assert summary["wrong"] == 0 and summary["reconnects"] > 0 and summary["jobs"] > 0, summary
 
 
+def test_client_of_a_quarantined_vm(lab):
+    with with_vms(lab, "--fault-threshold", "1"), Host(lab / "vm1.sock") as host:
+        ready(host.open()).publish(4)
+        assert host.closed() == (0, hc.BAD_POSITION)
+        done = client(lab, "1", "2")
+        assert done.returncode == 5 and "VM_QUARANTINED" in done.stderr
+
+
 def test_client_progress_bar(running, lab):
     done = client(lab, "vadd", "--n", "9000000", "--progress")
     assert done.returncode == 0 and "every element right" in done.stdout
