@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/notes_mixes.h"
+#include "common/clock.h"
 #include "common/ns.h"
 #include "common/parse.h"
 #include "sim/attack.h"
@@ -25,6 +27,8 @@
 #define LINE_BYTES 256u
 #define SPEC_BYTES 4096u
 #define JOBS_MAX 256u
+#define SECONDS_MAX 1000000u
+#define PROGRESS_S 30
 
 static const char help[] =
     "Usage: bench_promise [OPTION]...\n"
@@ -32,10 +36,13 @@ static const char help[] =
     "Judges random mixes (see vgpu-sim --judge) and says how many VMs are below the promise.\n"
     "\n"
     "  --notes         the 300 mixes by which earlier schedulers were compared\n"
-    "  --mixes N       that many random mixes of all kinds of attack (10000)\n"
+    "  --first N       begin with mix N (0)\n"
+    "  --mixes N       so many random mixes of all kinds of attack (10000)\n"
     "  --jobs N        at a time (1)\n"
+    "  --seconds S     begin no mix after so many, by the clock (no limit)\n"
     "  --out FILE      a line for each mix; one that is there is not done again (promise.txt)\n"
     "  --summary       only sum up what is in FILE\n"
+    "  --json          the sum as JSON; progress goes to stderr\n"
     "  --policy NAME   of the scheduler (wfq)\n"
     "  --print INDEX   the mix as vgpu-sim's options\n"
     "  --help\n"
@@ -43,8 +50,9 @@ static const char help[] =
     "Exit status: 0 done, 1 a mix could not be simulated, 2 usage.\n";
 
 struct options {
-    bool notes, summary;
-    uint32_t mixes, jobs;
+    bool notes, summary, json;
+    uint32_t first, mixes, jobs, seconds;
+    uint64_t end_ns; /* by the clock; 0 = none */
     const char *out;
     enum wfq_policy_id policy;
     long print;
@@ -149,7 +157,8 @@ static bool read_line(const struct options *options, FILE *file, struct line *li
                    "violations %u",
                    set, &line->index, &line->vms, &line->below_10, &line->below_30, &line->worst,
                    &line->plain, &line->busy, &line->kept, &line->violations) == 10 &&
-            strcmp(set, set_name(options)) == 0 && line->index < options->mixes) {
+            strcmp(set, set_name(options)) == 0 && line->index >= options->first &&
+            line->index - options->first < options->mixes) {
             return true;
         }
     }
@@ -162,49 +171,81 @@ static void mark_done(const struct options *options, uint8_t *done)
     struct line line;
 
     while (file && read_line(options, file, &line)) {
-        done[line.index] = 1;
+        done[line.index - options->first] = 1;
     }
     if (file) {
         fclose(file);
     }
 }
 
-static void summary(const struct options *options)
+struct sum {
+    uint32_t mixes, vms, below_10, below_30, broken, unfair, violated;
+    struct line worst, plain; /* the mixes with the least of each */
+    double busy, kept;
+};
+
+static bool sum_up(const struct options *options, struct sum *sum)
 {
     FILE *file = fopen(options->out, "r");
-    struct line line, worst = {.worst = SIM_UNJUDGED + 1}, plain = {.plain = SIM_UNJUDGED + 1};
-    uint32_t mixes = 0, vms = 0, below_10 = 0, below_30 = 0, broken = 0, unfair = 0, violated = 0;
-    double busy = 0, kept = 0;
+    struct line line;
 
+    *sum = (struct sum){.worst = {.worst = SIM_UNJUDGED + 1}, .plain = {.plain = SIM_UNJUDGED + 1}};
     while (file && read_line(options, file, &line)) {
-        mixes++;
-        vms += line.vms;
-        below_10 += line.below_10;
-        below_30 += line.below_30;
-        broken += line.worst < 1;
-        unfair += line.plain < 0.9;
-        violated += line.violations > 0;
-        busy += line.busy;
-        kept += line.kept;
-        worst = line.worst < worst.worst ? line : worst;
-        plain = line.plain < plain.plain ? line : plain;
+        sum->mixes++;
+        sum->vms += line.vms;
+        sum->below_10 += line.below_10;
+        sum->below_30 += line.below_30;
+        sum->broken += line.worst < 1;
+        sum->unfair += line.plain < 0.9;
+        sum->violated += line.violations > 0;
+        sum->busy += line.busy;
+        sum->kept += line.kept;
+        sum->worst = line.worst < sum->worst.worst ? line : sum->worst;
+        sum->plain = line.plain < sum->plain.plain ? line : sum->plain;
     }
     if (file) {
         fclose(file);
     }
-    if (mixes == 0) {
+    return sum->mixes > 0;
+}
+
+static void print_sum_json(const struct options *options, const struct sum *sum)
+{
+    struct sim_promise promise;
+
+    sim_promise_defaults(&promise);
+    printf("{\"set\": \"%s\", \"first\": %u, \"mixes\": %u, \"vms\": %u, \"seconds\": 33, "
+           "\"slack\": %.3f, \"lost\": %.3f,\n"
+           " \"vms_below_10s\": %u, \"vms_below_30s\": %u, \"mixes_below\": %u,\n"
+           " \"worst\": {\"ratio\": %.4f, \"mix\": %u},\n"
+           " \"plain\": {\"mixes_below_0.9\": %u, \"worst\": %.4f, \"mix\": %u},\n"
+           " \"busy\": %.4f, \"kept\": %.4f, \"mixes_violated\": %u}\n",
+           set_name(options), options->first, sum->mixes, sum->vms, promise.slack, promise.lost,
+           sum->below_10, sum->below_30, sum->broken, sum->worst.worst, sum->worst.index,
+           sum->unfair, sum->plain.plain, sum->plain.index, sum->busy / sum->mixes,
+           sum->kept / sum->mixes, sum->violated);
+}
+
+static void summary(const struct options *options)
+{
+    struct sum sum;
+
+    if (!sum_up(options, &sum)) {
         printf("%s: no mixes in %s\n", set_name(options), options->out);
-        return;
+    } else if (options->json) {
+        print_sum_json(options, &sum);
+    } else {
+        printf("%s: %u mixes, %u VMs\n"
+               "VMs below the promise over 10 s: %u, over 30 s: %u; mixes with one, or with a "
+               "wait: %u\n"
+               "worst ratio %.4f (mix %u)\n"
+               "mixes with a VM below 0.9 of plain s x d over 30 s: %u, worst %.4f (mix %u)\n"
+               "GPU busy, mean %.2f %%; kept idle for somebody %.2f %%\n"
+               "mixes with violated invariants: %u\n",
+               set_name(options), sum.mixes, sum.vms, sum.below_10, sum.below_30, sum.broken,
+               sum.worst.worst, sum.worst.index, sum.unfair, sum.plain.plain, sum.plain.index,
+               100 * sum.busy / sum.mixes, 100 * sum.kept / sum.mixes, sum.violated);
     }
-    printf(
-        "%s: %u mixes, %u VMs\n"
-        "VMs below the promise over 10 s: %u, over 30 s: %u; mixes with one, or with a wait: %u\n"
-        "worst ratio %.4f (mix %u)\n"
-        "mixes with a VM below 0.9 of plain s x d over 30 s: %u, worst %.4f (mix %u)\n"
-        "GPU busy, mean %.2f %%; kept idle for somebody %.2f %%\n"
-        "mixes with violated invariants: %u\n",
-        set_name(options), mixes, vms, below_10, below_30, broken, worst.worst, worst.index, unfair,
-        plain.plain, plain.index, 100 * busy / mixes, 100 * kept / mixes, violated);
 }
 
 /* ---- all of them ---- */
@@ -218,18 +259,58 @@ static int work(const struct options *options, const uint8_t *done, uint32_t par
         return 1;
     }
     for (uint32_t i = part; i < options->mixes; i += options->jobs) {
+        if (options->end_ns != 0 && clock_now_ns() >= options->end_ns) {
+            break;
+        }
         if (!done[i]) {
-            do_mix(options, i, out);
+            do_mix(options, options->first + i, out);
         }
     }
     close(out);
     return 0;
 }
 
+/* So many mixes are in the file. */
+static uint32_t count_done(const struct options *options)
+{
+    FILE *file = fopen(options->out, "r");
+    struct line line;
+    uint32_t count = 0;
+
+    while (file && read_line(options, file, &line)) {
+        count++;
+    }
+    if (file) {
+        fclose(file);
+    }
+    return count;
+}
+
+/* Waits for the workers, and says now and then how far they are.  Returns how many failed. */
+static int watch(const struct options *options)
+{
+    const struct timespec second = {.tv_sec = 1};
+    uint32_t seconds = 0;
+    int failed = 0, status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) >= 0) {
+        if (pid > 0) {
+            failed += status != 0;
+            continue;
+        }
+        nanosleep(&second, NULL);
+        if (++seconds % PROGRESS_S == 0) {
+            fprintf(stderr, "bench_promise: %u of %u mixes\n", count_done(options), options->mixes);
+        }
+    }
+    return failed;
+}
+
 static int run_all(const struct options *options)
 {
     uint8_t *done = calloc(options->mixes, 1);
-    int failed = 0, status;
+    int failed = 0;
 
     if (!done) {
         fprintf(stderr, "bench_promise: out of memory\n");
@@ -244,9 +325,7 @@ static int run_all(const struct options *options)
         }
         failed += pid < 0;
     }
-    while (wait(&status) > 0) {
-        failed += status != 0;
-    }
+    failed += watch(options);
     free(done);
     return failed > 0;
 }
@@ -265,22 +344,22 @@ static uint32_t number(const char *text, uint32_t most)
 static void parse(struct options *options, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        {"notes", no_argument, NULL, 'n'},
-        {"mixes", required_argument, NULL, 'm'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"out", required_argument, NULL, 'o'},
-        {"summary", no_argument, NULL, 's'},
-        {"policy", required_argument, NULL, 'p'},
-        {"print", required_argument, NULL, 'P'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"notes", no_argument, NULL, 'n'},        {"first", required_argument, NULL, 'f'},
+        {"mixes", required_argument, NULL, 'm'},  {"seconds", required_argument, NULL, 'S'},
+        {"json", no_argument, NULL, 'J'},         {"jobs", required_argument, NULL, 'j'},
+        {"out", required_argument, NULL, 'o'},    {"summary", no_argument, NULL, 's'},
+        {"policy", required_argument, NULL, 'p'}, {"print", required_argument, NULL, 'P'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     int id, policy;
 
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (id) {
         case 'n': options->notes = true; break;
+        case 'f': options->first = number(optarg, MIXES_MAX); break;
         case 'm': options->mixes = number(optarg, MIXES_MAX); break;
+        case 'S': options->seconds = number(optarg, SECONDS_MAX); break;
+        case 'J': options->json = true; break;
         case 'j': options->jobs = number(optarg, JOBS_MAX); break;
         case 'o': options->out = optarg; break;
         case 's': options->summary = true; break;
@@ -297,8 +376,12 @@ static void parse(struct options *options, int argc, char **argv)
         default: fprintf(stderr, "Try 'bench_promise --help'.\n"); exit(2);
         }
     }
-    if (options->notes && options->mixes > NOTES_MIXES) {
-        options->mixes = NOTES_MIXES;
+    if (options->notes && options->first + options->mixes > NOTES_MIXES) {
+        options->first = options->first < NOTES_MIXES ? options->first : NOTES_MIXES;
+        options->mixes = NOTES_MIXES - options->first;
+    }
+    if (options->seconds > 0) {
+        options->end_ns = clock_now_ns() + options->seconds * NS_PER_S;
     }
     options->jobs = options->jobs ? options->jobs : 1;
 }

@@ -18,7 +18,8 @@
  * Two things bend that rule for the sake of latency and of shares:
  *   - Cut.  A VM that comes back from idle, having had no more than its share,
  *     need not wait for the rest of a long turn: the holder's turn ends at the
- *     next job, once it has used an eighth of the quantum.
+ *     next job, once it has used an eighth of the quantum; half of it, if that VM
+ *     comes back all the time.
  *   - Anticipation.  A guest with one job at a time is never backlogged: each
  *     time its job ends the others would take the GPU for a quantum, and its
  *     weight would mean nothing.  So when the holder runs dry while it is still
@@ -45,6 +46,8 @@
 #define OWED_CHECK_MAX_NS (100.0 * NS_PER_MS)
 /* A turn may be cut after this part of the quantum. */
 #define CUT_DIVISOR 8
+/* ... or after this part, by one that comes back all the time: each cut costs two switches. */
+#define CUT_LATE_DIVISOR 2
 /* The GPU is kept for twice the usual pause, and for this, by which a wake-up may be late. */
 #define LATE_NS (50 * NS_PER_US)
 
@@ -121,8 +124,10 @@ static uint64_t turn_used_ns(const struct wfq *wfq, uint64_t now_ns)
 static uint64_t turn_limit_ns(const struct wfq *wfq)
 {
     bool cut = wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v;
+    uint64_t limit_ns =
+        wfq->cut_late ? wfq->config.quantum_ns / CUT_LATE_DIVISOR : wfq->config.quantum_ns;
 
-    return cut ? wfq->config.quantum_ns / CUT_DIVISOR : wfq->config.quantum_ns;
+    return cut ? wfq->config.quantum_ns / CUT_DIVISOR : limit_ns;
 }
 
 /* But for the price of its turn, which it may earn back. */
@@ -245,7 +250,7 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     wfq->holder = wfq->last_holder = vm;
     wfq->turn_began_ns = wfq_own_clock_ns(wfq, now_ns);
     wfq->turn_used_ns = 0;
-    wfq->turn_cut = false;
+    wfq->turn_cut = wfq->cut_late = false;
     wfq->cut_v = HUGE_VAL;
     job = dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
     job->first = true;
@@ -286,7 +291,7 @@ static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
         return false; /* only while nobody else can run: that is asked for each job */
     }
     if (wfq->filling && wfq->policy->shares) {
-        return !wfq->turn_cut && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq) &&
+        return !wfq->turn_cut && !wfq->cut_late && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq) &&
                !wfq_must_hold(wfq, wfq->holder, now_ns);
     }
     if (wfq->run_count == 1 && wfq->pausing_count == 0) {

@@ -102,7 +102,7 @@ static double unpaid(struct pause *pause, double price_ns)
 static bool was_cut(const struct wfq *wfq)
 {
     return wfq->turn_used_ns < wfq->config.quantum_ns &&
-           (wfq->turn_cut || wfq_virtual_now(wfq) >= wfq->cut_v);
+           (wfq->turn_cut || wfq->cut_late || wfq_virtual_now(wfq) >= wfq->cut_v);
 }
 
 /*

@@ -144,10 +144,10 @@ struct wfq {
     uint32_t holder, last_holder;
     uint64_t turn_began_ns; /* by the own clock */
     uint64_t turn_used_ns;
-    bool turn_cut;
-    bool filling;      /* the holder is ahead, and was let in while others pause */
-    double cut_v;      /* the turn is cut, too, when V has reached this */
-    bool anticipating; /* for the holder */
+    bool turn_cut, cut_late; /* it ends after an eighth, or half, of the quantum */
+    bool filling;            /* the holder is ahead, and was let in while others pause */
+    double cut_v;            /* the turn is cut, too, when V has reached this */
+    bool anticipating;       /* for the holder */
     uint64_t anticipation_began_ns, anticipation_ends_ns;
 
     uint32_t *pausing, pausing_count;

@@ -121,8 +121,13 @@ static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_
     if (wfq->holder == vm) {
         vt_join(&wfq->vt, vm);
     } else if (vt_join(&wfq->vt, vm)) {
-        wfq->turn_cut |= !wfq_may_be_guest(wfq, vm);
-    } else if (can_run && !vt_in_debt(&wfq->vt, vm) && !wfq_may_be_guest(wfq, vm)) {
+        if (wfq->vms[vm].pause.usual_ns < wfq->config.quantum_ns) {
+            wfq->cut_late |= !wfq_may_be_guest(wfq, vm);
+        } else {
+            wfq->turn_cut |= !wfq_may_be_guest(wfq, vm);
+        }
+    } else if (can_run && !vt_in_debt(&wfq->vt, vm) && !wfq_may_be_guest(wfq, vm) &&
+               wfq->vms[vm].pause.usual_ns >= wfq->config.quantum_ns) {
         wfq->cut_v = wfq_least(wfq->cut_v, wfq->vt.accounts[vm].start);
     }
     if (!vt_in_debt(&wfq->vt, vm)) {
