@@ -14,7 +14,7 @@ from conftest import TREE, run
 
 PROGRAMS = ("vgpu-mediator", "vgpu-worker", "vgpu-keeper", "vgpu-admin", "vgpu-file-bridge",
             "vgpu-loadgen", "vgpu-sim", "vgpu-client", "vgpu-client-static", "mediator_phase3",
-            "vm_client", "vm_client_enhanced")
+            "vm_client", "vm_client_enhanced", "vgpu-run")
 
 # One command: the root's processes end with it.
 A_SUM = """
@@ -28,6 +28,11 @@ vgpu-client --socket /tmp/lab/vgpu.sock --vm-id 1 100 200 || { cat /tmp/lab/log;
 kill $mediator; wait
 rm -r /tmp/lab
 """
+
+
+def in_a_root(packages):
+    """All but the driver's sources: a compiler and a kernel's headers come with DKMS."""
+    return {name: path for name, path in packages.items() if name != "vgpu-dkms"}
 
 
 def newer(package, folder):
@@ -47,6 +52,7 @@ def newer(package, folder):
 
 def test_install_upgrade_remove_purge(packages, root, tmp_path):
     before = root.files()
+    packages = in_a_root(packages)
     said = root.install(*packages.values())
     assert "no database was made" not in said and "rror" not in said.replace("errors", ""), said
 
@@ -94,6 +100,7 @@ def test_install_upgrade_remove_purge(packages, root, tmp_path):
 
 def test_purge_leaves_what_others_made(packages, root):
     """Guests' files, another's AppArmor rules, a backup that an administrator made."""
+    packages = in_a_root(packages)
     root.install(*packages.values())
     kept = {"var/vgpu/vm1/request.txt": "A:2:1:1:2\n", "etc/vgpu/before.backup": "copy"}
     if "vgpu-qemu" in packages:
@@ -133,6 +140,31 @@ def test_a_database_from_before(packages, root):
     assert "100 + 200 = 300" in root.sh(A_SUM)
     assert '"old"' in root.ok("vgpu-admin", "list-vms", "--json")
     assert len(list(db.parent.glob("vgpu_config.db.phase2-backup-*"))) == 1
+
+
+def test_the_driver_is_built_from_its_package(packages, tmp_path):
+    system = tmp_path / "system"
+    for option, folder in (("-x", system), ("-e", tmp_path / "control")):
+        assert run("dpkg-deb", option, packages["vgpu-dkms"], folder).returncode == 0
+    source, = (system / "usr/src").glob("vgpu-*")
+    version = source.name.removeprefix("vgpu-")
+    settings = (source / "dkms.conf").read_text()
+    assert f'PACKAGE_VERSION="{version}"' in settings and "#MODULE" not in settings
+    # Debian 12's kernel packages stay half-configured when a module excludes their kernel.
+    assert "BUILD_EXCLUSIVE" not in settings
+    assert f"DKMS_VERSION={version}\n" in (tmp_path / "control/postinst").read_text()
+    rule, = system.rglob("70-vgpu.rules")
+    assert 'GROUP="vgpu"' in rule.read_text()
+    headers = sorted(pathlib.Path("/usr/src").glob("linux-headers-*-amd64"))
+    if not headers:
+        pytest.skip("no kernel headers here")
+    for one in headers:
+        # As dkms does: its MAKE of dkms.conf, in a copy.
+        place = tmp_path / one.name
+        shutil.copytree(source, place)
+        made = run("make", "-C", place, f"KDIR={one}", f"VGPU_VERSION={version}", "modules")
+        assert made.returncode == 0, made.stdout
+        assert f"version={version}".encode() in (place / "vgpu.ko").read_bytes()
 
 
 def test_apparmor_takes_the_rules(packages, tmp_path):
