@@ -40,6 +40,8 @@ int frame_reader_next(struct frame_reader *reader, const uint8_t **data, size_t 
     uint32_t total;
     int ret;
 
+    frame->fds = NULL;
+    frame->fd_count = 0;
     /* The usual case: a whole frame in one read needs no copy. */
     if (reader->used == 0 && *length >= header_bytes) {
         memcpy(&frame->header, *data, header_bytes);

@@ -20,10 +20,15 @@ struct frame_reader {
     uint32_t used;
 };
 
-/* A frame handed out; `payload` points into the reader or into the fed bytes. */
+/*
+ * A frame handed out; `payload` points into the reader or into the fed bytes.  Whoever reads the
+ * socket fills in the descriptors that came with it, which stay its own; the reader gives none.
+ */
 struct frame {
     VGPUSocketHeader header;
     const uint8_t *payload;
+    const int *fds;
+    unsigned fd_count;
 };
 
 void frame_reader_init(struct frame_reader *reader);

@@ -168,13 +168,20 @@ struct core_effects {
      */
     void (*worker_stop)(void *opaque, uint64_t worker, bool kill);
     /*
-     * Channels; NULL, all of them: HELLO grants none.  start: make chunk 0 and the doorbells and
-     * hand them to the worker, which answers by core_channel_opened(); -errno: it can't be had.
+     * Channels; NULL, all of them: HELLO grants none.  lease, part: keep a copy of what came with
+     * a device's frame, a lease or the descriptor of a part of chunk 0; -errno: it can't be kept,
+     * or is none that a worker may have.  start: make what the transport wants beside that and
+     * hand all to the worker, which answers by core_channel_opened(); -errno: it can't be had.
      * send: OPENED, with the descriptors of this channel, which nobody needs here afterwards.
-     * stop: the worker is to let go, and answers by core_channel_closed().  free: forget it.
+     * stop: the worker is to let go, and answers by core_channel_closed().  free: forget it, its
+     * lease included.
      */
+    int (*channel_lease)(void *opaque, uint64_t channel, int fd);
+    int (*channel_part)(void *opaque, uint64_t channel, const VGPUChunkAdd *add,
+                        const VGPUPiece *pieces, int fd);
     int (*channel_start)(void *opaque, uint64_t worker, uint64_t channel,
-                         const VGPUChannelOpen *open, uint64_t bytes);
+                         enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
+                         uint64_t bytes);
     void (*channel_send)(void *opaque, uint32_t session, uint64_t channel,
                          const VGPUSocketHeader *header, const void *payload);
     void (*channel_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason);
@@ -399,6 +406,8 @@ bool core_session_stats(const struct core *core, uint32_t session,
 /* Who the host knows it to be; NULL = no such session.  Valid while the session is open. */
 const struct core_identity *core_session_identity(const struct core *core, uint32_t session);
 
+/* Has HELLO granted it channels?  Then frames may have descriptors. */
+bool core_session_has_channels(const struct core *core, uint32_t session);
 /* How many channels of this session are open. */
 uint32_t core_session_channels(const struct core *core, uint32_t session);
 

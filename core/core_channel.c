@@ -56,18 +56,39 @@ static void send(struct core *core, uint32_t session, uint64_t handle, uint32_t 
 
 /* The one OPENED.  handle 0: there is no channel. */
 static void send_opened(struct core *core, uint32_t session, const VGPUChannelOpen *open,
-                        enum vgpu_error status, uint64_t handle, uint64_t bytes)
+                        enum vgpu_channel_transport transport, enum vgpu_error status,
+                        uint64_t handle, uint64_t bytes)
 {
     VGPUChannelOpened opened = {
         .channel = open->channel,
         .status = status,
-        .transport = VGPU_TRANSPORT_HOST,
+        .transport = transport,
         .features = open->features & VGPU_CHANNEL_BULK,
         .geometry = open->geometry,
         .chunk0_bytes = status == VGPU_ERR_NONE ? bytes : 0,
     };
 
     send(core, session, handle, VGPU_MSG_CHANNEL_OPENED, &opened, sizeof(opened));
+}
+
+static bool has_channels(const struct core *core, uint32_t session)
+{
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        if (core->channels[i].state != CORE_CHANNEL_FREE && core->channels[i].session == session &&
+            has_session(core, &core->channels[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The answer to CHANNEL_RESET, behind the last word on each channel. */
+static void answer_reset(struct core *core, uint32_t session)
+{
+    if (core->sessions[session].resetting && !has_channels(core, session)) {
+        core->sessions[session].resetting = false;
+        send(core, session, 0, VGPU_MSG_CHANNEL_RESET, NULL, 0);
+    }
 }
 
 static void release(struct core *core, struct core_channel *channel)
@@ -78,15 +99,18 @@ static void release(struct core *core, struct core_channel *channel)
     vm->channel_count--;
     vm->channels_waiting -= channel->state == CORE_CHANNEL_WAITING;
     vm->channels_wanting -= channel->wants;
-    vm->channel_bytes -= channel->bytes;
-    core->channel_bytes -= channel->bytes;
+    vm->channel_bytes -= channel->charged_bytes;
+    core->channel_bytes -= channel->charged_bytes;
     channel->state = CORE_CHANNEL_FREE;
+    if (has_session(core, channel)) {
+        answer_reset(core, channel->session);
+    }
 }
 
 static void refuse(struct core *core, struct core_channel *channel, enum vgpu_error status)
 {
     if (has_session(core, channel)) {
-        send_opened(core, channel->session, &channel->open, status, 0, 0);
+        send_opened(core, channel->session, &channel->open, channel->transport, status, 0, 0);
     }
     release(core, channel);
 }
@@ -140,8 +164,17 @@ static void stop(struct core *core, struct core_channel *channel, uint32_t reaso
 
 /* ---- opening ---- */
 
+/* The one that the session may have and offers.  False: there is none. */
+static bool choose_transport(const struct core_session *session, const VGPUChannelOpen *open,
+                             enum vgpu_channel_transport *transport)
+{
+    *transport = session->host ? VGPU_TRANSPORT_HOST : VGPU_TRANSPORT_SHARED;
+    return (open->transports & (1u << *transport)) != 0;
+}
+
+/* Fills in the channel's transport and sizes. */
 static enum vgpu_error examine(const struct core *core, uint32_t session,
-                               const VGPUChannelOpen *open, uint64_t *bytes)
+                               const VGPUChannelOpen *open, struct core_channel *channel)
 {
     const struct core_session *state = &core->sessions[session];
     const struct core_vm *vm = &core->vms[state->vm];
@@ -151,7 +184,7 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
         return VGPU_ERR_VM_QUARANTINED;
     }
     if ((open->profile != VGPU_PROFILE_OPS && open->profile != VGPU_PROFILE_CUDA) ||
-        !(open->transports & (1u << VGPU_TRANSPORT_HOST)) || vm->config.max_jobs_per_sec != 0) {
+        !choose_transport(state, open, &channel->transport) || vm->config.max_jobs_per_sec != 0) {
         return VGPU_ERR_UNSUPPORTED_OP;
     }
     if (!vgpu_channel_layout(&open->geometry, &layout)) {
@@ -160,9 +193,10 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
     if (vm->channel_count >= CORE_CHANNELS_VM_MAX) {
         return VGPU_ERR_QUEUE_FULL;
     }
-    *bytes = layout.bytes;
-    if (layout.bytes > core->config.channel_memory_vm_bytes - vm->channel_bytes ||
-        layout.bytes > core->config.channel_memory_bytes - core->channel_bytes) {
+    channel->bytes = layout.bytes;
+    channel->charged_bytes = channel->transport == VGPU_TRANSPORT_SHARED ? 0 : layout.bytes;
+    if (channel->charged_bytes > core->config.channel_memory_vm_bytes - vm->channel_bytes ||
+        channel->charged_bytes > core->config.channel_memory_bytes - core->channel_bytes) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
     return VGPU_ERR_NONE;
@@ -181,27 +215,27 @@ static struct core_channel *allocate(struct core *core)
     return NULL;
 }
 
-static bool number_is_used(const struct core *core, uint32_t session, uint32_t number)
+/* The session's channel of this number, or NULL. */
+static struct core_channel *find_numbered(struct core *core, uint32_t session, uint32_t number)
 {
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
-        const struct core_channel *channel = &core->channels[i];
+        struct core_channel *channel = &core->channels[i];
 
         if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
             has_session(core, channel) && channel->open.channel == number) {
-            return true;
+            return channel;
         }
     }
-    return false;
+    return NULL;
 }
 
 static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChannelOpen *open,
-                             uint64_t now_ns)
+                             int lease, uint64_t now_ns)
 {
     uint32_t slot = core->sessions[session].vm;
     struct core_vm *vm = &core->vms[slot];
-    struct core_channel *channel;
-    uint64_t bytes;
-    enum vgpu_error status = examine(core, session, open, &bytes);
+    struct core_channel *channel, wanted = {.session = session, .vm = slot, .open = *open};
+    enum vgpu_error status = examine(core, session, open, &wanted);
 
     if (status != VGPU_ERR_NONE) {
         return status;
@@ -216,38 +250,88 @@ static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChan
         return VGPU_ERR_GPU_UNAVAILABLE;
     }
     channel = allocate(core);
-    if (!channel) {
+    if (!channel || (lease >= 0 && core->effects.channel_lease(core->effects.opaque,
+                                                               channel->handle, lease) < 0)) {
         return VGPU_ERR_QUEUE_FULL;
     }
-    channel->state = CORE_CHANNEL_WAITING;
-    channel->session = session;
-    channel->session_serial = core->sessions[session].serial;
-    channel->vm = slot;
-    channel->open = *open;
-    channel->bytes = bytes;
+    wanted.handle = channel->handle;
+    wanted.state = CORE_CHANNEL_WAITING;
+    wanted.session_serial = core->sessions[session].serial;
+    wanted.named = wanted.transport != VGPU_TRANSPORT_SHARED;
+    *channel = wanted;
     vm->channel_count++;
     vm->channels_waiting++;
-    vm->channel_bytes += bytes;
-    core->channel_bytes += bytes;
+    vm->channel_bytes += channel->charged_bytes;
+    core->channel_bytes += channel->charged_bytes;
     core_channels_start(core, slot);
     core_vm_after(core, slot, now_ns);
     return VGPU_ERR_NONE;
 }
 
-bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open, int lease,
                        uint64_t now_ns)
 {
     enum vgpu_error status = VGPU_ERR_VM_NOT_REGISTERED;
 
-    if (open->channel >= VGPU_CHANNELS_MAX || number_is_used(core, session, open->channel)) {
+    if (open->channel >= VGPU_CHANNELS_MAX || find_numbered(core, session, open->channel) ||
+        core->sessions[session].host != (lease < 0)) {
         return false;
     }
     if (core->sessions[session].state == CORE_SESSION_BOUND) {
-        status = admit(core, session, open, now_ns);
+        status = admit(core, session, open, lease, now_ns);
     }
     if (status != VGPU_ERR_NONE) {
-        send_opened(core, session, open, status, 0, 0);
+        send_opened(core, session, open, VGPU_TRANSPORT_HOST, status, 0, 0);
     }
+    return true;
+}
+
+/* Do the pieces of a frame go on with the chunk, in stretches that can be mapped? */
+static bool part_is_right(const struct core_channel *channel, const VGPUChunkAdd *add,
+                          const VGPUPiece *pieces, uint64_t *bytes)
+{
+    uint64_t left = channel->bytes - channel->named_bytes;
+
+    *bytes = 0;
+    if (add->bytes != channel->bytes || add->piece_count == 0 ||
+        add->page_bytes < VGPU_CHANNEL_PAGE || add->page_bytes > VGPU_CHUNK_BYTES_MAX ||
+        (add->page_bytes & (add->page_bytes - 1)) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < add->piece_count; i++) {
+        if (pieces[i].bytes == 0 || pieces[i].bytes > left - *bytes ||
+            pieces[i].bytes % add->page_bytes != 0 || pieces[i].address % add->page_bytes != 0 ||
+            pieces[i].address > INT64_MAX - pieces[i].bytes) {
+            return false;
+        }
+        *bytes += pieces[i].bytes;
+    }
+    return (*bytes == left) == !(add->flags & VGPU_CHUNK_MORE);
+}
+
+bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                       const VGPUPiece *pieces, int fd, uint64_t now_ns)
+{
+    struct core_channel *channel = find_numbered(core, session, add->channel);
+    uint64_t bytes;
+    uint32_t slot;
+
+    if (!channel || channel->state == CORE_CHANNEL_CLOSING) {
+        return true; /* its end is on the way to the device */
+    }
+    if (channel->transport != VGPU_TRANSPORT_SHARED || channel->named ||
+        !part_is_right(channel, add, pieces, &bytes)) {
+        return false;
+    }
+    slot = channel->vm;
+    if (core->effects.channel_part(core->effects.opaque, channel->handle, add, pieces, fd) < 0) {
+        refuse(core, channel, VGPU_ERR_INVALID_REQUEST);
+    } else {
+        channel->named_bytes += bytes;
+        channel->named = channel->named_bytes == channel->bytes;
+        core_channels_start(core, slot);
+    }
+    core_vm_after(core, slot, now_ns);
     return true;
 }
 
@@ -258,14 +342,14 @@ void core_channels_start(struct core *core, uint32_t slot)
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX && vm->channels_waiting > 0; i++) {
         struct core_channel *channel = &core->channels[i];
 
-        if (channel->state != CORE_CHANNEL_WAITING || channel->vm != slot ||
+        if (channel->state != CORE_CHANNEL_WAITING || channel->vm != slot || !channel->named ||
             vm->worker.state != CORE_WORKER_READY) {
             continue;
         }
         vm->channels_waiting--;
         channel->state = CORE_CHANNEL_STARTING;
         if (core->effects.channel_start(core->effects.opaque, vm->worker.handle, channel->handle,
-                                        &channel->open, channel->bytes) < 0) {
+                                        channel->transport, &channel->open, channel->bytes) < 0) {
             refuse(core, channel, VGPU_ERR_MEMORY_LIMIT);
         }
     }
@@ -286,8 +370,9 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, ui
     } else if (channel->state == CORE_CHANNEL_STARTING) {
         channel->state = CORE_CHANNEL_OPEN;
         channel->opened = true;
-        report(core, channel, CORE_EVENT_CHANNEL_OPENED, VGPU_TRANSPORT_HOST);
-        send_opened(core, channel->session, &channel->open, VGPU_ERR_NONE, handle, channel->bytes);
+        report(core, channel, CORE_EVENT_CHANNEL_OPENED, channel->transport);
+        send_opened(core, channel->session, &channel->open, channel->transport, VGPU_ERR_NONE,
+                    handle, channel->bytes);
     }
     core_vm_after(core, slot, now_ns);
 }
@@ -296,29 +381,42 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, ui
 
 void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns)
 {
+    struct core_channel *channel = find_numbered(core, session, number);
+
+    if (channel && channel->state == CORE_CHANNEL_OPEN) {
+        stop(core, channel, VGPU_CLOSED_ASKED);
+        core_vm_after(core, channel->vm, now_ns);
+    }
+}
+
+static void stop_session(struct core *core, uint32_t session, uint32_t reason)
+{
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
         struct core_channel *channel = &core->channels[i];
 
-        if (channel->state == CORE_CHANNEL_OPEN && channel->session == session &&
-            has_session(core, channel) && channel->open.channel == number) {
-            stop(core, channel, VGPU_CLOSED_ASKED);
-            core_vm_after(core, channel->vm, now_ns);
-            return;
+        /* Its number may be another's next; the serial tells them apart. */
+        if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
+            channel->session_serial == core->sessions[session].serial) {
+            stop(core, channel, reason);
         }
+    }
+}
+
+void core_channels_reset(struct core *core, uint32_t session, uint64_t now_ns)
+{
+    uint32_t slot = core->sessions[session].vm;
+
+    stop_session(core, session, VGPU_CLOSED_RESET);
+    core->sessions[session].resetting = true;
+    answer_reset(core, session);
+    if (slot != CORE_NONE) {
+        core_vm_after(core, slot, now_ns);
     }
 }
 
 void core_channels_leave(struct core *core, uint32_t session)
 {
-    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
-        struct core_channel *channel = &core->channels[i];
-
-        /* Its number may be another's next; the serial tells them apart from now on. */
-        if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
-            channel->session_serial == core->sessions[session].serial) {
-            stop(core, channel, VGPU_CLOSED_SESSION);
-        }
-    }
+    stop_session(core, session, VGPU_CLOSED_SESSION);
 }
 
 void core_channels_stop(struct core *core, uint32_t slot, enum vgpu_channel_reason reason,

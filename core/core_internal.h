@@ -116,7 +116,8 @@ struct core_session {
     struct core_identity identity;
     uint32_t vm;
     bool hello;
-    bool host; /* a process of the host, one of many of its VM */
+    bool host;      /* a process of the host, one of many of its VM */
+    bool resetting; /* CHANNEL_RESET is to be answered when none of its channels is left */
     uint32_t features;
     uint32_t claimed_id; /* what the device said it is, before any CONFIG */
     uint8_t claimed_pool, claimed_priority;
@@ -143,10 +144,14 @@ struct core_channel {
     uint32_t vm;
     uint32_t reason; /* CLOSING */
     VGPUChannelOpen open;
-    uint64_t bytes;
-    bool opened;    /* the session was told */
-    uint32_t turns; /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
-    bool wants;     /* another one, which is not queued yet */
+    enum vgpu_channel_transport transport;
+    uint64_t bytes;         /* of chunk 0 */
+    uint64_t charged_bytes; /* of the host's memory */
+    uint64_t named_bytes;   /* SHARED: of chunk 0, by CHUNK_ADD so far */
+    bool named;             /* all of chunk 0 is known: it can start */
+    bool opened;            /* the session was told */
+    uint32_t turns;         /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
+    bool wants;             /* another one, which is not queued yet */
 };
 
 struct core {
@@ -238,9 +243,17 @@ void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error 
 bool core_turn_submit(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns);
 
 /* core_channel.c */
-/* False: the frame makes no sense. */
-bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+/*
+ * False: the frame makes no sense.  `lease` is the descriptor that came with it, for the call's
+ * time; -1: none.
+ */
+bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpen *open, int lease,
                        uint64_t now_ns);
+/* False: the frame makes no sense.  A part of chunk 0, with its descriptor. */
+bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                       const VGPUPiece *pieces, int fd, uint64_t now_ns);
+/* All of the session's; the answer is sent when none is left. */
+void core_channels_reset(struct core *core, uint32_t session, uint64_t now_ns);
 void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns);
 /* The session ends. */
 void core_channels_leave(struct core *core, uint32_t session);

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define FEATURES_GRANTED (VGPU_FEATURE_CONFIG | VGPU_FEATURE_MULTI_REQUEST)
-/* Of a process of the host.  A device's channels are not built yet. */
+/* Of a process of the host.  A device gets CHANNELS beside those above. */
 #define FEATURES_HOST (VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST)
 /* Frames of unknown type are skipped, for newer devices' sake, up to so many. */
 #define UNKNOWN_FRAMES_MAX 64u
@@ -309,6 +309,9 @@ static void on_hello(struct core *core, uint32_t session, const struct frame *fr
     state->host = (hello.features & FEATURES_HOST) == FEATURES_HOST &&
                   core->effects.channel_start && state->identity.kind != CORE_IDENTITY_IDS;
     state->features = hello.features & (state->host ? FEATURES_HOST : FEATURES_GRANTED);
+    if (!state->host && core->effects.channel_start) {
+        state->features |= hello.features & VGPU_FEATURE_CHANNELS;
+    }
     if (!bind_first(core, session, &frame->header, now_ns)) {
         return;
     }
@@ -399,16 +402,35 @@ static void on_channel(struct core *core, uint32_t session, const struct frame *
     if (frame->header.msg_type == VGPU_MSG_CHANNEL_OPEN &&
         frame->header.payload_len == sizeof(open)) {
         memcpy(&open, frame->payload, sizeof(open));
-        well = core_channel_open(core, session, &open, now_ns);
+        well =
+            frame->fd_count <= 1 &&
+            core_channel_open(core, session, &open, frame->fd_count ? frame->fds[0] : -1, now_ns);
     } else if (frame->header.msg_type == VGPU_MSG_CHANNEL_CLOSE &&
                frame->header.payload_len == sizeof(closing)) {
         memcpy(&closing, frame->payload, sizeof(closing));
         core_channel_close(core, session, closing.channel, now_ns);
         well = true;
+    } else if (frame->header.msg_type == VGPU_MSG_CHANNEL_RESET && frame->header.payload_len == 0) {
+        core_channels_reset(core, session, now_ns);
+        well = true;
     }
     if (!well) {
         protocol_error(core, session, "a frame about channels that makes no sense", now_ns);
     }
+}
+
+/* A part of a shared chunk 0. */
+static bool on_chunk0(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                      const struct frame *frame, uint64_t now_ns)
+{
+    VGPUPiece pieces[VGPU_CHUNK_PIECES_FRAME_MAX];
+
+    if (add->piece_count > VGPU_CHUNK_PIECES_FRAME_MAX || frame->fd_count != 1 ||
+        frame->header.payload_len != sizeof(*add) + add->piece_count * sizeof(pieces[0])) {
+        return false;
+    }
+    memcpy(pieces, frame->payload + sizeof(*add), add->piece_count * sizeof(pieces[0]));
+    return core_channel_part(core, session, add, pieces, frame->fds[0], now_ns);
 }
 
 /* A chunk of its own is not built: it is refused, as an answer to each CHUNK_ADD. */
@@ -424,29 +446,46 @@ static void on_chunk_add(struct core *core, uint32_t session, const struct frame
         .payload_len = sizeof(added),
     };
 
-    if (frame->header.payload_len != sizeof(add)) {
-        protocol_error(core, session, "a frame about chunks that makes no sense", now_ns);
+    if (frame->header.payload_len < sizeof(add)) {
+        protocol_error(core, session, "a frame about chunks that is too short", now_ns);
         return;
     }
     memcpy(&add, frame->payload, sizeof(add));
+    if (!core->sessions[session].host && add.chunk == 0) {
+        if (!on_chunk0(core, session, &add, frame, now_ns)) {
+            protocol_error(core, session, "pieces of a channel's memory that make no sense",
+                           now_ns);
+        }
+        return;
+    }
+    if (core->sessions[session].host && frame->header.payload_len != sizeof(add)) {
+        protocol_error(core, session, "a frame about chunks that makes no sense", now_ns);
+        return;
+    }
     added.channel = add.channel;
     added.chunk = add.chunk;
     core->effects.send(core->effects.opaque, session, &header, &added);
 }
 
 /* Frames of channels.  False: not one, or not of a session that may send it. */
-static bool on_host_frame(struct core *core, uint32_t session, const struct frame *frame,
-                          uint64_t now_ns)
+static bool on_channel_frame(struct core *core, uint32_t session, const struct frame *frame,
+                             uint64_t now_ns)
 {
-    if (!core->sessions[session].host) {
+    if (!core_session_has_channels(core, session)) {
         return false;
     }
     switch (frame->header.msg_type) {
     case VGPU_MSG_CHANNEL_OPEN:
-    case VGPU_MSG_CHANNEL_CLOSE: on_channel(core, session, frame, now_ns); return true;
+    case VGPU_MSG_CHANNEL_CLOSE:
+    case VGPU_MSG_CHANNEL_RESET: on_channel(core, session, frame, now_ns); return true;
     case VGPU_MSG_CHUNK_ADD: on_chunk_add(core, session, frame, now_ns); return true;
     default: return false;
     }
+}
+
+bool core_session_has_channels(const struct core *core, uint32_t session)
+{
+    return (core->sessions[session].features & VGPU_FEATURE_CHANNELS) != 0;
 }
 
 void core_session_frame(struct core *core, uint32_t session, const struct frame *frame,
@@ -455,7 +494,7 @@ void core_session_frame(struct core *core, uint32_t session, const struct frame 
     if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
         return;
     }
-    if (on_host_frame(core, session, frame, now_ns)) {
+    if (on_channel_frame(core, session, frame, now_ns)) {
         return;
     }
     switch (frame->header.msg_type) {

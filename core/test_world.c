@@ -46,11 +46,31 @@ static void on_stop(void *opaque, uint64_t worker, bool kill)
     w.stopped_by_kill = kill;
 }
 
-static int on_channel_start(void *opaque, uint64_t worker, uint64_t channel,
-                            const VGPUChannelOpen *open, uint64_t bytes)
+static int on_channel_lease(void *opaque, uint64_t channel, int fd)
 {
-    w.channel =
-        (struct world_channel){.state = WORLD_CHANNEL_STARTED, .worker = worker, .handle = channel};
+    w.leased = channel;
+    w.lease_fd = fd;
+    return w.lease_result;
+}
+
+static int on_channel_part(void *opaque, uint64_t channel, const VGPUChunkAdd *add,
+                           const VGPUPiece *pieces, int fd)
+{
+    w.part_count++;
+    w.part = *add;
+    w.last_piece = pieces[add->piece_count - 1];
+    w.part_fd = fd;
+    return w.part_result;
+}
+
+static int on_channel_start(void *opaque, uint64_t worker, uint64_t channel,
+                            enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
+                            uint64_t bytes)
+{
+    w.channel = (struct world_channel){.state = WORLD_CHANNEL_STARTED,
+                                       .worker = worker,
+                                       .handle = channel,
+                                       .transport = transport};
     return 0;
 }
 
@@ -102,6 +122,8 @@ void world_begin(void (*change)(struct core_config *config))
         .worker_start = on_start,
         .worker_run = on_run,
         .worker_stop = on_stop,
+        .channel_lease = on_channel_lease,
+        .channel_part = on_channel_part,
         .channel_start = on_channel_start,
         .channel_send = on_channel_send,
         .channel_stop = on_channel_stop,
@@ -156,6 +178,8 @@ void frame_in(uint32_t session, uint32_t type, uint32_t vm_id, uint32_t request_
                 .payload_len = length,
             },
         .payload = payload,
+        .fds = &w.frame_fd,
+        .fd_count = w.frame_fd > 0,
     };
 
     core_session_frame(w.core, session, &frame, w.now_ns);

@@ -40,6 +40,7 @@ struct world_channel {
         WORLD_CHANNEL_FREED
     } state;
     uint64_t worker, handle;
+    enum vgpu_channel_transport transport;
     uint32_t stop_reason;
     uint32_t turns, turns_done;
     uint64_t turn_jobs[16]; /* of turns, in their order */
@@ -65,6 +66,13 @@ struct world {
     uint32_t persisted[CORE_EVENT_KIND_COUNT]; /* facts to keep */
     struct core_event last_persisted;
     struct world_channel channel;
+    /* The latest lease and part of a chunk that came, and what their effects are to answer. */
+    int frame_fd; /* comes with each frame_in(), unless it is 0 */
+    uint64_t leased;
+    int lease_fd, lease_result, part_fd, part_result;
+    uint32_t part_count;
+    VGPUChunkAdd part;
+    VGPUPiece last_piece;
     struct core_apply_result applied; /* the latest apply() */
 };
 

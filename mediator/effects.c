@@ -75,19 +75,52 @@ static void effect_worker_stop(void *opaque, uint64_t worker, bool kill)
     supervisor_stop_worker(mediator->supervisor, worker, kill);
 }
 
-static int effect_channel_start(void *opaque, uint64_t worker, uint64_t channel,
-                                const VGPUChannelOpen *open, uint64_t bytes)
+static int effect_channel_lease(void *opaque, uint64_t channel, int fd)
 {
     struct mediator *mediator = opaque;
-    int ret = channel_memory_make(mediator->channel_memory, channel, bytes);
+
+    return channel_memory_lease(mediator->channel_memory, channel, fd);
+}
+
+static int effect_channel_part(void *opaque, uint64_t channel, const VGPUChunkAdd *add,
+                               const VGPUPiece *pieces, int fd)
+{
+    struct mediator *mediator = opaque;
+
+    return channel_memory_part(mediator->channel_memory, channel, add, pieces, fd);
+}
+
+struct part_to {
+    struct supervisor *supervisor;
+    uint64_t worker, channel;
+};
+
+static void send_part(void *opaque, const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd)
+{
+    const struct part_to *to = opaque;
+
+    supervisor_channel_part(to->supervisor, to->worker, to->channel, add, pieces, fd);
+}
+
+static int effect_channel_start(void *opaque, uint64_t worker, uint64_t channel,
+                                enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
+                                uint64_t bytes)
+{
+    struct mediator *mediator = opaque;
+    struct channel_memory *memory = mediator->channel_memory;
+    struct part_to to = {mediator->supervisor, worker, channel};
+    int ret = channel_memory_make(memory, channel, transport, bytes);
+    int fds[CHANNEL_FDS_MAX];
+    unsigned count;
 
     if (ret < 0) {
         log_error("cannot make %" PRIu64 " bytes of memory for a channel: %s", bytes,
                   strerror(-ret));
         return ret;
     }
-    supervisor_channel_start(mediator->supervisor, worker, channel, open,
-                             channel_memory_fds(mediator->channel_memory, channel));
+    count = channel_memory_for_worker(memory, channel, fds);
+    supervisor_channel_start(mediator->supervisor, worker, channel, transport, open, fds, count);
+    channel_memory_take_parts(memory, channel, send_part, &to);
     return 0;
 }
 
@@ -95,10 +128,11 @@ static void effect_channel_send(void *opaque, uint32_t session, uint64_t channel
                                 const VGPUSocketHeader *header, const void *payload)
 {
     struct mediator *mediator = opaque;
-    const int *fds = channel_memory_fds(mediator->channel_memory, channel);
+    int fds[CHANNEL_FDS_MAX];
+    unsigned count = channel_memory_for_session(mediator->channel_memory, channel, fds);
 
-    session_io_send_fds(mediator->sessions, session, header, payload, fds, fds ? CHANNEL_FDS : 0);
-    channel_memory_drop(mediator->channel_memory, channel);
+    session_io_send_fds(mediator->sessions, session, header, payload, fds, count);
+    channel_memory_handed_over(mediator->channel_memory, channel);
 }
 
 static void effect_channel_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason)
@@ -178,6 +212,8 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .worker_start = effect_worker_start,
         .worker_run = effect_worker_run,
         .worker_stop = effect_worker_stop,
+        .channel_lease = effect_channel_lease,
+        .channel_part = effect_channel_part,
         .channel_start = effect_channel_start,
         .channel_send = effect_channel_send,
         .channel_stop = effect_channel_stop,

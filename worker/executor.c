@@ -54,6 +54,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
@@ -91,6 +92,7 @@ struct executor {
     struct channel_set *channels;
     struct driver_set drivers; /* channels of profile CUDA, each with its own thread */
     bool has_drivers;
+    LIST_HEAD(, channel_mapping) partials; /* whose guest memory has not all come */
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
@@ -258,6 +260,13 @@ static enum take take_job(struct executor *e, size_t length, uint64_t job_id)
 
 /* ---- channels ---- */
 
+static void close_all(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
 static void tell_word(void *opaque, uint16_t type, uint64_t channel, uint32_t value)
 {
     struct executor *e = opaque;
@@ -287,8 +296,7 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
     return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
-static enum vgpu_error open_driver(struct executor *e, uint64_t handle,
-                                   const vgpu_worker_channel *what, const int *fds)
+static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *mapping)
 {
     if (!e->has_drivers) {
         e->has_drivers = driver_set_init(&e->drivers, &(struct driver_set_uses){
@@ -300,22 +308,19 @@ static enum vgpu_error open_driver(struct executor *e, uint64_t handle,
                                                       });
     }
     if (!e->has_drivers) {
-        for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
-            close(fds[i]);
-        }
+        mapping_free(mapping);
         return VGPU_ERR_MEMORY_LIMIT;
     }
-    return driver_set_add(&e->drivers, handle, what, fds);
+    return driver_set_add(&e->drivers, mapping);
 }
 
-static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const int *fds)
+/* Takes the mapping.  enum vgpu_error. */
+static enum vgpu_error open_channel(struct executor *e, struct channel_mapping *mapping)
 {
     const struct bulk_engine *engine;
-    vgpu_worker_channel what;
 
-    memcpy(&what, e->frame + sizeof(vgpu_worker_header), sizeof(what));
-    if (what.profile == VGPU_PROFILE_CUDA) {
-        return open_driver(e, handle, &what, fds);
+    if (mapping->what.profile == VGPU_PROFILE_CUDA) {
+        return open_driver(e, mapping);
     }
     engine = e->channels ? NULL : e->config->ops->bulk(e->config->backend);
     if (!e->channels && engine) {
@@ -330,12 +335,86 @@ static enum vgpu_error open_channel(struct executor *e, uint64_t handle, const i
     }
     if (!e->channels) {
         log_error("a channel is refused: there is no memory for it");
-        for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
-            close(fds[i]);
-        }
+        mapping_free(mapping);
         return VGPU_ERR_MEMORY_LIMIT;
     }
-    return channel_set_add(e->channels, handle, &what, fds);
+    return channel_set_add(e->channels, mapping);
+}
+
+/* The one whose guest memory has not all come. */
+static struct channel_mapping *find_partial(struct executor *e, uint64_t handle)
+{
+    struct channel_mapping *mapping;
+
+    LIST_FOREACH (mapping, &e->partials, link) {
+        if (mapping->handle == handle) {
+            return mapping;
+        }
+    }
+    return NULL;
+}
+
+static enum take begin_channel(struct executor *e, size_t length, uint64_t handle, const int *fds,
+                               unsigned fd_count)
+{
+    vgpu_worker_channel what;
+    struct channel_mapping *mapping;
+    enum vgpu_error error;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(what)) {
+        close_all(fds, fd_count);
+        return malformed("CHANNEL has the wrong length", length);
+    }
+    memcpy(&what, e->frame + sizeof(vgpu_worker_header), sizeof(what));
+    error = mapping_begin(handle, &what, fds, fd_count, &mapping);
+    if (error == VGPU_ERR_NONE && !mapping_is_complete(mapping)) {
+        LIST_INSERT_HEAD(&e->partials, mapping, link);
+        return TAKE_JOB;
+    }
+    if (error == VGPU_ERR_NONE) {
+        error = open_channel(e, mapping);
+    }
+    tell_word(e, VGPU_WORKER_CHANNEL_OPENED, handle, error);
+    return TAKE_JOB;
+}
+
+/* A part of a channel's guest memory. */
+static enum take add_chunk(struct executor *e, size_t length, uint64_t handle, const int *fds,
+                           unsigned fd_count)
+{
+    struct channel_mapping *partial = find_partial(e, handle);
+    const uint8_t *body = e->frame + sizeof(vgpu_worker_header);
+    VGPUPiece pieces[VGPU_CHUNK_PIECES_FRAME_MAX];
+    VGPUChunkAdd add;
+    enum vgpu_error error;
+
+    if (length < sizeof(vgpu_worker_header) + sizeof(add) || fd_count != 1) {
+        close_all(fds, fd_count);
+        return malformed("CHUNK_ADD has the wrong length or no descriptor", length);
+    }
+    memcpy(&add, body, sizeof(add));
+    if (add.piece_count > VGPU_CHUNK_PIECES_FRAME_MAX ||
+        length != sizeof(vgpu_worker_header) + sizeof(add) + add.piece_count * sizeof(pieces[0])) {
+        close_all(fds, fd_count);
+        return malformed("CHUNK_ADD has the wrong length", length);
+    }
+    if (!partial) {
+        close_all(fds, fd_count);
+        return TAKE_JOB; /* the answer to its channel has been given */
+    }
+    memcpy(pieces, body + sizeof(add), add.piece_count * sizeof(pieces[0]));
+    error = mapping_add(partial, &add, pieces, fds[0]);
+    if (error == VGPU_ERR_NONE && !mapping_is_complete(partial)) {
+        return TAKE_JOB;
+    }
+    LIST_REMOVE(partial, link);
+    if (error == VGPU_ERR_NONE) {
+        error = open_channel(e, partial);
+    } else {
+        mapping_free(partial);
+    }
+    tell_word(e, VGPU_WORKER_CHANNEL_OPENED, handle, error);
+    return TAKE_JOB;
 }
 
 /* The next slot, for what is no job and has no result. */
@@ -396,30 +475,27 @@ static enum take take_adopt(struct executor *e, size_t length, uint64_t number)
     return TAKE_JOB;
 }
 
-/* CHANNEL, CHANNEL_CLOSE.  The descriptors are taken. */
-static enum take take_channel(struct executor *e, size_t length, const vgpu_worker_header *header,
-                              const int *fds)
+static enum take close_channel(struct executor *e, size_t length, uint64_t handle)
 {
+    struct channel_mapping *partial = find_partial(e, handle);
     vgpu_worker_word word;
 
-    if (header->type == VGPU_WORKER_CHANNEL) {
-        if (length != sizeof(*header) + sizeof(vgpu_worker_channel) || !fds) {
-            return malformed("CHANNEL has the wrong length or no descriptors", length);
-        }
-        tell_word(e, VGPU_WORKER_CHANNEL_OPENED, header->job_id,
-                  open_channel(e, header->job_id, fds));
-        return TAKE_JOB;
-    }
-    if (length != sizeof(*header) + sizeof(word)) {
+    if (length != sizeof(vgpu_worker_header) + sizeof(word)) {
         return malformed("CHANNEL_CLOSE has the wrong length", length);
     }
-    memcpy(&word, e->frame + sizeof(*header), sizeof(word));
+    memcpy(&word, e->frame + sizeof(vgpu_worker_header), sizeof(word));
+    if (partial) {
+        LIST_REMOVE(partial, link);
+        mapping_free(partial);
+        tell_word(e, VGPU_WORKER_CHANNEL_CLOSED, handle, word.value);
+        return TAKE_JOB;
+    }
     if (e->has_drivers &&
-        driver_set_close(&e->drivers, header->job_id, (enum vgpu_channel_reason)word.value)) {
+        driver_set_close(&e->drivers, handle, (enum vgpu_channel_reason)word.value)) {
         return TAKE_JOB;
     }
     if (e->channels) {
-        channel_set_close(e->channels, header->job_id, (enum vgpu_channel_reason)word.value);
+        channel_set_close(e->channels, handle, (enum vgpu_channel_reason)word.value);
     }
     return TAKE_JOB;
 }
@@ -448,10 +524,10 @@ static void serve_channels(struct executor *e, bool busy)
 static enum take take_frame(struct executor *e, int flags)
 {
     vgpu_worker_header header;
-    int fds[CHANNEL_SET_FDS];
+    int fds[MAPPING_FDS_MAX];
     unsigned fd_count;
     ssize_t n = fd_packet_receive(e->config->fd, flags, e->frame, sizeof(e->frame), fds,
-                                  CHANNEL_SET_FDS, &fd_count);
+                                  MAPPING_FDS_MAX, &fd_count);
 
     if (n == -EAGAIN) {
         return TAKE_NOTHING;
@@ -465,9 +541,6 @@ static enum take take_frame(struct executor *e, int flags)
         }
         return TAKE_CLOSED;
     }
-    while (fd_count > 0 && fd_count < CHANNEL_SET_FDS) {
-        close(fds[--fd_count]);
-    }
     memcpy(&header, e->frame, sizeof(header));
     if (header.magic != VGPU_WORKER_MAGIC) {
         return malformed("wrong magic", (size_t)n);
@@ -478,6 +551,13 @@ static enum take take_frame(struct executor *e, int flags)
     if (header.length != (size_t)n || header.pad != 0) {
         return malformed("header's length or padding is wrong", (size_t)n);
     }
+    if (header.type == VGPU_WORKER_CHANNEL) {
+        return begin_channel(e, (size_t)n, header.job_id, fds, fd_count);
+    }
+    if (header.type == VGPU_WORKER_CHUNK_ADD) {
+        return add_chunk(e, (size_t)n, header.job_id, fds, fd_count);
+    }
+    close_all(fds, fd_count);
     switch (header.type) {
     case VGPU_WORKER_RUN: return take_job(e, (size_t)n, header.job_id);
     case VGPU_WORKER_QUIT:
@@ -487,9 +567,7 @@ static enum take take_frame(struct executor *e, int flags)
         return TAKE_QUIT;
     case VGPU_WORKER_ADOPT: return take_adopt(e, (size_t)n, header.job_id);
     case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
-    case VGPU_WORKER_CHANNEL:
-    case VGPU_WORKER_CHANNEL_CLOSE:
-        return take_channel(e, (size_t)n, &header, fd_count ? fds : NULL);
+    case VGPU_WORKER_CHANNEL_CLOSE: return close_channel(e, (size_t)n, header.job_id);
     default: return malformed("type is none that a worker takes", (size_t)n);
     }
 }
@@ -653,6 +731,12 @@ enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *i
         status = serve(e);
     }
     channel_set_free(e->channels);
+    while (!LIST_EMPTY(&e->partials)) {
+        struct channel_mapping *partial = LIST_FIRST(&e->partials);
+
+        LIST_REMOVE(partial, link);
+        mapping_free(partial);
+    }
     if (e->has_drivers) {
         driver_set_end(&e->drivers);
         *in_flight = true; /* their threads may be inside the driver */

@@ -38,13 +38,14 @@ enum vgpu_worker_msg {
     VGPU_WORKER_DONE = 3,  /* worker -> mediator: vgpu_worker_done, results, data */
     VGPU_WORKER_QUIT = 4,  /* mediator -> worker: finish what is in flight and leave */
     /* About channels; the header's job_id is the channel's handle, TURN's is a job's. */
-    VGPU_WORKER_CHANNEL = 5,        /* -> worker: vgpu_worker_channel; descriptors as OPENED's */
+    VGPU_WORKER_CHANNEL = 5,        /* -> worker: vgpu_worker_channel and its descriptors */
     VGPU_WORKER_CHANNEL_OPENED = 6, /* -> mediator: vgpu_worker_word, enum vgpu_error */
     VGPU_WORKER_CHANNEL_CLOSE = 7,  /* -> worker: vgpu_worker_word, enum vgpu_channel_reason */
     VGPU_WORKER_CHANNEL_CLOSED = 8, /* -> mediator: vgpu_worker_word, the reason; it has let go */
     VGPU_WORKER_WANT = 9,           /* -> mediator: the channel has work that needs a turn */
     VGPU_WORKER_TURN = 10,          /* -> worker: vgpu_worker_turn; ends with DONE, as a RUN */
     VGPU_WORKER_ADOPT = 11,         /* -> worker: another mediator is there now, see below */
+    VGPU_WORKER_CHUNK_ADD = 12,     /* -> worker: VGPUChunkAdd, pieces; 1 descriptor */
 };
 
 typedef struct vgpu_worker_header {
@@ -91,14 +92,23 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_worker_ready) == 144, "vgpu_worker_ready is 144 b
 /*
  * The worker maps chunk 0, answers OPENED, and from then on serves its rings.  CLOSE may come
  * at any time and is answered with CLOSED, unless CLOSED was sent already: it is sent once.
+ *
+ * The descriptors are those of enum vgpu_channel_fd; of a SHARED channel the doorbell, the
+ * interrupt and the lease, which the worker closes when it has unmapped the guest's memory.
+ * CHUNK_ADD frames follow it; the worker maps exactly their pieces and closes each descriptor
+ * at once.
  */
 typedef struct vgpu_worker_channel {
     uint32_t profile;  /* enum vgpu_channel_profile */
     uint32_t features; /* VGPU_CHANNEL_* */
     VGPUGeometry geometry;
+    uint32_t transport; /* enum vgpu_channel_transport */
+    uint32_t pad;
 } vgpu_worker_channel;
 
-VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 32, "vgpu_worker_channel is 32 bytes");
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 40, "vgpu_worker_channel is 40 bytes");
+
+#define VGPU_WORKER_FD_LEASE 2u /* SHARED: in the place of chunk 0's */
 
 typedef struct vgpu_worker_word {
     uint32_t value;

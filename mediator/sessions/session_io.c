@@ -57,7 +57,9 @@ struct connection {
     bool spoke; /* a whole frame has come */
     struct session_peer peer;
     struct byte_queue out;
-    uint64_t added; /* bytes that were ever put into `out` */
+    uint64_t added;    /* bytes that were ever put into `out` */
+    unsigned fd_count; /* descriptors that came and whose frame is not complete */
+    int fds[VGPU_FRAME_FDS_MAX];
     STAILQ_HEAD(, fd_frame) fd_frames;
     struct frame_reader reader;
 };
@@ -159,10 +161,19 @@ static int flush(struct connection *conn)
     return byte_queue_flush(&conn->out, conn->fd);
 }
 
+/* Closes the descriptors that a frame had, or that no frame will have. */
+static void close_received(struct connection *conn)
+{
+    while (conn->fd_count > 0) {
+        close(conn->fds[--conn->fd_count]);
+    }
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct connection *conn = handle->data;
 
+    close_received(conn);
     while (!STAILQ_EMPTY(&conn->fd_frames)) {
         free_fd_frame(conn);
     }
@@ -208,6 +219,20 @@ static void update_poll(struct connection *conn)
     }
 }
 
+/*
+ * Gives a frame the descriptors that it says it has: those that came, since each read brings
+ * those of one frame at most.  False: it has others.
+ */
+static bool give_descriptors(struct connection *conn, struct frame *frame)
+{
+    if (!core_session_has_channels(conn->io->core, conn->session) || frame->header.pad == 0) {
+        return true;
+    }
+    frame->fds = conn->fds;
+    frame->fd_count = frame->header.pad;
+    return frame->fd_count == conn->fd_count;
+}
+
 static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t length)
 {
     struct core *core = conn->io->core;
@@ -217,7 +242,10 @@ static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t len
 
     while (conn->state == CONNECTION_OPEN) {
         ret = frame_reader_next(&conn->reader, &bytes, &length, &frame);
-        if (ret < 0) {
+        if (ret == 0 && conn->reader.used == 0 && conn->fd_count > 0) {
+            ret = -EBADMSG; /* descriptors that no frame has */
+        }
+        if (ret < 0 || (ret > 0 && !give_descriptors(conn, &frame))) {
             core_session_garbage(core, conn->session, now_ns);
             /* It has closed the session; hold on to that even if it should not have. */
             mark_broken(conn);
@@ -228,7 +256,62 @@ static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t len
         }
         conn->spoke = true;
         core_session_frame(core, conn->session, &frame, now_ns);
+        if (frame.fd_count > 0) {
+            close_received(conn);
+        }
     }
+}
+
+/* Keeps what came beside the bytes.  False: there were descriptors out of place. */
+static bool take_descriptors(struct connection *conn, struct msghdr *message)
+{
+    bool well = !(message->msg_flags & MSG_CTRUNC);
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        well = well && conn->fd_count == 0;
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (conn->fd_count < VGPU_FRAME_FDS_MAX) {
+                conn->fds[conn->fd_count++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+    return well;
+}
+
+/* As recv(2); -1 with EBADMSG: descriptors that are too many or out of place. */
+static ssize_t receive(struct connection *conn, uint8_t *bytes, size_t length)
+{
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(sizeof(int) * VGPU_FRAME_FDS_MAX)];
+    } control;
+    struct iovec part = {bytes, length};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ssize_t n;
+
+    /* Where nobody asks for them the kernel closes them. */
+    if (!core_session_has_channels(conn->io->core, conn->session)) {
+        return recv(conn->fd, bytes, length, MSG_DONTWAIT);
+    }
+    n = recvmsg(conn->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n > 0 && !take_descriptors(conn, &message)) {
+        errno = EBADMSG;
+        return -1;
+    }
+    return n;
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
@@ -250,7 +333,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     if (!(events & UV_READABLE)) {
         return;
     }
-    n = recv(conn->fd, io->buffer, sizeof(io->buffer), MSG_DONTWAIT);
+    n = receive(conn, io->buffer, sizeof(io->buffer));
     if (n > 0) {
         take_bytes(conn, io->buffer, (size_t)n);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

@@ -3,16 +3,32 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/core.h"
 
+/* A part of a shared chunk 0. */
+struct part {
+    STAILQ_ENTRY(part) link;
+    int fd;
+    VGPUChunkAdd add;
+    VGPUPiece pieces[];
+};
+
 struct descriptors {
     uint64_t channel; /* 0: free */
-    int fds[CHANNEL_FDS];
+    enum vgpu_channel_transport transport;
+    int lease;                   /* -1: none */
+    int fds[VGPU_FD_CHUNK0 + 1]; /* enum vgpu_channel_fd; -1: none */
+    unsigned part_count;
+    STAILQ_HEAD(, part) parts;
 };
 
 struct channel_memory {
@@ -35,14 +51,119 @@ void channel_memory_free(struct channel_memory *memory)
     free(memory);
 }
 
-static void close_all(int fds[CHANNEL_FDS])
+static struct descriptors *find(const struct channel_memory *memory, uint64_t channel)
 {
-    for (unsigned i = 0; i < CHANNEL_FDS; i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
+    const struct descriptors *made = &memory->all[channel % CORE_CHANNELS_MAX];
+
+    return channel != 0 && made->channel == channel ? (struct descriptors *)made : NULL;
+}
+
+/* Its place, with nothing in it if it is new. */
+static struct descriptors *find_or_begin(struct channel_memory *memory, uint64_t channel)
+{
+    struct descriptors *made = &memory->all[channel % CORE_CHANNELS_MAX];
+
+    if (made->channel != channel) {
+        channel_memory_drop(memory, made->channel);
+        made->channel = channel;
+        made->lease = -1;
+        for (unsigned i = 0; i <= VGPU_FD_CHUNK0; i++) {
+            made->fds[i] = -1;
+        }
+        made->part_count = 0;
+        STAILQ_INIT(&made->parts);
+    }
+    return made;
+}
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+    *fd = -1;
+}
+
+static void free_first_part(struct descriptors *made)
+{
+    struct part *part = STAILQ_FIRST(&made->parts);
+
+    STAILQ_REMOVE_HEAD(&made->parts, link);
+    close(part->fd);
+    free(part);
+}
+
+/* ---- what a device sends ---- */
+
+int channel_memory_lease(struct channel_memory *memory, uint64_t channel, int fd)
+{
+    struct descriptors *made = find_or_begin(memory, channel);
+
+    close_one(&made->lease);
+    made->lease = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return made->lease < 0 ? -errno : 0;
+}
+
+/* Only these can neither block who maps them nor end before their size says. */
+static bool is_memory(int fd, const VGPUPiece *pieces, uint32_t count)
+{
+    struct stat about;
+
+    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &about) < 0 || about.st_size < 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (pieces[i].address + pieces[i].bytes > (uint64_t)about.st_size) {
+            return false;
         }
     }
+    return true;
 }
+
+int channel_memory_part(struct channel_memory *memory, uint64_t channel, const VGPUChunkAdd *add,
+                        const VGPUPiece *pieces, int fd)
+{
+    struct descriptors *made = find_or_begin(memory, channel);
+    size_t bytes = add->piece_count * sizeof(pieces[0]);
+    struct part *part;
+
+    if (made->part_count == VGPU_FRAME_FDS_MAX || !is_memory(fd, pieces, add->piece_count)) {
+        return -EINVAL;
+    }
+    part = malloc(sizeof(*part) + bytes);
+    if (!part) {
+        return -ENOMEM;
+    }
+    part->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (part->fd < 0) {
+        int ret = -errno;
+
+        free(part);
+        return ret;
+    }
+    part->add = *add;
+    memcpy(part->pieces, pieces, bytes);
+    STAILQ_INSERT_TAIL(&made->parts, part, link);
+    made->part_count++;
+    return 0;
+}
+
+void channel_memory_take_parts(struct channel_memory *memory, uint64_t channel,
+                               void (*take)(void *opaque, const VGPUChunkAdd *add,
+                                            const VGPUPiece *pieces, int fd),
+                               void *opaque)
+{
+    struct descriptors *made = find(memory, channel);
+
+    while (made && !STAILQ_EMPTY(&made->parts)) {
+        const struct part *part = STAILQ_FIRST(&made->parts);
+
+        take(opaque, &part->add, part->pieces, part->fd);
+        free_first_part(made);
+    }
+}
+
+/* ---- what is made here ---- */
 
 /* No page is taken before somebody writes to it. */
 static int make_chunk(uint64_t bytes)
@@ -63,44 +184,74 @@ static int make_chunk(uint64_t bytes)
     return fd;
 }
 
-int channel_memory_make(struct channel_memory *memory, uint64_t channel, uint64_t bytes)
+int channel_memory_make(struct channel_memory *memory, uint64_t channel,
+                        enum vgpu_channel_transport transport, uint64_t bytes)
 {
-    struct descriptors *made = &memory->all[channel % CORE_CHANNELS_MAX];
-    int fds[CHANNEL_FDS];
+    struct descriptors *made = find_or_begin(memory, channel);
+    bool has_chunk = transport != VGPU_TRANSPORT_SHARED;
     int ret = 0;
 
-    fds[VGPU_FD_DOORBELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    fds[VGPU_FD_INTERRUPT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    fds[VGPU_FD_CHUNK0] = make_chunk(bytes);
-    for (unsigned i = 0; i < CHANNEL_FDS; i++) {
-        if (fds[i] < 0) {
+    made->transport = transport;
+    made->fds[VGPU_FD_DOORBELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    made->fds[VGPU_FD_INTERRUPT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (has_chunk) {
+        made->fds[VGPU_FD_CHUNK0] = make_chunk(bytes);
+    }
+    for (unsigned i = 0; i < (has_chunk ? VGPU_FD_CHUNK0 + 1u : VGPU_FD_CHUNK0); i++) {
+        if (made->fds[i] < 0) {
             ret = errno ? -errno : -EMFILE;
         }
     }
     if (ret < 0) {
-        close_all(fds);
-        return ret;
+        channel_memory_drop(memory, channel);
     }
-    made->channel = channel;
-    for (unsigned i = 0; i < CHANNEL_FDS; i++) {
-        made->fds[i] = fds[i];
-    }
-    return 0;
+    return ret;
 }
 
-const int *channel_memory_fds(const struct channel_memory *memory, uint64_t channel)
+unsigned channel_memory_for_session(const struct channel_memory *memory, uint64_t channel,
+                                    int fds[CHANNEL_FDS_MAX])
 {
-    const struct descriptors *made = &memory->all[channel % CORE_CHANNELS_MAX];
+    const struct descriptors *made = find(memory, channel);
+    unsigned count = 0;
 
-    return channel != 0 && made->channel == channel ? made->fds : NULL;
+    for (unsigned i = 0; made && i <= VGPU_FD_CHUNK0 && made->fds[i] >= 0; i++) {
+        fds[count++] = made->fds[i];
+    }
+    return count;
+}
+
+unsigned channel_memory_for_worker(const struct channel_memory *memory, uint64_t channel,
+                                   int fds[CHANNEL_FDS_MAX])
+{
+    const struct descriptors *made = find(memory, channel);
+    unsigned count = channel_memory_for_session(memory, channel, fds);
+
+    if (made && made->transport == VGPU_TRANSPORT_SHARED && made->lease >= 0) {
+        fds[count++] = made->lease;
+    }
+    return count;
+}
+
+void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel)
+{
+    struct descriptors *made = find(memory, channel);
+
+    for (unsigned i = 0; made && i <= VGPU_FD_CHUNK0; i++) {
+        close_one(&made->fds[i]);
+    }
 }
 
 void channel_memory_drop(struct channel_memory *memory, uint64_t channel)
 {
-    struct descriptors *made = &memory->all[channel % CORE_CHANNELS_MAX];
+    struct descriptors *made = find(memory, channel);
 
-    if (channel != 0 && made->channel == channel) {
-        close_all(made->fds);
-        made->channel = 0;
+    if (!made) {
+        return;
     }
+    channel_memory_handed_over(memory, channel);
+    close_one(&made->lease);
+    while (!STAILQ_EMPTY(&made->parts)) {
+        free_first_part(made);
+    }
+    made->channel = 0;
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * This module has the memory and the doorbells of channels, from the moment they are made until
- * both the worker and the process have their descriptors.  Then the mediator has none of them.
+ * This module holds the memory, the doorbells and the leases of channels, from the moment they
+ * are made or come from a device until both the worker and the process have what they need.
+ *
+ * Guest memory that is `shared` comes as descriptors of all of a guest's RAM.  They go to the
+ * worker and are closed at once: channel_memory_take_parts().  A lease stays until
+ * channel_memory_drop(), since the device learns from its end that the host has let go.
  */
 #ifndef MEDIATOR_WORKERS_CHANNEL_MEMORY_H
 #define MEDIATOR_WORKERS_CHANNEL_MEMORY_H
@@ -10,8 +14,8 @@
 
 #include "vgpu/vgpu_channel.h"
 
-/* What a channel of a host process has: VGPU_FD_DOORBELL, _INTERRUPT, _CHUNK0. */
-#define CHANNEL_FDS (VGPU_FD_CHUNK0 + 1u)
+/* How many descriptors a channel hands over at most. */
+#define CHANNEL_FDS_MAX 4u
 
 struct channel_memory;
 
@@ -20,13 +24,35 @@ struct channel_memory *channel_memory_new(void);
 /* Closes what is left. */
 void channel_memory_free(struct channel_memory *memory);
 
+/* Keeps a copy of a lease that a device has sent.  0 or -errno. */
+int channel_memory_lease(struct channel_memory *memory, uint64_t channel, int fd);
 /*
- * Chunk 0, zeroed, of this size for ever, and two eventfds at 0.  All are CLOEXEC and stay
- * ours until channel_memory_drop().  0 or -errno.
+ * Keeps a copy of a descriptor with a part of chunk 0.  0 or -errno; -EINVAL: it is no memory of
+ * the kernel's (memfd, tmpfs, hugetlbfs), or ends before the part does.
  */
-int channel_memory_make(struct channel_memory *memory, uint64_t channel, uint64_t bytes);
-/* CHANNEL_FDS of them; NULL: there are none. */
-const int *channel_memory_fds(const struct channel_memory *memory, uint64_t channel);
+int channel_memory_part(struct channel_memory *memory, uint64_t channel, const VGPUChunkAdd *add,
+                        const VGPUPiece *pieces, int fd);
+
+/*
+ * Makes two eventfds at 0, and where the transport wants it chunk 0, zeroed, of this size for
+ * ever.  All are CLOEXEC.  0 or -errno.
+ */
+int channel_memory_make(struct channel_memory *memory, uint64_t channel,
+                        enum vgpu_channel_transport transport, uint64_t bytes);
+
+/* What goes to the one and to the other; how many.  They stay ours.  0: there are none. */
+unsigned channel_memory_for_worker(const struct channel_memory *memory, uint64_t channel,
+                                   int fds[CHANNEL_FDS_MAX]);
+unsigned channel_memory_for_session(const struct channel_memory *memory, uint64_t channel,
+                                    int fds[CHANNEL_FDS_MAX]);
+
+/* Shows each part in its order, and closes it. */
+void channel_memory_take_parts(struct channel_memory *memory, uint64_t channel,
+                               void (*take)(void *opaque, const VGPUChunkAdd *add,
+                                            const VGPUPiece *pieces, int fd),
+                               void *opaque);
+/* Both have theirs: closes all but the lease. */
+void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel);
 /* Unknown ones are ignored. */
 void channel_memory_drop(struct channel_memory *memory, uint64_t channel);
 

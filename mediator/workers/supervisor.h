@@ -59,9 +59,13 @@ void supervisor_close(struct supervisor *supervisor);
 void supervisor_start_worker(struct supervisor *supervisor, const struct core_worker_spec *spec);
 void supervisor_run(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                     const struct request_view *request);
-/* `fds`: CHANNEL_FDS of them, which stay the caller's. */
+/* The descriptors stay the caller's, here and below; CHANNEL_FDS_MAX at most. */
 void supervisor_channel_start(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
-                              const VGPUChannelOpen *open, const int *fds);
+                              enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
+                              const int *fds, unsigned fd_count);
+/* SHARED: a part of chunk 0.  The worker answers the channel's start when it has all. */
+void supervisor_channel_part(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
+                             const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd);
 void supervisor_channel_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
                              uint32_t reason);
 void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,

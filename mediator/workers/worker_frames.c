@@ -6,7 +6,6 @@
 
 #include "common/fd_packet.h"
 #include "common/clock.h"
-#include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor_internal.h"
 
 /* ---- frames from the worker ---- */
@@ -197,37 +196,63 @@ void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job
     worker_kill_for_protocol(worker, "does not take its jobs");
 }
 
-/* A frame of one fixed part, with descriptors or without. */
-static void send_fixed(struct supervisor *supervisor, uint64_t handle, uint16_t type,
-                       uint64_t job_id, void *body, size_t bytes, const int *fds)
+/* A frame with a body of one or two parts, with descriptors or without. */
+static void send_parts(struct supervisor *supervisor, uint64_t handle, uint16_t type,
+                       uint64_t job_id, const struct iovec body[2], const int *fds,
+                       unsigned fd_count)
 {
     struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
     vgpu_worker_header header = {
         .magic = VGPU_WORKER_MAGIC,
         .version = VGPU_WORKER_VERSION,
         .type = type,
-        .length = (uint32_t)(sizeof(header) + bytes),
+        .length = (uint32_t)(sizeof(header) + body[0].iov_len + body[1].iov_len),
         .job_id = job_id,
     };
-    struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
+    struct iovec parts[] = {{&header, sizeof(header)}, body[0], body[1]};
     int ret;
 
     if (!worker || worker->fd < 0 || worker->killed) {
         return; /* its end is on its way to the core */
     }
-    ret = fd_packet_send(worker->fd, parts, 2, fds, fds ? CHANNEL_FDS : 0);
+    ret = fd_packet_send(worker->fd, parts, 3, fds, fd_count);
     if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET) {
         worker_kill_for_protocol(worker, "does not take what it is told about channels");
     }
 }
 
+static void send_fixed(struct supervisor *supervisor, uint64_t handle, uint16_t type,
+                       uint64_t job_id, void *body, size_t bytes, const int *fds, unsigned fd_count)
+{
+    const struct iovec parts[] = {{body, bytes}, {NULL, 0}};
+
+    send_parts(supervisor, handle, type, job_id, parts, fds, fd_count);
+}
+
 void supervisor_channel_start(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
-                              const VGPUChannelOpen *open, const int *fds)
+                              enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
+                              const int *fds, unsigned fd_count)
 {
     vgpu_worker_channel body = {
-        .profile = open->profile, .features = open->features, .geometry = open->geometry};
+        .profile = open->profile,
+        .features = open->features,
+        .geometry = open->geometry,
+        .transport = transport,
+    };
 
-    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL, channel, &body, sizeof(body), fds);
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL, channel, &body, sizeof(body), fds,
+               fd_count);
+}
+
+void supervisor_channel_part(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                             const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd)
+{
+    const struct iovec parts[] = {
+        {(void *)add, sizeof(*add)},
+        {(void *)pieces, add->piece_count * sizeof(pieces[0])},
+    };
+
+    send_parts(supervisor, handle, VGPU_WORKER_CHUNK_ADD, channel, parts, &fd, 1);
 }
 
 void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
@@ -235,7 +260,8 @@ void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uin
 {
     vgpu_worker_word body = {.value = reason};
 
-    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL);
+    send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL,
+               0);
 }
 
 void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,
@@ -243,5 +269,5 @@ void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t jo
 {
     vgpu_worker_turn body = {.channel = channel, .budget_ns = budget_ns};
 
-    send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL);
+    send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL, 0);
 }

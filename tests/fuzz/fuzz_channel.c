@@ -170,8 +170,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bulk_cpu cpu;
     struct channel_set *set = channel_set_new(&(struct channel_set_uses){
         .opaque = &process, .run = run, .tell = tell, .engine = &cpu.engine});
-    int fds[CHANNEL_SET_FDS] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK),
-                                memfd_create("fuzz", 0)};
+    struct channel_mapping *mapping;
+    int fds[VGPU_FD_CHUNK0 + 1] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK),
+                                   memfd_create("fuzz", 0)};
 
     bulk_cpu_init(&cpu, MEMORY_BYTES);
     CHECK(set && fds[0] >= 0 && fds[1] >= 0 && fds[2] >= 0);
@@ -180,7 +181,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     process.chunk0 =
         mmap(NULL, process.layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
     CHECK(process.chunk0 != MAP_FAILED);
-    CHECK(channel_set_add(set, HANDLE, &what, fds) == VGPU_ERR_NONE);
+    CHECK(mapping_begin(HANDLE, &what, fds, VGPU_FD_CHUNK0 + 1, &mapping) == VGPU_ERR_NONE);
+    CHECK(channel_set_add(set, mapping) == VGPU_ERR_NONE);
     while (s.size > 0 && !process.closed) {
         step(set, &process, &s);
     }

@@ -114,16 +114,6 @@ def test_a_number_twice_closes_the_connection(running, lab):
             host.open(number)
 
 
-def test_devices_get_no_channels(running, lab):
-    """Only a process that says HOST; a device's transports are not built."""
-    with Host(lab / "vm1.sock", features=hc.FEATURE_CHANNELS | 3) as device:
-        assert device.features == 3
-        device.send(hc.CHANNEL_OPEN, bytes(hc.OPEN.size))  # an unknown frame: skipped
-        device.send(wire.MSG_PING, b"x")
-        while device.receive()[0] != wire.MSG_PONG:
-            pass
-
-
 def test_requests_are_not_for_host_sessions(running, lab):
     with Host(lab / "vm1.sock") as host:
         host.send(wire.MSG_REQUEST, wire.request_body(wire.NOP))

@@ -31,6 +31,7 @@ class QemuProcess:
         self.folder = str(folder)
         self.sockets = {}
         self.events = []
+        self.killed = False
         self.log_path = os.path.join(self.folder, "qemu.log")
         self.log = open(self.log_path, "ab")
         listeners = {}
@@ -89,10 +90,19 @@ class QemuProcess:
             sock.close()
         self.log.close()
 
+    def kill(self):
+        """The end that a crashing host gives: no good-bye to anybody."""
+        self.killed = True
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.close()
+
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
+        if self.killed:
+            return
         died = self.process.poll()
         self.close()
         if kind is None:

@@ -9,7 +9,6 @@ Only Python's standard library is needed; it is not tied to pytest.
 """
 import os
 import re
-import signal
 import socket
 import tempfile
 
@@ -115,12 +114,6 @@ class Guest(QemuProcess):
     def run(self, command, limit_s=60, on_line=None):
         self.start(command)
         return self.finish(limit_s, on_line)
-
-    def kill(self):
-        """The end that a crashing host gives: no good-bye to anybody."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.close()
 
 
 def usable_accel(command):

@@ -23,8 +23,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,7 +58,8 @@ struct flight {
 
 struct channel {
     uint64_t handle; /* 0: free */
-    int doorbell, interrupt;
+    struct channel_mapping *mapping;
+    int doorbell, interrupt; /* the mapping's, as what follows */
     uint8_t *chunk0;
     VGPUGeometry geometry;
     struct vgpu_channel_layout layout;
@@ -140,11 +139,7 @@ static void signal_event(int fd)
 static void release(struct channel *channel)
 {
     bulk_free(channel->bulk);
-    if (channel->chunk0) {
-        munmap(channel->chunk0, channel->layout.bytes);
-    }
-    close(channel->doorbell);
-    close(channel->interrupt);
+    mapping_free(channel->mapping);
     free(channel);
 }
 
@@ -227,43 +222,25 @@ void channel_set_close(struct channel_set *set, uint64_t handle, enum vgpu_chann
     }
 }
 
-/* Maps chunk 0, whose size must be what the geometry says.  Closes its descriptor. */
-static uint8_t *map_chunk(int fd, uint64_t bytes)
-{
-    struct stat about;
-    void *memory = MAP_FAILED;
-
-    if (fstat(fd, &about) == 0 && (uint64_t)about.st_size == bytes) {
-        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
-    close(fd);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-enum vgpu_error channel_set_add(struct channel_set *set, uint64_t handle,
-                                const vgpu_worker_channel *what, const int *fds)
+enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping *mapping)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
 
-    if (!channel || set->count == CHANNEL_SET_MAX || what->profile != VGPU_PROFILE_OPS ||
-        !vgpu_channel_layout(&what->geometry, &channel->layout)) {
+    if (!channel || set->count == CHANNEL_SET_MAX || mapping->what.profile != VGPU_PROFILE_OPS) {
         free(channel);
-        for (unsigned i = 0; i < CHANNEL_SET_FDS; i++) {
-            close(fds[i]);
-        }
+        mapping_free(mapping);
         return VGPU_ERR_UNSUPPORTED_OP;
     }
-    channel->handle = handle;
-    channel->geometry = what->geometry;
-    channel->doorbell = fds[VGPU_FD_DOORBELL];
-    channel->interrupt = fds[VGPU_FD_INTERRUPT];
-    channel->chunk0 = map_chunk(fds[VGPU_FD_CHUNK0], channel->layout.bytes);
-    channel->bulk = channel->chunk0 ? bulk_new(set->uses.engine, channel->chunk0,
-                                               channel->layout.bytes, channel->layout.arena)
-                                    : NULL;
+    channel->handle = mapping->handle;
+    channel->mapping = mapping;
+    channel->geometry = mapping->what.geometry;
+    channel->layout = mapping->layout;
+    channel->doorbell = mapping->doorbell;
+    channel->interrupt = mapping->interrupt;
+    channel->chunk0 = mapping->chunk0;
+    channel->bulk =
+        bulk_new(set->uses.engine, channel->chunk0, channel->layout.bytes, channel->layout.arena);
     if (!channel->bulk) {
-        log_error("a channel of %llu bytes cannot be mapped",
-                  (unsigned long long)channel->layout.bytes);
         release(channel);
         return VGPU_ERR_MEMORY_LIMIT;
     }

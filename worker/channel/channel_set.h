@@ -14,9 +14,9 @@
 #include "vgpu/vgpu_worker.h"
 #include "worker/backend.h"
 #include "worker/channel/bulk.h"
+#include "worker/channel/mapping.h"
 
 #define CHANNEL_SET_MAX 64u
-#define CHANNEL_SET_FDS (VGPU_FD_CHUNK0 + 1u)
 /* Turns of looking at the rings before the thread sleeps, where it has a processor to spare. */
 #define CHANNEL_SET_SPINS 20000u
 
@@ -44,9 +44,8 @@ bool channel_set_empty(const struct channel_set *set);
 /* The backend said so: the worker leaves. */
 bool channel_set_lost(const struct channel_set *set);
 
-/* Takes the descriptors, whatever it answers.  enum vgpu_error. */
-enum vgpu_error channel_set_add(struct channel_set *set, uint64_t channel,
-                                const vgpu_worker_channel *what, const int *fds);
+/* Takes a complete mapping, whatever it answers.  enum vgpu_error. */
+enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping *mapping);
 /* Unknown ones are ignored: CHANNEL_CLOSED of them is on its way. */
 void channel_set_close(struct channel_set *set, uint64_t channel, enum vgpu_channel_reason reason);
 

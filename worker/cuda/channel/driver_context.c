@@ -97,8 +97,7 @@ static bool map_window(struct driver_channel *channel, uint64_t address)
     if (place == MAP_FAILED) {
         return false;
     }
-    if (place != wanted || mremap(channel->chunk0 + channel->layout.arena, 0, bytes,
-                                  MREMAP_MAYMOVE | MREMAP_FIXED, place) != place) {
+    if (place != wanted || !mapping_again(channel->mapping, channel->layout.arena, bytes, place)) {
         munmap(place, bytes);
         return false;
     }

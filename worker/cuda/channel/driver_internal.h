@@ -72,8 +72,10 @@ struct driver_channel {
     CUdevice device;
     VGPUGeometry geometry;
     struct vgpu_channel_layout layout;
-    int doorbell, interrupt, wake;
-    uint8_t *chunk0;
+    struct channel_mapping *mapping;
+    int doorbell, interrupt; /* the mapping's */
+    int wake;
+    uint8_t *chunk0;      /* the mapping's */
     VGPUControl *control; /* shared: each word is read once */
     struct vgpu_ring commands, notices;
     pthread_t thread;

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -26,14 +25,10 @@ bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
 
 static void release(struct driver_channel *channel)
 {
-    if (channel->chunk0) {
-        munmap(channel->chunk0, channel->layout.bytes);
-    }
     if (channel->window) {
         munmap(channel->window, channel->geometry.arena_bytes);
     }
-    close(channel->doorbell);
-    close(channel->interrupt);
+    mapping_free(channel->mapping);
     close(channel->wake);
     free(channel->entries);
     free(channel->image.bytes);
@@ -64,24 +59,11 @@ static void reap(struct driver_set *set)
     }
 }
 
-static void *map_chunk(int fd, uint64_t bytes)
+static enum vgpu_error start(struct driver_set *set, struct driver_channel *channel)
 {
-    struct stat about;
-    void *memory = MAP_FAILED;
-
-    if (fstat(fd, &about) == 0 && (uint64_t)about.st_size == bytes) {
-        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static enum vgpu_error start(struct driver_set *set, struct driver_channel *channel, int chunk0)
-{
-    channel->chunk0 = map_chunk(chunk0, channel->layout.bytes);
     channel->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!channel->chunk0 || channel->wake < 0) {
-        log_error("a CUDA channel of %llu bytes cannot be mapped",
-                  (unsigned long long)channel->layout.bytes);
+    if (channel->wake < 0) {
+        log_error("a CUDA channel gets no descriptor");
         return VGPU_ERR_MEMORY_LIMIT;
     }
     channel->control = (VGPUControl *)(channel->chunk0 + channel->layout.control);
@@ -110,36 +92,33 @@ static enum vgpu_error open_driver(struct driver_set *set, struct driver_channel
     return VGPU_ERR_NONE;
 }
 
-enum vgpu_error driver_set_add(struct driver_set *set, uint64_t handle,
-                               const vgpu_worker_channel *what, const int *fds)
+enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *mapping)
 {
     struct driver_channel *channel = calloc(1, sizeof(*channel));
-    enum vgpu_error status = VGPU_ERR_MEMORY_LIMIT;
+    enum vgpu_error status;
 
     reap(set);
-    if (channel) {
-        channel->handle = handle;
-        channel->set = set;
-        channel->geometry = what->geometry;
-        channel->doorbell = fds[VGPU_FD_DOORBELL];
-        channel->interrupt = fds[VGPU_FD_INTERRUPT];
-        channel->wake = -1;
-        status =
-            set->count == DRIVER_SET_MAX || !vgpu_channel_layout(&what->geometry, &channel->layout)
-                ? VGPU_ERR_QUEUE_FULL
-                : open_driver(set, channel);
-        if (status == VGPU_ERR_NONE && set->lost) {
-            status = VGPU_ERR_GPU_UNAVAILABLE; /* until the last one has left */
-        }
-        if (status == VGPU_ERR_NONE) {
-            status = start(set, channel, fds[VGPU_FD_CHUNK0]);
-        }
-    } else {
-        close(fds[VGPU_FD_DOORBELL]);
-        close(fds[VGPU_FD_INTERRUPT]);
+    if (!channel) {
+        mapping_free(mapping);
+        return VGPU_ERR_MEMORY_LIMIT;
     }
-    close(fds[VGPU_FD_CHUNK0]);
-    if (channel && status != VGPU_ERR_NONE) {
+    channel->handle = mapping->handle;
+    channel->set = set;
+    channel->mapping = mapping;
+    channel->geometry = mapping->what.geometry;
+    channel->layout = mapping->layout;
+    channel->doorbell = mapping->doorbell;
+    channel->interrupt = mapping->interrupt;
+    channel->chunk0 = mapping->chunk0;
+    channel->wake = -1;
+    status = set->count == DRIVER_SET_MAX ? VGPU_ERR_QUEUE_FULL : open_driver(set, channel);
+    if (status == VGPU_ERR_NONE && set->lost) {
+        status = VGPU_ERR_GPU_UNAVAILABLE; /* until the last one has left */
+    }
+    if (status == VGPU_ERR_NONE) {
+        status = start(set, channel);
+    }
+    if (status != VGPU_ERR_NONE) {
         release(channel);
     }
     return status;

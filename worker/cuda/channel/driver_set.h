@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "vgpu/vgpu_worker.h"
+#include "worker/channel/mapping.h"
 
 #define DRIVER_SET_MAX 64u
 #define DRIVER_SET_FDS (VGPU_FD_CHUNK0 + 1u)
@@ -45,9 +46,8 @@ struct driver_set {
 bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses);
 void driver_set_end(struct driver_set *set);
 
-/* Takes the descriptors, whatever it answers. */
-enum vgpu_error driver_set_add(struct driver_set *set, uint64_t handle,
-                               const vgpu_worker_channel *what, const int *fds);
+/* Takes a complete mapping, whatever it answers. */
+enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *mapping);
 /* True: it was one of these; CHANNEL_CLOSED is told when it has let go. */
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason);
 

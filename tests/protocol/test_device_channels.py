@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Channels of devices, whose memory is a guest's: real mediator, real worker; the test is the
+device, also one that lies."""
+
+import mmap
+import os
+import select
+import socket
+import struct
+import time
+
+import pytest
+
+import host_channel as hc
+import wire
+from host_channel import Host
+from test_channels import with_vms
+
+@pytest.fixture
+def running(lab):
+    with with_vms(lab) as mediator:
+        yield mediator
+
+
+BYTES = 4096 * 3 + 131072  # control page, one mailbox, notices, commands
+
+
+class Device(Host):
+    """A device's session: it offers guest memory, which here is a memfd."""
+
+    def __init__(self, path, features=hc.FEATURE_CHANNELS | 3):
+        super().__init__(path, features)
+        self.lease, self.leased = os.pipe()
+
+    def close(self):
+        super().close()
+        for fd in (self.lease, self.leased):
+            os.close(fd)
+
+    def frame(self, kind, payload, fds, pad=None):
+        data = bytearray(wire.frame(kind, payload, vm_id=self.vm_id))
+        struct.pack_into("<H", data, 18, len(fds) if pad is None else pad)
+        socket.send_fds(self.sock, [data], fds)
+
+    def ask(self, number=0, transports=1 << hc.SHARED, fds=None, geometry=(1, 0, 4096, 131072, 0),
+            **more):
+        self.frame(hc.CHANNEL_OPEN, hc.OPEN.pack(number, 1, transports, 1, *geometry, 1, 0, b"t"),
+                   [self.leased] if fds is None else fds, **more)
+
+    def part(self, fd, pieces, number=0, flags=0, size=BYTES, page=4096, count=None, **more):
+        payload = hc.ADD.pack(number, 0, flags, len(pieces) if count is None else count, size,
+                              page) + b"".join(struct.pack("<2Q", *piece) for piece in pieces)
+        self.frame(hc.CHUNK_ADD, payload, [fd] if fd is not None else [], **more)
+
+    def answer(self, kind=hc.CHANNEL_OPENED):
+        """The next frame of this type: its words and descriptors."""
+        while True:
+            got, payload, fds = self.receive()
+            if got == kind:
+                return struct.unpack(f"<{len(payload) // 4}I", payload), fds
+
+    def let_go(self, limit_s=60):
+        """Whether nobody but this test has the lease any more."""
+        os.close(self.leased)
+        poll = select.poll()
+        poll.register(self.lease, 0)
+        gone = poll.poll(limit_s * 1000)
+        self.leased = os.dup(self.lease)
+        return bool(gone)
+
+    def alive(self):
+        self.send(wire.MSG_PING, b"word")
+        self.answer(wire.MSG_PONG)
+        return True
+
+
+@pytest.fixture
+def ram():
+    """64 MiB of guest memory."""
+    fd = os.memfd_create("ram", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    os.ftruncate(fd, 64 << 20)
+    yield fd
+    os.close(fd)
+
+
+def test_a_device_shares_guest_memory(running, lab, ram):
+    with Device(lab / "vm1.sock") as device:
+        assert device.features == hc.FEATURE_CHANNELS | 3
+        device.ask(3)
+        device.part(ram, [(0x5000, 4096), (0x100000, 8192)], 3, flags=1)
+        device.part(ram, [(0x9000, 131072)], 3)
+        words, fds = device.answer()
+        assert words[:3] == (3, wire.OK, hc.SHARED) and len(fds) == 2 and words[10] == BYTES
+        with mmap.mmap(ram, 64 << 20) as memory:
+            memory[0x9000:0x9020] = hc.RECORD.pack(0, hc.ANSWER, 32, 1, 0, 0, 0) + bytes(8)
+            memory[0x5000:0x5008] = struct.pack("<Q", 32)
+            os.write(fds[0], struct.pack("<Q", 1))
+            end = time.monotonic() + hc.PATIENCE
+            while memory[0x100000:0x100004] != b"\1\0\0\0":
+                assert time.monotonic() < end
+        device.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(3, 0))
+        assert device.answer(hc.CHANNEL_CLOSED)[0] == (3, hc.ASKED)
+        assert device.let_go()
+
+
+def test_reset_of_a_device(running, lab, ram):
+    """Whatever is open, or half open, ends; then the answer comes."""
+    with Device(lab / "vm1.sock") as device:
+        for number in (1, 2, 3):
+            device.ask(number)
+            device.part(ram, [(number << 20, BYTES - 4096)], number, flags=1)
+        for number in (1, 2):
+            device.part(ram, [(8 << 20 | number << 12, 4096)], number)
+        device.send(hc.CHANNEL_RESET)
+        seen = []
+        while (got := device.receive())[0] != hc.CHANNEL_RESET:
+            seen.append((got[0], struct.unpack_from("<2I", got[1])))
+        ended = {number for kind, (number, status) in seen
+                 if kind == hc.CHANNEL_CLOSED or status != wire.OK}
+        assert ended == {1, 2, 3}
+        assert device.let_go() and device.alive()
+        device.send(hc.CHANNEL_RESET)
+        assert device.receive()[0] == hc.CHANNEL_RESET
+
+
+@pytest.mark.parametrize("transports", [0, 1 << 0, 1 << 3, 0xFFFFFFF0])
+def test_a_device_without_a_transport(running, lab, transports):
+    with Device(lab / "vm1.sock") as device:
+        device.ask(transports=transports)
+        assert device.answer()[0][1] == wire.UNSUPPORTED_OP
+        assert device.let_go() and device.alive()
+
+
+def opened_files():
+    read, write = os.pipe()
+    os.close(write)
+    return {"a pipe": read, "a folder": os.open("/", os.O_RDONLY),
+            "a socket": socket.socket().detach(), "a file on disk": os.open(__file__, os.O_RDONLY),
+            "nothing": os.open("/dev/null", os.O_RDWR)}
+
+
+def test_memory_that_is_none(running, lab, ram):
+    """What a worker must not map: it could block it, or end under its hands."""
+    with Device(lab / "vm1.sock") as device:
+        for number, (what, fd) in enumerate(opened_files().items()):
+            device.ask(number)
+            device.part(fd, [(0, BYTES)], number)
+            assert device.answer()[0][:2] == (number, wire.INVALID_REQUEST), what
+            os.close(fd)
+        device.ask(20)
+        device.part(ram, [((64 << 20) - 4096, BYTES)], 20)
+        assert device.answer()[0][:2] == (20, wire.INVALID_REQUEST)
+        assert device.let_go() and device.alive()
+
+
+LIES = {
+    "no lease": lambda d, ram: d.ask(fds=[]),
+    "two leases": lambda d, ram: d.ask(fds=[d.leased, d.leased]),
+    "fewer descriptors than it says": lambda d, ram: d.ask(pad=2),
+    "more than it says": lambda d, ram: d.ask(fds=[d.leased, d.leased], pad=1),
+    "descriptors that no frame has": lambda d, ram: d.ask(pad=0),
+    "a part without memory": lambda d, ram: (d.ask(), d.part(None, [(0, BYTES)])),
+    "a part of nothing": lambda d, ram: (d.ask(), d.part(ram, [])),
+    "an empty piece": lambda d, ram: (d.ask(), d.part(ram, [(0, 0), (0, BYTES)])),
+    "more than the chunk": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES + 4096)])),
+    "less than the chunk": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES - 4096)])),
+    "all, and more to come": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], flags=1)),
+    "another size": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], size=BYTES + 4096)),
+    "no alignment": lambda d, ram: (d.ask(), d.part(ram, [(8, BYTES)])),
+    "pages of no size": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], page=0)),
+    "pages of odd size": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], page=12288)),
+    "pages that do not fit": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], page=2 << 20)),
+    "an offset that wraps": lambda d, ram: (d.ask(), d.part(ram, [((1 << 64) - 4096, BYTES)])),
+    "a negative offset": lambda d, ram: (d.ask(), d.part(ram, [(1 << 63, BYTES)])),
+    "more pieces than it has": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], count=2)),
+    "pieces without end": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], count=0xFFFFFFFF)),
+    "a number too large": lambda d, ram: d.ask(256),
+    "a number twice": lambda d, ram: (d.ask(1), d.ask(1)),
+    "REQUEST_RESET with a payload": lambda d, ram: d.send(hc.CHANNEL_RESET, b"x"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_device_that_lies(running, lab, ram, lie):
+    """Its connection ends, and nothing of it stays in the mediator."""
+    with Device(lab / "vm2.sock") as neighbour, Device(lab / "vm1.sock") as device:
+        before = len(os.listdir(f"/proc/{running.process.pid}/fd"))
+        LIES[lie](device, ram)
+        with pytest.raises((wire.Closed, ConnectionResetError)):
+            while True:
+                device.receive()
+        assert device.let_go()
+        assert neighbour.alive()
+        assert len(os.listdir(f"/proc/{running.process.pid}/fd")) <= before + 1  # a worker's

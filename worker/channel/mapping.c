@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "worker/channel/mapping.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+static void close_all(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
+/* Is the descriptor's memory at least so long? */
+static bool reaches(int fd, uint64_t bytes)
+{
+    struct stat about;
+
+    return fstat(fd, &about) == 0 && about.st_size >= 0 && (uint64_t)about.st_size >= bytes;
+}
+
+/* A chunk that the mediator has made; its size must be what the geometry says. */
+static enum vgpu_error map_whole(struct channel_mapping *mapping, int fd)
+{
+    uint64_t bytes = mapping->layout.bytes;
+    void *memory = MAP_FAILED;
+
+    if (reaches(fd, bytes) && !reaches(fd, bytes + 1)) {
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    if (memory == MAP_FAILED) {
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    mapping->reserved = mapping->chunk0 = memory;
+    mapping->reserved_bytes = mapping->mapped_bytes = bytes;
+    mapping->piece_ends[mapping->piece_count++] = bytes;
+    return VGPU_ERR_NONE;
+}
+
+enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, const int *fds,
+                              unsigned fd_count, struct channel_mapping **mapping)
+{
+    struct channel_mapping *begun = calloc(1, sizeof(*begun));
+    enum vgpu_error error = VGPU_ERR_NONE;
+    bool known = what->transport == VGPU_TRANSPORT_HOST || what->transport == VGPU_TRANSPORT_SHARED;
+
+    if (!begun || !known || fd_count != VGPU_FD_CHUNK0 + 1 ||
+        !vgpu_channel_layout(&what->geometry, &begun->layout)) {
+        close_all(fds, fd_count);
+        free(begun);
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    begun->handle = handle;
+    begun->what = *what;
+    begun->doorbell = fds[VGPU_FD_DOORBELL];
+    begun->interrupt = fds[VGPU_FD_INTERRUPT];
+    begun->lease = -1;
+    if (what->transport == VGPU_TRANSPORT_SHARED) {
+        begun->lease = fds[VGPU_WORKER_FD_LEASE];
+    } else {
+        error = map_whole(begun, fds[VGPU_FD_CHUNK0]);
+    }
+    if (error != VGPU_ERR_NONE) {
+        log_error("a channel of %llu bytes cannot be mapped",
+                  (unsigned long long)begun->layout.bytes);
+        mapping_free(begun);
+        return error;
+    }
+    *mapping = begun;
+    return VGPU_ERR_NONE;
+}
+
+bool mapping_is_complete(const struct channel_mapping *mapping)
+{
+    return mapping->mapped_bytes == mapping->layout.bytes;
+}
+
+/* Takes addresses for all of chunk 0, aligned to the pages of the guest's memory. */
+static bool reserve(struct channel_mapping *mapping, uint64_t page_bytes)
+{
+    size_t bytes = mapping->layout.bytes + page_bytes;
+    void *addresses =
+        mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (addresses == MAP_FAILED) {
+        return false;
+    }
+    mapping->reserved = addresses;
+    mapping->reserved_bytes = bytes;
+    mapping->page_bytes = page_bytes;
+    mapping->chunk0 =
+        (uint8_t *)(((uintptr_t)addresses + page_bytes - 1) / page_bytes * page_bytes);
+    return true;
+}
+
+static bool is_page_size(uint64_t bytes)
+{
+    return bytes >= VGPU_CHANNEL_PAGE && bytes <= VGPU_CHUNK_BYTES_MAX &&
+           (bytes & (bytes - 1)) == 0;
+}
+
+static bool map_piece(struct channel_mapping *mapping, const VGPUPiece *piece, int fd)
+{
+    uint64_t left = mapping->layout.bytes - mapping->mapped_bytes;
+
+    if (mapping->piece_count == VGPU_SETUP_PIECES_MAX || piece->bytes == 0 || piece->bytes > left ||
+        piece->bytes % mapping->page_bytes != 0 || piece->address % mapping->page_bytes != 0 ||
+        piece->address > INT64_MAX - piece->bytes || !reaches(fd, piece->address + piece->bytes)) {
+        return false;
+    }
+    if (mmap(mapping->chunk0 + mapping->mapped_bytes, piece->bytes, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED, fd, (off_t)piece->address) == MAP_FAILED) {
+        return false;
+    }
+    mapping->mapped_bytes += piece->bytes;
+    mapping->piece_ends[mapping->piece_count++] = mapping->mapped_bytes;
+    return true;
+}
+
+static enum vgpu_error add(struct channel_mapping *mapping, const VGPUChunkAdd *add,
+                           const VGPUPiece *pieces, int fd)
+{
+    if (mapping->what.transport != VGPU_TRANSPORT_SHARED || mapping_is_complete(mapping) ||
+        !is_page_size(add->page_bytes)) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    if (!mapping->reserved && !reserve(mapping, add->page_bytes)) {
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    if (add->page_bytes != mapping->page_bytes) {
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    for (uint32_t i = 0; i < add->piece_count; i++) {
+        if (!map_piece(mapping, &pieces[i], fd)) {
+            return VGPU_ERR_INVALID_REQUEST;
+        }
+    }
+    return VGPU_ERR_NONE;
+}
+
+enum vgpu_error mapping_add(struct channel_mapping *mapping, const VGPUChunkAdd *part,
+                            const VGPUPiece *pieces, int fd)
+{
+    enum vgpu_error error = add(mapping, part, pieces, fd);
+
+    close(fd);
+    return error;
+}
+
+bool mapping_again(const struct channel_mapping *mapping, uint64_t offset, uint64_t bytes,
+                   uint8_t *place)
+{
+    uint64_t end = offset + bytes;
+
+    /* Piece by piece: beyond the end of one lies memory that is none of ours. */
+    for (uint32_t i = 0; i < mapping->piece_count && offset < end; i++) {
+        uint64_t piece_end = mapping->piece_ends[i] < end ? mapping->piece_ends[i] : end;
+
+        if (piece_end <= offset) {
+            continue;
+        }
+        if (mremap(mapping->chunk0 + offset, 0, piece_end - offset, MREMAP_MAYMOVE | MREMAP_FIXED,
+                   place) != place) {
+            return false;
+        }
+        place += piece_end - offset;
+        offset = piece_end;
+    }
+    return offset == end;
+}
+
+void mapping_free(struct channel_mapping *mapping)
+{
+    if (!mapping) {
+        return;
+    }
+    if (mapping->reserved) {
+        munmap(mapping->reserved, mapping->reserved_bytes);
+    }
+    close(mapping->doorbell);
+    close(mapping->interrupt);
+    if (mapping->lease >= 0) {
+        close(mapping->lease);
+    }
+    free(mapping);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A mapping is what a worker has of a channel's memory: the doorbells, chunk 0 as one stretch
+ * of addresses, and the lease of a guest's memory.
+ *
+ * Memory made by the mediator is mapped at once.  Guest memory comes in parts, each with a
+ * descriptor of all of the guest's RAM: exactly the named pieces are mapped, one behind the
+ * other, and the descriptor is closed at once.
+ */
+#ifndef WORKER_CHANNEL_MAPPING_H
+#define WORKER_CHANNEL_MAPPING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "vgpu/vgpu_worker.h"
+
+/* How many descriptors come with a frame at most. */
+#define MAPPING_FDS_MAX 4u
+
+struct channel_mapping {
+    LIST_ENTRY(channel_mapping) link; /* of its owner, while it is not complete */
+    uint64_t handle;                  /* the channel's */
+    vgpu_worker_channel what;
+    struct vgpu_channel_layout layout;
+    int doorbell, interrupt;
+    uint8_t *chunk0; /* layout.bytes, once it is complete */
+
+    /* mapping.c's own. */
+    int lease;         /* -1: none */
+    uint8_t *reserved; /* the addresses that are taken for it, with what aligns chunk0 */
+    size_t reserved_bytes;
+    uint64_t mapped_bytes;
+    uint64_t page_bytes; /* of the guest's memory */
+    uint32_t piece_count;
+    uint64_t piece_ends[VGPU_SETUP_PIECES_MAX]; /* offsets in chunk 0 */
+};
+
+/*
+ * Takes the descriptors, whatever becomes of it.  Returns VGPU_ERR_NONE with *mapping, or an
+ * error and there is none: wrong numbers, or memory that can't be mapped.
+ */
+enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, const int *fds,
+                              unsigned fd_count, struct channel_mapping **mapping);
+
+/* Is all of chunk 0 mapped? */
+bool mapping_is_complete(const struct channel_mapping *mapping);
+
+/* Maps a part and closes its descriptor, whatever becomes of it.  enum vgpu_error. */
+enum vgpu_error mapping_add(struct channel_mapping *mapping, const VGPUChunkAdd *add,
+                            const VGPUPiece *pieces, int fd);
+
+/*
+ * Maps a range of a complete chunk 0 once more, over the addresses from `place` on, which the
+ * caller has reserved.  Returns whether all of it is there.
+ */
+bool mapping_again(const struct channel_mapping *mapping, uint64_t offset, uint64_t bytes,
+                   uint8_t *place);
+
+/* Unmaps, and then closes all descriptors, the lease last.  NULL: does nothing. */
+void mapping_free(struct channel_mapping *mapping);
+
+#endif /* WORKER_CHANNEL_MAPPING_H */
