@@ -37,10 +37,10 @@ int fd_packet_send(int socket, struct iovec *parts, size_t part_count, const int
     return n < 0 ? -errno : 0;
 }
 
-/* False: there were more than have room, and none is left open. */
+/* False: there were more than have room. */
 static bool take_descriptors(struct msghdr *message, int *fds, unsigned max, unsigned *count)
 {
-    bool fit = !(message->msg_flags & MSG_CTRUNC);
+    bool fit = true;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
         size_t bytes = c->cmsg_len - CMSG_LEN(0);
@@ -84,11 +84,11 @@ ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *
         return -errno;
     }
     fit = take_descriptors(&message, fds, fds_max, fd_count);
-    if (fit && !(message.msg_flags & MSG_TRUNC)) {
+    if (fit && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
         return n;
     }
     while (*fd_count > 0) {
         close(fds[--*fd_count]);
     }
-    return -EMSGSIZE;
+    return fit && !(message.msg_flags & MSG_TRUNC) ? -EMFILE : -EMSGSIZE;
 }

@@ -44,6 +44,7 @@ struct keeper {
     const struct keeper_options *options;
     struct processes *processes;
     int signals, listener, link; /* -1: none */
+    int spare;                   /* given up for a moment to refuse a connection */
     pid_t mediator;
     bool tell_welcome, tell_listed;
     bool full; /* the mediator's socket takes no more now */
@@ -205,6 +206,24 @@ static bool mediator_is_gone(const struct keeper *keeper)
     return poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR));
 }
 
+/* No descriptor is left for it: else it would be there again at once, and for ever. */
+static void turn_away(struct keeper *keeper)
+{
+    int link;
+
+    if ((errno != EMFILE && errno != ENFILE) || keeper->spare < 0) {
+        return;
+    }
+    log_warning("a connection is closed: this process may not open another file: raise "
+                "LimitNOFILE= (or ulimit -n)");
+    close(keeper->spare);
+    link = accept4(keeper->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (link >= 0) {
+        close(link);
+    }
+    keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_listener(struct keeper *keeper)
 {
     int link = accept4(keeper->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -212,6 +231,7 @@ static void on_listener(struct keeper *keeper)
     socklen_t length = sizeof(peer);
 
     if (link < 0) {
+        turn_away(keeper);
         return;
     }
     if (getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
@@ -295,9 +315,26 @@ static int take_message(struct keeper *keeper, const uint8_t *bytes, size_t leng
     return -EPROTO;
 }
 
+/*
+ * No descriptor of ours was free for those of a START: it is not started.  Of a PROBE both pipes
+ * are closed by that, which says it all.
+ */
+static int take_cut_message(struct keeper *keeper, const uint8_t *bytes)
+{
+    vgpu_keeper_header header;
+
+    memcpy(&header, bytes, sizeof(header));
+    if (header.magic != VGPU_KEEPER_MAGIC || header.version != VGPU_KEEPER_VERSION) {
+        return -EPROTO;
+    }
+    return header.type == VGPU_KEEPER_START
+               ? processes_refuse(keeper->processes, header.worker, EMFILE)
+               : 0;
+}
+
 static void on_link(struct keeper *keeper)
 {
-    _Alignas(8) uint8_t bytes[VGPU_KEEPER_MESSAGE_MAX];
+    _Alignas(8) uint8_t bytes[VGPU_KEEPER_MESSAGE_MAX] = {0};
     int fds[VGPU_KEEPER_FDS];
     unsigned fd_count;
     ssize_t n;
@@ -311,6 +348,9 @@ static void on_link(struct keeper *keeper)
         if (n == 0 || n == -ECONNRESET || n == -EPIPE) {
             drop_mediator(keeper, NULL);
             return;
+        }
+        if (n == -EMFILE && take_cut_message(keeper, bytes) == 0) {
+            continue;
         }
         if (n < 0 || take_message(keeper, bytes, (size_t)n, fds, fd_count) < 0) {
             drop_mediator(keeper, n < 0 && n != -EMSGSIZE ? strerror((int)-n) : "sent nonsense");
@@ -498,6 +538,7 @@ int keeper_new(const struct keeper_options *options, struct keeper **made, char 
     }
     keeper->options = options;
     keeper->listener = keeper->link = -1;
+    keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     keeper->signals = open_signals();
     ret = keeper->signals < 0 ? -errno
                               : processes_new(options, &keeper->processes, error, error_bytes);
@@ -526,6 +567,9 @@ void keeper_free(struct keeper *keeper)
     }
     if (keeper->signals >= 0) {
         close(keeper->signals);
+    }
+    if (keeper->spare >= 0) {
+        close(keeper->spare);
     }
     free(keeper);
 }

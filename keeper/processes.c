@@ -321,6 +321,17 @@ int processes_probe(struct processes *processes, uint64_t number, uint32_t backe
     return 0;
 }
 
+int processes_refuse(struct processes *processes, uint64_t number, int error)
+{
+    struct process *process = new_place(processes, number);
+
+    if (!process) {
+        return -EPROTO;
+    }
+    end(processes, process, &(vgpu_keeper_end){.step = VGPU_KEEPER_STEP_PROCESS, .error = error});
+    return 0;
+}
+
 void processes_kill(struct processes *processes, uint64_t number)
 {
     struct process *process = find(processes, number);

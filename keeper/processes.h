@@ -44,6 +44,8 @@ int processes_start(struct processes *processes, uint64_t number, const vgpu_kee
                     const int fds[VGPU_KEEPER_FDS]);
 int processes_probe(struct processes *processes, uint64_t number, uint32_t backend,
                     const int fds[VGPU_KEEPER_FDS]);
+/* It can't be started: its descriptors did not get here.  -EPROTO as above. */
+int processes_refuse(struct processes *processes, uint64_t number, int error);
 void processes_kill(struct processes *processes, uint64_t number);
 void processes_kill_all(struct processes *processes);
 /* After a SIGCHLD. */

@@ -298,6 +298,11 @@ static int take_packet(struct keeper_link *link)
     } else if (n > 0 && fd_count) {
         close(fd);
     }
+    if (n == -EMFILE) {
+        snprintf(link->trouble, sizeof(link->trouble),
+                 "a worker's socket can't be taken over: this process may not open another file; "
+                 "raise LimitNOFILE= (or ulimit -n)");
+    }
     if (!link->trouble[0]) {
         snprintf(link->trouble, sizeof(link->trouble),
                  "it said what no keeper of this build says (is it of another version?)");

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vgpu-keeper: what workers have for themselves, what it says and takes, and who outlives whom."""
 import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import struct
@@ -397,3 +399,51 @@ def test_many_workers_are_listed_though_nobody_reads(lab):
             for number in range(1, count + 1):
                 link.say(kp.KILL, number)
             assert {link.hear()[1] for _ in range(count)} == set(range(1, count + 1))
+
+
+def test_a_keeper_without_free_descriptors(lab):
+    """A worker that can't be had is said to be so; the link, and the others, stay."""
+    with Keeper(lab, "--confine", "never", prefix=["prlimit", "--nofile=16:16"]) as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        sockets, news = [], {}
+
+        def hear_of(number, kinds):
+            while news.get(number, (0,))[0] not in kinds:
+                kind, about, body, _ = link.hear()
+                news[about] = kind, body
+
+        for number in range(1, 31):
+            sockets.append(link.start(number))
+            hear_of(number, (kp.STARTED, kp.ENDED))
+        hear_of(30, (kp.ENDED,))
+        living = [number for number, (kind, _) in news.items() if kind == kp.STARTED]
+        assert 3 <= len(living) < 20
+        assert all(struct.unpack("<IiII", body)[:2] == (5, errno.EMFILE)
+                   for kind, body in news.values() if kind == kp.ENDED)
+        for number in living[:3]:
+            link.say(kp.KILL, number)
+            hear_of(number, (kp.ENDED,))
+        sockets.append(link.start(99))
+        hear_of(99, (kp.STARTED, kp.ENDED))
+        assert news[99][0] == kp.STARTED
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_connection_that_no_descriptor_is_left_for(lab):
+    """It is closed: else the keeper would look at it for ever."""
+    with Keeper(lab, "--confine", "never") as keeper, Link(keeper.path) as link:
+        link.hello()
+        pid, what = keeper.process.pid, resource.RLIMIT_NOFILE
+        usual = resource.prlimit(pid, what)
+        spare = min(int(fd) for fd in os.listdir(f"/proc/{pid}/fd")
+                    if int(fd) > 2 and os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null")
+        resource.prlimit(pid, what, (spare + 1, usual[1]))
+        for _ in range(3):
+            with Link(keeper.path) as other:
+                assert other.hear() is None
+        wait_for(lambda: "raise LimitNOFILE=" in keeper.log(), "the log line")
+        resource.prlimit(pid, what, usual)
+        with link.start(1):
+            assert link.hear()[:2] == (kp.STARTED, 1)
