@@ -9,6 +9,7 @@ argument is "prometheus" (core/test_metrics_export).  Every name of a metric in
 dashboards/ and in docs/monitoring.md must be in that export, or be recorded by a
 rule; labels in selectors must be ones that the metric has.  What the tests of rules
 name must be there: promtool passes a test of an alert, or of a file, that isn't.
+Each alert has a heading of its own in docs/operations.md, which says what to do.
 Where promtool is installed (package prometheus), it looks at the export and the
 rules too.
 Exit status: 0 all well, 1 violations (one line each), 2 wrong usage.
@@ -27,6 +28,7 @@ SAMPLE = re.compile(r'([a-z_:]+)(?:\{(.*)\})? \S+$')
 # What Prometheus adds, and the loose ends of sentences about kinds of metrics.
 SCRAPE_LABELS = {"job", "instance", "le", "quantile"}
 DOCUMENTED = "docs/monitoring.md"
+ADVICE = "docs/operations.md"
 
 
 def exported(program):
@@ -59,12 +61,25 @@ def recorded(folder):
             for rule in re.findall(r"^\s*- record: (\S+)$", text, re.M)}
 
 
+def alerts_of(folder):
+    return {alert for _, text in rule_files(folder)
+            for alert in re.findall(r"^\s*- alert: (\S+)$", text, re.M)}
+
+
+def advised(root, dashboards):
+    """Alerts without advice, and advice without an alert."""
+    with open(os.path.join(root, ADVICE), encoding="utf-8") as source:
+        headings = set(re.findall(r"^### (Vgpu\w+)$", source.read(), re.M))
+    alerts = alerts_of(dashboards)
+    return [f"{ADVICE}: nothing about the alert {alert}" for alert in sorted(alerts - headings)] + \
+        [f"{ADVICE}: there is no alert {alert}" for alert in sorted(headings - alerts)]
+
+
 def tested(folder):
     """Problems of the tests of rules: alerts and files that they name and that aren't there."""
     problems = []
     files = dict(rule_files(folder))
-    alerts = {alert for text in files.values()
-              for alert in re.findall(r"^\s*- alert: (\S+)$", text, re.M)}
+    alerts = alerts_of(folder)
     for name, text in files.items():
         for alert in sorted(set(re.findall(r"\balertname: (\w+)", text)) - alerts):
             problems.append(f"dashboards/{name}: tests {alert}, there is no such alert")
@@ -148,6 +163,7 @@ def main():
     for family in sorted(families - {name for name, _ in uses(os.path.join(root, DOCUMENTED))}):
         problems.append(f"{DOCUMENTED}: {family} is exported and not described")
     problems += tested(dashboards)
+    problems += advised(root, dashboards)
     problems += promtool(dashboards, export)
     for problem in problems:
         print(problem)

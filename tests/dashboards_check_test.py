@@ -26,7 +26,7 @@ DOCUMENT = "`vgpu_jobs_total` and `vgpu_job_seconds`\n"
 
 
 class DashboardsCheck(unittest.TestCase):
-    def run_check(self, expression, rules="", document=DOCUMENT):
+    def run_check(self, expression, rules="", document=DOCUMENT, advice=""):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             (root / "dashboards").mkdir()
@@ -35,6 +35,7 @@ class DashboardsCheck(unittest.TestCase):
             (root / "dashboards/r.yml").write_text(rules or "- record: vm:x:y\n  expr: "
                                                    "vgpu_jobs_total\n")
             (root / "docs/monitoring.md").write_text(document)
+            (root / "docs/operations.md").write_text(advice)
             exporter = root / "exporter"
             exporter.write_text(EXPORT)
             exporter.chmod(0o755)
@@ -49,6 +50,15 @@ class DashboardsCheck(unittest.TestCase):
 
     def test_all_well(self):
         status, text = self.run_check('rate(vgpu_job_seconds_bucket{vm="a",le="1"}[5m]) + vm:x:y')
+        self.assertEqual(status, 0, text)
+
+    def test_alerts_and_advice(self):
+        rules = "- alert: VgpuSlow\n  expr: vgpu_jobs_total > 1\n"
+        self.found("nothing about the alert VgpuSlow", "vgpu_jobs_total", rules=rules,
+                   advice="VgpuSlow: see there\n")
+        self.found("there is no alert VgpuFast", "vgpu_jobs_total", rules=rules,
+                   advice="### VgpuSlow\n### VgpuFast\n")
+        status, text = self.run_check("vgpu_jobs_total", rules=rules, advice="### VgpuSlow\n")
         self.assertEqual(status, 0, text)
 
     def test_a_name_that_is_not_there(self):
@@ -68,9 +78,10 @@ class DashboardsCheck(unittest.TestCase):
                    rules="- record: vm:x:y\n  expr: vgpu_old\n")
 
     def test_a_test_of_an_alert_that_is_not_there(self):
-        rules = ("- record: vm:x:y\n  expr: vgpu_jobs_total\n- alert: Down\n"
+        rules = ("- record: vm:x:y\n  expr: vgpu_jobs_total\n- alert: VgpuDown\n"
                  "  expr: vgpu_jobs_total\nrule_files:\n  - r.yml\n")
-        status, text = self.run_check("vm:x:y", rules=rules + "- alertname: Down\n")
+        status, text = self.run_check("vm:x:y", rules=rules + "- alertname: VgpuDown\n",
+                                      advice="### VgpuDown\n")
         self.assertEqual(status, 0, text)
         self.found("tests Dwon, there is no such alert", "vm:x:y",
                    rules=rules + "- alertname: Dwon\n")

@@ -244,8 +244,21 @@ def core_events():
         for policy in range(4)).join([allow, ready + done * 4])
 
 
-TARGETS = {"admin": admin_requests, "channel": channels, "frame": frames, "request": requests,
-           "response": responses,
+def bridge_lines():
+    yield "sum", b"A:2:1:100:200\n"
+    yield "vector", b"B:1:7:VECTOR_ADD\r\n"
+    yield "limits", b"Z:0:4294967295:-2147483648:2147483647"
+    yield "beyond", b"A:3:4294967296:2147483648:-2147483649"
+    yield "empty", b""
+    yield "colons", b":::::::::"
+    yield "nul", b"A:2:1:100\0:200\n"
+    yield "signs", b"A:+2:-1:+1:--2"
+    yield "two-lines", b"A:2:1:1:2\nA:2:1:3:4\n"
+    yield "longest", b"A:2:1:" + b"9" * 250
+
+
+TARGETS = {"admin": admin_requests, "bridge": bridge_lines, "channel": channels, "frame": frames,
+           "request": requests, "response": responses,
            "ring": rings, "worker": worker_packets,
            "core": core_events, "cmdline": command_lines}
 
