@@ -23,6 +23,7 @@
 #define VIOLATIONS_SHOWN 20u
 #define UNITS_PER_TOKEN ((int64_t)NS_PER_S)
 #define ZERO_SUM_TOLERANCE_NS 1000
+#define ROUNDING_NS 100 /* of a lag */
 
 void sim_violation(struct sim *sim, const char *format, ...)
 {
@@ -370,7 +371,8 @@ static void look_at_lag(struct sim *sim, struct sim_vm *vm)
         vm->max_lag_ns = stats.scheduler.max_lag_ns;
     }
     bound_ns = wfq_lag_bound_ns(core_gpu_scheduler(sim->core, stats.gpu), slot);
-    if (sim_check_shares_promised(sim) && stats.scheduler.lag_ns > (int64_t)bound_ns) {
+    if (sim_check_shares_promised(sim) &&
+        stats.scheduler.lag_ns > (int64_t)bound_ns + ROUNDING_NS) {
         sim_violation(sim, "VM %u is owed %lld ns, the core says at most %llu", vm->vm_id,
                       (long long)stats.scheduler.lag_ns, (unsigned long long)bound_ns);
     }

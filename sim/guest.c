@@ -263,6 +263,7 @@ void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after
         sim->session_vm[vm->session] = SIM_NONE;
     }
     vm->session = SIM_NONE;
+    sim_judge_anew(sim, vm);
     vm->epoch++;
     vm->idle_since_ns = sim->now_ns;
     sim_events_add(&sim->events, sim->now_ns + around_ns(&vm->life_rng, reconnect_after_ns),

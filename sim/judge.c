@@ -8,7 +8,8 @@
  * driver gives slices to all that run.  At the window's
  * edges may be missing: one own job, one quantum, and s times the sum over the
  * others of (quantum + longest job); a neighbour's job is no longer than
- * `overrun` there, for then it is aside.  A pause beyond patience ends a stretch:
+ * `overrun` there, for then it is aside.  A pause beyond patience, a lost
+ * connection or a move to another GPU ends a stretch:
  * each stretch is promised by itself, so that its edges count once more.
  *
  * A neighbour's job has the GPU alone until it is set aside.  What it had ahead then is made

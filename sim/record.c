@@ -144,6 +144,14 @@ void sim_judge_busy(struct sim *sim, struct sim_vm *vm)
     track->stretches_now += sim->now_ns - vm->idle_since_ns > sim->record->promise->patience_ns;
 }
 
+void sim_judge_anew(struct sim *sim, struct sim_vm *vm)
+{
+    if (sim->record) {
+        sim->record->vms[vm->index].stretches_now++;
+        sim->record->vms[vm->index].waits_now++;
+    }
+}
+
 void sim_judge_answer(struct sim *sim, struct sim_vm *vm)
 {
     struct sim_track *track;

@@ -118,6 +118,7 @@ static void on_event(void *opaque, const struct core_event *event)
         vm->gpu = event->gpu;
         vm->gpus_seen |= 1u << event->gpu;
         sim_judge_shares(sim);
+        sim_judge_anew(sim, vm);
         break;
     case CORE_EVENT_JOB_OVERRUN:
         assert(vm);

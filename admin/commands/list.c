@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "admin/admin.h"
+#include "admin/base/link.h"
+#include "admin/base/live.h"
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/commands/vm.h"
@@ -13,6 +15,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "vgpu/vgpu_admin.h"
 #include "common/names.h"
 #include "common/vm_limits.h"
 
@@ -20,6 +23,71 @@ static const char *limit_text(uint32_t value, char out[16])
 {
     snprintf(out, 16, value ? "%u" : "-", value);
     return out;
+}
+
+/* ---- what the mediator says of them, if it runs ---- */
+
+static const char *const live_keys[] = {
+    "gpu",    "state",        "due_share",    "share",     "entitled_ns", "gpu_time_ns",
+    "lag_ns", "kept_idle_ns", "switching_ns", "suspended", "pausing",
+};
+
+/* Its status; NULL when it can't be asked. */
+static json_t *ask_live(struct admin *admin)
+{
+    json_t *live = NULL;
+
+    return admin_link_request(admin_get_link(admin), VGPU_ADMIN_SHOW_STATUS, 0, NULL, &live) == 0
+               ? live
+               : NULL;
+}
+
+/* NULL when the mediator does not know it. */
+static const json_t *find_live(const json_t *live, uint32_t vm_id)
+{
+    const json_t *vm;
+    size_t i;
+
+    json_array_foreach(json_object_get(live, "vms"), i, vm)
+    {
+        if (json_get_int(vm, "vm_id", -1) == (int64_t)vm_id) {
+            return vm;
+        }
+    }
+    return NULL;
+}
+
+/* The VM as the database has it, and its shares as they are now under "live", or null. */
+static json_t *vm_json(const vgpu_vm_config_t *vm, const json_t *live)
+{
+    const json_t *known = find_live(live, vm->vm_id);
+    json_t *object = admin_vm_json(vm), *shares = known ? json_object() : json_null();
+
+    for (size_t i = 0; known && i < sizeof(live_keys) / sizeof(live_keys[0]); i++) {
+        json_object_set(shares, live_keys[i], json_object_get(known, live_keys[i]));
+    }
+    json_object_set_new(object, "live", shares);
+    return object;
+}
+
+static void print_shares(const json_t *vm)
+{
+    char text[RENDER_BYTES];
+
+    render_pair("Now", STYLE_PLAIN, "%s%s%s", live_state(vm), live_standing(vm)[0] ? ", " : "",
+                live_standing(vm));
+    if (!json_has_number(vm, "entitled_ns")) {
+        return;
+    }
+    render_pair("Entitled", STYLE_PLAIN, "%s",
+                render_duration_ns(json_get_number(vm, "entitled_ns", 0), text));
+    render_pair("GPU time", STYLE_PLAIN, "%s",
+                render_duration_ns(json_get_number(vm, "gpu_time_ns", 0), text));
+    render_pair("Owed", STYLE_PLAIN, "%s", render_signed_duration_ns(live_owed_ns(vm), text));
+    render_pair("Kept idle", STYLE_PLAIN, "%s",
+                render_duration_ns(json_get_number(vm, "kept_idle_ns", 0), text));
+    render_pair("Switches", STYLE_PLAIN, "%s",
+                render_duration_ns(json_get_number(vm, "switching_ns", 0), text));
 }
 
 static int run_list(struct admin *admin)
@@ -39,7 +107,7 @@ static int run_list(struct admin *admin)
     uint8_t priority = 0;
     int status = admin_option(admin, "pool") ? admin_pool(admin, "pool", &pool) : ADMIN_OK;
     bool by_priority = admin_option(admin, "priority") != NULL;
-    json_t *list;
+    json_t *list, *live;
     struct render_table *t;
 
     if (status == ADMIN_OK && by_priority) {
@@ -52,6 +120,7 @@ static int run_list(struct admin *admin)
         return status;
     }
     list = json_array();
+    live = admin->json ? ask_live(admin) : NULL;
     t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     for (uint32_t i = 0; i < admin->config->vm_count; i++) {
         const vgpu_vm_config_t *vm = &admin->config->vms[i];
@@ -59,7 +128,7 @@ static int run_list(struct admin *admin)
         if ((pool && vm->pool_id != pool) || (by_priority && vm->priority != priority)) {
             continue;
         }
-        json_array_append_new(list, admin_vm_json(vm));
+        json_array_append_new(list, vm_json(vm, live));
         render_cell(t, STYLE_PLAIN, "%u", vm->vm_id);
         render_cell(t, STYLE_PLAIN, "%s", vm->vm_name);
         render_cell(t, STYLE_PLAIN, "%c", vm->pool_id);
@@ -84,6 +153,7 @@ static int run_list(struct admin *admin)
         render_table_discard(t);
     }
     json_decref(list);
+    json_decref(live);
     return ADMIN_OK;
 }
 
@@ -91,6 +161,7 @@ static int run_show(struct admin *admin)
 {
     const vgpu_vm_config_t *vm;
     char bytes[RENDER_BYTES], number[16], depth[COMMANDS_LIMIT_BYTES];
+    json_t *live;
     int status = admin_open_view(admin);
 
     if (status == ADMIN_OK) {
@@ -99,8 +170,10 @@ static int run_show(struct admin *admin)
     if (status != ADMIN_OK) {
         return status;
     }
+    live = ask_live(admin);
     if (admin->json) {
-        admin_print_json(admin, json_pack("{s:o}", "vm", admin_vm_json(vm)));
+        admin_print_json(admin, json_pack("{s:o}", "vm", vm_json(vm, live)));
+        json_decref(live);
         return ADMIN_OK;
     }
     render_pair("Name", STYLE_BOLD, "%s", vm->vm_name[0] ? vm->vm_name : "-");
@@ -134,6 +207,10 @@ static int run_show(struct admin *admin)
     render_pair("Faults", vm->error_count ? STYLE_WARN : STYLE_PLAIN, "%u", vm->error_count);
     render_pair("Registered", STYLE_PLAIN, "%s UTC", vm->created_at);
     render_pair("Changed", STYLE_PLAIN, "%s UTC", vm->updated_at);
+    if (find_live(live, vm->vm_id)) {
+        print_shares(find_live(live, vm->vm_id));
+    }
+    json_decref(live);
     return ADMIN_OK;
 }
 
@@ -291,7 +368,7 @@ const struct admin_command commands_list[] = {
     {
         .name = "show-vm",
         .group = GROUP,
-        .summary = "Show everything the database says of a VM",
+        .summary = "Show everything the database says of a VM, and its share now",
         .usage = ADMIN_WHICH_VM,
         .example = "vgpu-admin show-vm --vm-name=\"web 1\"",
         ADMIN_TAKES(ADMIN_OPTIONS_VM),

@@ -159,6 +159,22 @@ def test_show_metrics_says_what_a_vm_was_entitled_to(kit):
                     ["2", "db", "13.1 s", "12.5 s", "-90.0 ms", "3.3 s", "135.0 us", "suspended"]]
 
 
+def test_vms_are_shown_with_their_shares(kit):
+    kit.init("web 1", "db")
+    live = {"gpu": 0, "state": "running", "due_share": 0.5, "share": 0.48, "entitled_ns": 13.1e9,
+            "gpu_time_ns": 12.5e9, "lag_ns": 4.2e6, "kept_idle_ns": 3.3e9, "switching_ns": 135000,
+            "suspended": False, "pausing": True}
+    assert kit.json("show-vm", "--vm-name=web 1")["vm"]["live"] is None  # no mediator
+    kit.start_mediator({wire.SHOW_STATUS: {"vms": [{"vm_id": 1, "completed": 7, **live}]}})
+    assert kit.json("show-vm", "--vm-name=web 1")["vm"]["live"] == live
+    assert [vm["live"] for vm in kit.json("list-vms")["vms"]] == [live, None]
+    text = re.sub(" +", " ", kit.ok("show-vm", "--vm-name=web 1").out)
+    for line in ("Now running, pausing", "Entitled 13.1 s", "GPU time 12.5 s", "Owed 4.2 ms",
+                 "Kept idle 3.3 s", "Switches 135.0 us"):
+        assert line in text
+    assert "Entitled" not in kit.ok("show-vm", "--vm-name=db").out
+
+
 def test_show_health(kit):
     kit.init("web 1")
     good = {"mediator": {"ok": True},
