@@ -168,8 +168,12 @@ static void stop(struct core *core, struct core_channel *channel, uint32_t reaso
 static bool choose_transport(const struct core_session *session, const VGPUChannelOpen *open,
                              enum vgpu_channel_transport *transport)
 {
-    *transport = session->host ? VGPU_TRANSPORT_HOST : VGPU_TRANSPORT_SHARED;
-    return (open->transports & (1u << *transport)) != 0;
+    *transport = session->host                                      ? VGPU_TRANSPORT_HOST
+                 : open->transports & (1u << VGPU_TRANSPORT_SHARED) ? VGPU_TRANSPORT_SHARED
+                                                                    : VGPU_TRANSPORT_COPIED;
+    /* CUDA's calls touch memory at any time: not where a copy has to be asked for. */
+    return (open->transports & (1u << *transport)) != 0 &&
+           (*transport != VGPU_TRANSPORT_COPIED || open->profile == VGPU_PROFILE_OPS);
 }
 
 /* Fills in the channel's transport and sizes. */

@@ -297,6 +297,36 @@ static void test_shared_memory_starts_when_all_of_it_is_named(void **state)
     world_end();
 }
 
+static void test_copied_memory_is_charged_and_starts_at_once(void **state)
+{
+    VGPUChannelOpen open = open_frame(5);
+    uint32_t session;
+
+    world_begin(small_memory);
+    session = device_session(7);
+    open.transports = 1u << VGPU_TRANSPORT_COPIED;
+    w.frame_fd = 40;
+    ask(session, 7, &open);
+    worker_ready(w.starts[w.start_count - 1].worker);
+    assert_int_equal(w.channel.state, WORLD_CHANNEL_STARTED);
+    assert_int_equal(w.channel.transport, VGPU_TRANSPORT_COPIED);
+    core_channel_opened(w.core, w.channel.worker, w.channel.handle, VGPU_ERR_NONE, w.now_ns);
+    assert_int_equal(last_sent()->opened.transport, VGPU_TRANSPORT_COPIED);
+    open.channel = 6;
+    ask(session, 7, &open);
+    assert_int_equal(last_sent()->opened.status, VGPU_ERR_MEMORY_LIMIT);
+    open.transports |= 1u << VGPU_TRANSPORT_SHARED; /* preferred where both are offered */
+    ask(session, 7, &open);
+    part(session, 6, CHUNK_BYTES, 0);
+    assert_int_equal(w.channel.transport, VGPU_TRANSPORT_SHARED);
+    open.channel = 7;
+    open.transports = 1u << VGPU_TRANSPORT_COPIED;
+    open.profile = VGPU_PROFILE_CUDA;
+    ask(session, 7, &open);
+    assert_int_equal(last_sent()->opened.status, VGPU_ERR_UNSUPPORTED_OP);
+    world_end();
+}
+
 static void test_what_a_device_sends_can_not_be_kept(void **state)
 {
     uint32_t session;
@@ -356,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_a_device_keeps_its_session_beside_them),
         cmocka_unit_test(test_limits_end_channels),
         cmocka_unit_test(test_shared_memory_starts_when_all_of_it_is_named),
+        cmocka_unit_test(test_copied_memory_is_charged_and_starts_at_once),
         cmocka_unit_test(test_what_a_device_sends_can_not_be_kept),
         cmocka_unit_test(test_a_reset_is_answered_when_nothing_is_left),
     };

@@ -22,48 +22,13 @@
  * under KVM never reaches this file.  Interrupts come as a descriptor that becomes readable.
  */
 #include "qemu/osdep.h"
-#include <glib-unix.h>
 #include <poll.h>
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
-#include "qemu/event_notifier.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
-#include "vgpu-channel.h"
-#include "vgpu-chunk.h"
-
-typedef struct VgpuChannel {
-    VgpuChannels *set;
-    uint32_t number;
-    enum vgpu_register_state state;
-    uint32_t reason;
-    uint32_t result;
-    uint32_t vector;
-    uint32_t transport;   /* enum vgpu_channel_transport: offered, then granted */
-    uint32_t granted;     /* VGPU_CHANNEL_* */
-    bool opened;          /* OPENED with status 0 has come: a CLOSED is owed to us */
-    bool last_word;       /* nothing more comes about it */
-    int lease;            /* our end; -1: the host has let go */
-    VGPUChannelOpen open; /* as sent */
-    VgpuChunk chunk0;
-    bool has_events;
-    EventNotifier doorbell, interrupt;
-} VgpuChannel;
-
-struct VgpuChannels {
-    VgpuChannelsUses uses;
-    VMChangeStateEntry *state_entry;
-    VgpuPieceTree *pieces;
-    bool running;
-    bool resetting; /* GENERATION grows when no channel is left */
-    uint32_t select;
-    uint64_t setup;
-    uint32_t driver_features;
-    uint32_t generation;
-    DECLARE_BITMAP(changed, VGPU_CHANNELS_MAX);
-    VgpuChannel all[]; /* uses.count */
-};
+#include "vgpu-channel-internal.h"
 
 static const char *set_name(VgpuChannels *set)
 {
@@ -72,37 +37,10 @@ static const char *set_name(VgpuChannels *set)
 
 /* ---- Telling the guest -------------------------------------------------------------- */
 
-static void notify(VgpuChannels *set, uint32_t vector)
-{
-    if (vector < set->uses.vectors) {
-        set->uses.notify(set->uses.opaque, vector);
-    }
-}
-
 static void tell_changed(VgpuChannel *channel)
 {
     set_bit(channel->number, channel->set->changed);
-    notify(channel->set, VGPU_VECTOR_CONFIG);
-}
-
-static void on_interrupt(void *opaque)
-{
-    VgpuChannel *channel = opaque;
-
-    if (event_notifier_test_and_clear(&channel->interrupt)) {
-        notify(channel->set, channel->vector);
-    }
-}
-
-/* A machine that does not run gets no interrupts; the descriptor keeps the count. */
-static void watch_interrupt(VgpuChannel *channel)
-{
-    bool on = channel->has_events && channel->set->running;
-
-    if (channel->has_events) {
-        qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), on ? on_interrupt : NULL,
-                            NULL, channel);
-    }
+    vgpu_channels_notify(channel->set, VGPU_VECTOR_CONFIG);
 }
 
 static void on_run_state(void *opaque, VgpuRunning running, RunState state)
@@ -112,60 +50,8 @@ static void on_run_state(void *opaque, VgpuRunning running, RunState state)
 
     set->running = running;
     for (i = 0; i < set->uses.count; i++) {
-        watch_interrupt(&set->all[i]);
+        vgpu_channel_events_watch(&set->all[i]);
     }
-}
-
-/* ---- Doorbells ---------------------------------------------------------------------- */
-
-static uint64_t bar2_read(void *opaque, hwaddr addr, unsigned size)
-{
-    return 0;
-}
-
-/* Where no ioeventfd has caught it. */
-static void bar2_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
-{
-    VgpuChannels *set = opaque;
-    VgpuChannel *channel = &set->all[addr / VGPU_DOORBELL_PAGE];
-
-    if (size == 4 && addr % VGPU_DOORBELL_PAGE == 0 && channel->has_events) {
-        event_notifier_set(&channel->doorbell);
-    }
-}
-
-static const MemoryRegionOps bar2_ops = {
-    .read = bar2_read,
-    .write = bar2_write,
-    .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
-    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
-};
-
-/* The descriptors are the channel's.  What another process did to their flags is undone. */
-static void events_begin(VgpuChannel *channel, const int *fds)
-{
-    g_unix_set_fd_nonblocking(fds[VGPU_FD_DOORBELL], true, NULL);
-    g_unix_set_fd_nonblocking(fds[VGPU_FD_INTERRUPT], true, NULL);
-    event_notifier_init_fd(&channel->doorbell, fds[VGPU_FD_DOORBELL]);
-    event_notifier_init_fd(&channel->interrupt, fds[VGPU_FD_INTERRUPT]);
-    channel->has_events = true;
-    memory_region_add_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
-                              false, 0, &channel->doorbell);
-    watch_interrupt(channel);
-}
-
-static void events_end(VgpuChannel *channel)
-{
-    if (!channel->has_events) {
-        return;
-    }
-    memory_region_del_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
-                              false, 0, &channel->doorbell);
-    qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), NULL, NULL, NULL);
-    event_notifier_cleanup(&channel->doorbell);
-    event_notifier_cleanup(&channel->interrupt);
-    channel->has_events = false;
 }
 
 /* ---- The end of a channel ----------------------------------------------------------- */
@@ -187,7 +73,7 @@ static void reset_finish(VgpuChannels *set)
     if (set->resetting && all_free(set)) {
         set->resetting = false;
         set->generation++;
-        notify(set, VGPU_VECTOR_CONFIG);
+        vgpu_channels_notify(set, VGPU_VECTOR_CONFIG);
     }
 }
 
@@ -206,10 +92,16 @@ static void channel_finish(VgpuChannel *channel)
     reset_finish(channel->set);
 }
 
-/* Neither doorbell nor interrupt from here on; the host may still have the memory. */
+/*
+ * Neither doorbell nor interrupt from here on; the host may still have the memory.  A guest that
+ * was reset is told nothing: its memory is another's.
+ */
 static void channel_leave(VgpuChannel *channel)
 {
-    events_end(channel);
+    bool silent = channel->reason == VGPU_CLOSED_RESET || channel->reason == VGPU_CLOSED_BUS_MASTER;
+
+    vgpu_channel_events_end(channel,
+                            silent ? VGPU_CLOSED_NONE : (enum vgpu_channel_reason)channel->reason);
     channel->state = VGPU_REGISTER_CLOSING;
 }
 
@@ -239,7 +131,9 @@ static void channel_closed(VgpuChannel *channel, uint32_t reason)
 {
     channel->opened = false;
     channel->last_word = true;
-    channel->reason = reason;
+    if (channel->state == VGPU_REGISTER_OPEN) {
+        channel->reason = reason; /* else it had one before */
+    }
     channel_leave(channel);
     channel_finish(channel);
 }
@@ -363,135 +257,38 @@ void vgpu_channels_reset_registers(VgpuChannels *set)
     for (i = 0; i < set->uses.count; i++) {
         set->all[i].vector = VGPU_VECTOR_NONE;
         set->all[i].result = VGPU_ERR_NONE;
-        set->all[i].reason = VGPU_CLOSED_NONE;
+        if (set->all[i].state == VGPU_REGISTER_FREE) {
+            set->all[i].reason = VGPU_CLOSED_NONE;
+        }
     }
 }
 
-/* ---- Opening a channel -------------------------------------------------------------- */
+/* ---- Closing from here ------------------------------------------------------------ */
 
-#define OPEN_FRAMES_BYTES                                                                          \
-    (VGPU_CHUNK_FRAMES_BYTES + (uint32_t)sizeof(VGPUSocketHeader) +                                \
-     (uint32_t)sizeof(VGPUChannelOpen))
-
-/* Sends OPEN with a new lease, and the chunk where it is shared.  enum vgpu_error. */
-static enum vgpu_error send_open(VgpuChannel *channel, VgpuChunkFrames *frames)
+/* Ends an open channel from here, and asks the host to let go. */
+static void end_channel(VgpuChannel *channel, enum vgpu_channel_reason reason)
 {
-    VgpuChannels *set = channel->set;
-    int ends[2], fds[VGPU_FRAME_FDS_MAX];
+    VGPUChannelClose closing = {.channel = cpu_to_le32(channel->number)};
 
-    if (!g_unix_open_pipe(ends, FD_CLOEXEC, NULL)) {
-        return VGPU_ERR_QUEUE_FULL;
-    }
-    if (!vgpu_chunk_frames_duplicate(frames, fds)) {
-        close(ends[0]);
-        close(ends[1]);
-        return VGPU_ERR_QUEUE_FULL;
-    }
-    channel->state = VGPU_REGISTER_OPENING;
-    channel->result = VGPU_RESULT_PENDING;
-    channel->reason = VGPU_CLOSED_NONE;
-    channel->opened = false;
-    channel->last_word = false;
-    channel->lease = ends[0];
-    g_unix_set_fd_nonblocking(channel->lease, true, NULL);
-    qemu_set_fd_handler(channel->lease, on_lease, NULL, channel);
-    vgpu_link_channel(set->uses.link, VGPU_MSG_CHANNEL_OPEN, &channel->open, sizeof(channel->open),
-                      &ends[1], 1);
-    vgpu_chunk_frames_send(frames, set->uses.link, channel->number, 0, channel->chunk0.bytes, fds);
-    return VGPU_ERR_NONE;
-}
-
-/* Takes chunk 0 over and asks the mediator. */
-static enum vgpu_error open_with(VgpuChannel *channel, const VGPUChannelSetup *setup)
-{
-    VgpuChannels *set = channel->set;
-    g_autofree VgpuChunkFrames *frames = g_new0(VgpuChunkFrames, 1);
-
-    if (!vgpu_chunk_is_ram(set->uses.dev, &channel->chunk0)) {
-        return VGPU_ERR_INVALID_REQUEST;
-    }
-    if (set->uses.shared_possible &&
-        vgpu_chunk_frames_make(frames, set->uses.dev, &channel->chunk0)) {
-        channel->transport = VGPU_TRANSPORT_SHARED;
-    } else if (set->uses.copied_possible) {
-        frames->count = 0;
-        channel->transport = VGPU_TRANSPORT_COPIED;
-    } else {
-        return VGPU_ERR_UNSUPPORTED_OP;
-    }
-    channel->open = setup->open;
-    channel->open.channel = cpu_to_le32(channel->number);
-    channel->open.transports = cpu_to_le32(1u << channel->transport);
-    return send_open(channel, frames);
-}
-
-/* Is it chunk 0 as its geometry says?  Then the pieces are taken. */
-static bool take_chunk0(VgpuChannel *channel, const VGPUChannelSetup *setup)
-{
-    VGPUGeometry geometry = {
-        .lanes = le32_to_cpu(setup->open.geometry.lanes),
-        .event_slots = le32_to_cpu(setup->open.geometry.event_slots),
-        .notice_bytes = le32_to_cpu(setup->open.geometry.notice_bytes),
-        .command_bytes = le32_to_cpu(setup->open.geometry.command_bytes),
-        .arena_bytes = le64_to_cpu(setup->open.geometry.arena_bytes),
-    };
-    struct vgpu_channel_layout layout;
-
-    return vgpu_channel_layout(&geometry, &layout) && layout.bytes == le64_to_cpu(setup->bytes) &&
-           vgpu_chunk_take(&channel->chunk0, channel->set->pieces, layout.bytes,
-                           le32_to_cpu(setup->piece_count), setup->pieces);
-}
-
-/* What can be said without looking at the setup. */
-static enum vgpu_error may_open(const VgpuChannel *channel)
-{
-    VgpuChannels *set = channel->set;
-
-    if (channel->state != VGPU_REGISTER_FREE) {
-        return VGPU_ERR_INVALID_REQUEST;
-    }
-    if (!vgpu_link_is_up(set->uses.link)) {
-        return VGPU_ERR_MEDIATOR_UNAVAILABLE;
-    }
-    if (!vgpu_link_has_channels(set->uses.link)) {
-        return VGPU_ERR_UNSUPPORTED_OP;
-    }
-    return set->resetting || !vgpu_link_has_room(set->uses.link, OPEN_FRAMES_BYTES)
-               ? VGPU_ERR_QUEUE_FULL
-               : VGPU_ERR_NONE;
-}
-
-static enum vgpu_error command_open(VgpuChannel *channel)
-{
-    VgpuChannels *set = channel->set;
-    g_autofree VGPUChannelSetup *setup = g_new(VGPUChannelSetup, 1);
-    enum vgpu_error error = may_open(channel);
-
-    if (error != VGPU_ERR_NONE) {
-        return error;
-    }
-    if (!vgpu_dma_read(set->uses.dev, set->setup, setup, sizeof(*setup)) ||
-        !take_chunk0(channel, setup)) {
-        return VGPU_ERR_INVALID_REQUEST;
-    }
-    error = open_with(channel, setup);
-    if (error != VGPU_ERR_NONE) {
-        vgpu_chunk_release(&channel->chunk0, set->pieces);
-    }
-    return error;
+    channel->reason = reason;
+    channel_leave(channel);
+    vgpu_link_channel(channel->set->uses.link, VGPU_MSG_CHANNEL_CLOSE, &closing, sizeof(closing),
+                      NULL, 0);
 }
 
 static void command_close(VgpuChannel *channel)
 {
-    VGPUChannelClose closing = {.channel = cpu_to_le32(channel->number)};
-
     channel->result = VGPU_RESULT_PENDING;
     if (channel->state == VGPU_REGISTER_OPEN) {
-        channel->reason = VGPU_CLOSED_ASKED;
-        channel_leave(channel);
-        vgpu_link_channel(channel->set->uses.link, VGPU_MSG_CHANNEL_CLOSE, &closing,
-                          sizeof(closing), NULL, 0);
+        end_channel(channel, VGPU_CLOSED_ASKED);
     }
+}
+
+/* The engine can't reach the guest's memory, or the worker lies to it. */
+void vgpu_channel_copy_failed(VgpuChannel *channel)
+{
+    channel->result = VGPU_ERR_NONE;
+    end_channel(channel, VGPU_CLOSED_COPY_FAILED);
 }
 
 /* ---- Frames ------------------------------------------------------------------------- */
@@ -536,9 +333,11 @@ static int frame_opened(VgpuChannels *set, const VGPUChannelOpened *opened, cons
     channel->state = VGPU_REGISTER_OPEN;
     channel->result = VGPU_ERR_NONE;
     channel->granted = le32_to_cpu(opened->features);
-    events_begin(channel, fds);
+    if (!vgpu_channel_events_begin(channel, fds)) {
+        return -1;
+    }
     tell_changed(channel);
-    return VGPU_FD_INTERRUPT + 1;
+    return fd_count;
 }
 
 static int frame_closed(VgpuChannels *set, const VGPUChannelClose *closed)
@@ -636,7 +435,7 @@ static void command(VgpuChannel *channel, uint32_t val)
     }
     switch (val) {
     case VGPU_COMMAND_OPEN: {
-        enum vgpu_error error = command_open(channel);
+        enum vgpu_error error = vgpu_channel_open(channel, on_lease);
 
         if (error != VGPU_ERR_NONE) {
             channel->result = error;
@@ -692,7 +491,7 @@ VgpuChannels *vgpu_channels_new(const VgpuChannelsUses *uses)
         set->all[i] = (VgpuChannel){.set = set, .number = i, .lease = -1};
     }
     vgpu_channels_reset_registers(set);
-    memory_region_init_io(uses->bar2, OBJECT(uses->dev), &bar2_ops, set, "vgpu-stub-bar2",
+    memory_region_init_io(uses->bar2, OBJECT(uses->dev), &vgpu_doorbell_ops, set, "vgpu-stub-bar2",
                           uses->count * VGPU_DOORBELL_PAGE);
     set->state_entry = qemu_add_vm_change_state_handler(on_run_state, set);
     vgpu_link_want_channels(uses->link);
@@ -714,5 +513,8 @@ void vgpu_channels_free(VgpuChannels *set)
         vgpu_chunk_release(&channel->chunk0, set->pieces);
     }
     vgpu_piece_tree_free(set->pieces);
+    if (set->copy_thread) {
+        iothread_destroy(set->copy_thread);
+    }
     g_free(set);
 }

@@ -24,6 +24,7 @@ typedef struct VgpuChannelsUses {
     uint32_t vectors;     /* of MSI-X; 0: there are none */
     bool shared_possible; /* else every channel is `copied` */
     bool copied_possible;
+    bool copy_thread; /* the copy engine has a thread of its own where QEMU allows it */
     /* Sends an MSI-X message, if the guest has that enabled. */
     void (*notify)(void *opaque, uint32_t vector);
     void *opaque;

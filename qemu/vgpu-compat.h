@@ -25,12 +25,22 @@
 #if QEMU_AT_LEAST(6, 0)
 #include "hw/qdev-properties-system.h"
 #endif
+#include "block/aio.h"
+#include "qemu/event_notifier.h"
 #if __has_include("system/dma.h")
 #include "system/dma.h"
+#include "system/iothread.h"
 #include "system/runstate.h"
+#include "system/xen.h"
 #else
 #include "sysemu/dma.h"
+#include "sysemu/iothread.h"
 #include "sysemu/runstate.h"
+#if __has_include("sysemu/xen.h")
+#include "sysemu/xen.h"
+#else
+#include "hw/xen/xen.h"
+#endif
 #endif
 
 /* ---- Character devices ------------------------------------------------------ */
@@ -105,6 +115,33 @@ static inline bool vgpu_dma_read(PCIDevice *dev, dma_addr_t address, void *to, d
                            MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
 #else
     return dma_memory_read(pci_get_address_space(dev), address, to, bytes) == 0;
+#endif
+}
+
+/* The same for writing. */
+static inline bool vgpu_dma_write(PCIDevice *dev, dma_addr_t address, const void *from,
+                                  dma_addr_t bytes)
+{
+#if QEMU_AT_LEAST(7, 0)
+    return dma_memory_write(pci_get_address_space(dev), address, from, bytes,
+                            MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
+#else
+    return dma_memory_write(pci_get_address_space(dev), address, from, bytes) == 0;
+#endif
+}
+
+/* ---- Event loops ------------------------------------------------------------------- */
+
+/* handler NULL: no more. */
+static inline void vgpu_aio_set_notifier(AioContext *context, EventNotifier *notifier,
+                                         EventNotifierHandler *handler)
+{
+#if QEMU_AT_LEAST(8, 1)
+    aio_set_event_notifier(context, notifier, handler, NULL, NULL);
+#elif QEMU_AT_LEAST(7, 0)
+    aio_set_event_notifier(context, notifier, false, handler, NULL, NULL);
+#else
+    aio_set_event_notifier(context, notifier, false, handler, NULL);
 #endif
 }
 

@@ -76,6 +76,8 @@ typedef struct VgpuStub {
     bool wait_mediator;
     uint32_t channel_count;
     char *transport_name;
+    bool copy_thread;
+    bool shared, copied; /* what transport_name says */
 
     /* Also who the VM is, which is not the guest's to change: a reset leaves it alone. */
     VgpuLink link;
@@ -468,8 +470,10 @@ static bool stub_parse_channels(VgpuStub *s, Error **errp)
                    s->channel_count, VGPU_CHANNELS_MAX);
         return false;
     }
-    if (strcmp(transport, "auto") && strcmp(transport, "shared")) {
-        error_setg(errp, "vgpu-stub: transport '%s' is none of auto, shared", transport);
+    s->shared = strcmp(transport, "copied") != 0;
+    s->copied = strcmp(transport, "shared") != 0;
+    if (s->shared && s->copied && strcmp(transport, "auto")) {
+        error_setg(errp, "vgpu-stub: transport '%s' is none of auto, shared, copied", transport);
         return false;
     }
     return true;
@@ -495,7 +499,9 @@ static void stub_realize_channels(VgpuStub *s)
         .bar2 = &s->bar2,
         .count = s->channel_count,
         .vectors = vectors,
-        .shared_possible = true,
+        .shared_possible = s->shared,
+        .copied_possible = s->copied,
+        .copy_thread = s->copy_thread,
         .notify = send_message,
         .opaque = s,
     });
@@ -577,6 +583,7 @@ static VgpuProperty stub_properties[] = {
     DEFINE_PROP_BOOL("wait-mediator", VgpuStub, wait_mediator, false),
     DEFINE_PROP_UINT32("channels", VgpuStub, channel_count, 64),
     DEFINE_PROP_STRING("transport", VgpuStub, transport_name),
+    DEFINE_PROP_BOOL("copy-thread", VgpuStub, copy_thread, true),
     VGPU_PROPERTIES_END};
 
 static void stub_class_init(ObjectClass *klass, VgpuClassData *data)

@@ -585,9 +585,9 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChannelSetup) == 80 + 16 * VGPU_SETUP_PIECES_MAX,
  * move the worker asks for in this page, which the guest never sees.
  *
  * A PUSH moves the bytes behind the first 8, and after a barrier the first 8 as one store: a
- * position or a mailbox's number that begins the range is seen last.  Offsets and lengths are
- * multiples of 8.  Requests end in their order.  One that fails (no RAM there, bus mastering
- * off) closes the channel with COPY_FAILED.
+ * position or a mailbox's number that begins the range is seen last.  A range that is shorter, or
+ * does not begin at a multiple of 8, has no such word.  Requests end in their order.  One that
+ * fails (no RAM there, bus mastering off) closes the channel with COPY_FAILED.
  *
  * The worker wakes the engine by VGPU_FD_INTERRUPT, the engine the worker by VGPU_FD_DOORBELL.
  *

@@ -25,8 +25,8 @@ struct part {
 struct descriptors {
     uint64_t channel; /* 0: free */
     enum vgpu_channel_transport transport;
-    int lease;                   /* -1: none */
-    int fds[VGPU_FD_CHUNK0 + 1]; /* enum vgpu_channel_fd; -1: none */
+    int lease;              /* -1: none */
+    int fds[VGPU_FD_COUNT]; /* enum vgpu_channel_fd; -1: none */
     unsigned part_count;
     STAILQ_HEAD(, part) parts;
 };
@@ -67,7 +67,7 @@ static struct descriptors *find_or_begin(struct channel_memory *memory, uint64_t
         channel_memory_drop(memory, made->channel);
         made->channel = channel;
         made->lease = -1;
-        for (unsigned i = 0; i <= VGPU_FD_CHUNK0; i++) {
+        for (unsigned i = 0; i < VGPU_FD_COUNT; i++) {
             made->fds[i] = -1;
         }
         made->part_count = 0;
@@ -188,16 +188,21 @@ int channel_memory_make(struct channel_memory *memory, uint64_t channel,
                         enum vgpu_channel_transport transport, uint64_t bytes)
 {
     struct descriptors *made = find_or_begin(memory, channel);
-    bool has_chunk = transport != VGPU_TRANSPORT_SHARED;
+    unsigned count = transport == VGPU_TRANSPORT_SHARED   ? VGPU_FD_CHUNK0
+                     : transport == VGPU_TRANSPORT_COPIED ? VGPU_FD_COUNT
+                                                          : VGPU_FD_COPY;
     int ret = 0;
 
     made->transport = transport;
     made->fds[VGPU_FD_DOORBELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     made->fds[VGPU_FD_INTERRUPT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (has_chunk) {
+    if (count > VGPU_FD_CHUNK0) {
         made->fds[VGPU_FD_CHUNK0] = make_chunk(bytes);
     }
-    for (unsigned i = 0; i < (has_chunk ? VGPU_FD_CHUNK0 + 1u : VGPU_FD_CHUNK0); i++) {
+    if (count > VGPU_FD_COPY) {
+        made->fds[VGPU_FD_COPY] = make_chunk(sizeof(VGPUCopyPage));
+    }
+    for (unsigned i = 0; i < count; i++) {
         if (made->fds[i] < 0) {
             ret = errno ? -errno : -EMFILE;
         }
@@ -214,7 +219,7 @@ unsigned channel_memory_for_session(const struct channel_memory *memory, uint64_
     const struct descriptors *made = find(memory, channel);
     unsigned count = 0;
 
-    for (unsigned i = 0; made && i <= VGPU_FD_CHUNK0 && made->fds[i] >= 0; i++) {
+    for (unsigned i = 0; made && i < VGPU_FD_COUNT && made->fds[i] >= 0; i++) {
         fds[count++] = made->fds[i];
     }
     return count;
@@ -236,7 +241,7 @@ void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel)
 {
     struct descriptors *made = find(memory, channel);
 
-    for (unsigned i = 0; made && i <= VGPU_FD_CHUNK0; i++) {
+    for (unsigned i = 0; made && i < VGPU_FD_COUNT; i++) {
         close_one(&made->fds[i]);
     }
 }

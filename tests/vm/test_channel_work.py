@@ -27,12 +27,22 @@ def memory():
     made.close()
 
 
+# How the host reaches the memory; the copy engine in a thread, or in QEMU's main loop.
+WAYS = {"shared": "transport=shared", "copied": "transport=copied",
+        "main-loop": "transport=copied,copy-thread=off"}
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    return request.param
+
+
 @pytest.fixture
-def guest(start, memory, mediate, folder):  # noqa: F811
+def guest(start, memory, mediate, folder, way):  # noqa: F811
     """guest(properties, mediator options...) -> (driver, mediator), connected."""
     def run(properties="", *options, arguments=()):
         mediator = mediate("--fault-threshold", "0", *options)
-        vm, device = start("vm_id=3" + ("," + properties if properties else ""),
+        vm, device = start(f"vm_id=3,{WAYS[way]}" + ("," + properties if properties else ""),
                            *memory.arguments(), *arguments)
         enable(device)
         driver = cr.Driver(device)
@@ -69,10 +79,11 @@ def ready(channel):
     return channel
 
 
-def test_nop_and_bulk_operations(guest, memory):
+def test_nop_and_bulk_operations(guest, memory, way):
     driver, _ = guest()
     channel = ready(open_channel(driver, memory))
-    assert driver.of(0, cr.TRANSPORT) == cr.SHARED and driver.of(0, cr.GRANTED) == 1
+    assert driver.of(0, cr.TRANSPORT) == (cr.SHARED if way == "shared" else cr.COPIED)
+    assert driver.of(0, cr.GRANTED) == 1
     assert channel.op(0) == (0, (), b"")
     target, other = hc.handle(1), hc.handle(2)
     for buffer in (target, other):
@@ -86,7 +97,7 @@ def test_nop_and_bulk_operations(guest, memory):
     assert channel.bulk(hc.DOWNLOAD, a=other, count=4096, chunk_offset=channel.arena) == 0
     assert struct.unpack("<1024I", channel.memory[channel.arena:channel.arena + 4096]) == \
         tuple(KNOWN + i for i in range(1024))
-    assert channel.interrupts()
+    wait_for(channel.interrupts, "the interrupt")
     driver.command(0, cr.CLOSE)
     assert driver.wait_result(0) == 0
     assert driver.of(0, cr.STATE) == cr.FREE and driver.of(0, cr.REASON) == cr.R_ASKED
@@ -180,6 +191,71 @@ def test_doorbells_of_closed_channels(guest, memory):
     assert driver.wait_result(0) == 0
 
 
+def test_all_sizes_and_places(guest, memory):
+    """What the worker gets and gives is to the byte what the process has, at odd places, too."""
+    driver, _ = guest()
+    channel = ready(open_channel(driver, memory, geometry=(4, 0, 65536, 1 << 20, 8 << 20)))
+    source, there = os.urandom(3 << 20), hc.handle(1)
+    assert channel.bulk(hc.ALLOC, target=there, count=3 << 20) == 0
+    for count, at, shift in ((4, 0, 4), (8, 4, 12), (12, 4092, 8), (4096, 4, 480), (65540, 60, 4),
+                             (3 << 20, 12, 16)):
+        channel.memory[channel.arena + at:channel.arena + at + count] = source[:count]
+        around = channel.arena + (4 << 20) + shift
+        channel.memory[around - 4:around + count + 4] = b"\xee" * (count + 8)
+        channel.put(channel.bulk_record(hc.UPLOAD, target=there, count=count,
+                                        chunk_offset=channel.arena + at, flags=0))
+        channel.put(channel.bulk_record(hc.DOWNLOAD, a=there, count=count, chunk_offset=around))
+        channel.publish()
+        assert channel.answer()[0] == 0
+        assert channel.memory[around:around + count] == source[:count]
+        assert channel.memory[around - 4:around] == b"\xee" * 4
+        assert channel.memory[around + count:around + count + 4] == b"\xee" * 4
+
+
+def test_many_in_flight(guest, memory):
+    """More records than the ring, the engine's slots and the lanes have room for at a time."""
+    driver, _ = guest()
+    channel = ready(open_channel(driver, memory, geometry=(64, 0, 4096, 128 << 10, 1 << 20)))
+    assert channel.bulk(hc.ALLOC, target=hc.handle(1), count=4096) == 0
+    for start in range(0, 2048, 64):
+        for lane in range(64):
+            channel.put(channel.record(0, struct.pack("<2I", 0, 0), lane=lane))
+        channel.publish()
+        first = channel.seq - 63
+        for lane in range(64):
+            assert channel.answer(lane, first + lane) == (0, (), b"")
+    for value in range(200):
+        channel.put(channel.bulk_record(hc.FILL, target=hc.handle(1), count=1024, value=value,
+                                        flags=0))
+        channel.put(channel.bulk_record(hc.DOWNLOAD, a=hc.handle(1), count=4096, flags=0,
+                                        chunk_offset=channel.arena + 4096 * value))
+    channel.publish()
+    assert channel.op(0)[0] == 0
+    for value in range(200):
+        at = channel.arena + 4096 * value
+        assert channel.memory[at:at + 4096] == struct.pack("<I", value) * 1024, value
+
+
+def test_notices(guest, memory):
+    """Records without an answer that fail: more than the notice ring holds."""
+    driver, _ = guest()
+    channel = ready(open_channel(driver, memory, geometry=(1, 0, 4096, 128 << 10, 4096)))
+    for _ in range(300):
+        channel.put(channel.bulk_record(hc.FREE, target=hc.handle(9), flags=0))
+    channel.publish()
+    assert channel.op(0)[0] == 0
+    wait_for(lambda: channel.word(0x200) == 4096, "the notices")
+    assert channel.word(0x208) == 300 - 256
+    notices = channel.ring - 4096
+    for i in range(256):
+        kind, size, seq, value = struct.unpack_from("<HHIQ", channel.memory, notices + 16 * i)
+        assert (kind, size, seq, value) == (2, 16, i + 1, 1)
+    channel.store(0x88, 4096)
+    channel.put(channel.bulk_record(hc.FREE, target=hc.handle(9), flags=0))
+    channel.publish()
+    wait_for(lambda: channel.word(0x200) == 4096 + 16, "one more notice")
+
+
 def test_more_channels_than_a_vm_may_have(guest, memory):
     driver, _ = guest("channels=256")
     geometry = (1, 0, 4096, 128 << 10, 0)
@@ -213,6 +289,7 @@ def worker_maps(mediator):
     return sum(open(f"/proc/{pid}/maps").read().count("/dev/shm/") for pid in worker_pids(mediator))
 
 
+@pytest.mark.parametrize("way", ["shared"], indirect=True)
 def test_only_the_pieces_are_mapped_and_no_descriptor_stays(guest, memory):
     driver, mediator = guest()
     channel = ready(open_channel(driver, memory))
@@ -252,7 +329,7 @@ def test_bus_master_off(guest, memory):
     driver.device.config_write(0x04, 0x0002, 2)
     assert worker_maps(mediator) == 0
     driver.device.config_write(0x04, 0x0006, 2)
-    closed_for(driver, 0, cr.R_RESET)
+    closed_for(driver, 0, cr.R_BUS_MASTER)
     assert ready(open_channel(driver, memory)).op(0)[0] == 0
 
 
@@ -303,6 +380,52 @@ def test_qemu_is_killed(guest, memory, folder):
     driver.machine.kill()
     wait_for(lambda: worker_maps(mediator) == 0, "the worker lets go")
     assert mediator.process.poll() is None
+
+
+COPIED = pytest.mark.parametrize("way", ["copied", "main-loop"], indirect=True)
+
+
+@COPIED
+def test_memory_that_goes_away(guest, memory):
+    """The guest puts something else where its pieces are: the copy fails, and nobody else."""
+    driver, _ = guest()
+    victim = ready(open_channel(driver, memory, 1, 0x2000000))
+    channel = ready(open_channel(driver, memory, 0, 0x1000000))
+    assert channel.op(0)[0] == 0
+    driver.device.config_write(0x10, 0x1000000, 4)  # over the control page
+    driver.machine.write(gc.BAR2, 1, 4)
+    driver.device.config_write(0x10, 0xE0050000, 4)
+    wait_for(lambda: driver.of(0, cr.STATE) in (cr.FREE, cr.OPENED), "the channel is over, or not")
+    if driver.reg(cr.STATE) == cr.FREE:
+        assert driver.reg(cr.REASON) == cr.R_COPY_FAILED
+    assert victim.op(0)[0] == 0
+
+
+@COPIED
+def test_reset_in_mid_copy(guest, memory):
+    """Not a byte moves after the reset."""
+    driver, mediator = guest()
+    vm = driver.machine
+    for turn in range(5):
+        channel = ready(open_channel(driver, memory, geometry=(4, 0, 65536, 1 << 20, 16 << 20)))
+        there = hc.handle(1)
+        assert channel.bulk(hc.ALLOC, target=there, count=16 << 20) == 0
+        for _ in range(8):
+            channel.put(channel.bulk_record(hc.DOWNLOAD, a=there, count=16 << 20, flags=0,
+                                            chunk_offset=channel.arena))
+        channel.memory[channel.arena:channel.size] = b"\x55" * (16 << 20)
+        channel.publish()
+        vm.events.clear()
+        vm.qmp("system_reset")
+        vm.wait_event("RESET")
+        image = bytes(channel.memory)
+        driver.device.enable()
+        enable(driver.device)
+        driver.wait_state(0, cr.FREE)
+        assert bytes(channel.memory) == image
+        assert ready(open_channel(driver, memory, 1, 0x3000000)).op(0)[0] == 0
+        driver.command(1, cr.CLOSE)
+        assert driver.wait_result(1) == 0
 
 
 def test_1_0_beside_channels(guest, memory):

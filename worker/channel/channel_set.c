@@ -31,6 +31,7 @@
 #include "common/request.h"
 #include "vgpu/vgpu_ring.h"
 #include "worker/channel/bulk.h"
+#include "worker/channel/outbox.h"
 
 /* Records of one channel before the next one has its turn, and the time of one look. */
 #define SERVE_RECORDS 64u
@@ -51,9 +52,10 @@ struct flight {
     enum { FLIGHT_OVER, FLIGHT_JOB, FLIGHT_BULK } kind;
     uint32_t seq, status; /* OVER */
     uint16_t flags, lane;
-    unsigned slot;              /* JOB */
-    uint64_t expected_ns;       /* JOB */
-    uint64_t last[BULK_QUEUES]; /* BULK */
+    unsigned slot;                  /* JOB */
+    uint64_t expected_ns;           /* JOB */
+    uint64_t last[BULK_QUEUES];     /* BULK */
+    uint64_t out_offset, out_bytes; /* what it writes into the arena */
 };
 
 struct channel {
@@ -76,6 +78,9 @@ struct channel {
     bool stopping; /* its turn starts nothing more */
     bool closing;  /* told to the process; `reason` goes to the mediator at the end */
     bool answered; /* since the process was last looked after */
+    bool pulling;  /* COPIED: the arena's part of the record was asked for */
+    uint64_t pull_tail;
+    struct outbox outbox;
     enum vgpu_channel_reason reason;
     uint64_t turn_start_ns, turn_budget_ns;
     struct bulk_op op;
@@ -244,6 +249,8 @@ enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping 
         release(channel);
         return VGPU_ERR_MEMORY_LIMIT;
     }
+    outbox_init(&channel->outbox, &channel->layout, channel->geometry.notice_bytes,
+                mapping->copy_page, channel->interrupt);
     channel->control = (VGPUControl *)channel->chunk0;
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
     vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
@@ -285,6 +292,9 @@ static void finish(struct channel *channel, uint32_t seq, uint16_t flags, uint16
         mailbox->retired = channel->retired;
         memcpy(mailbox->body, result->body, result->result_count * 4ull + result->data_length);
         vgpu_mailbox_answer(mailbox, seq);
+        outbox_add_answer(&channel->outbox, lane,
+                          (unsigned)offsetof(VGPUMailbox, body) + result->result_count * 4 +
+                              result->data_length);
     } else if (result->status != VGPU_ERR_NONE) {
         put_notice(channel, seq, result->status);
     }
@@ -299,6 +309,15 @@ static void clear_result(struct backend_result *result, uint32_t status)
     result->gpu_time_ns = 0;
 }
 
+/* What the operation under way has written into the arena. */
+static struct outbox_range output_of(const struct channel *channel)
+{
+    const VGPUBulkRecord *record = &channel->op.record;
+    bool writes = channel->begun && record->record.op == VGPU_BULK_DOWNLOAD;
+
+    return (struct outbox_range){record->chunk_offset, writes ? record->count : 0};
+}
+
 /* The record that was taken is on its way, behind those before it. */
 static struct flight *fly(struct channel *channel)
 {
@@ -310,6 +329,8 @@ static struct flight *fly(struct channel *channel)
     flight->seq = record->seq;
     flight->flags = record->flags;
     flight->lane = record->lane;
+    flight->out_offset = output_of(channel).offset;
+    flight->out_bytes = output_of(channel).bytes;
     channel->has_record = false;
     channel->begun = false;
     return flight;
@@ -329,6 +350,7 @@ static void finish_record(struct channel_set *set, struct channel *channel)
         flight->status = set->result.status;
         return;
     }
+    outbox_add_range(&channel->outbox, output_of(channel).offset, output_of(channel).bytes);
     finish(channel, record->seq, record->flags, record->lane, &set->result);
     channel->has_record = false;
     channel->begun = false;
@@ -377,6 +399,7 @@ static bool land(struct channel_set *set, struct channel *channel)
 
         channel->first = (channel->first + 1) % FLIGHTS_MAX;
         channel->in_flight--;
+        outbox_add_range(&channel->outbox, flight->out_offset, flight->out_bytes);
         finish(channel, flight->seq, flight->flags, flight->lane, &set->result);
         did = true;
     }
@@ -480,6 +503,34 @@ static bool begin_bulk(struct channel_set *set, struct channel *channel, bool *f
     return true;
 }
 
+/*
+ * COPIED: has the guest's part of the arena come?  It is asked for behind all that was written
+ * before, as the process may have named the same place twice.
+ */
+static bool has_input(struct channel *channel)
+{
+    const VGPUBulkRecord *record = (const VGPUBulkRecord *)channel->record;
+    struct copier *copier = &channel->outbox.copier;
+
+    if (!outbox_is_on(&channel->outbox) || record->record.op != VGPU_BULK_UPLOAD ||
+        record->record.bytes != sizeof(*record) || record->chunk_offset < channel->layout.arena ||
+        record->chunk_offset > channel->layout.bytes ||
+        record->count > channel->layout.bytes - record->chunk_offset) {
+        return true; /* there is none, or it will be refused */
+    }
+    if (!channel->pulling) {
+        outbox_send(&channel->outbox, channel->notices.tail);
+        if (channel->in_flight > 0 || channel->outbox.count > 0 || copier_room(copier) == 0) {
+            return false;
+        }
+        copier_ask(copier, VGPU_COPY_PULL, record->chunk_offset, record->count);
+        copier_kick(copier);
+        channel->pulling = true;
+        channel->pull_tail = copier->tail;
+    }
+    return copier_is_done(copier, channel->pull_tail);
+}
+
 /* One unit of a bulk operation.  False: it can't be started now. */
 static bool run_bulk(struct channel_set *set, struct channel *channel)
 {
@@ -487,6 +538,9 @@ static bool run_bulk(struct channel_set *set, struct channel *channel)
     struct flight *flight;
     bool full = false;
 
+    if (!channel->begun && !has_input(channel)) {
+        return false;
+    }
     if (!channel->begun && !begin_bulk(set, channel, &full)) {
         return !full;
     }
@@ -512,7 +566,7 @@ static bool run_unit(struct channel_set *set, struct channel *channel)
 {
     const VGPURecord *record = (const VGPURecord *)channel->record;
 
-    if (channel->in_flight == FLIGHTS_MAX) {
+    if (channel->in_flight == FLIGHTS_MAX || outbox_room(&channel->outbox) <= channel->in_flight) {
         return false;
     }
     return record->op < VGPU_OP_BULK ? run_job(set, channel) : run_bulk(set, channel);
@@ -540,6 +594,7 @@ static int take(struct channel_set *set, struct channel *channel)
     }
     channel->seq++;
     channel->has_record = true;
+    channel->pulling = false;
     channel->needs_turn = takes_turn(channel, ((const VGPURecord *)channel->record)->op);
     if (((const VGPURecord *)channel->record)->op == VGPU_BULK_SGEMM) {
         set->uses.engine->prepare_products(set->uses.engine->opaque);
@@ -550,8 +605,18 @@ static int take(struct channel_set *set, struct channel *channel)
 /* Gives room back, and wakes the process if it waits for that or for an answer. */
 static void look_after_process(struct channel *channel)
 {
-    bool wake = vgpu_ring_release(&channel->commands) != 0;
+    bool wake;
 
+    if (outbox_is_on(&channel->outbox)) {
+        if (channel->answered || channel->commands.published != channel->commands.head) {
+            outbox_add_positions(&channel->outbox);
+        }
+        channel->answered = false;
+        vgpu_ring_release(&channel->commands);
+        outbox_send(&channel->outbox, channel->notices.tail);
+        return; /* the engine looks whether the process sleeps */
+    }
+    wake = vgpu_ring_release(&channel->commands) != 0;
     if (channel->answered && !wake) {
         wake = vgpu_must_wake(&channel->control->process_parked) != 0;
     }
@@ -606,6 +671,11 @@ static bool serve(struct channel_set *set, struct channel *channel, bool in_turn
             end(set, channel);
         }
         return did;
+    }
+    if (channel->outbox.copier.broken) {
+        log_warning("a channel is closed: its copy engine says what can't be");
+        end_and_tell(set, channel, VGPU_CLOSED_FRAMES);
+        return true;
     }
     for (unsigned i = 0; i < SERVE_RECORDS && !set->lost; i++) {
         if (!channel->has_record) {
@@ -745,6 +815,12 @@ static bool has_work(struct channel *channel, bool flown)
     if (channel->closing) {
         return !flown;
     }
+    if (outbox_can_send(&channel->outbox)) {
+        return true;
+    }
+    if (channel->pulling) {
+        return copier_is_done(&channel->outbox.copier, channel->pull_tail);
+    }
     if (channel->has_record) {
         return !channel->wants && channel->in_flight == 0;
     }
@@ -770,6 +846,7 @@ void channel_set_sleep(struct channel_set *set, int socket)
 
         flying |= flown;
         vgpu_park(&set->all[i]->control->worker_parked);
+        copier_park(&set->all[i]->outbox.copier);
         fds[i + 1] = (struct pollfd){.fd = set->all[i]->doorbell, .events = POLLIN};
         work |= has_work(set->all[i], flown);
     }
@@ -778,6 +855,7 @@ void channel_set_sleep(struct channel_set *set, int socket)
     }
     for (unsigned i = 0; i < set->count; i++) {
         vgpu_unpark(&set->all[i]->control->worker_parked);
+        copier_unpark(&set->all[i]->outbox.copier);
         if (fds[i + 1].revents & POLLIN) {
             drain(set->all[i]->doorbell);
         }

@@ -42,14 +42,25 @@ static enum vgpu_error map_whole(struct channel_mapping *mapping, int fd)
     return VGPU_ERR_NONE;
 }
 
+static void *map_page(int fd)
+{
+    void *page = MAP_FAILED;
+
+    if (reaches(fd, sizeof(VGPUCopyPage))) {
+        page = mmap(NULL, sizeof(VGPUCopyPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    return page == MAP_FAILED ? NULL : page;
+}
+
 enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, const int *fds,
                               unsigned fd_count, struct channel_mapping **mapping)
 {
     struct channel_mapping *begun = calloc(1, sizeof(*begun));
     enum vgpu_error error = VGPU_ERR_NONE;
-    bool known = what->transport == VGPU_TRANSPORT_HOST || what->transport == VGPU_TRANSPORT_SHARED;
+    unsigned expected = what->transport == VGPU_TRANSPORT_COPIED ? VGPU_FD_COUNT : VGPU_FD_COPY;
 
-    if (!begun || !known || fd_count != VGPU_FD_CHUNK0 + 1 ||
+    if (!begun || what->transport > VGPU_TRANSPORT_COPIED || fd_count != expected ||
         !vgpu_channel_layout(&what->geometry, &begun->layout)) {
         close_all(fds, fd_count);
         free(begun);
@@ -64,6 +75,12 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
         begun->lease = fds[VGPU_WORKER_FD_LEASE];
     } else {
         error = map_whole(begun, fds[VGPU_FD_CHUNK0]);
+    }
+    if (what->transport == VGPU_TRANSPORT_COPIED) {
+        begun->copy_page = map_page(fds[VGPU_FD_COPY]);
+        if (!begun->copy_page) {
+            error = VGPU_ERR_MEMORY_LIMIT;
+        }
     }
     if (error != VGPU_ERR_NONE) {
         log_error("a channel of %llu bytes cannot be mapped",
@@ -181,6 +198,9 @@ void mapping_free(struct channel_mapping *mapping)
     }
     if (mapping->reserved) {
         munmap(mapping->reserved, mapping->reserved_bytes);
+    }
+    if (mapping->copy_page) {
+        munmap(mapping->copy_page, sizeof(*mapping->copy_page));
     }
     close(mapping->doorbell);
     close(mapping->interrupt);

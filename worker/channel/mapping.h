@@ -26,7 +26,8 @@ struct channel_mapping {
     vgpu_worker_channel what;
     struct vgpu_channel_layout layout;
     int doorbell, interrupt;
-    uint8_t *chunk0; /* layout.bytes, once it is complete */
+    uint8_t *chunk0;         /* layout.bytes, once it is complete */
+    VGPUCopyPage *copy_page; /* COPIED; then `interrupt` wakes the engine; else NULL */
 
     /* mapping.c's own. */
     int lease;         /* -1: none */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * This header is what the parts of the channel module know of each other: vgpu-channel.c has the
+ * states, frames and registers, vgpu-channel-open.c the way from a setup to OPEN,
+ * vgpu-channel-events.c doorbells, interrupts and the copy engine of a channel.
+ */
+#ifndef HW_MISC_VGPU_CHANNEL_INTERNAL_H
+#define HW_MISC_VGPU_CHANNEL_INTERNAL_H
+
+#include "qemu/bitmap.h"
+#include "vgpu-channel.h"
+#include "vgpu-chunk.h"
+#include "vgpu-copy.h"
+
+typedef struct VgpuChannel {
+    VgpuChannels *set;
+    uint32_t number;
+    enum vgpu_register_state state;
+    uint32_t reason;
+    uint32_t result;
+    uint32_t vector;
+    uint32_t transport;   /* enum vgpu_channel_transport: offered, then granted */
+    uint32_t granted;     /* VGPU_CHANNEL_* */
+    bool opened;          /* OPENED with status 0 has come: a CLOSED is owed to us */
+    bool last_word;       /* nothing more comes about it */
+    int lease;            /* our end; -1: the host has let go */
+    VGPUChannelOpen open; /* as sent */
+    VgpuChunk chunk0;
+    bool has_events;
+    EventNotifier doorbell, interrupt; /* SHARED: the worker's */
+    VgpuCopy *copy;                    /* COPIED: has the worker's, and a doorbell of its own */
+    bool interrupt_held;               /* COPIED: the machine was stopped when it came */
+} VgpuChannel;
+
+struct VgpuChannels {
+    VgpuChannelsUses uses;
+    VMChangeStateEntry *state_entry;
+    VgpuPieceTree *pieces;
+    IOThread *copy_thread; /* of all copy engines; NULL: none yet, or the main loop */
+    bool running;
+    bool resetting; /* GENERATION grows when no channel is left */
+    uint32_t select;
+    uint64_t setup;
+    uint32_t driver_features;
+    uint32_t generation;
+    DECLARE_BITMAP(changed, VGPU_CHANNELS_MAX);
+    VgpuChannel all[]; /* uses.count */
+};
+
+/* In host byte order. */
+VGPUGeometry vgpu_channel_geometry(const VGPUChannelOpen *open);
+
+/* Sends an interrupt, unless there is no such vector. */
+static inline void vgpu_channels_notify(VgpuChannels *set, uint32_t vector)
+{
+    if (vector < set->uses.vectors) {
+        set->uses.notify(set->uses.opaque, vector);
+    }
+}
+
+/* vgpu-channel.c: the channel's copy engine gave up. */
+void vgpu_channel_copy_failed(VgpuChannel *channel);
+
+/* vgpu-channel-open.c: COMMAND_OPEN.  NONE: it is OPENING, on_lease watches its lease. */
+enum vgpu_error vgpu_channel_open(VgpuChannel *channel, IOHandler *on_lease);
+
+/* vgpu-channel-events.c */
+extern const MemoryRegionOps vgpu_doorbell_ops; /* its opaque: VgpuChannels */
+/*
+ * Takes the descriptors of OPENED.  Returns false, and they are the caller's, when they are not
+ * what they have to be.
+ */
+bool vgpu_channel_events_begin(VgpuChannel *channel, const int *fds);
+/* reason: what the guest's control page is to say, where nobody else writes it; or NONE. */
+void vgpu_channel_events_end(VgpuChannel *channel, enum vgpu_channel_reason reason);
+/* The machine runs again, or stops: then no interrupt is sent. */
+void vgpu_channel_events_watch(VgpuChannel *channel);
+
+#endif
