@@ -410,6 +410,8 @@ const struct core_identity *core_session_identity(const struct core *core, uint3
 bool core_session_has_channels(const struct core *core, uint32_t session);
 /* How many channels of this session are open. */
 uint32_t core_session_channels(const struct core *core, uint32_t session);
+/* Bit i: one of them has enum vgpu_channel_transport i. */
+uint32_t core_session_transports(const struct core *core, uint32_t session);
 
 /* ---- channels: what a worker says of them.  Those of other workers are ignored. ---- */
 

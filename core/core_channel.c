@@ -558,13 +558,37 @@ void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns
     }
 }
 
+/* The session's next open channel from slot *i on, or NULL. */
+static const struct core_channel *next_open(const struct core *core, uint32_t session, uint32_t *i)
+{
+    while (*i < CORE_CHANNELS_MAX) {
+        const struct core_channel *channel = &core->channels[(*i)++];
+
+        if (channel->state == CORE_CHANNEL_OPEN && channel->session == session &&
+            has_session(core, channel)) {
+            return channel;
+        }
+    }
+    return NULL;
+}
+
 uint32_t core_session_channels(const struct core *core, uint32_t session)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, i = 0;
 
-    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
-        count += core->channels[i].state == CORE_CHANNEL_OPEN &&
-                 core->channels[i].session == session && has_session(core, &core->channels[i]);
+    while (next_open(core, session, &i)) {
+        count++;
     }
     return count;
+}
+
+uint32_t core_session_transports(const struct core *core, uint32_t session)
+{
+    const struct core_channel *channel;
+    uint32_t transports = 0, i = 0;
+
+    while ((channel = next_open(core, session, &i)) != NULL) {
+        transports |= 1u << channel->transport;
+    }
+    return transports;
 }

@@ -312,6 +312,7 @@ static void test_copied_memory_is_charged_and_starts_at_once(void **state)
     assert_int_equal(w.channel.transport, VGPU_TRANSPORT_COPIED);
     core_channel_opened(w.core, w.channel.worker, w.channel.handle, VGPU_ERR_NONE, w.now_ns);
     assert_int_equal(last_sent()->opened.transport, VGPU_TRANSPORT_COPIED);
+    assert_int_equal(core_session_transports(w.core, session), 1u << VGPU_TRANSPORT_COPIED);
     open.channel = 6;
     ask(session, 7, &open);
     assert_int_equal(last_sent()->opened.status, VGPU_ERR_MEMORY_LIMIT);
@@ -319,6 +320,10 @@ static void test_copied_memory_is_charged_and_starts_at_once(void **state)
     ask(session, 7, &open);
     part(session, 6, CHUNK_BYTES, 0);
     assert_int_equal(w.channel.transport, VGPU_TRANSPORT_SHARED);
+    core_channel_opened(w.core, w.channel.worker, w.channel.handle, VGPU_ERR_NONE, w.now_ns);
+    assert_int_equal(core_session_transports(w.core, session),
+                     1u << VGPU_TRANSPORT_COPIED | 1u << VGPU_TRANSPORT_SHARED);
+    assert_int_equal(core_session_channels(w.core, session), 2);
     open.channel = 7;
     open.transports = 1u << VGPU_TRANSPORT_COPIED;
     open.profile = VGPU_PROFILE_CUDA;

@@ -376,6 +376,20 @@ struct connections {
     struct json_out *json;
 };
 
+/* How a session's channels reach their memory; a device without any has its frames. */
+static const char *transport_name(uint32_t features, uint32_t transports)
+{
+    const uint32_t shared = 1u << VGPU_TRANSPORT_SHARED, copied = 1u << VGPU_TRANSPORT_COPIED;
+
+    if (features & VGPU_FEATURE_HOST) {
+        return "host";
+    }
+    if ((transports & (shared | copied)) == (shared | copied)) {
+        return "shared+copied";
+    }
+    return transports & shared ? "shared" : transports & copied ? "copied" : "frames";
+}
+
 static void put_connection(void *opaque, const struct session_info *info)
 {
     struct connections *connections = opaque;
@@ -404,7 +418,8 @@ static void put_connection(void *opaque, const struct session_info *info)
     jout_string(json, "path", info->path);
     jout_double(json, "since_s", (double)(now_ns - session.opened_ns) / NS_PER_S);
     jout_string(json, "protocol", session.hello ? "1.0+hello" : "1.0");
-    jout_string(json, "transport", session.features & VGPU_FEATURE_HOST ? "host" : "frames");
+    jout_string(json, "transport",
+                transport_name(session.features, core_session_transports(core, info->session)));
     jout_uint(json, "channels", core_session_channels(connections->mediator->core, info->session));
     jout_uint(json, "requests", session.requests);
     jout_uint(json, "protocol_errors", session.protocol_errors);

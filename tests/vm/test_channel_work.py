@@ -104,6 +104,21 @@ def test_nop_and_bulk_operations(guest, memory, way):
     assert channel.state() == (1, cr.R_ASKED)
 
 
+def test_connections_show_the_transport(guest, memory, way, folder):
+    driver, _ = guest()
+
+    def shown():
+        said = json.loads(admin(folder, "show-connections", "--json"))
+        return [(one["transport"], one["channels"]) for one in said["connections"]]
+
+    assert shown() == [("frames", 0)]
+    ready(open_channel(driver, memory))
+    assert shown() == [("shared" if way == "shared" else "copied", 1)]
+    driver.command(0, cr.CLOSE)
+    assert driver.wait_result(0) == 0
+    assert shown() == [("frames", 0)]
+
+
 def test_pieces_in_any_order(guest, memory):
     """Chunk 0 lies in pages all over the memory; the worker sees it as one."""
     driver, _ = guest()
