@@ -96,6 +96,11 @@ static uint32_t channel_failed(struct vgpu *v, const struct vgpu_ioctl_open *ope
 {
     switch (errno) {
     case EREMOTEIO: return vgpu_channel_refused(v, open->status);
+    case ENOTTY:
+    case E2BIG:
+        return vgpu_set_error(v, VGPU_ERR_VERSION,
+                              "%s: this is no device of the driver vgpu, or one of another version",
+                              v->description);
     case ENODEV:
         return vgpu_set_error(v, VGPU_ERR_NO_DEVICE, "%s: the device is gone", v->description);
     case EDQUOT:

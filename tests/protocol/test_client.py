@@ -465,6 +465,18 @@ def test_no_device(tmp_path):
     assert with_sysfs(tmp_path / "absent", "--list", "--json").stdout.count("[]") == 1
 
 
+@pytest.mark.parametrize("path,word", [
+    ("/dev/null", "no device of the driver"),
+    ("/absent/vgpu0", "driver vgpu is not loaded"),
+    ("/", "can't open /: Is a directory"),
+    ("/" + "long/" * 55, "less than 256 bytes"),
+])
+def test_what_is_no_device_of_the_driver(path, word):
+    result = subprocess.run([CLIENT, "--device", path, "1", "2"], capture_output=True, text=True,
+                            timeout=120, check=False)
+    assert result.returncode != OK and word in result.stderr
+
+
 def test_list_and_registers(tmp_path):
     make_device(tmp_path, "0000:00:1f.0")
     folder = make_device(tmp_path, "0000:00:05.0")
