@@ -50,7 +50,7 @@ uint64_t wfq_own_part_ns(const struct wfq *wfq, uint64_t elapsed_ns, uint64_t ta
     uint64_t most_ns = elapsed_ns * asides / (asides + 1);
 
     taken_ns = taken_ns < most_ns ? taken_ns : most_ns;
-    return elapsed_ns - wfq_since_ns(taken_ns, slice_ns);
+    return elapsed_ns - (taken_ns > slice_ns ? taken_ns - slice_ns : 0);
 }
 
 /* The job at the head runs aside from now on: its debt is counted from 0. */

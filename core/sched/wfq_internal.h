@@ -280,7 +280,7 @@ static inline void wfq_note_lag(struct wfq *wfq, uint32_t vm)
 /* V, as it will be when what is in flight is done. */
 static inline double wfq_virtual_now(const struct wfq *wfq)
 {
-    return wfq->vt.v + (wfq->vt.phi_sum ? wfq_real(wfq->pending_ns) / wfq->vt.phi_sum : 0);
+    return wfq->vt.v + (wfq->vt.phi_sum > 0 ? wfq_real(wfq->pending_ns) / wfq->vt.phi_sum : 0);
 }
 
 /* Has `vm` had no more than its share? */

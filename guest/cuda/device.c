@@ -171,9 +171,10 @@ CUresult hand_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, 
 {
     void *found = NULL;
     int status = FOUND;
-    CUresult result =
-        hand_cuGetProcAddress_v2(symbol, pfn ? &found : NULL, cudaVersion, flags, &status);
+    CUresult result;
 
+    RETURN_IF(!pfn, CUDA_ERROR_INVALID_VALUE);
+    result = hand_cuGetProcAddress_v2(symbol, &found, cudaVersion, flags, &status);
     RETURN_IF(result, result);
     RETURN_IF(status != FOUND, CUDA_ERROR_NOT_FOUND);
     *pfn = found;
