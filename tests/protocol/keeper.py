@@ -34,7 +34,7 @@ class Keeper:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=env)
-        wait_for(lambda: self.process.poll() is not None or self.path.is_socket(), "the keeper")
+        wait_for(lambda: self.process.poll() is not None or self.listens(), "the keeper")
         assert self.process.poll() is None, self.log()
         return self
 
@@ -49,6 +49,11 @@ class Keeper:
         assert status in (0, -signal.SIGKILL), self.log()
         assert "Sanitizer" not in self.log() and "runtime error" not in self.log(), self.log()
         wait_for(lambda: not any(map(alive, workers)), "the workers to end with it")
+
+    def listens(self):
+        """Its socket has a name a moment before it can be connected to."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as look:
+            return look.connect_ex(str(self.path)) == 0
 
     def log(self):
         return self.log_path.read_text(errors="replace")
