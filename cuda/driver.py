@@ -180,6 +180,9 @@ DEVICE = {
     "cuDeviceGetLuid": "char *luid, unsigned int *deviceNodeMask, CUdevice dev",
     "cuDeviceCanAccessPeer": "int *canAccessPeer, CUdevice dev, CUdevice peerDev",
     "cuDeviceGetP2PAttribute": "int *value, int attrib, CUdevice srcDevice, CUdevice dstDevice",
+    "cuDeviceGetP2PAtomicCapabilities": "unsigned int *capabilities, const int *operations, "
+                                        "unsigned int count, CUdevice srcDevice, "
+                                        "CUdevice dstDevice",
     "cuDeviceGetDefaultMemPool": "CUmemoryPool *pool_out, CUdevice dev",
     "cuDeviceGetMemPool": "CUmemoryPool *pool, CUdevice dev",
     "cuProfilerInitialize": "const char *configFile, const char *outputFile, int outputMode",
@@ -195,6 +198,8 @@ CONTEXT = {
     "cuDevicePrimaryCtxSetFlags_v2": "CUdevice dev, unsigned int flags",
     "cuDevicePrimaryCtxGetState": "CUdevice dev, unsigned int *flags, int *active",
     "cuCtxCreate_v2": "CUcontext *pctx, unsigned int flags, CUdevice dev",
+    "cuCtxCreate_v3": "CUcontext *pctx, void *paramsArray, int numParams, unsigned int flags, "
+                      "CUdevice dev",
     "cuCtxCreate_v4": "CUcontext *pctx, void *params, unsigned int flags, CUdevice dev",
     "cuCtxDestroy_v2": "CUcontext ctx",
     "cuCtxGetCurrent": "CUcontext *pctx",
@@ -211,6 +216,7 @@ CONTEXT = {
     "cuStreamSynchronize": "CUstream hStream",
     "cuEventSynchronize": "CUevent hEvent",
     "cuStreamGetCtx": "CUstream hStream, CUcontext *pctx",
+    "cuStreamGetCtx_v2": "CUstream hStream, CUcontext *pCtx, void **pGreenCtx",
     "cuStreamGetDevice": "CUstream hStream, CUdevice *device",
 }
 MEMORY = {

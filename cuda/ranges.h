@@ -134,6 +134,9 @@ static inline uint64_t bytes_of_2d(uint64_t pitch, uint64_t width, uint64_t heig
     if (width == 0 || height == 0) {
         return 0;
     }
+    if (height > 1 && pitch < width) {
+        return UINT64_MAX; /* rows that overlap: no range holds so much */
+    }
     bytes = bytes_of(pitch, height - 1);
     return bytes > UINT64_MAX - width ? UINT64_MAX : bytes + width;
 }

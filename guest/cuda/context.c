@@ -212,6 +212,14 @@ CUresult hand_cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev)
     return result;
 }
 
+CUresult hand_cuCtxCreate_v3(CUcontext *pctx, void *paramsArray, int numParams, unsigned int flags,
+                             CUdevice dev)
+{
+    /* Parameters ask for a part of the multiprocessors. */
+    return paramsArray || numParams ? CUDA_ERROR_NOT_SUPPORTED
+                                    : hand_cuCtxCreate_v2(pctx, flags, dev);
+}
+
 CUresult hand_cuCtxCreate_v4(CUcontext *pctx, void *params, unsigned int flags, CUdevice dev)
 {
     /* With parameters it asks for a share of the GPU or for CIG, which are not built. */
@@ -455,6 +463,17 @@ CUresult hand_cuStreamGetCtx(CUstream hStream, CUcontext *pctx, int mode)
     }
     if (result == CUDA_SUCCESS) {
         *pctx = value_of(context);
+    }
+    return result;
+}
+
+/* There are no green contexts. */
+CUresult hand_cuStreamGetCtx_v2(CUstream hStream, CUcontext *pCtx, void **pGreenCtx, int mode)
+{
+    CUresult result = hand_cuStreamGetCtx(hStream, pCtx, mode);
+
+    if (result == CUDA_SUCCESS && pGreenCtx) {
+        *pGreenCtx = NULL;
     }
     return result;
 }

@@ -344,6 +344,17 @@ CUresult hand_cuDeviceGetP2PAttribute(int *value, int attrib, CUdevice srcDevice
     return CUDA_ERROR_INVALID_DEVICE; /* a device is no peer of its own */
 }
 
+CUresult hand_cuDeviceGetP2PAtomicCapabilities(unsigned int *capabilities, const int *operations,
+                                               unsigned int count, CUdevice srcDevice,
+                                               CUdevice dstDevice)
+{
+    CUresult result = need(capabilities, srcDevice ? srcDevice : dstDevice);
+
+    RETURN_IF(result, result);
+    RETURN_IF(!operations || count == 0, CUDA_ERROR_INVALID_VALUE);
+    return CUDA_ERROR_INVALID_DEVICE; /* a device is no peer of its own */
+}
+
 /* The one pool that there is has one handle. */
 static CUresult default_pool(CUmemoryPool *pool, CUdevice dev)
 {

@@ -75,7 +75,7 @@ static inline int find_functions(void)
     }
     memcpy(&get_proc, &symbol, sizeof(symbol));
 #define FIND(name, ...)                                                                            \
-    if (get_proc(#name, (void **)&name, 12000, 0, &status) != CUDA_SUCCESS || !name) {             \
+    if (get_proc(#name, (void **)&name, 12050, 0, &status) != CUDA_SUCCESS || !name) {             \
         printf("no function %s\n", #name);                                                         \
         return 0;                                                                                  \
     }

@@ -20,6 +20,7 @@
 #define DEVICE_MEMORY 0x1000000000ull /* where it begins */
 #define TOTAL_BYTES (1ull << 30)
 #define SLOT 512u
+#define ATTRIBUTE_LAST 17u /* of a launch */
 #define POOL_STAND_IN ((CUmemoryPool)&the_pool)
 
 __thread struct context *stand_in_current;
@@ -842,6 +843,11 @@ EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction handle
     if (!config->gridDimX || !config->gridDimY || !config->gridDimZ || threads == 0 ||
         threads > 1024 || config->gridDimY > 65535 || config->sharedMemBytes > 49152) {
         return CUDA_ERROR_INVALID_VALUE;
+    }
+    for (unsigned i = 0; i < config->numAttrs; i++) {
+        if (config->attrs[i].id > ATTRIBUTE_LAST) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
     }
     work = new_work(WORK_KERNEL, stream_of(__func__, config->hStream));
     if (extra) {

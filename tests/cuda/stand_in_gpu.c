@@ -72,7 +72,7 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
             ++*a;
         }
     } else if (strcmp(name, "spin") == 0) {
-        *until_ms = stand_in_now_ms() + (double)param(work, 0) / 1e3;
+        *until_ms = stand_in_now_ms() + (double)param(work, 0) / 1e6; /* ns */
     } else if (strcmp(name, "hang") == 0) {
         *until_ms = 1e300;
     } else if (strcmp(name, "mix") == 0) {
@@ -99,7 +99,7 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
 
 static void set_memory(const struct work *work)
 {
-    for (uint64_t row = 0; row < work->height; row++) {
+    for (uint64_t row = 0; row < work->height && work->width > 0; row++) {
         for (uint64_t i = 0; i < work->width; i++) {
             memcpy(work->to + row * work->pitch + i * work->unit, &work->value, work->unit);
         }

@@ -8,6 +8,7 @@ Inputs that a fuzzer found and that are worth keeping lie in the same folders un
 other names; this script leaves them alone.
 """
 import os
+import random
 import struct
 import sys
 
@@ -127,6 +128,20 @@ def channels():
     yield "lengths", record(1, struct.pack("<2I", 0xFFFFFFFF, 1)) + publish + serve + turn
     yield "add", record(1, struct.pack("<4I", 2, 0, 5, 6)) + publish + serve + turn
     yield "tail", bytes([7, 0, 0]) + b"\xff" * 8 + serve
+
+
+def cuda_channels():
+    """Each operation with what a program could know, and with anything."""
+    def step(op, *args, shape=1, payload=b""):
+        return bytes([shape, op, len(args)]) + b"".join(bytes(a) for a in args) + \
+            bytes([len(payload)]) + payload
+    known = [(1, 6), (1, 5), (0, 16), (0, 64), (0, 0), (0, 0)]
+    for first in range(0, 80, 16):
+        yield f"known-{first}", b"".join(step(op, *known, payload=b"nop\0")
+                                         for op in range(first, first + 16))
+    for seed in range(24):
+        dice = random.Random(seed)
+        yield f"any-{seed}", dice.randbytes(3000)
 
 
 def worker_packets():
@@ -257,8 +272,9 @@ def bridge_lines():
     yield "longest", b"A:2:1:" + b"9" * 250
 
 
-TARGETS = {"admin": admin_requests, "bridge": bridge_lines, "channel": channels, "frame": frames,
-           "request": requests, "response": responses,
+TARGETS = {"admin": admin_requests, "bridge": bridge_lines, "channel": channels,
+           "cuda_channel": cuda_channels, "frame": frames, "request": requests,
+           "response": responses,
            "ring": rings, "worker": worker_packets,
            "core": core_events, "cmdline": command_lines}
 

@@ -73,6 +73,19 @@ class Suite:
                 self.report.check("no error came late", not late)
                 lab.stop()
 
+    def parity(self):
+        """Every answer as natively in the same run; the native ones are kept."""
+        native, status = self.text(None, 1, self.program("parity_driver"), self.image)
+        self.report.check("parity_driver natively", status == 0, native[-200:] if status else "")
+        with self.lab() as lab:
+            us, status = self.text(lab, 1, self.program("parity_driver"), self.image)
+        lines = [line for line in us.splitlines() if not line.startswith("libcuda (vgpu)")]
+        wrong = ["%s / %s" % pair for pair in zip(native.splitlines(), lines) if pair[0] != pair[1]]
+        self.report.check("parity: %d lines" % len(lines),
+                          not wrong and len(lines) == len(native.splitlines()),
+                          "; ".join(wrong[:20]))
+        self.report.measure("parity_native", native.splitlines())
+
     def bench(self, lab):
         out, status = self.text(lab, 1, self.program("bench_driver"), self.image)
         if status:
@@ -160,7 +173,8 @@ def main():
         return skip(args.out, "no CUDA here: " + probe[-200:])
     report = Report()
     suite = Suite(report, args.bin_dir)
-    sections = [("programs", suite.programs_agree), ("figures", suite.figures),
+    sections = [("programs", suite.programs_agree), ("parity", suite.parity),
+                ("figures", suite.figures),
                 ("faults", suite.faults), ("numba", suite.numba), ("shares", suite.shares)]
     report.run([(name, section) for name, section in sections
                 if not args.only or name in args.only])

@@ -20,6 +20,7 @@ RUN = BUILD / "guest" / "cuda" / "vgpu-run"
 LIBRARY = BUILD / "guest" / "cuda" / "libcuda.so.1"
 STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cuda.so"
 TRY = BUILD / "tests" / "cuda" / "try_driver"
+PARITY = BUILD / "tests" / "cuda" / "parity_driver"
 FAULT = BUILD / "tests" / "cuda" / "fault_driver"
 IMAGE = TREE / "tests" / "cuda" / "images" / "stand_in.txt"
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
@@ -50,6 +51,13 @@ def test_a_program(running, lab):
     output = finish(start(lab, TRY, IMAGE))
     assert output.strip().endswith("Stand-in GPU: 0 wrong"), output
     assert "came late" not in running.log_path.read_text()
+
+
+def test_what_is_easily_guessed_wrong(running, lab):
+    """Each answer is the driver's own, as it was measured."""
+    said = [line for line in finish(start(lab, PARITY, IMAGE)).splitlines()
+            if not line.startswith("libcuda (vgpu):")]
+    assert said == (IMAGE.parent / "parity.txt").read_text().splitlines()
 
 
 def test_each_launch_waited_for(running, lab):

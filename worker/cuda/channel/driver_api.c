@@ -25,6 +25,12 @@ static const struct symbol {
 #undef SYMBOL
 };
 
+/* In place of what an old driver lacks. */
+static CUresult missing(void)
+{
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
 static const char *wanted_path(void)
 {
     const char *path = getenv(DRIVER_PATH_VARIABLE);
@@ -61,10 +67,12 @@ int driver_api_open(const struct driver_api **out)
     }
     for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
         void *symbol = dlsym(library, symbols[i].name);
+        CUresult (*otherwise)(void) = missing;
 
-        memcpy((char *)&api + symbols[i].offset, &symbol, sizeof(symbol));
+        memcpy((char *)&api + symbols[i].offset, symbol ? (void *)&symbol : (void *)&otherwise,
+               sizeof(symbol));
     }
-    if (!api.cuInit || !api.cuCtxRecordEvent || !api.cuFuncGetParamInfo || !api.cuLaunchKernelEx) {
+    if (!dlsym(library, "cuCtxRecordEvent") || !dlsym(library, "cuFuncGetParamInfo")) {
         log_error("the CUDA driver is too old for guests' programs: 12.5 (555) or later is needed");
         return -ENOSYS;
     }

@@ -3,7 +3,7 @@
  * This module finds the functions of the driver that channels of profile CUDA use.
  *
  * Unlike cuda_api.h it takes them by their symbols, which is what the table in cuda/ names, and
- * misses none: one that an old driver lacks is NULL and its calls are not supported.
+ * misses none: one that an old driver lacks answers CUDA_ERROR_NOT_SUPPORTED.
  */
 #ifndef WORKER_CUDA_CHANNEL_DRIVER_API_H
 #define WORKER_CUDA_CHANNEL_DRIVER_API_H

@@ -167,7 +167,7 @@ CUresult driver_run_module_load(struct driver_call *call)
 
 CUresult driver_run_library_load(struct driver_call *call)
 {
-    return call->api->cuLibraryLoadData ? load(call, CUDA_KIND_LIBRARY) : CUDA_ERROR_NOT_SUPPORTED;
+    return load(call, CUDA_KIND_LIBRARY);
 }
 
 /* ---- functions ---- */

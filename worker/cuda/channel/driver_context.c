@@ -180,6 +180,7 @@ CUresult driver_run_ctx_destroy(struct driver_call *call)
         return result;
     }
     context->real = NULL;
+    context->life++;
     channel->current = NULL;
     driver_fences_free(channel, context);
     driver_handles_drop(channel, vgpu_handle_index(context->handle));
@@ -232,6 +233,7 @@ CUresult driver_run_lane_end(struct driver_call *call)
     unsigned lane = call->record->record.lane;
 
     call->channel->late[lane] = CUDA_SUCCESS;
+    call->stream = NULL; /* it ends here */
     for (unsigned i = 0; i < CUDA_CONTEXTS_MAX; i++) {
         struct driver_context *context = &call->channel->contexts[i];
 

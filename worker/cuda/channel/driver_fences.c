@@ -57,6 +57,7 @@ static struct driver_fence *new_fence(struct driver_channel *channel,
             return NULL;
         }
     }
+    fence->life = context->life;
     fence->users = 1;
     fence->done = false;
     fence->result = CUDA_SUCCESS;
@@ -94,8 +95,17 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
     return fence;
 }
 
+static bool is_gone(const struct driver_fence *fence)
+{
+    return !fence->context->real || fence->context->life != fence->life;
+}
+
 bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence)
 {
+    if (!fence->done && is_gone(fence)) {
+        fence->done = true;
+        fence->result = CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    }
     if (!fence->done) {
         CUresult result = driver_enter(channel, fence->context);
 
@@ -119,11 +129,12 @@ void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fenc
     if (--fence->users > 0) {
         return;
     }
-    if (context->real && context->free_count < DRIVER_FENCES_FREE) {
+    if (!is_gone(fence) && context->free_count < DRIVER_FENCES_FREE) {
         context->free_fences[context->free_count++] = fence;
         return;
     }
-    if (context->real) {
+    if (!is_gone(fence)) {
+        driver_enter(channel, context);
         channel->api->cuEventDestroy_v2(fence->event);
     }
     free(fence);
@@ -140,20 +151,15 @@ void driver_fences_free(struct driver_channel *channel, struct driver_context *c
 
 /* ---- payloads ---- */
 
-CUresult driver_retire_behind(struct driver_call *call, struct driver_fence *fence)
+void driver_retire_behind(struct driver_call *call, struct driver_fence *fence)
 {
     struct driver_channel *channel = call->channel;
     unsigned place = channel->retire_last % DRIVER_RETIRE_MAX;
 
-    if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
-        /* More pieces than an arena has: the process does not wait for them, so we do. */
-        return channel->api->cuStreamSynchronize(call->stream);
-    }
     fence->users++;
     channel->retire[place].number = channel->taken;
     channel->retire[place].fence = fence;
     channel->retire_last++;
-    return CUDA_SUCCESS;
 }
 
 static bool retire(struct driver_channel *channel)

@@ -30,6 +30,7 @@
 struct driver_fence {
     CUevent event;
     struct driver_context *context;
+    uint64_t life; /* the context's, when it was made: events go with their context */
     unsigned users;
     bool done;
     CUresult result;
@@ -38,7 +39,8 @@ struct driver_fence {
 struct driver_context {
     CUcontext real; /* NULL: the place is free */
     uint64_t handle;
-    bool busy; /* something was submitted since the last fence over all of it that is done */
+    uint64_t life; /* another one after each end */
+    bool busy;     /* something was submitted since the last fence over all of it that is done */
     CUstream per_thread[VGPU_LANES_MAX]; /* NULL: not made yet */
     struct driver_fence *free_fences[DRIVER_FENCES_FREE];
     unsigned free_count;
@@ -204,8 +206,8 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
 bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence);
 void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fence);
 void driver_fences_free(struct driver_channel *channel, struct driver_context *context);
-/* The record's payload is read until the fence. */
-CUresult driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
+/* The record's payload is read until the fence.  There is room: else the record was held. */
+void driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
 /* Looks at everything that the GPU may have done.  True: something was. */
 bool driver_look(struct driver_channel *channel);
 /* One unit more was submitted in the context. */
@@ -223,5 +225,9 @@ void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, 
 /* ---- the ring thread ---- */
 
 void *driver_thread(void *channel);
+/* One round of it, without its rests.  True: something was done. */
+bool driver_step(struct driver_channel *channel);
+/* Gives back what the channel has of the driver. */
+void driver_let_go(struct driver_channel *channel);
 
 #endif

@@ -104,10 +104,27 @@ static bool in_window(const struct driver_channel *channel, uint64_t address, ui
            bytes <= channel->geometry.arena_bytes - (address - start);
 }
 
+/* The GPU knows it under this address, all of it. */
+static bool is_pinned(const struct driver_channel *channel, uint64_t address, uint64_t bytes)
+{
+    uint64_t offset = address - (uint64_t)(uintptr_t)channel->window;
+
+    if (!in_window(channel, address, bytes) || bytes == 0) {
+        return false;
+    }
+    for (uint64_t part = offset / DRIVER_PIN_BYTES; part <= (offset + bytes - 1) / DRIVER_PIN_BYTES;
+         part++) {
+        if (!channel->pinned[part]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
 {
     return cuda_ranges_hold(&call->channel->ranges, address, bytes) ||
-           in_window(call->channel, address, bytes);
+           is_pinned(call->channel, address, bytes);
 }
 
 static bool add_range(struct driver_call *call, uint64_t address, uint64_t bytes,
@@ -313,7 +330,7 @@ static CUresult behind_copy(struct driver_call *call, CUresult result, CUstream 
     if (!fence) {
         return result;
     }
-    result = driver_retire_behind(call, fence);
+    driver_retire_behind(call, fence);
     if (call->record->record.flags & VGPU_RECORD_WAIT) {
         call->fence = fence;
     } else {

@@ -202,6 +202,9 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
     if (channel->passed) {
         return false;
     }
+    if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
+        return true; /* more payloads than an arena has pieces are under way */
+    }
     if ((flags & CUDA_BARRIER) && call->context && call->context->busy) {
         channel->held = driver_fence_context(channel, call->context, &result);
         return channel->held != NULL;
@@ -514,7 +517,7 @@ static void rest(struct driver_channel *channel, unsigned looks)
 #define GRACE_NS (2 * NS_PER_S)
 
 /* What runs on the GPU is lost with the contexts, as when a process of the host ends. */
-static void let_go(struct driver_channel *channel)
+void driver_let_go(struct driver_channel *channel)
 {
     uint64_t start_ns = clock_now_ns();
     const struct timespec pause = {.tv_nsec = NS_PER_MS};
@@ -547,6 +550,16 @@ static void let_go(struct driver_channel *channel)
     }
 }
 
+bool driver_step(struct driver_channel *channel)
+{
+    bool did = driver_look(channel);
+
+    did |= serve(channel);
+    did |= look_after_turn(channel);
+    look_after_process(channel);
+    return did;
+}
+
 void *driver_thread(void *opaque)
 {
     struct driver_channel *channel = opaque;
@@ -554,12 +567,7 @@ void *driver_thread(void *opaque)
 
     for (unsigned looks = 0; !(reason = __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE));
          looks++) {
-        bool did = driver_look(channel);
-
-        did |= serve(channel);
-        did |= look_after_turn(channel);
-        look_after_process(channel);
-        if (did) {
+        if (driver_step(channel)) {
             looks = 0;
             channel->quiet_since_ns = 0;
         } else {
@@ -569,7 +577,7 @@ void *driver_thread(void *opaque)
     VGPU_STORE_RELAXED(&channel->control->reason, (uint32_t)reason);
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
     signal_event(channel->interrupt);
-    let_go(channel);
+    driver_let_go(channel);
     channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, channel->handle,
                             (uint32_t)reason);
     if (__atomic_sub_fetch(&channel->set->live, 1, __ATOMIC_ACQ_REL) == 0 &&
