@@ -69,6 +69,9 @@ RECORDS = [
     (0x017, "FREE_ASYNC", ASK, None),
     (0x018, "POOL_OF", ASK, FREE),
     (0x019, "REFUSED", FORGET, FREE),
+    (0x01A, "POOL_GET", ASK, FREE),
+    (0x01B, "POOL_SET", ASK, FREE),
+    (0x01C, "CLUSTERS", ASK, None),
 ]
 
 AUTO = [
@@ -230,6 +233,8 @@ MEMORY = {
     "cuMemAllocFromPoolAsync": "CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, "
                                "CUstream hStream",
     "cuMemFreeAsync": "CUdeviceptr dptr, CUstream hStream",
+    "cuMemPoolGetAttribute": "CUmemoryPool pool, int attr, void *value",
+    "cuMemPoolSetAttribute": "CUmemoryPool pool, int attr, void *value",
     "cuMemHostAlloc": "void **pp, size_t bytesize, unsigned int Flags",
     "cuMemAllocHost_v2": "void **pp, size_t bytesize",
     "cuMemFreeHost": "void *p",
@@ -285,6 +290,10 @@ CODE = {
                                  "unsigned int blockDimY, unsigned int blockDimZ, "
                                  "unsigned int sharedMemBytes, CUstream hStream, "
                                  "void **kernelParams",
+    "cuOccupancyMaxActiveClusters": "int *numClusters, CUfunction func, "
+                                    "const CUlaunchConfig *config",
+    "cuOccupancyMaxPotentialClusterSize": "int *clusterSize, CUfunction func, "
+                                          "const CUlaunchConfig *config",
     "cuOccupancyMaxPotentialBlockSize": "int *minGridSize, int *blockSize, CUfunction func, "
                                         "size_t (*blockSizeToDynamicSMemSize)(int), "
                                         "size_t dynamicSMemSize, int blockSizeLimit",
@@ -316,7 +325,6 @@ REAL = {
     "cuStreamSynchronize": "CUstream", "cuCtxSynchronize": "void",
     "cuMemAlloc_v2": "CUdeviceptr *, size_t", "cuMemFree_v2": "CUdeviceptr",
     "cuMemGetInfo_v2": "size_t *, size_t *",
-    "cuMemAllocAsync": "CUdeviceptr *, size_t, CUstream",
     "cuMemFreeAsync": "CUdeviceptr, CUstream",
     "cuMemcpyHtoDAsync_v2": "CUdeviceptr, const void *, size_t, CUstream",
     "cuMemcpyDtoHAsync_v2": "void *, CUdeviceptr, size_t, CUstream",
@@ -333,8 +341,13 @@ REAL = {
     "cuLaunchKernelEx": "const CUlaunchConfig *, CUfunction, void **, void **",
     "cuLaunchKernel": "CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, "
                       "unsigned, CUstream, void **, void **",
-    "cuDeviceGetDefaultMemPool": "CUmemoryPool *, CUdevice",
+    "cuMemPoolCreate": "CUmemoryPool *, const CUmemPoolProps *",
+    "cuMemPoolDestroy": "CUmemoryPool",
+    "cuMemAllocFromPoolAsync": "CUdeviceptr *, size_t, CUmemoryPool, CUstream",
     "cuMemPoolGetAttribute": "CUmemoryPool, int, void *",
+    "cuMemPoolSetAttribute": "CUmemoryPool, int, void *",
+    "cuOccupancyMaxActiveClusters": "int *, CUfunction, const CUlaunchConfig *",
+    "cuOccupancyMaxPotentialClusterSize": "int *, CUfunction, const CUlaunchConfig *",
     "cuThreadExchangeStreamCaptureMode": "int *",
 }
 

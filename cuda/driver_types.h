@@ -51,6 +51,21 @@ typedef struct CUlaunchConfig {
     unsigned numAttrs;
 } CUlaunchConfig;
 
+typedef struct CUmemPoolProps {
+    int allocType, handleTypes;
+    struct {
+        int type, id;
+    } location;
+    void *win32SecurityAttributes;
+    size_t maxSize;
+    unsigned short usage;
+    unsigned char reserved[54];
+} CUmemPoolProps;
+
+#define CU_MEM_ALLOCATION_TYPE_PINNED 1
+#define CU_MEM_LOCATION_TYPE_DEVICE 1
+
+_Static_assert(sizeof(CUmemPoolProps) == 88, "as NVIDIA's header has it");
 _Static_assert(sizeof(CUlaunchAttribute) == 72, "as NVIDIA's header has it");
 _Static_assert(sizeof(CUlaunchConfig) == 56, "as NVIDIA's header has it");
 

@@ -84,6 +84,14 @@ enum {
 
 #define CUDA_LAUNCH_EXTRA (1ull << 32)
 
+/* CLUSTERS: LAUNCH's arguments without parameters, then which of the two questions. */
+enum { CUDA_CLUSTERS_ACTIVE = 0, CUDA_CLUSTERS_SIZE = 1 };
+#define CUDA_CLUSTERS_ARGS (CUDA_LAUNCH_ARGS + 1u)
+
+/* Attributes of pools that are numbers: 1 to 3 of 32 bits, 4 to 8 of 64. */
+#define CUDA_POOL_ATTRIBUTE_INT_LAST 3
+#define CUDA_POOL_ATTRIBUTE_LAST 8
+
 /* GET_FUNCTION: what the handle that it starts from is. */
 enum { CUDA_GET_OF_MODULE = 0, CUDA_GET_OF_LIBRARY = 1, CUDA_GET_OF_KERNEL = 2 };
 

@@ -225,7 +225,6 @@ static CUresult param_info(uint64_t handle, size_t paramIndex, size_t *paramOffs
     struct cuda_call call;
     struct cuda_function *function;
     CUresult result = cuda_begin(&call, CUDA_OP_GET_FUNCTION, CUDA_NEEDS_CONTEXT);
-    bool there;
 
     if (result) {
         return result;
@@ -237,13 +236,14 @@ static CUresult param_info(uint64_t handle, size_t paramIndex, size_t *paramOffs
     if (!function) {
         return result;
     }
-    /* Past the last one: zeros and an error, as natively. */
-    there = paramIndex < function->facts.param_count;
-    *paramOffset = there ? function->facts.params[paramIndex].offset : 0;
-    if (paramSize) {
-        *paramSize = there ? function->facts.params[paramIndex].bytes : 0;
+    if (paramIndex >= function->facts.param_count) {
+        return CUDA_ERROR_INVALID_VALUE; /* and nothing is written, as natively */
     }
-    return there ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    *paramOffset = function->facts.params[paramIndex].offset;
+    if (paramSize) {
+        *paramSize = function->facts.params[paramIndex].bytes;
+    }
+    return CUDA_SUCCESS;
 }
 
 CUresult hand_cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset,

@@ -247,3 +247,53 @@ CUresult hand_cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, uns
 
     return launch(&config, f, kernelParams, NULL, mode);
 }
+
+/* ---- clusters ---- */
+
+static CUresult ask_clusters(int *answer, CUfunction func, const CUlaunchConfig *config,
+                             uint64_t question)
+{
+    struct cuda_call call;
+    CUresult result = cuda_begin(&call, CUDA_OP_CLUSTERS, CUDA_NEEDS_CONTEXT);
+
+    if (result) {
+        return result;
+    }
+    if (!answer || !config) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!cuda_object((uint64_t)(uintptr_t)func, CUDA_KIND_FUNCTION)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    result = check_attributes(config);
+    if (result) {
+        return result;
+    }
+    add_configuration(&call, config, (uint64_t)(uintptr_t)func);
+    if (!cuda_add_stream(&call, config->hStream, 0)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    cuda_add(&call, 0); /* no parameters */
+    cuda_add(&call, question);
+    if (config->numAttrs) {
+        cuda_add_bytes(&call, config->attrs,
+                       config->numAttrs * (uint32_t)sizeof(CUlaunchAttribute));
+    }
+    result = cuda_ask(&call);
+    if (result == CUDA_SUCCESS) {
+        *answer = (int)call.out[0];
+    }
+    return result;
+}
+
+CUresult hand_cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func,
+                                           const CUlaunchConfig *config)
+{
+    return ask_clusters(numClusters, func, config, CUDA_CLUSTERS_ACTIVE);
+}
+
+CUresult hand_cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func,
+                                                 const CUlaunchConfig *config)
+{
+    return ask_clusters(clusterSize, func, config, CUDA_CLUSTERS_SIZE);
+}

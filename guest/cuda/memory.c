@@ -174,6 +174,57 @@ CUresult hand_cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream, int mode)
     return cuda_ask(&call);
 }
 
+/* ---- pools ---- */
+
+static CUresult begin_pool(struct cuda_call *call, uint16_t op, CUmemoryPool pool, int attr,
+                           const void *value)
+{
+    CUresult result = cuda_begin(call, op, 0);
+
+    if (result) {
+        return result;
+    }
+    if (!value || attr < 1 || attr > CUDA_POOL_ATTRIBUTE_LAST) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!cuda_add_handle(call, (uint64_t)(uintptr_t)pool, CUDA_KIND_POOL)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    cuda_add(call, (uint64_t)attr);
+    return CUDA_SUCCESS;
+}
+
+static size_t pool_value_bytes(int attr)
+{
+    return attr <= CUDA_POOL_ATTRIBUTE_INT_LAST ? sizeof(int) : sizeof(uint64_t);
+}
+
+CUresult hand_cuMemPoolGetAttribute(CUmemoryPool pool, int attr, void *value)
+{
+    struct cuda_call call;
+    CUresult result = begin_pool(&call, CUDA_OP_POOL_GET, pool, attr, value);
+
+    result = result ? result : cuda_ask(&call);
+    if (result == CUDA_SUCCESS) {
+        memcpy(value, &call.out[0], pool_value_bytes(attr));
+    }
+    return result;
+}
+
+CUresult hand_cuMemPoolSetAttribute(CUmemoryPool pool, int attr, void *value)
+{
+    struct cuda_call call;
+    uint64_t number = 0;
+    CUresult result = begin_pool(&call, CUDA_OP_POOL_SET, pool, attr, value);
+
+    if (result) {
+        return result;
+    }
+    memcpy(&number, value, pool_value_bytes(attr));
+    cuda_add(&call, number);
+    return cuda_ask(&call);
+}
+
 /* ---- pinned ---- */
 
 /* Blocks of the arena in use, sorted by their offsets. */

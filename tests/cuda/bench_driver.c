@@ -3,12 +3,14 @@
  * What calls of the CUDA driver interface cost.  The same program measures the driver and our
  * library: it finds libcuda.so.1 as any program does.
  *
- *     bench_driver IMAGE [SECONDS]
+ *     bench_driver IMAGE [SECONDS [START]]
  *
  * Prints one JSON object.  With SECONDS it does nothing but launch kernels of 4 us for so long,
- * 16 ahead of the GPU, and says how many there were: for shares.
+ * at most 128 ahead of the GPU, and says how many there were: for shares.  START is when, by
+ * CLOCK_MONOTONIC in seconds.
  */
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/cuda/client.h"
 
@@ -158,7 +160,7 @@ static double allocate_and_free(size_t bytes)
     return median(us, 200);
 }
 
-static void saturate(double seconds)
+static void saturate(double seconds, double start_s)
 {
     unsigned spin_ns = 4000;
     void *params[] = {&spin_ns};
@@ -170,6 +172,9 @@ static void saturate(double seconds)
     MUST(cuEventCreate(&events[1], 2));
     launch(spin, params);
     MUST(cuStreamSynchronize(stream));
+    while (now_us(CLOCK_MONOTONIC) < start_s * 1e6) {
+        usleep(100);
+    }
     end = now_us(CLOCK_MONOTONIC) + seconds * 1e6;
     for (unsigned round = 0; now_us(CLOCK_MONOTONIC) < end; round++) {
         if (round >= 2) {
@@ -229,7 +234,7 @@ int main(int argc, char **argv)
     launch(nop, NULL);
     MUST(cuStreamSynchronize(stream));
     if (argc > 2) {
-        saturate(atof(argv[2]));
+        saturate(atof(argv[2]), argc > 3 ? atof(argv[3]) : 0);
     } else {
         measure();
     }

@@ -51,7 +51,12 @@ static CUresult (*get_proc)(const char *, void **, int, uint64_t, int *);
     X(cuEventSynchronize, CUevent)                                                                 \
     X(cuEventQuery, CUevent)                                                                       \
     X(cuEventElapsedTime, float *, CUevent, CUevent)                                               \
-    X(cuEventDestroy, CUevent)
+    X(cuEventDestroy, CUevent)                                                                     \
+    X(cuDeviceGetDefaultMemPool, CUmemoryPool *, CUdevice)                                         \
+    X(cuMemPoolGetAttribute, CUmemoryPool, int, void *)                                            \
+    X(cuMemPoolSetAttribute, CUmemoryPool, int, void *)                                            \
+    X(cuOccupancyMaxActiveClusters, int *, CUfunction, const CUlaunchConfig *)                     \
+    X(cuOccupancyMaxPotentialClusterSize, int *, CUfunction, const CUlaunchConfig *)
 
 FUNCTIONS(F)
 

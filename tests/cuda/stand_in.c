@@ -21,11 +21,9 @@
 #define TOTAL_BYTES (1ull << 30)
 #define SLOT 512u
 #define ATTRIBUTE_LAST 17u /* of a launch */
-#define POOL_STAND_IN ((CUmemoryPool)&the_pool)
 
 __thread struct context *stand_in_current;
 
-static struct object the_pool = {.kind = POOL};
 static uint64_t next_address = DEVICE_MEMORY, next_id = 13;
 
 #define GPU (&stand_in_gpu)
@@ -140,10 +138,29 @@ EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device)
+struct pool {
+    struct object object;
+    uint64_t threshold;
+};
+
+EXPORT CUresult cuMemPoolCreate(CUmemoryPool *out, const CUmemPoolProps *properties)
 {
-    (void)device;
-    *pool = POOL_STAND_IN;
+    struct pool *pool = calloc(1, sizeof(*pool));
+
+    if (properties->allocType != CU_MEM_ALLOCATION_TYPE_PINNED || properties->location.id != 0) {
+        free(pool);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    pool->object.kind = POOL;
+    *out = (CUmemoryPool)pool;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemPoolDestroy(CUmemoryPool handle)
+{
+    struct pool *pool = CHECK(handle, POOL);
+
+    pool->object.kind = DEAD;
     return CUDA_SUCCESS;
 }
 
@@ -152,6 +169,25 @@ EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep)
     (void)keep;
     CHECK(pool, POOL);
     return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemPoolGetAttribute(CUmemoryPool handle, int attribute, void *value)
+{
+    struct pool *pool = CHECK(handle, POOL);
+    uint64_t number = attribute == 4 ? pool->threshold : 1;
+
+    memcpy(value, &number, attribute <= 3 ? sizeof(int) : sizeof(number));
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool handle, int attribute, void *value)
+{
+    struct pool *pool = CHECK(handle, POOL);
+
+    if (attribute == 4) {
+        memcpy(&pool->threshold, value, sizeof(pool->threshold));
+    }
+    return attribute <= 4 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* ---- contexts ---- */
@@ -212,7 +248,10 @@ EXPORT CUresult cuCtxGetLimit(size_t *value, unsigned limit)
 EXPORT CUresult cuCtxSetLimit(unsigned limit, size_t value)
 {
     NEED_CONTEXT;
-    if (limit == 3 || limit > 6) {
+    if (limit > 6) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (limit == 3) {
         return 215;
     }
     if (limit == 0 && value >= 1u << 20) {
@@ -512,8 +551,10 @@ EXPORT CUresult cuMemFree_v2(CUdeviceptr address)
     return give_back(address);
 }
 
-EXPORT CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream stream)
+EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t bytes, CUmemoryPool pool,
+                                        CUstream stream)
 {
+    CHECK(pool, POOL);
     stream_of(__func__, stream);
     return cuMemAlloc_v2(address, bytes);
 }
@@ -875,4 +916,22 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
                              block_z, shared_bytes, stream, NULL,    0};
 
     return cuLaunchKernelEx(&config, function, params, extra);
+}
+
+EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
+                                             const CUlaunchConfig *config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *clusters = config->blockDimX <= 1024 ? 132 : 0;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction handle,
+                                                   const CUlaunchConfig *config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *size = config->blockDimX <= 1024 ? 8 : 0;
+    return CUDA_SUCCESS;
 }

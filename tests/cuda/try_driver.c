@@ -96,6 +96,29 @@ static void try_mix(CUmodule module)
     OK(cuMemFree(memory));
 }
 
+/* Questions about pools and clusters. */
+static void try_questions(CUmodule module)
+{
+    CUlaunchConfig config = {132, 1, 1, 128, 1, 1, 0, NULL, NULL, 0};
+    unsigned long long threshold = 1 << 20, again = 0;
+    CUmemoryPool pool, same;
+    CUfunction add;
+    int clusters = -1, size = -1;
+
+    OK(cuDeviceGetDefaultMemPool(&pool, 0));
+    OK(cuDeviceGetDefaultMemPool(&same, 0));
+    expect_true("one pool", pool == same);
+    OK(cuMemPoolSetAttribute(pool, 4, &threshold));
+    OK(cuMemPoolGetAttribute(pool, 4, &again));
+    expect_true("the release threshold", again == threshold);
+    threshold = 0;
+    OK(cuMemPoolSetAttribute(pool, 4, &threshold));
+    OK(cuModuleGetFunction(&add, module, "add"));
+    OK(cuOccupancyMaxPotentialClusterSize(&size, add, &config));
+    OK(cuOccupancyMaxActiveClusters(&clusters, add, &config));
+    expect_true("clusters", size > 0 && clusters > 0);
+}
+
 static void try_large(int pinned, unsigned bytes)
 {
     unsigned char *to, *from;
@@ -239,6 +262,7 @@ int main(int argc, char **argv)
     OK(cuMemGetInfo(&free_bytes, &total));
     try_add(job.module);
     try_mix(job.module);
+    try_questions(job.module);
     try_large(0, LARGE);
     try_large(1, LARGE);
     try_large(1, HUGE);

@@ -14,12 +14,12 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 from lab import Lab  # noqa: E402
 from report import Report, skip  # noqa: E402
 
-ROUNDS = 3
 # Figures of bench_driver: what of native is wanted, as a factor or a sum.
 WANTED = {"launch_sync_us": lambda native: native * 1.15, "launch_us": lambda native: native * 1.05,
           "launch_done_us": lambda native: native * 1.05, "call_cpu_us": lambda native: 0.25,
@@ -30,9 +30,10 @@ WANTED_GBS = {"pinned_in_gbs": 0.98, "pinned_out_gbs": 0.98, "plain_in_gbs": 0.9
 
 
 class Suite:
-    def __init__(self, report, bin_dir):
+    def __init__(self, report, bin_dir, rounds):
         self.report = report
         self.bin_dir = bin_dir
+        self.rounds = rounds
         tree = os.path.dirname(os.path.abspath(bin_dir))
         self.run_tool = os.path.join(tree, "guest", "cuda", "vgpu-run")
         self.programs = os.path.join(tree, "tests", "cuda")
@@ -95,7 +96,7 @@ class Suite:
     def figures(self):
         rows = {"native": [], "us": []}
         with self.lab() as lab:
-            for _ in range(ROUNDS):
+            for _ in range(self.rounds):
                 rows["native"].append(self.bench(None))
                 rows["us"].append(self.bench(lab))
         medians = {who: {key: statistics.median(row[key] for row in all_rows)
@@ -110,8 +111,9 @@ class Suite:
             self.report.measure(key, value)
 
     def shares(self):
-        seconds = "4"
-        command = [self.program("bench_driver"), self.image, seconds]
+        def command():
+            """All begin at one moment, when they have all started for sure."""
+            return [self.program("bench_driver"), self.image, "4", str(time.monotonic() + 4)]
 
         def rates(processes):
             found = []
@@ -121,10 +123,11 @@ class Suite:
                 found.append(row["launches"] / row["seconds"])
             return found
 
-        native = rates([self.start(None, 0, *command)])[0]
+        native = rates([self.start(None, 0, *command())])[0]
         with self.lab() as lab:
-            alone = rates([self.start(lab, 1, *command)])[0]
-            pair = rates([self.start(lab, vm, *command) for vm in (1, 2)])
+            alone = rates([self.start(lab, 1, *command())])[0]
+            both = command()
+            pair = rates([self.start(lab, vm, *both) for vm in (1, 2)])
         self.report.measure("spin_4us_launches_s", {
             "native": round(native), "alone": round(alone), "pair": [round(x) for x in pair],
             "alone_of_native": round(alone / native, 4),
@@ -166,13 +169,14 @@ def main():
     parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
     parser.add_argument("--out")
     parser.add_argument("--only", action="append")
+    parser.add_argument("--rounds", type=int, default=3, help="of the figures, which are medians")
     args = parser.parse_args()
     probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
                            capture_output=True, text=True, check=False).stdout
     if '"cuda"' not in probe:
         return skip(args.out, "no CUDA here: " + probe[-200:])
     report = Report()
-    suite = Suite(report, args.bin_dir)
+    suite = Suite(report, args.bin_dir, args.rounds)
     sections = [("programs", suite.programs_agree), ("parity", suite.parity),
                 ("figures", suite.figures),
                 ("faults", suite.faults), ("numba", suite.numba), ("shares", suite.shares)]

@@ -299,34 +299,31 @@ static bool attribute_is_value(unsigned id)
     return id != 7 && id != 12 && id != 13;
 }
 
-CUresult driver_run_launch(struct driver_call *call)
+/* The function, and *config with attributes of our own memory, from a record. */
+static CUresult take_configuration(struct driver_call *call, unsigned arg_count, void **function,
+                                   CUlaunchConfig *config,
+                                   CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX])
 {
-    CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
     const uint64_t *args = call->args;
     unsigned count = (unsigned)(args[CUDA_LAUNCH_BLOCK_Z] >> 32);
-    size_t bytes = (uint32_t)args[CUDA_LAUNCH_PARAM_BYTES];
-    uint64_t attribute_bytes = count * sizeof(*attributes);
-    void *extra[] = {EXTRA_POINTER, NULL, EXTRA_SIZE, &bytes, EXTRA_END};
-    CUlaunchConfig config;
-    void *function;
+    uint64_t bytes = (uint32_t)args[CUDA_LAUNCH_PARAM_BYTES];
     CUstream stream;
 
-    if (call->arg_count < CUDA_LAUNCH_ARGS || count > CUDA_ATTRIBUTES_MAX ||
-        bytes > CUDA_PARAM_BYTES_MAX || attribute_bytes + bytes > call->payload_bytes) {
+    if (call->arg_count < arg_count || count > CUDA_ATTRIBUTES_MAX ||
+        bytes > CUDA_PARAM_BYTES_MAX || count * sizeof(*attributes) + bytes > call->payload_bytes) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    function = driver_handle(call, args[CUDA_LAUNCH_FUNCTION], CUDA_KIND_FUNCTION);
-    if (!function || !driver_stream(call, args[CUDA_LAUNCH_STREAM], &stream)) {
+    *function = driver_handle(call, args[CUDA_LAUNCH_FUNCTION], CUDA_KIND_FUNCTION);
+    if (!*function || !driver_stream(call, args[CUDA_LAUNCH_STREAM], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    memcpy(attributes, call->payload, attribute_bytes);
+    memcpy(attributes, call->payload, count * sizeof(*attributes));
     for (unsigned i = 0; i < count; i++) {
         if (!attribute_is_value(attributes[i].id)) {
             return CUDA_ERROR_NOT_SUPPORTED;
         }
     }
-    extra[1] = (void *)(uintptr_t)(call->payload + attribute_bytes);
-    config = (CUlaunchConfig){
+    *config = (CUlaunchConfig){
         .gridDimX = (uint32_t)args[CUDA_LAUNCH_GRID_XY],
         .gridDimY = (uint32_t)(args[CUDA_LAUNCH_GRID_XY] >> 32),
         .gridDimZ = (uint32_t)args[CUDA_LAUNCH_GRID_Z],
@@ -338,10 +335,51 @@ CUresult driver_run_launch(struct driver_call *call)
         .attrs = count ? attributes : NULL,
         .numAttrs = count,
     };
-    if (count) {
+    return CUDA_SUCCESS;
+}
+
+CUresult driver_run_launch(struct driver_call *call)
+{
+    CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
+    size_t bytes = (uint32_t)call->args[CUDA_LAUNCH_PARAM_BYTES];
+    void *extra[] = {EXTRA_POINTER, NULL, EXTRA_SIZE, &bytes, EXTRA_END};
+    CUlaunchConfig config;
+    void *function;
+    CUresult result = take_configuration(call, CUDA_LAUNCH_ARGS, &function, &config, attributes);
+
+    if (result) {
+        return result;
+    }
+    extra[1] = (void *)(uintptr_t)(call->payload + config.numAttrs * sizeof(*attributes));
+    if (config.numAttrs) {
         return call->api->cuLaunchKernelEx(&config, function, NULL, bytes ? extra : NULL);
     }
     return call->api->cuLaunchKernel(function, config.gridDimX, config.gridDimY, config.gridDimZ,
                                      config.blockDimX, config.blockDimY, config.blockDimZ,
-                                     config.sharedMemBytes, stream, NULL, bytes ? extra : NULL);
+                                     config.sharedMemBytes, config.hStream, NULL,
+                                     bytes ? extra : NULL);
+}
+
+CUresult driver_run_clusters(struct driver_call *call)
+{
+    CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
+    CUlaunchConfig config;
+    CUfunction function;
+    void *found;
+    int answer = 0;
+    CUresult result = take_configuration(call, CUDA_CLUSTERS_ARGS, &found, &config, attributes);
+
+    if (result) {
+        return result;
+    }
+    function = function_of(call, call->args[CUDA_LAUNCH_FUNCTION], &result);
+    if (result) {
+        return result;
+    }
+    result = call->args[CUDA_LAUNCH_ARGS] == CUDA_CLUSTERS_ACTIVE
+                 ? call->api->cuOccupancyMaxActiveClusters(&answer, function, &config)
+                 : call->api->cuOccupancyMaxPotentialClusterSize(&answer, function, &config);
+    call->out[0] = (uint64_t)answer;
+    call->out_count = 1;
+    return result;
 }

@@ -17,8 +17,9 @@
 /* Work that may be in flight at a time: as much as is expected to take so long. */
 #define AHEAD_NS 400000u
 #define UNITS_MIN 8u
+#define UNITS_MIN_KNOWN 2u
 #define UNITS_MAX 512u
-#define UNITS_PER_MARK 16u
+#define UNITS_PER_MARK 32u
 /* Nothing has ended for so long: units may wait for each other, so more are let through. */
 #define OVERRUN_NS (100 * (uint64_t)NS_PER_MS)
 
@@ -229,13 +230,20 @@ static bool look_at_lane(struct driver_channel *channel, unsigned lane)
 
 /* ---- work in flight ---- */
 
-void driver_unit_submitted(struct driver_channel *channel, struct driver_context *context)
+/* How many units may be in flight, by what they took so far. */
+static unsigned units_that_fit(const struct driver_channel *channel)
 {
+    uint64_t most = AHEAD_NS / channel->unit_ns;
+
+    return most < UNITS_MIN_KNOWN ? UNITS_MIN_KNOWN : most > UNITS_MAX ? UNITS_MAX : (unsigned)most;
+}
+
+void driver_unit_submitted(struct driver_call *call)
+{
+    struct driver_channel *channel = call->channel;
     unsigned place = channel->mark_last % DRIVER_MARKS_MAX;
-    uint64_t fits = channel->unit_ns ? AHEAD_NS / channel->unit_ns : UNITS_MIN;
-    unsigned each = fits >= 4u * UNITS_PER_MARK ? UNITS_PER_MARK
-                    : fits < 8                  ? 1
-                                                : (unsigned)fits / 4;
+    unsigned fits = channel->units_fit ? channel->units_fit : UNITS_MIN;
+    unsigned each = fits / 4 > UNITS_PER_MARK ? UNITS_PER_MARK : fits < 8 ? 1 : fits / 4;
     CUresult result;
 
     channel->in_flight++;
@@ -244,7 +252,9 @@ void driver_unit_submitted(struct driver_channel *channel, struct driver_context
     if (channel->unmarked < each || channel->mark_last - channel->mark_first == DRIVER_MARKS_MAX) {
         return;
     }
-    channel->marks[place].fence = driver_fence_context(channel, context, &result);
+    /* One stream's mark: cheaper than the context's, and enough to see how fast work goes. */
+    channel->marks[place].fence =
+        driver_fence_stream(channel, call->context, call->stream, &result);
     if (channel->marks[place].fence) {
         channel->marks[place].units = channel->unmarked;
         channel->marks[place].at_ns = clock_now_ns();
@@ -255,9 +265,8 @@ void driver_unit_submitted(struct driver_channel *channel, struct driver_context
 
 bool driver_unit_fits(const struct driver_channel *channel)
 {
-    uint64_t most = channel->unit_ns ? AHEAD_NS / channel->unit_ns : UNITS_MIN;
+    unsigned most = channel->units_fit ? channel->units_fit : UNITS_MIN;
 
-    most = most < 2 ? 2 : most > UNITS_MAX ? UNITS_MAX : most;
     if (channel->in_flight < most || channel->mark_first == channel->mark_last) {
         return true;
     }
@@ -284,6 +293,7 @@ static bool look_at_marks(struct driver_channel *channel)
         channel->unit_ns =
             channel->unit_ns ? channel->unit_ns - channel->unit_ns / 8 + each_ns / 8 : each_ns + 1;
         channel->unit_ns += channel->unit_ns == 0;
+        channel->units_fit = units_that_fit(channel);
         channel->mark_done_ns = now_ns;
         channel->in_flight -= channel->marks[place].units;
         driver_fence_drop(channel, channel->marks[place].fence);

@@ -96,6 +96,7 @@ struct driver_channel {
     struct driver_entry *entries;
     uint32_t entry_room;
     struct cuda_range_map ranges;
+    CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
     uint64_t charged_bytes;
     uint64_t large_bytes, small_bytes;
     struct driver_wait waits[VGPU_LANES_MAX];
@@ -125,6 +126,7 @@ struct driver_channel {
         uint64_t at_ns;
     } marks[DRIVER_MARKS_MAX];
     unsigned mark_first, mark_last, in_flight, unmarked;
+    unsigned units_fit; /* may be in flight; 0: nothing is known yet */
     uint64_t unit_ns, mark_done_ns;
     uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
     CUDAFunction function;   /* an answer under way */
@@ -164,7 +166,8 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_pinned_in, driver_run_pinned_out, driver_run_pin, driver_run_image,
     driver_run_module_load, driver_run_library_load, driver_run_get_function,
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
-    driver_run_pool_of, driver_run_refused;
+    driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
+    driver_run_clusters;
 
 /* ---- handles ---- */
 
@@ -210,8 +213,8 @@ void driver_fences_free(struct driver_channel *channel, struct driver_context *c
 void driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
 /* Looks at everything that the GPU may have done.  True: something was. */
 bool driver_look(struct driver_channel *channel);
-/* One unit more was submitted in the context. */
-void driver_unit_submitted(struct driver_channel *channel, struct driver_context *context);
+/* The call has submitted one unit more. */
+void driver_unit_submitted(struct driver_call *call);
 /* May one more be submitted now? */
 bool driver_unit_fits(const struct driver_channel *channel);
 

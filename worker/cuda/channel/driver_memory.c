@@ -206,6 +206,18 @@ CUresult driver_run_free(struct driver_call *call)
     return result;
 }
 
+/* Other programs share this process: the device's own default pool would be theirs, too. */
+static CUresult make_pool(struct driver_call *call)
+{
+    const CUmemPoolProps properties = {
+        .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+        .location = {CU_MEM_LOCATION_TYPE_DEVICE, call->device},
+    };
+
+    return call->channel->pool ? CUDA_SUCCESS
+                               : call->api->cuMemPoolCreate(&call->channel->pool, &properties);
+}
+
 CUresult driver_run_alloc_async(struct driver_call *call)
 {
     CUdeviceptr address = 0;
@@ -223,7 +235,10 @@ CUresult driver_run_alloc_async(struct driver_call *call)
     if (!charge(call->channel, bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    result = call->api->cuMemAllocAsync(&address, bytes, stream);
+    result = make_pool(call);
+    if (result == CUDA_SUCCESS) {
+        result = call->api->cuMemAllocFromPoolAsync(&address, bytes, call->channel->pool, stream);
+    }
     return keep(call, result, address, bytes, CUDA_RANGE_ASYNC);
 }
 
@@ -267,15 +282,42 @@ CUresult driver_run_mem_info(struct driver_call *call)
 
 CUresult driver_run_pool_of(struct driver_call *call)
 {
-    CUmemoryPool pool = NULL;
     CUresult result;
 
     if (call->arg_count < 1 || !driver_handle_free(call, call->args[0])) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    result = call->api->cuDeviceGetDefaultMemPool(&pool, call->device);
-    driver_handle_made(call, call->args[0], CUDA_KIND_POOL, pool, result);
+    result = make_pool(call);
+    driver_handle_made(call, call->args[0], CUDA_KIND_POOL, call->channel->pool, result);
     return result;
+}
+
+/* An attribute of a pool, and what it has room for; NULL: it is none, or no pool. */
+static CUmemoryPool pool_and_attribute(struct driver_call *call, unsigned arg_count)
+{
+    return call->arg_count >= arg_count && call->args[1] >= 1 &&
+                   call->args[1] <= CUDA_POOL_ATTRIBUTE_LAST
+               ? driver_handle(call, call->args[0], CUDA_KIND_POOL)
+               : NULL;
+}
+
+CUresult driver_run_pool_get(struct driver_call *call)
+{
+    CUmemoryPool pool = pool_and_attribute(call, 2);
+
+    call->out[0] = 0;
+    call->out_count = 1;
+    return pool ? call->api->cuMemPoolGetAttribute(pool, (int)call->args[1], &call->out[0])
+                : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult driver_run_pool_set(struct driver_call *call)
+{
+    CUmemoryPool pool = pool_and_attribute(call, 3);
+    uint64_t value = pool ? call->args[2] : 0;
+
+    return pool ? call->api->cuMemPoolSetAttribute(pool, (int)call->args[1], &value)
+                : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* ---- pinned memory ---- */

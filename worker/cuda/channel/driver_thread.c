@@ -41,6 +41,7 @@
 #define PAUSE_MIN_NS (20 * NS_PER_US)
 #define PAUSE_SHARE 64u /* of the time that it has waited */
 #define LOOKS_FOR_YIELD 64u
+#define PREFETCH_BYTES 256u
 
 static void signal_event(int fd)
 {
@@ -246,7 +247,7 @@ static CUresult perform(struct driver_call *call, uint8_t flags)
     }
     if (result == CUDA_SUCCESS && (flags & CUDA_TURN) && call->context) {
         call->context->busy = true;
-        driver_unit_submitted(channel, call->context);
+        driver_unit_submitted(call);
     }
     if (result == CUDA_SUCCESS && (call->record->record.flags & VGPU_RECORD_WAIT) && !call->fence &&
         !call->wait_event && call->context) {
@@ -278,6 +279,11 @@ static bool take(struct driver_channel *channel)
         log_warning("a CUDA channel is closed: record %u makes no sense", channel->seq + 1);
         end_self(channel, VGPU_CLOSED_BAD_RECORD);
         return false;
+    }
+    /* The process wrote the next one on another processor: it comes while this one is done. */
+    for (unsigned ahead = 0; ahead < PREFETCH_BYTES; ahead += 64) {
+        __builtin_prefetch(channel->commands.bytes +
+                           ((channel->commands.head + ahead) & (channel->commands.size - 1)));
     }
     channel->seq++;
     channel->taken++;
@@ -537,6 +543,9 @@ void driver_let_go(struct driver_channel *channel)
             channel->contexts[i].real = NULL;
             driver_fences_free(channel, &channel->contexts[i]);
         }
+    }
+    if (channel->pool) {
+        channel->api->cuMemPoolDestroy(channel->pool);
     }
     for (unsigned part = 0; part < DRIVER_WINDOW_PARTS; part++) {
         if (channel->pinned[part]) {
