@@ -58,9 +58,13 @@ static void know(struct process *process, uint64_t value)
 static void put(struct driver_channel *channel, struct process *process, const void *bytes,
                 uint32_t length)
 {
-    for (uint32_t i = 0; i < length; i++) {
-        channel->chunk0[channel->layout.commands + (process->tail + i) % geometry.command_bytes] =
-            ((const uint8_t *)bytes)[i];
+    uint64_t at = process->tail % geometry.command_bytes;
+    uint64_t first = geometry.command_bytes - at < length ? geometry.command_bytes - at : length;
+    uint8_t *ring = channel->chunk0 + channel->layout.commands;
+
+    if (length > 0) {
+        memcpy(ring + at, bytes, first);
+        memcpy(ring, (const uint8_t *)bytes + first, length - first);
     }
     process->tail += length;
 }
@@ -206,25 +210,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct process process = {.closed = 0};
     struct driver_channel *channel = calloc(1, sizeof(*channel));
     struct driver_set set;
-    int memory = memfd_create("fuzz", 0);
+    const vgpu_worker_channel what = {.profile = VGPU_PROFILE_CUDA, .geometry = geometry};
+    int fds[] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK), memfd_create("fuzz", 0)};
+    struct vgpu_channel_layout layout;
 
     log_init("fuzz", LOG_LEVEL_ERROR, false);
     setenv(DRIVER_PATH_VARIABLE, VGPU_STAND_IN, 1);
     CHECK(driver_set_init(&set, &(struct driver_set_uses){.tell = tell,
                                                           .gpu_uuid = "CPU-0",
                                                           .memory_bytes = MEMORY_BYTES}));
+    CHECK(driver_api_open(&channel->api) == 0);
+    CHECK(vgpu_channel_layout(&geometry, &layout) == 1);
+    CHECK(ftruncate(fds[2], (off_t)layout.bytes) == 0);
+    CHECK(mapping_begin(1, &what, fds, 3, &channel->mapping) == VGPU_ERR_NONE);
     channel->set = &set;
     channel->geometry = geometry;
-    CHECK(driver_api_open(&channel->api) == 0);
-    CHECK(vgpu_channel_layout(&geometry, &channel->layout) == 1);
-    CHECK(ftruncate(memory, (off_t)channel->layout.bytes) == 0);
-    channel->chunk0 =
-        mmap(NULL, channel->layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-    CHECK(channel->chunk0 != MAP_FAILED);
-    close(memory);
+    channel->layout = layout;
+    channel->chunk0 = channel->mapping->chunk0;
+    channel->doorbell = channel->mapping->doorbell;
+    channel->interrupt = channel->mapping->interrupt;
     channel->control = (VGPUControl *)channel->chunk0;
-    channel->doorbell = eventfd(0, EFD_NONBLOCK);
-    channel->interrupt = eventfd(0, EFD_NONBLOCK);
     channel->wake = eventfd(0, EFD_NONBLOCK);
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
     vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
@@ -237,9 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (channel->window) {
         munmap(channel->window, geometry.arena_bytes);
     }
-    munmap(channel->chunk0, channel->layout.bytes);
-    close(channel->doorbell);
-    close(channel->interrupt);
+    mapping_free(channel->mapping);
     close(channel->wake);
     free(channel->entries);
     free(channel->image.bytes);
