@@ -159,8 +159,12 @@ class Suite:
                     return
                 self.report.check("Numba's program " + name, status == 0, out[-1500:])
                 if status == 0:
+                    said = json.loads(out.splitlines()[-1])
+                    ours = any("/guest/cuda/" in path for path in said["libraries"])
+                    self.report.check("its library " + name, ours == (where is not None)
+                                      and len(said["libraries"]) == 1, said["libraries"])
                     self.report.measure("numba_" + name.replace(" ", "_"),
-                                        json.loads(out.splitlines()[-1]))
+                                        said["saxpy_launch_us"])
 
 
 def main():
