@@ -113,6 +113,25 @@ int db_finish(struct vgpu_db *db, sqlite3_stmt *stmt, const char *doing)
     return result;
 }
 
+int db_read_done(struct vgpu_db *db, sqlite3_stmt *stmt, int result, const char *doing)
+{
+    int rc = sqlite3_finalize(stmt);
+
+    return result == 0 && rc != SQLITE_OK ? db_sqlite_error(db, rc, doing) : result;
+}
+
+int db_copy(sqlite3 *to, sqlite3 *from)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+    int rc = backup ? SQLITE_OK : sqlite3_errcode(to);
+
+    if (!backup) {
+        return rc == SQLITE_OK ? SQLITE_NOMEM : rc;
+    }
+    sqlite3_backup_step(backup, -1);
+    return sqlite3_backup_finish(backup);
+}
+
 int db_exec(struct vgpu_db *db, const char *query, const char *doing)
 {
     int rc = sqlite3_exec(db->sql, query, NULL, NULL, NULL);

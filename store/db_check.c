@@ -54,8 +54,9 @@ static int check_by(struct vgpu_db *db, sqlite3 *sql, const char *pragma,
             each(stmt, report, opaque);
         }
     }
-    sqlite3_finalize(stmt);
-    return rc == SQLITE_DONE ? 0 : db_sqlite_error(db, rc, "checking the database");
+    return db_read_done(db, stmt,
+                        rc == SQLITE_DONE ? 0 : db_sqlite_error(db, rc, "checking the database"),
+                        "checking the database");
 }
 
 static int check_all(struct vgpu_db *db, sqlite3 *sql, report_fn report, void *opaque)
@@ -73,17 +74,10 @@ static int check_all(struct vgpu_db *db, sqlite3 *sql, report_fn report, void *o
  */
 static int copy_to_memory(struct vgpu_db *db, sqlite3 **copy)
 {
-    sqlite3_backup *backup;
     int rc = sqlite3_open_v2(":memory:", copy, SQLITE_OPEN_READWRITE, NULL);
 
     if (rc == SQLITE_OK) {
-        backup = sqlite3_backup_init(*copy, "main", db->sql, "main");
-        if (backup) {
-            sqlite3_backup_step(backup, -1);
-            rc = sqlite3_backup_finish(backup);
-        } else {
-            rc = sqlite3_errcode(*copy);
-        }
+        rc = db_copy(*copy, db->sql);
     }
     if (rc == SQLITE_OK) {
         return 0;

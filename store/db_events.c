@@ -74,6 +74,6 @@ int vgpu_db_list_events(struct vgpu_db *db, int64_t after_id, const char *vm_uui
     if (result == 0 && rc != SQLITE_DONE) {
         result = db_sqlite_error(db, rc, "reading the events");
     }
-    sqlite3_finalize(stmt);
+    result = db_read_done(db, stmt, result, "reading the events");
     return result;
 }

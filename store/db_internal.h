@@ -33,6 +33,11 @@ int db_sqlite_error(struct vgpu_db *db, int rc, const char *doing);
 int db_prepare(struct vgpu_db *db, const char *query, sqlite3_stmt **stmt);
 /* Runs a statement that gives no rows, and finalizes it in any case. */
 int db_finish(struct vgpu_db *db, sqlite3_stmt *stmt, const char *doing);
+/*
+ * Finalizes a statement that was read; `result` is returned if it is negative.  A text that found
+ * no memory was read as "", and only now does SQLite say so.
+ */
+int db_read_done(struct vgpu_db *db, sqlite3_stmt *stmt, int result, const char *doing);
 int db_exec(struct vgpu_db *db, const char *query, const char *doing);
 int db_query_int(struct vgpu_db *db, const char *query, int64_t *value);
 
@@ -42,6 +47,9 @@ int db_query_int(struct vgpu_db *db, const char *query, int64_t *value);
  */
 int db_begin(struct vgpu_db *db);
 int db_end(struct vgpu_db *db, int result);
+
+/* All pages of one open database into another one: a code of SQLite's. */
+int db_copy(sqlite3 *to, sqlite3 *from);
 
 /* Copies a text column; cuts it off at a character's boundary if it is too long. */
 void db_column_text(sqlite3_stmt *stmt, int column, char *buffer, size_t size);

@@ -55,8 +55,7 @@ static int get_one(struct vgpu_db *db, sqlite3_stmt *stmt, vgpu_vm_config_t *con
     } else {
         result = db_sqlite_error(db, rc, "reading the configuration");
     }
-    sqlite3_finalize(stmt);
-    return result;
+    return db_read_done(db, stmt, result, "reading the configuration");
 }
 
 int vgpu_get_vm_config(struct vgpu_db *db, const char *vm_uuid, vgpu_vm_config_t *config)
@@ -67,7 +66,7 @@ int vgpu_get_vm_config(struct vgpu_db *db, const char *vm_uuid, vgpu_vm_config_t
     if (result < 0) {
         return result;
     }
-    sqlite3_bind_text(stmt, 1, vm_uuid, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(stmt, 1, vm_uuid, -1, SQLITE_STATIC);
     result = get_one(db, stmt, config);
     if (result == -ENOENT) {
         db_error(db, -ENOENT,
@@ -130,8 +129,7 @@ static int load_pools(struct vgpu_db *db, struct vgpu_config_snapshot *s)
     if (rc != SQLITE_DONE && rc != SQLITE_ROW) {
         result = db_sqlite_error(db, rc, "reading the pools");
     }
-    sqlite3_finalize(stmt);
-    return result;
+    return db_read_done(db, stmt, result, "reading the pools");
 }
 
 static int load_gpus(struct vgpu_db *db, struct vgpu_config_snapshot *s)
@@ -160,8 +158,7 @@ static int load_gpus(struct vgpu_db *db, struct vgpu_config_snapshot *s)
     if (rc != SQLITE_DONE) {
         result = db_sqlite_error(db, rc, "reading the pools' GPUs");
     }
-    sqlite3_finalize(stmt);
-    return result;
+    return db_read_done(db, stmt, result, "reading the pools' GPUs");
 }
 
 static int load_vms(struct vgpu_db *db, struct vgpu_config_snapshot *s)
@@ -199,8 +196,7 @@ static int load_vms(struct vgpu_db *db, struct vgpu_config_snapshot *s)
     if (rc != SQLITE_DONE && rc != SQLITE_ROW) {
         result = db_sqlite_error(db, rc, "reading the VMs");
     }
-    sqlite3_finalize(stmt);
-    return result;
+    return db_read_done(db, stmt, result, "reading the VMs");
 }
 
 int vgpu_db_load(struct vgpu_db *db, struct vgpu_config_snapshot **out)

@@ -201,17 +201,10 @@ static int sync_folder(struct restore *r)
 static int copy_backup(struct restore *r, struct vgpu_db *backup)
 {
     sqlite3 *copy = NULL;
-    sqlite3_backup *work;
     int result = 0, rc = sqlite3_open_v2(r->partial, &copy, SQLITE_OPEN_READWRITE, NULL);
 
     if (rc == SQLITE_OK) {
-        work = sqlite3_backup_init(copy, "main", backup->sql, "main");
-        if (work) {
-            sqlite3_backup_step(work, -1);
-            rc = sqlite3_backup_finish(work);
-        } else {
-            rc = sqlite3_errcode(copy);
-        }
+        rc = db_copy(copy, backup->sql);
     }
     if (rc != SQLITE_OK) {
         result = failed(r, (rc & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO,

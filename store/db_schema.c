@@ -117,16 +117,10 @@ static int copy_database(struct vgpu_db *db, const char *to)
     rc = sqlite3_open_v2(to, &copy, SQLITE_OPEN_READWRITE | OPEN_NOFOLLOW, NULL);
     if (rc == SQLITE_OK) {
         rc = sqlite3_open_v2(db->path, &source, SQLITE_OPEN_READONLY, NULL);
-        sqlite3_busy_timeout(source, VGPU_DB_BUSY_TIMEOUT_MS);
     }
     if (rc == SQLITE_OK) {
-        sqlite3_backup *backup = sqlite3_backup_init(copy, "main", source, "main");
-        if (backup) {
-            sqlite3_backup_step(backup, -1);
-            rc = sqlite3_backup_finish(backup);
-        } else {
-            rc = sqlite3_errcode(copy);
-        }
+        sqlite3_busy_timeout(source, VGPU_DB_BUSY_TIMEOUT_MS);
+        rc = db_copy(copy, source);
     }
     text = copy ? sqlite3_errmsg(copy) : "out of memory";
     result = 0;
@@ -159,6 +153,7 @@ static int make_backup(struct vgpu_db *db)
     strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
     if (asprintf(&partial, "%s.phase2-backup.partial", db->path) < 0) {
         partial = NULL;
+        db_error(db, -ENOMEM, "out of memory");
         goto out;
     }
     result = copy_database(db, partial);
@@ -174,7 +169,8 @@ static int make_backup(struct vgpu_db *db)
                         : asprintf(&final, "%s.phase2-backup-%s.%d", db->path, stamp, n);
         if (length < 0) {
             final = NULL;
-            result = -ENOMEM;
+            result = db_error(db, -ENOMEM, "out of memory");
+            unlink(partial);
             goto out;
         }
         /* Not rename(): an older backup is never overwritten. */

@@ -126,16 +126,18 @@ static int check_vm_id_free(struct vgpu_db *db, uint32_t vm_id, const char *vm_u
     return result;
 }
 
+/*
+ * `vm` stays until the statement ends: a copy (SQLITE_TRANSIENT) that finds no memory is bound as
+ * NULL, and a change of the VM whose UUID is NULL succeeds and changes nothing.
+ */
 static void bind_vm(sqlite3_stmt *stmt, const vgpu_vm_config_t *vm)
 {
-    const char letter[2] = {vm->pool_id, '\0'};
-
     sqlite3_bind_int64(stmt, 1, vm->vm_id);
-    sqlite3_bind_text(stmt, 2, vm->vm_uuid, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(stmt, 2, vm->vm_uuid, -1, SQLITE_STATIC);
     if (vm->vm_name[0]) {
-        sqlite3_bind_text(stmt, 3, vm->vm_name, -1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(stmt, 3, vm->vm_name, -1, SQLITE_STATIC);
     }
-    sqlite3_bind_text(stmt, 4, letter, 1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(stmt, 4, &vm->pool_id, 1, SQLITE_STATIC);
     sqlite3_bind_int(stmt, 5, vm->priority);
     sqlite3_bind_double(stmt, 6, vm->weight); /* a whole one is stored as an integer */
     sqlite3_bind_int64(stmt, 7, vm->max_jobs_per_sec);

@@ -27,7 +27,7 @@ static int count_rows(struct vgpu_db *db, const char *query, char pool_id, const
     if (result < 0) {
         return result;
     }
-    sqlite3_bind_text(stmt, 1, letter, 1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(stmt, 1, letter, 1, SQLITE_STATIC);
     if (sqlite3_bind_parameter_count(stmt) > 1) {
         sqlite3_bind_text(stmt, 2, text, -1, SQLITE_STATIC);
     }
@@ -37,8 +37,7 @@ static int count_rows(struct vgpu_db *db, const char *query, char pool_id, const
     } else {
         result = db_sqlite_error(db, rc, "reading the pools");
     }
-    sqlite3_finalize(stmt);
-    return result;
+    return db_read_done(db, stmt, result, "reading the pools");
 }
 
 /* The same parameters for a statement that changes something, and its event. */
@@ -52,7 +51,7 @@ static int change(struct vgpu_db *db, const char *query, char pool_id, const cha
     if (result < 0) {
         return result;
     }
-    sqlite3_bind_text(stmt, 1, letter, 1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(stmt, 1, letter, 1, SQLITE_STATIC);
     if (sqlite3_bind_parameter_count(stmt) > 1) {
         sqlite3_bind_text(stmt, 2, text, -1, SQLITE_STATIC);
     }
