@@ -113,6 +113,9 @@ void core_free(struct core *core)
     for (uint32_t i = 0; core->vms && i < CORE_VMS_MAX; i++) {
         free(core->vms[i].jobs);
     }
+    for (uint32_t i = 0; core->channels && i < CORE_CHANNELS_MAX; i++) {
+        core_chunks_forget(&core->channels[i]);
+    }
     timers_destroy(&core->timers);
     metrics_free(core->metrics);
     free(core->channels);

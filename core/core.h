@@ -186,6 +186,18 @@ struct core_effects {
                          const VGPUSocketHeader *header, const void *payload);
     void (*channel_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason);
     void (*channel_free)(void *opaque, uint64_t channel);
+    /*
+     * Chunks 1 and up.  start: make it and hand it to the worker, which answers by
+     * core_chunk_added(); -errno: it can't be had.  send: CHUNK_ADDED with its descriptor, which
+     * nobody needs here afterwards.  stop: the worker is to let go, and answers by
+     * core_chunk_removed().  free: forget it; channel_free() does so for all of a channel.
+     */
+    int (*chunk_start)(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
+                       uint64_t bytes);
+    void (*chunk_send)(void *opaque, uint32_t session, uint64_t channel, uint32_t chunk,
+                       const VGPUSocketHeader *header, const void *payload);
+    void (*chunk_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk);
+    void (*chunk_free)(void *opaque, uint64_t channel, uint32_t chunk);
     /* Like worker_run(); it ends with core_worker_done(). */
     void (*worker_turn)(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                         uint64_t budget_ns);
@@ -421,6 +433,10 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t channel, u
 /* It has let go, because it was told to or for a reason of its own. */
 void core_channel_closed(struct core *core, uint64_t worker, uint64_t channel, uint32_t reason,
                          uint64_t now_ns);
+/* The same of a chunk; after removed, it has let go. */
+void core_chunk_added(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk,
+                      uint32_t status);
+void core_chunk_removed(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk);
 /* There are records that need the GPU. */
 void core_turn_want(struct core *core, uint64_t worker, uint64_t channel, uint64_t now_ns);
 

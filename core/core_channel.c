@@ -21,8 +21,7 @@ static struct core_channel *find(struct core *core, uint64_t handle)
     return channel->state != CORE_CHANNEL_FREE && channel->handle == handle ? channel : NULL;
 }
 
-/* The one that a VM's worker may speak of. */
-static struct core_channel *find_of(struct core *core, uint64_t worker, uint64_t handle)
+struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint64_t handle)
 {
     struct core_channel *channel = find(core, handle);
 
@@ -30,7 +29,7 @@ static struct core_channel *find_of(struct core *core, uint64_t worker, uint64_t
                                                                                     : NULL;
 }
 
-static bool has_session(const struct core *core, const struct core_channel *channel)
+bool core_channel_has_session(const struct core *core, const struct core_channel *channel)
 {
     const struct core_session *session = &core->sessions[channel->session];
 
@@ -75,7 +74,7 @@ static bool has_channels(const struct core *core, uint32_t session)
 {
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
         if (core->channels[i].state != CORE_CHANNEL_FREE && core->channels[i].session == session &&
-            has_session(core, &core->channels[i])) {
+            core_channel_has_session(core, &core->channels[i])) {
             return true;
         }
     }
@@ -96,20 +95,21 @@ static void release(struct core *core, struct core_channel *channel)
     struct core_vm *vm = &core->vms[channel->vm];
 
     core->effects.channel_free(core->effects.opaque, channel->handle);
+    core_chunks_forget(channel);
     vm->channel_count--;
     vm->channels_waiting -= channel->state == CORE_CHANNEL_WAITING;
     vm->channels_wanting -= channel->wants;
     vm->channel_bytes -= channel->charged_bytes;
     core->channel_bytes -= channel->charged_bytes;
     channel->state = CORE_CHANNEL_FREE;
-    if (has_session(core, channel)) {
+    if (core_channel_has_session(core, channel)) {
         answer_reset(core, channel->session);
     }
 }
 
 static void refuse(struct core *core, struct core_channel *channel, enum vgpu_error status)
 {
-    if (has_session(core, channel)) {
+    if (core_channel_has_session(core, channel)) {
         send_opened(core, channel->session, &channel->open, channel->transport, status, 0, 0);
     }
     release(core, channel);
@@ -138,7 +138,7 @@ static void gone(struct core *core, struct core_channel *channel, uint32_t reaso
         return;
     }
     report(core, channel, CORE_EVENT_CHANNEL_CLOSED, reason);
-    if (has_session(core, channel)) {
+    if (core_channel_has_session(core, channel)) {
         send(core, channel->session, 0, VGPU_MSG_CHANNEL_CLOSED, &closed, sizeof(closed));
     }
     release(core, channel);
@@ -160,6 +160,14 @@ static void stop(struct core *core, struct core_channel *channel, uint32_t reaso
         break;
     default: break;
     }
+}
+
+uint64_t core_channel_room(const struct core *core, uint32_t slot)
+{
+    uint64_t of_vm = core->config.channel_memory_vm_bytes - core->vms[slot].channel_bytes;
+    uint64_t of_all = core->config.channel_memory_bytes - core->channel_bytes;
+
+    return of_vm < of_all ? of_vm : of_all;
 }
 
 /* ---- opening ---- */
@@ -199,8 +207,7 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
     }
     channel->bytes = layout.bytes;
     channel->charged_bytes = channel->transport == VGPU_TRANSPORT_SHARED ? 0 : layout.bytes;
-    if (channel->charged_bytes > core->config.channel_memory_vm_bytes - vm->channel_bytes ||
-        channel->charged_bytes > core->config.channel_memory_bytes - core->channel_bytes) {
+    if (channel->charged_bytes > core_channel_room(core, state->vm)) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
     return VGPU_ERR_NONE;
@@ -226,7 +233,7 @@ static struct core_channel *find_numbered(struct core *core, uint32_t session, u
         struct core_channel *channel = &core->channels[i];
 
         if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
-            has_session(core, channel) && channel->open.channel == number) {
+            core_channel_has_session(core, channel) && channel->open.channel == number) {
             return channel;
         }
     }
@@ -362,7 +369,7 @@ void core_channels_start(struct core *core, uint32_t slot)
 void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, uint32_t status,
                          uint64_t now_ns)
 {
-    struct core_channel *channel = find_of(core, worker, handle);
+    struct core_channel *channel = core_channel_find(core, worker, handle);
     uint32_t slot;
 
     if (!channel || channel->opened) {
@@ -474,7 +481,7 @@ static bool is_fault(uint32_t reason)
 void core_channel_closed(struct core *core, uint64_t worker, uint64_t handle, uint32_t reason,
                          uint64_t now_ns)
 {
-    struct core_channel *channel = find_of(core, worker, handle);
+    struct core_channel *channel = core_channel_find(core, worker, handle);
     uint32_t slot;
 
     if (!channel || channel->state == CORE_CHANNEL_WAITING) {
@@ -507,7 +514,7 @@ static bool queue_turn(struct core *core, struct core_channel *channel, uint64_t
 
 void core_turn_want(struct core *core, uint64_t worker, uint64_t handle, uint64_t now_ns)
 {
-    struct core_channel *channel = find_of(core, worker, handle);
+    struct core_channel *channel = core_channel_find(core, worker, handle);
     uint32_t slot;
 
     if (!channel || channel->state != CORE_CHANNEL_OPEN || channel->wants) {
@@ -565,7 +572,7 @@ static const struct core_channel *next_open(const struct core *core, uint32_t se
         const struct core_channel *channel = &core->channels[(*i)++];
 
         if (channel->state == CORE_CHANNEL_OPEN && channel->session == session &&
-            has_session(core, channel)) {
+            core_channel_has_session(core, channel)) {
             return channel;
         }
     }

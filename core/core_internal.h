@@ -10,6 +10,7 @@
  *   core_job.c      jobs: acceptance, dispatch, the one answer
  *   core_worker.c   workers: start, stop, loss, deadlines
  *   core_channel.c  channels and their turns
+ *   core_chunk.c    more memory for them
  *   core_states.c   which state may follow which
  *
  * An event changes what it is about and ends with core_vm_after() for its VM.
@@ -128,6 +129,11 @@ struct core_session {
 /* One that runs, and the next one, so that a VM that is alone never has to wait for it. */
 #define CORE_CHANNEL_TURNS_MAX 2u
 
+/* Chunks of one channel whose descriptors wait for the worker's answer. */
+#define CORE_CHUNKS_ADDING_MAX 4u
+
+struct core_chunk;
+
 enum core_channel_state {
     CORE_CHANNEL_FREE,
     CORE_CHANNEL_WAITING,  /* for the VM's worker */
@@ -145,13 +151,15 @@ struct core_channel {
     uint32_t reason; /* CLOSING */
     VGPUChannelOpen open;
     enum vgpu_channel_transport transport;
-    uint64_t bytes;         /* of chunk 0 */
-    uint64_t charged_bytes; /* of the host's memory */
-    uint64_t named_bytes;   /* SHARED: of chunk 0, by CHUNK_ADD so far */
-    bool named;             /* all of chunk 0 is known: it can start */
-    bool opened;            /* the session was told */
-    uint32_t turns;         /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
-    bool wants;             /* another one, which is not queued yet */
+    uint64_t bytes;            /* of chunk 0 */
+    uint64_t charged_bytes;    /* of the host's memory, of all chunks */
+    uint64_t named_bytes;      /* SHARED: of chunk 0, by CHUNK_ADD so far */
+    bool named;                /* all of chunk 0 is known: it can start */
+    struct core_chunk *chunks; /* by number; NULL: only chunk 0 */
+    uint32_t chunks_adding;
+    bool opened;    /* the session was told */
+    uint32_t turns; /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
+    bool wants;     /* another one, which is not queued yet */
 };
 
 struct core {
@@ -268,6 +276,19 @@ void core_channel_turn_over(struct core *core, uint64_t handle);
 /* It was taken out of the queue: it will be queued again. */
 void core_channel_turn_lost(struct core *core, uint64_t handle);
 void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns);
+/* The one of this handle that this worker may speak of; 0 and unknown ones: NULL. */
+struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint64_t handle);
+/* Is the session that opened it still there? */
+bool core_channel_has_session(const struct core *core, const struct core_channel *channel);
+/* Host memory that this VM's channels may have still. */
+uint64_t core_channel_room(const struct core *core, uint32_t slot);
+
+/* core_chunk.c */
+/* Frames of a session.  False: they make no sense. */
+bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add);
+bool core_chunk_remove(struct core *core, uint32_t session, const VGPUChunkRemove *remove);
+/* The channel goes, and its memory with it; what was charged is in channel->bytes. */
+void core_chunks_forget(struct core_channel *channel);
 
 /* core_worker.c */
 /* A fault of the VM that leaves its worker as it is. */

@@ -433,12 +433,12 @@ static bool on_chunk0(struct core *core, uint32_t session, const VGPUChunkAdd *a
     return core_channel_part(core, session, add, pieces, frame->fds[0], now_ns);
 }
 
-/* A chunk of its own is not built: it is refused, as an answer to each CHUNK_ADD. */
-static void on_chunk_add(struct core *core, uint32_t session, const struct frame *frame,
-                         uint64_t now_ns)
+/* A device's chunk of its own is not built: it is refused, as an answer to each CHUNK_ADD. */
+static void refuse_chunk(struct core *core, uint32_t session, const struct frame *frame,
+                         const VGPUChunkAdd *add)
 {
-    VGPUChunkAdd add;
-    VGPUChunkAdded added = {.status = VGPU_ERR_UNSUPPORTED_OP};
+    VGPUChunkAdded added = {
+        .channel = add->channel, .chunk = add->chunk, .status = VGPU_ERR_UNSUPPORTED_OP};
     VGPUSocketHeader header = {
         .magic = VGPU_SOCKET_MAGIC,
         .msg_type = VGPU_MSG_CHUNK_ADDED,
@@ -446,25 +446,44 @@ static void on_chunk_add(struct core *core, uint32_t session, const struct frame
         .payload_len = sizeof(added),
     };
 
+    core->effects.send(core->effects.opaque, session, &header, &added);
+}
+
+static void on_device_chunk(struct core *core, uint32_t session, const struct frame *frame,
+                            uint64_t now_ns)
+{
+    VGPUChunkAdd add;
+
     if (frame->header.payload_len < sizeof(add)) {
         protocol_error(core, session, "a frame about chunks that is too short", now_ns);
         return;
     }
     memcpy(&add, frame->payload, sizeof(add));
-    if (!core->sessions[session].host && add.chunk == 0) {
-        if (!on_chunk0(core, session, &add, frame, now_ns)) {
-            protocol_error(core, session, "pieces of a channel's memory that make no sense",
-                           now_ns);
-        }
-        return;
+    if (add.chunk != 0) {
+        refuse_chunk(core, session, frame, &add);
+    } else if (!on_chunk0(core, session, &add, frame, now_ns)) {
+        protocol_error(core, session, "pieces of a channel's memory that make no sense", now_ns);
     }
-    if (core->sessions[session].host && frame->header.payload_len != sizeof(add)) {
+}
+
+static void on_chunk(struct core *core, uint32_t session, const struct frame *frame,
+                     uint64_t now_ns)
+{
+    VGPUChunkAdd add;
+    VGPUChunkRemove remove;
+    bool well = false;
+
+    if (frame->header.msg_type == VGPU_MSG_CHUNK_ADD && frame->header.payload_len == sizeof(add)) {
+        memcpy(&add, frame->payload, sizeof(add));
+        well = core_chunk_add(core, session, &add);
+    } else if (frame->header.msg_type == VGPU_MSG_CHUNK_REMOVE &&
+               frame->header.payload_len == sizeof(remove)) {
+        memcpy(&remove, frame->payload, sizeof(remove));
+        well = core_chunk_remove(core, session, &remove);
+    }
+    if (!well) {
         protocol_error(core, session, "a frame about chunks that makes no sense", now_ns);
-        return;
     }
-    added.channel = add.channel;
-    added.chunk = add.chunk;
-    core->effects.send(core->effects.opaque, session, &header, &added);
 }
 
 /* Frames of channels.  False: not one, or not of a session that may send it. */
@@ -478,7 +497,19 @@ static bool on_channel_frame(struct core *core, uint32_t session, const struct f
     case VGPU_MSG_CHANNEL_OPEN:
     case VGPU_MSG_CHANNEL_CLOSE:
     case VGPU_MSG_CHANNEL_RESET: on_channel(core, session, frame, now_ns); return true;
-    case VGPU_MSG_CHUNK_ADD: on_chunk_add(core, session, frame, now_ns); return true;
+    case VGPU_MSG_CHUNK_ADD:
+        if (core->sessions[session].host) {
+            on_chunk(core, session, frame, now_ns);
+        } else {
+            on_device_chunk(core, session, frame, now_ns);
+        }
+        return true;
+    case VGPU_MSG_CHUNK_REMOVE:
+        if (!core->sessions[session].host) {
+            return false;
+        }
+        on_chunk(core, session, frame, now_ns);
+        return true;
     default: return false;
     }
 }

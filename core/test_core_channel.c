@@ -205,6 +205,105 @@ static void test_a_device_keeps_its_session_beside_them(void **state)
     world_end();
 }
 
+static void add_chunk(uint32_t session, uint32_t chunk, uint64_t bytes)
+{
+    const VGPUChunkAdd add = {.chunk = chunk, .bytes = bytes};
+
+    frame_in(session, VGPU_MSG_CHUNK_ADD, 7, 0, &add, sizeof(add));
+}
+
+static void remove_chunk(uint32_t session, uint32_t chunk)
+{
+    const VGPUChunkRemove remove = {.chunk = chunk};
+
+    frame_in(session, VGPU_MSG_CHUNK_REMOVE, 7, 0, &remove, sizeof(remove));
+}
+
+static void chunk_added(uint32_t chunk, uint32_t status)
+{
+    core_chunk_added(w.core, w.channel.worker, w.channel.handle, chunk, status);
+}
+
+static void medium_memory(struct core_config *config)
+{
+    config->channel_memory_vm_bytes = 200000 + 8 * 4096;
+}
+
+static void test_chunks(void **state)
+{
+    uint32_t session;
+
+    world_begin(medium_memory);
+    session = open_vm(7);
+    add_chunk(session, 1, 4096);
+    assert_int_equal(w.channel.chunk, 1);
+    assert_int_equal(w.channel.chunk_sent, 0); /* not before the worker has it */
+    chunk_added(2, VGPU_ERR_NONE);             /* nobody asked for that */
+    core_chunk_added(w.core, w.channel.worker + CORE_VMS_MAX, w.channel.handle, 1, VGPU_ERR_NONE);
+    assert_int_equal(w.channel.chunk_sent, 0);
+    chunk_added(1, VGPU_ERR_NONE);
+    assert_int_equal(w.channel.chunk_sent, 1);
+    chunk_added(1, VGPU_ERR_NONE); /* once is enough */
+    /* Charged: what is left of the limit is not enough for this one. */
+    add_chunk(session, 2, 64 * 4096);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_MEMORY_LIMIT);
+    add_chunk(session, 2, 100);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_INVALID_REQUEST);
+    add_chunk(session, 2, 0);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_INVALID_REQUEST);
+    w.channel.chunk_result = -12;
+    add_chunk(session, 2, 4096);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_MEMORY_LIMIT);
+    w.channel.chunk_result = 0;
+    add_chunk(session, 3, 4096);
+    chunk_added(3, VGPU_ERR_MEMORY_LIMIT);
+    assert_int_equal(w.channel.chunk_freed, 3);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_MEMORY_LIMIT);
+    remove_chunk(session, 1);
+    assert_int_equal(w.channel.chunk_stopped, 1);
+    core_chunk_removed(w.core, w.channel.worker, w.channel.handle, 1);
+    assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CHUNK_REMOVED);
+    /* All is given back: as much as at the start can be had. */
+    for (uint32_t chunk = 1; chunk <= 8; chunk++) {
+        add_chunk(session, chunk, 4096);
+        chunk_added(chunk, VGPU_ERR_NONE);
+        assert_int_equal(w.channel.chunk_sent, chunk);
+    }
+    add_chunk(session, 20, 14 * 4096);
+    assert_int_equal(last_sent()->added.status, VGPU_ERR_MEMORY_LIMIT);
+    close_number(session, 7, 0);
+    closed_by_worker(VGPU_CLOSED_ASKED);
+    {
+        const VGPUChannelOpen open = open_frame(1);
+
+        ask(session, 7, &open);
+        assert_int_equal(w.channel.state, WORLD_CHANNEL_STARTED);
+    }
+    world_end();
+}
+
+static void test_chunks_that_make_no_sense(void **state)
+{
+    static const struct {
+        uint32_t add, remove;
+    } cases[] = {{0, 0}, {VGPU_CHUNKS_MAX, 0}, {UINT32_MAX, 0}, {1, 2}, {1, 1}, {1, UINT32_MAX}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint32_t session;
+
+        world_begin(NULL);
+        session = open_vm(7);
+        add_chunk(session, cases[i].add, 4096);
+        if (cases[i].remove) { /* also of one that the worker has not got yet */
+            assert_int_not_equal(w.closed_session, session);
+            remove_chunk(session, cases[i].remove);
+        }
+        assert_int_equal(w.closed_session, session);
+        closed_by_worker(VGPU_CLOSED_SESSION);
+        world_end();
+    }
+}
+
 static void test_limits_end_channels(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
@@ -389,6 +488,8 @@ int main(void)
         cmocka_unit_test(test_bad_input_is_a_fault),
         cmocka_unit_test(test_memory_is_counted),
         cmocka_unit_test(test_a_device_keeps_its_session_beside_them),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_chunks_that_make_no_sense),
         cmocka_unit_test(test_limits_end_channels),
         cmocka_unit_test(test_shared_memory_starts_when_all_of_it_is_named),
         cmocka_unit_test(test_copied_memory_is_charged_and_starts_at_once),

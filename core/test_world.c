@@ -17,6 +17,8 @@ static void on_send(void *opaque, uint32_t session, const VGPUSocketHeader *head
         memcpy(&sent->config, payload, sizeof(sent->config));
     } else if (header->msg_type == VGPU_MSG_CHANNEL_OPENED) {
         memcpy(&sent->opened, payload, sizeof(sent->opened));
+    } else if (header->msg_type == VGPU_MSG_CHUNK_ADDED) {
+        memcpy(&sent->added, payload, sizeof(sent->added));
     } else if (header->payload_len >= sizeof(sent->response)) {
         memcpy(&sent->response, payload, sizeof(sent->response));
     }
@@ -95,6 +97,30 @@ static void on_channel_free(void *opaque, uint64_t channel)
     }
 }
 
+static int on_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
+                          uint64_t bytes)
+{
+    w.channel.chunk = chunk;
+    return w.channel.chunk_result;
+}
+
+static void on_chunk_send(void *opaque, uint32_t session, uint64_t channel, uint32_t chunk,
+                          const VGPUSocketHeader *header, const void *payload)
+{
+    w.channel.chunk_sent = chunk;
+    on_send(opaque, session, header, payload);
+}
+
+static void on_chunk_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk)
+{
+    w.channel.chunk_stopped = chunk;
+}
+
+static void on_chunk_free(void *opaque, uint64_t channel, uint32_t chunk)
+{
+    w.channel.chunk_freed = chunk;
+}
+
 static void on_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                     uint64_t budget_ns)
 {
@@ -128,6 +154,10 @@ void world_begin(void (*change)(struct core_config *config))
         .channel_send = on_channel_send,
         .channel_stop = on_channel_stop,
         .channel_free = on_channel_free,
+        .chunk_start = on_chunk_start,
+        .chunk_send = on_chunk_send,
+        .chunk_stop = on_chunk_stop,
+        .chunk_free = on_chunk_free,
         .worker_turn = on_turn,
         .event = on_event,
         .persist = on_persist,

@@ -24,6 +24,7 @@ struct sent {
     VGPUResponse response;
     VGPUConfig config;
     VGPUChannelOpened opened;
+    VGPUChunkAdded added;
 };
 
 struct run {
@@ -42,6 +43,8 @@ struct world_channel {
     uint64_t worker, handle;
     enum vgpu_channel_transport transport;
     uint32_t stop_reason;
+    uint32_t chunk, chunk_sent, chunk_stopped, chunk_freed; /* the last of each */
+    int chunk_result;                                       /* what chunk_start() answers */
     uint32_t turns, turns_done;
     uint64_t turn_jobs[16]; /* of turns, in their order */
     uint64_t budget_ns;

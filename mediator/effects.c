@@ -149,6 +149,45 @@ static void effect_channel_free(void *opaque, uint64_t channel)
     channel_memory_drop(mediator->channel_memory, channel);
 }
 
+static int effect_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
+                              uint64_t bytes)
+{
+    struct mediator *mediator = opaque;
+    int fd = channel_memory_make_chunk(mediator->channel_memory, channel, chunk, bytes);
+
+    if (fd < 0) {
+        log_error("cannot make a chunk of %" PRIu64 " bytes for a channel: %s", bytes,
+                  strerror(-fd));
+        return fd;
+    }
+    supervisor_chunk_start(mediator->supervisor, worker, channel, chunk, bytes, fd);
+    return 0;
+}
+
+static void effect_chunk_send(void *opaque, uint32_t session, uint64_t channel, uint32_t chunk,
+                              const VGPUSocketHeader *header, const void *payload)
+{
+    struct mediator *mediator = opaque;
+    int fd = channel_memory_chunk_fd(mediator->channel_memory, channel, chunk);
+
+    session_io_send_fds(mediator->sessions, session, header, payload, &fd, fd >= 0);
+    channel_memory_drop_chunk(mediator->channel_memory, channel, chunk);
+}
+
+static void effect_chunk_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_chunk_stop(mediator->supervisor, worker, channel, chunk);
+}
+
+static void effect_chunk_free(void *opaque, uint64_t channel, uint32_t chunk)
+{
+    struct mediator *mediator = opaque;
+
+    channel_memory_drop_chunk(mediator->channel_memory, channel, chunk);
+}
+
 static void effect_worker_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                                uint64_t budget_ns)
 {
@@ -218,6 +257,10 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .channel_send = effect_channel_send,
         .channel_stop = effect_channel_stop,
         .channel_free = effect_channel_free,
+        .chunk_start = effect_chunk_start,
+        .chunk_send = effect_chunk_send,
+        .chunk_stop = effect_chunk_stop,
+        .chunk_free = effect_chunk_free,
         .worker_turn = effect_worker_turn,
         .event = effect_event,
         .persist = effect_persist,

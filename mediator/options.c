@@ -58,6 +58,8 @@
     X(JOB_TIMEOUT_MS, "job-timeout-ms", required_argument)                                         \
     X(WORKER_START_MS, "worker-start-timeout-ms", required_argument)                               \
     X(FAULT_THRESHOLD, "fault-threshold", required_argument)                                       \
+    X(CHANNEL_MEMORY_MIB, "channel-memory-mib", required_argument)                                 \
+    X(CHANNEL_MEMORY_VM_MIB, "channel-memory-vm-mib", required_argument)                           \
     X(LINGER_MS, "linger-ms", required_argument)                                                   \
     X(FIRST_FRAME_MS, "first-frame-ms", required_argument)                                         \
     X(LOG_LEVEL, "log-level", required_argument)                                                   \
@@ -145,6 +147,8 @@ static const char help_text[] =
     "  --worker-start-timeout-ms N\n"
     "                         a worker that is not ready by then is killed (default 20000)\n"
     "  --fault-threshold N    faults after which a VM is quarantined; 0 = never (default 5)\n"
+    "  --channel-memory-mib N     host memory of all channels together (default 8192)\n"
+    "  --channel-memory-vm-mib N  ... and of one VM's (default 1024)\n"
     "  --linger-ms N          how long the worker of a VM that left is kept (default 10000)\n"
     "  --first-frame-ms N     a connection that says nothing for so long is closed\n"
     "                         (default 10000)\n"
@@ -265,6 +269,8 @@ static const struct number {
     {OPT_OVERRUN_MS, NUMBER(core.overrun_ns, 0, DAY_NS, NS_PER_MS)},
     {OPT_JOB_TIMEOUT_MS, NUMBER(core.job_timeout_ns, 0, DAY_NS, NS_PER_MS)},
     {OPT_WORKER_START_MS, NUMBER(core.worker_start_timeout_ns, 1, DAY_NS, NS_PER_MS)},
+    {OPT_CHANNEL_MEMORY_MIB, NUMBER(core.channel_memory_bytes, 0, 1ull << 44, 1ull << 20)},
+    {OPT_CHANNEL_MEMORY_VM_MIB, NUMBER(core.channel_memory_vm_bytes, 0, 1ull << 44, 1ull << 20)},
     {OPT_LINGER_MS, NUMBER(core.linger_ns, 0, DAY_NS, NS_PER_MS)},
     {OPT_FIRST_FRAME_MS, NUMBER(core.first_frame_ns, 1, DAY_NS, NS_PER_MS)},
 };

@@ -94,12 +94,13 @@ struct executor {
     bool has_drivers;
     LIST_HEAD(, channel_mapping) partials; /* whose guest memory has not all come */
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
+    unsigned looks;             /* for LOOKS_FOR_SOCKET */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
 };
 
 /* How many looks at the rings for one at the socket. */
-#define LOOKS_FOR_SOCKET 64u
+#define LOOKS_FOR_SOCKET 32u
 #define LOOKS_FOR_YIELD 128u
 
 enum take {
@@ -500,6 +501,44 @@ static enum take close_channel(struct executor *e, size_t length, uint64_t handl
     return TAKE_JOB;
 }
 
+/* CHUNK: one beyond chunk 0.  Takes the descriptors. */
+static enum take take_chunk(struct executor *e, size_t length, uint64_t handle, int *fds,
+                            unsigned fd_count)
+{
+    vgpu_worker_chunk chunk;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(chunk) || fd_count != 1) {
+        close_all(fds, fd_count);
+        return malformed("CHUNK has the wrong length or no descriptor", length);
+    }
+    memcpy(&chunk, e->frame + sizeof(vgpu_worker_header), sizeof(chunk));
+    if (e->channels) {
+        chunk.status =
+            channel_set_add_chunk(e->channels, handle, chunk.chunk, chunk.bytes, fds[0]);
+    } else {
+        chunk.status = VGPU_ERR_UNSUPPORTED_OP;
+        close(fds[0]);
+    }
+    if (send_frame(e, VGPU_WORKER_CHUNK_ADDED, handle, &chunk, sizeof(chunk), NULL, 0) < 0) {
+        e->broken = true;
+    }
+    return TAKE_JOB;
+}
+
+static enum take remove_chunk(struct executor *e, size_t length, uint64_t handle)
+{
+    vgpu_worker_word word;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(word)) {
+        return malformed("CHUNK_REMOVE has the wrong length", length);
+    }
+    memcpy(&word, e->frame + sizeof(vgpu_worker_header), sizeof(word));
+    if (e->channels) {
+        channel_set_remove_chunk(e->channels, handle, word.value);
+    }
+    return TAKE_JOB;
+}
+
 /* Serves them, and sleeps when there has been nothing for long enough. */
 static void serve_channels(struct executor *e, bool busy)
 {
@@ -509,6 +548,7 @@ static void serve_channels(struct executor *e, bool busy)
         e->idle_looks = 0;
     } else if (++e->idle_looks >= e->spins) {
         e->idle_looks = 0;
+        e->looks = 0;
         channel_set_sleep(e->channels, e->config->fd);
     } else if (e->idle_looks % LOOKS_FOR_YIELD == 0) {
         sched_yield(); /* the process may wait for this very processor */
@@ -557,6 +597,9 @@ static enum take take_frame(struct executor *e, int flags)
     if (header.type == VGPU_WORKER_CHUNK_ADD) {
         return add_chunk(e, (size_t)n, header.job_id, fds, fd_count);
     }
+    if (header.type == VGPU_WORKER_CHUNK) {
+        return take_chunk(e, (size_t)n, header.job_id, fds, fd_count);
+    }
     close_all(fds, fd_count);
     switch (header.type) {
     case VGPU_WORKER_RUN: return take_job(e, (size_t)n, header.job_id);
@@ -567,6 +610,7 @@ static enum take take_frame(struct executor *e, int flags)
         return TAKE_QUIT;
     case VGPU_WORKER_ADOPT: return take_adopt(e, (size_t)n, header.job_id);
     case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
+    case VGPU_WORKER_CHUNK_REMOVE: return remove_chunk(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL_CLOSE: return close_channel(e, (size_t)n, header.job_id);
     default: return malformed("type is none that a worker takes", (size_t)n);
     }
@@ -671,8 +715,8 @@ static enum vgpu_worker_exit serve(struct executor *e)
         bool room = !quitting && e->count < e->config->depth;
         enum take taken = TAKE_NOTHING;
 
-        /* While it spins on rings it looks at the socket now and then: that is a system call. */
-        if (room && e->idle_looks % LOOKS_FOR_SOCKET == 0) {
+        /* While it looks at rings it looks at the socket now and then: that is a system call. */
+        if (room && (!has_channels(e) || e->looks++ % LOOKS_FOR_SOCKET == 0)) {
             taken =
                 take_frame(e, e->count > 0 || has_channels(e) || stays_awake(e) ? MSG_DONTWAIT : 0);
         }

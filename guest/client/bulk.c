@@ -311,11 +311,93 @@ static int run_sgemm(struct bulk_run *run)
 
 /* ---- bandwidth, latency ---- */
 
+/* Up and down, from `memory` to `back`; 0 where it fails. */
+static bool copy_speeds(struct bulk_run *run, uint64_t buffer, const uint8_t *memory, uint8_t *back,
+                        double done, double *up, double *down)
+{
+    const double step = 1.0 / (4 * COPY_TIMES), amount = (double)COPY_TIMES * COPY_BYTES;
+    uint64_t start_ns = clock_now_ns();
+
+    for (unsigned i = 0; i < COPY_TIMES; i++) {
+        if (vgpu_upload(run->v, buffer, 0, memory, COPY_BYTES) < 0) {
+            return false;
+        }
+        show_bar(run, done + (i + 1) * step);
+    }
+    if (vgpu_wait_posted(run->v, 0) < 0) {
+        return false;
+    }
+    *up = amount / seconds_since(start_ns) / 1e9;
+    start_ns = clock_now_ns();
+    for (unsigned i = 0; i < COPY_TIMES; i++) {
+        if (vgpu_download(run->v, buffer, 0, back, COPY_BYTES) < 0) {
+            return false;
+        }
+        show_bar(run, done + (COPY_TIMES + i + 1) * step);
+    }
+    *down = amount / seconds_since(start_ns) / 1e9;
+    return true;
+}
+
+struct speeds {
+    double up, down, pinned_up, pinned_down; /* GB/s */
+    bool pinned;
+};
+
+/* Through memory that the GPU reaches by itself, where the channel has such memory. */
+static int pinned_speeds(struct bulk_run *run, uint64_t buffer, const uint8_t *memory,
+                         struct speeds *speeds)
+{
+    void *there, *back;
+    int status = EXIT_OK;
+
+    if (vgpu_pinned_new(run->v, COPY_BYTES, &there) < 0) {
+        show_bar(run, 1);
+        return vgpu_error_code(run->v) == VGPU_ERR_UNSUPPORTED_OP ? EXIT_OK : failed(run);
+    }
+    if (vgpu_pinned_new(run->v, COPY_BYTES, &back) < 0) {
+        return failed(run);
+    }
+    speeds->pinned = true;
+    memcpy(there, memory, COPY_BYTES);
+    if (!copy_speeds(run, buffer, there, back, 0.5, &speeds->pinned_up, &speeds->pinned_down)) {
+        return failed(run);
+    }
+    if (memcmp(memory, back, COPY_BYTES) != 0) {
+        status = wrong(run, "bandwidth of pinned memory");
+    }
+    if (vgpu_pinned_free(run->v, there) < 0 || vgpu_pinned_free(run->v, back) < 0) {
+        return failed(run);
+    }
+    return status;
+}
+
+static void report_bandwidth(const struct bulk_run *run, const struct speeds *speeds)
+{
+    if (run->options->json) {
+        printf("{\"event\":\"bandwidth\",\"bytes\":%u,\"upload_gb_per_s\":%.3f,"
+               "\"download_gb_per_s\":%.3f",
+               COPY_BYTES, speeds->up, speeds->down);
+        if (speeds->pinned) {
+            printf(",\"pinned_upload_gb_per_s\":%.3f,\"pinned_download_gb_per_s\":%.3f",
+                   speeds->pinned_up, speeds->pinned_down);
+        }
+        printf("}\n");
+        return;
+    }
+    printf("to the GPU %.2f GB/s, back %.2f GB/s, in pieces of %u MiB, every byte right\n",
+           speeds->up, speeds->down, COPY_BYTES >> 20);
+    if (speeds->pinned) {
+        printf("pinned memory: to the GPU %.2f GB/s, back %.2f GB/s\n", speeds->pinned_up,
+               speeds->pinned_down);
+    }
+}
+
 static int run_bandwidth(struct bulk_run *run)
 {
+    struct speeds speeds = {.pinned = false};
     uint8_t *memory = malloc(COPY_BYTES), *back = malloc(COPY_BYTES);
-    uint64_t buffer = 0, start_ns;
-    double up, down;
+    uint64_t buffer = 0;
     int status = EXIT_OK;
 
     if (!memory || !back) {
@@ -328,34 +410,19 @@ static int run_bandwidth(struct bulk_run *run)
 
             memcpy(memory + i, &word, sizeof(word));
         }
-        if (vgpu_buffer_new(run->v, COPY_BYTES, &buffer) < 0) {
+        if (vgpu_buffer_new(run->v, COPY_BYTES, &buffer) < 0 ||
+            !copy_speeds(run, buffer, memory, back, 0, &speeds.up, &speeds.down)) {
             status = failed(run);
         }
     }
-    start_ns = clock_now_ns();
-    for (unsigned i = 0; i < COPY_TIMES && status == EXIT_OK; i++) {
-        status = vgpu_upload(run->v, buffer, 0, memory, COPY_BYTES) < 0 ? failed(run) : EXIT_OK;
-        show_bar(run, (double)(i + 1) / (2 * COPY_TIMES));
-    }
-    if (status == EXIT_OK && vgpu_wait_posted(run->v, 0) < 0) {
-        status = failed(run);
-    }
-    up = (double)COPY_TIMES * COPY_BYTES / seconds_since(start_ns) / 1e9;
-    start_ns = clock_now_ns();
-    for (unsigned i = 0; i < COPY_TIMES && status == EXIT_OK; i++) {
-        status = vgpu_download(run->v, buffer, 0, back, COPY_BYTES) < 0 ? failed(run) : EXIT_OK;
-        show_bar(run, (double)(COPY_TIMES + i + 1) / (2 * COPY_TIMES));
-    }
-    down = (double)COPY_TIMES * COPY_BYTES / seconds_since(start_ns) / 1e9;
     if (status == EXIT_OK && memcmp(memory, back, COPY_BYTES) != 0) {
         status = wrong(run, "bandwidth");
-    } else if (status == EXIT_OK && run->options->json) {
-        printf("{\"event\":\"bandwidth\",\"bytes\":%u,\"upload_gb_per_s\":%.3f,"
-               "\"download_gb_per_s\":%.3f}\n",
-               COPY_BYTES, up, down);
-    } else if (status == EXIT_OK) {
-        printf("to the GPU %.2f GB/s, back %.2f GB/s, in pieces of %u MiB, every byte right\n", up,
-               down, COPY_BYTES >> 20);
+    }
+    if (status == EXIT_OK) {
+        status = pinned_speeds(run, buffer, memory, &speeds);
+    }
+    if (status == EXIT_OK) {
+        report_bandwidth(run, &speeds);
     }
     free(memory);
     free(back);

@@ -97,14 +97,28 @@ static uint32_t take_piece(struct vgpu *v, unsigned *piece)
     return vgpu_channel_wait_over(v, link->piece_posted[*piece], CHANNEL_FOREVER);
 }
 
+/* A copy between a buffer and pinned memory: one record. */
+static uint32_t post_pinned(struct vgpu *v, VGPUBulkRecord *bulk, uint16_t op, uint32_t chunk,
+                            uint64_t bytes)
+{
+    bulk->chunk = chunk;
+    bulk->count = bytes;
+    return post_bulk(v, bulk, op, 0);
+}
+
 int vgpu_upload(struct vgpu *v, uint64_t buffer, uint64_t offset, const void *from, uint64_t bytes)
 {
     struct channel_link *link = vgpu_channel_of(v);
-    uint32_t code = VGPU_ERR_NONE;
+    uint32_t code = VGPU_ERR_NONE, chunk;
+    VGPUBulkRecord whole = {.target = buffer, .target_offset = offset};
     unsigned piece;
 
     if (!link) {
         return VGPU_FAILED;
+    }
+    chunk = vgpu_pinned_find(link, from, bytes, &whole.chunk_offset);
+    if (chunk) {
+        return vgpu_result_of(post_pinned(v, &whole, VGPU_BULK_UPLOAD, chunk, bytes));
     }
     for (uint64_t done = 0; done < bytes && code == VGPU_ERR_NONE; done += CHANNEL_PIECE_BYTES) {
         uint64_t left = bytes - done;
@@ -135,16 +149,33 @@ static uint32_t report_failed(struct vgpu *v)
     return vgpu_set_device_error(v, status);
 }
 
+static uint32_t download_pinned(struct vgpu *v, VGPUBulkRecord *bulk, uint32_t chunk,
+                                uint64_t bytes)
+{
+    struct channel_link *link = v->link;
+    uint32_t code = post_pinned(v, bulk, VGPU_BULK_DOWNLOAD, chunk, bytes);
+
+    if (code == VGPU_ERR_NONE) {
+        code = vgpu_channel_wait_over(v, link->posted, CHANNEL_FOREVER);
+    }
+    return code == VGPU_ERR_NONE ? report_failed(v) : code;
+}
+
 int vgpu_download(struct vgpu *v, uint64_t buffer, uint64_t offset, void *to, uint64_t bytes)
 {
     struct channel_link *link = vgpu_channel_of(v);
     uint64_t posted = 0, done = 0;
     uint64_t pieces[CHANNEL_PIECES];
-    uint32_t code = VGPU_ERR_NONE;
+    uint32_t code = VGPU_ERR_NONE, chunk;
+    VGPUBulkRecord whole = {.a = buffer, .a_offset = offset};
     unsigned piece, first = 0, ahead = 0;
 
     if (!link) {
         return VGPU_FAILED;
+    }
+    chunk = vgpu_pinned_find(link, to, bytes, &whole.chunk_offset);
+    if (chunk) {
+        return vgpu_result_of(download_pinned(v, &whole, chunk, bytes));
     }
     while (done < bytes && code == VGPU_ERR_NONE) {
         /* Half of the arena ahead: the other half may still hold uploads. */

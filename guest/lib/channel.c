@@ -305,6 +305,7 @@ static void forget(struct channel_link *link)
     link->dead = VGPU_ERR_NONE;
     link->next_piece = 0;
     memset(link->piece_posted, 0, sizeof(link->piece_posted));
+    vgpu_pinned_lost(link);
 }
 
 static uint32_t open_channel(struct vgpu *v)
@@ -378,6 +379,7 @@ static void channel_close(struct vgpu *v)
     if (link->chunk0) {
         link->way->close(v);
     }
+    vgpu_pinned_unmap(link);
     free(link);
 }
 

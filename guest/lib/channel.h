@@ -15,6 +15,13 @@
 #define CHANNEL_PIECE_BYTES (1u << 20)
 #define CHANNEL_FOREVER UINT64_MAX
 
+/* Pinned memory: a chunk beyond chunk 0. */
+struct channel_chunk {
+    uint8_t *memory; /* NULL: there is none */
+    uint64_t bytes;
+    int lives; /* the worker has it */
+};
+
 /*
  * A way to have a channel.  Calls that return uint32_t give 0 or an error code, after
  * vgpu_set_error().
@@ -29,6 +36,12 @@ struct channel_way {
     void (*ring)(struct vgpu *v);
     /* Until the interrupt or for rest_ms; an error code: the channel has ended. */
     uint32_t (*sleep)(struct vgpu *v, int rest_ms);
+    /*
+     * Chunk `number` of chunk->bytes, mapped: sets chunk->memory.  NULL: this way has none.  And
+     * its end for the worker; the caller unmaps it.
+     */
+    uint32_t (*add_chunk)(struct vgpu *v, uint32_t number, struct channel_chunk *chunk);
+    uint32_t (*remove_chunk)(struct vgpu *v, uint32_t number);
     /* Gives back what open() got, all or a part of it; open() may be called again. */
     void (*close)(struct vgpu *v);
 };
@@ -50,6 +63,7 @@ struct channel_link {
     uint64_t reconnects;    /* channels after the first */
     uint64_t piece_posted[CHANNEL_PIECES]; /* the arena: which record used each piece last */
     unsigned next_piece;
+    struct channel_chunk chunks[VGPU_CHUNKS_MAX]; /* by number, from 1 on */
     uint32_t buffer_count;
     uint32_t buffer_generation[VGPU_BUFFERS_MAX];
     uint64_t buffers[VGPU_BUFFERS_MAX]; /* their handles; 0: free */
@@ -92,6 +106,12 @@ struct channel_link *vgpu_channel_of(struct vgpu *v);
  */
 uint32_t vgpu_channel_post(struct vgpu *v, VGPURecord *record, const void *body, uint32_t bytes,
                            uint64_t deadline_ns);
+/* The chunk with these bytes, and where in it they are; 0: it is ordinary memory. */
+uint32_t vgpu_pinned_find(const struct channel_link *link, const void *memory, uint64_t bytes,
+                          uint64_t *offset);
+/* The channel has ended, and with it all chunks; the memory stays. */
+void vgpu_pinned_lost(struct channel_link *link);
+void vgpu_pinned_unmap(struct channel_link *link);
 /* Until so many records are over.  CHANNEL_FOREVER: no deadline. */
 uint32_t vgpu_channel_wait_over(struct vgpu *v, uint64_t records, uint64_t deadline_ns);
 /* Until the lane's mailbox has the answer to the last record. */

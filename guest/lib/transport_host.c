@@ -20,6 +20,7 @@
 
 #define HOST_PREFIX "host " /* in the description, before the path */
 #define HOST_PREFIX_BYTES (sizeof(HOST_PREFIX) - 1)
+#define CHUNK_TIMEOUT_NS (60 * NS_PER_S)
 #define NUMBER 0u /* of the channel: a connection has one */
 
 struct host_link {
@@ -139,6 +140,7 @@ static uint32_t wait_frame(struct vgpu *v, uint32_t type, void *payload, uint32_
                            struct received *frame, uint64_t deadline_ns)
 {
     struct host_link *link = v->link;
+    VGPUChannelClose closing;
 
     for (;;) {
         struct pollfd poll_fd = {.fd = link->socket, .events = POLLIN};
@@ -156,11 +158,16 @@ static uint32_t wait_frame(struct vgpu *v, uint32_t type, void *payload, uint32_
         }
         if (got > 0) {
             close_fds(frame);
+            if (frame->header.msg_type == VGPU_MSG_CHANNEL_CLOSED &&
+                frame->header.payload_len == sizeof(closing)) {
+                memcpy(&closing, link->frame + sizeof(VGPUSocketHeader), sizeof(closing));
+                return vgpu_channel_closed(v, closing.reason);
+            }
             continue;
         }
         if (now >= deadline_ns) {
             close_fds(frame);
-            return vgpu_channel_dead(v, VGPU_ERR_TIMEOUT, "the mediator did not open it in time");
+            return vgpu_channel_dead(v, VGPU_ERR_TIMEOUT, "the mediator did not answer in time");
         }
         poll(&poll_fd, 1, vgpu_rest_ms(now, deadline_ns));
     }
@@ -273,29 +280,29 @@ static uint32_t say_hello(struct vgpu *v, uint64_t deadline_ns)
     return code;
 }
 
-/* Chunk 0 has the size that the geometry says, and can have no other. */
-static uint32_t map_chunk(struct vgpu *v, int fd)
+/* A chunk has the agreed size, and can have no other.  NULL after vgpu_set_error(). */
+static uint8_t *map_chunk(struct vgpu *v, int fd, uint64_t bytes)
 {
-    struct channel_link *link = v->link;
     const int needed = F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat about;
     int seals = fcntl(fd, F_GET_SEALS);
     void *memory;
 
     if (seals < 0 || (seals & needed) != needed || fstat(fd, &about) < 0 ||
-        (uint64_t)about.st_size != link->layout.bytes) {
-        return vgpu_set_error(v, VGPU_ERR_BAD_RESPONSE,
-                              "%s: the channel's memory has not the agreed size", v->description);
+        (uint64_t)about.st_size != bytes) {
+        vgpu_set_error(v, VGPU_ERR_BAD_RESPONSE, "%s: the channel's memory has not the agreed size",
+                       v->description);
+        return NULL;
     }
-    memory = mmap(NULL, link->layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
-        return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: cannot map the channel: %s", v->description,
-                              strerror(errno));
+        vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: cannot map the channel: %s", v->description,
+                       strerror(errno));
+        return NULL;
     }
-    link->chunk0 = memory;
     /* A child of fork() has no channel. */
-    madvise(memory, link->layout.bytes, MADV_DONTFORK);
-    return VGPU_ERR_NONE;
+    madvise(memory, bytes, MADV_DONTFORK);
+    return memory;
 }
 
 static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
@@ -332,8 +339,50 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
     }
     link->doorbell = frame.fds[VGPU_FD_DOORBELL];
     link->interrupt = frame.fds[VGPU_FD_INTERRUPT];
-    code = map_chunk(v, frame.fds[VGPU_FD_CHUNK0]);
+    link->channel.chunk0 = map_chunk(v, frame.fds[VGPU_FD_CHUNK0], link->channel.layout.bytes);
     close(frame.fds[VGPU_FD_CHUNK0]);
+    return link->channel.chunk0 ? VGPU_ERR_NONE : v->error_code;
+}
+
+static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_chunk *chunk)
+{
+    VGPUChunkAdd add = {.channel = NUMBER, .chunk = number, .bytes = chunk->bytes};
+    uint64_t deadline_ns = vgpu_now_ns(v) + CHUNK_TIMEOUT_NS;
+    struct received frame = {.fd_count = 0};
+    VGPUChunkAdded added;
+    uint32_t code = send_frame(v, VGPU_MSG_CHUNK_ADD, &add, sizeof(add));
+
+    if (code == VGPU_ERR_NONE) {
+        code = wait_frame(v, VGPU_MSG_CHUNK_ADDED, &added, sizeof(added), &frame, deadline_ns);
+    }
+    if (code != VGPU_ERR_NONE) {
+        return code;
+    }
+    if (added.status != VGPU_ERR_NONE) {
+        close_fds(&frame);
+        return vgpu_set_device_error(v, added.status);
+    }
+    if (frame.fd_count != 1 || added.chunk != number || added.bytes != chunk->bytes) {
+        close_fds(&frame);
+        return vgpu_channel_dead(v, VGPU_ERR_BAD_RESPONSE,
+                                 "the mediator added another chunk than was asked for");
+    }
+    chunk->memory = map_chunk(v, frame.fds[0], chunk->bytes);
+    close(frame.fds[0]);
+    return chunk->memory ? VGPU_ERR_NONE : v->error_code;
+}
+
+static uint32_t host_remove_chunk(struct vgpu *v, uint32_t number)
+{
+    VGPUChunkRemove remove = {.channel = NUMBER, .chunk = number}, removed;
+    struct received frame = {.fd_count = 0};
+    uint32_t code = send_frame(v, VGPU_MSG_CHUNK_REMOVE, &remove, sizeof(remove));
+
+    if (code == VGPU_ERR_NONE) {
+        code = wait_frame(v, VGPU_MSG_CHUNK_REMOVED, &removed, sizeof(removed), &frame,
+                          vgpu_now_ns(v) + CHUNK_TIMEOUT_NS);
+    }
+    close_fds(&frame);
     return code;
 }
 
@@ -356,6 +405,8 @@ static const struct channel_way host_way = {
     .open = host_open,
     .ring = host_ring,
     .sleep = host_sleep,
+    .add_chunk = host_add_chunk,
+    .remove_chunk = host_remove_chunk,
     .close = host_close,
 };
 

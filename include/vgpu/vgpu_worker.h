@@ -46,6 +46,10 @@ enum vgpu_worker_msg {
     VGPU_WORKER_TURN = 10,          /* -> worker: vgpu_worker_turn; ends with DONE, as a RUN */
     VGPU_WORKER_ADOPT = 11,         /* -> worker: another mediator is there now, see below */
     VGPU_WORKER_CHUNK_ADD = 12,     /* -> worker: VGPUChunkAdd, pieces; 1 descriptor */
+    VGPU_WORKER_CHUNK = 13,         /* -> worker: vgpu_worker_chunk, its descriptor */
+    VGPU_WORKER_CHUNK_ADDED = 14,   /* -> mediator: vgpu_worker_chunk, with its status */
+    VGPU_WORKER_CHUNK_REMOVE = 15,  /* -> worker: vgpu_worker_word, the chunk */
+    VGPU_WORKER_CHUNK_REMOVED = 16, /* -> mediator: vgpu_worker_word, the chunk; it has let go */
 };
 
 typedef struct vgpu_worker_header {
@@ -109,6 +113,18 @@ typedef struct vgpu_worker_channel {
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 40, "vgpu_worker_channel is 40 bytes");
 
 #define VGPU_WORKER_FD_LEASE 2u /* SHARED: in the place of chunk 0's */
+
+/*
+ * Chunks 1 and up of a channel that is open.  Each CHUNK is answered by ADDED, each REMOVE by
+ * REMOVED when the records before it are over; neither, once CLOSED was sent.
+ */
+typedef struct vgpu_worker_chunk {
+    uint32_t chunk;  /* 1 to VGPU_CHUNKS_MAX - 1 */
+    uint32_t status; /* ADDED: enum vgpu_error */
+    uint64_t bytes;
+} vgpu_worker_chunk;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_chunk) == 16, "vgpu_worker_chunk is 16 bytes");
 
 typedef struct vgpu_worker_word {
     uint32_t value;

@@ -31,7 +31,16 @@ struct descriptors {
     STAILQ_HEAD(, part) parts;
 };
 
+/* Of chunks whose worker has not answered: few. */
+struct chunk_fd {
+    LIST_ENTRY(chunk_fd) link;
+    uint64_t channel;
+    uint32_t chunk;
+    int fd;
+};
+
 struct channel_memory {
+    LIST_HEAD(, chunk_fd) chunks;
     struct descriptors all[CORE_CHANNELS_MAX]; /* by handle modulo, as the core has them */
 };
 
@@ -47,6 +56,9 @@ void channel_memory_free(struct channel_memory *memory)
     }
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
         channel_memory_drop(memory, memory->all[i].channel);
+    }
+    while (!LIST_EMPTY(&memory->chunks)) {
+        channel_memory_drop(memory, LIST_FIRST(&memory->chunks)->channel);
     }
     free(memory);
 }
@@ -246,10 +258,74 @@ void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel)
     }
 }
 
+static struct chunk_fd *find_chunk(const struct channel_memory *memory, uint64_t channel,
+                                   uint32_t chunk)
+{
+    struct chunk_fd *entry;
+
+    LIST_FOREACH (entry, &memory->chunks, link) {
+        if (entry->channel == channel && entry->chunk == chunk) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+int channel_memory_make_chunk(struct channel_memory *memory, uint64_t channel, uint32_t chunk,
+                              uint64_t bytes)
+{
+    struct chunk_fd *entry = calloc(1, sizeof(*entry));
+
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->fd = make_chunk(bytes);
+    if (entry->fd < 0) {
+        int error = errno ? errno : EMFILE;
+
+        free(entry);
+        return -error;
+    }
+    entry->channel = channel;
+    entry->chunk = chunk;
+    LIST_INSERT_HEAD(&memory->chunks, entry, link);
+    return entry->fd;
+}
+
+int channel_memory_chunk_fd(const struct channel_memory *memory, uint64_t channel, uint32_t chunk)
+{
+    const struct chunk_fd *entry = find_chunk(memory, channel, chunk);
+
+    return entry ? entry->fd : -1;
+}
+
+static void drop_chunk(struct chunk_fd *entry)
+{
+    LIST_REMOVE(entry, link);
+    close(entry->fd);
+    free(entry);
+}
+
+void channel_memory_drop_chunk(struct channel_memory *memory, uint64_t channel, uint32_t chunk)
+{
+    struct chunk_fd *entry = find_chunk(memory, channel, chunk);
+
+    if (entry) {
+        drop_chunk(entry);
+    }
+}
+
 void channel_memory_drop(struct channel_memory *memory, uint64_t channel)
 {
     struct descriptors *made = find(memory, channel);
+    struct chunk_fd *entry, *next;
 
+    for (entry = LIST_FIRST(&memory->chunks); entry; entry = next) {
+        next = LIST_NEXT(entry, link);
+        if (entry->channel == channel) {
+            drop_chunk(entry);
+        }
+    }
     if (!made) {
         return;
     }

@@ -53,7 +53,18 @@ void channel_memory_take_parts(struct channel_memory *memory, uint64_t channel,
                                void *opaque);
 /* Both have theirs: closes all but the lease. */
 void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel);
-/* Unknown ones are ignored. */
+/*
+ * A chunk of its own, zeroed and of this size for ever; ours until it is dropped, alone or with its
+ * channel.  Its descriptor or -errno.
+ */
+int channel_memory_make_chunk(struct channel_memory *memory, uint64_t channel, uint32_t chunk,
+                              uint64_t bytes);
+/* -1: there is none. */
+int channel_memory_chunk_fd(const struct channel_memory *memory, uint64_t channel, uint32_t chunk);
+/* Unknown ones are ignored, here and below. */
+void channel_memory_drop_chunk(struct channel_memory *memory, uint64_t channel, uint32_t chunk);
+
+/* With all its chunks. */
 void channel_memory_drop(struct channel_memory *memory, uint64_t channel);
 
 #endif /* MEDIATOR_WORKERS_CHANNEL_MEMORY_H */

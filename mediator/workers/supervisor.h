@@ -68,6 +68,11 @@ void supervisor_channel_part(struct supervisor *supervisor, uint64_t worker, uin
                              const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd);
 void supervisor_channel_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
                              uint32_t reason);
+/* `fd` stays the caller's. */
+void supervisor_chunk_start(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
+                            uint32_t chunk, uint64_t bytes, int fd);
+void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
+                           uint32_t chunk);
 void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                      uint64_t channel, uint64_t budget_ns);
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool kill);

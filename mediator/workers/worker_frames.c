@@ -87,6 +87,27 @@ static void take_channel(struct worker *worker, const vgpu_worker_header *header
     }
 }
 
+/* CHUNK_ADDED, CHUNK_REMOVED. */
+static void take_chunk(struct worker *worker, const vgpu_worker_header *header, const uint8_t *body,
+                       size_t length)
+{
+    struct core *core = worker->supervisor->uses.core;
+    vgpu_worker_chunk chunk = {0};
+    bool added = header->type == VGPU_WORKER_CHUNK_ADDED;
+
+    if (length != (added ? sizeof(chunk) : sizeof(vgpu_worker_word)) ||
+        worker->step != WORKER_READY) {
+        worker_kill_for_protocol(worker, "sent a wrong frame about a chunk");
+        return;
+    }
+    memcpy(&chunk, body, length); /* both begin with its number */
+    if (added) {
+        core_chunk_added(core, worker->handle, header->job_id, chunk.chunk, chunk.status);
+    } else {
+        core_chunk_removed(core, worker->handle, header->job_id, chunk.chunk);
+    }
+}
+
 static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
 {
     vgpu_worker_header header;
@@ -116,6 +137,8 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     case VGPU_WORKER_CHANNEL_OPENED:
     case VGPU_WORKER_CHANNEL_CLOSED:
     case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
+    case VGPU_WORKER_CHUNK_ADDED:
+    case VGPU_WORKER_CHUNK_REMOVED: take_chunk(worker, &header, bytes, length); break;
     default: worker_kill_for_protocol(worker, "sent a frame of an unknown type"); break;
     }
 }
@@ -262,6 +285,22 @@ void supervisor_channel_stop(struct supervisor *supervisor, uint64_t handle, uin
 
     send_fixed(supervisor, handle, VGPU_WORKER_CHANNEL_CLOSE, channel, &body, sizeof(body), NULL,
                0);
+}
+
+void supervisor_chunk_start(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                            uint32_t chunk, uint64_t bytes, int fd)
+{
+    vgpu_worker_chunk body = {.chunk = chunk, .bytes = bytes};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHUNK, channel, &body, sizeof(body), &fd, 1);
+}
+
+void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t handle, uint64_t channel,
+                           uint32_t chunk)
+{
+    vgpu_worker_word body = {.value = chunk};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CHUNK_REMOVE, channel, &body, sizeof(body), NULL, 0);
 }
 
 void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,

@@ -14,7 +14,8 @@ import wire
 (CHANNEL_OPEN, CHANNEL_OPENED, CHANNEL_CLOSE, CHANNEL_CLOSED, CHUNK_ADD, CHUNK_ADDED, CHUNK_REMOVE,
  CHUNK_REMOVED, CHANNEL_RESET) = range(9, 18)
 HOST, SHARED, COPIED = range(3)
-ADD = struct.Struct("<4I2Q")
+ADD = CHUNK = struct.Struct("<4I2Q")
+ADDED = struct.Struct("<4IQ")
 FEATURE_CHANNELS, FEATURE_HOST = 4, 8
 HELLO = struct.Struct("<4I")
 GEOMETRY = struct.Struct("<4IQ")
@@ -88,6 +89,30 @@ class Host:
             return opened[1]
         assert opened[4:9] == (lanes, events, notices, commands, arena)
         return Channel(self, number, fds, opened)
+
+    def add_chunk(self, chunk, size, number=0):
+        """Its mapping, or the error code."""
+        self.send(CHUNK_ADD, CHUNK.pack(number, chunk, 0, 0, size, 0))
+        kind, payload, fds = self.receive()
+        assert kind == CHUNK_ADDED
+        added = ADDED.unpack(payload)
+        assert added[:2] == (number, chunk)
+        if added[2] != wire.OK:
+            assert not fds and added[4] == 0
+            return added[2]
+        assert added[4] == size == os.fstat(fds[0]).st_size
+        memory = mmap.mmap(fds[0], size)
+        os.close(fds[0])
+        return memory
+
+    def remove_chunk(self, chunk, number=0):
+        self.send(CHUNK_REMOVE, CLOSE.pack(number, chunk))
+
+    def removed(self):
+        """The next frame, which is CHUNK_REMOVED: its channel and chunk."""
+        kind, payload, fds = self.receive()
+        assert kind == CHUNK_REMOVED and not fds
+        return CLOSE.unpack(payload)
 
     def closed(self):
         """The next frame, which is CLOSED: its channel and reason."""

@@ -121,13 +121,99 @@ def test_requests_are_not_for_host_sessions(running, lab):
             host.receive()
 
 
-def test_chunks_are_not_built_and_say_so(running, lab):
+def test_chunks(running, lab):
+    """Memory that is added while the channel works, and taken away in the middle of it."""
     with Host(lab / "vm1.sock") as host:
-        ready(host.open())
-        host.send(hc.CHUNK_ADD, struct.pack("<4I2Q", 0, 1, 0, 0, 4096, 4096))
-        kind, payload, fds = host.receive()
-        assert kind == hc.CHUNK_ADDED and not fds
-        assert struct.unpack("<4IQ", payload)[:3] == (0, 1, wire.UNSUPPORTED_OP)
+        channel = ready(host.open())
+        assert channel.bulk(hc.ALLOC, target=handle(0), count=8192) == wire.OK
+        assert channel.bulk(hc.UPLOAD, target=handle(0), chunk=1, count=64) == wire.INVALID_REQUEST
+        memory = ready(host.add_chunk(1, 8192))
+        last = ready(host.add_chunk(255, 4096))
+        assert memory[:] == bytes(8192) and last[:] == bytes(4096)
+        memory[:] = bytes(range(256)) * 32
+        assert channel.bulk(hc.UPLOAD, target=handle(0), chunk=1, count=8192) == wire.OK
+        assert channel.bulk(hc.DOWNLOAD, a=handle(0), offsets=(0, 4096, 0), chunk=255,
+                            count=4096) == wire.OK
+        assert last[:] == memory[4096:]
+        for fields in ({"chunk": 255, "count": 4100}, {"chunk": 255, "chunk_offset": 4096},
+                       {"chunk": 255, "chunk_offset": (1 << 64) - 4}, {"chunk": 2},
+                       {"chunk": 256}, {"chunk": 0xFFFFFFFF}):
+            fields = {"count": 4, **fields}
+            assert channel.bulk(hc.UPLOAD, target=handle(0), **fields) == wire.INVALID_REQUEST
+        # What was taken from the ring before is done, what comes later can't name it.
+        for _ in range(32):
+            channel.put(channel.bulk_record(hc.DOWNLOAD, a=handle(0), chunk=1, count=8192, flags=0))
+        channel.publish()
+        assert channel.op(wire.NOP)[0] == wire.OK
+        host.remove_chunk(1)
+        assert host.removed() == (0, 1)
+        assert channel.bulk(hc.UPLOAD, target=handle(0), chunk=1, count=4) == wire.INVALID_REQUEST
+        again = ready(host.add_chunk(1, 4096))  # its number is free, its memory new
+        assert again[:] == bytes(4096)
+        assert channel.bulk(hc.UPLOAD, target=handle(0), chunk=1, count=4096) == wire.OK
+    worker, = running.workers()
+    wait_for(lambda: "vgpu-channel" not in pathlib.Path(f"/proc/{worker}/maps").read_text(),
+             "the memory to be let go of")
+
+
+def test_a_chunk_is_removed_while_copies_use_it(lab, backend, monkeypatch):
+    """REMOVED comes when the worker has let go, and not a copy later."""
+    monkeypatch.setenv("STAND_IN_COPY_US", "2000")
+    with with_vms(lab, backend=backend), Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        assert channel.bulk(hc.ALLOC, target=handle(0), count=1 << 20) == wire.OK
+        for _ in range(10):
+            memory = ready(host.add_chunk(7, 1 << 20))
+            for _ in range(12):
+                channel.put(channel.bulk_record(hc.DOWNLOAD, a=handle(0), chunk=7, count=1 << 20,
+                                                flags=0))
+            channel.publish()
+            host.remove_chunk(7)
+            assert host.removed() == (0, 7)
+            memory[:4] = b"mine"
+            assert channel.op(wire.NOP)[0] == wire.OK
+            assert memory[:4] == b"mine"
+
+
+def test_chunks_are_charged(lab, backend):
+    limits = ("--channel-memory-vm-mib", "8", "--channel-memory-mib", "12")
+    with with_vms(lab, *limits, backend=backend), Host(lab / "vm1.sock") as host, \
+            Host(lab / "vm2.sock") as other:
+        ready(host.open(arena=0))
+        ready(other.open(arena=0))
+        assert host.add_chunk(1, 8 << 20) == wire.MEMORY_LIMIT
+        ready(host.add_chunk(1, 6 << 20))
+        assert host.add_chunk(2, 1 << 20) == wire.MEMORY_LIMIT
+        assert other.add_chunk(1, 4 << 20) == wire.MEMORY_LIMIT  # of all together
+        host.remove_chunk(1)
+        assert host.removed() == (0, 1)
+        ready(other.add_chunk(1, 4 << 20))
+        for size in (0, 100, 4095, (1 << 30) + 4096, 1 << 62):
+            assert host.add_chunk(1, size) == wire.INVALID_REQUEST
+        assert host.add_chunk(1, 4096, number=5) == wire.INVALID_REQUEST  # no such channel
+
+
+@pytest.mark.parametrize("kind, payload", [
+    (hc.CHUNK_ADD, b""), (hc.CHUNK_ADD, hc.CHUNK.pack(0, 1, 0, 0, 4096, 0) + b"more"),
+    (hc.CHUNK_ADD, hc.CHUNK.pack(0, 0, 0, 0, 4096, 0)),
+    (hc.CHUNK_ADD, hc.CHUNK.pack(0, 256, 0, 0, 4096, 0)),
+    (hc.CHUNK_ADD, hc.CHUNK.pack(0, 2, 0, 0, 4096, 0)),  # it is there already
+    (hc.CHUNK_ADD, hc.CHUNK.pack(0, 1, 1, 0, 4096, 0)),  # pieces are for devices
+    (hc.CHUNK_ADD, hc.CHUNK.pack(0, 1, 0, 1, 4096, 4096)),
+    (hc.CHUNK_ADD, hc.CHUNK.pack(256, 1, 0, 0, 4096, 0)),
+    (hc.CHUNK_REMOVE, hc.CLOSE.pack(0, 0)), (hc.CHUNK_REMOVE, hc.CLOSE.pack(0, 1)),
+    (hc.CHUNK_REMOVE, hc.CLOSE.pack(0, 256)), (hc.CHUNK_REMOVE, b"1234"),
+])
+def test_bad_frames_about_chunks(lab, kind, payload):
+    with with_vms(lab), Host(lab / "vm1.sock") as other:
+        kept = ready(other.open())
+        with Host(lab / "vm1.sock") as host:
+            ready(host.open())
+            ready(host.add_chunk(2, 4096))
+            host.send(kind, payload)
+            with pytest.raises(wire.Closed):
+                host.receive()
+        assert kept.op(wire.NOP)[0] == wire.OK
 
 
 def test_unregistered(lab):

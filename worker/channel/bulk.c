@@ -10,28 +10,52 @@ struct buffer {
     uint32_t generation;
 };
 
+/* What records may name of a chunk. */
+struct area {
+    uint8_t *memory; /* NULL: there is none */
+    uint64_t from, end;
+    bool hidden;
+};
+
 struct bulk {
     const struct bulk_engine *engine;
-    uint8_t *chunk0;
-    uint64_t chunk0_bytes, arena_offset;
+    struct area areas[VGPU_CHUNKS_MAX];
     struct buffer buffers[VGPU_BUFFERS_MAX];
 };
 
-struct bulk *bulk_new(const struct bulk_engine *engine, uint8_t *chunk0, uint64_t chunk0_bytes,
-                      uint64_t arena_offset)
+struct bulk *bulk_new(const struct bulk_engine *engine)
 {
     struct bulk *bulk = calloc(1, sizeof(*bulk));
 
     if (bulk) {
         bulk->engine = engine;
-        bulk->chunk0 = chunk0;
-        bulk->chunk0_bytes = chunk0_bytes;
-        bulk->arena_offset = arena_offset;
-        if (chunk0_bytes > arena_offset) {
-            engine->share(engine->opaque, chunk0 + arena_offset, chunk0_bytes - arena_offset);
-        }
     }
     return bulk;
+}
+
+void bulk_add_chunk(struct bulk *bulk, uint32_t number, uint8_t *memory, uint64_t from,
+                    uint64_t bytes)
+{
+    if (bytes > from) {
+        bulk->areas[number] = (struct area){memory, from, bytes, false};
+        bulk->engine->share(bulk->engine->opaque, memory + from, bytes - from);
+    }
+}
+
+void bulk_hide_chunk(struct bulk *bulk, uint32_t number)
+{
+    bulk->areas[number].hidden = true;
+}
+
+void bulk_remove_chunk(struct bulk *bulk, uint32_t number)
+{
+    struct area *area = &bulk->areas[number];
+
+    if (area->memory) {
+        bulk->engine->unshare(bulk->engine->opaque, area->memory + area->from,
+                              area->end - area->from);
+        area->memory = NULL;
+    }
 }
 
 static void free_buffer(struct bulk *bulk, struct buffer *buffer)
@@ -50,9 +74,8 @@ void bulk_free(struct bulk *bulk)
             free_buffer(bulk, &bulk->buffers[i]);
         }
     }
-    if (bulk->chunk0_bytes > bulk->arena_offset) {
-        bulk->engine->unshare(bulk->engine->opaque, bulk->chunk0 + bulk->arena_offset,
-                              bulk->chunk0_bytes - bulk->arena_offset);
+    for (uint32_t i = 0; i < VGPU_CHUNKS_MAX; i++) {
+        bulk_remove_chunk(bulk, i);
     }
     free(bulk);
 }
@@ -105,15 +128,17 @@ static bool range(struct bulk *bulk, uint64_t handle, uint64_t offset, uint64_t 
     return true;
 }
 
-/* The same of chunk 0's arena. */
-static bool arena_range(struct bulk *bulk, uint32_t chunk, uint64_t offset, uint64_t bytes,
+/* The same of a chunk. */
+static bool chunk_range(struct bulk *bulk, uint32_t chunk, uint64_t offset, uint64_t bytes,
                         uint64_t *address)
 {
-    if (chunk != 0 || offset < bulk->arena_offset || offset > bulk->chunk0_bytes ||
-        bytes > bulk->chunk0_bytes - offset) {
+    const struct area *area = chunk < VGPU_CHUNKS_MAX ? &bulk->areas[chunk] : NULL;
+
+    if (!area || !area->memory || area->hidden || offset < area->from || offset > area->end ||
+        bytes > area->end - offset) {
         return false;
     }
-    *address = (uintptr_t)(bulk->chunk0 + offset);
+    *address = (uintptr_t)(area->memory + offset);
     return true;
 }
 
@@ -167,9 +192,9 @@ static enum vgpu_error begin_copy(struct bulk *bulk, struct bulk_op *op)
     op->target_bytes = op->a_bytes = r->count;
     if (r->record.op == VGPU_BULK_UPLOAD) {
         return found(range(bulk, r->target, r->target_offset, r->count, &op->target) &&
-                     arena_range(bulk, r->chunk, r->chunk_offset, r->count, &op->a));
+                     chunk_range(bulk, r->chunk, r->chunk_offset, r->count, &op->a));
     }
-    return found(arena_range(bulk, r->chunk, r->chunk_offset, r->count, &op->target) &&
+    return found(chunk_range(bulk, r->chunk, r->chunk_offset, r->count, &op->target) &&
                  range(bulk, r->a, r->a_offset, r->count, &op->a));
 }
 

@@ -64,11 +64,22 @@ struct bulk_engine {
 
 struct bulk;
 
-/* NULL when there is no memory.  The engine and the chunk outlive it. */
-struct bulk *bulk_new(const struct bulk_engine *engine, uint8_t *chunk0, uint64_t chunk0_bytes,
-                      uint64_t arena_offset);
-/* With all its buffers.  None of its copies may be in flight. */
+/* NULL when there is no memory.  The engine outlives it. */
+struct bulk *bulk_new(const struct bulk_engine *engine);
+/* With all its buffers and chunks, which its caller may unmap then.  None of its copies may be in
+ * flight. */
 void bulk_free(struct bulk *bulk);
+
+/*
+ * Chunk `number`, which has no memory yet: records may name its bytes from `from` on, whole pages,
+ * in memory that is its caller's until it is removed or all go.
+ */
+void bulk_add_chunk(struct bulk *bulk, uint32_t number, uint8_t *memory, uint64_t from,
+                    uint64_t bytes);
+/* From now on records can't name it. */
+void bulk_hide_chunk(struct bulk *bulk, uint32_t number);
+/* No copy of it is in flight. */
+void bulk_remove_chunk(struct bulk *bulk, uint32_t number);
 
 /* Does this operation use the GPU, so that it needs a turn? */
 bool bulk_needs_turn(const struct bulk *bulk, uint16_t opcode);

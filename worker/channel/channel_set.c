@@ -23,6 +23,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,6 +60,14 @@ struct flight {
     uint64_t out_offset, out_bytes; /* what it writes into the arena */
 };
 
+/* One beyond chunk 0. */
+struct chunk {
+    uint8_t *memory; /* NULL: free */
+    uint64_t bytes;
+    bool removing;
+    uint64_t gone_at; /* removing: when so many records are over */
+};
+
 struct channel {
     uint64_t handle; /* 0: free */
     struct channel_mapping *mapping;
@@ -84,6 +94,8 @@ struct channel {
     enum vgpu_channel_reason reason;
     uint64_t turn_start_ns, turn_budget_ns;
     struct bulk_op op;
+    struct chunk *chunks; /* VGPU_CHUNKS_MAX; NULL: there were none */
+    unsigned removing;    /* of them */
     struct flight flights[FLIGHTS_MAX];
     unsigned first, in_flight;
     _Alignas(8) uint8_t record[VGPU_RECORD_BYTES_MAX];
@@ -144,6 +156,12 @@ static void signal_event(int fd)
 static void release(struct channel *channel)
 {
     bulk_free(channel->bulk);
+    for (uint32_t i = 0; channel->chunks && i < VGPU_CHUNKS_MAX; i++) {
+        if (channel->chunks[i].memory) {
+            munmap(channel->chunks[i].memory, channel->chunks[i].bytes);
+        }
+    }
+    free(channel->chunks);
     mapping_free(channel->mapping);
     free(channel);
 }
@@ -227,6 +245,19 @@ void channel_set_close(struct channel_set *set, uint64_t handle, enum vgpu_chann
     }
 }
 
+/* Maps a chunk, which must have this size.  Closes its descriptor. */
+static uint8_t *map_chunk(int fd, uint64_t bytes)
+{
+    struct stat about;
+    void *memory = MAP_FAILED;
+
+    if (fstat(fd, &about) == 0 && (uint64_t)about.st_size == bytes) {
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping *mapping)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
@@ -243,19 +274,83 @@ enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping 
     channel->doorbell = mapping->doorbell;
     channel->interrupt = mapping->interrupt;
     channel->chunk0 = mapping->chunk0;
-    channel->bulk =
-        bulk_new(set->uses.engine, channel->chunk0, channel->layout.bytes, channel->layout.arena);
+    channel->bulk = bulk_new(set->uses.engine);
     if (!channel->bulk) {
         release(channel);
         return VGPU_ERR_MEMORY_LIMIT;
     }
     outbox_init(&channel->outbox, &channel->layout, channel->geometry.notice_bytes,
                 mapping->copy_page, channel->interrupt);
+    bulk_add_chunk(channel->bulk, 0, channel->chunk0, channel->layout.arena, channel->layout.bytes);
     channel->control = (VGPUControl *)channel->chunk0;
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
     vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
     set->all[set->count++] = channel;
     return VGPU_ERR_NONE;
+}
+
+/* ---- more chunks ---- */
+
+enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t handle, uint32_t number,
+                                      uint64_t bytes, int fd)
+{
+    struct channel *channel = find(set, handle);
+    uint8_t *memory = NULL;
+
+    if (!channel || channel->closing || number == 0 || number >= VGPU_CHUNKS_MAX ||
+        (channel->chunks && channel->chunks[number].memory)) {
+        close(fd);
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    if (!channel->chunks) {
+        channel->chunks = calloc(VGPU_CHUNKS_MAX, sizeof(*channel->chunks));
+    }
+    if (channel->chunks) {
+        memory = map_chunk(fd, bytes);
+    } else {
+        close(fd);
+    }
+    if (!memory) {
+        log_error("a chunk of %llu bytes cannot be mapped", (unsigned long long)bytes);
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    channel->chunks[number] = (struct chunk){.memory = memory, .bytes = bytes};
+    bulk_add_chunk(channel->bulk, number, memory, 0, bytes);
+    return VGPU_ERR_NONE;
+}
+
+/* Those whose records are over. */
+static void remove_chunks(struct channel_set *set, struct channel *channel)
+{
+    for (uint32_t i = 0; channel->removing > 0 && i < VGPU_CHUNKS_MAX; i++) {
+        struct chunk *chunk = &channel->chunks[i];
+
+        if (chunk->removing && channel->retired >= chunk->gone_at) {
+            bulk_remove_chunk(channel->bulk, i);
+            munmap(chunk->memory, chunk->bytes);
+            *chunk = (struct chunk){.memory = NULL};
+            channel->removing--;
+            set->uses.tell(set->uses.opaque, VGPU_WORKER_CHUNK_REMOVED, channel->handle, i);
+        }
+    }
+}
+
+void channel_set_remove_chunk(struct channel_set *set, uint64_t handle, uint32_t number)
+{
+    struct channel *channel = find(set, handle);
+    struct chunk *chunk;
+
+    if (!channel || channel->closing || !channel->chunks || number == 0 ||
+        number >= VGPU_CHUNKS_MAX || !channel->chunks[number].memory ||
+        channel->chunks[number].removing) {
+        return;
+    }
+    chunk = &channel->chunks[number];
+    chunk->removing = true;
+    chunk->gone_at = channel->retired + channel->in_flight + (channel->begun ? 1 : 0);
+    channel->removing++;
+    bulk_hide_chunk(channel->bulk, number);
+    remove_chunks(set, channel);
 }
 
 /* ---- answers ---- */
@@ -711,6 +806,7 @@ static bool serve(struct channel_set *set, struct channel *channel, bool in_turn
             }
         }
     }
+    remove_chunks(set, channel);
     look_after_process(channel);
     return did;
 }

@@ -29,7 +29,7 @@ struct channel_set_uses {
                               struct backend_result *result);
     /* Of one that is RUNNING. */
     enum backend_state (*poll)(void *opaque, unsigned slot, struct backend_result *result);
-    /* Tells the mediator; type: CHANNEL_CLOSED with a value, or WANT without. */
+    /* Tells the mediator; type: CHANNEL_CLOSED or CHUNK_REMOVED with a value, or WANT without. */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
     const struct bulk_engine *engine;
     bool units_fly; /* units and jobs are started, not done, when they are asked for */
@@ -48,6 +48,13 @@ bool channel_set_lost(const struct channel_set *set);
 enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping *mapping);
 /* Unknown ones are ignored: CHANNEL_CLOSED of them is on its way. */
 void channel_set_close(struct channel_set *set, uint64_t channel, enum vgpu_channel_reason reason);
+
+/* A chunk beyond chunk 0.  Takes the descriptor, whatever it answers. */
+enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk,
+                                      uint64_t bytes, int fd);
+/* Records that were not begun can't name it any more; CHUNK_REMOVED is told when those before are
+ * over.  Unknown ones are ignored: the channel is ending. */
+void channel_set_remove_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk);
 
 /* Does what can be done without a turn.  False: there was nothing. */
 bool channel_set_serve(struct channel_set *set);

@@ -188,12 +188,21 @@ VGPU_API int vgpu_test_op(struct vgpu *v, uint32_t opcode, uint32_t param);
  */
 VGPU_API int vgpu_buffer_new(struct vgpu *v, uint64_t bytes, uint64_t *buffer); /* zeroed */
 VGPU_API int vgpu_buffer_free(struct vgpu *v, uint64_t buffer);
-/* `from` may be changed when it returns. */
+/* `from` may be changed when it returns, unless it is pinned memory (below). */
 VGPU_API int vgpu_upload(struct vgpu *v, uint64_t buffer, uint64_t offset, const void *from,
                          uint64_t bytes);
 /* After all that was posted before; `to` is filled when it returns. */
 VGPU_API int vgpu_download(struct vgpu *v, uint64_t buffer, uint64_t offset, void *to,
                            uint64_t bytes);
+/*
+ * Memory of this process that the GPU copies from and to by itself, several times faster than
+ * other memory ("host:"; other ways say UNSUPPORTED_OP).  Zeroed.  Uploads from it and downloads
+ * into it are made where it lies: what vgpu_upload() is given here must stay as it is until the
+ * upload is over, as vgpu_wait_posted() says.  It stays when the channel ends, and is ordinary
+ * memory then; closing the handle frees it.  vgpu_pinned_free() waits for what was posted.
+ */
+VGPU_API int vgpu_pinned_new(struct vgpu *v, uint64_t bytes, void **memory);
+VGPU_API int vgpu_pinned_free(struct vgpu *v, void *memory);
 VGPU_API int vgpu_fill(struct vgpu *v, uint64_t target, uint64_t count, uint32_t value);
 /* target = a + b; target may be a or b. */
 VGPU_API int vgpu_buffer_add_i32(struct vgpu *v, uint64_t target, uint64_t a, uint64_t b,
