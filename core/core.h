@@ -198,6 +198,12 @@ struct core_effects {
                        const VGPUSocketHeader *header, const void *payload);
     void (*chunk_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk);
     void (*chunk_free)(void *opaque, uint64_t channel, uint32_t chunk);
+    /*
+     * How many records of its channels the worker may take, beside those it may already; 0: ask
+     * for each from now on; VGPU_WORKER_CREDIT_ALL: without a limit, as at its start.  It asks by
+     * core_credit_ask().  May be NULL.
+     */
+    void (*worker_credit)(void *opaque, uint64_t worker, uint32_t records);
     /* Like worker_run(); it ends with core_worker_done(). */
     void (*worker_turn)(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                         uint64_t budget_ns);
@@ -433,6 +439,8 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t channel, u
 /* It has let go, because it was told to or for a reason of its own. */
 void core_channel_closed(struct core *core, uint64_t worker, uint64_t channel, uint32_t reason,
                          uint64_t now_ns);
+/* It has records, and may take none. */
+void core_credit_ask(struct core *core, uint64_t worker, uint64_t now_ns);
 /* The same of a chunk; after removed, it has let go. */
 void core_chunk_added(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk,
                       uint32_t status);

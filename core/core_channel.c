@@ -196,7 +196,7 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
         return VGPU_ERR_VM_QUARANTINED;
     }
     if ((open->profile != VGPU_PROFILE_OPS && open->profile != VGPU_PROFILE_CUDA) ||
-        !choose_transport(state, open, &channel->transport) || vm->config.max_jobs_per_sec != 0) {
+        !choose_transport(state, open, &channel->transport)) {
         return VGPU_ERR_UNSUPPORTED_OP;
     }
     if (!vgpu_channel_layout(&open->geometry, &layout)) {

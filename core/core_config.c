@@ -82,8 +82,8 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     rl_configure_vm(&vm->limiter, config->max_jobs_per_sec, config->burst, config->max_queue_depth,
                     now_ns);
     core_vm_update_share(core, slot, now_ns);
-    if (config->max_jobs_per_sec != 0 && old.max_jobs_per_sec == 0) {
-        core_channels_stop(core, slot, VGPU_CLOSED_LIMITS, VGPU_ERR_UNSUPPORTED_OP);
+    if ((config->max_jobs_per_sec != 0) != (old.max_jobs_per_sec != 0)) {
+        core_credit_tell(core, slot);
     }
     /* In BACKOFF there is none to stop, and jobs may wait for the next one. */
     if (old.memory_limit_bytes != config->memory_limit_bytes &&

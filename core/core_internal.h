@@ -92,6 +92,7 @@ struct core_vm {
     bool owes;              /* nobody uses it, but its neighbours are owed time */
     struct core_worker worker;
     struct rate_limiter limiter;
+    bool credit_wanted; /* its worker has records of channels that the rate limit holds back */
     struct watchdog watchdog;
     struct core_job *jobs; /* CORE_VM_JOBS_MAX, allocated when the VM first connects */
     uint32_t free_job;     /* head of the free list, CORE_NONE = none */
@@ -283,6 +284,12 @@ bool core_channel_has_session(const struct core *core, const struct core_channel
 /* Host memory that this VM's channels may have still. */
 uint64_t core_channel_room(const struct core *core, uint32_t slot);
 
+/* core_credit.c: the rate limit, for records of channels */
+/* Tells a worker that is ready whether its VM has a limit. */
+void core_credit_tell(struct core *core, uint32_t slot);
+/* Gives what there is by now to a worker that waits for it. */
+void core_credit_give(struct core *core, uint32_t slot, uint64_t now_ns);
+
 /* core_chunk.c */
 /* Frames of a session.  False: they make no sense. */
 bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add);
@@ -305,5 +312,7 @@ void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, u
                        uint64_t now_ns);
 void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_arm(struct core *core, uint32_t slot);
+/* Whose it is; CORE_NONE: nobody's any more. */
+uint32_t core_worker_slot(const struct core *core, uint64_t worker);
 
 #endif /* CORE_CORE_INTERNAL_H */

@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-static uint32_t slot_of(const struct core *core, uint64_t worker)
+uint32_t core_worker_slot(const struct core *core, uint64_t worker)
 {
     uint32_t slot = (uint32_t)(worker % CORE_VMS_MAX);
 
@@ -276,7 +276,7 @@ static void back_off(struct core *core, uint32_t slot, uint64_t now_ns)
 void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end end,
                         uint32_t detail, uint64_t now_ns)
 {
-    uint32_t slot = slot_of(core, worker);
+    uint32_t slot = core_worker_slot(core, worker);
     struct core_vm *vm;
     enum core_worker_state state;
 
@@ -309,7 +309,7 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
 
 void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns)
 {
-    uint32_t slot = slot_of(core, worker);
+    uint32_t slot = core_worker_slot(core, worker);
 
     if (slot != CORE_NONE && core->vms[slot].worker.state == CORE_WORKER_STARTING &&
         !core->vms[slot].worker.overdue) {
@@ -320,7 +320,7 @@ void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns)
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
                        uint64_t now_ns)
 {
-    uint32_t slot = slot_of(core, worker);
+    uint32_t slot = core_worker_slot(core, worker);
     struct core_vm *vm;
 
     if (slot == CORE_NONE || core->vms[slot].worker.state != CORE_WORKER_STARTING ||
@@ -338,6 +338,9 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
     vm->worker.flags = ready->flags;
     vm->worker.start_failures = 0;
     core_worker_enter(&vm->worker, CORE_WORKER_READY, now_ns);
+    if (vm->limiter.rate_hz) {
+        core_credit_tell(core, slot); /* before its first channel */
+    }
     core_channels_start(core, slot);
     core_vm_after(core, slot, now_ns);
 }
@@ -345,7 +348,7 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
 int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
                      const vgpu_worker_done *done, const void *body, uint64_t now_ns)
 {
-    uint32_t slot = slot_of(core, worker);
+    uint32_t slot = core_worker_slot(core, worker);
     struct core_vm *vm;
     enum vgpu_error status;
 
@@ -394,6 +397,11 @@ void core_vm_arm(struct core *core, uint32_t slot)
     uint64_t job_ns = wd_deadline_ns(&vm->watchdog, &core->watchdog);
 
     due_ns = job_ns < due_ns ? job_ns : due_ns;
+    if (vm->credit_wanted && vm->limiter.rate_hz) {
+        uint64_t token_ns = rl_token_ns(&vm->limiter, vm->limiter.updated_ns);
+
+        due_ns = token_ns < due_ns ? token_ns : due_ns;
+    }
     if (due_ns != CORE_NEVER) {
         timers_lower(&core->timers, slot, due_ns);
     }
@@ -480,5 +488,6 @@ void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     watch_job(core, slot, now_ns);
     watch_worker(core, slot, now_ns);
+    core_credit_give(core, slot, now_ns);
     core_vm_after(core, slot, now_ns);
 }

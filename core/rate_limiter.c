@@ -51,6 +51,35 @@ void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t bu
     }
 }
 
+static void refill(struct rate_limiter *limiter, uint64_t now_ns)
+{
+    limiter->units = level_at(limiter, now_ns);
+    if (now_ns > limiter->updated_ns) {
+        limiter->updated_ns = now_ns;
+    }
+}
+
+uint32_t rl_take(struct rate_limiter *limiter, uint32_t max, uint64_t now_ns)
+{
+    uint64_t tokens;
+
+    refill(limiter, now_ns);
+    tokens = limiter->units / UNITS_PER_TOKEN;
+    tokens = tokens < max ? tokens : max;
+    limiter->units -= tokens * UNITS_PER_TOKEN;
+    return (uint32_t)tokens;
+}
+
+uint64_t rl_token_ns(const struct rate_limiter *limiter, uint64_t now_ns)
+{
+    uint64_t units = level_at(limiter, now_ns);
+
+    if (units >= UNITS_PER_TOKEN) {
+        return now_ns;
+    }
+    return now_ns + (UNITS_PER_TOKEN - units + limiter->rate_hz - 1) / limiter->rate_hz;
+}
+
 enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t now_ns)
 {
     if (queued >= limiter->queue_depth) {
@@ -59,10 +88,7 @@ enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t
     if (limiter->rate_hz == 0) {
         return RL_ALLOW;
     }
-    limiter->units = level_at(limiter, now_ns);
-    if (now_ns > limiter->updated_ns) {
-        limiter->updated_ns = now_ns;
-    }
+    refill(limiter, now_ns);
     if (limiter->units < UNITS_PER_TOKEN) {
         return RL_DENY_RATE;
     }

@@ -45,4 +45,9 @@ void rl_configure_vm(struct rate_limiter *limiter, uint32_t rate_hz, uint32_t bu
  */
 enum rl_verdict rl_check(struct rate_limiter *limiter, uint32_t queued, uint64_t now_ns);
 
+/* Takes up to `max` tokens at once, for operations that don't wait here: how many it had. */
+uint32_t rl_take(struct rate_limiter *limiter, uint32_t max, uint64_t now_ns);
+/* When it will have a token, now or later.  There is a limit. */
+uint64_t rl_token_ns(const struct rate_limiter *limiter, uint64_t now_ns);
+
 #endif /* CORE_RATE_LIMITER_H */

@@ -304,19 +304,72 @@ static void test_chunks_that_make_no_sense(void **state)
     }
 }
 
-static void test_limits_end_channels(void **state)
+static uint32_t last_credit(void)
+{
+    return w.credits[(w.credit_count - 1) % 8];
+}
+
+/* Until the bucket is empty; how many there were. */
+static uint32_t take_all_credit(void)
+{
+    uint32_t taken = 0, told;
+
+    do {
+        told = w.credit_count;
+        core_credit_ask(w.core, w.channel.worker, w.now_ns);
+        taken += w.credit_count > told ? last_credit() : 0;
+    } while (w.credit_count > told && taken < 1000);
+    return taken;
+}
+
+static void test_a_rate_limit_holds_records_back(void **state)
+{
+    struct core_vm_config vm = vm_config(7, 50);
+    uint32_t told;
+
+    world_begin(deny_unregistered);
+    vm.max_jobs_per_sec = 5;
+    vm.burst = 3;
+    apply(&vm, 1);
+    open_vm(7);
+    assert_int_equal(w.credit_count, 1);
+    assert_int_equal(last_credit(), 0);
+    assert_int_equal(take_all_credit(), 3);
+    told = w.credit_count;
+    w.now_ns += 199 * MS;
+    core_tick(w.core, w.now_ns);
+    assert_int_equal(w.credit_count, told);
+    assert_true(core_next_deadline_ns(w.core) <= w.now_ns + 2 * MS);
+    w.now_ns += 2 * MS;
+    core_tick(w.core, w.now_ns);
+    assert_int_equal(w.credit_count, told + 1);
+    assert_int_equal(last_credit(), 1);
+    core_tick(w.core, w.now_ns + 1000 * MS); /* nobody asked again */
+    assert_int_equal(w.credit_count, told + 1);
+    core_credit_ask(w.core, w.channel.worker + CORE_VMS_MAX, w.now_ns);
+    core_credit_ask(w.core, 0, w.now_ns);
+    assert_int_equal(w.credit_count, told + 1);
+    world_end();
+}
+
+static void test_a_rate_limit_comes_and_goes(void **state)
 {
     struct core_vm_config vm = vm_config(7, 50);
 
     world_begin(deny_unregistered);
     apply(&vm, 1);
     open_vm(7);
+    assert_int_equal(w.credit_count, 0);
     vm.max_jobs_per_sec = 5;
     apply(&vm, 1);
-    assert_int_equal(w.channel.stop_reason, VGPU_CLOSED_LIMITS);
-    closed_by_worker(VGPU_CLOSED_LIMITS);
-    assert_int_equal(w.last[CORE_EVENT_CHANNEL_CLOSED].code, VGPU_CLOSED_LIMITS);
-    assert_int_equal(stats_of(7).fault_count, 0);
+    assert_int_equal(last_credit(), 0);
+    take_all_credit();
+    vm.max_jobs_per_sec = 0;
+    apply(&vm, 1);
+    assert_true(last_credit() == VGPU_WORKER_CREDIT_ALL);
+    core_credit_ask(w.core, w.channel.worker, w.now_ns); /* crossed it */
+    assert_true(last_credit() == VGPU_WORKER_CREDIT_ALL);
+    assert_int_equal(w.channel.stop_reason, 0);
     world_end();
 }
 
@@ -490,7 +543,8 @@ int main(void)
         cmocka_unit_test(test_a_device_keeps_its_session_beside_them),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunks_that_make_no_sense),
-        cmocka_unit_test(test_limits_end_channels),
+        cmocka_unit_test(test_a_rate_limit_holds_records_back),
+        cmocka_unit_test(test_a_rate_limit_comes_and_goes),
         cmocka_unit_test(test_shared_memory_starts_when_all_of_it_is_named),
         cmocka_unit_test(test_copied_memory_is_charged_and_starts_at_once),
         cmocka_unit_test(test_what_a_device_sends_can_not_be_kept),

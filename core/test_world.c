@@ -121,6 +121,11 @@ static void on_chunk_free(void *opaque, uint64_t channel, uint32_t chunk)
     w.channel.chunk_freed = chunk;
 }
 
+static void on_credit(void *opaque, uint64_t worker, uint32_t records)
+{
+    w.credits[w.credit_count++ % 8] = records;
+}
+
 static void on_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                     uint64_t budget_ns)
 {
@@ -155,6 +160,7 @@ void world_begin(void (*change)(struct core_config *config))
         .channel_stop = on_channel_stop,
         .channel_free = on_channel_free,
         .chunk_start = on_chunk_start,
+        .worker_credit = on_credit,
         .chunk_send = on_chunk_send,
         .chunk_stop = on_chunk_stop,
         .chunk_free = on_chunk_free,

@@ -95,6 +95,7 @@ struct executor {
     LIST_HEAD(, channel_mapping) partials; /* whose guest memory has not all come */
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     unsigned looks;             /* for LOOKS_FOR_SOCKET */
+    uint32_t credit;            /* as the mediator last said, for channels to come */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
 };
@@ -333,6 +334,9 @@ static enum vgpu_error open_channel(struct executor *e, struct channel_mapping *
             .engine = engine,
             .units_fly = !e->config->ops->immediate,
         });
+        if (e->channels) {
+            channel_set_credit(e->channels, e->credit);
+        }
     }
     if (!e->channels) {
         log_error("a channel is refused: there is no memory for it");
@@ -501,6 +505,21 @@ static enum take close_channel(struct executor *e, size_t length, uint64_t handl
     return TAKE_JOB;
 }
 
+static enum take take_credit(struct executor *e, size_t length)
+{
+    vgpu_worker_word word;
+
+    if (length != sizeof(vgpu_worker_header) + sizeof(word)) {
+        return malformed("CREDIT has the wrong length", length);
+    }
+    memcpy(&word, e->frame + sizeof(vgpu_worker_header), sizeof(word));
+    e->credit = word.value;
+    if (e->channels) {
+        channel_set_credit(e->channels, word.value);
+    }
+    return TAKE_JOB;
+}
+
 /* CHUNK: one beyond chunk 0.  Takes the descriptors. */
 static enum take take_chunk(struct executor *e, size_t length, uint64_t handle, int *fds,
                             unsigned fd_count)
@@ -612,6 +631,7 @@ static enum take take_frame(struct executor *e, int flags)
     case VGPU_WORKER_TURN: return take_turn(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHUNK_REMOVE: return remove_chunk(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL_CLOSE: return close_channel(e, (size_t)n, header.job_id);
+    case VGPU_WORKER_CREDIT: return take_credit(e, (size_t)n);
     default: return malformed("type is none that a worker takes", (size_t)n);
     }
 }
@@ -769,6 +789,7 @@ enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *i
     assert(config->depth >= 1 && config->depth <= WORKER_DEPTH_MAX);
     memset(e, 0, sizeof(*e));
     e->config = config;
+    e->credit = VGPU_WORKER_CREDIT_ALL;
     e->spins = get_nprocs() > 1 ? CHANNEL_SET_SPINS : 1;
     config->ops->describe(config->backend, &e->ready);
     if (send_frame(e, VGPU_WORKER_READY, 0, &e->ready, sizeof(e->ready), NULL, 0) == 0) {

@@ -427,8 +427,8 @@ uint32_t vgpu_channel_refused(struct vgpu *v, uint32_t status)
         return vgpu_set_device_error(v, status);
     }
     return vgpu_set_error(v, VGPU_ERR_UNSUPPORTED_OP,
-                          "%s: the host gives this VM no channel: it has a rate limit; use pci: or "
-                          "sock: instead",
+                          "%s: the host gives this VM no channel of this kind; use pci: or sock: "
+                          "instead",
                           v->description);
 }
 

@@ -50,6 +50,8 @@ enum vgpu_worker_msg {
     VGPU_WORKER_CHUNK_ADDED = 14,   /* -> mediator: vgpu_worker_chunk, with its status */
     VGPU_WORKER_CHUNK_REMOVE = 15,  /* -> worker: vgpu_worker_word, the chunk */
     VGPU_WORKER_CHUNK_REMOVED = 16, /* -> mediator: vgpu_worker_word, the chunk; it has let go */
+    VGPU_WORKER_CREDIT = 17,        /* -> worker: vgpu_worker_word, see below */
+    VGPU_WORKER_ASK = 18,           /* -> mediator: vgpu_worker_word, 0: it wants credit */
 };
 
 typedef struct vgpu_worker_header {
@@ -113,6 +115,13 @@ typedef struct vgpu_worker_channel {
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 40, "vgpu_worker_channel is 40 bytes");
 
 #define VGPU_WORKER_FD_LEASE 2u /* SHARED: in the place of chunk 0's */
+
+/*
+ * The VM's rate limit.  CREDIT 0: from now on the worker takes no record of profile OPS without
+ * credit; it asks once when it has records and none left.  Other numbers add to what it has.
+ * CREDIT_ALL: there is no limit, as at the worker's start.
+ */
+#define VGPU_WORKER_CREDIT_ALL UINT32_MAX
 
 /*
  * Chunks 1 and up of a channel that is open.  Each CHUNK is answered by ADDED, each REMOVE by

@@ -87,6 +87,15 @@ static void take_channel(struct worker *worker, const vgpu_worker_header *header
     }
 }
 
+static void take_ask(struct worker *worker, size_t length)
+{
+    if (length != sizeof(vgpu_worker_word) || worker->step != WORKER_READY) {
+        worker_kill_for_protocol(worker, "sent a wrong frame about its credit");
+        return;
+    }
+    core_credit_ask(worker->supervisor->uses.core, worker->handle, clock_now_ns());
+}
+
 /* CHUNK_ADDED, CHUNK_REMOVED. */
 static void take_chunk(struct worker *worker, const vgpu_worker_header *header, const uint8_t *body,
                        size_t length)
@@ -137,6 +146,7 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     case VGPU_WORKER_CHANNEL_OPENED:
     case VGPU_WORKER_CHANNEL_CLOSED:
     case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
+    case VGPU_WORKER_ASK: take_ask(worker, length); break;
     case VGPU_WORKER_CHUNK_ADDED:
     case VGPU_WORKER_CHUNK_REMOVED: take_chunk(worker, &header, bytes, length); break;
     default: worker_kill_for_protocol(worker, "sent a frame of an unknown type"); break;
@@ -301,6 +311,13 @@ void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t handle, uint6
     vgpu_worker_word body = {.value = chunk};
 
     send_fixed(supervisor, handle, VGPU_WORKER_CHUNK_REMOVE, channel, &body, sizeof(body), NULL, 0);
+}
+
+void supervisor_credit(struct supervisor *supervisor, uint64_t handle, uint32_t records)
+{
+    vgpu_worker_word body = {.value = records};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CREDIT, 0, &body, sizeof(body), NULL, 0);
 }
 
 void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,

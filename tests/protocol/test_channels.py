@@ -583,8 +583,8 @@ def test_two_processes_of_three_vms_don_t_mix(lab, backend):
             assert running_program.returncode == 0 and summary["wrong"] == 0, summary
 
 
-def test_a_limit_that_is_set_ends_channels(lab):
-    """Channels don't count jobs, so a VM with a rate limit has none: as long as it has one."""
+def test_a_rate_limit_holds_records_back(lab, backend):
+    """Records wait in their ring; they and requests have one bucket.  The limit may come and go."""
     db = lab / "vgpu.db"
     sql = (pathlib.Path(__file__).resolve().parents[2] / "store/schema/init_db.sql").read_text()
     connection = sqlite3.connect(db)
@@ -593,19 +593,34 @@ def test_a_limit_that_is_set_ends_channels(lab):
     connection.execute("INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, "
                        "max_jobs_per_sec) VALUES (1, ?, 'web', 'A', 1, 50, 0)", (UUIDS[0],))
     connection.commit()
-    with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm1.sock", db=db, shared=False,
-                  trust=False) as running, Host(lab / "vm1.sock") as host:
-        assert ready(host.open()).op(wire.NOP)[0] == wire.OK
-        for limit, status in ((7, wire.UNSUPPORTED_OP), (0, None)):
-            connection.execute("UPDATE vms SET max_jobs_per_sec = ?", (limit,))
-            connection.commit()
-            with running.admin() as admin:
-                admin.call(wire.RELOAD_CONFIG)
-            if limit:
-                assert host.closed() == (0, hc.LIMITS)
-                assert host.open() == status
-            else:
-                ready(host.open())
+
+    def limit(jobs_per_sec):
+        connection.execute("UPDATE vms SET max_jobs_per_sec = ?", (jobs_per_sec,))
+        connection.commit()
+        with running.admin() as admin:
+            admin.call(wire.RELOAD_CONFIG)
+
+    with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm1.sock", db=db, shared=False, trust=False,
+                  backend=backend) as running, Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        assert channel.op(wire.NOP)[0] == wire.OK
+        limit(1)
+        for _ in range(500):
+            channel.put(channel.record(wire.NOP, bytes(8), flags=0))
+        channel.publish()
+        # As many as the bucket had, then they wait.
+        wait_for(lambda: channel.word(hc.RETIRED) > 1, "the first ones")
+        assert channel.word(hc.RETIRED) < 400
+        with wire.Device(lab / "vm1.sock", 1, timeout=60) as device:
+            assert any(device.run(wire.NOP).status != wire.OK for _ in range(200))
+        limit(0)
+        channel.wait(lambda: channel.word(hc.RETIRED) == channel.seq, "all of them")
+        limit(1000000)
+        for _ in range(500):
+            channel.put(channel.record(wire.NOP, bytes(8), flags=0))
+        channel.publish()
+        channel.wait(lambda: channel.word(hc.RETIRED) == channel.seq, "all of them")
+        assert channel.state() == (0, 0)
         connection.execute("DELETE FROM vms")
         connection.commit()
         with running.admin() as admin:

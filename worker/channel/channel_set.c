@@ -107,6 +107,8 @@ struct channel_set {
     uint64_t jobs_ns;      /* what jobs in flight will take together, as expected */
     uint64_t job_since_ns; /* when the oldest of them had the GPU */
     bool lost;
+    bool counted, asked; /* records need credit; it was asked for */
+    uint32_t credit;
     struct channel *all[CHANNEL_SET_MAX];
     unsigned count;
     struct backend_result result;
@@ -667,6 +669,26 @@ static bool run_unit(struct channel_set *set, struct channel *channel)
     return record->op < VGPU_OP_BULK ? run_job(set, channel) : run_bulk(set, channel);
 }
 
+void channel_set_credit(struct channel_set *set, uint32_t records)
+{
+    set->counted = records != VGPU_WORKER_CREDIT_ALL;
+    set->asked = false;
+    set->credit = records == 0 || !set->counted ? 0 : set->credit + records;
+}
+
+/* There is a record: may it be taken?  Asks, once, when not. */
+static bool has_credit(struct channel_set *set)
+{
+    if (!set->counted || set->credit > 0) {
+        return true;
+    }
+    if (!set->asked) {
+        set->asked = true;
+        set->uses.tell(set->uses.opaque, VGPU_WORKER_ASK, 0, 0);
+    }
+    return false;
+}
+
 /* The next record into private memory.  EMPTY, or BROKEN: the channel was closed. */
 static int take(struct channel_set *set, struct channel *channel)
 {
@@ -680,6 +702,9 @@ static int take(struct channel_set *set, struct channel *channel)
     if (result != VGPU_RING_OK) {
         return result;
     }
+    if (!has_credit(set)) {
+        return VGPU_RING_EMPTY;
+    }
     result = vgpu_ring_take_record(&channel->commands, channel->record, channel->seq + 1,
                                    channel->geometry.lanes);
     if (result == VGPU_RING_BROKEN) {
@@ -687,6 +712,7 @@ static int take(struct channel_set *set, struct channel *channel)
         end_and_tell(set, channel, VGPU_CLOSED_BAD_RECORD);
         return result;
     }
+    set->credit -= set->counted;
     channel->seq++;
     channel->has_record = true;
     channel->pulling = false;
@@ -906,7 +932,7 @@ bool channel_set_turn(struct channel_set *set, uint64_t handle, const struct cha
 
 /* ---- sleeping ---- */
 
-static bool has_work(struct channel *channel, bool flown)
+static bool has_work(const struct channel_set *set, struct channel *channel, bool flown)
 {
     if (channel->closing) {
         return !flown;
@@ -919,6 +945,9 @@ static bool has_work(struct channel *channel, bool flown)
     }
     if (channel->has_record) {
         return !channel->wants && channel->in_flight == 0;
+    }
+    if (set->counted && set->credit == 0 && set->asked) {
+        return false; /* the answer comes by the socket */
     }
     return vgpu_ring_look(&channel->commands) != VGPU_RING_EMPTY;
 }
@@ -944,7 +973,7 @@ void channel_set_sleep(struct channel_set *set, int socket)
         vgpu_park(&set->all[i]->control->worker_parked);
         copier_park(&set->all[i]->outbox.copier);
         fds[i + 1] = (struct pollfd){.fd = set->all[i]->doorbell, .events = POLLIN};
-        work |= has_work(set->all[i], flown);
+        work |= has_work(set, set->all[i], flown);
     }
     if (!work) {
         ppoll(fds, set->count + 1, flying ? &look : NULL, NULL);

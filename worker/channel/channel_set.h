@@ -29,7 +29,8 @@ struct channel_set_uses {
                               struct backend_result *result);
     /* Of one that is RUNNING. */
     enum backend_state (*poll)(void *opaque, unsigned slot, struct backend_result *result);
-    /* Tells the mediator; type: CHANNEL_CLOSED or CHUNK_REMOVED with a value, or WANT without. */
+    /* Tells the mediator; type: CHANNEL_CLOSED, CHUNK_REMOVED or ASK with a value, or WANT
+     * without. */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
     const struct bulk_engine *engine;
     bool units_fly; /* units and jobs are started, not done, when they are asked for */
@@ -55,6 +56,9 @@ enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t channel,
 /* Records that were not begun can't name it any more; CHUNK_REMOVED is told when those before are
  * over.  Unknown ones are ignored: the channel is ending. */
 void channel_set_remove_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk);
+
+/* VGPU_WORKER_CREDIT.  Without it there is no limit. */
+void channel_set_credit(struct channel_set *set, uint32_t records);
 
 /* Does what can be done without a turn.  False: there was nothing. */
 bool channel_set_serve(struct channel_set *set);
