@@ -14,6 +14,7 @@ import json
 import os
 import random
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -125,6 +126,24 @@ class Suite:
                                           (out + err).strip()[-300:])  # fmt: skip
             finally:
                 del os.environ["VGPU_CUBLAS"]
+
+    def soak(self, checked=1000000):
+        """So many operations, each one's result checked: two processes in each of three VMs."""
+        names = ("add", "vadd-i32", "vadd-f32")
+        vms = [("--vm-name=soak%d" % i, "--vm-uuid=" + UUID % i, "--vm-id=%d" % i)
+               for i in (1, 2, 3)]  # fmt: skip
+        with self.lab(db=vms) as lab:
+            programs = [subprocess.Popen(
+                [os.path.join(self.bin_dir, "vgpu-client"), "--host", lab.socket, "--vm-id",
+                 str(vm), "--op", names[(vm + i) % 3], "--count", str(checked // 6 + 1), "--json"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                for vm in (1, 2, 3) for i in (0, 1)]  # fmt: skip
+            ends = [json.loads(program.communicate()[0].splitlines()[-1]) for program in programs]
+        done = sum(end.get("jobs", 0) for end in ends)
+        self.report.measure("soak", ends)
+        self.report.check("soak: %d operations of 6 processes in 3 VMs, no mix-up" % done,
+                          done >= checked and all(end.get("wrong") == 0 for end in ends)
+                          and all(program.returncode == 0 for program in programs))  # fmt: skip
 
     # ---- copies ----
 
@@ -286,8 +305,9 @@ def main():
     report = Report()
     suite = Suite(report, args.bin_dir, args.backend)
     names = ["operations", "client", "bandwidth", "sgemm", "bands", "shares"]
-    if set(args.only or ()) - set(names):
-        parser.error("--only takes one of: " + ", ".join(names))
+    longer = ["soak"]  # minutes: only when asked for
+    if set(args.only or ()) - set(names + longer):
+        parser.error("--only takes one of: " + ", ".join(names + longer))
     report.run([(name, getattr(suite, name)) for name in args.only or names])
     return report.finish(args.out)
 
