@@ -513,6 +513,8 @@ def test_client_work_on_buffers(running, lab, arguments, expected):
     result = json.loads(done.stdout)
     assert {key: result[key] for key in expected} == expected
     assert all(value >= 0 for key, value in result.items() if key.endswith(("_s", "_us")))
+    if arguments == ("bandwidth",):
+        assert result["pinned_upload_gb_per_s"] > 0 and result["pinned_download_gb_per_s"] > 0
 
 
 def test_client_jobs_of_1_0_through_a_channel(running, lab):

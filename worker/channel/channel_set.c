@@ -920,12 +920,14 @@ bool channel_set_turn(struct channel_set *set, uint64_t handle, const struct cha
         channel->stopping = false;
         channel->turn_start_ns = clock_now_ns();
         channel->turn_budget_ns = turn->budget_ns;
+        VGPU_STORE_RELAXED(&channel->control->turn, 1u);
     }
     over = set->uses.units_fly ? turn_of_gpu(set, handle, turn, used_ns)
                                : turn_of_processor(set, handle, turn, used_ns);
     channel = find(set, handle);
     if (channel && over) {
         channel->in_turn = false;
+        VGPU_STORE_RELAXED(&channel->control->turn, 0u);
     }
     return over || !channel;
 }
