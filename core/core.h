@@ -204,6 +204,8 @@ struct core_effects {
      * core_credit_ask().  May be NULL.
      */
     void (*worker_credit)(void *opaque, uint64_t worker, uint32_t records);
+    /* Others wait: the turn of a channel that the worker has is to end then.  May be NULL. */
+    void (*turn_yield)(void *opaque, uint64_t worker, uint64_t yield_ns);
     /* Like worker_run(); it ends with core_worker_done(). */
     void (*worker_turn)(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                         uint64_t budget_ns);

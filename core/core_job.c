@@ -317,6 +317,19 @@ static void report_dispatch(struct core *core, uint32_t gpu, const struct core_j
                                             });
 }
 
+/* A request ends when it ends; a turn can be told when it has to. */
+static void tell_turn(struct core *core, uint32_t gpu, uint64_t now_ns)
+{
+    uint32_t slot = 0;
+    uint64_t ends_ns = wfq_turn_ends_ns(core->schedulers[gpu], now_ns, &slot);
+    const struct core_vm *vm = &core->vms[slot];
+
+    if (ends_ns != UINT64_MAX && core->effects.turn_yield && vm->in_flight_count > 0 &&
+        vm->in_flight[0]->channel) {
+        core->effects.turn_yield(core->effects.opaque, vm->worker.handle, ends_ns);
+    }
+}
+
 void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
 {
     uint64_t switches;
@@ -349,6 +362,7 @@ void core_pump(struct core *core, uint32_t gpu, uint64_t now_ns)
                                      &job->request);
         }
     }
+    tell_turn(core, gpu, now_ns);
 }
 
 /* ---- the end ---- */

@@ -304,6 +304,25 @@ static void test_chunks_that_make_no_sense(void **state)
     }
 }
 
+static void test_a_turn_is_told_that_others_wait(void **state)
+{
+    uint32_t session;
+    uint64_t quantum_ns;
+
+    world_begin(NULL);
+    open_vm(7);
+    want();
+    want();
+    assert_int_equal(w.channel.turns, 1);
+    assert_int_equal(w.yield_ns, 0); /* its own next turn is no neighbour */
+    quantum_ns = w.channel.budget_ns;
+    session = connect_as(CORE_IDENTITY_UUID, 8);
+    request(session, 8, 1);
+    worker_ready(w.starts[w.start_count - 1].worker);
+    assert_true(w.yield_ns > 0 && w.yield_ns <= w.now_ns + quantum_ns);
+    world_end();
+}
+
 static uint32_t last_credit(void)
 {
     return w.credits[(w.credit_count - 1) % 8];
@@ -543,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_a_device_keeps_its_session_beside_them),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunks_that_make_no_sense),
+        cmocka_unit_test(test_a_turn_is_told_that_others_wait),
         cmocka_unit_test(test_a_rate_limit_holds_records_back),
         cmocka_unit_test(test_a_rate_limit_comes_and_goes),
         cmocka_unit_test(test_shared_memory_starts_when_all_of_it_is_named),

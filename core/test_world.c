@@ -126,6 +126,12 @@ static void on_credit(void *opaque, uint64_t worker, uint32_t records)
     w.credits[w.credit_count++ % 8] = records;
 }
 
+static void on_yield(void *opaque, uint64_t worker, uint64_t yield_ns)
+{
+    assert_int_equal(worker, w.channel.worker);
+    w.yield_ns = yield_ns;
+}
+
 static void on_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
                     uint64_t budget_ns)
 {
@@ -161,6 +167,7 @@ void world_begin(void (*change)(struct core_config *config))
         .channel_free = on_channel_free,
         .chunk_start = on_chunk_start,
         .worker_credit = on_credit,
+        .turn_yield = on_yield,
         .chunk_send = on_chunk_send,
         .chunk_stop = on_chunk_stop,
         .chunk_free = on_chunk_free,

@@ -70,6 +70,7 @@ struct world {
     struct core_event last_persisted;
     struct world_channel channel;
     uint32_t credits[8], credit_count; /* what workers were told */
+    uint64_t yield_ns;                 /* ... about their turn, last */
     /* The latest lease and part of a chunk that came, and what their effects are to answer. */
     int frame_fd; /* comes with each frame_in(), unless it is 0 */
     uint64_t leased;

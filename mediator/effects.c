@@ -188,6 +188,13 @@ static void effect_chunk_free(void *opaque, uint64_t channel, uint32_t chunk)
     channel_memory_drop_chunk(mediator->channel_memory, channel, chunk);
 }
 
+static void effect_turn_yield(void *opaque, uint64_t worker, uint64_t yield_ns)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_yield(mediator->supervisor, worker, yield_ns);
+}
+
 static void effect_worker_credit(void *opaque, uint64_t worker, uint32_t records)
 {
     struct mediator *mediator = opaque;
@@ -266,6 +273,7 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .channel_free = effect_channel_free,
         .chunk_start = effect_chunk_start,
         .worker_credit = effect_worker_credit,
+        .turn_yield = effect_turn_yield,
         .chunk_send = effect_chunk_send,
         .chunk_stop = effect_chunk_stop,
         .chunk_free = effect_chunk_free,

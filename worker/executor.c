@@ -54,8 +54,10 @@
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -96,6 +98,7 @@ struct executor {
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     unsigned looks;             /* for LOOKS_FOR_SOCKET */
     uint32_t credit;            /* as the mediator last said, for channels to come */
+    const VGPUTurnPage *turn_page;
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
 };
@@ -336,6 +339,7 @@ static enum vgpu_error open_channel(struct executor *e, struct channel_mapping *
         });
         if (e->channels) {
             channel_set_credit(e->channels, e->credit);
+            channel_set_turn_page(e->channels, e->turn_page);
         }
     }
     if (!e->channels) {
@@ -505,6 +509,33 @@ static enum take close_channel(struct executor *e, size_t length, uint64_t handl
     return TAKE_JOB;
 }
 
+/* The new one is in the place of the old one, which a mediator before this one has made. */
+static enum take take_turn_page(struct executor *e, size_t length, int *fds, unsigned fd_count)
+{
+    struct stat about;
+    void *page = MAP_FAILED;
+
+    if (length != sizeof(vgpu_worker_header) || fd_count != 1) {
+        close_all(fds, fd_count);
+        return malformed("TURN_PAGE has the wrong length or no descriptor", length);
+    }
+    if (fstat(fds[0], &about) == 0 && about.st_size == VGPU_TURN_PAGE_BYTES) {
+        page = mmap(NULL, VGPU_TURN_PAGE_BYTES, PROT_READ, MAP_SHARED, fds[0], 0);
+    }
+    close(fds[0]);
+    if (page == MAP_FAILED) {
+        return TAKE_JOB; /* it is a hint */
+    }
+    if (e->channels) {
+        channel_set_turn_page(e->channels, page);
+    }
+    if (e->turn_page) {
+        munmap((void *)(uintptr_t)e->turn_page, VGPU_TURN_PAGE_BYTES);
+    }
+    e->turn_page = page;
+    return TAKE_JOB;
+}
+
 static enum take take_credit(struct executor *e, size_t length)
 {
     vgpu_worker_word word;
@@ -532,8 +563,7 @@ static enum take take_chunk(struct executor *e, size_t length, uint64_t handle, 
     }
     memcpy(&chunk, e->frame + sizeof(vgpu_worker_header), sizeof(chunk));
     if (e->channels) {
-        chunk.status =
-            channel_set_add_chunk(e->channels, handle, chunk.chunk, chunk.bytes, fds[0]);
+        chunk.status = channel_set_add_chunk(e->channels, handle, chunk.chunk, chunk.bytes, fds[0]);
     } else {
         chunk.status = VGPU_ERR_UNSUPPORTED_OP;
         close(fds[0]);
@@ -618,6 +648,9 @@ static enum take take_frame(struct executor *e, int flags)
     }
     if (header.type == VGPU_WORKER_CHUNK) {
         return take_chunk(e, (size_t)n, header.job_id, fds, fd_count);
+    }
+    if (header.type == VGPU_WORKER_TURN_PAGE) {
+        return take_turn_page(e, (size_t)n, fds, fd_count);
     }
     close_all(fds, fd_count);
     switch (header.type) {

@@ -444,3 +444,21 @@ uint64_t wfq_next_wakeup_ns(const struct wfq *wfq)
                ? next_even_ns(wfq)
                : WFQ_NEVER;
 }
+
+uint64_t wfq_turn_ends_ns(const struct wfq *wfq, uint64_t now_ns, uint32_t *vm)
+{
+    uint64_t used_ns, limit_ns;
+    uint32_t rivals;
+
+    if (wfq->in_flight == 0 || !wfq->policy->turns) {
+        return UINT64_MAX;
+    }
+    rivals = wfq->run_count - (wfq->vms[wfq->holder].waiting.count > 0);
+    if (rivals == 0) {
+        return UINT64_MAX;
+    }
+    *vm = wfq->holder;
+    used_ns = turn_used_ns(wfq, now_ns);
+    limit_ns = turn_limit_ns(wfq);
+    return now_ns + (limit_ns > used_ns ? limit_ns - used_ns : 0);
+}

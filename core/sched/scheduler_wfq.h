@@ -255,4 +255,10 @@ uint32_t wfq_dispatch_log(const struct wfq *wfq, struct wfq_dispatch *out, uint3
 /* The urgency formula (docs/scheduling.md). */
 double wfq_urgency(uint32_t priority, double weight, uint32_t queue_depth, uint64_t waited_ns);
 
+/*
+ * Until when the turn that is under way may last because others wait: now or later.  *vm: whose it
+ * is.  UINT64_MAX: there is none, or nobody waits.
+ */
+uint64_t wfq_turn_ends_ns(const struct wfq *wfq, uint64_t now_ns, uint32_t *vm);
+
 #endif /* CORE_SCHED_SCHEDULER_WFQ_H */

@@ -52,6 +52,7 @@ enum vgpu_worker_msg {
     VGPU_WORKER_CHUNK_REMOVED = 16, /* -> mediator: vgpu_worker_word, the chunk; it has let go */
     VGPU_WORKER_CREDIT = 17,        /* -> worker: vgpu_worker_word, see below */
     VGPU_WORKER_ASK = 18,           /* -> mediator: vgpu_worker_word, 0: it wants credit */
+    VGPU_WORKER_TURN_PAGE = 19,     /* -> worker: no body, 1 descriptor: vgpu_turn.h */
 };
 
 typedef struct vgpu_worker_header {

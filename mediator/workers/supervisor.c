@@ -170,6 +170,7 @@ static void free_worker(struct worker *worker)
     LIST_REMOVE(worker, link);
     supervisor->count--;
     close_socket(worker);
+    turn_page_free(worker->turn_page);
     if (worker->poll_open) {
         uv_close((uv_handle_t *)&worker->poll, on_poll_closed);
     } else {

@@ -73,6 +73,8 @@ void supervisor_chunk_start(struct supervisor *supervisor, uint64_t worker, uint
                             uint32_t chunk, uint64_t bytes, int fd);
 void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
                            uint32_t chunk);
+/* For the turn that it has. */
+void supervisor_yield(struct supervisor *supervisor, uint64_t worker, uint64_t yield_ns);
 void supervisor_credit(struct supervisor *supervisor, uint64_t worker, uint32_t records);
 void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                      uint64_t channel, uint64_t budget_ns);

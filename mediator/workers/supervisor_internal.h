@@ -7,6 +7,7 @@
 
 #include "mediator/base/handle_map.h"
 #include "mediator/workers/supervisor.h"
+#include "mediator/workers/turn_page.h"
 
 /* Frames that are taken with one system call. */
 #define SUPERVISOR_BATCH 4u
@@ -46,12 +47,13 @@ struct worker {
     vgpu_worker_ready ready; /* an ORPHAN's, once it is there */
     bool poll_open;
     bool has_ready;
-    bool told_to_go;     /* an ORPHAN that nobody wanted */
-    bool closed;         /* its end of the socket */
-    bool killed;         /* by us */
-    bool kill_due;       /* ... and the keeper could not be told yet */
-    bool protocol_error; /* that is why it was killed */
-    unsigned running;    /* jobs handed to it, and not answered */
+    bool told_to_go;         /* an ORPHAN that nobody wanted */
+    bool closed;             /* its end of the socket */
+    bool killed;             /* by us */
+    bool kill_due;           /* ... and the keeper could not be told yet */
+    bool protocol_error;     /* that is why it was killed */
+    unsigned running;        /* jobs handed to it, and not answered */
+    VGPUTurnPage *turn_page; /* NULL: it has had no turn from this mediator */
 };
 
 LIST_HEAD(worker_list, worker);

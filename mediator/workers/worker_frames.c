@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/fd_packet.h"
 #include "common/clock.h"
 #include "mediator/workers/supervisor_internal.h"
+#include "vgpu/vgpu_ring.h"
 
 /* ---- frames from the worker ---- */
 
@@ -313,6 +315,28 @@ void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t handle, uint6
     send_fixed(supervisor, handle, VGPU_WORKER_CHUNK_REMOVE, channel, &body, sizeof(body), NULL, 0);
 }
 
+/* Before its first turn.  Without a page it keeps to its budgets. */
+static void give_turn_page(struct supervisor *supervisor, struct worker *worker)
+{
+    uint64_t none = 0;
+    int fd;
+
+    worker->turn_page = turn_page_new(&fd);
+    if (worker->turn_page) {
+        send_fixed(supervisor, worker->handle, VGPU_WORKER_TURN_PAGE, 0, &none, 0, &fd, 1);
+        close(fd);
+    }
+}
+
+void supervisor_yield(struct supervisor *supervisor, uint64_t handle, uint64_t yield_ns)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+
+    if (worker && worker->turn_page) {
+        VGPU_STORE_RELAXED(&worker->turn_page->yield_ns, yield_ns);
+    }
+}
+
 void supervisor_credit(struct supervisor *supervisor, uint64_t handle, uint32_t records)
 {
     vgpu_worker_word body = {.value = records};
@@ -324,6 +348,12 @@ void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t jo
                      uint64_t channel, uint64_t budget_ns)
 {
     vgpu_worker_turn body = {.channel = channel, .budget_ns = budget_ns};
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+
+    if (worker && !worker->turn_page) {
+        give_turn_page(supervisor, worker);
+    }
+    supervisor_yield(supervisor, handle, 0);
 
     send_fixed(supervisor, handle, VGPU_WORKER_TURN, job_id, &body, sizeof(body), NULL, 0);
 }

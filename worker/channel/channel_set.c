@@ -109,6 +109,7 @@ struct channel_set {
     bool lost;
     bool counted, asked; /* records need credit; it was asked for */
     uint32_t credit;
+    const VGPUTurnPage *turn_page; /* shared: read each word once */
     struct channel *all[CHANNEL_SET_MAX];
     unsigned count;
     struct backend_result result;
@@ -669,6 +670,11 @@ static bool run_unit(struct channel_set *set, struct channel *channel)
     return record->op < VGPU_OP_BULK ? run_job(set, channel) : run_bulk(set, channel);
 }
 
+void channel_set_turn_page(struct channel_set *set, const VGPUTurnPage *page)
+{
+    set->turn_page = page;
+}
+
 void channel_set_credit(struct channel_set *set, uint32_t records)
 {
     set->counted = records != VGPU_WORKER_CREDIT_ALL;
@@ -761,12 +767,23 @@ static uint64_t flying_ns(const struct channel_set *set)
     return jobs_ns + set->uses.engine->busy_ns(set->uses.engine->opaque);
 }
 
+/* Do others wait, so that a turn should have ended when this time has passed from now on? */
+static bool has_to_yield(const struct channel_set *set, uint64_t in_ns)
+{
+    uint64_t yield_ns = set->turn_page ? VGPU_LOAD_RELAXED(&set->turn_page->yield_ns) : 0;
+
+    return yield_ns != 0 && clock_now_ns() + in_ns >= yield_ns;
+}
+
 /* May another unit of its turn be started?  Without a GPU the units' own time decides. */
 static bool has_room_in_turn(const struct channel_set *set, struct channel *channel)
 {
     if (set->uses.units_fly && !channel->stopping) {
+        uint64_t flying = flying_ns(set);
+
         channel->stopping =
-            clock_now_ns() - channel->turn_start_ns + flying_ns(set) >= channel->turn_budget_ns;
+            clock_now_ns() - channel->turn_start_ns + flying >= channel->turn_budget_ns ||
+            has_to_yield(set, flying);
     }
     return !channel->stopping;
 }
@@ -878,7 +895,7 @@ static bool turn_of_processor(struct channel_set *set, uint64_t handle,
     if (channel) {
         want_the_next(set, channel, turn, *used_ns);
     }
-    return !did || *used_ns >= turn->budget_ns;
+    return !did || *used_ns >= turn->budget_ns || has_to_yield(set, 0);
 }
 
 /* The same of units that are started: the time that passes is charged, until the last is over. */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vgpu/vgpu_turn.h"
 #include "vgpu/vgpu_worker.h"
 #include "worker/backend.h"
 #include "worker/channel/bulk.h"
@@ -57,6 +58,8 @@ enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t channel,
  * over.  Unknown ones are ignored: the channel is ending. */
 void channel_set_remove_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk);
 
+/* The worker's turn page, which outlives it; NULL: there is none. */
+void channel_set_turn_page(struct channel_set *set, const VGPUTurnPage *page);
 /* VGPU_WORKER_CREDIT.  Without it there is no limit. */
 void channel_set_credit(struct channel_set *set, uint32_t records);
 
