@@ -607,6 +607,9 @@ def test_a_rate_limit_holds_records_back(lab, backend):
         channel = ready(host.open())
         assert channel.op(wire.NOP)[0] == wire.OK
         limit(1)
+        ready(host.open(1))  # behind what the worker was told of the limit
+        host.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(1, 0))
+        assert host.closed() == (1, hc.ASKED)
         for _ in range(500):
             channel.put(channel.record(wire.NOP, bytes(8), flags=0))
         channel.publish()

@@ -44,8 +44,12 @@
 #define JOB_NS (10 * NS_PER_US)
 /* One that may never end: no turn ends before it. */
 #define ENDLESS_NS (3600 * NS_PER_S)
-/* A worker that is given its turn needs about so long until its first kernel is there. */
-#define HAND_OVER_NS (100 * NS_PER_US)
+/*
+ * A worker that is given its turn needs about so long until its first kernel is there, because it
+ * sleeps deeply.  On an H200 with kernels of 1 ms and 100 us, hand-overs of 100 us kept the GPU
+ * busy for 96.9 and 95.9 % of the time, of 200 us for 97.6 and 97.3 %.
+ */
+#define HAND_OVER_NS (200 * NS_PER_US)
 /* Sleep between two looks at units in flight, when looking has been in vain for long. */
 #define LOOK_NS (50 * NS_PER_US)
 
