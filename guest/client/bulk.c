@@ -415,7 +415,7 @@ static int run_bandwidth(struct bulk_run *run)
             status = failed(run);
         }
     }
-    if (status == EXIT_OK && memcmp(memory, back, COPY_BYTES) != 0) {
+    if (memory && back && status == EXIT_OK && memcmp(memory, back, COPY_BYTES) != 0) {
         status = wrong(run, "bandwidth");
     }
     if (status == EXIT_OK) {

@@ -309,7 +309,7 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
 {
     struct host_link *link = v->link;
     struct received frame = {.fd_count = 0};
-    VGPUChannelOpened opened;
+    VGPUChannelOpened opened = {.status = VGPU_ERR_BAD_RESPONSE};
     VGPUChannelOpen open = {
         .channel = NUMBER,
         .profile = v->wish ? v->wish->profile : VGPU_PROFILE_OPS,
@@ -349,7 +349,7 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
     VGPUChunkAdd add = {.channel = NUMBER, .chunk = number, .bytes = chunk->bytes};
     uint64_t deadline_ns = vgpu_now_ns(v) + CHUNK_TIMEOUT_NS;
     struct received frame = {.fd_count = 0};
-    VGPUChunkAdded added;
+    VGPUChunkAdded added = {.status = VGPU_ERR_BAD_RESPONSE};
     uint32_t code = send_frame(v, VGPU_MSG_CHUNK_ADD, &add, sizeof(add));
 
     if (code == VGPU_ERR_NONE) {
