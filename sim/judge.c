@@ -294,7 +294,8 @@ static double most_owed_ns(const struct examined *examined, uint32_t steps, uint
     uint32_t first = (uint32_t)(promise->warmup_ns / STEP_NS);
 
     for (uint32_t i = first; i < steps; i++) {
-        double owed_ns = -(double)track->got_ns[i];
+        double owed_ns =
+            -(double)track->got_ns[i] - track->part_max * examined->overrun_ns * track->overruns[i];
 
         for (uint32_t k = 0; k < SIM_ASIDES; k++) {
             owed_ns += keep * examined->pace[k] * track->budget_ns[k][i];

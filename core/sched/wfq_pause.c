@@ -133,32 +133,32 @@ static double unpaid_ns(struct pause *pause, double charged_ns, uint64_t own_ns)
 
 /*
  * Those who pause have been charged `charged_ns` each; they give up the rest.  So do guests: in
- * the time in which their job waits for its slice they can't use what they are owed either.
+ * the time in which their job waits for its slice they can't use what they are owed either.  Who
+ * is owed nothing is one of those who get it, or there might be nobody.
  */
 static void pay_for_pauses(struct wfq *wfq, double charged_ns, uint64_t now_ns)
 {
     uint64_t own_ns = wfq_own_clock_ns(wfq, now_ns);
-    uint32_t count = wfq->pausing_count;
+    uint32_t count = 0, all = wfq->pausing_count + wfq->guest_count;
 
-    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
-        wfq->payers[i] = wfq->pausing[i];
-        wfq->gives_ns[i] = unpaid_ns(&wfq->vms[wfq->pausing[i]].pause, charged_ns, own_ns);
-    }
-    for (uint32_t i = 0; i < wfq->guest_count; i++) {
-        uint32_t vm = wfq->guests[i];
-        double unpaid = unpaid_ns(&wfq->vms[vm].pause, 0, own_ns);
+    for (uint32_t i = 0; i < all; i++) {
+        bool pauses = i < wfq->pausing_count;
+        uint32_t vm = pauses ? wfq->pausing[i] : wfq->guests[i - wfq->pausing_count];
+        struct pause *pause = &wfq->vms[vm].pause;
+        double ns = unpaid_ns(pause, pauses ? charged_ns : 0, own_ns);
 
-        if (vt_lag_ns(&wfq->vt, vm) > 0) { /* or else it is one of those who get it */
+        pause->paid_ns += pauses ? charged_ns : 0;
+        if (vt_lag_ns(&wfq->vt, vm) > 0) {
             wfq->payers[count] = vm;
-            wfq->gives_ns[count++] = unpaid;
+            wfq->gives_ns[count++] = ns;
         }
     }
     vt_give_up(&wfq->vt, wfq->payers, wfq->gives_ns, count);
-    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
-        wfq->vms[wfq->pausing[i]].pause.paid_ns += charged_ns + wfq->gives_ns[i];
-    }
-    for (uint32_t i = 0; i < wfq->guest_count; i++) {
-        wfq_note_start(wfq, wfq->guests[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        struct pause *pause = &wfq->vms[wfq->payers[i]].pause;
+
+        pause->paid_ns += pause->index != NOBODY ? wfq->gives_ns[i] : 0;
+        wfq_note_start(wfq, wfq->payers[i]);
     }
 }
 
