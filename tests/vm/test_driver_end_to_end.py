@@ -61,13 +61,14 @@ def channels(mediator):
                ["connections"])
 
 
-def test_the_work(mediate, boot):  # noqa: F811
+@pytest.mark.parametrize("transport", ["shared", "copied"])
+def test_the_work(mediate, boot, transport):  # noqa: F811
     """All that a channel can do, from an ordinary user's program."""
     mediator = mediate()
-    guest = boot(mediator)
+    guest = boot(mediator, f"vm_id=1,transport={transport}")
     code, channel = client(guest, "--channel")
     assert code == 0 and channel["device"] == "dev /dev/vgpu0", channel
-    assert channel["transport"] == "shared", channel
+    assert channel["transport"] == transport, channel
     for op in ("nop", "add", "vadd-i32", "vadd-f32"):
         code, summary = client(guest, f"--op {op} --count 300")
         assert (code, summary["jobs"], summary["wrong"], summary["errors"]) == (0, 300, 0, 0)
