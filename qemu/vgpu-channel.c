@@ -212,7 +212,8 @@ static bool wait_for_leases(VgpuChannels *set)
     for (i = 0; i < set->uses.count; i++) {
         VgpuChannel *channel = &set->all[i];
 
-        while (channel->lease >= 0) {
+        /* What is copied nobody else has: it ended with the engine. */
+        while (channel->lease >= 0 && channel->transport == VGPU_TRANSPORT_SHARED) {
             struct pollfd lease = {.fd = channel->lease};
             int64_t left_ms = end_ms - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
             int n = poll(&lease, 1, MAX(left_ms, 0));

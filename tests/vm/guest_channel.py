@@ -45,7 +45,7 @@ def enable(device):
     device.config_write(0x20, BAR4, 4)
     device.config_write(0x04, 0x0006, 2)
     cap = device.capability(0x11)
-    for vector in range(device.config_read(cap + 2, 2) + 1):
+    for vector in range((device.config_read(cap + 2, 2) & 0x7FF) + 1):
         for offset, value in ((0, MESSAGES_AT + 4 * vector), (4, 0), (8, vector + 1), (12, 0)):
             device.machine.write(BAR4 + 16 * vector + offset, value, 4)
     device.config_write(cap + 2, 0x8000, 2)
