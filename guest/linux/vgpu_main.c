@@ -260,9 +260,12 @@ static void vgpu_abandon(struct vgpu_dev *dev, bool let_go)
 
 	down_write(&dev->going);
 	mutex_lock(&dev->lock);
-	WRITE_ONCE(dev->gone, true);
-	/* First: what the host has not let go of must not be freed with its channel. */
+	/*
+	 * First: what the host has not let go of must not be freed with its channel; and whoever
+	 * is told that the device is gone finds the scratch page already.
+	 */
 	vgpu_chunks_abandon(dev, let_go);
+	WRITE_ONCE(dev->gone, true);
 	for (i = 0; i < dev->channel_count; i++) {
 		if (dev->channels[i] && dev->channels[i]->phase != VGPU_PHASE_OVER)
 			vgpu_channel_over(dev->channels[i], VGPU_CLOSED_RESET);
