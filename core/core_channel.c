@@ -134,7 +134,9 @@ static void gone(struct core *core, struct core_channel *channel, uint32_t reaso
     VGPUChannelClose closed = {.channel = channel->open.channel, .reason = reason};
 
     if (!channel->opened) {
-        refuse(core, channel, VGPU_ERR_GPU_UNAVAILABLE);
+        /* A worker that another program of the VM has ended meanwhile: the next one comes. */
+        refuse(core, channel,
+               reason == VGPU_CLOSED_WORKER_LOST ? VGPU_ERR_QUEUE_FULL : VGPU_ERR_GPU_UNAVAILABLE);
         return;
     }
     report(core, channel, CORE_EVENT_CHANNEL_CLOSED, reason);

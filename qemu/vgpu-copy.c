@@ -215,8 +215,13 @@ static bool move_slice(VgpuCopy *copy, const VGPUCopyRequest *request)
     bool has_word = push && request->offset % 8 == 0 && request->bytes >= 8;
     uint64_t skip = has_word ? 8 : 0;
     uint64_t at = request->offset + skip + copy->moved;
-    uint64_t bytes = MIN(request->bytes - skip - copy->moved, SLICE_BYTES);
+    uint64_t bytes;
 
+    /* It may have become shorter since the last slice. */
+    if (copy->moved > request->bytes - skip) {
+        return false;
+    }
+    bytes = MIN(request->bytes - skip - copy->moved, SLICE_BYTES);
     if (!copy_range(copy, at, copy->memory + at, bytes, push)) {
         return false;
     }
@@ -370,13 +375,16 @@ static void on_event(void *opaque)
 {
     VgpuCopy *copy = opaque;
     VgpuCopyUses uses = copy->uses;
+    bool failed, interrupt;
 
     event_notifier_test_and_clear(&copy->event);
-    if (__atomic_exchange_n(&copy->has_interrupt, 0, __ATOMIC_ACQ_REL)) {
+    failed = __atomic_exchange_n(&copy->has_failed, 0, __ATOMIC_ACQ_REL);
+    interrupt = __atomic_exchange_n(&copy->has_interrupt, 0, __ATOMIC_ACQ_REL);
+    /* Each may end this engine: an interrupt's message can be aimed at the device itself. */
+    if (failed) {
+        uses.failed(uses.opaque);
+    } else if (interrupt) {
         uses.interrupt(uses.opaque);
-    }
-    if (__atomic_exchange_n(&copy->has_failed, 0, __ATOMIC_ACQ_REL)) {
-        uses.failed(uses.opaque); /* ends this engine */
     }
 }
 
@@ -386,10 +394,11 @@ static void on_event(void *opaque)
 static void *map_sealed(int fd, uint64_t bytes)
 {
     const int wanted = F_SEAL_SHRINK | F_SEAL_GROW;
+    int seals = fcntl(fd, F_GET_SEALS);
     struct stat about;
     void *memory;
 
-    if ((fcntl(fd, F_GET_SEALS) & wanted) != wanted || fstat(fd, &about) < 0 ||
+    if (seals < 0 || (seals & wanted) != wanted || fstat(fd, &about) < 0 ||
         (uint64_t)about.st_size != bytes) {
         return NULL;
     }

@@ -450,7 +450,8 @@ uint64_t wfq_turn_ends_ns(const struct wfq *wfq, uint64_t now_ns, uint32_t *vm)
     uint64_t used_ns, limit_ns;
     uint32_t rivals;
 
-    if (wfq->in_flight == 0 || !wfq->policy->turns) {
+    /* What is in flight may all be guests beside a job aside: nobody's turn. */
+    if (wfq->in_flight == 0 || !wfq->policy->turns || wfq->holder == NOBODY) {
         return UINT64_MAX;
     }
     rivals = wfq->run_count - (wfq->vms[wfq->holder].waiting.count > 0);

@@ -16,8 +16,11 @@
 #define MS NS_PER_MS
 #define US NS_PER_US
 #define VMS 5u
+#define JOBS 64u
 
 static struct wfq *wfq;
+static struct wfq_job jobs[JOBS]; /* in turn: none is in the scheduler for that long */
+static uint32_t used;
 static uint64_t now_ns;
 
 /* VMs of equal weight, all ready. */
@@ -38,6 +41,7 @@ static void begin(enum wfq_policy_id policy)
     wfq = wfq_init(&config);
     assert_non_null(wfq);
     now_ns = NS_PER_S;
+    used = 0;
     for (uint32_t vm = 0; vm < VMS; vm++) {
         wfq_vm_attach(wfq, vm, &params);
         wfq_vm_set_ready(wfq, vm, true, now_ns);
@@ -47,9 +51,9 @@ static void begin(enum wfq_policy_id policy)
 static void submit(uint32_t vm, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct wfq_job *job = calloc(1, sizeof(*job));
+        struct wfq_job *job = &jobs[used++ % JOBS];
 
-        assert_non_null(job);
+        memset(job, 0, sizeof(*job));
         job->vm = vm;
         wfq_enqueue(wfq, job, now_ns);
     }
@@ -75,7 +79,6 @@ static void finish(struct wfq_job *job, uint64_t ns, uint64_t reported_ns)
 {
     now_ns += ns;
     wfq_complete(wfq, job, reported_ns, true, now_ns);
-    free(job);
 }
 
 static struct wfq_vm_stats stats_of(uint32_t vm)
@@ -86,30 +89,23 @@ static struct wfq_vm_stats stats_of(uint32_t vm)
     return stats;
 }
 
-static void end(struct wfq_job *running)
+static void end(void)
 {
-    struct wfq_job *job;
-
     for (uint32_t vm = 0; vm < VMS; vm++) {
-        while ((job = wfq_take_queued(wfq, vm, now_ns)) != NULL) {
-            free(job);
+        while (wfq_take_queued(wfq, vm, now_ns)) {
         }
     }
-    free(running);
     wfq_destroy(wfq);
 }
 
 /* `vm` has a job that overran and runs aside, and is suspended; the others are even. */
-static struct wfq_job *run_aside(uint32_t vm)
+static void run_aside(uint32_t vm)
 {
-    struct wfq_job *job;
-
     submit(vm, 1);
-    job = take(vm);
+    take(vm);
     submit(1, 1);
     assert_true(wfq_set_aside(wfq, vm, now_ns)); /* it has not had anything yet */
     finish(take(1), MS, MS);
-    return job;
 }
 
 /* ---- the time that is left ---- */
@@ -117,11 +113,10 @@ static struct wfq_job *run_aside(uint32_t vm)
 /* Two jobs of 1 ms, for which the driver took 4 and 8 ms: 2 and 4 of them were theirs. */
 static void test_charged_by_the_clock(void **state)
 {
-    struct wfq_job *aside;
     int64_t before;
 
     begin(WFQ_POLICY_WFQ);
-    aside = run_aside(0);
+    run_aside(0);
     submit(2, 2);
     submit(3, 2);
     before = stats_of(2).lag_ns;
@@ -129,18 +124,17 @@ static void test_charged_by_the_clock(void **state)
     assert_int_equal(stats_of(2).lag_ns - before, -2 * (int64_t)MS / 2); /* half is VM 3's */
     assert_int_equal(stats_of(2).gpu_time_ns, MS);
     assert_int_equal(stats_of(3).lag_ns, MS);
-    end(aside);
+    end();
 }
 
 /* Beside two jobs aside it is a third of the time. */
 static void test_a_third_beside_two(void **state)
 {
-    struct wfq_job *asides[2];
 
     begin(WFQ_POLICY_WFQ);
-    asides[0] = run_aside(0);
+    run_aside(0);
     submit(4, 1);
-    asides[1] = take(4);
+    take(4);
     submit(1, 1);
     now_ns += 300 * MS; /* 150 by its part: it overran */
     assert_true(wfq_set_aside(wfq, 4, now_ns));
@@ -153,19 +147,17 @@ static void test_a_third_beside_two(void **state)
     submit(3, 2);
     finish(take(2), 9 * MS, MS);
     assert_in_range(stats_of(3).lag_ns, 1499 * US, 1501 * US); /* half of 9 ms / 3 */
-    free(asides[0]);
-    end(asides[1]);
+    end();
 }
 
 /* A job of 60 ms takes 120 ms beside one aside, and has not overrun. */
 static void test_who_is_only_slowed_is_not_set_aside(void **state)
 {
-    struct wfq_job *aside, *slow;
 
     begin(WFQ_POLICY_WFQ);
-    aside = run_aside(0);
+    run_aside(0);
     submit(2, 1);
-    slow = take(2);
+    take(2);
     submit(3, 1);
     now_ns += 120 * MS;
     assert_false(wfq_set_aside(wfq, 2, now_ns));
@@ -173,17 +165,15 @@ static void test_who_is_only_slowed_is_not_set_aside(void **state)
     assert_false(wfq_set_aside(wfq, 2, now_ns));
     now_ns += 20 * MS; /* 120 */
     assert_true(wfq_set_aside(wfq, 2, now_ns));
-    free(slow);
-    end(aside);
+    end();
 }
 
 /* A slice makes 2.1 ms of a job of 0.1: that says nothing.  Two in a row do. */
 static void test_an_interrupted_job_teaches_nothing(void **state)
 {
-    struct wfq_job *aside;
 
     begin(WFQ_POLICY_WFQ);
-    aside = run_aside(0);
+    run_aside(0);
     for (uint32_t i = 0; i < 40; i++) {
         submit(2, 1);
         finish(take(2), 100 * US, 100 * US);
@@ -195,7 +185,7 @@ static void test_an_interrupted_job_teaches_nothing(void **state)
     submit(2, 1);
     finish(take(2), 2100 * US, 2100 * US);
     assert_in_range(stats_of(2).average_execution_ns, 200 * US, 400 * US);
-    end(aside);
+    end();
 }
 
 /* ---- guests ---- */
@@ -211,11 +201,11 @@ static void make_short_jobs(uint32_t vm)
 
 static void test_a_short_job_goes_beside_the_turn(void **state)
 {
-    struct wfq_job *aside, *turn[2], *guest;
+    struct wfq_job *turn[2], *guest;
     struct wfq_dispatch choice;
 
     begin(WFQ_POLICY_WFQ);
-    aside = run_aside(0);
+    run_aside(0);
     make_short_jobs(2);
     now_ns += 50 * MS;
     submit(1, 8);
@@ -234,16 +224,38 @@ static void test_a_short_job_goes_beside_the_turn(void **state)
     assert_int_equal(wfq_in_flight(wfq), 3);
     finish(turn[1], MS, MS);
     finish(turn[0], MS, MS);
-    end(aside);
+    end();
+}
+
+/* A guest is in flight when the turn's own VM goes aside: then it is nobody's turn. */
+static void test_a_guest_is_left_without_a_turn(void **state)
+{
+    uint32_t vm = 77;
+
+    begin(WFQ_POLICY_WFQ);
+    run_aside(0);
+    make_short_jobs(2);
+    now_ns += 50 * MS;
+    submit(1, 8);
+    take(1);
+    take(1);
+    submit(2, 2);
+    take(2);
+    assert_true(wfq_turn_ends_ns(wfq, now_ns, &vm) < UINT64_MAX);
+    assert_int_equal(vm, 1);
+    now_ns += 500 * MS;
+    assert_true(wfq_set_aside(wfq, 1, now_ns));
+    assert_int_equal(wfq_turn_ends_ns(wfq, now_ns, &vm), UINT64_MAX);
+    end();
 }
 
 /* Long jobs wait for their turn. */
 static void test_a_long_job_is_no_guest(void **state)
 {
-    struct wfq_job *aside, *turn[2];
+    struct wfq_job *turn[2];
 
     begin(WFQ_POLICY_WFQ);
-    aside = run_aside(0);
+    run_aside(0);
     submit(3, 1);
     finish(take(3), MS, MS); /* known to be long */
     submit(1, 8);
@@ -253,7 +265,7 @@ static void test_a_long_job_is_no_guest(void **state)
     take_none();
     finish(turn[0], MS, MS);
     finish(turn[1], MS, MS);
-    end(aside);
+    end();
 }
 
 /* ---- cuts ---- */
@@ -294,7 +306,7 @@ static uint32_t jobs_before_the_cut(uint64_t pause_ns)
         }
         handed++;
     }
-    end(flying[1]);
+    end();
     return handed;
 }
 
@@ -314,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_who_is_only_slowed_is_not_set_aside),
         cmocka_unit_test(test_an_interrupted_job_teaches_nothing),
         cmocka_unit_test(test_a_short_job_goes_beside_the_turn),
+        cmocka_unit_test(test_a_guest_is_left_without_a_turn),
         cmocka_unit_test(test_a_long_job_is_no_guest),
         cmocka_unit_test(test_a_cut_is_late_for_who_comes_all_the_time),
     };

@@ -240,6 +240,23 @@ static CUresult agree_on_window(void)
     return result;
 }
 
+#define OPEN_TRIES 30
+#define OPEN_PAUSE_US 100000
+
+/* No room now: a program that has just ended may have taken the VM's worker with it. */
+static int open_in_time(const char *name, const struct channel_wish *with)
+{
+    int result = vgpu_open_channel(name, with, &cuda_process.v);
+
+    for (int tries = 1;
+         tries < OPEN_TRIES && result != VGPU_OK && vgpu_error_code(NULL) == VGPU_ERR_QUEUE_FULL;
+         tries++) {
+        usleep(OPEN_PAUSE_US);
+        result = vgpu_open_channel(name, with, &cuda_process.v);
+    }
+    return result;
+}
+
 static CUresult connect_channel(const char *name)
 {
     wish = (struct channel_wish){
@@ -251,7 +268,7 @@ static CUresult connect_channel(const char *name)
                      .command_bytes = COMMAND_BYTES,
                      .arena_bytes = CUDA_STAGING_BYTES + pinned_bytes()},
     };
-    if (vgpu_open_channel(name, &wish, &cuda_process.v) != VGPU_OK) {
+    if (open_in_time(name, &wish) != VGPU_OK) {
         uint32_t code = vgpu_error_code(NULL);
 
         cuda_say("no GPU: %s", vgpu_last_error(NULL));

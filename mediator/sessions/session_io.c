@@ -14,6 +14,7 @@
 #include "common/frame.h"
 #include "common/log.h"
 #include "mediator/base/byte_queue.h"
+#include "mediator/base/foreign_fd.h"
 #include "mediator/events.h"
 #include "mediator/base/handle_map.h"
 
@@ -165,7 +166,7 @@ static int flush(struct connection *conn)
 static void close_received(struct connection *conn)
 {
     while (conn->fd_count > 0) {
-        close(conn->fds[--conn->fd_count]);
+        foreign_fd_close(conn->fds[--conn->fd_count]);
     }
 }
 
@@ -273,7 +274,7 @@ static bool take_descriptors(struct connection *conn, struct msghdr *message)
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
             continue;
         }
-        well = well && conn->fd_count == 0;
+        well = well && conn->fd_count == 0 && count <= VGPU_FRAME_FDS_MAX;
         for (size_t i = 0; i < count; i++) {
             int fd;
 
@@ -281,7 +282,7 @@ static bool take_descriptors(struct connection *conn, struct msghdr *message)
             if (conn->fd_count < VGPU_FRAME_FDS_MAX) {
                 conn->fds[conn->fd_count++] = fd;
             } else {
-                close(fd);
+                foreign_fd_close(fd);
             }
         }
     }
@@ -293,7 +294,7 @@ static ssize_t receive(struct connection *conn, uint8_t *bytes, size_t length)
 {
     union {
         struct cmsghdr header; /* for its alignment */
-        uint8_t bytes[CMSG_SPACE(sizeof(int) * VGPU_FRAME_FDS_MAX)];
+        uint8_t bytes[CMSG_SPACE(sizeof(int) * FOREIGN_FDS_MAX)];
     } control;
     struct iovec part = {bytes, length};
     struct msghdr message = {.msg_iov = &part,
@@ -302,12 +303,14 @@ static ssize_t receive(struct connection *conn, uint8_t *bytes, size_t length)
                              .msg_controllen = sizeof(control.bytes)};
     ssize_t n;
 
-    /* Where nobody asks for them the kernel closes them. */
-    if (!core_session_has_channels(conn->io->core, conn->session)) {
-        return recv(conn->fd, bytes, length, MSG_DONTWAIT);
-    }
     n = recvmsg(conn->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n > 0 && !take_descriptors(conn, &message)) {
+    if (n <= 0) {
+        return n;
+    }
+    if (!core_session_has_channels(conn->io->core, conn->session)) {
+        take_descriptors(conn, &message); /* nobody asked for any */
+        close_received(conn);
+    } else if (!take_descriptors(conn, &message)) {
         errno = EBADMSG;
         return -1;
     }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mediator/base/foreign_fd.h"
 #include "mediator/workers/channel_memory.h"
 
 #include <errno.h>
@@ -91,7 +92,7 @@ static struct descriptors *find_or_begin(struct channel_memory *memory, uint64_t
 static void close_one(int *fd)
 {
     if (*fd >= 0) {
-        close(*fd);
+        foreign_fd_close(*fd);
     }
     *fd = -1;
 }
@@ -101,7 +102,7 @@ static void free_first_part(struct descriptors *made)
     struct part *part = STAILQ_FIRST(&made->parts);
 
     STAILQ_REMOVE_HEAD(&made->parts, link);
-    close(part->fd);
+    foreign_fd_close(part->fd);
     free(part);
 }
 

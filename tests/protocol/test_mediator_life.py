@@ -321,8 +321,8 @@ def test_sockets_in_folders_that_are_not_there_yet(lab):
 # ---- the default sockets, with a /tmp and a /run of the test's own ----
 
 PRIVATE = ["unshare", "--mount", "sh", "-c",
-           'mount -t tmpfs x /tmp && mount -t tmpfs x /run && eval "$IN_THE_WAY" && exec "$@"',
-           "sh"]
+           'mount --bind "$BUILT" "$OUTSIDE/bin" && mount -t tmpfs x /tmp && '
+           'mount -t tmpfs x /run && eval "$IN_THE_WAY" && exec "$@"', "sh"]
 
 
 @pytest.fixture(name="outside")
@@ -332,8 +332,15 @@ def outside_of_tmp():
 
 
 def default_mediator(outside, monkeypatch, in_the_way):
+    """Its programs are seen below `outside`: they may lie in the /tmp that is hidden."""
+    built = pathlib.Path(program("vgpu-mediator"))
+    (outside / "bin").mkdir()
+    monkeypatch.setenv("BUILT", str(built.parent))
+    monkeypatch.setenv("OUTSIDE", str(outside))
     monkeypatch.setenv("IN_THE_WAY", in_the_way)
-    return Mediator(outside, shared=False, prefix=PRIVATE)
+    mediator = Mediator(outside, shared=False, prefix=PRIVATE)
+    mediator.command[len(PRIVATE)] = str(outside / "bin" / built.name)
+    return mediator
 
 
 def seen_by(mediator, path):
@@ -374,7 +381,7 @@ def test_whoever_is_in_the_way_in_tmp_keeps_nobody_from_starting(outside, monkey
         wait_for(lambda: not socket_problems(mediator), "health to be good again")
         # Another one of root's is no stranger: the second one says so and ends.
         second = subprocess.run(
-            ["nsenter", "-t", str(mediator.process.pid), "--mount", program("vgpu-mediator"),
+            ["nsenter", "-t", str(mediator.process.pid), "--mount", mediator.command[len(PRIVATE)],
              "--no-db", "--backend", "cpu", "--no-discovery", "--admin-socket",
              str(outside / "second.sock")], capture_output=True, text=True, timeout=60, check=False)
         assert second.returncode == 1 and "is a vgpu-mediator running already?" in second.stderr
