@@ -71,7 +71,8 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
     assert channel["transport"] == transport, channel
     for op in ("nop", "add", "vadd-i32", "vadd-f32"):
         code, summary = client(guest, f"--op {op} --count 300")
-        assert (code, summary["jobs"], summary["wrong"], summary["errors"]) == (0, 300, 0, 0)
+        assert (code, summary["jobs"], summary["wrong"], summary["errors"]) == (0, 300, 0, 0), \
+            (summary, guest.run("dmesg | tail -n 20"), mediator.log()[-2000:])
         assert summary["device"] == "dev /dev/vgpu0"
     for work in ("sgemm --n 200 --check", "vadd --n 3000001", "bandwidth", "latency --n 200"):
         code, result = client(guest, work)
