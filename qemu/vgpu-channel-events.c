@@ -90,8 +90,9 @@ static bool copy_begin(VgpuChannel *channel, const int *fds)
     VgpuChannels *set = channel->set;
     const VGPUGeometry geometry = vgpu_channel_geometry(&channel->open);
 
-    /* Xen maps guest memory for a moment only, under the big lock. */
-    if (!set->copy_thread && set->uses.copy_thread && !xen_enabled()) {
+    /* Xen maps guest memory for a moment only, and a vIOMMU may ask devices: under the big lock. */
+    if (!set->copy_thread && set->uses.copy_thread && !xen_enabled() &&
+        pci_device_iommu_address_space(PCI_DEVICE(set->uses.dev)) == &address_space_memory) {
         g_autofree char *id = g_strdup_printf("vgpu-copy-%p", set);
 
         set->copy_thread = iothread_create(id, NULL); /* NULL: the main loop does it */

@@ -8,6 +8,7 @@
 #define HW_MISC_VGPU_CHANNEL_INTERNAL_H
 
 #include "qemu/bitmap.h"
+#include "qemu/rcu.h"
 #include "vgpu-channel.h"
 #include "vgpu-chunk.h"
 #include "vgpu-copy.h"
@@ -33,6 +34,7 @@ typedef struct VgpuChannel {
 } VgpuChannel;
 
 struct VgpuChannels {
+    struct rcu_head rcu; /* a vCPU may be on its way into BAR2 when the device is unplugged */
     VgpuChannelsUses uses;
     VMChangeStateEntry *state_entry;
     VgpuPieceTree *pieces;

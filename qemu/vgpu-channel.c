@@ -511,11 +511,12 @@ void vgpu_channels_free(VgpuChannels *set)
         if (channel->lease >= 0) {
             lease_end(channel);
         }
+        channel->has_events = false;
         vgpu_chunk_release(&channel->chunk0, set->pieces);
     }
     vgpu_piece_tree_free(set->pieces);
     if (set->copy_thread) {
         iothread_destroy(set->copy_thread);
     }
-    g_free(set);
+    g_free_rcu(set, rcu);
 }

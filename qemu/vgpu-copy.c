@@ -59,7 +59,7 @@ struct VgpuCopy {
 
 /* ---- Guest memory ------------------------------------------------------------ */
 
-/* Copies under the big lock, by the ordinary way. */
+/* Copies under the big lock, by the ordinary way, which Xen needs: its RAM has no address here. */
 static bool copy_locked(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes,
                         bool to_guest)
 {
@@ -113,6 +113,12 @@ static bool copy_unlocked(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_
     return well;
 }
 
+/* Outside Xen never into a device, this one's registers least of all. */
+static bool copy_piece(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes, bool to_guest)
+{
+    return (xen_enabled() ? copy_locked : copy_unlocked)(copy, address, host, bytes, to_guest);
+}
+
 /* The piece in which an offset of chunk 0 lies. */
 static uint32_t find_piece(const VgpuCopy *copy, uint64_t offset)
 {
@@ -140,8 +146,7 @@ static bool copy_range(VgpuCopy *copy, uint64_t offset, uint8_t *host, uint64_t 
         uint64_t now = MIN(bytes, copy->piece_ends[i] - offset);
         hwaddr address = piece->address + (piece->bytes - (copy->piece_ends[i] - offset));
 
-        if (!(copy->uses.own_thread ? copy_unlocked : copy_locked)(copy, address, host, now,
-                                                                   to_guest)) {
+        if (!copy_piece(copy, address, host, now, to_guest)) {
             return false;
         }
         offset += now;
@@ -467,8 +472,8 @@ VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]
     copy->pause = timer_new_ns(QEMU_CLOCK_REALTIME, on_pause_over, copy);
     qemu_set_fd_handler(event_notifier_get_fd(&copy->event), on_event, NULL, copy);
     /* Nobody parks the worker there: each batch rings. */
-    copy_locked(copy, uses->chunk->pieces[0].address + offsetof(VGPUControl, worker_parked),
-                (uint8_t *)&(uint32_t){1}, sizeof(uint32_t), true);
+    copy_piece(copy, uses->chunk->pieces[0].address + offsetof(VGPUControl, worker_parked),
+               (uint8_t *)&(uint32_t){1}, sizeof(uint32_t), true);
     VGPU_STORE_RELEASE(&copy->page->engine_parked, 1u);
     watch(copy, true);
     event_notifier_set(&copy->doorbell); /* what is there already */

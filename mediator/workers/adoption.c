@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "mediator/workers/supervisor_internal.h"
 
@@ -53,7 +54,9 @@ void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_ke
         return;
     }
     worker->pid = (pid_t)held->process.pid;
-    worker->adopting = ++supervisor->adoptions;
+    /* No mediator before this one has used it: its READY may still be on the way. */
+    worker->adopting = clock_now_ns();
+    supervisor->adoptions++;
     worker_enter(worker, WORKER_ORPHAN);
     if (!say(worker, VGPU_WORKER_ADOPT, worker->adopting)) {
         worker_kill(worker);

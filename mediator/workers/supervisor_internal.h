@@ -67,7 +67,7 @@ struct supervisor {
     uint32_t count;
     uint32_t to_report; /* among them: FAILED and ADOPTED */
     uint32_t starting;  /* among them: WORKER_STARTS */
-    uint64_t adoptions; /* a number for each */
+    uint64_t adoptions; /* how many there were */
     uv_timer_t orphans; /* until when they are kept */
     bool started;
     void (*all_gone)(void *opaque);

@@ -7,8 +7,8 @@ import mmap
 import os
 import select
 import struct
-import threading
 import subprocess
+import threading
 
 import pytest
 

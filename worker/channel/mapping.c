@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "worker/channel/mapping.h"
 
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -121,13 +123,23 @@ static bool is_page_size(uint64_t bytes)
            (bytes & (bytes - 1)) == 0;
 }
 
+/* For a file of huge pages mmap() would round up, and map over what lies behind the piece. */
+static bool has_pages_of(int fd, uint64_t bytes)
+{
+    struct statfs about;
+
+    return fstatfs(fd, &about) == 0 &&
+           (about.f_type != HUGETLBFS_MAGIC || (uint64_t)about.f_bsize == bytes);
+}
+
 static bool map_piece(struct channel_mapping *mapping, const VGPUPiece *piece, int fd)
 {
     uint64_t left = mapping->layout.bytes - mapping->mapped_bytes;
 
     if (mapping->piece_count == VGPU_SETUP_PIECES_MAX || piece->bytes == 0 || piece->bytes > left ||
         piece->bytes % mapping->page_bytes != 0 || piece->address % mapping->page_bytes != 0 ||
-        piece->address > INT64_MAX - piece->bytes || !reaches(fd, piece->address + piece->bytes)) {
+        piece->address > INT64_MAX - piece->bytes || !has_pages_of(fd, mapping->page_bytes) ||
+        !reaches(fd, piece->address + piece->bytes)) {
         return false;
     }
     if (mmap(mapping->chunk0 + mapping->mapped_bytes, piece->bytes, PROT_READ | PROT_WRITE,
