@@ -105,4 +105,38 @@ void stand_in_queue(struct work *work);
 CUresult stand_in_kernel(const struct work *work, double *until_ms);
 double stand_in_now_ms(void);
 
+/* The handle, if it is a live one of this kind; else the process ends. */
+void *stand_in_check(const char *function, const void *handle, enum kind kind);
+/* Ends the process if work of the context is in flight. */
+void stand_in_never_wait(const char *function, const struct context *context);
+/* NULL: the default stream. */
+struct stream *stand_in_stream(const char *function, CUstream stream);
+/* In the current context, not yet queued. */
+struct work *stand_in_work(enum work_kind kind, struct stream *stream);
+/* Memory of the GPU; 0: there is no more. */
+uint64_t stand_in_allocate(size_t bytes);
+CUresult stand_in_give_back(CUdeviceptr address);
+
+#define GPU (&stand_in_gpu)
+#define LOCKED(body)                                                                               \
+    do {                                                                                           \
+        pthread_mutex_lock(&GPU->lock);                                                            \
+        body;                                                                                      \
+        pthread_mutex_unlock(&GPU->lock);                                                          \
+    } while (0)
+
+#define CHECK(handle, kind) stand_in_check(__func__, handle, kind)
+
+#define NEED_CONTEXT                                                                               \
+    do {                                                                                           \
+        if (!stand_in_current) {                                                                   \
+            return CUDA_ERROR_INVALID_CONTEXT;                                                     \
+        }                                                                                          \
+        if (GPU->lost) {                                                                           \
+            return GPU->lost;                                                                      \
+        }                                                                                          \
+    } while (0)
+
+#define TOTAL_BYTES (1ull << 30)
+
 #endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The stand-in's modules, functions and launches. */
+#include "tests/cuda/stand_in.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ATTRIBUTE_LAST 17u /* of a launch */
+
+static void add_kernel(struct module *module, char *line)
+{
+    struct function *function = &module->functions[module->function_count++];
+    char *rest = NULL, *word = strtok_r(line, " ", &rest);
+
+    function->object = (struct object){FUNCTION, stand_in_current};
+    snprintf(function->name, sizeof(function->name), "%s", word ? word : "");
+    while ((word = strtok_r(NULL, " ", &rest)) && function->params < PARAMS_MAX) {
+        unsigned bytes = (unsigned)strtoul(word, NULL, 10);
+        unsigned align = bytes > 8 ? 16 : bytes;
+
+        function->bytes[function->params] = bytes;
+        function->offsets[function->params] = (function->param_bytes + align - 1) / align * align;
+        function->param_bytes = function->offsets[function->params++] + bytes;
+    }
+}
+
+static CUresult load(struct module **out, const char *image)
+{
+    struct module *module;
+    char *copy_of, *rest = NULL;
+
+    if (strncmp(image, "vgpu-test\n", 10) != 0) {
+        return CUDA_ERROR_INVALID_IMAGE;
+    }
+    module = calloc(1, sizeof(*module));
+    module->object = (struct object){MODULE, stand_in_current};
+    copy_of = strdup(image);
+    for (char *line = strtok_r(copy_of, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        if (strncmp(line, "kernel ", 7) == 0) {
+            add_kernel(module, line + 7);
+        } else if (strncmp(line, "global ", 7) == 0) {
+            unsigned n = module->global_count++;
+
+            sscanf(line + 7, "%31s %zu", module->globals[n].name, &module->globals[n].bytes);
+            module->globals[n].address = stand_in_allocate(module->globals[n].bytes);
+        }
+    }
+    free(copy_of);
+    *out = module;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned count,
+                                   unsigned *options, void **values)
+{
+    CUresult result;
+
+    NEED_CONTEXT;
+    stand_in_never_wait(__func__, stand_in_current);
+    result = load((struct module **)out, image);
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == CU_JIT_ERROR_LOG_BUFFER && result) {
+            strcpy(values[i], "no such text");
+        }
+    }
+    return result;
+}
+
+EXPORT CUresult cuModuleUnload(CUmodule handle)
+{
+    struct module *module = CHECK(handle, MODULE);
+
+    NEED_CONTEXT;
+    stand_in_never_wait(__func__, stand_in_current);
+    module->object.kind = DEAD;
+    for (unsigned i = 0; i < module->function_count; i++) {
+        module->functions[i].object.kind = DEAD;
+    }
+    for (unsigned i = 0; i < module->global_count; i++) {
+        stand_in_give_back(module->globals[i].address);
+    }
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuModuleGetFunction(CUfunction *out, CUmodule handle, const char *name)
+{
+    struct module *module = CHECK(handle, MODULE);
+
+    NEED_CONTEXT;
+    stand_in_never_wait(__func__, stand_in_current);
+    for (unsigned i = 0; i < module->function_count; i++) {
+        if (strcmp(module->functions[i].name, name) == 0) {
+            *out = (CUfunction)&module->functions[i];
+            return CUDA_SUCCESS;
+        }
+    }
+    return CUDA_ERROR_NOT_FOUND;
+}
+
+EXPORT CUresult cuModuleGetFunctionCount(unsigned *count, CUmodule handle)
+{
+    *count = ((struct module *)CHECK(handle, MODULE))->function_count;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule handle,
+                                     const char *name)
+{
+    struct module *module = CHECK(handle, MODULE);
+
+    NEED_CONTEXT;
+    for (unsigned i = 0; i < module->global_count; i++) {
+        if (strcmp(module->globals[i].name, name) == 0) {
+            *address = module->globals[i].address;
+            *bytes = module->globals[i].bytes;
+            return CUDA_SUCCESS;
+        }
+    }
+    return CUDA_ERROR_NOT_FOUND;
+}
+
+EXPORT CUresult cuFuncGetAttribute(int *value, int attribute, CUfunction handle)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *value = attribute == 0                     ? 1024
+             : attribute == 4                   ? 32
+             : attribute == 5 || attribute == 6 ? 90
+                                                : 0;
+    return attribute <= 15 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuFuncSetAttribute(CUfunction handle, int attribute, int value)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    return (attribute == 8 && value <= 232448) || attribute == 9 ? CUDA_SUCCESS
+                                                                 : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuFuncGetParamInfo(CUfunction handle, size_t index, size_t *offset, size_t *bytes)
+{
+    struct function *function = CHECK(handle, FUNCTION);
+
+    if (index >= function->params) {
+        *offset = *bytes = 0;
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *offset = function->offsets[index];
+    *bytes = function->bytes[index];
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
+                                                                     int size, size_t bytes,
+                                                                     unsigned flags)
+{
+    (void)bytes;
+    (void)flags;
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *blocks = size > 0 && size <= 1024 ? 2048 / size : 0;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction handle, void **params,
+                                 void **extra)
+{
+    struct function *function = CHECK(handle, FUNCTION);
+    uint64_t threads = (uint64_t)config->blockDimX * config->blockDimY * config->blockDimZ;
+    struct work *work;
+    size_t bytes = 0;
+
+    NEED_CONTEXT;
+    if (params) {
+        stand_in_abort(__func__, "parameters come packed");
+    }
+    if (function->object.context != stand_in_current) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (!config->gridDimX || !config->gridDimY || !config->gridDimZ || threads == 0 ||
+        threads > 1024 || config->gridDimY > 65535 || config->sharedMemBytes > 49152) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    for (unsigned i = 0; i < config->numAttrs; i++) {
+        if (config->attrs[i].id > ATTRIBUTE_LAST) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
+    }
+    work = stand_in_work(WORK_KERNEL, stand_in_stream(__func__, config->hStream));
+    if (extra) {
+        memcpy(&bytes, extra[3], sizeof(bytes));
+    }
+    if (bytes > PARAM_BYTES_MAX || bytes > function->param_bytes + 15u) {
+        free(work);
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    }
+    if (bytes) {
+        memcpy(work->params, extra[1], bytes);
+    }
+    work->function = function;
+    work->threads = threads * config->gridDimX * config->gridDimY * config->gridDimZ;
+    LOCKED(stand_in_queue(work));
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
+                               unsigned grid_z, unsigned block_x, unsigned block_y,
+                               unsigned block_z, unsigned shared_bytes, CUstream stream,
+                               void **params, void **extra)
+{
+    CUlaunchConfig config = {grid_x,  grid_y,       grid_z, block_x, block_y,
+                             block_z, shared_bytes, stream, NULL,    0};
+
+    return cuLaunchKernelEx(&config, function, params, extra);
+}
+
+EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
+                                             const CUlaunchConfig *config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *clusters = config->blockDimX <= 1024 ? 132 : 0;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction handle,
+                                                   const CUlaunchConfig *config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    *size = config->blockDimX <= 1024 ? 8 : 0;
+    return CUDA_SUCCESS;
+}
