@@ -414,7 +414,9 @@ def test_nothing_is_left_of_processes_that_vanish(running, lab):
             channel.publish()
             host.close()
             channel.close_fds()
-        wait_for(lambda: (running.fds(), fds_of(worker)) == before, "descriptors to be closed")
+        # Fewer: what asked for the worker may still have been connected when they were counted.
+        wait_for(lambda: running.fds() <= before[0] and fds_of(worker) <= before[1],
+                 "descriptors to be closed")
         maps = pathlib.Path(f"/proc/{worker}/maps").read_text()
         assert maps.count("vgpu-channel") == 1
         assert kept.op(wire.NOP)[0] == wire.OK
