@@ -29,7 +29,8 @@ VM_IDS = {"g1": 7, "g2": 8}
 # Jobs take tens of milliseconds here, for one access of a guest to its device takes
 # milliseconds: a VM that is owed is waited for in proportion.
 MEDIATOR = ("vgpu-mediator --backend cpu --no-nvml --enable-test-ops --fault-threshold 3 "
-            "--anticipation-us 2000000 --overrun-ms 0 --worker /bin/gpu-worker")
+            "--anticipation-us 2000000 --overrun-ms 0 --patience-ms 5000 "
+            "--worker /bin/gpu-worker")
 # A GPU at work leaves the host's processor alone; what stands in for it yields it.
 WORKER = "#!/bin/sh\n/bin/renice 19 $$ >/dev/null\nexec /usr/bin/vgpu-worker \"$@\"\n"
 
