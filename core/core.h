@@ -34,6 +34,7 @@
 #include "common/ns.h"
 #include "common/request.h"
 #include "common/vm_limits.h"
+#include "core/metrics/metrics.h"
 #include "core/sched/scheduler_wfq.h"
 #include "vgpu/vgpu_channel.h"
 #include "vgpu/vgpu_protocol.h"
@@ -378,6 +379,41 @@ bool core_vm_stats(const struct core *core, uint32_t vm, uint64_t now_ns,
 /* Slot of a vm_id, or CORE_NONE. */
 uint32_t core_vm_find(const struct core *core, uint32_t vm_id);
 uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid);
+
+/* ---- over a restart ---- */
+
+/*
+ * What a VM has with it when the mediator is started again, beside its configuration: its account,
+ * and what is counted of it.  Written to a file as it is: a change of it is one of
+ * CORE_KEPT_VERSION.
+ */
+#define CORE_KEPT_VERSION 1u
+struct core_vm_kept {
+    struct core_vm_config config; /* of an unregistered VM all counts, of others who it is */
+    bool registered;
+    char gpu[CORE_NAME_BYTES]; /* "": it had no place */
+    struct wfq_account account;
+    uint32_t fault_count;
+    uint32_t worker_restarts;
+    uint64_t submitted, completed, errors, dropped, invalid, timeouts, gpu_time_ns;
+    uint64_t rejected_rate, rejected_queue, rejected_quarantined;
+    uint64_t entitled_ns, kept_ns, switching_ns;
+    struct metrics_kept metrics;
+};
+
+/* How long a VM that is owed GPU time may take to come back after a restart, and keep that. */
+#define CORE_RETURN_NS (10 * NS_PER_S)
+
+/* False: no VM is in this slot, or it is being removed.  Every byte of *kept is written. */
+bool core_export_vm(const struct core *core, uint32_t slot, uint64_t now_ns,
+                    struct core_vm_kept *kept);
+/*
+ * Once, when the configuration was read and nobody has connected.  VMs that are gone are left out;
+ * of the registered ones the configuration alone says whether they are quarantined.  Returns how
+ * many were taken.
+ */
+uint32_t core_import_vms(struct core *core, const struct core_vm_kept *kept, uint32_t count,
+                         uint64_t now_ns);
 
 /* ---- sessions ---- */
 

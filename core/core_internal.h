@@ -4,6 +4,7 @@
  *
  *   core.c          life, time, looking at it
  *   core_gpu.c      GPUs and pools, pauses, policy
+ *   core_account.c  what outlives the mediator
  *   core_vm.c       VMs: placement, quarantine, removal; what follows an event
  *   core_config.c   VMs: their configuration
  *   core_session.c  sessions: frames in, identity, HELLO and CONFIG
@@ -90,6 +91,7 @@ struct core_vm {
     bool idle;              /* no session and no job */
     uint64_t idle_since_ns; /* since when; of one that owes: when that was last looked at */
     bool owes;              /* nobody uses it, but its neighbours are owed time */
+    uint64_t return_by_ns;  /* it was in another mediator, and keeps its place so long; 0: no */
     struct core_worker worker;
     struct rate_limiter limiter;
     bool credit_wanted; /* its worker has records of channels that the rate limit holds back */
@@ -214,6 +216,8 @@ uint32_t core_vm_create_unregistered(struct core *core, const struct core_vm_con
 /* Puts the VM on a GPU, or moves it when it is idle and may not stay. False: no GPU. */
 bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
+/* Gives it a place on this GPU, even and without a part of it yet. */
+void core_vm_attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_ns);
 /* What its device shows; whether that is something else than the VM has now. */
 bool core_vm_device(const struct core *core, uint32_t slot, struct core_device *device);
 /* fault: the last one, or NONE: the administrator wants it. */
@@ -250,6 +254,10 @@ void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error 
 
 /* A turn as a job of its VM.  False: there is no room for it now. */
 bool core_turn_submit(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns);
+
+/* core_account.c */
+/* The time is over in which a VM that was in another mediator may come back as if nothing was. */
+void core_vm_return_over(struct core *core, uint32_t slot, uint64_t now_ns);
 
 /* core_channel.c */
 /*

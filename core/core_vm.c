@@ -58,7 +58,7 @@ int core_vm_allocate_jobs(struct core_vm *vm)
 
 /* ---- places ---- */
 
-static void attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_ns)
+void core_vm_attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
     struct wfq_vm_params params = params_of(vm);
@@ -216,7 +216,7 @@ bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns)
         return false;
     }
     vm->placed_share = share_of(vm);
-    attach(core, slot, gpu, now_ns);
+    core_vm_attach(core, slot, gpu, now_ns);
     return true;
 }
 
@@ -248,7 +248,7 @@ void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     detach(core, slot, now_ns);
     vm->placed_share = share_of(vm);
-    attach(core, slot, to, now_ns);
+    core_vm_attach(core, slot, to, now_ns);
     while ((job = STAILQ_FIRST(&moving)) != NULL) {
         STAILQ_REMOVE_HEAD(&moving, link);
         wfq_enqueue(core->schedulers[to], job, now_ns);
@@ -291,7 +291,8 @@ static void settle(struct core *core, uint32_t slot, uint64_t now_ns)
     free(vm->jobs);
     vm->jobs = NULL;
     vm->free_job = CORE_NONE;
-    vm->owes = !vm->removing && debt_ns(core, slot, now_ns) > 0;
+    vm->owes = !vm->removing && (debt_ns(core, slot, now_ns) > 0 ||
+                                 (vm->gpu != CORE_NONE && now_ns < vm->return_by_ns));
     if (vm->owes) {
         count_share(core, vm, 0);
         vm->idle_since_ns = now_ns;

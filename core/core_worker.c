@@ -397,6 +397,9 @@ void core_vm_arm(struct core *core, uint32_t slot)
     uint64_t job_ns = wd_deadline_ns(&vm->watchdog, &core->watchdog);
 
     due_ns = job_ns < due_ns ? job_ns : due_ns;
+    if (vm->return_by_ns != 0 && vm->return_by_ns < due_ns) {
+        due_ns = vm->return_by_ns;
+    }
     if (vm->credit_wanted && vm->limiter.rate_hz) {
         uint64_t token_ns = rl_token_ns(&vm->limiter, vm->limiter.updated_ns);
 
@@ -488,6 +491,7 @@ void core_vm_tick(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     watch_job(core, slot, now_ns);
     watch_worker(core, slot, now_ns);
+    core_vm_return_over(core, slot, now_ns);
     core_credit_give(core, slot, now_ns);
     core_vm_after(core, slot, now_ns);
 }

@@ -31,10 +31,7 @@ struct sample {
 };
 
 struct counters {
-    uint64_t counts[METRICS_COUNTER_COUNT];
-    uint64_t errors[VGPU_ERR_COUNT];
-    uint64_t rejections[VGPU_ERR_COUNT];
-    struct metrics_histogram histograms[METRICS_PART_COUNT];
+    struct metrics_kept kept;
     uint32_t samples_next; /* in the window */
     uint32_t samples_have;
 };
@@ -230,10 +227,10 @@ static uint32_t to_sample(uint64_t time_ns)
 static void count_job(struct counters *counters, struct sample *window, const uint64_t *parts_ns,
                       const uint8_t *buckets, const struct sample *sample, uint64_t charged_ns)
 {
-    counters->counts[METRICS_JOBS]++;
-    counters->counts[METRICS_GPU_TIME_NS] += charged_ns;
+    counters->kept.counts[METRICS_JOBS]++;
+    counters->kept.counts[METRICS_GPU_TIME_NS] += charged_ns;
     for (unsigned part = 0; part < METRICS_PART_COUNT; part++) {
-        struct metrics_histogram *histogram = &counters->histograms[part];
+        struct metrics_histogram *histogram = &counters->kept.histograms[part];
 
         histogram->count++;
         histogram->sum_ns += parts_ns[part];
@@ -297,9 +294,9 @@ void metrics_record_error(struct metrics *metrics, uint32_t vm, enum vgpu_error 
     struct metrics_vm *state = find(metrics, vm);
 
     assert(reason < VGPU_ERR_COUNT);
-    metrics->all.errors[reason]++;
+    metrics->all.kept.errors[reason]++;
     if (state) {
-        state->counters.errors[reason]++;
+        state->counters.kept.errors[reason]++;
     }
 }
 
@@ -308,9 +305,9 @@ void metrics_record_rejection(struct metrics *metrics, uint32_t vm, enum vgpu_er
     struct metrics_vm *state = find(metrics, vm);
 
     assert(reason < VGPU_ERR_COUNT);
-    metrics->all.rejections[reason]++;
+    metrics->all.kept.rejections[reason]++;
     if (state) {
-        state->counters.rejections[reason]++;
+        state->counters.kept.rejections[reason]++;
     }
 }
 
@@ -335,9 +332,9 @@ void metrics_record_count(struct metrics *metrics, uint32_t vm, enum metrics_cou
     struct metrics_vm *state = find(metrics, vm);
 
     assert(counter < METRICS_COUNTER_COUNT);
-    metrics->all.counts[counter] += amount;
+    metrics->all.kept.counts[counter] += amount;
     if (state) {
-        state->counters.counts[counter] += amount;
+        state->counters.kept.counts[counter] += amount;
     }
 }
 
@@ -378,19 +375,49 @@ static const struct counters *counters_of(const struct metrics *metrics, uint32_
 uint64_t metrics_count(const struct metrics *metrics, uint32_t vm, enum metrics_counter counter)
 {
     assert(counter < METRICS_COUNTER_COUNT);
-    return counters_of(metrics, vm)->counts[counter];
+    return counters_of(metrics, vm)->kept.counts[counter];
+}
+
+void metrics_export_kept(const struct metrics *metrics, uint32_t vm, struct metrics_kept *kept)
+{
+    *kept = counters_of(metrics, vm)->kept;
+}
+
+static void add_all(uint64_t *to, const uint64_t *from, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        to[i] += from[i];
+    }
+}
+
+void metrics_import_kept(struct metrics *metrics, uint32_t vm, const struct metrics_kept *kept)
+{
+    struct metrics_vm *state = find(metrics, vm);
+    struct metrics_kept *to = state ? &state->counters.kept : &metrics->all.kept;
+
+    if (!state && vm != METRICS_NO_VM) {
+        return;
+    }
+    add_all(to->counts, kept->counts, METRICS_COUNTER_COUNT);
+    add_all(to->errors, kept->errors, VGPU_ERR_COUNT);
+    add_all(to->rejections, kept->rejections, VGPU_ERR_COUNT);
+    for (uint32_t part = 0; part < METRICS_PART_COUNT; part++) {
+        to->histograms[part].count += kept->histograms[part].count;
+        to->histograms[part].sum_ns += kept->histograms[part].sum_ns;
+        add_all(to->histograms[part].buckets, kept->histograms[part].buckets, METRICS_BUCKETS + 1);
+    }
 }
 
 uint64_t metrics_errors(const struct metrics *metrics, uint32_t vm, enum vgpu_error reason)
 {
     assert(reason < VGPU_ERR_COUNT);
-    return counters_of(metrics, vm)->errors[reason];
+    return counters_of(metrics, vm)->kept.errors[reason];
 }
 
 uint64_t metrics_rejections(const struct metrics *metrics, uint32_t vm, enum vgpu_error reason)
 {
     assert(reason < VGPU_ERR_COUNT);
-    return counters_of(metrics, vm)->rejections[reason];
+    return counters_of(metrics, vm)->kept.rejections[reason];
 }
 
 uint64_t metrics_gpu_context_switches(const struct metrics *metrics, uint32_t gpu)
@@ -407,7 +434,7 @@ const struct metrics_histogram *metrics_histogram_of(const struct metrics *metri
                                                      enum metrics_part part)
 {
     assert(part < METRICS_PART_COUNT);
-    return &counters_of(metrics, vm)->histograms[part];
+    return &counters_of(metrics, vm)->kept.histograms[part];
 }
 
 static uint32_t part_of_sample(const struct sample *sample, enum metrics_part part)

@@ -125,6 +125,19 @@ uint64_t metrics_gpu_resets(const struct metrics *metrics, uint32_t gpu);
 const struct metrics_histogram *metrics_histogram_of(const struct metrics *metrics, uint32_t vm,
                                                      enum metrics_part part);
 
+/* What must not go back when the program is started again.  The windows begin anew. */
+struct metrics_kept {
+    uint64_t counts[METRICS_COUNTER_COUNT];
+    uint64_t errors[VGPU_ERR_COUNT];
+    uint64_t rejections[VGPU_ERR_COUNT];
+    struct metrics_histogram histograms[METRICS_PART_COUNT];
+};
+
+/* METRICS_NO_VM: in all.  All zero when the slot is empty. */
+void metrics_export_kept(const struct metrics *metrics, uint32_t vm, struct metrics_kept *kept);
+/* Added to what is counted there.  Nothing happens when the slot is empty. */
+void metrics_import_kept(struct metrics *metrics, uint32_t vm, const struct metrics_kept *kept);
+
 struct metrics_quantiles {
     uint32_t samples; /* 0: the rest is 0 */
     uint64_t p50_ns, p95_ns, p99_ns, max_ns;

@@ -261,4 +261,26 @@ double wfq_urgency(uint32_t priority, double weight, uint32_t queue_depth, uint6
  */
 uint64_t wfq_turn_ends_ns(const struct wfq *wfq, uint64_t now_ns, uint32_t *vm);
 
+/* ---- over a restart.  wfq_restore.c ---- */
+
+/* What a VM has with it when the program is started again. */
+struct wfq_account {
+    double lag_ns;  /* of a member of the fluid set: owed to it (> 0), or had ahead (< 0) */
+    double debt_ns; /* what it owes beside that, at least 0 */
+};
+
+/* As if what is in flight had ended now, having taken what it is charged by now. */
+void wfq_export_account(const struct wfq *wfq, uint32_t vm, struct wfq_account *account);
+/*
+ * Of a VM that has just been attached.  Behind the last one of a GPU wfq_import_end() must follow,
+ * before anything else happens there.  One that is owed keeps that although it has no work, until
+ * wfq_return_over().  Values that are no number, or beyond what can be, count as 0.
+ */
+void wfq_import_account(struct wfq *wfq, uint32_t vm, const struct wfq_account *account,
+                        uint64_t now_ns);
+/* Of some who were owed or ahead there is no account: what they had goes to the others. */
+void wfq_import_end(struct wfq *wfq);
+/* It had the time to come back.  One without work gives up what it is owed. */
+void wfq_return_over(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+
 #endif /* CORE_SCHED_SCHEDULER_WFQ_H */

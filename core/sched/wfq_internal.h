@@ -8,6 +8,7 @@
  *   wfq_pause.c      VMs that are owed and pause: what it costs them, and when the GPU is kept
  *   wfq_charge.c     what a job costs: estimates, the bounds on reports, switches
  *   wfq_aside.c      jobs that overran and run beside others; VMs suspended with a debt
+ *   wfq_restore.c    accounts over a restart
  *   wfq_view.c       settings and figures
  */
 #ifndef CORE_SCHED_WFQ_INTERNAL_H
