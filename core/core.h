@@ -401,7 +401,10 @@ struct core_vm_kept {
     struct metrics_kept metrics;
 };
 
-/* How long a VM that is owed GPU time may take to come back after a restart, and keep that. */
+/*
+ * How long a VM that is owed GPU time may take to come back after a restart, and keep that; and one
+ * that nobody registered, and be remembered.
+ */
 #define CORE_RETURN_NS (10 * NS_PER_S)
 
 /* False: no VM is in this slot, or it is being removed.  Every byte of *kept is written. */

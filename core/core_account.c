@@ -127,7 +127,6 @@ static void import_account(struct core *core, uint32_t slot, const struct core_v
     core_vm_attach(core, slot, gpu, now_ns);
     wfq_import_account(core->schedulers[gpu], slot, &kept->account, now_ns);
     vm->owes = true;
-    vm->return_by_ns = now_ns + CORE_RETURN_NS;
 }
 
 uint32_t core_import_vms(struct core *core, const struct core_vm_kept *kept, uint32_t count,
@@ -139,6 +138,7 @@ uint32_t core_import_vms(struct core *core, const struct core_vm_kept *kept, uin
         uint32_t slot = slot_of(core, &kept[i], now_ns);
 
         if (slot != CORE_NONE) {
+            core->vms[slot].return_by_ns = now_ns + CORE_RETURN_NS;
             import_counters(core, slot, &kept[i]);
             import_account(core, slot, &kept[i], now_ns);
             taken++;

@@ -303,7 +303,7 @@ static void settle(struct core *core, uint32_t slot, uint64_t now_ns)
     }
     /* A VM that nobody registered is forgotten, but not what it has done: reconnecting
      * must not clear a quarantine. */
-    if (vm->removing || may_forget(vm)) {
+    if (vm->removing || (may_forget(vm) && now_ns >= vm->return_by_ns)) {
         forget(core, slot);
     }
 }

@@ -41,6 +41,7 @@
 #include "mediator/sessions/session_io.h"
 #include "mediator/metrics/shares.h"
 #include "mediator/metrics/stats_log.h"
+#include "mediator/state/kept_state.h"
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/keeper_link.h"
@@ -128,6 +129,7 @@ static bool workers_stay(const struct mediator *self)
 
 static void end_sessions(struct mediator *self)
 {
+    kept_state_stop(self->kept_state); /* before those who are owed leave and give that up */
     listeners_remove_all(self->listeners);
     session_io_close_all(self->sessions);
     effects_settle(self);
@@ -377,6 +379,22 @@ static bool read_configuration(void)
     return true;
 }
 
+/* Behind the configuration, and before anybody can connect. */
+static bool take_kept_state(void)
+{
+    if (!mediator.options.state_path) {
+        return true;
+    }
+    mediator.kept_state =
+        kept_state_new(&mediator.loop, mediator.core, mediator.options.state_path);
+    if (!mediator.kept_state) {
+        log_error("out of memory");
+        return false;
+    }
+    kept_state_take(mediator.kept_state);
+    return true;
+}
+
 static void fill_external(void *opaque, struct metrics_external *external)
 {
     external_fill(opaque, external);
@@ -495,7 +513,8 @@ static bool start_parts(void)
     if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
         shares_start(mediator.shares) < 0 ||
         stats_log_start(mediator.stats_log, mediator.options.stats_log_ns) < 0 ||
-        events_start(mediator.events, &mediator.loop) < 0) {
+        events_start(mediator.events, &mediator.loop) < 0 ||
+        (mediator.kept_state && kept_state_start(mediator.kept_state) < 0)) {
         log_error("cannot start the event loop's parts");
         return false;
     }
@@ -556,6 +575,7 @@ static void free_all(void)
     config_store_close(mediator.config);
     shares_free(mediator.shares);
     stats_log_free(mediator.stats_log);
+    kept_state_free(mediator.kept_state);
     test_mode_free(mediator.test_mode);
     health_watch_free(mediator.health_watch);
     driver_watch_free(mediator.driver_watch);
@@ -615,7 +635,7 @@ int main(int argc, char **argv)
     uv_timer_init(&mediator.loop, &patience);
     uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
     started = find_qemu_users() && open_keeper() && find_gpus() && make_core() &&
-              read_configuration() && start_parts();
+              read_configuration() && take_kept_state() && start_parts();
     mediator.started = started;
     if (started) {
         log_notice("vgpu-mediator " VGPU_VERSION " is ready");

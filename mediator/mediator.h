@@ -52,6 +52,7 @@ struct listen_point;
 struct http_metrics;
 struct identity_cache;
 struct keeper_link;
+struct kept_state;
 struct listeners;
 struct own_metrics;
 struct session_io;
@@ -82,7 +83,8 @@ struct mediator {
     struct holds holds;               /* who paused which GPU */
     struct shares *shares;
     struct stats_log *stats_log;
-    struct test_mode *test_mode; /* NULL without --test-mode */
+    struct kept_state *kept_state; /* NULL without --state */
+    struct test_mode *test_mode;   /* NULL without --test-mode */
     struct own_metrics *own_metrics;
     struct http_metrics *http; /* NULL: off */
     const struct gpu_list *gpus;

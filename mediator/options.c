@@ -32,6 +32,7 @@
     X(DB, "db", required_argument)                                                                 \
     X(NO_DB, "no-db", no_argument)                                                                 \
     X(UNREGISTERED, "unregistered", required_argument)                                             \
+    X(STATE, "state", required_argument)                                                           \
     X(BACKEND, "backend", required_argument)                                                       \
     X(GPUS, "gpus", required_argument)                                                             \
     X(WORKER, "worker", required_argument)                                                         \
@@ -103,6 +104,9 @@ static const char help_text[] =
     "  --no-db                no database: pools A and B have all GPUs, any VM is served\n"
     "  --unregistered allow|deny\n"
     "                         VMs that are not in the database (default deny; allow with --no-db)\n"
+    "  --state PATH           a file of our own, in which the next vgpu-mediator finds what VMs "
+    "owe\n"
+    "                         each other, and their counters (default: none; all begin even)\n"
     "\n"
     "GPUs and workers:\n"
     "  --backend auto|cpu|cuda\n"
@@ -359,6 +363,7 @@ static bool parse_one(struct options *options, int id, const char *name, char *v
         }
         options->unregistered = chosen == 0 ? UNREGISTERED_ALLOW : UNREGISTERED_DENY;
         return true;
+    case OPT_STATE: options->state_path = value; return true;
     case OPT_BACKEND:
         if (!parse_choice(name, value, backends, 3, &chosen)) {
             return false;

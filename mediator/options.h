@@ -57,6 +57,7 @@ struct options {
     bool use_db;
     const char *db_path; /* as given, may be NULL: vgpu_db_path() decides */
     enum unregistered_choice unregistered;
+    const char *state_path; /* what the next mediator takes over; NULL = nothing */
 
     enum backend_choice backend;
     uint32_t cpu_gpus;         /* GPUs that the CPU backend stands for */

@@ -123,6 +123,18 @@ struct stats_log *stats_log_new(uv_loop_t *loop, const struct core *core)
     return log;
 }
 
+/* What a mediator before us has counted is no news. */
+static void remember_all(struct stats_log *log, uint64_t now_ns)
+{
+    struct core_vm_stats stats;
+
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        if (core_vm_stats(log->core, slot, now_ns, &stats)) {
+            since_last(log, slot, &stats);
+        }
+    }
+}
+
 int stats_log_start(struct stats_log *log, uint64_t interval_ns)
 {
     uint64_t interval_ms = interval_ns / NS_PER_MS;
@@ -134,6 +146,7 @@ int stats_log_start(struct stats_log *log, uint64_t interval_ns)
     log->open = true;
     log->timer.data = log;
     log->since_ns = clock_now_ns();
+    remember_all(log, log->since_ns);
     return interval_ms ? uv_timer_start(&log->timer, on_timer, interval_ms, interval_ms) : 0;
 }
 
