@@ -84,11 +84,12 @@ def test_a_debt_is_not_shed_by_a_restart(lab, planned):
                     for _ in range(5):
                         device.submit(wire.SPIN, (3000,))
                 wait_for(lambda: [again.vm(n)["queue_depth"] for n in (1, 2)] == [5, 5], "all")
-                wait_for(lambda: again.log().count("its worker is ready") >= ready + 2, "workers")
+                wait_for(lambda: again.log().count("its worker is ready") >= ready + 2, "both")
                 admin.call(wire.RESUME)
                 for device in (other, debtor):
                     assert [device.read().status for _ in range(5)] == [wire.OK] * 5
-                served = [choice["vm_id"] for choice in admin.call(wire.SHOW_SCHEDULE)["dispatches"]]
+                choices = admin.call(wire.SHOW_SCHEDULE)["dispatches"]
+                served = [choice["vm_id"] for choice in choices]
                 assert served == [2] * 5 + [1] * 5
             assert "accounts and counters of 2 VMs go on" in again.log()
 
