@@ -23,7 +23,8 @@ def verify(units):
     """What systemd-analyze says of these texts by name, with programs that are there."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in units.items():
-            for program in ("vgpu-mediator", "vgpu-keeper", "vgpu-file-bridge", "nvidia-smi"):
+            for program in ("vgpu-mediator", "vgpu-keeper", "vgpu-file-bridge", "vgpu-xapi-sync",
+                            "nvidia-smi"):
                 text = text.replace(f"/usr/bin/{program}", shutil.which("true"))
             pathlib.Path(folder, name).write_text(text)
         # A template is looked at as one of its instances.
