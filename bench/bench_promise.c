@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +17,10 @@
 #include <unistd.h>
 
 #include "bench/notes_mixes.h"
+#include "common/args.h"
 #include "common/clock.h"
+#include "common/names.h"
 #include "common/ns.h"
-#include "common/parse.h"
 #include "sim/attack.h"
 
 #define MIXES_MAX 1000000u
@@ -30,32 +30,13 @@
 #define SECONDS_MAX 1000000u
 #define PROGRESS_S 30
 
-static const char help[] =
-    "Usage: bench_promise [OPTION]...\n"
-    "\n"
-    "Judges random mixes (see vgpu-sim --judge) and says how many VMs are below the promise.\n"
-    "\n"
-    "  --notes         the 300 mixes by which earlier schedulers were compared\n"
-    "  --first N       begin with mix N (0)\n"
-    "  --mixes N       so many random mixes of all kinds of attack (10000)\n"
-    "  --jobs N        at a time (1)\n"
-    "  --seconds S     begin no mix after so many, by the clock (no limit)\n"
-    "  --out FILE      a line for each mix; one that is there is not done again (promise.txt)\n"
-    "  --summary       only sum up what is in FILE\n"
-    "  --json          the sum as JSON; progress goes to stderr\n"
-    "  --policy NAME   of the scheduler (wfq)\n"
-    "  --print INDEX   the mix as vgpu-sim's options\n"
-    "  --help\n"
-    "\n"
-    "Exit status: 0 done, 1 a mix could not be simulated, 2 usage.\n";
-
 struct options {
     bool notes, summary, json;
-    uint32_t first, mixes, jobs, seconds;
+    uint32_t first, mixes, jobs, seconds, print;
     uint64_t end_ns; /* by the clock; 0 = none */
     const char *out;
     enum wfq_policy_id policy;
-    long print;
+    const char *print_text; /* NULL: judge, don't print */
 };
 
 /* What is kept of a mix. */
@@ -330,51 +311,46 @@ static int run_all(const struct options *options)
     return failed > 0;
 }
 
-static uint32_t number(const char *text, uint32_t most)
-{
-    uint32_t value;
+#define NUMBER(field, most) ARGS_NUMBER(struct options, field, 0, most, 1)
+#define FLAG(field) ARGS_FLAG(struct options, field)
 
-    if (!parse_u32(text, 0, most, &value)) {
-        fprintf(stderr, "bench_promise: %s: must be a number up to %u\n", text, most);
-        exit(2);
-    }
-    return value;
-}
+static const struct args_option rows[] = {
+    {"notes", NULL, "the 300 mixes by which earlier schedulers were compared", FLAG(notes)},
+    {"first", "N", "begin with mix N ({default})", NUMBER(first, MIXES_MAX)},
+    {"mixes", "N", "so many random mixes of all kinds of attack ({default})",
+     NUMBER(mixes, MIXES_MAX)},
+    {"jobs", "N", "at a time ({default})", NUMBER(jobs, JOBS_MAX)},
+    {"seconds", "S", "begin no mix after so many, by the clock (no limit)",
+     NUMBER(seconds, SECONDS_MAX)},
+    {"out", "FILE", "a line for each mix; one that is there is not done again ({default})",
+     ARGS_TEXT(struct options, out)},
+    {"summary", NULL, "only sum up what is in FILE", FLAG(summary)},
+    {"json", NULL, "the sum as JSON; progress goes to stderr", FLAG(json)},
+    {"policy", "NAME", "of the scheduler ({default})",
+     ARGS_CHOICE(struct options, policy, policy_names)},
+    {"print", "INDEX", "the mix as vgpu-sim's options", NUMBER(print, MIXES_MAX),
+     .text = offsetof(struct options, print_text)},
+};
+
+static const struct args_program program = {
+    .name = "bench_promise",
+    .intro = "Usage: bench_promise [OPTION]...\n"
+             "\n"
+             "Judges random mixes (see vgpu-sim --judge) and says how many VMs are below the "
+             "promise.\n"
+             "\n",
+    .outro = "\n"
+             "Exit status: 0 done, 1 a mix could not be simulated, 2 usage.\n",
+    .rows = rows,
+    .row_count = sizeof(rows) / sizeof(rows[0]),
+};
 
 static void parse(struct options *options, int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"notes", no_argument, NULL, 'n'},        {"first", required_argument, NULL, 'f'},
-        {"mixes", required_argument, NULL, 'm'},  {"seconds", required_argument, NULL, 'S'},
-        {"json", no_argument, NULL, 'J'},         {"jobs", required_argument, NULL, 'j'},
-        {"out", required_argument, NULL, 'o'},    {"summary", no_argument, NULL, 's'},
-        {"policy", required_argument, NULL, 'p'}, {"print", required_argument, NULL, 'P'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
-    int id, policy;
+    int status = args_parse(&program, argc, argv, options, NULL);
 
-    while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        switch (id) {
-        case 'n': options->notes = true; break;
-        case 'f': options->first = number(optarg, MIXES_MAX); break;
-        case 'm': options->mixes = number(optarg, MIXES_MAX); break;
-        case 'S': options->seconds = number(optarg, SECONDS_MAX); break;
-        case 'J': options->json = true; break;
-        case 'j': options->jobs = number(optarg, JOBS_MAX); break;
-        case 'o': options->out = optarg; break;
-        case 's': options->summary = true; break;
-        case 'P': options->print = number(optarg, MIXES_MAX); break;
-        case 'p':
-            policy = wfq_policy_from_name(optarg);
-            if (policy < 0) {
-                fprintf(stderr, "bench_promise: --policy %s: there is no such policy\n", optarg);
-                exit(2);
-            }
-            options->policy = (enum wfq_policy_id)policy;
-            break;
-        case 'h': fputs(help, stdout); exit(0);
-        default: fprintf(stderr, "Try 'bench_promise --help'.\n"); exit(2);
-        }
+    if (status >= 0) {
+        exit(status);
     }
     if (options->notes && options->first + options->mixes > NOTES_MIXES) {
         options->first = options->first < NOTES_MIXES ? options->first : NOTES_MIXES;
@@ -388,13 +364,13 @@ static void parse(struct options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.mixes = 10000, .jobs = 1, .out = "promise.txt", .print = -1};
+    struct options options = {.mixes = 10000, .jobs = 1, .out = "promise.txt"};
     static struct sim_config config;
     int failed = 0;
 
     parse(&options, argc, argv);
-    if (options.print >= 0) {
-        configure(&options, (uint32_t)options.print, &config);
+    if (options.print_text) {
+        configure(&options, options.print, &config);
         printf("vgpu-sim --judge --seconds 33 --seed %llu --gpus %u --pools %u --vms '",
                (unsigned long long)config.seed, config.gpus, config.pools);
         sim_spec_print(&config, stdout);

@@ -17,8 +17,8 @@ struct options {
     struct session_settings session;
     uint32_t poll_ms;
     enum log_level log_level;
-    bool set_up;        /* make the folders of `vm_ids`, and end */
-    char *const *words; /* what follows the options, up to a NULL */
+    bool set_up;  /* make the folders of `vm_ids`, and end */
+    char **words; /* what follows the options, up to a NULL */
 };
 
 /* -1: go on; else exit with this status (0 after --help, 2 after a wrong option). */

@@ -40,10 +40,7 @@ static atomic_uint_fast64_t log_lost;   /* since the start */
 static atomic_uint_fast64_t log_unsaid; /* of these, not yet told in the log */
 static atomic_bool log_cut;             /* the last line's end did not get out */
 
-static const char *const level_names[] = {
-    [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
-    [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
-};
+const char *const log_level_names[] = {"error", "warning", "notice", "info", "debug", NULL};
 
 /* A program that systemd started has JOURNAL_STREAM even if its stderr goes elsewhere. */
 static bool stderr_is_journal(void)
@@ -99,17 +96,7 @@ bool log_enabled(enum log_level level)
 
 const char *log_level_name(enum log_level level)
 {
-    return level_names[level];
-}
-
-int log_level_from_name(const char *name)
-{
-    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
-        if (strcmp(name, level_names[level]) == 0) {
-            return level;
-        }
-    }
-    return -1;
+    return log_level_names[level - LOG_LEVEL_ERROR];
 }
 
 /* Peers' strings end up in lines: keep one line one line, and terminals safe. */
@@ -227,14 +214,14 @@ static void begin_line(struct line *line, enum log_level level, const char *text
     }
     if (log_json) {
         add(line, "{\"time\":\"%s.%03ld\",\"level\":\"%s\",\"program\":\"%s\",\"text\":", stamp,
-            now.tv_nsec / (long)NS_PER_MS, level_names[level], log_program);
+            now.tv_nsec / (long)NS_PER_MS, log_level_name(level), log_program);
         add_quoted(line, text);
     } else if (log_to_journal) {
         /* journald names the unit's process; workers write to the same stream. */
         add(line, "%s: %s", log_program, text);
     } else {
         add(line, "%s.%03ld %s[%d] %s: %s", stamp, now.tv_nsec / (long)NS_PER_MS, log_program,
-            (int)getpid(), level_names[level], text);
+            (int)getpid(), log_level_name(level), text);
     }
 }
 

@@ -32,17 +32,14 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7,
 };
 
-/* All levels, for a sentence and for a line of usage. */
-#define LOG_LEVEL_WORDS "error, warning, notice, info, debug"
-#define LOG_LEVEL_CHOICES "error|warning|notice|info|debug"
+/* The levels' names from LOG_LEVEL_ERROR on, and NULL behind them. */
+extern const char *const log_level_names[];
 
 /* `program` is kept, not copied.  json: each line is one JSON object. */
 void log_init(const char *program, enum log_level max_level, bool json);
 bool log_enabled(enum log_level level);
 /* Lines that did not get out since the start. */
 uint64_t log_dropped(void);
-/* The level that `name` means ("error", "warning", "notice", "info", "debug"), or -1. */
-int log_level_from_name(const char *name);
 const char *log_level_name(enum log_level level);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -13,6 +13,8 @@ const char *const priority_names[] = {
     NULL,
 };
 
+const char *const policy_names[] = {POLICY_NAMES(, ), NULL};
+
 const char *priority_name(uint32_t priority)
 {
     return priority <= VGPU_PRIORITY_HIGH ? priority_names[priority] : "?";

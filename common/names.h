@@ -14,11 +14,14 @@ const char *priority_name(uint32_t priority);
 /* The enum vgpu_priority of a word, or -1. */
 int priority_from_name(const char *name);
 
-/* The policies of enum wfq_policy_id, the default first; `...` stands between two. */
+/* The policies by enum wfq_policy_id, the default first; `...` stands between two. */
 #define POLICY_NAMES(...)                                                                          \
-    "wfq" __VA_ARGS__ "wf2q" __VA_ARGS__ "urgency" __VA_ARGS__ "priority" __VA_ARGS__              \
-    "priority-all" __VA_ARGS__ "fifo"
+    "wfq" __VA_ARGS__ "urgency" __VA_ARGS__ "priority" __VA_ARGS__ "fifo" __VA_ARGS__              \
+    "wf2q" __VA_ARGS__ "priority-all"
 #define POLICY_WORDS POLICY_NAMES(", ")
 #define POLICY_CHOICES POLICY_NAMES("|")
+
+/* The same, and NULL behind them. */
+extern const char *const policy_names[];
 
 #endif /* COMMON_NAMES_H */

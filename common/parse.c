@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* strtoull() takes a sign and spaces, and calls "-1" the largest number. */
 static const char *take(const char *text, int base, uint64_t max, uint64_t *value)
@@ -48,6 +49,11 @@ bool parse_u32_base(const char *text, int base, uint32_t min, uint32_t max, uint
     }
     *value = (uint32_t)number;
     return true;
+}
+
+bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+    return parse_uint_base(text, strncmp(text, "0x", 2) == 0 ? 16 : 10, min, max, value);
 }
 
 bool parse_real(const char *text, double min, double max, double *value)

@@ -27,6 +27,9 @@ static inline bool parse_u32(const char *text, uint32_t min, uint32_t max, uint3
     return parse_u32_base(text, 10, min, max, value);
 }
 
+/* As people write numbers on a command line: decimal, or hexadecimal after 0x. */
+bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value);
+
 /* As strtod() reads it; neither infinite nor NaN when the limits are finite. */
 bool parse_real(const char *text, double min, double max, double *value);
 

@@ -15,6 +15,7 @@ enum keeper_confinement {
 };
 
 struct keeper_options {
+    bool is_private;
     const char *socket_path; /* NULL: private, the mediator's socket is VGPU_KEEPER_FD */
     const char *worker_path; /* NULL: beside our own executable */
     struct uids_config uids;

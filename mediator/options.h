@@ -64,9 +64,13 @@ struct options {
     const char *worker_path;   /* NULL = beside the keeper's executable */
     const char *keeper_socket; /* of a keeper that runs; NULL = a keeper of our own, */
     const char *keeper_path;   /* NULL = beside our own executable, */
-    const char *uid_base, *uid_count, *worker_cache, *confine; /* which is told these; NULL: not */
+    struct {
+        const char *uid_base, *uid_count, *cache, *confine; /* as given; NULL: not */
+        uint32_t uid_base_number, uid_count_number, confine_number;
+    } keeper; /* what that one is told */
 
-    bool test_mode;        /* ask at the start, see control/test_mode.h */
+    const char *policy_given, *log_level_given; /* NULL: they are the defaults */
+    bool test_mode;                             /* ask at the start, see control/test_mode.h */
     uint64_t stats_log_ns; /* how often the log says what each VM did; 0 = never */
     uint64_t busy_poll_ns; /* how long the loop looks for a job's next step before it sleeps */
 

@@ -12,14 +12,14 @@
  * scheduler, and by nothing else.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "common/args.h"
 #include "common/clock.h"
-#include "common/parse.h"
-#include "common/usage.h"
+#include "common/names.h"
+#include "common/ns.h"
 
 #include "sim/attack.h"
 
@@ -27,23 +27,6 @@
 #define STALE_MOST 25u
 #define SPEC_BYTES 4096u
 #define DURATION_NS (14 * NS_PER_S)
-
-static const char help[] =
-    "Usage: attack [OPTION]...\n"
-    "\n"
-    "Searches for workloads that break the promise of shares; see vgpu-sim --judge.\n"
-    "\n"
-    "  --seconds S       how long, by the clock (60)\n"
-    "  --evaluations N   and no more than so many mixes (no limit)\n"
-    "  --seed N          of everything random (by the clock; it is printed)\n"
-    "  --kind NAME       only this kind; may be repeated\n"
-    "  --corpus FOLDER   begin with its KIND.attack files\n"
-    "  --write           replace those that were beaten\n"
-    "  --policy NAME     the scheduler's policy (wfq)\n"
-    "  --help\n"
-    "\n"
-    "Prints the worst mix of each kind as a command that repeats it.\n"
-    "Exit status: 0 the promise was kept, 1 it was broken, or an invariant was, 2 usage.\n";
 
 struct candidate {
     struct sim_config config;
@@ -62,7 +45,8 @@ struct search {
 struct options {
     double seconds;
     uint64_t evaluations, seed;
-    bool has_seed, write, chosen;
+    const char *seed_text; /* NULL: by the clock */
+    bool write, chosen;
     const char *corpus;
     enum wfq_policy_id policy;
 };
@@ -317,81 +301,61 @@ static int report(void)
 
 /* ---- options ---- */
 
-static double number(const char *text, double most)
+static int take_kind(void *target, const char *name, char *value)
 {
-    double value;
-
-    if (!parse_real(text, 0, most, &value)) {
-        die(text, "must be a number from 0 on");
-    }
-    return value;
-}
-
-static void choose_kind(struct options *options, const char *name)
-{
-    int kind = attack_from_name(name);
+    struct options *options = target;
+    int kind = attack_from_name(value);
 
     if (kind < 0) {
-        fprintf(stderr, "attack: --kind %s: there is", name);
+        fprintf(stderr, "attack: %s %s: there is", name, value);
         for (int i = 0; i < ATTACK_KINDS; i++) {
             fprintf(stderr, "%s%s", i ? ", " : " ", attack_name((enum attack_kind)i));
         }
         fputc('\n', stderr);
-        exit(2);
+        return ARGS_EXIT_USAGE;
     }
     options->chosen = searches[kind].on = true;
+    return -1;
 }
 
-static const struct option long_options[] = {
-    {"seconds", required_argument, NULL, 's'},
-    {"evaluations", required_argument, NULL, 'e'},
-    {"seed", required_argument, NULL, 'S'},
-    {"kind", required_argument, NULL, 'k'},
-    {"corpus", required_argument, NULL, 'c'},
-    {"write", no_argument, NULL, 'w'},
-    {"policy", required_argument, NULL, 'p'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+static const struct args_option rows[] = {
+    {"seconds", "S", "how long, by the clock ({default})",
+     ARGS_REAL(struct options, seconds, 0, 1e7, 1)},
+    {"evaluations", "N", "and no more than so many mixes (no limit)",
+     ARGS_REAL(struct options, evaluations, 0, 1e12, 1)},
+    {"seed", "N", "of everything random (by the clock; it is printed)",
+     ARGS_NUMBER(struct options, seed, 0, 1000000000000000, 1),
+     .text = offsetof(struct options, seed_text)},
+    {"kind", "NAME", "only this kind; may be repeated", ARGS_TAKE(take_kind)},
+    {"corpus", "FOLDER", "begin with its KIND.attack files", ARGS_TEXT(struct options, corpus)},
+    {"write", NULL, "replace those that were beaten", ARGS_FLAG(struct options, write)},
+    {"policy", "NAME", "the scheduler's policy ({default})",
+     ARGS_CHOICE(struct options, policy, policy_names)},
 };
 
-static void take_option(struct options *options, int id, const char *refused)
-{
-    int policy;
-
-    switch (id) {
-    case 's': options->seconds = number(optarg, 1e7); break;
-    case 'e': options->evaluations = (uint64_t)number(optarg, 1e12); break;
-    case 'S':
-        options->seed = (uint64_t)number(optarg, 1e15);
-        options->has_seed = true;
-        break;
-    case 'k': choose_kind(options, optarg); break;
-    case 'c': options->corpus = optarg; break;
-    case 'w': options->write = true; break;
-    case 'p':
-        policy = wfq_policy_from_name(optarg);
-        if (policy < 0) {
-            die(optarg, "no such policy");
-        }
-        options->policy = (enum wfq_policy_id)policy;
-        break;
-    case 'h': fputs(help, stdout); exit(0);
-    default: usage_unknown("attack", long_options, refused); exit(2);
-    }
-}
+static const struct args_program program = {
+    .name = "attack",
+    .intro = "Usage: attack [OPTION]...\n"
+             "\n"
+             "Searches for workloads that break the promise of shares; see vgpu-sim --judge.\n"
+             "\n",
+    .outro =
+        "\n"
+        "Prints the worst mix of each kind as a command that repeats it.\n"
+        "Exit status: 0 the promise was kept, 1 it was broken, or an invariant was, 2 usage.\n",
+    .rows = rows,
+    .row_count = sizeof(rows) / sizeof(rows[0]),
+};
 
 int main(int argc, char **argv)
 {
     struct options options = {.seconds = 60, .evaluations = UINT64_MAX};
-    int id, broken;
+    int broken, status = args_parse(&program, argc, argv, &options, NULL);
 
-    while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        take_option(&options, id, argv[optind - 1]);
+    if (status >= 0) {
+        return status;
     }
-    if (optind < argc) {
-        die(argv[optind], "what is that? See attack --help");
-    }
-    options.seed = options.has_seed ? options.seed : (uint64_t)time(NULL) % 1000000;
+    options.seed = options.seed_text ? options.seed : (uint64_t)time(NULL) % 1000000;
     for (int kind = 0; !options.chosen && kind < ATTACK_KINDS; kind++) {
         searches[kind].on = true;
     }

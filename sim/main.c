@@ -4,168 +4,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/args.h"
 #include "common/names.h"
-#include "common/option_list.h"
-#include "common/parse.h"
-#include "common/usage.h"
+#include "common/ns.h"
 #include "sim/sim.h"
+
+#define PROGRAM "vgpu-sim"
 
 enum {
     EXIT_VIOLATIONS = 1,
-    EXIT_USAGE = 2,
+    EXIT_USAGE = ARGS_EXIT_USAGE,
 };
-
-static const char help[] =
-    "Usage: vgpu-sim [OPTION]...\n"
-    "\n"
-    "Simulates the mediator's scheduler, limits and workers with virtual VMs and\n"
-    "GPUs, checks that all promises are kept, and says who got what.\n"
-    "\n"
-    "  --vms SPEC           groups of VMs, separated by ';', of key=value, separated by ','\n"
-    "  --random-mix SEED    2 to 12 saturated VMs with random weights and jobs instead\n"
-    "  --faults SEED        random faults; without --vms, random VMs and settings, too\n"
-    "  --policy NAME        " POLICY_WORDS " (wfq)\n"
-    "  --gpus N             number of GPUs (1)\n"
-    "  --pools N            deal the GPUs out to so many pools, A, B, ... (1)\n"
-    "  --seconds S          how long (60)\n"
-    "  --seed N             of everything random (1); same seed, same trace hash\n"
-    "  --quantum-us N       GPU time of one turn (6000)\n"
-    "  --depth N            jobs handed to a worker ahead (2)\n"
-    "  --ahead-us N         beyond depth, while what is handed out takes no longer (200)\n"
-    "  --handover-us N      hand over behind a turn's last job if no longer (2000), 0 = never\n"
-    "  --anticipation-us N  longest wait for a VM's next job (1000), 0 = none\n"
-    "  --patience-ms N      a VM that pauses for no longer keeps what it is owed (100)\n"
-    "  --slack-percent N    of its due, that it may lose to who fills its pauses (8)\n"
-    "  --overrun-ms N       let others in beside a job that runs longer (100), 0 = never\n"
-    "  --job-timeout-ms N   kill a worker whose job runs longer (30000), 0 = never\n"
-    "  --fault-threshold N  quarantine a VM after so many faults (5), 0 = never\n"
-    "  --switch-us N        cost of a context switch of the GPU (135)\n"
-    "  --slice-us N         the driver's time slice between busy workers (2000)\n"
-    "  --link-us N          from the core to a worker, and back (15)\n"
-    "  --exclusive-time     workers report their own GPU time, not elapsed time\n"
-    "  --json FILE          the result as JSON, - is standard output\n"
-    "  --plot FILE.svg      shares over time\n"
-    "  --trace              every effect of the core on standard error\n"
-    "  --print-vms          say what --random-mix or --faults simulate\n"
-    "  --judge              does each VM get what is promised?  Each runs once more, alone\n"
-    "  --judge-windows LIST over windows of so many seconds (10,30), all after the first 3 s\n"
-    "  --judge-slack P      of its due that a VM may lose, percent (8), and ...\n"
-    "  --judge-lost P       ... of the time for switches and hand-over (5)\n"
-    "  --help, --version\n"
-    "\n"
-    "Keys of a group (defaults): n (1), weight (50), prio 0-2 (1), pool (A),\n"
-    "  job_us (1000): N, N-M log-uniform, uniform:N-M, exp:MEAN\n"
-    "  closed loop: depth (8) requests outstanding, think_us (0) from reply to request\n"
-    "  open loop: rate requests/s at Poisson times, burst (1) at once\n"
-    "  on_ms and off_ms alternate; start_ms, stop_ms\n"
-    "  limits: limit jobs/s, limit_burst, qdepth\n"
-    "  faults, each a probability per job: crash, hang, fail, invalid; disconnect_ms mean\n"
-    "  time between lost connections, away_ms (200) until it is back; slow_us a worker\n"
-    "  takes to take up a job\n"
-    "  attacks: batch 1 = a new batch of `depth` when all are answered; after tiny jobs of\n"
-    "  tiny_us (1) come huge (1) of job_us; lies of its worker about GPU time: lie_factor,\n"
-    "  lie_step down to it with each job, lie_us always, lie_every so many jobs; every\n"
-    "  change_ms its settings become to_weight, to_prio, to_pool, and what they were\n"
-    "\n"
-    "Exit status: 0 all promises kept, 1 violations (said on standard error) or, with\n"
-    "--judge, a promise that was not kept, 2 usage.\n"
-    "\n"
-    "Example: two VMs that want all they can get, and who gets what of the GPU:\n"
-    "  vgpu-sim --vms 'weight=80;weight=20' --seconds 10 --plot shares.svg\n";
-
-#define OPTIONS(X)                                                                                 \
-    X(VMS, "vms", required_argument)                                                               \
-    X(RANDOM_MIX, "random-mix", required_argument)                                                 \
-    X(FAULTS, "faults", required_argument)                                                         \
-    X(POLICY, "policy", required_argument)                                                         \
-    X(GPUS, "gpus", required_argument)                                                             \
-    X(POOLS, "pools", required_argument)                                                           \
-    X(SECONDS, "seconds", required_argument)                                                       \
-    X(SEED, "seed", required_argument)                                                             \
-    X(QUANTUM, "quantum-us", required_argument)                                                    \
-    X(DEPTH, "depth", required_argument)                                                           \
-    X(AHEAD, "ahead-us", required_argument)                                                        \
-    X(HANDOVER, "handover-us", required_argument)                                                  \
-    X(ANTICIPATION, "anticipation-us", required_argument)                                          \
-    X(PATIENCE, "patience-ms", required_argument)                                                  \
-    X(SLACK, "slack-percent", required_argument)                                                   \
-    X(OVERRUN, "overrun-ms", required_argument)                                                    \
-    X(TIMEOUT, "job-timeout-ms", required_argument)                                                \
-    X(THRESHOLD, "fault-threshold", required_argument)                                             \
-    X(SWITCH, "switch-us", required_argument)                                                      \
-    X(SLICE, "slice-us", required_argument)                                                        \
-    X(LINK, "link-us", required_argument)                                                          \
-    X(EXCLUSIVE, "exclusive-time", no_argument)                                                    \
-    X(JSON, "json", required_argument)                                                             \
-    X(PLOT, "plot", required_argument)                                                             \
-    X(TRACE, "trace", no_argument)                                                                 \
-    X(PRINT_VMS, "print-vms", no_argument)                                                         \
-    X(JUDGE, "judge", no_argument)                                                                 \
-    X(JUDGE_WINDOWS, "judge-windows", required_argument)                                           \
-    X(JUDGE_SLACK, "judge-slack", required_argument)                                               \
-    X(JUDGE_LOST, "judge-lost", required_argument)                                                 \
-    X(HELP, "help", no_argument)                                                                   \
-    X(VERSION, "version", no_argument)
-
-enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
-
-static const struct option options[] = {OPTIONS(OPTION_ROW){0}};
 
 struct command {
     struct sim_config config;
     const char *vms, *json, *plot;
-    bool random_mix, faults, print_vms, judge;
+    const char *random_mix, *faults; /* their seeds as given; NULL: not */
+    bool print_vms, judge;
     struct sim_promise promise;
     uint64_t mix_seed, fault_seed;
 };
 
-static const char *option_name(int id)
+static int take_windows(void *target, const char *name, char *value)
 {
-    for (const struct option *option = options; option->name; option++) {
-        if (option->val == id) {
-            return option->name;
-        }
-    }
-    return "?";
-}
-
-static double number(int id, double min, double max)
-{
-    double value;
-
-    if (!parse_real(optarg, min, max, &value)) {
-        fprintf(stderr, "vgpu-sim: --%s %s: must be a number from %g to %g\n", option_name(id),
-                optarg, min, max);
-        exit(EXIT_USAGE);
-    }
-    return value;
-}
-
-static uint64_t seed_number(int id)
-{
-    uint64_t value;
-
-    if (!parse_uint_base(optarg, 0, 0, UINT64_MAX, &value)) {
-        fprintf(stderr, "vgpu-sim: --%s %s: must be a whole number\n", option_name(id), optarg);
-        exit(EXIT_USAGE);
-    }
-    return value;
-}
-
-static enum wfq_policy_id policy_number(void)
-{
-    int policy = wfq_policy_from_name(optarg);
-
-    if (policy < 0) {
-        fprintf(stderr, "vgpu-sim: --policy %s: must be one of " POLICY_WORDS "\n", optarg);
-        exit(EXIT_USAGE);
-    }
-    return (enum wfq_policy_id)policy;
-}
-
-static void take_windows(struct sim_promise *promise)
-{
-    char *text = optarg;
+    struct sim_promise *promise = &((struct command *)target)->promise;
+    char *text = value, want[80];
 
     promise->window_count = 0;
     do {
@@ -173,90 +36,122 @@ static void take_windows(struct sim_promise *promise)
 
         if (!(window_s >= 0.1 && window_s <= 1e6) || (*text != ',' && *text != '\0') ||
             promise->window_count == SIM_WINDOWS_MAX) {
-            fprintf(stderr,
-                    "vgpu-sim: --judge-windows %s: must be 1 to %u numbers of seconds, from 0.1, "
-                    "separated by ','\n",
-                    optarg, SIM_WINDOWS_MAX);
-            exit(EXIT_USAGE);
+            snprintf(want, sizeof(want), "1 to %u numbers of seconds, from 0.1, separated by ','",
+                     SIM_WINDOWS_MAX);
+            return args_refused(PROGRAM, name, value, want);
         }
         promise->window_ns[promise->window_count++] = (uint64_t)(NS_PER_S * window_s);
     } while (*text++ == ',');
+    return -1;
 }
 
-static void take_option(int id, const char *refused, struct command *command)
-{
-    struct sim_config *config = &command->config;
+#define REAL(field, most, scale) ARGS_REAL(struct command, field, 0, most, scale)
+#define NUMBER(field, min, max) ARGS_NUMBER(struct command, field, min, max, 1)
+#define SEED(field) NUMBER(field, 0, UINT64_MAX)
+#define FLAG(field) ARGS_FLAG(struct command, field)
+#define TEXT(field) ARGS_TEXT(struct command, field)
 
-    switch (id) {
-    case OPT_VMS: command->vms = optarg; break;
-    case OPT_RANDOM_MIX:
-        command->random_mix = true;
-        command->mix_seed = seed_number(id);
-        break;
-    case OPT_FAULTS:
-        command->faults = true;
-        command->fault_seed = seed_number(id);
-        break;
-    case OPT_POLICY: config->core.scheduler.policy = policy_number(); break;
-    case OPT_GPUS: config->gpus = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
-    case OPT_POOLS: config->pools = (uint32_t)number(id, 1, CORE_GPUS_MAX); break;
-    case OPT_SECONDS: config->duration_ns = (uint64_t)(NS_PER_S * number(id, 0.001, 1e6)); break;
-    case OPT_SEED: config->seed = seed_number(id); break;
-    case OPT_QUANTUM:
-        config->core.scheduler.quantum_ns = (uint64_t)(1e3 * number(id, 0, 1e7));
-        break;
-    case OPT_DEPTH: config->core.scheduler.depth = (uint32_t)number(id, 1, WFQ_DEPTH_MAX); break;
-    case OPT_HANDOVER:
-        config->core.scheduler.handover_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
-        break;
-    case OPT_AHEAD: config->core.scheduler.ahead_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
-    case OPT_ANTICIPATION:
-        config->core.scheduler.anticipation_ns = (uint64_t)(1e3 * number(id, 0, 1e6));
-        break;
-    case OPT_PATIENCE:
-        config->core.scheduler.patience_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e5));
-        break;
-    case OPT_SLACK:
-        config->core.scheduler.slack_permille = (uint32_t)(10 * number(id, 0, 100));
-        break;
-    case OPT_OVERRUN: config->core.overrun_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e7)); break;
-    case OPT_TIMEOUT:
-        config->core.job_timeout_ns = (uint64_t)(NS_PER_MS * number(id, 0, 1e8));
-        break;
-    case OPT_THRESHOLD: config->core.fault_threshold = (uint32_t)number(id, 0, 1e6); break;
-    case OPT_SWITCH: config->switch_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
-    case OPT_SLICE: config->slice_ns = (uint64_t)(1e3 * number(id, 1, 1e6)); break;
-    case OPT_LINK: config->link_ns = (uint64_t)(1e3 * number(id, 0, 1e6)); break;
-    case OPT_EXCLUSIVE: config->elapsed = false; break;
-    case OPT_JSON: command->json = optarg; break;
-    case OPT_PLOT: command->plot = optarg; break;
-    case OPT_TRACE: config->trace = true; break;
-    case OPT_PRINT_VMS: command->print_vms = true; break;
-    case OPT_JUDGE: command->judge = true; break;
-    case OPT_JUDGE_WINDOWS: take_windows(&command->promise); break;
-    case OPT_JUDGE_SLACK: command->promise.slack = number(id, 0, 99) / 100; break;
-    case OPT_JUDGE_LOST: command->promise.lost = number(id, 0, 99) / 100; break;
-    case OPT_HELP: fputs(help, stdout); exit(EXIT_SUCCESS);
-    case OPT_VERSION: puts("vgpu-sim " VGPU_VERSION); exit(EXIT_SUCCESS);
-    default: usage_unknown("vgpu-sim", options, refused); exit(EXIT_USAGE);
+static const struct args_option rows[] = {
+    {"vms", "SPEC", "groups of VMs, separated by ';', of key=value, separated by ','", TEXT(vms)},
+    {"random-mix", "SEED", "2 to 12 saturated VMs with random weights and jobs instead",
+     SEED(mix_seed), .text = offsetof(struct command, random_mix)},
+    {"faults", "SEED", "random faults; without --vms, random VMs and settings, too",
+     SEED(fault_seed), .text = offsetof(struct command, faults)},
+    {"policy", "NAME", "{range} ({default})",
+     ARGS_CHOICE(struct command, config.core.scheduler.policy, policy_names)},
+    {"gpus", "N", "number of GPUs ({default})", NUMBER(config.gpus, 1, CORE_GPUS_MAX)},
+    {"pools", "N", "deal the GPUs out to so many pools, A, B, ... ({default})",
+     NUMBER(config.pools, 1, CORE_GPUS_MAX)},
+    {"seconds", "S", "how long ({default})",
+     ARGS_REAL(struct command, config.duration_ns, 0.001, 1e6, NS_PER_S)},
+    {"seed", "N", "of everything random ({default}); same seed, same trace hash",
+     SEED(config.seed)},
+    {"quantum-us", "N", "GPU time of one turn ({default})",
+     REAL(config.core.scheduler.quantum_ns, 1e7, NS_PER_US)},
+    {"depth", "N", "jobs handed to a worker ahead ({default})",
+     NUMBER(config.core.scheduler.depth, 1, WFQ_DEPTH_MAX)},
+    {"ahead-us", "N", "beyond depth, while what is handed out takes no longer ({default})",
+     REAL(config.core.scheduler.ahead_ns, 1e6, NS_PER_US)},
+    {"handover-us", "N", "hand over behind a turn's last job if no longer ({default}), 0 = never",
+     REAL(config.core.scheduler.handover_ns, 1e6, NS_PER_US)},
+    {"anticipation-us", "N", "longest wait for a VM's next job ({default}), 0 = none",
+     REAL(config.core.scheduler.anticipation_ns, 1e6, NS_PER_US)},
+    {"patience-ms", "N", "a VM that pauses for no longer keeps what it is owed ({default})",
+     REAL(config.core.scheduler.patience_ns, 1e5, NS_PER_MS)},
+    {"slack-percent", "N", "of its due, that it may lose to who fills its pauses ({default})",
+     REAL(config.core.scheduler.slack_permille, 100, 10)},
+    {"overrun-ms", "N", "let others in beside a job that runs longer ({default}), 0 = never",
+     REAL(config.core.overrun_ns, 1e7, NS_PER_MS)},
+    {"job-timeout-ms", "N", "kill a worker whose job runs longer ({default}), 0 = never",
+     REAL(config.core.job_timeout_ns, 1e8, NS_PER_MS)},
+    {"fault-threshold", "N", "quarantine a VM after so many faults ({default}), 0 = never",
+     NUMBER(config.core.fault_threshold, 0, 1000000)},
+    {"switch-us", "N", "cost of a context switch of the GPU ({default})",
+     REAL(config.switch_ns, 1e6, NS_PER_US)},
+    {"slice-us", "N", "the driver's time slice between busy workers ({default})",
+     ARGS_REAL(struct command, config.slice_ns, 1, 1e6, NS_PER_US)},
+    {"link-us", "N", "from the core to a worker, and back ({default})",
+     REAL(config.link_ns, 1e6, NS_PER_US)},
+    {"exclusive-time", NULL, "workers report their own GPU time, not elapsed time",
+     ARGS_CLEAR(struct command, config.elapsed)},
+    {"json", "FILE", "the result as JSON, - is standard output", TEXT(json)},
+    {"plot", "FILE.svg", "shares over time", TEXT(plot)},
+    {"trace", NULL, "every effect of the core on standard error", FLAG(config.trace)},
+    {"print-vms", NULL, "say what --random-mix or --faults simulate", FLAG(print_vms)},
+    {"judge", NULL, "does each VM get what is promised?  Each runs once more, alone", FLAG(judge)},
+    {"judge-windows", "LIST", "over windows of so many seconds (10,30), all after the first 3 s",
+     ARGS_TAKE(take_windows)},
+    {"judge-slack", "P", "of its due that a VM may lose, percent ({default}), and ...",
+     REAL(promise.slack, 99, 0.01)},
+    {"judge-lost", "P", "... of the time for switches and hand-over ({default})",
+     REAL(promise.lost, 99, 0.01)},
+};
+
+static const struct args_program program = {
+    .name = PROGRAM,
+    .intro = "Usage: vgpu-sim [OPTION]...\n"
+             "\n"
+             "Simulates the mediator's scheduler, limits and workers with virtual VMs and\n"
+             "GPUs, checks that all promises are kept, and says who got what.\n"
+             "\n",
+    .outro =
+        "\n"
+        "Keys of a group (defaults): n (1), weight (50), prio 0-2 (1), pool (A),\n"
+        "  job_us (1000): N, N-M log-uniform, uniform:N-M, exp:MEAN\n"
+        "  closed loop: depth (8) requests outstanding, think_us (0) from reply to request\n"
+        "  open loop: rate requests/s at Poisson times, burst (1) at once\n"
+        "  on_ms and off_ms alternate; start_ms, stop_ms\n"
+        "  limits: limit jobs/s, limit_burst, qdepth\n"
+        "  faults, each a probability per job: crash, hang, fail, invalid; disconnect_ms mean\n"
+        "  time between lost connections, away_ms (200) until it is back; slow_us a worker\n"
+        "  takes to take up a job\n"
+        "  attacks: batch 1 = a new batch of `depth` when all are answered; after tiny jobs of\n"
+        "  tiny_us (1) come huge (1) of job_us; lies of its worker about GPU time: lie_factor,\n"
+        "  lie_step down to it with each job, lie_us always, lie_every so many jobs; every\n"
+        "  change_ms its settings become to_weight, to_prio, to_pool, and what they were\n"
+        "\n"
+        "Exit status: 0 all promises kept, 1 violations (said on standard error) or, with\n"
+        "--judge, a promise that was not kept, 2 usage.\n"
+        "\n"
+        "Example: two VMs that want all they can get, and who gets what of the GPU:\n"
+        "  vgpu-sim --vms 'weight=80;weight=20' --seconds 10 --plot shares.svg\n",
+    .rows = rows,
+    .row_count = sizeof(rows) / sizeof(rows[0]),
+};
+
+static void read_options(int argc, char **argv, struct command *command)
+{
+    int status = args_parse(&program, argc, argv, command, NULL);
+
+    if (status >= 0) {
+        exit(status);
     }
 }
 
 /* What is drawn from a seed comes first, so that options given beside it win. */
 static void draw(int argc, char **argv, struct command *command)
 {
-    while (true) {
-        int id = getopt_long(argc, argv, "", options, NULL);
-
-        if (id == -1) {
-            break;
-        }
-        take_option(id, argv[optind - 1], command);
-    }
-    if (optind < argc) {
-        fprintf(stderr, "vgpu-sim: what is \"%s\"? See vgpu-sim --help.\n", argv[optind]);
-        exit(EXIT_USAGE);
-    }
+    read_options(argc, argv, command);
     if (command->vms && command->random_mix) {
         fprintf(stderr, "vgpu-sim: --vms and --random-mix exclude each other\n");
         exit(EXIT_USAGE);
@@ -274,13 +169,9 @@ static void draw(int argc, char **argv, struct command *command)
 static void parse(int argc, char **argv, struct command *command)
 {
     char error[256];
-    int id;
 
     draw(argc, argv, command);
-    optind = 1;
-    while ((id = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        take_option(id, argv[optind - 1], command);
-    }
+    read_options(argc, argv, command);
     if (command->vms && sim_spec_parse(command->vms, &command->config, error, sizeof(error)) < 0) {
         fprintf(stderr, "vgpu-sim: --vms: %s\n", error);
         exit(EXIT_USAGE);

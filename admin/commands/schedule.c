@@ -32,24 +32,23 @@ static int done(struct admin *admin, json_t *answer, const char *message)
 
 static int run_set_policy(struct admin *admin)
 {
-    static const char *const policies[] = {POLICY_NAMES(, ), NULL};
     char message[128];
     json_t *answer;
     size_t policy;
-    int status = admin_choice(admin, "policy", policies, &policy);
+    int status = admin_choice(admin, "policy", policy_names, &policy);
     json_t *body;
 
     if (status != ADMIN_OK) {
         return status;
     }
-    body = json_pack("{s:s}", "policy", policies[policy]);
+    body = json_pack("{s:s}", "policy", policy_names[policy]);
     status = admin_ask_mediator(admin, VGPU_ADMIN_SET_POLICY, 0, body, &answer);
     json_decref(body);
     if (status != ADMIN_OK) {
         return status;
     }
     snprintf(message, sizeof(message), "The policy is %s, until the mediator restarts.",
-             policies[policy]);
+             policy_names[policy]);
     return done(admin, answer, message);
 }
 

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "client.h"
-#include "common/usage.h"
+#include "common/args.h"
 #include "vgpu/vgpu_channel.h"
 #include "common/names.h"
-#include "common/ns.h"
-#include "common/option_list.h"
 #include "common/parse.h"
+#include "common/unused.h"
 
+#define PROGRAM "vgpu-client"
 #define COUNT_MAX 1000000000000u
 #define SECONDS_MAX 31536000.0
 #define BENCH_COUNT 1000u
@@ -27,67 +27,6 @@ static const struct client_op ops[] = {
 #define OP_DEFAULT VGPU_OP_CUDA_KERNEL
 #define OP_NAME(name, code, text, option, params, results, unit, gives, most, test) " " option
 
-static const char help_text[] =
-    "Usage: vgpu-client [OPTION]... [A B]\n"
-    "\n"
-    "Have the host's GPU work for this virtual machine, through its vgpu device.\n"
-    "\n"
-    "  vgpu-client 100 200                 add two numbers: 100 + 200 = 300\n"
-    "  vgpu-client --op info               which GPU is behind the device\n"
-    "  vgpu-client --op vadd-f32 --bench   latency, jobs per second, device accesses\n"
-    "  vgpu-client --socket /tmp/vgpu-mediator.sock 100 200      without a VM\n"
-    "  vgpu-client --host /run/vgpu/web.sock sgemm --n 1024 --check    through a channel\n"
-    "\n"
-    "Where:\n"
-    "  --device WHERE     a PCI address, or a device of the driver like /dev/vgpu0; default:\n"
-    "                     the driver's first, else (as root) the first on the PCI bus, else a\n"
-    "                     mediator's socket here\n"
-    "  --list             list this machine's vgpu devices\n"
-    "  --exclusive        keep the device until the end; fewer accesses per job\n"
-    "  --socket PATH      a mediator's Unix socket instead of a device, with\n"
-    "    --vm-id N        the VM to claim to be (default 1)\n"
-    "    --pool LETTER    its pool, A to Z (default A)\n"
-    "    --priority P     its priority: low, medium, high (default medium)\n"
-    "    --hello          let the mediator say all three (HELLO, CONFIG)\n"
-    "  --host PATH        that socket with a channel: memory shared with the worker; takes\n"
-    "                     --vm-id, --pool and --priority too\n"
-    "\n"
-    "What:\n"
-    "  --op OP            one of the operations below (default add)\n"
-    "  --elements N       elements of a vector addition (1 to 124, default 124)\n"
-    "  --us N             GPU time that spin uses up, in microseconds (default 1000)\n"
-    "  --registers        show the device's registers and submit nothing\n"
-    "  --channel          show which channel it is, and what it is made of\n"
-    "\n"
-    "Work on buffers, through a channel (driver or --host), with a bar while it lasts:\n"
-    "  sgemm              multiply two matrices of N rows; --check: see that it is right\n"
-    "  vadd               add two vectors of N elements, each sum checked\n"
-    "  bandwidth          copy to the GPU and back\n"
-    "  latency            N jobs that do nothing, one at a time\n"
-    "  --n N              how many (sgemm 1024, vadd 1000000, latency 100000)\n"
-    "\n"
-    "Operations, the last four only where the mediator allows test operations:\n"
-    " " VGPU_OPERATIONS(
-        OP_NAME) "\n"
-                 "\n"
-                 "How often:\n"
-                 "  --count N          N jobs with other operands each time, each result checked\n"
-                 "  --seconds S        jobs until S seconds are over\n"
-                 "  --bench            after 20 jobs to warm up, measure (default 1000 jobs)\n"
-                 "  --keep-going       go on after failed jobs, quarantine and a lost device "
-                 "excepted\n"
-                 "  --timeout MS       longest wait for one answer (default 60000)\n"
-                 "  --retries N        tries after queue full or rate limited (default 5)\n"
-                 "\n"
-                 "Output:\n"
-                 "  --json             one JSON object per line\n"
-                 "  --progress         a line each second\n"
-                 "  --help, --version\n"
-                 "\n"
-                 "Exit status: 0 done, every result right; 1 a job failed or a result was wrong;\n"
-                 "2 usage; 3 no device or no mediator; 4 refused (queue full, rate limit), also\n"
-                 "after the retries; 5 this VM is quarantined.\n";
-
 static int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static int usage(const char *format, ...)
@@ -100,39 +39,6 @@ static int usage(const char *format, ...)
     va_end(args);
     fprintf(stderr, ". See vgpu-client --help.\n");
     return EXIT_USAGE;
-}
-
-/* Numbers are decimal, or hexadecimal after 0x. */
-static int base_of(const char *text)
-{
-    return strncmp(text, "0x", 2) == 0 ? 16 : 10;
-}
-
-static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
-{
-    return parse_u32_base(text, base_of(text), min, max, value);
-}
-
-static bool parse_seconds(const char *text, uint64_t *ns)
-{
-    double seconds;
-
-    if (!parse_real(text, 0.001, SECONDS_MAX, &seconds)) {
-        return false;
-    }
-    *ns = (uint64_t)(seconds * NS_PER_S);
-    return true;
-}
-
-static bool parse_priority(const char *text, uint8_t *priority)
-{
-    int number = priority_from_name(text);
-
-    if (number >= 0 || (text[0] >= '0' && text[0] <= '2' && !text[1])) {
-        *priority = (uint8_t)(number >= 0 ? number : text[0] - '0');
-        return true;
-    }
-    return false;
 }
 
 static bool parse_op(const char *text, const struct client_op **op)
@@ -148,77 +54,161 @@ static bool parse_op(const char *text, const struct client_op **op)
     return false;
 }
 
-#define OPTIONS(X)                                                                                 \
-    X(DEVICE, "device", required_argument)                                                         \
-    X(LIST, "list", no_argument)                                                                   \
-    X(EXCLUSIVE, "exclusive", no_argument)                                                         \
-    X(SOCKET, "socket", required_argument)                                                         \
-    X(HOST, "host", required_argument)                                                             \
-    X(CHANNEL, "channel", no_argument)                                                             \
-    X(N, "n", required_argument)                                                                   \
-    X(CHECK, "check", no_argument)                                                                 \
-    X(VM_ID, "vm-id", required_argument)                                                           \
-    X(POOL, "pool", required_argument)                                                             \
-    X(PRIORITY, "priority", required_argument)                                                     \
-    X(HELLO, "hello", no_argument)                                                                 \
-    X(OP, "op", required_argument)                                                                 \
-    X(ELEMENTS, "elements", required_argument)                                                     \
-    X(US, "us", required_argument)                                                                 \
-    X(REGISTERS, "registers", no_argument)                                                         \
-    X(COUNT, "count", required_argument)                                                           \
-    X(SECONDS, "seconds", required_argument)                                                       \
-    X(BENCH, "bench", no_argument)                                                                 \
-    X(KEEP_GOING, "keep-going", no_argument)                                                       \
-    X(TIMEOUT, "timeout", required_argument)                                                       \
-    X(RETRIES, "retries", required_argument)                                                       \
-    X(JSON, "json", no_argument)                                                                   \
-    X(PROGRESS, "progress", no_argument)                                                           \
-    X(HELP, "help", no_argument)                                                                   \
-    X(VERSION, "version", no_argument)
-
-enum option_id { OPT_BEFORE_FIRST = 255, OPTIONS(OPTION_ID) };
-
-static const struct option long_options[] = {OPTIONS(OPTION_ROW){0}};
-
-static bool set_spec(struct client_options *options, const char *kind, const char *where)
+static int set_spec(struct client_options *options, const char *kind, const char *name,
+                    const char *where)
 {
     int length = snprintf(options->spec, sizeof(options->spec), "%s:%s", kind, where);
 
-    return *where && length < (int)sizeof(options->spec);
+    return *where && length < (int)sizeof(options->spec)
+               ? -1
+               : args_refused(PROGRAM, name, where, "a place to look for a device");
 }
 
-/* Take one option with its value; false: the value is wrong. */
-static bool take_option(struct client_options *options, int option, const char *value)
+static int take_device(void *target, const char *name, char *value)
 {
-    switch (option) {
-    case OPT_DEVICE: return set_spec(options, value[0] == '/' ? "dev" : "pci", value);
-    case OPT_SOCKET: return set_spec(options, "sock", value);
-    case OPT_HOST: return set_spec(options, "host", value);
-    case OPT_CHANNEL: options->mode = MODE_CHANNEL; return true;
-    case OPT_N: return parse_uint_base(value, base_of(value), 1, COUNT_MAX, &options->n);
-    case OPT_CHECK: options->check = true; return true;
-    case OPT_LIST: options->mode = MODE_LIST; return true;
-    case OPT_REGISTERS: options->mode = MODE_REGISTERS; return true;
-    case OPT_EXCLUSIVE: options->device.exclusive = 1; return true;
-    case OPT_HELLO: options->device.hello = 1; return true;
-    case OPT_BENCH: options->bench = true; return true;
-    case OPT_KEEP_GOING: options->keep_going = true; return true;
-    case OPT_JSON: options->json = true; return true;
-    case OPT_PROGRESS: options->progress = true; return true;
-    case OPT_VM_ID: return parse_number(value, 0, UINT32_MAX, &options->device.vm_id);
-    case OPT_POOL:
-        options->device.pool_id = (uint8_t)value[0];
-        return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && !value[1];
-    case OPT_PRIORITY: return parse_priority(value, &options->device.priority);
-    case OPT_OP: return parse_op(value, &options->op);
-    case OPT_ELEMENTS: return parse_number(value, 1, VGPU_VECTOR_MAX, &options->elements);
-    case OPT_US: return parse_number(value, 0, UINT32_MAX, &options->spin_us);
-    case OPT_COUNT: return parse_uint_base(value, base_of(value), 1, COUNT_MAX, &options->count);
-    case OPT_SECONDS: return parse_seconds(value, &options->seconds_ns);
-    case OPT_TIMEOUT: return parse_number(value, 1, UINT32_MAX, &options->device.timeout_ms);
-    case OPT_RETRIES: return parse_number(value, 0, RETRIES_MAX, &options->device.retries);
-    default: return false;
+    return set_spec(target, value[0] == '/' ? "dev" : "pci", name, value);
+}
+
+static int take_socket(void *target, const char *name, char *value)
+{
+    return set_spec(target, "sock", name, value);
+}
+
+static int take_host(void *target, const char *name, char *value)
+{
+    return set_spec(target, "host", name, value);
+}
+
+static int set_mode(void *target, const char *name, UNUSED char *value)
+{
+    struct client_options *options = target;
+
+    options->mode = strcmp(name, "--list") == 0        ? MODE_LIST
+                    : strcmp(name, "--registers") == 0 ? MODE_REGISTERS
+                                                       : MODE_CHANNEL;
+    return -1;
+}
+
+static int take_pool(void *target, const char *name, char *value)
+{
+    struct client_options *options = target;
+
+    options->device.pool_id = (uint8_t)value[0];
+    return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && !value[1]
+               ? -1
+               : args_refused(PROGRAM, name, value, "a letter from A to Z");
+}
+
+static int take_priority(void *target, const char *name, char *value)
+{
+    struct client_options *options = target;
+    int number = priority_from_name(value);
+    bool digit = value[0] >= '0' && value[0] <= '2' && !value[1];
+
+    if (number < 0 && !digit) {
+        return args_refused(PROGRAM, name, value, "low, medium or high");
     }
+    options->device.priority = (uint8_t)(number >= 0 ? number : value[0] - '0');
+    return -1;
+}
+
+static int take_op(void *target, const char *name, char *value)
+{
+    struct client_options *options = target;
+
+    return parse_op(value, &options->op)
+               ? -1
+               : args_refused(PROGRAM, name, value, "one of the operations");
+}
+
+#define NUMBER(field, min, max) ARGS_NUMBER(struct client_options, field, min, max, 1)
+#define FLAG(field) ARGS_FLAG(struct client_options, field)
+
+static const struct args_option rows[] = {
+    ARGS_HEADING("Where:"),
+    {"device", "WHERE",
+     "a PCI address, or a device of the driver like /dev/vgpu0; default: the driver's first, else "
+     "(as root) the first on the PCI bus, else a mediator's socket here",
+     ARGS_TAKE(take_device)},
+    {"list", NULL, "list this machine's vgpu devices", ARGS_TAKE(set_mode)},
+    {"exclusive", NULL, "keep the device until the end; fewer accesses per job",
+     FLAG(device.exclusive)},
+    {"socket", "PATH", "a mediator's Unix socket instead of a device, with the next four",
+     ARGS_TAKE(take_socket)},
+    {"vm-id", "N", "the VM to claim to be (default {default})",
+     NUMBER(device.vm_id, 0, UINT32_MAX)},
+    {"pool", "LETTER", "its pool, A to Z (default A)", ARGS_TAKE(take_pool)},
+    {"priority", "P", "its priority: low, medium, high (default medium)", ARGS_TAKE(take_priority)},
+    {"hello", NULL, "let the mediator say all three (HELLO, CONFIG)", FLAG(device.hello)},
+    {"host", "PATH",
+     "that socket with a channel: memory shared with the worker; takes --vm-id, --pool and "
+     "--priority too",
+     ARGS_TAKE(take_host)},
+    ARGS_HEADING("What:"),
+    {"op", "OP", "one of the operations below (default add)", ARGS_TAKE(take_op)},
+    {"elements", "N", "elements of a vector addition ({range}, default {default})",
+     NUMBER(elements, 1, VGPU_VECTOR_MAX)},
+    {"us", "N", "GPU time that spin uses up, in microseconds (default {default})",
+     NUMBER(spin_us, 0, UINT32_MAX)},
+    {"registers", NULL, "show the device's registers and submit nothing", ARGS_TAKE(set_mode)},
+    {"channel", NULL, "show which channel it is, and what it is made of", ARGS_TAKE(set_mode)},
+    ARGS_HEADING("Work on buffers, through a channel (driver or --host), with a bar while it "
+                 "lasts:\n"
+                 "  sgemm           multiply two matrices of N rows; --check: see that it is "
+                 "right\n"
+                 "  vadd            add two vectors of N elements, each sum checked\n"
+                 "  bandwidth       copy to the GPU and back\n"
+                 "  latency         N jobs that do nothing, one at a time"),
+    {"n", "N", "how many (sgemm 1024, vadd 1000000, latency 100000)", NUMBER(n, 1, COUNT_MAX)},
+    {"check", NULL, "check the product of sgemm", FLAG(check)},
+    ARGS_HEADING("Operations, the last four only where the mediator allows test operations:\n"
+                 " " VGPU_OPERATIONS(OP_NAME)),
+    ARGS_HEADING("How often:"),
+    {"count", "N", "N jobs with other operands each time, each result checked",
+     NUMBER(count, 1, COUNT_MAX)},
+    {"seconds", "S", "jobs until S seconds are over",
+     ARGS_REAL(struct client_options, seconds_ns, 0.001, SECONDS_MAX, 1e9)},
+    {"bench", NULL, "after 20 jobs to warm up, measure (default 1000 jobs)", FLAG(bench)},
+    {"keep-going", NULL, "go on after failed jobs, quarantine and a lost device excepted",
+     FLAG(keep_going)},
+    {"timeout", "MS", "longest wait for one answer (default {default})",
+     NUMBER(device.timeout_ms, 1, UINT32_MAX)},
+    {"retries", "N", "tries after queue full or rate limited (default {default})",
+     NUMBER(device.retries, 0, RETRIES_MAX)},
+    ARGS_HEADING("Output:"),
+    {"json", NULL, "one JSON object per line", FLAG(json)},
+    {"progress", NULL, "a line each second", FLAG(progress)},
+};
+
+static const struct args_program program = {
+    .name = PROGRAM,
+    .intro = "Usage: vgpu-client [OPTION]... [A B]\n"
+             "\n"
+             "Have the host's GPU work for this virtual machine, through its vgpu device.\n"
+             "\n"
+             "  vgpu-client 100 200                 add two numbers: 100 + 200 = 300\n"
+             "  vgpu-client --op info               which GPU is behind the device\n"
+             "  vgpu-client --op vadd-f32 --bench   latency, jobs per second, device accesses\n"
+             "  vgpu-client --socket /tmp/vgpu-mediator.sock 100 200      without a VM\n"
+             "  vgpu-client --host /run/vgpu/web.sock sgemm --n 1024 --check    through a channel\n"
+             "\n",
+    .outro = "\n"
+             "Exit status: 0 done, every result right; 1 a job failed or a result was wrong;\n"
+             "2 usage; 3 no device or no mediator; 4 refused (queue full, rate limit), also\n"
+             "after the retries; 5 this VM is quarantined.\n",
+    .rows = rows,
+    .row_count = sizeof(rows) / sizeof(rows[0]),
+};
+
+static bool parse_operand(const char *text, uint32_t *value)
+{
+    uint64_t number;
+
+    if (!parse_number(text, 0, UINT32_MAX, &number)) {
+        return false;
+    }
+    *value = (uint32_t)number;
+    return true;
 }
 
 /* sgemm, vadd, ...: -1 to go on, or the exit status. */
@@ -287,10 +277,10 @@ static int finish(struct client_options *options, int count, char **operands)
     if (count != 2) {
         return usage("give exactly two numbers to add");
     }
-    if (!parse_number(operands[0], 0, UINT32_MAX, &options->a)) {
+    if (!parse_operand(operands[0], &options->a)) {
         return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[0]);
     }
-    if (!parse_number(operands[1], 0, UINT32_MAX, &options->b)) {
+    if (!parse_operand(operands[1], &options->b)) {
         return usage("\"%s\" is not a whole number from 0 to 4294967295", operands[1]);
     }
     options->have_operands = true;
@@ -299,7 +289,8 @@ static int finish(struct client_options *options, int count, char **operands)
 
 int options_parse(struct client_options *options, int argc, char **argv)
 {
-    int option, index = 0;
+    char **words;
+    int status, count = 0;
 
     memset(options, 0, sizeof(*options));
     strcpy(options->spec, "auto");
@@ -307,25 +298,12 @@ int options_parse(struct client_options *options, int argc, char **argv)
     parse_op("add", &options->op);
     options->elements = VGPU_VECTOR_MAX;
     options->spin_us = 1000;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
-        switch (option) {
-        case OPT_HELP: fputs(help_text, stdout); return EXIT_OK;
-        case OPT_VERSION: printf("vgpu-client %s\n", VGPU_VERSION); return EXIT_OK;
-        case ':': return usage("%s needs a value", argv[optind - 1]);
-        case '?':
-            if (optopt > 0 && optopt < 256) {
-                return usage("unknown option -%c (numbers to add are 0 to 4294967295)", optopt);
-            }
-            fprintf(stderr, "vgpu-client: unknown option %s, or a value where none belongs. ",
-                    argv[optind - 1]);
-            usage_unknown("vgpu-client", long_options, argv[optind - 1]);
-            return EXIT_USAGE;
-        default:
-            if (!take_option(options, option, optarg)) {
-                return usage("--%s does not take \"%s\"", long_options[index].name, optarg);
-            }
-        }
+    status = args_parse(&program, argc, argv, options, &words);
+    if (status >= 0) {
+        return status;
     }
-    return finish(options, argc - optind, argv + optind);
+    while (words[count]) {
+        count++;
+    }
+    return finish(options, count, words);
 }
