@@ -198,28 +198,28 @@ static void test_help_shows_the_table_and_the_defaults(void **state)
     /* Not what is given before it. */
     assert_int_equal(parse_into(NULL, "--depth 9 --mode cuda --help"), 0);
     assert_string_equal(
-        run.output,
-        "Usage: prog [OPTION]...\n\n"
-        "What:\n"
-        "  --path PATH           where it is (default /here)\n"
-        "  --socket PATH         a socket (default none)\n"
-        "  --depth N             how deep, 1 to 16 (default 4)\n"
-        "  --wait-ms N           how long\n"
-        "  --priority N          its priority\n"
-        "\n"
-        "How:\n"
-        "  --a-rather-long-name-for-it HZ\n"
-        "                        how often, 0 to 1000000: with so many words behind it that\n"
-        "                        they do not go into one line of the help (default 2.5)\n"
-        "  --fast                be fast\n"
-        "  --exclusive           alone\n"
-        "  --no-checks           check nothing\n"
-        "  --mode auto|cpu|cuda  which one (default auto)\n"
-        "  --log-level LEVEL     error, warning, notice, info or debug (default info)\n"
-        "  --letter LETTER       a letter\n"
-        "  --help, --version\n"
-        "\n"
-        "That is all.\n");
+        run.output, "Usage: prog [OPTION]...\n\n"
+                    "What:\n"
+                    "  --path PATH           where it is (default /here)\n"
+                    "  --socket PATH         a socket (default none)\n"
+                    "  --depth N             how deep, 1 to 16 (default 4)\n"
+                    "  --wait-ms N           how long\n"
+                    "  --priority N          its priority\n"
+                    "\n"
+                    "How:\n"
+                    "  --a-rather-long-name-for-it HZ\n"
+                    "                        how often, 0 to 1000000: with so many words behind it "
+                    "that they do\n"
+                    "                        not go into one line of the help (default 2.5)\n"
+                    "  --fast                be fast\n"
+                    "  --exclusive           alone\n"
+                    "  --no-checks           check nothing\n"
+                    "  --mode auto|cpu|cuda  which one (default auto)\n"
+                    "  --log-level LEVEL     error, warning, notice, info or debug (default info)\n"
+                    "  --letter LETTER       a letter\n"
+                    "  --help, --version\n"
+                    "\n"
+                    "That is all.\n");
     assert_int_equal(parse_into(NULL, "-h"), 0);
     assert_non_null(strstr(run.output, "--wait-ms N"));
     assert_int_equal(parse_into(NULL, "--version"), 0);
