@@ -376,15 +376,16 @@ def coverage():
 MAKERS = {f.__name__: f for f in (ops, errors, stubs, hand, names, table, decoders, coverage)}
 
 
-def main(argv):
-    if len(argv) != 3 or argv[1] not in MAKERS:
-        print(__doc__, file=sys.stderr)
+def main(argv, makers, usage):
+    """Also of the other tables' generators."""
+    if len(argv) != 3 or argv[1] not in makers:
+        print(usage, file=sys.stderr)
         return 2
-    text = "\n".join(MAKERS[argv[1]]()).rstrip("\n") + "\n"
+    text = "\n".join(makers[argv[1]]()).rstrip("\n") + "\n"
     with open(argv[2], "w", encoding="utf-8") as output:
         output.write(text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv, MAKERS, __doc__))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checks that docs/cuda-coverage.md is what the table in cuda/ says, and the table itself.
+"""Checks that docs/cuda-coverage.md and docs/cudart-coverage.md are what the tables in cuda/ say,
+and the tables themselves.
 
     cuda_coverage_check.py [FOLDER]      default: the tree this script lies in
 
@@ -30,7 +31,24 @@ def check_tree(root):
         if page.read() != "\n".join(generate.coverage()).rstrip("\n") + "\n":
             found.append("docs/cuda-coverage.md: run cuda/generate.py coverage "
                          "docs/cuda-coverage.md")
-    return found, len(names)
+    return found + check_runtime(root), len(names)
+
+
+def check_runtime(root):
+    """The same for the runtime's table."""
+    import generate_runtime
+    import runtime
+    names = {function.name for function in runtime.functions()}
+    tables = (runtime.CALLS, runtime.HAND, runtime.OWN)
+    found = [f"cuda/runtime.py: {name} is no function of the runtime"
+             for name in sorted({n for table in tables for n in table} - names)]
+    found += [f"cuda/runtime.py: {name} is in two tables" for name in sorted(names)
+              if sum(name in table for table in tables) > 1]
+    with open(os.path.join(root, "docs", "cudart-coverage.md"), encoding="utf-8") as page:
+        if page.read() != "\n".join(generate_runtime.coverage()).rstrip("\n") + "\n":
+            found.append("docs/cudart-coverage.md: run cuda/generate_runtime.py coverage "
+                         "docs/cudart-coverage.md")
+    return found
 
 
 def main(argv):

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of the CUDA runtime against NVIDIA's headers, where a toolkit of CUDA 13 is.
+
+    cudart_abi_check.py ROOT
+
+Prototypes of the functions, layouts and numbers of what they take, and parameters of what is
+called of the driver.  Without a toolkit there is nothing to compare with: exit status 77.
+VGPU_CUDA_HOME says where it is; default: /usr/local/cuda."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(sys.argv[1]).resolve()
+HOME = pathlib.Path(os.environ.get("VGPU_CUDA_HOME", "/usr/local/cuda"))
+sys.path.insert(0, str(ROOT / "cuda"))
+sys.dont_write_bytecode = True
+import generate_runtime  # noqa: E402
+import runtime  # noqa: E402
+
+STRUCTS = {
+    "struct cudaDeviceProp": None, "struct cudaFuncAttributes": None,
+    "struct cudaPointerAttributes": None, "struct cudaExtent": None, "struct cudaPitchedPtr": None,
+    "struct cudaMemsetParams": None, "struct cudaKernelNodeParams": None,
+    "cudaLaunchConfig_t": None, "struct cudaChannelFormatDesc": None, "dim3": None, "uint3": None,
+}
+NUMBERS = ["cudaMemcpyHostToHost", "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost",
+           "cudaMemcpyDeviceToDevice", "cudaMemcpyDefault", "cudaMemoryTypeUnregistered",
+           "cudaMemoryTypeHost", "cudaMemoryTypeDevice", "cudaMemoryTypeManaged",
+           "cudaDriverEntryPointSuccess", "cudaDriverEntryPointSymbolNotFound",
+           "cudaDriverEntryPointVersionNotSufficent", "cudaErrorInvalidValue",
+           "cudaErrorInvalidSymbol", "cudaErrorInvalidMemcpyDirection",
+           "cudaErrorInsufficientDriver", "cudaErrorCallRequiresNewerDriver",
+           "cudaErrorMissingConfiguration", "cudaErrorInvalidDeviceFunction",
+           "cudaErrorNoKernelImageForDevice", "cudaErrorInvalidResourceHandle",
+           "cudaErrorNotSupported"]
+
+
+def members():
+    """The fields of our structures, by their own text."""
+    text = (ROOT / "cuda" / "runtime_types.h").read_text()
+    found = {}
+    for name in STRUCTS:
+        tag = name.split()[-1]
+        body = re.search(rf"(?:struct|typedef struct) {tag} {{(.*?)\n}}", text, re.S).group(1)
+        found[name] = [re.sub(r"[\s*]|\[\d+\]", "", declarator.split()[-1])
+                       for line in body.split(";") if line.strip()
+                       for declarator in line.split(",")]
+    return found
+
+
+def compiled(source, *flags):
+    """What the program made from this source prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = pathlib.Path(folder) / "program"
+        made = subprocess.run(["cc", "-x", "c", "-Werror=incompatible-pointer-types", *flags, "-",
+                               "-o", program], input=source, text=True, capture_output=True,
+                              check=False)
+        if made.returncode:
+            sys.exit(f"cudart_abi_check: doesn't compile:\n{made.stderr}")
+        return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+
+def layouts(header, *flags):
+    lines = [f'#include {header}', "#include <stddef.h>", "#include <stdio.h>", "int main(void)\n{"]
+    for name, fields in members().items():
+        lines.append(f'    printf("{name} %zu\\n", sizeof({name}));')
+        lines += [f'    printf("{name}.{f} %zu %zu\\n", offsetof({name}, {f}), '
+                  f"sizeof((({name} *)0)->{f}));" for f in fields]
+    lines += [f'    printf("{n} %d\\n", (int){n});' for n in NUMBERS] + ["    return 0;\n}"]
+    return compiled("\n".join(lines), *flags)
+
+
+def check_prototypes():
+    """The compiler refuses a second declaration that differs."""
+    lines = ["#include <cuda_runtime_api.h>"]
+    for function in runtime.functions():
+        known = not re.match(r"__cuda|.*(GL|EGL|VDPAU|NvSci|Egl)", function.name)
+        if known:
+            kind = runtime.OWN.get(function.name, "cudaError_t")
+            lines.append(f"{kind} CUDARTAPI {function.name}({function.params});")
+    lines.append("int main(void) { return 0; }")
+    compiled("\n".join(lines), f"-I{HOME}/include")
+    return len(lines) - 2
+
+
+def classes(params):
+    """How each argument is passed: a pointer or 8 bytes, or 4 bytes."""
+    wide = re.compile(r"\*|size_t|CUdeviceptr\b|long long|cuuint64_t|CU(context|stream|event|graph"
+                      r"|graphNode|graphExec|function|library|kernel|memoryPool|module|hostFn|"
+                      r"streamCallback)\b", re.I)
+    params = re.sub(r"void \(\*\w+\)\([^)]*\)", "void *callback", params)
+    return ["8" if wide.search(part) else "4" for part in params.split(",")
+            if part.strip() not in ("", "void")]
+
+
+def check_driver():
+    text = (HOME / "include" / "cuda.h").read_text()
+    real = {m.group(1): " ".join(m.group(2).split()) for m in
+            re.finditer(r"CUresult CUDAAPI (\w+)\(([^;]*?)\);", text)}
+    wrong = []
+    for name in generate_runtime.driver_functions():
+        if name not in real:
+            continue  # the header gives it another name by a macro
+        ours, theirs = generate_runtime.driver_parameters(name), real[name]
+        if classes(ours) != classes(theirs):
+            wrong.append(f"{name}({ours}) is ({theirs})")
+    return wrong
+
+
+def main():
+    if not (HOME / "include" / "cuda_runtime_api.h").exists():
+        print("cudart_abi_check: no CUDA toolkit here")
+        return 77
+    if "CUDART_VERSION  13" not in (HOME / "include" / "cuda_runtime_api.h").read_text():
+        print("cudart_abi_check: the toolkit here is not of CUDA 13")
+        return 77
+    ours = layouts('"cuda/runtime_types.h"', f"-I{ROOT}").splitlines()
+    theirs = layouts("<cuda_runtime_api.h>", f"-I{HOME}/include").splitlines()
+    wrong = [f"{a} is {b}" for a, b in zip(ours, theirs) if a != b] + check_driver()
+    for line in wrong:
+        print(f"cudart_abi_check: {line}")
+    print(f"cudart_abi_check: {check_prototypes()} prototypes, {len(ours)} layouts and numbers, "
+          f"{len(wrong)} wrong")
+    return wrong != []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
