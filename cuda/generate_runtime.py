@@ -113,7 +113,8 @@ def hand():
                          f"{kind}{'' if kind.endswith('*') else ' '}"
                          f"{function.name}({function.params});")
     refused = sum(len(f.suffixes) for f in runtime.functions() if not f.built)
-    lines.append(f"/* NOLINTEND(bugprone-reserved-identifier) */\n\n#define RT_REFUSED_COUNT {refused}\n"
+    lines.append("/* NOLINTEND(bugprone-reserved-identifier) */\n")
+    lines.append(f"#define RT_REFUSED_COUNT {refused}\n"
                  f"#define RT_VERSION {runtime.VERSION}\n\n#endif")
     return lines
 
