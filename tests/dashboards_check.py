@@ -9,6 +9,7 @@ argument is "prometheus" (core/test_metrics_export).  Every name of a metric in
 dashboards/ and in docs/monitoring.md must be in that export, or be recorded by a
 rule; labels in selectors must be ones that the metric has.  What the tests of rules
 name must be there: promtool passes a test of an alert, or of a file, that isn't.
+A query of a panel keeps to the hosts that are chosen at the dashboard's top.
 Each alert has a heading of its own in docs/operations.md, which says what to do.
 Where promtool is installed (package prometheus), it looks at the export and the
 rules too.
@@ -126,15 +127,34 @@ def check(path, shown, names):
     return problems
 
 
+def of_one_host(dashboards):
+    """Panels whose queries don't keep to the hosts that are chosen at the top."""
+    problems = []
+    for name in sorted(os.listdir(dashboards)):
+        if not name.endswith(".json"):
+            continue
+        with open(os.path.join(dashboards, name), encoding="utf-8") as source:
+            panels = json.load(source).get("panels", [])
+        for panel in panels:
+            for target in panel.get("targets", []):
+                if any('instance=~"$instance"' not in selector
+                       for _, selector in NAME.findall(target["expr"])):
+                    problems.append(f"dashboards/{name}: \"{panel['title']}\" is not of the hosts "
+                                    "that are chosen (instance=~\"$instance\")")
+    return problems
+
+
 def promtool(dashboards, export):
     tool = shutil.which("promtool")
     if not tool:
         print("promtool is not installed: rules are not tested (package prometheus)")
         return []
     problems = []
-    for command, text in ((["check", "metrics"], export),
-                          (["check", "rules", "vgpu-rules.yml"], None),
-                          (["test", "rules", "vgpu-rules-test.yml"], None)):
+    commands = [(["check", "metrics"], export)]
+    for name, _ in rule_files(dashboards):
+        commands.append((["test", "rules", name] if name.endswith("-test.yml") else
+                         ["check", "rules", "--lint-fatal", name], None))
+    for command, text in commands:
         done = subprocess.run([tool, *command], input=text, cwd=dashboards, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         # check metrics exits with 3 on findings, and writes them
@@ -163,6 +183,7 @@ def main():
     for family in sorted(families - {name for name, _ in uses(os.path.join(root, DOCUMENTED))}):
         problems.append(f"{DOCUMENTED}: {family} is exported and not described")
     problems += tested(dashboards)
+    problems += of_one_host(dashboards)
     problems += advised(root, dashboards)
     problems += promtool(dashboards, export)
     for problem in problems:

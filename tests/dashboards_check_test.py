@@ -26,12 +26,14 @@ DOCUMENT = "`vgpu_jobs_total` and `vgpu_job_seconds`\n"
 
 
 class DashboardsCheck(unittest.TestCase):
-    def run_check(self, expression, rules="", document=DOCUMENT, advice=""):
+    def run_check(self, expression, rules="", document=DOCUMENT, advice="", panel=None):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             (root / "dashboards").mkdir()
             (root / "docs").mkdir()
-            (root / "dashboards/d.json").write_text(json.dumps({"targets": [{"expr": expression}]}))
+            dashboard = {"targets": [{"expr": expression}]}
+            (root / "dashboards/d.json").write_text(json.dumps(
+                {"panels": [{"title": panel, **dashboard}]} if panel else dashboard))
             (root / "dashboards/r.yml").write_text(rules or "- record: vm:x:y\n  expr: "
                                                    "vgpu_jobs_total\n")
             (root / "docs/monitoring.md").write_text(document)
@@ -92,6 +94,11 @@ class DashboardsCheck(unittest.TestCase):
 
     def test_a_dashboard_without_metrics(self):
         self.found("uses no metric at all", "1 + 1")
+
+    def test_a_query_of_all_hosts(self):
+        self.found('"P" is not of the hosts that are chosen', "vgpu_jobs_total", panel="P")
+        status, text = self.run_check('vgpu_jobs_total{instance=~"$instance"}', panel="P")
+        self.assertEqual(status, 0, text)
 
     def test_what_is_not_documented(self):
         self.found("vgpu_job_seconds is exported and not described", "vgpu_jobs_total",

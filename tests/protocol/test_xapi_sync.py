@@ -194,6 +194,17 @@ def test_chosen_keys_only(host):
     assert (vm["weight"], vm["memory_limit_bytes"]) == (70, 1 << 30)
 
 
+def test_keys_as_cloudstack_writes_them(host):
+    host.xapi.set("web", record(UUID[1], "i-2-3-VM", {
+        "vgpu_pool": "B", "vgpu_weight": "62.5", "vgpu_memory_limit": "16G"}))
+    # Both are there: the one with its proper name holds.
+    host.xapi.set("both", record(UUID[2], "both", {"vgpu-weight": "20", "vgpu_weight": "30"}))
+    host.once()
+    vm = host.vms()[UUID[1]]
+    assert (vm["pool"], vm["weight"], vm["memory_limit_bytes"]) == ("B", 62.5, 16 << 30)
+    assert host.vms()[UUID[2]]["weight"] == 20
+
+
 def test_dry_run(host):
     host.xapi.set("web", record(UUID[1], "web", ALL))
     out = host.once("--dry-run").stdout
