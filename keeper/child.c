@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -41,10 +44,52 @@ static int place_descriptors(const struct child *child)
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0) {
         return -errno;
     }
+    if (child->log_fd >= 0 &&
+        (dup2(null_fd, STDOUT_FILENO) < 0 || dup2(child->log_fd, STDERR_FILENO) < 0)) {
+        return -errno;
+    }
     if (child->fd == child->as_fd) {
         return fcntl(child->fd, F_SETFD, 0) < 0 ? -errno : 0;
     }
     return dup2(child->fd, child->as_fd) < 0 ? -errno : 0;
+}
+
+/*
+ * Its lines go to us as to the journal: with their level and without a time.  So it logs as it
+ * does under systemd, when the stream that this names is its stderr.
+ */
+static int name_log_stream(void)
+{
+    char stream[64];
+    struct stat st;
+
+    if (fstat(STDERR_FILENO, &st) < 0) {
+        return -errno;
+    }
+    snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return setenv("JOURNAL_STREAM", stream, 1) < 0 ? -errno : 0;
+}
+
+/*
+ * No limit of address space or of file sizes: the driver reserves far more than it uses, and
+ * channels are large files in memory.
+ */
+static int set_limits(const struct child *child)
+{
+    const rlim_t tasks = CHILD_TASKS_MAX, locked = CHILD_LOCKED_BYTES;
+    struct rlimit files = *child->files;
+    bool own_uid = child->confine && (child->confine->parts & VGPU_KEEPER_OWN_UID);
+
+    files.rlim_max = files.rlim_max < CHILD_FILES_MAX ? files.rlim_max : CHILD_FILES_MAX;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0 ||
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0 ||
+        (own_uid && setrlimit(RLIMIT_NPROC, &(struct rlimit){tasks, tasks}) < 0) ||
+        (own_uid && !child->pins &&
+         setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){locked, locked}) < 0)) {
+        return -errno;
+    }
+    return 0;
 }
 
 /* A cache of compiled kernels that only this VM's workers can write, or none at all. */
@@ -73,17 +118,20 @@ static int become(const struct child *child, pid_t parent, enum vgpu_keeper_step
 
     usual_signals();
     *step = VGPU_KEEPER_STEP_PROCESS;
-    /* Its own group: Ctrl-C at a terminal is the mediator's business. */
-    setpgid(0, 0);
-    ret = place_descriptors(child);
+    /* Its own session: Ctrl-C at a terminal is the mediator's business, and it has none itself. */
+    setsid();
+    ret = chdir("/") < 0 ? -errno : place_descriptors(child);
+    if (ret == 0 && child->log_fd >= 0) {
+        ret = name_log_stream();
+    }
     if (ret == 0 && child->confine && (child->confine->parts & VGPU_KEEPER_OWN_UID)) {
         ret = set_cache(child->confine);
     }
     if (ret == 0) {
-        setrlimit(RLIMIT_NOFILE, child->files);
-        if (child->confine) {
-            ret = confine_enter(child->confine, step);
-        }
+        ret = set_limits(child);
+    }
+    if (ret == 0 && child->confine) {
+        ret = confine_enter(child->confine, step);
     }
     /* After the change of uid, which would forget it. */
     if (ret == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)) {

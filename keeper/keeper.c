@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -34,8 +35,8 @@
 #include "common/ns.h"
 #include "keeper/processes.h"
 
-/* One per worker, and some. */
-#define FILES_WANTED (VGPU_KEEPER_WORKERS_MAX + 64u)
+/* Two per worker, its socket and its log, and some. */
+#define FILES_WANTED (2u * VGPU_KEEPER_WORKERS_MAX + 64u)
 /* Messages from the mediator before anything else is looked at. */
 #define TAKE_MAX 64u
 #define BACKLOG 8
@@ -382,23 +383,36 @@ static void on_signals(struct keeper *keeper)
     }
 }
 
+static int ms_until(uint64_t due_ns, uint64_t now_ns)
+{
+    return due_ns <= now_ns ? 0 : (int)((due_ns - now_ns) / NS_PER_MS) + 1;
+}
+
 /* ms until workers that nobody asks for are ended; -1: no end. */
-static int wait_ms(struct keeper *keeper)
+static int alone_ms(struct keeper *keeper, uint64_t now_ns)
 {
     uint64_t end_ns = keeper->alone_since_ns + keeper->options->alone_s * NS_PER_S;
-    uint64_t now_ns = clock_now_ns();
 
     if (keeper->link >= 0 || processes_living(keeper->processes) == 0) {
         return -1;
     }
     if (now_ns < end_ns) {
-        return (int)((end_ns - now_ns) / NS_PER_MS) + 1;
+        return ms_until(end_ns, now_ns);
     }
     log_notice("no mediator came for %u workers: they are ended",
                processes_living(keeper->processes));
     processes_kill_all(keeper->processes);
     keeper->alone_since_ns = now_ns; /* and again, if one of them takes so long */
     return -1;
+}
+
+static int wait_ms(struct keeper *keeper)
+{
+    uint64_t now_ns = clock_now_ns(), due_ns = processes_logs_due_ns(keeper->processes);
+    int alone = alone_ms(keeper, now_ns);
+    int logs = due_ns == UINT64_MAX ? -1 : ms_until(due_ns, now_ns);
+
+    return alone < 0 || (logs >= 0 && logs < alone) ? logs : alone;
 }
 
 void keeper_run(struct keeper *keeper)
@@ -408,12 +422,14 @@ void keeper_run(struct keeper *keeper)
             {.fd = keeper->signals, .events = POLLIN},
             {.fd = keeper->link, .events = (short)(POLLIN | (keeper->full ? POLLOUT : 0))},
             {.fd = keeper->listener, .events = POLLIN},
+            {.fd = processes_logs_fd(keeper->processes), .events = POLLIN},
         };
 
-        if (poll(fds, 3, wait_ms(keeper)) < 0 && errno != EINTR) {
+        if (poll(fds, 4, wait_ms(keeper)) < 0 && errno != EINTR) {
             log_error("poll: %s", strerror(errno));
             return;
         }
+        processes_read_logs(keeper->processes); /* before an end that it may tell the cause of */
         if (fds[0].revents) {
             on_signals(keeper);
         }
@@ -540,6 +556,8 @@ int keeper_new(const struct keeper_options *options, struct keeper **made, char 
     keeper->listener = keeper->link = -1;
     keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     keeper->signals = open_signals();
+    /* What a worker leaves behind becomes ours: its end is seen, too. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     ret = keeper->signals < 0 ? -errno
                               : processes_new(options, &keeper->processes, error, error_bytes);
     if (ret == 0) {

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/unused.h"
 #include "common/uuid.h"
@@ -21,6 +23,7 @@
 
 #define PLACES VGPU_KEEPER_WORKERS_MAX
 #define ARGS_MAX 16
+#define LOGS_AT_ONCE 16
 
 struct processes {
     char program[PATH_MAX];
@@ -30,6 +33,8 @@ struct processes {
     struct uids *uids; /* NULL without OWN_UID */
     vgpu_keeper_end *failures;
     unsigned living;
+    int logs;             /* epoll: the processes' logs, by place */
+    uint64_t logs_due_ns; /* of those that wait */
     struct process all[PLACES];
 };
 
@@ -40,7 +45,10 @@ static int find_program(struct processes *processes, const char *option, char *e
     char self[PATH_MAX];
     ssize_t n;
 
-    if (option) {
+    if (option && option[0] != '/' && getcwd(self, sizeof(self))) { /* a worker's folder is / */
+        snprintf(processes->program, sizeof(processes->program), "%.*s/%.*s", PATH_MAX / 2 - 1,
+                 self, PATH_MAX / 2 - 1, option);
+    } else if (option) {
         snprintf(processes->program, sizeof(processes->program), "%s", option);
     } else {
         n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -102,9 +110,12 @@ int processes_new(const struct keeper_options *options, struct processes **made,
         return -ENOMEM;
     }
     processes->program_fd = -1;
+    processes->logs_due_ns = UINT64_MAX;
+    processes->logs = epoll_create1(EPOLL_CLOEXEC);
     processes->failures = child_failures_new(PLACES);
-    ret = processes->failures ? find_program(processes, options->worker_path, error, error_bytes)
-                              : -errno;
+    ret = processes->failures && processes->logs >= 0
+              ? find_program(processes, options->worker_path, error, error_bytes)
+              : -errno;
     if (ret == 0) {
         ret = confine_as_wanted(processes, options, error, error_bytes);
     }
@@ -183,6 +194,93 @@ void processes_each(struct processes *processes, bool (*see)(void *opaque, struc
     }
 }
 
+/* ---- what they say ---- */
+
+static uint32_t place_of(const struct processes *processes, const struct process *process)
+{
+    return (uint32_t)(process - processes->all);
+}
+
+/* The worker's end, or -errno. */
+static int open_log(struct processes *processes, struct process *process)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = place_of(processes, process)};
+    int fd, ret = worker_log_new(process->what.vm_id, &process->log, &fd);
+
+    if (ret == 0 &&
+        epoll_ctl(processes->logs, EPOLL_CTL_ADD, worker_log_fd(process->log), &event) < 0) {
+        ret = -errno;
+        close(fd);
+    }
+    return ret < 0 ? ret : fd;
+}
+
+static void listen_to(struct processes *processes, struct process *process, bool listen)
+{
+    struct epoll_event event = {.events = listen ? EPOLLIN : 0,
+                                .data.u32 = place_of(processes, process)};
+
+    process->log_waits = !listen;
+    epoll_ctl(processes->logs, EPOLL_CTL_MOD, worker_log_fd(process->log), &event);
+}
+
+static void read_log(struct processes *processes, struct process *process, uint64_t now_ns)
+{
+    uint64_t again_ns;
+
+    if (!process->log || worker_log_read(process->log, now_ns, &again_ns)) {
+        return;
+    }
+    listen_to(processes, process, false);
+    if (again_ns < processes->logs_due_ns) {
+        processes->logs_due_ns = again_ns;
+    }
+}
+
+/* Those that had to wait: each is read anew, and may have to wait again. */
+static void wake_logs(struct processes *processes, uint64_t now_ns)
+{
+    processes->logs_due_ns = UINT64_MAX;
+    for (unsigned i = 0; i < PLACES; i++) {
+        struct process *process = &processes->all[i];
+
+        if (process->log && process->log_waits) {
+            listen_to(processes, process, true);
+            read_log(processes, process, now_ns);
+        }
+    }
+}
+
+int processes_logs_fd(const struct processes *processes)
+{
+    return processes->logs;
+}
+
+uint64_t processes_logs_due_ns(const struct processes *processes)
+{
+    return processes->logs_due_ns;
+}
+
+void processes_read_logs(struct processes *processes)
+{
+    struct epoll_event events[LOGS_AT_ONCE];
+    uint64_t now_ns = clock_now_ns();
+    int n = epoll_wait(processes->logs, events, LOGS_AT_ONCE, 0);
+
+    for (int i = 0; i < n; i++) {
+        struct process *process = &processes->all[events[i].data.u32];
+
+        if (events[i].events & EPOLLIN) {
+            read_log(processes, process, now_ns);
+        } else { /* nobody writes any more, and the process's end will say so */
+            epoll_ctl(processes->logs, EPOLL_CTL_DEL, worker_log_fd(process->log), NULL);
+        }
+    }
+    if (now_ns >= processes->logs_due_ns) {
+        wake_logs(processes, now_ns);
+    }
+}
+
 /* ---- start and end ---- */
 
 /* Whose uid and cache: an unregistered VM without a UUID is known by its number. */
@@ -200,6 +298,8 @@ static void end(struct processes *processes, struct process *process, const vgpu
 {
     process->pid = 0;
     process->end = *how;
+    worker_log_free(process->log);
+    process->log = NULL;
     close_fd(&process->socket);
     if (process->status >= 0) {
         /* A pipe that nothing else writes to: it has room for this. */
@@ -216,23 +316,37 @@ static void end(struct processes *processes, struct process *process, const vgpu
 static void run(struct processes *processes, struct process *process, char *const argv[], int fd,
                 int as_fd, const struct confine *confine)
 {
+    const bool is_worker = process->status < 0;
+    int log_fd = is_worker ? open_log(processes, process) : -1;
     const struct child child = {
         .program = processes->program,
         .program_fd = processes->program_fd,
         .argv = argv,
         .fd = fd,
         .as_fd = as_fd,
+        .log_fd = log_fd,
         .confine = confine,
         .files = &processes->files,
+        .pins = !is_worker || (process->what.flags & VGPU_KEEPER_CUDA),
         .failure = &processes->failures[process - processes->all],
     };
-    pid_t pid = child_start(&child);
+    pid_t pid;
 
+    if (is_worker && log_fd < 0) {
+        end(processes, process,
+            &(vgpu_keeper_end){.step = VGPU_KEEPER_STEP_PROCESS, .error = -log_fd});
+        return;
+    }
+    pid = child_start(&child);
+    close_fd(&log_fd);
     if (pid < 0) {
         end(processes, process, &(vgpu_keeper_end){.step = VGPU_KEEPER_STEP_FORK, .error = -pid});
         return;
     }
     process->pid = pid;
+    if (process->log) {
+        worker_log_set_pid(process->log, pid);
+    }
     processes->living++;
 }
 
@@ -363,29 +477,41 @@ static void take_end(struct processes *processes, struct process *process, int s
     end(processes, process, &how);
 }
 
+/* One that is in no place is what a worker has left behind. */
+static void note_end(struct processes *processes, pid_t pid, int status)
+{
+    for (unsigned i = 0; i < PLACES; i++) {
+        if (processes->all[i].number && processes->all[i].pid == pid) {
+            take_end(processes, &processes->all[i], status);
+            return;
+        }
+    }
+}
+
 void processes_reap(struct processes *processes)
 {
     int status;
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < PLACES; i++) {
-            if (processes->all[i].number && processes->all[i].pid == pid) {
-                take_end(processes, &processes->all[i], status);
-                break;
-            }
-        }
+        note_end(processes, pid, status);
+    }
+    if (processes->uids) {
+        uids_settle(processes->uids);
     }
 }
 
 void processes_free(struct processes *processes)
 {
+    int status;
+    pid_t pid;
+
     if (!processes) {
         return;
     }
     processes_kill_all(processes);
-    while (processes->living > 0 && waitpid(-1, NULL, 0) > 0) {
-        processes->living--;
+    while (processes->living > 0 && ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)) {
+        note_end(processes, pid, status);
     }
     for (unsigned i = 0; i < PLACES; i++) {
         if (processes->all[i].number) {
@@ -393,6 +519,7 @@ void processes_free(struct processes *processes)
         }
     }
     uids_free(processes->uids);
+    close_fd(&processes->logs);
     if (processes->failures) {
         munmap(processes->failures, PLACES * sizeof(vgpu_keeper_end));
     }

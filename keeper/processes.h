@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "keeper/options.h"
+#include "keeper/worker_log.h"
 #include "vgpu/vgpu_keeper.h"
 
 struct process {
@@ -22,6 +23,8 @@ struct process {
     int status; /* a probe's: where its end is told; -1 */
     vgpu_keeper_worker what;
     vgpu_keeper_end end;
+    struct worker_log *log;                   /* NULL: a probe, whose lines are ours */
+    bool log_waits;                           /* it has said too much */
     bool tell_held, tell_started, tell_ended; /* what the mediator does not know yet */
 };
 
@@ -50,6 +53,12 @@ void processes_kill(struct processes *processes, uint64_t number);
 void processes_kill_all(struct processes *processes);
 /* After a SIGCHLD. */
 void processes_reap(struct processes *processes);
+
+/* Readable when a worker has said something for the log; then processes_read_logs(). */
+int processes_logs_fd(const struct processes *processes);
+/* When it is due though that is not readable; UINT64_MAX: never. */
+uint64_t processes_logs_due_ns(const struct processes *processes);
+void processes_read_logs(struct processes *processes);
 
 unsigned processes_living(const struct processes *processes);
 /* Calls `see` for each place in use, until it says false. */

@@ -6,10 +6,14 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -21,11 +25,15 @@
 #define F_OFD_SETLK 37 /* Linux 3.15; glibc 2.17 has no name for it */
 #endif
 
+/* How often one tries before it is said that something is left. */
+#define SWEEPS_MAX 3u
+
 /* A VM that has a process. */
 struct holder {
     char key[UIDS_KEY_BYTES];
     uint32_t index;
-    unsigned processes; /* 0: the place is free */
+    unsigned processes;
+    bool unclean; /* none of ours is left, but processes that they made may not be gone yet */
 };
 
 struct uids {
@@ -147,10 +155,15 @@ static bool folder_index(const struct uids *uids, const char *key, uint32_t *ind
     return true;
 }
 
+static bool is_used(const struct holder *holder)
+{
+    return holder->processes || holder->unclean;
+}
+
 static struct holder *holder_of(struct uids *uids, const char *key)
 {
     for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX; i++) {
-        if (uids->holders[i].processes && strcmp(uids->holders[i].key, key) == 0) {
+        if (is_used(&uids->holders[i]) && strcmp(uids->holders[i].key, key) == 0) {
             return &uids->holders[i];
         }
     }
@@ -274,7 +287,7 @@ static bool lock(const struct uids *uids, uint32_t index, short type)
 static bool is_ours(const struct uids *uids, uint32_t index)
 {
     for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX; i++) {
-        if (uids->holders[i].processes && uids->holders[i].index == index) {
+        if (is_used(&uids->holders[i]) && uids->holders[i].index == index) {
             return true;
         }
     }
@@ -291,9 +304,84 @@ static uint32_t first_choice(const struct uids *uids, const char *key)
     return hash % uids->config.count;
 }
 
+/* As fork(), but nobody is told of its end. */
+static pid_t fork_quietly(void)
+{
+    return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+}
+
+static int await(pid_t pid)
+{
+    int status = 0;
+
+    while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+/*
+ * In a process of its own, which has the uid: so nobody else can be hit.  kill() does not say if
+ * there was anybody.  But a process that may have two processes can have one more only if there
+ * is none besides it.
+ */
+static int kill_all_of(uid_t uid)
+{
+    pid_t second;
+
+    if (setresuid(uid, uid, uid) < 0 || uid == 0 || getuid() != uid) {
+        return EXIT_FAILURE;
+    }
+    kill(-1, SIGKILL);
+    setrlimit(RLIMIT_NPROC, &(struct rlimit){2, 2});
+    second = fork_quietly();
+    if (second == 0) {
+        _exit(0);
+    }
+    if (second < 0) {
+        return EXIT_FAILURE;
+    }
+    await(second);
+    return EXIT_SUCCESS;
+}
+
+/*
+ * Nothing has this uid.  False: something had, and is killed, but not gone yet.  One that kills
+ * our process first has lost at the next try.
+ */
+static bool sweep(uid_t uid)
+{
+    pid_t pid;
+    int status;
+
+    if (geteuid() != 0) {
+        return true; /* then nobody could be given a uid either */
+    }
+    for (unsigned i = 0; i < SWEEPS_MAX; i++) {
+        pid = fork_quietly();
+        if (pid == 0) {
+            _exit(kill_all_of(uid));
+        }
+        status = pid < 0 ? -1 : await(pid);
+        if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool take_index(struct uids *uids, uint32_t index)
 {
-    return !is_ours(uids, index) && lock(uids, index, F_WRLCK);
+    if (is_ours(uids, index) || !lock(uids, index, F_WRLCK)) {
+        return false;
+    }
+    if (!sweep(uids->config.base + index)) {
+        log_warning("uid %u has processes that vgpu-keeper did not start: they are killed, and a "
+                    "VM is given another uid",
+                    (unsigned)(uids->config.base + index));
+        lock(uids, index, F_UNLCK);
+        return false;
+    }
+    return true;
 }
 
 /* The uid of its folder; else one that is nobody's; else one of a folder that nobody uses. */
@@ -320,7 +408,7 @@ int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MA
 
     if (!holder) {
         for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX && !holder; i++) {
-            holder = uids->holders[i].processes ? NULL : &uids->holders[i];
+            holder = is_used(&uids->holders[i]) ? NULL : &uids->holders[i];
         }
         if (holder && !choose(uids, key, &index)) {
             each_folder(uids, remove_unused);
@@ -333,6 +421,7 @@ int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MA
         holder->index = index;
     }
     holder->processes++;
+    holder->unclean = false; /* what was left has been killed, and is of the same VM */
     *uid = uids->config.base + holder->index;
     if (cache) {
         give_folder(uids, holder, cache);
@@ -340,12 +429,33 @@ int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MA
     return 0;
 }
 
+static void settle(struct uids *uids, struct holder *holder)
+{
+    if (sweep(uids->config.base + holder->index)) {
+        holder->unclean = false;
+        lock(uids, holder->index, F_UNLCK);
+    }
+}
+
 void uids_release(struct uids *uids, const char *key)
 {
     struct holder *holder = holder_of(uids, key);
 
-    if (holder && --holder->processes == 0) {
-        lock(uids, holder->index, F_UNLCK);
+    if (holder && holder->processes > 0 && --holder->processes == 0) {
+        holder->unclean = true;
+        settle(uids, holder);
+        if (holder->unclean) {
+            log_warning("%s: its last worker has left processes behind: they are killed", key);
+        }
+    }
+}
+
+void uids_settle(struct uids *uids)
+{
+    for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX; i++) {
+        if (uids->holders[i].unclean) {
+            settle(uids, &uids->holders[i]);
+        }
     }
 }
 

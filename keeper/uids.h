@@ -6,6 +6,9 @@
  * name is the VM, its owner the uid, and that is all that is kept.  No two VMs of this host have
  * the same uid at a time, whatever keepers serve them: each uid that is in use is a locked byte
  * of one file.
+ *
+ * Before a uid is used and before it is given back, all processes that have it are killed: what
+ * a worker has forked outlives the worker.
  */
 #ifndef KEEPER_UIDS_H
 #define KEEPER_UIDS_H
@@ -49,7 +52,9 @@ void uids_free(struct uids *uids);
  * is made if need be, or "".  -EAGAIN: all are in use.
  */
 int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MAX]);
-/* One process of it has ended. */
+/* One process of it has ended, and was awaited.  With the last one whatever has its uid ends. */
 void uids_release(struct uids *uids, const char *key);
+/* Some child of this process has ended: perhaps one that a worker left behind. */
+void uids_settle(struct uids *uids);
 
 #endif /* KEEPER_UIDS_H */

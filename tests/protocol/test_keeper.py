@@ -170,6 +170,120 @@ def test_without_root_it_says_so_once(lab):
     assert result.returncode == 1 and "--confine always" in result.stderr
 
 
+@pytest.fixture(name="visible")
+def _visible(lab):
+    """A folder that a worker with its own uid may look into."""
+    for folder in (lab, *lab.parents):
+        if os.stat(folder).st_uid == os.geteuid() and not os.stat(folder).st_mode & 0o001:
+            os.chmod(folder, os.stat(folder).st_mode | 0o011)
+    return lab
+
+
+def fake_worker(folder, text):
+    path = folder / "worker"
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return path
+
+
+def processes_of(uid):
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and int(status_of(entry)["Uid"].split()[0]) == uid:
+                found.append(int(entry))
+    return found
+
+
+@AS_ROOT
+@pytest.mark.parametrize("how", ["end", "kill", "term"])
+def test_what_a_worker_leaves_behind_ends_with_it(visible, how):
+    worker = fake_worker(visible, "setsid sleep 1000 &\nsetsid sleep 1000 &\n" +
+                         ("exit 0\n" if how == "end" else "exec sleep 1000\n"))
+    with Keeper(visible, "--worker", worker, "--alone-s", "0") as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=1):
+            kind, _, body, _ = link.hear()
+            uid = struct.unpack("<2I", body)[1] if kind == kp.STARTED else None
+            if how != "end":
+                wait_for(lambda: len(processes_of(uid)) == 3, "all three")
+            if how == "kill":
+                link.say(kp.KILL, 1)
+            if how == "term":
+                keeper.process.send_signal(signal.SIGTERM)
+            else:
+                assert kind == kp.ENDED or link.hear()[0] == kp.ENDED
+            if uid:
+                wait_for(lambda: not processes_of(uid), "its children to end")
+        if how == "kill":
+            assert "has left processes behind" in keeper.log()
+            with link.start(2, vm_id=1):  # its uid is good for another one
+                assert struct.unpack("<2I", link.hear()[2])[1] == uid
+
+
+@AS_ROOT
+def test_a_uid_that_somebody_has_is_given_to_nobody(lab):
+    """A keeper that was killed may have left some: they end before the uid has a VM again."""
+    with subprocess.Popen(["setpriv", "--reuid=2100065536", "--clear-groups", "sleep", "1000"],
+                          user=0) as stranger:
+        wait_for(lambda: processes_of(2100065536), "the stranger")
+        with Keeper(lab, "--uid-base", "2100065536", "--uid-count", "2") as keeper, \
+                Link(keeper.path) as link:
+            link.hello()
+            with link.start(1, vm_id=1), link.start(2, vm_id=2):
+                first = [link.hear() for _ in range(2)]
+            uids = [struct.unpack("<2I", body)[1] for kind, _, body, _ in first
+                    if kind == kp.STARTED]
+            assert stranger.wait(60) == -signal.SIGKILL
+            assert uids and len(set(uids)) == len(uids)
+
+
+def test_a_worker_has_nothing_of_the_keepers(visible):
+    """No terminal, no folder, no descriptor; its limits are its own."""
+    worker = fake_worker(visible, "echo hello >&2\nexec sleep 1000\n")
+    with Keeper(visible, "--worker", worker) as keeper, Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=7):
+            pid = struct.unpack("<2I", link.hear()[2])[0]
+            wait_for(lambda: f"VM 7: worker {pid}: hello" in keeper.log(), "its line")
+            wait_for(lambda: b"sleep" in open(f"/proc/{pid}/cmdline", "rb").read(), "sleep")
+            fds = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            assert fds["0"] == fds["1"] == "/dev/null" and fds["2"].startswith("pipe:")
+            assert set(fds) == {"0", "1", "2", "3"}
+            assert os.readlink(f"/proc/{pid}/cwd") == "/"
+            assert os.getsid(pid) == pid
+            with open(f"/proc/{pid}/limits", encoding="ascii") as text:
+                limits = {line[:26].strip(): line[26:].split()[:2] for line in text}
+            assert limits["Max core file size"] == ["0", "0"]
+            assert int(limits["Max open files"][1]) <= 4096
+            if os.geteuid() == 0:
+                assert limits["Max processes"] == ["4096", "4096"]
+                assert limits["Max locked memory"] == ["65536", "65536"]
+
+
+def test_what_a_worker_says_is_one_line_of_ours_and_has_a_limit(visible):
+    worker = fake_worker(visible, """
+echo out
+printf '<4>bad\\033[31m news\\n\\377\\000x\\n' >&2
+head -c 3000000 /dev/zero | tr '\\0' 'y' >&2 2>/dev/null
+exec sleep 1000
+""")
+    with Keeper(visible, "--worker", worker) as keeper, Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=7), link.start(2, vm_id=8):
+            for vm_id in (7, 8):
+                wait_for(lambda vm_id=vm_id: f"VM {vm_id}: worker" in keeper.log(), "its lines")
+            wait_for(lambda: keeper.log().count("yyyy") > 10, "some of the flood")
+            log = keeper.log()
+        assert "warning: VM 7: worker" in log and "bad?[31m news" in log and "\033" not in log
+        assert "??x" in log and "out" not in log.split("VM 7", 1)[1]
+        assert all(line.startswith("20") for line in log.splitlines())
+        for number in (1, 2):
+            link.say(kp.KILL, number)
+        assert keeper.log_path.stat().st_size < 1000000
+
+
 # ---- its socket ----
 
 
@@ -406,7 +520,7 @@ def test_many_workers_are_listed_though_nobody_reads(lab):
 
 def test_a_keeper_without_free_descriptors(lab):
     """A worker that can't be had is said to be so; the link, and the others, stay."""
-    with Keeper(lab, "--confine", "never", prefix=["prlimit", "--nofile=16:16"]) as keeper, \
+    with Keeper(lab, "--confine", "never", prefix=["prlimit", "--nofile=24:24"]) as keeper, \
             Link(keeper.path) as link:
         link.hello()
         sockets, news = [], {}
