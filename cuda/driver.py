@@ -42,6 +42,12 @@ TURN = "turn"        # needs the VM's turn: it puts work on the GPU
 BARRIER = "barrier"  # the driver would wait: first nothing of the context may be in flight
 FREE = "free"        # needs no context
 
+# These take streams and events of any context; everywhere else one that is not of the current
+# context is no handle, and so are modules and functions.
+FOREIGN = {"STREAM_SYNC", "EVENT_SYNC", "cuStreamWaitEvent", "cuStreamQuery",
+           "cuStreamDestroy_v2", "cuStreamGetFlags", "cuStreamGetPriority", "cuStreamGetId",
+           "cuStreamIsCapturing", "cuEventQuery", "cuEventDestroy_v2", "cuEventElapsedTime_v2"}
+
 # Records written by hand: opcode, name, how, what first.
 RECORDS = [
     (0x001, "INIT", ASK, FREE),
@@ -157,6 +163,9 @@ for bits in (8, 16, 32):
 # What an address must be a multiple of.
 ALIGN = {f"cuMemset{d}{bits}{form}": bits // 8 for bits in (16, 32) for form in ("_v2", "Async")
          for d in ("D", "D2D")}
+
+# The worker's side of these is by hand: decode_NAME in worker/cuda/channel.
+OWN_DECODER = {"cuCtxSetLimit", "cuMemPoolTrimTo"}
 
 # Addresses that become usable in copies once the worker has said them: (address, bytes).
 GLOBALS = {"cuModuleGetGlobal_v2", "cuLibraryGetGlobal"}

@@ -47,10 +47,12 @@ def ops():
     lines.append("    CUDA_KIND_END\n};\n\n"
                  "/* How a record travels, and what the worker does first. */")
     lines.append("enum {\n    CUDA_ASK = 1,\n    CUDA_FORGET = 2,\n    CUDA_WAIT = 4,\n"
-                 "    CUDA_TURN = 8,\n    CUDA_BARRIER = 16,\n    CUDA_FREE = 32,\n};\n")
+                 "    CUDA_TURN = 8,\n    CUDA_BARRIER = 16,\n    CUDA_FREE = 32,\n"
+                 "    CUDA_FOREIGN = 64,\n};\n")
     lines.append("#define CUDA_OPS(X) \\")
     for op, name, how, first, *_ in driver.RECORDS + driver.AUTO:
         flags = f"CUDA_{how.upper()}" + (f" | CUDA_{first.upper()}" if first else "")
+        flags += " | CUDA_FOREIGN" if name in driver.FOREIGN else ""
         lines.append(f"    X({name}, {flags}) \\")
     lines.append("    /* end */\n\n#endif")
     return lines
@@ -73,6 +75,12 @@ def per_thread(entry):
     return len(entry.variants) > 1
 
 
+def needs(name, first):
+    words = [word for word, holds in (("CUDA_NEEDS_CONTEXT", first != driver.FREE),
+                                      ("CUDA_TAKES_FOREIGN", name in driver.FOREIGN)) if holds]
+    return " | ".join(words) or "0"
+
+
 def auto_body(row):
     """The generated function that packs the arguments; `mode` says which default stream."""
     op, name, how, first, text = row
@@ -82,7 +90,7 @@ def auto_body(row):
     lines = [f"static CUresult do_{name}({', '.join(params)})", "{",
              "    struct cuda_call call;"]
     lines.append(f"    CUresult result = cuda_begin(&call, CUDA_OP_{name}, "
-                 f"{'0' if first == driver.FREE else 'CUDA_NEEDS_CONTEXT'});\n")
+                 f"{needs(name, first)});\n")
     lines.append("    if (result) {\n        return result;\n    }")
     for n, kind in arguments:
         if kind.startswith("o."):
@@ -110,6 +118,9 @@ def auto_body(row):
             before = f"    call.args[{at}] = cuda_object_new(&call, CUDA_KIND_{parts[2]});"
             lines.append("    cuda_add(&call, 0);")
             after.append(f"    cuda_object_made(&call, result, {n});")
+            if parts[2] == "MODULE":
+                after.append("    if (result == 0) {\n        "
+                             f"cuda_object_of((uint64_t)(uintptr_t)*{n}, call.args[1]);\n    }}")
         elif is_out(kind):
             after.append((outs, n, kind))
             outs += 1
@@ -138,8 +149,8 @@ def auto_body(row):
         value = f"cuda_float(call.out[{at}])" if type_ == "float" else f"({type_})call.out[{at}]"
         lines.append(f"    if ({guard}) {{\n        *{n} = {value};\n    }}")
     if name in driver.GLOBALS:
-        lines.append("    if (result == 0) {\n        cuda_range_add(call.out[0], call.out[1], "
-                     "CUDA_RANGE_GLOBAL);\n    }")
+        lines.append("    if (result == 0) {\n        cuda_range_add_global(call.out[0], "
+                     "call.out[1], call.args[0]);\n    }")
     lines.append("    return result;\n}\n")
     return lines
 
@@ -267,7 +278,7 @@ def decoder(row):
         elif parts[0] == "o" and parts[1] == "h":
             base = driver.TYPES[parts[2]]
             lines.append(f"    {base} {n} = NULL;")
-            checks.append(f"!driver_handle_free(call, call->args[{at}])")
+            checks.append(f"!driver_handle_free(call, call->args[{at}], CUDA_KIND_{parts[2]})")
             passed.append(f"&{n}")
             after.append(f"    driver_handle_made(call, call->args[{at}], "
                          f"CUDA_KIND_{parts[2]}, {n}, result);")
@@ -300,8 +311,8 @@ def decoder(row):
     lines.append(f"    result = call->api->{name}({', '.join(passed)});")
     lines += after
     if name in driver.GLOBALS:
-        lines.append("    if (result == 0) {\n"
-                     "        driver_range_global(call, call->out[0], call->out[1]);\n    }")
+        lines.append("    if (result == 0) {\n        driver_range_global(call, call->out[0], "
+                     "call->out[1], call->args[0]);\n    }")
     if outs:
         lines.append(f"    call->out_count = {outs};")
     lines.append("    return result;\n}\n")
@@ -312,7 +323,8 @@ def decoders():
     lines = [HEAD, '#include "worker/cuda/channel/driver_internal.h"\n']
     for row in driver.AUTO:
         lines.append(f"CUresult decode_{row[1]}(struct driver_call *call);")
-        lines += decoder(row)
+        if row[1] not in driver.OWN_DECODER:
+            lines += decoder(row)
     lines.append("driver_decoder *const driver_decoders[CUDA_OP_END] = {")
     lines += [f"    [CUDA_OP_{name}] = driver_run_{name.lower()},"
               for _, name, *_ in driver.RECORDS]

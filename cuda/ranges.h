@@ -19,6 +19,7 @@ struct cuda_range {
     unsigned flags;      /* of pinned memory */
     uint64_t serial;     /* the library: a number that no other allocation has */
     const void *context; /* it goes with this one */
+    uint64_t owner;      /* a variable's module or library */
 };
 
 struct cuda_range_map {
@@ -54,16 +55,10 @@ static inline const struct cuda_range *cuda_ranges_find(const struct cuda_range_
                : NULL;
 }
 
-/* Replaces one with the same start.  False: no memory. */
-static inline bool cuda_ranges_insert(struct cuda_range_map *map, const struct cuda_range *range)
+/* Makes room for two more.  False: no memory. */
+static inline bool cuda_ranges_reserve(struct cuda_range_map *map)
 {
-    size_t place = cuda_ranges_behind(map, range->start);
-
-    if (place > 0 && map->all[place - 1].start == range->start) {
-        map->all[place - 1] = *range;
-        return true;
-    }
-    if (map->count == map->room) {
+    if (map->room - map->count < 2) {
         size_t wanted = map->room ? map->room * 2 : 256;
         struct cuda_range *more =
             (struct cuda_range *)realloc(map->all, wanted * sizeof(*map->all));
@@ -73,6 +68,21 @@ static inline bool cuda_ranges_insert(struct cuda_range_map *map, const struct c
         }
         map->all = more;
         map->room = wanted;
+    }
+    return true;
+}
+
+/* Replaces one with the same start.  False: no memory. */
+static inline bool cuda_ranges_insert(struct cuda_range_map *map, const struct cuda_range *range)
+{
+    size_t place = cuda_ranges_behind(map, range->start);
+
+    if (place > 0 && map->all[place - 1].start == range->start) {
+        map->all[place - 1] = *range;
+        return true;
+    }
+    if (map->count == map->room && !cuda_ranges_reserve(map)) {
+        return false;
     }
     memmove(&map->all[place + 1], &map->all[place], (map->count - place) * sizeof(*map->all));
     map->all[place] = *range;

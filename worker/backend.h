@@ -22,6 +22,7 @@
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
 #include "worker/channel/bulk.h"
+#include "worker/memory_account.h"
 
 #define WORKER_DEPTH_DEFAULT 2u
 #define WORKER_DEPTH_MAX 16u
@@ -100,6 +101,9 @@ struct backend_ops {
     /* What does bulk operations, as long as the backend is open.  Before the first job of a
      * channel.  NULL after saying on the log why not. */
     const struct bulk_engine *(*bulk)(struct backend *backend);
+
+    /* What the VM has of the GPU's memory, as long as the backend is open. */
+    struct memory_account *(*account)(struct backend *backend);
 
     /*
      * Lists GPUs without opening one: their number, at most `max`, or -errno

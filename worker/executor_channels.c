@@ -45,13 +45,14 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
 static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *mapping)
 {
     if (!e->has_drivers) {
-        e->has_drivers = driver_set_init(&e->drivers, &(struct driver_set_uses){
-                                                          .opaque = e,
-                                                          .tell = executor_tell,
-                                                          .gpu_uuid = e->ready.gpu_uuid,
-                                                          .memory_bytes = e->ready.memory_bytes,
-                                                          .vm_id = e->config->vm_id,
-                                                      });
+        e->has_drivers =
+            driver_set_init(&e->drivers, &(struct driver_set_uses){
+                                             .opaque = e,
+                                             .tell = executor_tell,
+                                             .gpu_uuid = e->ready.gpu_uuid,
+                                             .account = e->config->ops->account(e->config->backend),
+                                             .vm_id = e->config->vm_id,
+                                         });
     }
     if (!e->has_drivers) {
         mapping_free(mapping);

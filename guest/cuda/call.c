@@ -169,6 +169,7 @@ CUresult cuda_begin(struct cuda_call *call, uint16_t op, unsigned needs)
     call->payload_bytes[0] = call->payload_bytes[1] = 0;
     call->reply = NULL;
     call->context = context;
+    call->needs = needs;
     if (context) {
         call->head.record.context = (uint16_t)vgpu_handle_index(context->handle);
     }
@@ -192,10 +193,16 @@ void cuda_default_stream(struct cuda_call *call, int per_thread)
     call->head.record.stream = per_thread ? CU_STREAM_PER_THREAD : 0;
 }
 
+bool cuda_fits(const struct cuda_call *call, const struct cuda_object *object)
+{
+    return object && (!object->context || object->context == call->context ||
+                      (call->needs & CUDA_TAKES_FOREIGN));
+}
+
 bool cuda_add_handle(struct cuda_call *call, uint64_t handle, unsigned kind)
 {
     cuda_add(call, handle);
-    return cuda_object(handle, kind) != NULL;
+    return cuda_fits(call, cuda_object(handle, kind));
 }
 
 bool cuda_add_stream(struct cuda_call *call, CUstream stream, int per_thread)
@@ -203,7 +210,7 @@ bool cuda_add_stream(struct cuda_call *call, CUstream stream, int per_thread)
     uint64_t value = (uint64_t)(uintptr_t)stream;
 
     cuda_add(call, value == 0 && per_thread ? CU_STREAM_PER_THREAD : value);
-    return value <= CU_STREAM_PER_THREAD || cuda_object(value, CUDA_KIND_STREAM);
+    return value <= CU_STREAM_PER_THREAD || cuda_fits(call, cuda_object(value, CUDA_KIND_STREAM));
 }
 
 void cuda_add_bytes(struct cuda_call *call, const void *bytes, uint32_t count)

@@ -93,7 +93,8 @@ static CUresult end(struct cuda_context *context)
     result = cuda_ask(&call);
     if (result == CUDA_SUCCESS) {
         context->alive = false;
-        cuda_objects_drop(0, context);
+        cuda_objects_drop(context);
+        cuda_pinned_drop(context);
         cuda_ranges_drop(context);
     }
     return result;
@@ -418,7 +419,8 @@ CUresult hand_cuCtxSynchronize_v2(CUcontext ctx)
 CUresult hand_cuStreamSynchronize(CUstream hStream, int mode)
 {
     struct cuda_call call;
-    CUresult result = cuda_begin(&call, CUDA_OP_STREAM_SYNC, CUDA_NEEDS_CONTEXT);
+    CUresult result =
+        cuda_begin(&call, CUDA_OP_STREAM_SYNC, CUDA_NEEDS_CONTEXT | CUDA_TAKES_FOREIGN);
 
     if (result) {
         return result;
@@ -429,7 +431,8 @@ CUresult hand_cuStreamSynchronize(CUstream hStream, int mode)
 CUresult hand_cuEventSynchronize(CUevent hEvent)
 {
     struct cuda_call call;
-    CUresult result = cuda_begin(&call, CUDA_OP_EVENT_SYNC, CUDA_NEEDS_CONTEXT);
+    CUresult result =
+        cuda_begin(&call, CUDA_OP_EVENT_SYNC, CUDA_NEEDS_CONTEXT | CUDA_TAKES_FOREIGN);
 
     if (result) {
         return result;

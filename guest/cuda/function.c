@@ -37,7 +37,7 @@ static CUresult keep(uint64_t handle, uint64_t of, const char *name, const CUDAF
         free(copy);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    function->of = of;
+    object->of = of;
     function->name = copy;
     function->facts = *facts;
     function->param_bytes = facts->param_count == UNKNOWN_FACTS ? 0 : bytes_of_params(facts);
@@ -89,7 +89,7 @@ CUresult hand_cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *
     if (!hfunc || !name) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    return cuda_object(module, CUDA_KIND_MODULE)
+    return cuda_fits(&call, cuda_object(module, CUDA_KIND_MODULE))
                ? get(module, CUDA_GET_OF_MODULE, CUDA_KIND_FUNCTION, name, hfunc)
                : CUDA_ERROR_INVALID_HANDLE;
 }
@@ -303,10 +303,10 @@ CUresult hand_cuFuncGetModule(CUmodule *hmod, CUfunction hfunc)
     CUresult result = of_handle((uint64_t)(uintptr_t)hfunc, CUDA_KIND_FUNCTION, hmod, &object);
 
     if (result == CUDA_SUCCESS) {
-        if (vgpu_handle_kind(object->function->of) != CUDA_KIND_MODULE) {
+        if (vgpu_handle_kind(object->of) != CUDA_KIND_MODULE) {
             return CUDA_ERROR_NOT_SUPPORTED; /* a library's kernel: cuLibraryGetModule has it */
         }
-        memcpy(hmod, &object->function->of, sizeof(object->function->of));
+        memcpy(hmod, &object->of, sizeof(object->of));
     }
     return result;
 }
@@ -317,7 +317,7 @@ CUresult hand_cuKernelGetLibrary(CUlibrary *pLib, CUkernel kernel)
     CUresult result = of_handle((uint64_t)(uintptr_t)kernel, CUDA_KIND_KERNEL, pLib, &object);
 
     if (result == CUDA_SUCCESS) {
-        memcpy(pLib, &object->function->of, sizeof(object->function->of));
+        memcpy(pLib, &object->of, sizeof(object->of));
     }
     return result;
 }

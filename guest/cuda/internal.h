@@ -71,7 +71,8 @@ void cuda_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* ---- calls ---- */
 
 #define CUDA_NEEDS_CONTEXT 1u
-#define CUDA_ANY_STATE 2u /* also where an error of the process is sticky */
+#define CUDA_ANY_STATE 2u     /* also where an error of the process is sticky */
+#define CUDA_TAKES_FOREIGN 4u /* streams and events of another context are fine */
 
 struct cuda_call {
     CUDARecord head;
@@ -83,10 +84,11 @@ struct cuda_call {
     uint32_t reply_bytes;
     uint64_t number; /* of the record, once posted */
     uint64_t made;   /* the handle that it creates */
+    unsigned needs;
     struct cuda_context *context;
 };
 
-/* Not 0: the call ends with this.  needs: CUDA_NEEDS_CONTEXT, CUDA_ANY_STATE. */
+/* Not 0: the call ends with this.  needs: CUDA_NEEDS_CONTEXT and those below it. */
 CUresult cuda_begin(struct cuda_call *call, uint16_t op, unsigned needs);
 void cuda_default_stream(struct cuda_call *call, int per_thread);
 
@@ -95,9 +97,12 @@ static inline void cuda_add(struct cuda_call *call, uint64_t value)
     call->args[call->head.arg_count++] = value;
 }
 
-/* False: this is no live handle of the kind. */
+/* False: this is no live handle of the kind, or one of another context where that is wrong. */
 bool cuda_add_handle(struct cuda_call *call, uint64_t handle, unsigned kind);
 bool cuda_add_stream(struct cuda_call *call, CUstream stream, int per_thread);
+/* Is it there, and of no other context where that is wrong? */
+struct cuda_object;
+bool cuda_fits(const struct cuda_call *call, const struct cuda_object *object);
 /* Its length as an argument, its bytes behind them; it stays the caller's. */
 void cuda_add_string(struct cuda_call *call, const char *text);
 void cuda_add_bytes(struct cuda_call *call, const void *bytes, uint32_t count);
@@ -126,7 +131,6 @@ struct cuda_thread *cuda_thread(void);
 /* ---- objects: what stands behind a handle ---- */
 
 struct cuda_function {
-    uint64_t of; /* handle of its module, library or kernel */
     char *name;
     CUDAFunction facts;
     uint32_t param_bytes;
@@ -137,6 +141,7 @@ struct cuda_function {
 struct cuda_object {
     uint64_t handle;
     struct cuda_context *context; /* NULL: of none */
+    uint64_t of; /* a function's module, library or kernel; a module's library; or 0 */
     struct cuda_function *function;
 };
 
@@ -144,14 +149,16 @@ struct cuda_object {
 uint64_t cuda_object_new(struct cuda_call *call, unsigned kind);
 /* After that call: on success *to is the handle, else it is given back. */
 void cuda_object_made(struct cuda_call *call, CUresult result, void *to);
+/* What it came from, with which it ends. */
+void cuda_object_of(uint64_t handle, uint64_t of);
 /* After a call that ends it. */
 void cuda_object_end(uint64_t handle, CUresult result);
 /* NULL: no live handle of this kind (KERNEL also serves as FUNCTION). */
 struct cuda_object *cuda_object(uint64_t handle, unsigned kind);
 /* The function or kernel of this name that was got before; 0: none. */
 uint64_t cuda_object_by_name(uint64_t of, const char *name, unsigned kind);
-/* All that belong to a module, library or context that ends. */
-void cuda_objects_drop(uint64_t of, const struct cuda_context *context);
+/* All that belong to a context that ends. */
+void cuda_objects_drop(const struct cuda_context *context);
 
 /* ---- contexts ---- */
 
@@ -168,12 +175,21 @@ struct cuda_context *cuda_current(void);
 /* ---- addresses ---- */
 
 void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind);
+/* A variable; owner: the handle that it came from. */
+void cuda_range_add_global(uint64_t start, uint64_t bytes, uint64_t owner);
+/* Variables whose owners have gone. */
+void cuda_ranges_drop_globals(void);
 void cuda_range_add_pinned(uint64_t start, uint64_t bytes, unsigned flags);
 /* The one that holds this address; false: none. */
 bool cuda_range_find(uint64_t address, struct cuda_range *range);
 /* Of the one that starts there. */
 bool cuda_range_remove(uint64_t start);
 void cuda_ranges_drop(const struct cuda_context *context);
+/* Pinned memory of a context that ends can be given again. */
+void cuda_pinned_drop(const struct cuda_context *context);
+/* The next range of pinned memory of the context, from `after` on; false: none. */
+bool cuda_range_next_pinned(const struct cuda_context *context, uint64_t after,
+                            struct cuda_range *range);
 /* All `bytes` lie in one; no bytes always do. */
 bool cuda_range_ok(uint64_t address, uint64_t bytes);
 

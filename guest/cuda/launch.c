@@ -182,6 +182,9 @@ static CUresult launch(const CUlaunchConfig *config, CUfunction f, void **kernel
     if (!function) {
         return result;
     }
+    if (!cuda_fits(&call, cuda_object(handle, CUDA_KIND_FUNCTION))) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
     result = check_attributes(config);
     if (result == CUDA_SUCCESS) {
         result = pack(function, kernelParams, extra, buffer, &packed);
@@ -262,7 +265,7 @@ static CUresult ask_clusters(int *answer, CUfunction func, const CUlaunchConfig 
     if (!answer || !config) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (!cuda_object((uint64_t)(uintptr_t)func, CUDA_KIND_FUNCTION)) {
+    if (!cuda_fits(&call, cuda_object((uint64_t)(uintptr_t)func, CUDA_KIND_FUNCTION))) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
     result = check_attributes(config);

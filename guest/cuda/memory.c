@@ -328,6 +328,17 @@ CUresult hand_cuMemAllocHost_v2(void **pp, size_t bytesize)
     return hand_cuMemHostAlloc(pp, bytesize, 0);
 }
 
+void cuda_pinned_drop(const struct cuda_context *context)
+{
+    struct cuda_range range = {.start = 0};
+
+    while (cuda_range_next_pinned(context, range.start, &range)) {
+        pthread_mutex_lock(&lock);
+        give_block(range.start - (uint64_t)(uintptr_t)cuda_process.arena);
+        pthread_mutex_unlock(&lock);
+    }
+}
+
 static CUresult find_pinned(const void *p, struct cuda_range *range)
 {
     struct cuda_call call;

@@ -70,6 +70,7 @@ static void drop(struct cuda_object *object)
     __atomic_store_n(&object->handle, 0, __ATOMIC_RELEASE);
     object->function = NULL;
     object->context = NULL;
+    object->of = 0;
     free_list[free_count++] = index;
 }
 
@@ -87,6 +88,7 @@ void cuda_object_made(struct cuda_call *call, CUresult result, void *to)
         object->context =
             kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL ? NULL : call->context;
         object->function = NULL;
+        object->of = 0;
         __atomic_store_n(&object->handle, handle, __ATOMIC_RELEASE);
         memcpy(to, &handle, sizeof(handle));
     } else {
@@ -107,7 +109,7 @@ void cuda_object_end(uint64_t handle, CUresult result)
         pthread_mutex_unlock(&lock);
         if (vgpu_handle_kind(handle) == CUDA_KIND_MODULE ||
             vgpu_handle_kind(handle) == CUDA_KIND_LIBRARY) {
-            cuda_objects_drop(handle, NULL);
+            cuda_objects_drop(NULL);
         }
     }
 }
@@ -134,7 +136,7 @@ uint64_t cuda_object_by_name(uint64_t of, const char *name, unsigned kind)
     for (uint32_t i = CUDA_CONTEXTS_MAX; i < used && !found; i++) {
         struct cuda_object *object = at(i);
 
-        if (object->handle && object->function && object->function->of == of &&
+        if (object->handle && object->function && object->of == of &&
             vgpu_handle_kind(object->handle) == kind &&
             (!object->context || object->context == cuda_current()) &&
             strcmp(object->function->name, name) == 0) {
@@ -145,24 +147,38 @@ uint64_t cuda_object_by_name(uint64_t of, const char *name, unsigned kind)
     return found;
 }
 
-/* Depth of what belongs to each other: library, kernel, function. */
-#define ROUNDS 3
-
-void cuda_objects_drop(uint64_t of, const struct cuda_context *context)
+static bool lives(uint64_t handle)
 {
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        pthread_mutex_lock(&lock);
+    return cuda_object(handle, vgpu_handle_kind(handle)) != NULL;
+}
+
+void cuda_object_of(uint64_t handle, uint64_t of)
+{
+    struct cuda_object *object = cuda_object(handle, vgpu_handle_kind(handle));
+
+    if (object) {
+        object->of = of;
+    }
+}
+
+/* All of a context, and all whose origin has gone; each round finds the last one's orphans. */
+void cuda_objects_drop(const struct cuda_context *context)
+{
+    bool found;
+
+    pthread_mutex_lock(&lock);
+    do {
+        found = false;
         for (uint32_t i = CUDA_CONTEXTS_MAX; i < used; i++) {
             struct cuda_object *object = at(i);
 
-            if (object->handle && ((context && object->context == context) ||
-                                   (of && object->function && object->function->of == of))) {
+            if (object->handle &&
+                ((context && object->context == context) || (object->of && !lives(object->of)))) {
                 drop(object);
+                found = true;
             }
         }
-        pthread_mutex_unlock(&lock);
-        if (!context) {
-            break;
-        }
-    }
+    } while (found);
+    pthread_mutex_unlock(&lock);
+    cuda_ranges_drop_globals();
 }

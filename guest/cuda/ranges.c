@@ -6,14 +6,12 @@ static struct cuda_range_map map;
 static uint64_t next_serial = 1;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 
-static void add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind, unsigned flags)
+static void add(struct cuda_range range)
 {
-    struct cuda_range range = {
-        .start = start, .bytes = bytes, .kind = kind, .flags = flags, .context = cuda_current()};
-
-    if (start == 0) {
+    if (range.start == 0) {
         return;
     }
+    range.context = cuda_current();
     pthread_rwlock_wrlock(&lock);
     range.serial = next_serial++;
     /* Without memory for it, copies to it are refused; the allocation itself is there. */
@@ -23,12 +21,48 @@ static void add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind, unsig
 
 void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind)
 {
-    add(start, bytes, kind, 0);
+    add((struct cuda_range){.start = start, .bytes = bytes, .kind = kind});
+}
+
+void cuda_range_add_global(uint64_t start, uint64_t bytes, uint64_t owner)
+{
+    add((struct cuda_range){
+        .start = start, .bytes = bytes, .kind = CUDA_RANGE_GLOBAL, .owner = owner});
 }
 
 void cuda_range_add_pinned(uint64_t start, uint64_t bytes, unsigned flags)
 {
-    add(start, bytes, CUDA_RANGE_PINNED, flags);
+    add((struct cuda_range){
+        .start = start, .bytes = bytes, .kind = CUDA_RANGE_PINNED, .flags = flags});
+}
+
+void cuda_ranges_drop_globals(void)
+{
+    size_t kept = 0;
+
+    pthread_rwlock_wrlock(&lock);
+    for (size_t i = 0; i < map.count; i++) {
+        if (map.all[i].kind != CUDA_RANGE_GLOBAL ||
+            cuda_object(map.all[i].owner, vgpu_handle_kind(map.all[i].owner))) {
+            map.all[kept++] = map.all[i];
+        }
+    }
+    map.count = kept;
+    pthread_rwlock_unlock(&lock);
+}
+
+bool cuda_range_next_pinned(const struct cuda_context *context, uint64_t after,
+                            struct cuda_range *range)
+{
+    bool found = false;
+
+    pthread_rwlock_rdlock(&lock);
+    for (size_t i = cuda_ranges_behind(&map, after); i < map.count && !found; i++) {
+        found = map.all[i].kind == CUDA_RANGE_PINNED && map.all[i].context == context;
+        *range = map.all[i];
+    }
+    pthread_rwlock_unlock(&lock);
+    return found;
 }
 
 bool cuda_range_find(uint64_t address, struct cuda_range *range)

@@ -7,8 +7,8 @@
  * namely a handle that isn't live, an address of the calling process where one of the GPU
  * belongs, and a call that would wait for work in flight.
  *
- * Images are text: "vgpu-test", then lines "kernel NAME BYTES..." (of each parameter) and
- * "global NAME BYTES".
+ * Images are text: "vgpu-test", then lines "kernel NAME BYTES..." (of each parameter, then
+ * "local=BYTES") and "global NAME BYTES".
  */
 #include "tests/cuda/stand_in.h"
 
@@ -26,6 +26,60 @@ void *stand_in_check(const char *function, const void *handle, enum kind kind)
         stand_in_abort(function, "the handle is not live");
     }
     return (void *)handle;
+}
+
+void stand_in_born(struct object *object, enum kind kind, struct context *context)
+{
+    object->kind = kind;
+    object->context = context;
+    LOCKED(object->next = GPU->objects; GPU->objects = object);
+}
+
+/* It stays, so that a use of it shows. */
+void stand_in_dies(struct object *object)
+{
+    object->kind = DEAD;
+}
+
+void stand_in_context_dies(const struct context *context)
+{
+    for (struct object *object = GPU->objects; object; object = object->next) {
+        if (object->context != context || object->kind == DEAD) {
+            continue;
+        }
+        if (object->kind == MODULE) {
+            stand_in_module_dies((struct module *)object);
+        }
+        stand_in_dies(object);
+    }
+}
+
+bool stand_in_take(struct context *context, uint64_t bytes)
+{
+    bool fits;
+
+    LOCKED(fits = bytes <= GPU->total_bytes - GPU->used_bytes; GPU->used_bytes += fits ? bytes : 0);
+    context->taken_bytes += fits ? bytes : 0;
+    return fits;
+}
+
+/* ---- for tests ---- */
+
+EXPORT unsigned vgpu_stand_in_alive(const char *kind)
+{
+    static const char *const names[] = {"context", "module",  "function", "stream",
+                                        "event",   "library", "kernel",   "pool"};
+    unsigned count = 0;
+
+    for (const struct object *object = GPU->objects; object; object = object->next) {
+        count += object->kind != DEAD && strcmp(names[object->kind - CONTEXT], kind) == 0;
+    }
+    return count;
+}
+
+EXPORT uint64_t vgpu_stand_in_used_bytes(void)
+{
+    return GPU->used_bytes;
 }
 
 void stand_in_never_wait(const char *function, const struct context *context)
@@ -122,9 +176,10 @@ EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device)
         free(context);
         return GPU->lost;
     }
-    context->object.kind = CONTEXT;
+    stand_in_born(&context->object, CONTEXT, NULL);
     context->flags = flags;
     memcpy(context->limits, limits, sizeof(limits));
+    context->local_bytes = limits[0];
     stand_in_current = context;
     *out = (CUcontext)context;
     return CUDA_SUCCESS;
@@ -135,7 +190,10 @@ EXPORT CUresult cuCtxDestroy_v2(CUcontext handle)
     struct context *context = CHECK(handle, CONTEXT);
 
     stand_in_never_wait(__func__, context);
-    context->object.kind = DEAD; /* it stays, so that a use of it shows */
+    stand_in_context_dies(context);
+    stand_in_memory_dies(context);
+    stand_in_dies(&context->object);
+    LOCKED(GPU->used_bytes -= context->taken_bytes);
     if (stand_in_current == context) {
         stand_in_current = NULL;
     }
@@ -176,6 +234,17 @@ EXPORT CUresult cuCtxSetLimit(unsigned limit, size_t value)
     }
     if (limit == 0 && value >= 1u << 20) {
         return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (limit == 0 && value > stand_in_current->local_bytes) {
+        if (!stand_in_take(stand_in_current,
+                           (value - stand_in_current->local_bytes) * RESIDENT_THREADS)) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
+        stand_in_current->local_bytes = value;
+    }
+    if ((limit == 1 || limit == 2) && value > stand_in_current->limits[limit] &&
+        !stand_in_take(stand_in_current, value - stand_in_current->limits[limit])) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
     stand_in_current->limits[limit] = value;
     return CUDA_SUCCESS;

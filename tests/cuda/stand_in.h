@@ -14,17 +14,30 @@
 #define PARAM_BYTES_MAX 256
 
 /* Every object begins with its kind, so that a stale or foreign handle shows. */
-enum kind { DEAD = 0, CONTEXT = 0x5c01, MODULE, FUNCTION, STREAM, EVENT, LIBRARY, POOL };
+enum kind {
+    DEAD = 0,
+    CONTEXT = 0x5c01,
+    MODULE,
+    FUNCTION,
+    STREAM,
+    EVENT,
+    LIBRARY,
+    KERNEL,
+    POOL,
+    KIND_END
+};
 
 struct object {
     enum kind kind;
     struct context *context;
+    struct object *next; /* of all that ever lived, but for functions and kernels */
 };
 
 struct context {
     struct object object;
     unsigned flags;
     uint64_t limits[16];
+    uint64_t local_bytes, taken_bytes; /* of each thread; of all that it took by itself */
     unsigned in_flight;
 };
 
@@ -48,6 +61,13 @@ struct function {
     unsigned params;
     unsigned bytes[PARAMS_MAX], offsets[PARAMS_MAX];
     unsigned param_bytes;
+    unsigned local_bytes; /* of each thread */
+};
+
+struct kernel {
+    struct object object;
+    struct library *library;
+    char name[32];
 };
 
 struct module {
@@ -60,6 +80,25 @@ struct module {
         size_t bytes;
     } globals[8];
     unsigned global_count;
+};
+
+/* Its modules are made as contexts ask for them. */
+struct library {
+    struct object object;
+    char *image;
+    struct kernel kernels[16];
+    unsigned kernel_count;
+    struct {
+        struct context *context;
+        struct module *module;
+    } modules[8];
+    unsigned module_count;
+};
+
+/* What it keeps reserved goes back when the GPU is seen to be done, down to the threshold. */
+struct pool {
+    struct object object;
+    uint64_t threshold, reserved, used;
 };
 
 enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_RECORD, WORK_WAIT };
@@ -91,6 +130,7 @@ struct gpu {
     struct work *first, **last;
     struct cuda_range_map memory, registered;
     uint64_t used_bytes, total_bytes;
+    struct object *objects;
     CUresult lost;
     bool running;
 };
@@ -107,6 +147,23 @@ double stand_in_now_ms(void);
 
 /* The handle, if it is a live one of this kind; else the process ends. */
 void *stand_in_check(const char *function, const void *handle, enum kind kind);
+/* A new object lives; one dies, and so do all of a context. */
+void stand_in_born(struct object *object, enum kind kind, struct context *context);
+void stand_in_dies(struct object *object);
+void stand_in_memory_dies(const struct context *context);
+void stand_in_context_dies(const struct context *context);
+/* So many bytes more that no call asked for; false: the GPU has too few. */
+bool stand_in_take(struct context *context, uint64_t bytes);
+/* Pools give back what they need not keep. */
+void stand_in_pools_shrink(void);
+/* True: it was of a pool. */
+bool stand_in_pool_free(CUdeviceptr address);
+CUresult stand_in_load(struct module **out, const char *image);
+/* NULL: there is none of this name. */
+struct function *stand_in_find(struct module *module, const char *name);
+/* Of a CUfunction, or of a CUkernel in the current context. */
+struct function *stand_in_function(const char *caller, CUfunction handle);
+void stand_in_module_dies(struct module *module);
 /* Ends the process if work of the context is in flight. */
 void stand_in_never_wait(const char *function, const struct context *context);
 /* NULL: the default stream. */
@@ -138,5 +195,6 @@ CUresult stand_in_give_back(CUdeviceptr address);
     } while (0)
 
 #define TOTAL_BYTES (1ull << 30)
+#define RESIDENT_THREADS (132ull * 2048)
 
 #endif

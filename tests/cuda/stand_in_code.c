@@ -17,7 +17,13 @@ static void add_kernel(struct module *module, char *line)
     snprintf(function->name, sizeof(function->name), "%s", word ? word : "");
     while ((word = strtok_r(NULL, " ", &rest)) && function->params < PARAMS_MAX) {
         unsigned bytes = (unsigned)strtoul(word, NULL, 10);
-        unsigned align = bytes > 8 ? 16 : bytes;
+        unsigned align;
+
+        if (strncmp(word, "local=", 6) == 0) {
+            function->local_bytes = (unsigned)strtoul(word + 6, NULL, 10);
+            continue;
+        }
+        align = bytes > 8 ? 16 : bytes;
 
         function->bytes[function->params] = bytes;
         function->offsets[function->params] = (function->param_bytes + align - 1) / align * align;
@@ -25,7 +31,7 @@ static void add_kernel(struct module *module, char *line)
     }
 }
 
-static CUresult load(struct module **out, const char *image)
+CUresult stand_in_load(struct module **out, const char *image)
 {
     struct module *module;
     char *copy_of, *rest = NULL;
@@ -34,7 +40,7 @@ static CUresult load(struct module **out, const char *image)
         return CUDA_ERROR_INVALID_IMAGE;
     }
     module = calloc(1, sizeof(*module));
-    module->object = (struct object){MODULE, stand_in_current};
+    stand_in_born(&module->object, MODULE, stand_in_current);
     copy_of = strdup(image);
     for (char *line = strtok_r(copy_of, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         if (strncmp(line, "kernel ", 7) == 0) {
@@ -58,7 +64,7 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned co
 
     NEED_CONTEXT;
     stand_in_never_wait(__func__, stand_in_current);
-    result = load((struct module **)out, image);
+    result = stand_in_load((struct module **)out, image);
     for (unsigned i = 0; i < count; i++) {
         if (options[i] == CU_JIT_ERROR_LOG_BUFFER && result) {
             strcpy(values[i], "no such text");
@@ -67,20 +73,38 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned co
     return result;
 }
 
-EXPORT CUresult cuModuleUnload(CUmodule handle)
+void stand_in_module_dies(struct module *module)
 {
-    struct module *module = CHECK(handle, MODULE);
-
-    NEED_CONTEXT;
-    stand_in_never_wait(__func__, stand_in_current);
-    module->object.kind = DEAD;
+    stand_in_dies(&module->object);
     for (unsigned i = 0; i < module->function_count; i++) {
         module->functions[i].object.kind = DEAD;
     }
     for (unsigned i = 0; i < module->global_count; i++) {
         stand_in_give_back(module->globals[i].address);
     }
+}
+
+EXPORT CUresult cuModuleUnload(CUmodule handle)
+{
+    struct module *module = CHECK(handle, MODULE);
+
+    NEED_CONTEXT;
+    stand_in_never_wait(__func__, stand_in_current);
+    if (module->object.context != stand_in_current) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    stand_in_module_dies(module);
     return CUDA_SUCCESS;
+}
+
+struct function *stand_in_find(struct module *module, const char *name)
+{
+    for (unsigned i = 0; i < module->function_count; i++) {
+        if (strcmp(module->functions[i].name, name) == 0) {
+            return &module->functions[i];
+        }
+    }
+    return NULL;
 }
 
 EXPORT CUresult cuModuleGetFunction(CUfunction *out, CUmodule handle, const char *name)
@@ -89,13 +113,8 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *out, CUmodule handle, const char
 
     NEED_CONTEXT;
     stand_in_never_wait(__func__, stand_in_current);
-    for (unsigned i = 0; i < module->function_count; i++) {
-        if (strcmp(module->functions[i].name, name) == 0) {
-            *out = (CUfunction)&module->functions[i];
-            return CUDA_SUCCESS;
-        }
-    }
-    return CUDA_ERROR_NOT_FOUND;
+    *out = (CUfunction)stand_in_find(module, name);
+    return *out ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 EXPORT CUresult cuModuleGetFunctionCount(unsigned *count, CUmodule handle)
@@ -122,9 +141,11 @@ EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodu
 
 EXPORT CUresult cuFuncGetAttribute(int *value, int attribute, CUfunction handle)
 {
-    CHECK(handle, FUNCTION);
+    const struct function *function = CHECK(handle, FUNCTION);
+
     NEED_CONTEXT;
     *value = attribute == 0                     ? 1024
+             : attribute == 3                   ? (int)function->local_bytes
              : attribute == 4                   ? 32
              : attribute == 5 || attribute == 6 ? 90
                                                 : 0;
@@ -167,7 +188,7 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks
 EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction handle, void **params,
                                  void **extra)
 {
-    struct function *function = CHECK(handle, FUNCTION);
+    struct function *function = stand_in_function(__func__, handle);
     uint64_t threads = (uint64_t)config->blockDimX * config->blockDimY * config->blockDimZ;
     struct work *work;
     size_t bytes = 0;
@@ -195,6 +216,15 @@ EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction handle
     if (bytes > PARAM_BYTES_MAX || bytes > function->param_bytes + 15u) {
         free(work);
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    }
+    if (function->local_bytes > stand_in_current->local_bytes) {
+        if (!stand_in_take(stand_in_current,
+                           (function->local_bytes - stand_in_current->local_bytes) *
+                               RESIDENT_THREADS)) {
+            free(work);
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        }
+        stand_in_current->local_bytes = function->local_bytes;
     }
     if (bytes) {
         memcpy(work->params, extra[1], bytes);

@@ -7,88 +7,70 @@
 #include <sys/mman.h>
 
 #define DEVICE_MEMORY 0x1000000000ull /* where it begins */
-#define SLOT 512u
+#define BLOCK (2ull << 20)
+#define PAGE 4096u
 
-static uint64_t next_address = DEVICE_MEMORY;
-
-/* ---- pools ---- */
-
-struct pool {
-    struct object object;
-    uint64_t threshold;
-};
-
-EXPORT CUresult cuMemPoolCreate(CUmemoryPool *out, const CUmemPoolProps *properties)
-{
-    struct pool *pool = calloc(1, sizeof(*pool));
-
-    if (properties->allocType != CU_MEM_ALLOCATION_TYPE_PINNED || properties->location.id != 0) {
-        free(pool);
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    pool->object.kind = POOL;
-    *out = (CUmemoryPool)pool;
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuMemPoolDestroy(CUmemoryPool handle)
-{
-    struct pool *pool = CHECK(handle, POOL);
-
-    pool->object.kind = DEAD;
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep)
-{
-    (void)keep;
-    CHECK(pool, POOL);
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuMemPoolGetAttribute(CUmemoryPool handle, int attribute, void *value)
-{
-    struct pool *pool = CHECK(handle, POOL);
-    uint64_t number = attribute == 4 ? pool->threshold : 1;
-
-    memcpy(value, &number, attribute <= 3 ? sizeof(int) : sizeof(number));
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool handle, int attribute, void *value)
-{
-    struct pool *pool = CHECK(handle, POOL);
-
-    if (attribute == 4) {
-        memcpy(&pool->threshold, value, sizeof(pool->threshold));
-    }
-    return attribute <= 4 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
+static uint64_t next_address = DEVICE_MEMORY, next_small = DEVICE_MEMORY;
 
 /* ---- memory ---- */
 
+/* How many allocations lie in each block; only smaller ones share them. */
+static uint16_t *block_users;
+static size_t block_count;
+
+/* One user more or less of each block; adds up what they take. */
+static void use_blocks(uint64_t address, uint64_t bytes, int change)
+{
+    for (uint64_t at = address / BLOCK; at <= (address + bytes - 1) / BLOCK; at++) {
+        size_t block = at - DEVICE_MEMORY / BLOCK;
+
+        if (block >= block_count) {
+            size_t count = (block + 1) * 2;
+
+            block_users = realloc(block_users, count * sizeof(*block_users));
+            memset(block_users + block_count, 0, (count - block_count) * sizeof(*block_users));
+            block_count = count;
+        }
+        GPU->used_bytes += block_users[block] == 0 ? BLOCK : 0;
+        block_users[block] = (uint16_t)(block_users[block] + change);
+        GPU->used_bytes -= block_users[block] == 0 ? BLOCK : 0;
+    }
+}
+
+/* The address for so many bytes, as the lock is held; 0: there is no more. */
+static uint64_t allocate_locked(size_t bytes)
+{
+    bool small = bytes <= BLOCK / 2;
+    uint64_t room = (bytes + PAGE - 1) / PAGE * PAGE;
+    uint64_t wanted = small ? next_small : next_address;
+    void *place;
+
+    if (small && (wanted % BLOCK == 0 || wanted / BLOCK != (wanted + room - 1) / BLOCK)) {
+        wanted = next_address;
+    }
+    if (room + BLOCK > GPU->total_bytes - GPU->used_bytes) {
+        return 0;
+    }
+    place = mmap((void *)(uintptr_t)wanted, room, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+    if (place != (void *)(uintptr_t)wanted) {
+        return 0;
+    }
+    if (wanted == next_address) {
+        next_address += (room + BLOCK - 1) / BLOCK * BLOCK;
+    }
+    next_small = small ? wanted + room : next_small;
+    use_blocks(wanted, bytes, 1);
+    return wanted;
+}
+
 uint64_t stand_in_allocate(size_t bytes)
 {
-    uint64_t room = (bytes + SLOT - 1) / SLOT * SLOT, address = 0;
+    struct cuda_range range = {.bytes = bytes, .context = stand_in_current};
 
-    pthread_mutex_lock(&GPU->lock);
-    if (room <= GPU->total_bytes - GPU->used_bytes) {
-        void *wanted = (void *)(uintptr_t)((next_address + 4095) / 4096 * 4096);
-        void *place =
-            mmap(wanted, room, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
-
-        if (place == wanted) {
-            struct cuda_range range = {.start = (uint64_t)(uintptr_t)place, .bytes = bytes};
-
-            address = range.start;
-            next_address = address + room;
-            GPU->used_bytes += room;
-            cuda_ranges_insert(&GPU->memory, &range);
-        }
-    }
-    pthread_mutex_unlock(&GPU->lock);
-    return address;
+    LOCKED(range.start = allocate_locked(bytes);
+           if (range.start) { cuda_ranges_insert(&GPU->memory, &range); });
+    return range.start;
 }
 
 CUresult stand_in_give_back(CUdeviceptr address)
@@ -99,15 +81,27 @@ CUresult stand_in_give_back(CUdeviceptr address)
     pthread_mutex_lock(&GPU->lock);
     range = cuda_ranges_find(&GPU->memory, address);
     if (range && range->start == address) {
-        uint64_t room = (range->bytes + SLOT - 1) / SLOT * SLOT;
-
-        GPU->used_bytes -= room;
-        munmap((void *)(uintptr_t)address, room);
+        munmap((void *)(uintptr_t)address, (range->bytes + PAGE - 1) / PAGE * PAGE);
+        use_blocks(address, range->bytes, -1);
         cuda_ranges_remove(&GPU->memory, address);
         result = CUDA_SUCCESS;
     }
     pthread_mutex_unlock(&GPU->lock);
     return result;
+}
+
+void stand_in_memory_dies(const struct context *context)
+{
+    for (size_t i = GPU->memory.count; i-- > 0;) {
+        if (GPU->memory.all[i].context == context) {
+            stand_in_give_back(GPU->memory.all[i].start);
+        }
+    }
+    for (size_t i = 0; i < GPU->registered.count; i++) {
+        if (GPU->registered.all[i].context == context) {
+            stand_in_abort(__func__, "a context with registered memory ends");
+        }
+    }
 }
 
 EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
@@ -124,28 +118,7 @@ EXPORT CUresult cuMemFree_v2(CUdeviceptr address)
 {
     NEED_CONTEXT;
     stand_in_never_wait(__func__, stand_in_current);
-    return stand_in_give_back(address);
-}
-
-EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t bytes, CUmemoryPool pool,
-                                        CUstream stream)
-{
-    CHECK(pool, POOL);
-    stand_in_stream(__func__, stream);
-    return cuMemAlloc_v2(address, bytes);
-}
-
-/* Never in the middle of work that may use it: it is kept, as a pool keeps it. */
-EXPORT CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
-{
-    const struct cuda_range *range;
-    bool found;
-
-    NEED_CONTEXT;
-    stand_in_stream(__func__, stream);
-    LOCKED(range = cuda_ranges_find(&GPU->memory, address);
-           found = range && range->start == address);
-    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return stand_in_pool_free(address) ? CUDA_SUCCESS : stand_in_give_back(address);
 }
 
 EXPORT CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
@@ -158,7 +131,8 @@ EXPORT CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 
 EXPORT CUresult cuMemHostRegister_v2(void *memory, size_t bytes, unsigned flags)
 {
-    struct cuda_range range = {.start = (uint64_t)(uintptr_t)memory, .bytes = bytes};
+    struct cuda_range range = {
+        .start = (uint64_t)(uintptr_t)memory, .bytes = bytes, .context = stand_in_current};
 
     (void)flags;
     NEED_CONTEXT;

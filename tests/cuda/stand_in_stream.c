@@ -15,10 +15,8 @@ EXPORT CUresult cuStreamCreateWithPriority(CUstream *out, unsigned flags, int pr
         return CUDA_ERROR_INVALID_VALUE;
     }
     stream = calloc(1, sizeof(*stream));
-    *stream = (struct stream){.object = {STREAM, stand_in_current},
-                              .flags = flags,
-                              .priority = priority,
-                              .id = next_id += 2};
+    *stream = (struct stream){.flags = flags, .priority = priority, .id = next_id += 2};
+    stand_in_born(&stream->object, STREAM, stand_in_current);
     *out = (CUstream)stream;
     return CUDA_SUCCESS;
 }
@@ -33,7 +31,7 @@ EXPORT CUresult cuStreamDestroy_v2(CUstream handle)
     struct stream *stream = CHECK(handle, STREAM);
 
     NEED_CONTEXT;
-    stream->object.kind = DEAD;
+    stand_in_dies(&stream->object);
     return CUDA_SUCCESS;
 }
 
@@ -101,7 +99,8 @@ EXPORT CUresult cuEventCreate(CUevent *out, unsigned flags)
 
     NEED_CONTEXT;
     event = calloc(1, sizeof(*event));
-    *event = (struct event){.object = {EVENT, stand_in_current}, .flags = flags};
+    event->flags = flags;
+    stand_in_born(&event->object, EVENT, stand_in_current);
     *out = (CUevent)event;
     return CUDA_SUCCESS;
 }
@@ -111,7 +110,7 @@ EXPORT CUresult cuEventDestroy_v2(CUevent handle)
     struct event *event = CHECK(handle, EVENT);
 
     NEED_CONTEXT;
-    event->object.kind = DEAD;
+    stand_in_dies(&event->object);
     return CUDA_SUCCESS;
 }
 
@@ -186,6 +185,9 @@ EXPORT CUresult cuEventQuery(CUevent handle)
         return GPU->lost;
     }
     LOCKED(done = event->done == event->asked);
+    if (done) {
+        stand_in_pools_shrink();
+    }
     return done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 

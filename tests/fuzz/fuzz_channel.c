@@ -192,7 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(process.closed == 1 && channel_set_empty(set));
     CHECK(((VGPUControl *)process.chunk0)->state == VGPU_CHANNEL_CLOSED);
     channel_set_free(set);
-    CHECK(cpu.used_bytes == 0);
+    CHECK(cpu.account.used_bytes == 0);
     munmap(process.chunk0, process.layout.bytes);
     return 0;
 }

@@ -227,6 +227,11 @@ static const struct bulk_engine *cpu_bulk(struct backend *cpu)
     return &cpu->bulk.engine;
 }
 
+static struct memory_account *cpu_account(struct backend *cpu)
+{
+    return &cpu->bulk.account;
+}
+
 const struct backend_ops backend_cpu = {
     .name = "cpu",
     .immediate = true,
@@ -236,5 +241,6 @@ const struct backend_ops backend_cpu = {
     .submit = cpu_submit,
     .poll = cpu_poll,
     .bulk = cpu_bulk,
+    .account = cpu_account,
     .list = cpu_list,
 };

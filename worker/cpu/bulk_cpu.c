@@ -159,14 +159,14 @@ static enum bulk_state cpu_alloc(void *opaque, uint64_t bytes, uint64_t *address
     struct bulk_cpu *cpu = opaque;
     void *memory;
 
-    if (bytes > cpu->limit_bytes - cpu->used_bytes) {
+    if (!memory_charge(&cpu->account, bytes)) {
         return BULK_FAILED;
     }
     memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
+        memory_discharge(&cpu->account, bytes);
         return BULK_FAILED;
     }
-    cpu->used_bytes += bytes;
     *address = (uintptr_t)memory;
     return BULK_DONE;
 }
@@ -176,7 +176,7 @@ static void cpu_free(void *opaque, uint64_t address, uint64_t bytes)
     struct bulk_cpu *cpu = opaque;
 
     munmap(at(address), bytes);
-    cpu->used_bytes -= bytes;
+    memory_discharge(&cpu->account, bytes);
 }
 
 static void cpu_share(UNUSED void *opaque, UNUSED void *memory, UNUSED uint64_t bytes)
@@ -201,7 +201,7 @@ static uint64_t cpu_busy_ns(UNUSED void *opaque)
 void bulk_cpu_init(struct bulk_cpu *cpu, uint64_t limit_bytes)
 {
     *cpu = (struct bulk_cpu){
-        .limit_bytes = limit_bytes,
+        .account = {.limit_bytes = limit_bytes},
         .engine =
             {
                 .opaque = cpu,

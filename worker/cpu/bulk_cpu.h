@@ -5,10 +5,11 @@
 #define WORKER_CPU_BULK_CPU_H
 
 #include "worker/channel/bulk.h"
+#include "worker/memory_account.h"
 
 struct bulk_cpu {
     struct bulk_engine engine;
-    uint64_t limit_bytes, used_bytes; /* of all buffers together */
+    struct memory_account account; /* of all buffers together */
 };
 
 void bulk_cpu_init(struct bulk_cpu *cpu, uint64_t limit_bytes);

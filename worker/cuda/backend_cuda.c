@@ -101,7 +101,7 @@ struct backend {
     cuda_stream stream;
     cuda_function kernels[KERNEL_COUNT];
     void *pinned;
-    struct cuda_account account;
+    struct memory_account account;
     struct bulk_cuda *bulk;
     void *channels_pinned;
     bool channels_prepared;
@@ -129,19 +129,20 @@ static int check(const struct backend *cuda, cuda_result error, const char *what
  */
 static int job_memory_alloc(struct backend *cuda, uint64_t bytes, void **host, cuda_address *mapped)
 {
-    struct cuda_account *account = &cuda->account;
+    struct memory_account *account = &cuda->account;
     int status;
 
-    if (account->limit_bytes && bytes > account->limit_bytes - account->used_bytes) {
+    if (!memory_charge(account, bytes)) {
         log_error("the VM's memory limit of %" PRIu64 " bytes does not allow another %" PRIu64
                   " bytes beside the %" PRIu64 " in use: raise it with vgpu-admin",
-                  account->limit_bytes, bytes, account->used_bytes);
+                  account->limit_bytes, bytes, memory_used(account));
         return -ENOMEM;
     }
     status = check(cuda, cuda->api.MemHostAlloc(host, bytes, CUDA_HOST_ALLOC_MAPPED),
                    "allocating pinned host memory");
-    if (status == 0) {
-        account->used_bytes += bytes;
+    if (status < 0) {
+        memory_discharge(account, bytes);
+    } else {
         status = check(cuda, cuda->api.MemHostGetDevicePointer(mapped, *host, 0),
                        "mapping pinned host memory");
     }
@@ -464,6 +465,11 @@ static const struct bulk_engine *cuda_bulk(struct backend *cuda)
     return cuda->bulk ? bulk_cuda_engine(cuda->bulk) : NULL;
 }
 
+static struct memory_account *cuda_account(struct backend *cuda)
+{
+    return &cuda->account;
+}
+
 const struct backend_ops backend_cuda = {
     .name = "cuda",
     .idle_spin_ns = 50000,
@@ -473,5 +479,6 @@ const struct backend_ops backend_cuda = {
     .submit = cuda_submit,
     .poll = cuda_poll,
     .bulk = cuda_bulk,
+    .account = cuda_account,
     .list = cuda_device_list,
 };

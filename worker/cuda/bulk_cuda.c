@@ -37,7 +37,7 @@ struct dead {
 struct bulk_cuda {
     struct bulk_engine engine;
     const struct cuda_api *api;
-    struct cuda_account *account;
+    struct memory_account *account;
     struct cublas_api cublas;
     bool cublas_tried, has_cublas;
     cuda_function add_i32, add_f32, saxpy, sgemm;
@@ -57,7 +57,7 @@ static uint64_t charged(uint64_t bytes)
 static void give_back(struct bulk_cuda *bulk, uint64_t address, uint64_t bytes)
 {
     bulk->api->MemFree(address);
-    bulk->account->used_bytes -= charged(bytes);
+    memory_discharge(bulk->account, charged(bytes));
 }
 
 /* True: there is no dead memory left. */
@@ -79,17 +79,15 @@ static bool bury(struct bulk_cuda *bulk)
 static enum bulk_state cuda_alloc(void *opaque, uint64_t bytes, uint64_t *address)
 {
     struct bulk_cuda *bulk = opaque;
-    struct cuda_account *account = bulk->account;
     bool buried = bury(bulk);
 
-    if (account->limit_bytes && (account->used_bytes > account->limit_bytes ||
-                                 charged(bytes) > account->limit_bytes - account->used_bytes)) {
+    if (!memory_charge(bulk->account, charged(bytes))) {
         return buried ? BULK_FAILED : BULK_FULL;
     }
     if (bulk->api->MemAlloc(address, bytes) != CUDA_OK) {
+        memory_discharge(bulk->account, charged(bytes));
         return buried ? BULK_FAILED : BULK_FULL;
     }
-    account->used_bytes += charged(bytes);
     return BULK_DONE;
 }
 

@@ -5,19 +5,14 @@
 
 #include "worker/channel/bulk.h"
 #include "worker/cuda/cuda_api.h"
-
-/* What the VM's work may take of memory, and takes. */
-struct cuda_account {
-    uint64_t limit_bytes; /* 0: none */
-    uint64_t used_bytes;
-};
+#include "worker/memory_account.h"
 
 struct bulk_cuda_config {
     const struct cuda_api *api;
     cuda_stream stream; /* jobs of 1.0 use it too; theirs and ours are in order */
     cuda_function add_i32, add_f32, saxpy, sgemm; /* of kernels.ptx */
     unsigned multiprocessors;
-    struct cuda_account *account;
+    struct memory_account *account;
 };
 
 struct bulk_cuda;

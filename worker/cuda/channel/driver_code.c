@@ -8,6 +8,9 @@
 #include "cuda/image.h"
 
 #define LOG_BYTES 1500u
+#define IMAGE_END_BYTES 64u                      /* zeros behind an image */
+#define STAGED_MAX (CUDA_IMAGE_MAX + (1u << 20)) /* of all channels of a worker */
+#define LOCAL_BYTES 3                            /* the attribute of a function */
 #define UNKNOWN_FACTS UINT32_MAX
 
 /* Options that are numbers; what is a pointer is never taken from a process. */
@@ -22,6 +25,41 @@ static bool option_is_number(uint64_t name)
     return name < 64 && (numbers >> name & 1);
 }
 
+void driver_image_drop(struct driver_channel *channel)
+{
+    struct driver_image *image = &channel->image;
+
+    __atomic_sub_fetch(&channel->set->staged_bytes, image->room, __ATOMIC_RELAXED);
+    free(image->bytes);
+    *image = (struct driver_image){0};
+}
+
+/* Room for so many bytes.  False: there is no memory, or the VM's programs have staged too much. */
+static bool stage(struct driver_channel *channel, uint64_t bytes)
+{
+    struct driver_image *image = &channel->image;
+    uint64_t room = bytes + bytes / 2 + 4096, most = CUDA_IMAGE_MAX + IMAGE_END_BYTES, more;
+    uint8_t *place;
+
+    if (bytes <= image->room) {
+        return true;
+    }
+    room = room < most ? room : most;
+    more = room - image->room;
+    if (__atomic_add_fetch(&channel->set->staged_bytes, more, __ATOMIC_RELAXED) > STAGED_MAX) {
+        __atomic_sub_fetch(&channel->set->staged_bytes, more, __ATOMIC_RELAXED);
+        return false;
+    }
+    place = realloc(image->bytes, room);
+    if (!place) {
+        __atomic_sub_fetch(&channel->set->staged_bytes, more, __ATOMIC_RELAXED);
+        return false;
+    }
+    image->bytes = place;
+    image->room = room;
+    return true;
+}
+
 CUresult driver_run_image(struct driver_call *call)
 {
     struct driver_image *image = &call->channel->image;
@@ -31,45 +69,31 @@ CUresult driver_run_image(struct driver_call *call)
         end > CUDA_IMAGE_MAX) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (end > image->room) {
-        uint64_t room = end + end / 2 + 4096;
-        uint8_t *more = realloc(image->bytes, room);
-
-        if (!more) {
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        }
-        image->bytes = more;
-        image->room = room;
+    if (!stage(call->channel, end)) {
+        driver_image_drop(call->channel); /* its load says that there is none */
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
     memcpy(image->bytes + at, call->payload, call->payload_bytes);
     image->count = end;
     return CUDA_SUCCESS;
 }
 
-/* The image of this length, with zeros behind it; NULL: it has not come, or is cut. */
-static uint8_t *take_image(struct driver_call *call, uint64_t bytes)
+/* The image of this length, with zeros behind it.  Not 0: it has not come, or is cut. */
+static CUresult whole_image(struct driver_call *call, uint64_t bytes)
 {
     struct driver_image *image = &call->channel->image;
-    uint8_t *whole;
 
+    if (image->count == 0 && bytes > 0) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     if (image->count != bytes || bytes == 0 || cuda_image_bytes(image->bytes, bytes) > bytes) {
-        return NULL;
+        return CUDA_ERROR_INVALID_IMAGE;
     }
-    whole = realloc(image->bytes, bytes + 64);
-    if (whole) {
-        memset(whole + bytes, 0, 64);
-        *image = (struct driver_image){0};
+    if (!stage(call->channel, bytes + IMAGE_END_BYTES)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    return whole;
-}
-
-static void drop_image(struct driver_image *image)
-{
-    if (image->room > (4u << 20)) {
-        free(image->bytes);
-        *image = (struct driver_image){0};
-    }
-    image->count = 0;
+    memset(image->bytes + bytes, 0, IMAGE_END_BYTES);
+    return CUDA_SUCCESS;
 }
 
 struct options {
@@ -128,35 +152,48 @@ static void answer_logs(struct driver_call *call, const struct options *options)
     call->reply_bytes = sizeof(*logs);
 }
 
-static CUresult load(struct driver_call *call, unsigned kind)
+static CUresult load_image(struct driver_call *call, unsigned kind)
 {
     struct options options = {.count = 0};
     uint8_t *image;
     void *real = NULL;
-    CUresult result;
-
-    if (call->arg_count < 4 || !driver_handle_free(call, call->args[0]) ||
-        call->args[2] > CUDA_JIT_OPTIONS_MAX || call->args[3] > CUDA_JIT_OPTIONS_MAX) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
+    struct driver_entry *entry;
     /* Of a library's own options there is only whether its image lives on; it is copied. */
-    result = take_options(call, (unsigned)call->args[2], &options);
+    CUresult result = take_options(call, (unsigned)call->args[2], &options);
+
+    result = result ? result : whole_image(call, call->args[1]);
     if (result) {
-        drop_image(&call->channel->image);
         return result;
     }
-    image = take_image(call, call->args[1]);
-    if (!image) {
-        return CUDA_ERROR_INVALID_IMAGE;
+    if (!driver_charge(call->channel, call->args[1])) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    image = call->channel->image.bytes;
     result = kind == CUDA_KIND_MODULE
                  ? call->api->cuModuleLoadDataEx((CUmodule *)&real, image, options.count,
                                                  options.names, options.values)
                  : call->api->cuLibraryLoadData((CUlibrary *)&real, image, options.names,
                                                 options.values, options.count, NULL, NULL, 0);
-    free(image);
-    driver_handle_made(call, call->args[0], kind, real, result);
+    entry = driver_handle_made(call, call->args[0], kind, real, result);
+    if (entry) {
+        entry->charged_bytes = call->args[1];
+    } else {
+        driver_discharge(call->channel, call->args[1]);
+    }
     answer_logs(call, &options);
+    return result;
+}
+
+static CUresult load(struct driver_call *call, unsigned kind)
+{
+    CUresult result;
+
+    if (call->arg_count < 4 || !driver_handle_free(call, call->args[0], kind) ||
+        call->args[2] > CUDA_JIT_OPTIONS_MAX || call->args[3] > CUDA_JIT_OPTIONS_MAX) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    result = load_image(call, kind);
+    driver_image_drop(call->channel);
     return result;
 }
 
@@ -228,9 +265,12 @@ CUresult driver_run_get_function(struct driver_call *call)
     const char *name = call->arg_count > 3 ? driver_string(call, call->args[3]) : NULL;
     CUfunction function = NULL;
     CUkernel kernel = NULL;
+    struct driver_entry *entry;
     CUresult result;
 
-    if (!name || !driver_handle_free(call, call->args[0])) {
+    if (!name || !driver_handle_free(call, call->args[0],
+                                     call->args[2] == CUDA_GET_OF_LIBRARY ? CUDA_KIND_KERNEL
+                                                                          : CUDA_KIND_FUNCTION)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (!call->context && call->args[2] != CUDA_GET_OF_LIBRARY) {
@@ -245,8 +285,12 @@ CUresult driver_run_get_function(struct driver_call *call)
     if (function && !read_facts(call, function, facts)) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
-    driver_handle_made(call, call->args[0], kernel ? CUDA_KIND_KERNEL : CUDA_KIND_FUNCTION,
-                       kernel ? (void *)kernel : (void *)function, result);
+    entry = driver_handle_made(call, call->args[0], kernel ? CUDA_KIND_KERNEL : CUDA_KIND_FUNCTION,
+                               kernel ? (void *)kernel : (void *)function, result);
+    if (entry && function) {
+        entry->local_bytes = (uint32_t)facts->values[LOCAL_BYTES];
+        entry->local_known = true;
+    }
     call->reply = facts;
     call->reply_bytes = sizeof(*facts);
     return CUDA_SUCCESS;
@@ -300,8 +344,8 @@ static bool attribute_is_value(unsigned id)
 }
 
 /* The function, and *config with attributes of our own memory, from a record. */
-static CUresult take_configuration(struct driver_call *call, unsigned arg_count, void **function,
-                                   CUlaunchConfig *config,
+static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
+                                   struct driver_entry **function, CUlaunchConfig *config,
                                    CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX])
 {
     const uint64_t *args = call->args;
@@ -313,7 +357,7 @@ static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
         bytes > CUDA_PARAM_BYTES_MAX || count * sizeof(*attributes) + bytes > call->payload_bytes) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    *function = driver_handle(call, args[CUDA_LAUNCH_FUNCTION], CUDA_KIND_FUNCTION);
+    *function = driver_entry(call, args[CUDA_LAUNCH_FUNCTION], CUDA_KIND_FUNCTION);
     if (!*function || !driver_stream(call, args[CUDA_LAUNCH_STREAM], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
@@ -338,18 +382,38 @@ static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
     return CUDA_SUCCESS;
 }
 
+/* What a launch may make the driver allocate is charged before. */
+static CUresult charge_local(struct driver_call *call, struct driver_entry *entry)
+{
+    CUfunction function = entry->real;
+    CUresult result = CUDA_SUCCESS;
+    int bytes = 0;
+
+    if (!entry->local_known) {
+        result = call->api->cuKernelGetFunction(&function, entry->real);
+        result = result ? result : call->api->cuFuncGetAttribute(&bytes, LOCAL_BYTES, function);
+        entry->local_bytes = (uint32_t)bytes;
+        entry->local_known = result == CUDA_SUCCESS;
+    }
+    return result || driver_charge_launch(call, entry->local_bytes) ? result
+                                                                    : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 CUresult driver_run_launch(struct driver_call *call)
 {
     CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
     size_t bytes = (uint32_t)call->args[CUDA_LAUNCH_PARAM_BYTES];
     void *extra[] = {EXTRA_POINTER, NULL, EXTRA_SIZE, &bytes, EXTRA_END};
     CUlaunchConfig config;
-    void *function;
-    CUresult result = take_configuration(call, CUDA_LAUNCH_ARGS, &function, &config, attributes);
+    struct driver_entry *entry;
+    CUfunction function;
+    CUresult result = take_configuration(call, CUDA_LAUNCH_ARGS, &entry, &config, attributes);
 
+    result = result ? result : charge_local(call, entry);
     if (result) {
         return result;
     }
+    function = entry->real;
     extra[1] = (void *)(uintptr_t)(call->payload + config.numAttrs * sizeof(*attributes));
     if (config.numAttrs) {
         return call->api->cuLaunchKernelEx(&config, function, NULL, bytes ? extra : NULL);
@@ -365,7 +429,7 @@ CUresult driver_run_clusters(struct driver_call *call)
     CUlaunchAttribute attributes[CUDA_ATTRIBUTES_MAX];
     CUlaunchConfig config;
     CUfunction function;
-    void *found;
+    struct driver_entry *found;
     int answer = 0;
     CUresult result = take_configuration(call, CUDA_CLUSTERS_ARGS, &found, &config, attributes);
 

@@ -29,6 +29,8 @@ static const struct attribute {
     {132, 0}, /* multicast */
 };
 
+#define ATTRIBUTE_MULTIPROCESSORS 16
+#define ATTRIBUTE_RESIDENT_THREADS 39
 #define ATTRIBUTE_PAGEABLE 88
 
 static void change_attributes(CUDASnapshot *snapshot)
@@ -59,7 +61,7 @@ static void change_uuid(uint8_t uuid[16], uint32_t vm_id)
 static CUresult take_snapshot(struct driver_call *call, CUDASnapshot *snapshot)
 {
     const struct driver_api *api = call->api;
-    uint64_t limit = call->channel->set->uses.memory_bytes;
+    uint64_t limit = call->channel->set->uses.account->limit_bytes;
     size_t total = 0;
     CUuuid uuid;
     CUresult result = api->cuDriverGetVersion(&snapshot->version);
@@ -126,6 +128,9 @@ CUresult driver_run_init(struct driver_call *call)
     if (!map_window(call->channel, call->args[0])) {
         return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
     }
+    call->channel->resident_threads =
+        bytes_of((uint32_t)snapshot.values[ATTRIBUTE_MULTIPROCESSORS],
+                 (uint32_t)snapshot.values[ATTRIBUTE_RESIDENT_THREADS]);
     change_attributes(&snapshot);
     call->reply = &snapshot;
     call->reply_bytes = sizeof(snapshot);
@@ -152,10 +157,14 @@ CUresult driver_run_ctx_create(struct driver_call *call)
     if (call->arg_count < 2 || !context || context->real) {
         return CUDA_ERROR_INVALID_CONTEXT;
     }
+    if (!driver_charge_context(call->channel, context)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     call->channel->current = NULL; /* the new one becomes current */
     result = call->api->cuCtxCreate_v2(&context->real, (unsigned)call->args[1], call->device);
     if (result != CUDA_SUCCESS) {
         context->real = NULL;
+        driver_context_ended(call->channel, context);
         return result;
     }
     context->handle = call->args[0];
@@ -163,6 +172,23 @@ CUresult driver_run_ctx_create(struct driver_call *call)
     memset(context->per_thread, 0, sizeof(context->per_thread));
     call->channel->current = context;
     return CUDA_SUCCESS;
+}
+
+/* It is current, and nothing of any context of the channel is in flight. */
+CUresult driver_context_end(struct driver_channel *channel, struct driver_context *context)
+{
+    CUresult result;
+
+    driver_memory_drop(channel, context);
+    driver_unpin(channel, context);
+    result = channel->api->cuCtxDestroy_v2(context->real);
+    context->real = NULL;
+    context->life++;
+    channel->current = NULL;
+    driver_context_ended(channel, context);
+    driver_fences_free(channel, context);
+    driver_handles_drop(channel, vgpu_handle_index(context->handle));
+    return result;
 }
 
 CUresult driver_run_ctx_destroy(struct driver_call *call)
@@ -175,16 +201,10 @@ CUresult driver_run_ctx_destroy(struct driver_call *call)
         context != call->context) {
         return CUDA_ERROR_INVALID_CONTEXT;
     }
-    result = call->api->cuCtxDestroy_v2(context->real);
+    result = driver_context_end(channel, context);
     if (result != CUDA_SUCCESS && !cuda_is_sticky(result)) {
         return result;
     }
-    context->real = NULL;
-    context->life++;
-    channel->current = NULL;
-    driver_fences_free(channel, context);
-    driver_handles_drop(channel, vgpu_handle_index(context->handle));
-    driver_memory_drop(channel, context);
     call->context = NULL;
     return CUDA_SUCCESS;
 }
@@ -213,7 +233,7 @@ CUresult driver_run_stream_sync(struct driver_call *call)
     if (call->arg_count < 1 || !driver_stream(call, call->args[0], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    call->fence = driver_fence_stream(call->channel, call->context, stream, &result);
+    call->fence = driver_fence_stream(call->channel, call->stream_context, stream, &result);
     return result;
 }
 

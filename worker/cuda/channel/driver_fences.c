@@ -150,6 +150,31 @@ void driver_fences_free(struct driver_channel *channel, struct driver_context *c
     }
 }
 
+static void drop_if_any(struct driver_channel *channel, struct driver_fence **fence)
+{
+    if (*fence) {
+        driver_fence_drop(channel, *fence);
+        *fence = NULL;
+    }
+}
+
+void driver_fences_end(struct driver_channel *channel)
+{
+    drop_if_any(channel, &channel->held);
+    drop_if_any(channel, &channel->turn_fence);
+    for (unsigned lane = 0; lane < channel->wait_high; lane++) {
+        drop_if_any(channel, &channel->waits[lane].fence);
+        channel->waits[lane].active = false;
+    }
+    for (; channel->retire_first != channel->retire_last; channel->retire_first++) {
+        drop_if_any(channel, &channel->retire[channel->retire_first % DRIVER_RETIRE_MAX].fence);
+    }
+    for (; channel->mark_first != channel->mark_last; channel->mark_first++) {
+        drop_if_any(channel, &channel->marks[channel->mark_first % DRIVER_MARKS_MAX].fence);
+    }
+    channel->wait_count = 0;
+}
+
 /* ---- payloads ---- */
 
 void driver_retire_behind(struct driver_call *call, struct driver_fence *fence)
@@ -224,7 +249,7 @@ static bool look_at_lane(struct driver_channel *channel, unsigned lane)
     wait->fence = NULL;
     channel->wait_count--;
     retire(channel); /* what the lane may read from now on is over */
-    driver_answer(channel, lane, wait->seq, result, NULL, 0);
+    driver_answer(channel, lane, wait->seq, driver_with_late(channel, lane, result), NULL, 0);
     return true;
 }
 

@@ -33,66 +33,108 @@ static struct driver_entry *place_of(struct driver_channel *channel, uint64_t ha
     return index < channel->entry_room ? &channel->entries[index] : NULL;
 }
 
-void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind)
+static bool is_kind(uint64_t handle, unsigned kind)
 {
-    struct driver_entry *entry = place_of(call->channel, handle, false);
     unsigned is = vgpu_handle_kind(handle);
 
-    return entry && entry->handle == handle &&
-                   (is == kind || (kind == CUDA_KIND_FUNCTION && is == CUDA_KIND_KERNEL))
-               ? entry->real
+    return is == kind || (kind == CUDA_KIND_FUNCTION && is == CUDA_KIND_KERNEL);
+}
+
+bool driver_handle_lives(struct driver_channel *channel, uint64_t handle)
+{
+    struct driver_entry *entry = place_of(channel, handle, false);
+
+    return entry && entry->handle == handle;
+}
+
+struct driver_entry *driver_entry(struct driver_call *call, uint64_t handle, unsigned kind)
+{
+    struct driver_entry *entry = place_of(call->channel, handle, false);
+
+    if (!entry || entry->handle != handle || !is_kind(handle, kind)) {
+        return NULL;
+    }
+    /* A few calls take what is of another context; the rest would work on the wrong one. */
+    return entry->context == 0 || (call->flags & CUDA_FOREIGN) ||
+                   (call->context && entry->context == vgpu_handle_index(call->context->handle))
+               ? entry
                : NULL;
 }
 
-bool driver_handle_free(struct driver_call *call, uint64_t handle)
+void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind)
 {
-    struct driver_entry *entry = place_of(call->channel, handle, true);
+    struct driver_entry *entry = driver_entry(call, handle, kind);
 
-    return entry && entry->handle == 0;
+    return entry ? entry->real : NULL;
 }
 
-void driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind, void *real,
-                        CUresult result)
+bool driver_handle_free(struct driver_call *call, uint64_t handle, unsigned kind)
 {
     struct driver_entry *entry = place_of(call->channel, handle, true);
+
+    return entry && entry->handle == 0 && vgpu_handle_kind(handle) == kind;
+}
+
+struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind,
+                                        void *real, CUresult result)
+{
+    struct driver_entry *entry = place_of(call->channel, handle, false);
     bool free_of_contexts =
         kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_POOL;
+    bool has_origin =
+        kind == CUDA_KIND_MODULE || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_FUNCTION;
+    uint64_t of = has_origin && call->arg_count > 1 ? call->args[1] : 0;
 
-    if (result != CUDA_SUCCESS || !entry || entry->handle != 0 ||
-        vgpu_handle_kind(handle) != kind) {
-        return; /* a number of another kind leaves the object to its context */
+    if (result != CUDA_SUCCESS || !entry) {
+        return NULL;
     }
     *entry = (struct driver_entry){
         .handle = handle,
         .real = real,
         .context =
             call->context && !free_of_contexts ? vgpu_handle_index(call->context->handle) : 0,
-        .of = call->arg_count > 1 ? call->args[1] : 0,
+        .of = driver_handle_lives(call->channel, of) ? of : 0,
     };
+    return entry;
+}
+
+static void end_entry(struct driver_channel *channel, struct driver_entry *entry)
+{
+    driver_discharge(channel, entry->charged_bytes);
+    *entry = (struct driver_entry){0};
+}
+
+/* Modules of a library, kernels, functions of all of them: what came out of what has gone.  Each
+ * round finds what the one before has orphaned. */
+static void drop_orphans(struct driver_channel *channel)
+{
+    bool found;
+
+    do {
+        found = false;
+        for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+            struct driver_entry *entry = &channel->entries[i];
+
+            if (entry->handle && entry->of && !driver_handle_lives(channel, entry->of)) {
+                end_entry(channel, entry);
+                found = true;
+            }
+        }
+    } while (found);
+    driver_globals_drop(channel);
 }
 
 void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult result)
 {
-    struct driver_channel *channel = call->channel;
-    struct driver_entry *entry = place_of(channel, handle, false);
+    struct driver_entry *entry = place_of(call->channel, handle, false);
     unsigned kind = vgpu_handle_kind(handle);
 
     if (result != CUDA_SUCCESS || !entry || entry->handle != handle) {
         return;
     }
-    *entry = (struct driver_entry){0};
-    if (kind != CUDA_KIND_MODULE && kind != CUDA_KIND_LIBRARY) {
-        return;
-    }
-    /* What came out of it went with it. */
-    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
-        struct driver_entry *other = &channel->entries[i];
-        unsigned is = vgpu_handle_kind(other->handle);
-
-        if (other->handle && other->of == handle &&
-            (is == CUDA_KIND_FUNCTION || is == CUDA_KIND_KERNEL || is == CUDA_KIND_MODULE)) {
-            *other = (struct driver_entry){0};
-        }
+    end_entry(call->channel, entry);
+    if (kind == CUDA_KIND_MODULE || kind == CUDA_KIND_LIBRARY) {
+        drop_orphans(call->channel);
     }
 }
 
@@ -100,7 +142,21 @@ void driver_handles_drop(struct driver_channel *channel, uint32_t context)
 {
     for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
         if (channel->entries[i].handle && channel->entries[i].context == context) {
-            channel->entries[i] = (struct driver_entry){0};
+            end_entry(channel, &channel->entries[i]);
+        }
+    }
+    drop_orphans(channel);
+}
+
+/* They belong to no context, so they would outlive the last one. */
+void driver_libraries_end(struct driver_channel *channel)
+{
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        struct driver_entry *entry = &channel->entries[i];
+
+        if (vgpu_handle_kind(entry->handle) == CUDA_KIND_LIBRARY) {
+            channel->api->cuLibraryUnload(entry->real);
+            end_entry(channel, entry);
         }
     }
 }
@@ -124,14 +180,18 @@ static bool per_thread_stream(struct driver_call *call, CUstream *stream)
 
 bool driver_stream(struct driver_call *call, uint64_t value, CUstream *stream)
 {
+    struct driver_entry *entry;
     bool found = true;
 
     *stream = NULL;
+    call->stream_context = call->context;
     if (value == CU_STREAM_PER_THREAD) {
         found = per_thread_stream(call, stream);
     } else if (value > CU_STREAM_PER_THREAD) {
-        *stream = driver_handle(call, value, CUDA_KIND_STREAM);
-        found = *stream != NULL;
+        entry = driver_entry(call, value, CUDA_KIND_STREAM);
+        found = entry != NULL;
+        *stream = found ? entry->real : NULL;
+        call->stream_context = found ? &call->channel->contexts[entry->context] : call->context;
     }
     call->stream = *stream;
     call->has_stream = found;

@@ -41,6 +41,9 @@ struct driver_context {
     uint64_t handle;
     uint64_t life; /* another one after each end */
     bool busy;     /* something was submitted since the last fence over all of it that is done */
+    uint64_t charged_bytes; /* of the context itself and its limits (driver_account.c) */
+    uint64_t local_bytes;   /* of each thread, charged */
+    uint64_t limits[5];     /* by their numbers, as charged; 0: not looked at yet */
     CUstream per_thread[VGPU_LANES_MAX]; /* NULL: not made yet */
     struct driver_fence *free_fences[DRIVER_FENCES_FREE];
     unsigned free_count;
@@ -49,8 +52,11 @@ struct driver_context {
 struct driver_entry {
     uint64_t handle; /* 0: free */
     void *real;
-    uint32_t context; /* index; 0: of none */
-    uint64_t of;      /* a function's module, library or kernel */
+    uint32_t context;       /* index; 0: of none */
+    uint64_t of;            /* a function's module, library or kernel; a module's library; or 0 */
+    uint64_t charged_bytes; /* of an image */
+    uint32_t local_bytes;   /* of each thread of a function, once local_known */
+    bool local_known;
 };
 
 /* What a lane waits for. */
@@ -61,6 +67,7 @@ struct driver_wait {
     uint64_t event; /* handle; without a fence */
 };
 
+/* An image on its way; its room counts in the set's staged_bytes. */
 struct driver_image {
     uint8_t *bytes;
     uint64_t count, room;
@@ -91,14 +98,17 @@ struct driver_channel {
 
     /* The ring thread's own. */
     uint8_t *window; /* the arena at the process's address; NULL: before INIT */
-    bool pinned[DRIVER_WINDOW_PARTS];
+    struct driver_context *pinned[DRIVER_WINDOW_PARTS]; /* by which it is registered; or NULL */
     struct driver_context contexts[CUDA_CONTEXTS_MAX];
     struct driver_entry *entries;
     uint32_t entry_room;
     struct cuda_range_map ranges;
     CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
-    uint64_t charged_bytes;
-    uint64_t large_bytes, small_bytes;
+    uint64_t resident_threads;    /* that the GPU can hold at a time */
+    uint64_t charged_bytes;       /* driver_account.c: in all, */
+    uint64_t pool_bytes;          /* ... of the pool, */
+    uint64_t small_bytes;         /* ... the sum of small allocations, */
+    struct cuda_range_map blocks; /* ... the blocks that they lie in; serial: how many of them */
     struct driver_wait waits[VGPU_LANES_MAX];
     unsigned wait_count, wait_high; /* active ones; none is above */
     CUresult late[VGPU_LANES_MAX];
@@ -109,7 +119,6 @@ struct driver_channel {
     uint64_t taken;
     bool has_record;
     struct driver_fence *held;       /* what the record waits for before it runs */
-    bool passed;                     /* it has waited */
     struct driver_fence *turn_fence; /* behind a turn's work, at its end */
     bool answered;                   /* since the process was last looked after */
     bool wants;
@@ -140,6 +149,7 @@ struct driver_call {
     const struct driver_api *api;
     CUdevice device;
     struct driver_context *context; /* NULL: the process has none current */
+    uint8_t flags;                  /* of its opcode */
     const CUDARecord *record;
     const uint64_t *args;
     unsigned arg_count;
@@ -150,6 +160,7 @@ struct driver_call {
     const void *reply; /* in place of out */
     uint32_t reply_bytes;
     CUstream stream; /* that it used, for a fence behind it */
+    struct driver_context *stream_context;
     bool has_stream;
     struct driver_fence *fence; /* the answer comes when it is done; NULL: at once */
     uint64_t wait_event;        /* or when this event is */
@@ -159,6 +170,9 @@ typedef CUresult driver_decoder(struct driver_call *call);
 
 extern driver_decoder *const driver_decoders[CUDA_OP_END];
 extern const uint8_t driver_flags[CUDA_OP_END];
+
+/* By hand, where the others of their kind are generated. */
+driver_decoder decode_cuCtxSetLimit, decode_cuMemPoolTrimTo;
 
 driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, driver_run_ctx_sync,
     driver_run_stream_sync, driver_run_event_sync, driver_run_lane_end, driver_run_alloc,
@@ -171,15 +185,22 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
 
 /* ---- handles ---- */
 
-/* NULL: no live handle of this kind (a KERNEL also serves as FUNCTION). */
+/* NULL: no live handle of this kind (a KERNEL also serves as FUNCTION), or one of another context
+ * where that is wrong. */
+struct driver_entry *driver_entry(struct driver_call *call, uint64_t handle, unsigned kind);
 void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind);
-/* May a new object have this one? */
-bool driver_handle_free(struct driver_call *call, uint64_t handle);
-/* After the driver made it; at an error nothing. */
-void driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind, void *real,
-                        CUresult result);
+/* Of whatever kind and context. */
+bool driver_handle_lives(struct driver_channel *channel, uint64_t handle);
+/* May a new object of this kind have this one?  Asked before the driver makes it. */
+bool driver_handle_free(struct driver_call *call, uint64_t handle, unsigned kind);
+/* After the driver made it; NULL at an error. */
+struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind,
+                                        void *real, CUresult result);
+/* With all that came out of it: kernels, functions, variables. */
 void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult result);
 void driver_handles_drop(struct driver_channel *channel, uint32_t context);
+/* Unloads the libraries that are left, at the end. */
+void driver_libraries_end(struct driver_channel *channel);
 /* The real stream of 0, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD or a handle. */
 bool driver_stream(struct driver_call *call, uint64_t value, CUstream *stream);
 /* The name at the start of the payload, NUL-terminated; NULL: it is none. */
@@ -189,11 +210,48 @@ uint64_t driver_float_bits(float value);
 /* ---- memory ---- */
 
 bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes);
-void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes);
-/* Everything that a context had. */
+/* A variable; owner: the handle that it came from. */
+void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes,
+                         uint64_t owner);
+/* Variables whose owners have gone. */
+void driver_globals_drop(struct driver_channel *channel);
+/* Everything that a context had; it is current, and nothing of it is in flight. */
 void driver_memory_drop(struct driver_channel *channel, const struct driver_context *context);
-/* What is counted against the VM's limit. */
+/* Pinned memory that the context registered is registered no more; the context is current. */
+void driver_unpin(struct driver_channel *channel, const struct driver_context *context);
+/* What is left, when no context is. */
 void driver_memory_end(struct driver_channel *channel);
+
+/* ---- the account (driver_account.c) ---- */
+
+uint64_t driver_rounded(uint64_t bytes, uint64_t unit);
+/* False: the VM's limit is reached. */
+bool driver_charge(struct driver_channel *channel, uint64_t bytes);
+void driver_charge_taken(struct driver_channel *channel, uint64_t bytes);
+void driver_discharge(struct driver_channel *channel, uint64_t bytes);
+/* Before cuMemAlloc; then one of: made, or driver_discharge() of what was charged. */
+bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
+                              uint64_t *charged_bytes);
+void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
+                            uint64_t charged_bytes);
+void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes);
+/* Before an allocation from the pool; what it takes then is told by driver_pool_look(). */
+bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes);
+void driver_pool_look(struct driver_channel *channel);
+/* Before a context is made, and after it has gone. */
+bool driver_charge_context(struct driver_channel *channel, struct driver_context *context);
+void driver_context_ended(struct driver_channel *channel, struct driver_context *context);
+/* Before a launch of a function that needs so much local memory for each thread. */
+bool driver_charge_launch(struct driver_call *call, uint32_t local_bytes);
+void driver_account_end(struct driver_channel *channel);
+
+/* ---- images ---- */
+
+void driver_image_drop(struct driver_channel *channel);
+
+/* ---- contexts ---- */
+
+CUresult driver_context_end(struct driver_channel *channel, struct driver_context *context);
 
 /* ---- fences ---- */
 
@@ -209,6 +267,8 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
 bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence);
 void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fence);
 void driver_fences_free(struct driver_channel *channel, struct driver_context *context);
+/* Those in use, once no context is left. */
+void driver_fences_end(struct driver_channel *channel);
 /* The record's payload is read until the fence.  There is room: else the record was held. */
 void driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
 /* Looks at everything that the GPU may have done.  True: something was. */
@@ -222,6 +282,8 @@ bool driver_unit_fits(const struct driver_channel *channel);
 
 /* Notes an error that no later call of the process survives. */
 void driver_note(struct driver_channel *channel, CUresult result);
+/* The result of a call that waits: an earlier error of its lane comes first. */
+CUresult driver_with_late(struct driver_channel *channel, unsigned lane, CUresult result);
 void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, CUresult result,
                    const void *body, uint32_t bytes);
 
@@ -232,5 +294,7 @@ void *driver_thread(void *channel);
 bool driver_step(struct driver_channel *channel);
 /* Gives back what the channel has of the driver. */
 void driver_let_go(struct driver_channel *channel);
+/* Frees the channel itself, which has let go. */
+void driver_channel_free(struct driver_channel *channel);
 
 #endif

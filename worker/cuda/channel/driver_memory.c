@@ -5,91 +5,57 @@
  */
 #include "worker/cuda/channel/driver_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#define LARGE_BYTES (2ull << 20) /* how the driver rounds; smaller ones share such a block */
-#define SMALL_BYTES 512ull
-#define SMALL_MAX (1ull << 20)
 #define HOST_REGISTER_PORTABLE 1u
 #define HOST_REGISTER_DEVICEMAP 2u
 #define INLINE UINT64_MAX
 
-/* ---- the account ---- */
-
-static uint64_t rounded(uint64_t bytes, uint64_t unit)
-{
-    return bytes > UINT64_MAX - unit ? UINT64_MAX : (bytes + unit - 1) / unit * unit;
-}
-
-/* What the channel's allocations take, if these were added. */
-static uint64_t charge_of(const struct driver_channel *channel, uint64_t large, uint64_t small)
-{
-    return channel->large_bytes + large + rounded(channel->small_bytes + small, LARGE_BYTES);
-}
-
-static bool is_small(uint64_t bytes)
-{
-    return bytes <= SMALL_MAX;
-}
-
-/* False: the VM's limit is reached. */
-static bool charge(struct driver_channel *channel, uint64_t bytes)
-{
-    struct driver_set *set = channel->set;
-    uint64_t large = is_small(bytes) ? 0 : rounded(bytes, LARGE_BYTES);
-    uint64_t small = is_small(bytes) ? rounded(bytes, SMALL_BYTES) : 0;
-    uint64_t limit = set->uses.memory_bytes, more;
-
-    if (large == UINT64_MAX || large > UINT64_MAX / 2) {
-        return false;
-    }
-    more = charge_of(channel, large, small) - channel->charged_bytes;
-    if (__atomic_add_fetch(&set->charged_bytes, more, __ATOMIC_RELAXED) > limit && limit) {
-        __atomic_sub_fetch(&set->charged_bytes, more, __ATOMIC_RELAXED);
-        return false;
-    }
-    channel->charged_bytes += more;
-    channel->large_bytes += large;
-    channel->small_bytes += small;
-    return true;
-}
-
-static void discharge(struct driver_channel *channel, uint64_t bytes)
-{
-    uint64_t charged;
-
-    if (is_small(bytes)) {
-        channel->small_bytes -= rounded(bytes, SMALL_BYTES);
-    } else {
-        channel->large_bytes -= rounded(bytes, LARGE_BYTES);
-    }
-    charged = charge_of(channel, 0, 0);
-    __atomic_sub_fetch(&channel->set->charged_bytes, channel->charged_bytes - charged,
-                       __ATOMIC_RELAXED);
-    channel->charged_bytes = charged;
-}
-
-void driver_memory_end(struct driver_channel *channel)
-{
-    __atomic_sub_fetch(&channel->set->charged_bytes, channel->charged_bytes, __ATOMIC_RELAXED);
-    channel->charged_bytes = 0;
-    free(channel->ranges.all);
-    channel->ranges = (struct cuda_range_map){0};
-}
-
-static bool is_charged(const struct cuda_range *range)
+static bool is_allocation(const struct cuda_range *range)
 {
     return range->kind == CUDA_RANGE_DEVICE || range->kind == CUDA_RANGE_ASYNC;
 }
 
+/* What comes from a pool belongs to no context: the driver keeps it until it is freed. */
 void driver_memory_drop(struct driver_channel *channel, const struct driver_context *context)
 {
     for (size_t i = 0; i < channel->ranges.count; i++) {
-        if (channel->ranges.all[i].context == context && is_charged(&channel->ranges.all[i])) {
-            discharge(channel, channel->ranges.all[i].bytes);
+        const struct cuda_range *range = &channel->ranges.all[i];
+
+        if (range->context == context && range->kind == CUDA_RANGE_DEVICE) {
+            driver_allocation_ended(channel, range->start, range->bytes);
+        } else if (range->context == context && range->kind == CUDA_RANGE_ASYNC) {
+            channel->api->cuMemFree_v2(range->start);
         }
     }
+    driver_pool_look(channel);
     cuda_ranges_forget(&channel->ranges, context);
+}
+
+void driver_globals_drop(struct driver_channel *channel)
+{
+    struct cuda_range_map *map = &channel->ranges;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < map->count; i++) {
+        if (map->all[i].kind != CUDA_RANGE_GLOBAL ||
+            driver_handle_lives(channel, map->all[i].owner)) {
+            map->all[kept++] = map->all[i];
+        }
+    }
+    map->count = kept;
+}
+
+void driver_memory_end(struct driver_channel *channel)
+{
+    if (channel->pool) {
+        channel->api->cuMemPoolDestroy(channel->pool);
+        channel->pool = NULL;
+    }
+    driver_account_end(channel);
+    free(channel->ranges.all);
+    channel->ranges = (struct cuda_range_map){0};
 }
 
 /* ---- ranges ---- */
@@ -127,53 +93,61 @@ bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
            is_pinned(call->channel, address, bytes);
 }
 
-static bool add_range(struct driver_call *call, uint64_t address, uint64_t bytes,
+/* There is memory for one range more: reserved before the driver is asked. */
+static void add_range(struct driver_call *call, uint64_t address, uint64_t bytes,
                       enum cuda_range_kind kind)
 {
     struct cuda_range range = {
         .start = address, .bytes = bytes, .kind = kind, .context = call->context};
 
-    return cuda_ranges_insert(&call->channel->ranges, &range);
+    cuda_ranges_insert(&call->channel->ranges, &range);
 }
 
-void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes)
+void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes, uint64_t owner)
 {
-    add_range(call, address, bytes, CUDA_RANGE_GLOBAL);
+    const struct cuda_range *known = cuda_ranges_find(&call->channel->ranges, address);
+    struct cuda_range range = {.start = address,
+                               .bytes = bytes,
+                               .kind = CUDA_RANGE_GLOBAL,
+                               .context = call->context,
+                               .owner = owner};
+
+    if (!known || known->kind == CUDA_RANGE_GLOBAL) {
+        cuda_ranges_insert(&call->channel->ranges, &range);
+    }
 }
 
 /* ---- allocations ---- */
 
-static CUresult keep(struct driver_call *call, CUresult result, uint64_t address, uint64_t bytes,
-                     enum cuda_range_kind kind)
+static void give(struct driver_call *call, uint64_t address)
 {
-    if (result != CUDA_SUCCESS) {
-        discharge(call->channel, bytes);
-        return result;
-    }
-    if (!add_range(call, address, bytes, kind)) {
-        call->api->cuMemFree_v2(address);
-        discharge(call->channel, bytes);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
     call->out[0] = address;
     call->out_count = 1;
-    return CUDA_SUCCESS;
 }
 
 CUresult driver_run_alloc(struct driver_call *call)
 {
+    struct driver_channel *channel = call->channel;
     CUdeviceptr address = 0;
-    uint64_t bytes = call->args[0];
+    uint64_t bytes = call->args[0], charged_bytes;
     CUresult result;
 
     if (call->arg_count < 1 || bytes == 0) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (!charge(call->channel, bytes)) {
+    if (!cuda_ranges_reserve(&channel->ranges) || !cuda_ranges_reserve(&channel->blocks) ||
+        !driver_charge_allocation(channel, bytes, &charged_bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     result = call->api->cuMemAlloc_v2(&address, bytes);
-    return keep(call, result, address, bytes, CUDA_RANGE_DEVICE);
+    if (result != CUDA_SUCCESS) {
+        driver_discharge(channel, charged_bytes);
+        return result;
+    }
+    driver_allocation_made(channel, address, bytes, charged_bytes);
+    add_range(call, address, bytes, CUDA_RANGE_DEVICE);
+    give(call, address);
+    return CUDA_SUCCESS;
 }
 
 /* The allocation that starts there, of a kind that can be freed. */
@@ -182,12 +156,16 @@ static const struct cuda_range *allocation(struct driver_call *call)
     const struct cuda_range *range =
         call->arg_count > 0 ? cuda_ranges_find(&call->channel->ranges, call->args[0]) : NULL;
 
-    return range && range->start == call->args[0] && is_charged(range) ? range : NULL;
+    return range && range->start == call->args[0] && is_allocation(range) ? range : NULL;
 }
 
 static void forget(struct driver_call *call, const struct cuda_range *range)
 {
-    discharge(call->channel, range->bytes);
+    if (range->kind == CUDA_RANGE_DEVICE) {
+        driver_allocation_ended(call->channel, range->start, range->bytes);
+    } else {
+        driver_pool_look(call->channel);
+    }
     cuda_ranges_remove(&call->channel->ranges, call->args[0]);
 }
 
@@ -220,8 +198,9 @@ static CUresult make_pool(struct driver_call *call)
 
 CUresult driver_run_alloc_async(struct driver_call *call)
 {
+    struct driver_channel *channel = call->channel;
     CUdeviceptr address = 0;
-    uint64_t bytes = call->args[0];
+    uint64_t bytes = call->args[0], charged_bytes;
     CUstream stream;
     CUresult result;
 
@@ -232,14 +211,22 @@ CUresult driver_run_alloc_async(struct driver_call *call)
         call->out_count = 1; /* address 0: as natively, nothing to free */
         return CUDA_SUCCESS;
     }
-    if (!charge(call->channel, bytes)) {
+    result = make_pool(call);
+    if (result != CUDA_SUCCESS) {
+        return result;
+    }
+    if (!cuda_ranges_reserve(&channel->ranges) ||
+        !driver_charge_pool(channel, bytes, &charged_bytes)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    result = make_pool(call);
+    result = call->api->cuMemAllocFromPoolAsync(&address, bytes, channel->pool, stream);
+    driver_discharge(channel, charged_bytes);
+    driver_pool_look(channel);
     if (result == CUDA_SUCCESS) {
-        result = call->api->cuMemAllocFromPoolAsync(&address, bytes, call->channel->pool, stream);
+        add_range(call, address, bytes, CUDA_RANGE_ASYNC);
+        give(call, address);
     }
-    return keep(call, result, address, bytes, CUDA_RANGE_ASYNC);
+    return result;
 }
 
 CUresult driver_run_free_async(struct driver_call *call)
@@ -263,11 +250,13 @@ CUresult driver_run_free_async(struct driver_call *call)
 
 CUresult driver_run_mem_info(struct driver_call *call)
 {
-    uint64_t limit = call->channel->set->uses.memory_bytes;
-    uint64_t charged = __atomic_load_n(&call->channel->set->charged_bytes, __ATOMIC_RELAXED);
+    const struct memory_account *account = call->channel->set->uses.account;
+    uint64_t limit = account->limit_bytes, charged;
     size_t free_bytes = 0, total_bytes = 0;
     CUresult result = call->api->cuMemGetInfo_v2(&free_bytes, &total_bytes);
 
+    driver_pool_look(call->channel);
+    charged = memory_used(account);
     if (limit && limit < total_bytes) {
         uint64_t left = charged < limit ? limit - charged : 0;
 
@@ -284,7 +273,7 @@ CUresult driver_run_pool_of(struct driver_call *call)
 {
     CUresult result;
 
-    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0])) {
+    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0], CUDA_KIND_POOL)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
     result = make_pool(call);
@@ -316,8 +305,11 @@ CUresult driver_run_pool_set(struct driver_call *call)
     CUmemoryPool pool = pool_and_attribute(call, 3);
     uint64_t value = pool ? call->args[2] : 0;
 
-    return pool ? call->api->cuMemPoolSetAttribute(pool, (int)call->args[1], &value)
-                : CUDA_ERROR_INVALID_VALUE;
+    CUresult result = pool ? call->api->cuMemPoolSetAttribute(pool, (int)call->args[1], &value)
+                           : CUDA_ERROR_INVALID_VALUE;
+
+    driver_pool_look(call->channel);
+    return result;
 }
 
 /* ---- pinned memory ---- */
@@ -337,10 +329,22 @@ static CUresult pin(struct driver_call *call, uint64_t offset, uint64_t bytes)
         if (!channel->pinned[part]) {
             result = call->api->cuMemHostRegister_v2(
                 channel->window + from, count, HOST_REGISTER_PORTABLE | HOST_REGISTER_DEVICEMAP);
-            channel->pinned[part] = result == CUDA_SUCCESS;
+            channel->pinned[part] = result == CUDA_SUCCESS ? call->context : NULL;
         }
     }
     return result;
+}
+
+/* The registration goes with its context, so it is taken back; who needs the memory later
+ * registers it again. */
+void driver_unpin(struct driver_channel *channel, const struct driver_context *context)
+{
+    for (unsigned part = 0; part < DRIVER_WINDOW_PARTS; part++) {
+        if (channel->pinned[part] == context) {
+            channel->api->cuMemHostUnregister(channel->window + part * DRIVER_PIN_BYTES);
+            channel->pinned[part] = NULL;
+        }
+    }
 }
 
 static bool in_arena(const struct driver_channel *channel, uint64_t offset, uint64_t bytes)

@@ -23,7 +23,7 @@ bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
     return set->over >= 0;
 }
 
-static void release(struct driver_channel *channel)
+void driver_channel_free(struct driver_channel *channel)
 {
     if (channel->window) {
         munmap(channel->window, channel->geometry.arena_bytes);
@@ -31,7 +31,7 @@ static void release(struct driver_channel *channel)
     mapping_free(channel->mapping);
     close(channel->wake);
     free(channel->entries);
-    free(channel->image.bytes);
+    driver_image_drop(channel);
     free(channel);
 }
 
@@ -54,7 +54,7 @@ static void reap(struct driver_set *set)
         if (__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE)) {
             pthread_join(channel->thread, NULL);
             set->all[i] = set->all[--set->count];
-            release(channel);
+            driver_channel_free(channel);
         }
     }
 }
@@ -119,7 +119,7 @@ enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *m
         status = start(set, channel);
     }
     if (status != VGPU_ERR_NONE) {
-        release(channel);
+        driver_channel_free(channel);
     }
     return status;
 }

@@ -14,6 +14,7 @@
 
 #include "vgpu/vgpu_worker.h"
 #include "worker/channel/mapping.h"
+#include "worker/memory_account.h"
 
 #define DRIVER_SET_MAX 64u
 #define DRIVER_SET_FDS (VGPU_FD_CHUNK0 + 1u)
@@ -25,19 +26,19 @@ struct driver_set_uses {
      * channels' own threads.
      */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
-    const char *gpu_uuid;  /* "GPU-..."; it outlives the set */
-    uint64_t memory_bytes; /* of all channels together */
-    uint32_t vm_id;        /* for the UUID that the guest sees */
+    const char *gpu_uuid;           /* "GPU-..."; it outlives the set */
+    struct memory_account *account; /* the VM's; it outlives the set */
+    uint32_t vm_id;                 /* for the UUID that the guest sees */
 };
 
 struct driver_set {
     struct driver_set_uses uses;
     struct driver_channel *all[DRIVER_SET_MAX];
     unsigned count;
-    uint64_t charged_bytes; /* atomic */
-    int lost;               /* atomic: the driver's error that ended all contexts; 0: none */
-    int over;               /* eventfd: a turn or a channel is over */
-    int live;               /* atomic: threads that have not let go */
+    uint64_t staged_bytes; /* atomic: host memory for images on their way */
+    int lost;              /* atomic: the driver's error that ended all contexts; 0: none */
+    int over;              /* eventfd: a turn or a channel is over */
+    int live;              /* atomic: threads that have not let go */
     /* A thread that looks without a pause takes no processor from another one: a little, long. */
     bool spare_cpu, spare_cpus;
 };

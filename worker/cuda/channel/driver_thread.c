@@ -76,10 +76,6 @@ void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, 
 {
     VGPUMailbox *mailbox = (VGPUMailbox *)(channel->chunk0 + channel->layout.mailboxes) + lane;
 
-    if (result == CUDA_SUCCESS && channel->late[lane] != CUDA_SUCCESS) {
-        result = channel->late[lane];
-        channel->late[lane] = CUDA_SUCCESS;
-    }
     mailbox->status = (uint32_t)result;
     mailbox->result_count = 0;
     mailbox->data_bytes = bytes;
@@ -92,6 +88,17 @@ void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, 
     channel->answered = true;
 }
 
+/* Errors of a lane's records that nobody waited for come with its next call that waits for the
+ * GPU: a call that creates something must say what became of that. */
+CUresult driver_with_late(struct driver_channel *channel, unsigned lane, CUresult result)
+{
+    if (result == CUDA_SUCCESS) {
+        result = channel->late[lane];
+        channel->late[lane] = CUDA_SUCCESS;
+    }
+    return result;
+}
+
 /* The record's result: to its lane, or kept for the lane's next call that waits. */
 static void finish(struct driver_call *call, CUresult result)
 {
@@ -99,7 +106,6 @@ static void finish(struct driver_call *call, CUresult result)
     const VGPURecord *record = &call->record->record;
 
     channel->has_record = false;
-    channel->passed = false;
     driver_note(channel, result);
     if (!(record->flags & VGPU_RECORD_ANSWER)) {
         if (result != CUDA_SUCCESS) {
@@ -109,6 +115,9 @@ static void finish(struct driver_call *call, CUresult result)
             }
         }
         return;
+    }
+    if (record->flags & VGPU_RECORD_WAIT) {
+        result = driver_with_late(channel, record->lane, result);
     }
     if (call->reply) {
         driver_answer(channel, record->lane, record->seq, result, call->reply, call->reply_bytes);
@@ -126,7 +135,6 @@ static void wait_for_gpu(struct driver_call *call)
     struct driver_wait *wait = &channel->waits[record->lane];
 
     channel->has_record = false;
-    channel->passed = false;
     if (wait->active) {
         /* A lane has one call at a time; a process that breaks this loses the first answer. */
         if (wait->fence) {
@@ -183,6 +191,7 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
         channel->contexts[record->record.context].real) {
         call->context = &channel->contexts[record->record.context];
     }
+    call->stream_context = call->context;
     return true;
 }
 
@@ -194,21 +203,48 @@ static void want_turn(struct driver_channel *channel)
     }
 }
 
-/* Does the record have to wait?  Sets channel->held. */
+/* The context whose work a barrier waits for next; NULL: there is none.  Memory that a context
+ * registered may be used by others, so its end waits for all of them. */
+static struct driver_context *busy_context(struct driver_call *call)
+{
+    if (call->context && call->context->busy) {
+        return call->context;
+    }
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX && call->record->record.op == CUDA_OP_CTX_DESTROY;
+         i++) {
+        if (call->channel->contexts[i].real && call->channel->contexts[i].busy) {
+            return &call->channel->contexts[i];
+        }
+    }
+    return NULL;
+}
+
+/* True: it has to wait.  Sets channel->held. */
+static bool wait_for_idle(struct driver_call *call)
+{
+    struct driver_context *context;
+    CUresult result;
+
+    while ((context = busy_context(call)) != NULL) {
+        call->channel->held = driver_fence_context(call->channel, context, &result);
+        if (call->channel->held) {
+            return true;
+        }
+        context->busy = false; /* it is lost: nothing of it runs */
+    }
+    return false;
+}
+
+/* Does the record have to wait? */
 static bool must_wait(struct driver_call *call, uint8_t flags)
 {
     struct driver_channel *channel = call->channel;
-    CUresult result;
 
-    if (channel->passed) {
-        return false;
-    }
     if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
         return true; /* more payloads than an arena has pieces are under way */
     }
-    if ((flags & CUDA_BARRIER) && call->context && call->context->busy) {
-        channel->held = driver_fence_context(channel, call->context, &result);
-        return channel->held != NULL;
+    if (flags & CUDA_BARRIER) {
+        return wait_for_idle(call);
     }
     if (!(flags & CUDA_TURN)) {
         return false;
@@ -222,9 +258,10 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
     return !driver_unit_fits(channel);
 }
 
-static CUresult perform(struct driver_call *call, uint8_t flags)
+static CUresult perform(struct driver_call *call)
 {
     struct driver_channel *channel = call->channel;
+    uint8_t flags = call->flags;
     uint16_t op = call->record->record.op;
     CUresult result;
 
@@ -243,7 +280,7 @@ static CUresult perform(struct driver_call *call, uint8_t flags)
     }
     result = driver_decoders[op](call);
     if (result == CUDA_SUCCESS && call->has_stream && call->context) {
-        call->context->busy = true; /* something may stand in a stream now */
+        call->stream_context->busy = true; /* something may stand in a stream now */
     }
     if (result == CUDA_SUCCESS && (flags & CUDA_TURN) && call->context) {
         call->context->busy = true;
@@ -251,7 +288,7 @@ static CUresult perform(struct driver_call *call, uint8_t flags)
     }
     if (result == CUDA_SUCCESS && (call->record->record.flags & VGPU_RECORD_WAIT) && !call->fence &&
         !call->wait_event && call->context) {
-        call->fence = driver_fence_stream(channel, call->context, call->stream, &result);
+        call->fence = driver_fence_stream(channel, call->stream_context, call->stream, &result);
     }
     return result;
 }
@@ -300,7 +337,6 @@ static bool held_is_over(struct driver_channel *channel)
     channel->held->context->busy = false;
     driver_fence_drop(channel, channel->held);
     channel->held = NULL;
-    channel->passed = true;
     return true;
 }
 
@@ -330,7 +366,8 @@ static bool serve(struct driver_channel *channel)
         if (must_wait(&call, flags)) {
             break;
         }
-        result = perform(&call, flags);
+        call.flags = flags;
+        result = perform(&call);
         did = true;
         if (result == CUDA_SUCCESS && (call.fence || call.wait_event) &&
             (call.record->record.flags & VGPU_RECORD_ANSWER)) {
@@ -537,21 +574,14 @@ void driver_let_go(struct driver_channel *channel)
         }
         nanosleep(&pause, NULL);
     }
+    driver_libraries_end(channel);
     for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
         if (channel->contexts[i].real) {
-            channel->api->cuCtxDestroy_v2(channel->contexts[i].real);
-            channel->contexts[i].real = NULL;
-            driver_fences_free(channel, &channel->contexts[i]);
+            driver_enter(channel, &channel->contexts[i]);
+            driver_context_end(channel, &channel->contexts[i]);
         }
     }
-    if (channel->pool) {
-        channel->api->cuMemPoolDestroy(channel->pool);
-    }
-    for (unsigned part = 0; part < DRIVER_WINDOW_PARTS; part++) {
-        if (channel->pinned[part]) {
-            channel->api->cuMemHostUnregister(channel->window + part * DRIVER_PIN_BYTES);
-        }
-    }
+    driver_fences_end(channel);
     driver_memory_end(channel);
     if (channel->late_count) {
         log_warning("%llu errors of a program's records came late",

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a channel has of its VM's memory on the GPU.
+ *
+ * The driver takes more than programs ask for, and takes some of it without being asked.  Charged
+ * is what it takes:
+ *   - allocations above 1 MiB in whole blocks of 2 MiB.  Smaller ones share such blocks, and a
+ *     block is charged until the last of those in it has gone;
+ *   - a pool's reserved bytes, as the driver says them, also where nothing of them is in use;
+ *   - local memory: threads that can be resident times the largest of the stack's limit and of
+ *     what the functions launched so far need.  It never shrinks before its context ends;
+ *   - the heap and the printf buffer beyond what a context begins with;
+ *   - a process's contexts after its first one, by an estimate; images by their size.
+ *
+ * A process's first context is the allowance that it has beside the limit.  Variables of modules
+ * are not known here; the mediator compares with what NVML says of the worker.
+ */
+#include "worker/cuda/channel/driver_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LARGE_BYTES (2ull << 20) /* how the driver rounds; smaller ones share such a block */
+#define SMALL_BYTES 512ull
+#define SMALL_MAX (1ull << 20)
+#define POOL_STEP_BYTES (32ull << 20)
+#define CONTEXT_BYTES (256ull << 20) /* beside its local memory */
+#define LOCAL_FIRST 1024u            /* of each thread, when a context begins */
+#define LAUNCH_BYTES 4096u           /* of each that may be pending on the device */
+#define POOL_RESERVED 5
+#define POOL_USED 7
+
+enum { LIMIT_STACK = 0, LIMIT_PRINTF = 1, LIMIT_HEAP = 2, LIMIT_PENDING = 4 };
+
+/* ---- the sum ---- */
+
+static bool charge(struct driver_channel *channel, uint64_t bytes)
+{
+    if (!memory_charge(channel->set->uses.account, bytes)) {
+        return false;
+    }
+    channel->charged_bytes += bytes;
+    return true;
+}
+
+bool driver_charge(struct driver_channel *channel, uint64_t bytes)
+{
+    if (charge(channel, bytes)) {
+        return true;
+    }
+    driver_pool_look(channel);
+    return charge(channel, bytes);
+}
+
+void driver_charge_taken(struct driver_channel *channel, uint64_t bytes)
+{
+    memory_charge_taken(channel->set->uses.account, bytes);
+    channel->charged_bytes += bytes;
+}
+
+void driver_discharge(struct driver_channel *channel, uint64_t bytes)
+{
+    memory_discharge(channel->set->uses.account, bytes);
+    channel->charged_bytes -= bytes;
+}
+
+uint64_t driver_rounded(uint64_t bytes, uint64_t unit)
+{
+    return bytes > UINT64_MAX - unit ? UINT64_MAX : (bytes + unit - 1) / unit * unit;
+}
+
+/* ---- allocations ---- */
+
+static bool is_small(uint64_t bytes)
+{
+    return bytes <= SMALL_MAX;
+}
+
+/* What it may take at most; a small one only if the blocks there are have too few free bytes. */
+static uint64_t expected(const struct driver_channel *channel, uint64_t bytes)
+{
+    uint64_t room = channel->blocks.count * LARGE_BYTES;
+
+    if (!is_small(bytes)) {
+        return driver_rounded(bytes, LARGE_BYTES);
+    }
+    return room - channel->small_bytes >= driver_rounded(bytes, SMALL_BYTES) ? 0 : LARGE_BYTES;
+}
+
+bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
+                              uint64_t *charged_bytes)
+{
+    *charged_bytes = expected(channel, bytes);
+    return *charged_bytes <= UINT64_MAX / 2 && driver_charge(channel, *charged_bytes);
+}
+
+/* One user more or less of each block that a small allocation lies in.  Bytes of blocks that are
+ * new, or free. */
+static uint64_t use_blocks(struct driver_channel *channel, uint64_t address, uint64_t bytes,
+                           bool begins)
+{
+    uint64_t changed = 0;
+
+    for (uint64_t start = address / LARGE_BYTES * LARGE_BYTES; start < address + bytes;
+         start += LARGE_BYTES) {
+        const struct cuda_range *found = cuda_ranges_find(&channel->blocks, start);
+        struct cuda_range block = {.start = start, .bytes = LARGE_BYTES, .serial = 0};
+
+        block.serial = (found ? found->serial : 0) + (begins ? 1 : UINT64_MAX);
+        if (begins ? !found : block.serial == 0) {
+            changed += LARGE_BYTES;
+        }
+        if (block.serial == 0) {
+            cuda_ranges_remove(&channel->blocks, start);
+        } else {
+            cuda_ranges_insert(&channel->blocks, &block);
+        }
+    }
+    return changed;
+}
+
+void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
+                            uint64_t charged_bytes)
+{
+    if (is_small(bytes)) {
+        channel->small_bytes += driver_rounded(bytes, SMALL_BYTES);
+        driver_charge_taken(channel, use_blocks(channel, address, bytes, true));
+        driver_discharge(channel, charged_bytes);
+    }
+}
+
+void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes)
+{
+    if (is_small(bytes)) {
+        channel->small_bytes -= driver_rounded(bytes, SMALL_BYTES);
+        driver_discharge(channel, use_blocks(channel, address, bytes, false));
+    } else {
+        driver_discharge(channel, driver_rounded(bytes, LARGE_BYTES));
+    }
+}
+
+/* ---- the pool ---- */
+
+static uint64_t pool_bytes(const struct driver_channel *channel, int attribute)
+{
+    uint64_t value = 0;
+
+    return channel->pool && channel->api->cuMemPoolGetAttribute(channel->pool, attribute, &value) ==
+                                CUDA_SUCCESS
+               ? value
+               : 0;
+}
+
+void driver_pool_look(struct driver_channel *channel)
+{
+    uint64_t now = pool_bytes(channel, POOL_RESERVED), before = channel->pool_bytes;
+
+    channel->pool_bytes = now;
+    if (now > before) {
+        driver_charge_taken(channel, now - before);
+    } else {
+        driver_discharge(channel, before - now);
+    }
+}
+
+/* What the pool may have to reserve for so many bytes more. */
+static uint64_t pool_growth(struct driver_channel *channel, uint64_t bytes)
+{
+    uint64_t reserved = pool_bytes(channel, POOL_RESERVED), used = pool_bytes(channel, POOL_USED);
+    uint64_t unused = reserved > used ? reserved - used : 0;
+
+    return bytes <= unused ? 0 : driver_rounded(bytes, POOL_STEP_BYTES);
+}
+
+bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes)
+{
+    *charged_bytes = pool_growth(channel, bytes);
+    if (*charged_bytes > UINT64_MAX / 2) {
+        return false;
+    }
+    if (driver_charge(channel, *charged_bytes)) {
+        return true;
+    }
+    /* What it keeps for later goes first, as the driver itself would do. */
+    channel->api->cuMemPoolTrimTo(channel->pool, 0);
+    *charged_bytes = pool_growth(channel, bytes);
+    return driver_charge(channel, *charged_bytes);
+}
+
+CUresult decode_cuMemPoolTrimTo(struct driver_call *call)
+{
+    CUmemoryPool pool =
+        call->arg_count >= 2 ? driver_handle(call, call->args[0], CUDA_KIND_POOL) : NULL;
+    CUresult result =
+        pool ? call->api->cuMemPoolTrimTo(pool, call->args[1]) : CUDA_ERROR_INVALID_HANDLE;
+
+    driver_pool_look(call->channel);
+    return result;
+}
+
+/* ---- contexts ---- */
+
+static bool charge_context(struct driver_channel *channel, struct driver_context *context,
+                           uint64_t bytes)
+{
+    if (!driver_charge(channel, bytes)) {
+        return false;
+    }
+    context->charged_bytes += bytes;
+    return true;
+}
+
+static void discharge_context(struct driver_channel *channel, struct driver_context *context,
+                              uint64_t bytes)
+{
+    driver_discharge(channel, bytes);
+    context->charged_bytes -= bytes;
+}
+
+bool driver_charge_context(struct driver_channel *channel, struct driver_context *context)
+{
+    bool first = true;
+
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
+        first = first && !channel->contexts[i].real;
+    }
+    context->charged_bytes = 0;
+    context->local_bytes = LOCAL_FIRST;
+    memset(context->limits, 0, sizeof(context->limits));
+    return first || charge_context(channel, context,
+                                   CONTEXT_BYTES + channel->resident_threads * LOCAL_FIRST);
+}
+
+void driver_context_ended(struct driver_channel *channel, struct driver_context *context)
+{
+    discharge_context(channel, context, context->charged_bytes);
+}
+
+/* So much local memory is needed from now on.  False: the limit doesn't allow it. */
+static bool need_local(struct driver_channel *channel, struct driver_context *context,
+                       uint64_t bytes)
+{
+    uint64_t more = bytes > context->local_bytes ? bytes - context->local_bytes : 0;
+
+    if (bytes_of(more, channel->resident_threads) > UINT64_MAX / 2 ||
+        !charge_context(channel, context, more * channel->resident_threads)) {
+        return false;
+    }
+    context->local_bytes += more;
+    return true;
+}
+
+bool driver_charge_launch(struct driver_call *call, uint32_t local_bytes)
+{
+    return local_bytes <= call->context->local_bytes ||
+           need_local(call->channel, call->context, local_bytes);
+}
+
+/* The bytes that a limit's value takes beyond what a context begins with. */
+static bool limit_takes(struct driver_call *call, unsigned limit, uint64_t value, uint64_t *bytes)
+{
+    uint64_t *before = &call->context->limits[limit];
+    size_t now = 0;
+
+    if (limit != LIMIT_PRINTF && limit != LIMIT_HEAP && limit != LIMIT_PENDING) {
+        return false;
+    }
+    if (*before == 0 && call->api->cuCtxGetLimit(&now, limit) == CUDA_SUCCESS) {
+        *before = now;
+    }
+    *bytes = value > *before ? value - *before : 0;
+    *bytes = limit == LIMIT_PENDING ? bytes_of(*bytes, LAUNCH_BYTES) : *bytes;
+    return *bytes > 0;
+}
+
+/* Limits that take memory are charged first; it stays charged as long as the context lives. */
+CUresult decode_cuCtxSetLimit(struct driver_call *call)
+{
+    unsigned limit = (unsigned)call->args[0];
+    uint64_t value = call->args[1], bytes = 0, local = call->context->local_bytes;
+    bool takes;
+    CUresult result;
+
+    if (call->arg_count < 2) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    takes = limit_takes(call, limit, value, &bytes);
+    if (limit == LIMIT_STACK && !need_local(call->channel, call->context, value)) {
+        return CUDA_ERROR_INVALID_VALUE; /* as natively, where the GPU has too little for it */
+    }
+    if (takes && (bytes > UINT64_MAX / 2 || !charge_context(call->channel, call->context, bytes))) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = call->api->cuCtxSetLimit(limit, value);
+    if (result == CUDA_SUCCESS && takes) {
+        call->context->limits[limit] = value;
+    } else if (result != CUDA_SUCCESS) {
+        discharge_context(call->channel, call->context,
+                          bytes + (call->context->local_bytes - local) *
+                                      call->channel->resident_threads);
+        call->context->local_bytes = local;
+    }
+    return result;
+}
+
+/* ---- the end ---- */
+
+void driver_account_end(struct driver_channel *channel)
+{
+    driver_discharge(channel, channel->charged_bytes);
+    free(channel->blocks.all);
+    channel->blocks = (struct cuda_range_map){0};
+    channel->small_bytes = 0;
+    channel->pool_bytes = 0;
+}
