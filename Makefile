@@ -11,7 +11,7 @@ DB ?= /etc/vgpu/vgpu_config.db
 MESONFLAGS ?=
 ARGS ?=
 
-.PHONY: all client check install uninstall packages migrate bench gpu-bundle clean help
+.PHONY: all client demo-programs check install uninstall packages migrate bench gpu-bundle clean help
 
 all: $(BUILD)/build.ninja
 	$(NINJA) -C $(BUILD)
@@ -19,6 +19,11 @@ all: $(BUILD)/build.ninja
 $(BUILD)/build.ninja:
 	@command -v $(MESON) >/dev/null || { echo "meson is missing: run scripts/setup" >&2; exit 1; }
 	$(MESON) setup --prefix=$(PREFIX) $(MESONFLAGS) $(BUILD)
+
+# Only what scripts/demo starts.
+demo-programs: $(BUILD)/build.ninja
+	$(NINJA) -C $(BUILD) bin/vgpu-mediator bin/vgpu-keeper bin/vgpu-worker bin/vgpu-client \
+	    guest/client/vgpu-client-static
 
 # Only libvgpu and vgpu-client: a C compiler, meson and ninja are enough.
 client: $(CLIENT_BUILD)/build.ninja

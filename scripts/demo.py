@@ -31,6 +31,7 @@ TIED = ["setpriv", "--pdeathsig", "KILL", "--"]
 VMS_MAX = 64
 MEDIATOR_LIMIT_S = 30
 CLIENT_SILENCE_LIMIT_S = 120
+QEMU = TIED + [str(TREE / "qemu" / "vgpu-qemu")]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -65,6 +66,7 @@ def parse_options(arguments):
                         help="keep the logs of mediator, QEMUs and guests, and say where")
     parser.add_argument("--no-setup", action="store_true", help="don't install missing packages")
     parser.add_argument("--check-options", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -299,6 +301,25 @@ class Table:
         return lines
 
 
+# ---- What the guests need ----------------------------------------------------------
+
+
+def prepare(qemu):
+    """One at a time what would otherwise be done by all guests at once.  Returns QEMU's version."""
+    import guest_image
+
+    try:
+        guest_image.kernel()
+        guest_image.busybox()
+    except guest_image.GuestImageError as error:
+        raise DemoError(str(error)) from None
+    done = subprocess.run(qemu + ["--version"], stdin=subprocess.DEVNULL, text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise DemoError(f"qemu/vgpu-qemu does not start:\n{done.stderr}")
+    return done.stdout.splitlines()[0]
+
+
 # ---- All of it --------------------------------------------------------------------
 
 
@@ -307,7 +328,7 @@ class Demo:
         self.options = options
         self.folder = folder
         self.all_booted = threading.Barrier(options.vms + 1)
-        self.qemu = TIED + [str(TREE / "qemu" / "vgpu-qemu")]
+        self.qemu = QEMU
         self.client = next((str(path) for path in (TREE / "build/guest/client/vgpu-client-static",
                                                    TREE / "build/bin/vgpu-client")
                             if path.exists()), None)
@@ -316,25 +337,13 @@ class Demo:
 
     def run(self):
         """The exit status."""
-        import guest_image
         import vm as vm_module
 
         if not self.client:
             raise DemoError("build/bin/vgpu-client is missing: run make")
-        # One at a time what would otherwise be done by all guests at once.
-        self._say("preparing the guests' kernel and QEMU's device "
-                  "(the first time: a minute or two)")
-        try:
-            guest_image.kernel()
-            guest_image.busybox()
-        except guest_image.GuestImageError as error:
-            raise DemoError(str(error)) from None
-        prepared = subprocess.run(self.qemu + ["--version"], stdin=subprocess.DEVNULL, text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if prepared.returncode:
-            raise DemoError(f"qemu/vgpu-qemu does not start:\n{prepared.stderr}")
+        version = prepare(self.qemu)
         self.accel = vm_module.usable_accel(self.qemu)
-        self._say(f"{prepared.stdout.splitlines()[0]}, acceleration: {self.accel}")
+        self._say(f"{version}, acceleration: {self.accel}")
         self.mediator = Mediator(self.folder, self.options.backend)
         vms = [Vm(number + 1, self) for number in range(self.options.vms)]
         self._say(f"booting {len(vms)} guests, then {self.options.seconds} s of work; "
@@ -388,6 +397,13 @@ class Demo:
 def main():
     options = parse_options(sys.argv[1:])
     if options.check_options:
+        return 0
+    if options.prepare:
+        try:
+            prepare(QEMU)
+        except (DemoError, OSError) as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return 1
         return 0
 
     def interrupt(number, _frame):
