@@ -4,8 +4,9 @@
 
     generate_runtime.py WHAT OUTPUT
 
-WHAT: driver (what is called of the driver), exports, hand (what is written by hand), errors
-(texts), versions (the linker's version script), coverage (docs/cudart-coverage.md).
+WHAT: driver (what is called of the driver), exports, hand (what is written by hand), prototypes
+(what programs call), errors (texts), versions (the linker's version script), coverage
+(docs/cudart-coverage.md).
 """
 import re
 import sys
@@ -119,6 +120,17 @@ def hand():
     return lines
 
 
+def prototypes():
+    """What a program calls, without NVIDIA's headers; of what is not built, only the name."""
+    lines = [HEAD, "#ifndef CUDART_PROTOTYPES_H\n#define CUDART_PROTOTYPES_H\n",
+             '#include "cuda/runtime_types.h"\n']
+    for function in runtime.functions():
+        for symbol in function.symbols if function.built else ():
+            kind = runtime.OWN.get(function.name, "cudaError_t")
+            lines.append(f"{kind}{'' if kind.endswith('*') else ' '}{symbol}({function.params});")
+    return [*lines, "\n#endif"]
+
+
 def errors():
     lines = [HEAD, "#define RT_ERRORS(X) \\"]
     lines += [f'    X({n}, "{name}", "{text}") \\' for n, name, text in runtime.errors()]
@@ -165,8 +177,8 @@ def coverage():
         .rstrip("\n")]
 
 
-MAKERS = {"driver": driver_header, **{f.__name__: f for f in (exports, hand, errors, versions,
-                                                              coverage)}}
+MAKERS = {"driver": driver_header, **{f.__name__: f for f in (exports, hand, prototypes, errors,
+                                                              versions, coverage)}}
 
 if __name__ == "__main__":
     sys.exit(generate.main(sys.argv, MAKERS, __doc__))

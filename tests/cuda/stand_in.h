@@ -12,6 +12,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define PARAMS_MAX 16
 #define PARAM_BYTES_MAX 256
+#define NO_IMAGE_FOR_DEVICE 209 /* CUDA_ERROR_NO_BINARY_FOR_GPU */
 
 /* Every object begins with its kind, so that a stale or foreign handle shows. */
 enum kind {
@@ -68,6 +69,7 @@ struct kernel {
     struct object object;
     struct library *library;
     char name[32];
+    int max_shared; /* dynamic shared memory that a launch may ask for */
 };
 
 struct module {
@@ -158,6 +160,8 @@ bool stand_in_take(struct context *context, uint64_t bytes);
 void stand_in_pools_shrink(void);
 /* True: it was of a pool. */
 bool stand_in_pool_free(CUdeviceptr address);
+/* An image as the stand-in's own text, which the caller frees; NULL: *result says why not. */
+char *stand_in_text(const void *image, CUresult *result);
 CUresult stand_in_load(struct module **out, const char *image);
 /* NULL: there is none of this name. */
 struct function *stand_in_find(struct module *module, const char *name);

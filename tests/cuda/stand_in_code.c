@@ -35,13 +35,14 @@ CUresult stand_in_load(struct module **out, const char *image)
 {
     struct module *module;
     char *copy_of, *rest = NULL;
+    CUresult result;
 
-    if (strncmp(image, "vgpu-test\n", 10) != 0) {
-        return CUDA_ERROR_INVALID_IMAGE;
+    copy_of = stand_in_text(image, &result);
+    if (!copy_of) {
+        return result;
     }
     module = calloc(1, sizeof(*module));
     stand_in_born(&module->object, MODULE, stand_in_current);
-    copy_of = strdup(image);
     for (char *line = strtok_r(copy_of, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         if (strncmp(line, "kernel ", 7) == 0) {
             add_kernel(module, line + 7);
@@ -179,8 +180,8 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks
 {
     (void)bytes;
     (void)flags;
-    CHECK(handle, FUNCTION);
     NEED_CONTEXT;
+    stand_in_function(__func__, handle);
     *blocks = size > 0 && size <= 1024 ? 2048 / size : 0;
     return CUDA_SUCCESS;
 }
@@ -249,8 +250,8 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
 EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
                                              const CUlaunchConfig *config)
 {
-    CHECK(handle, FUNCTION);
     NEED_CONTEXT;
+    stand_in_function(__func__, handle);
     *clusters = config->blockDimX <= 1024 ? 132 : 0;
     return CUDA_SUCCESS;
 }
@@ -258,8 +259,8 @@ EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
 EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction handle,
                                                    const CUlaunchConfig *config)
 {
-    CHECK(handle, FUNCTION);
     NEED_CONTEXT;
+    stand_in_function(__func__, handle);
     *size = config->blockDimX <= 1024 ? 8 : 0;
     return CUDA_SUCCESS;
 }

@@ -10,6 +10,8 @@ EXPORT CUresult cuLibraryLoadData(CUlibrary *out, const void *image, unsigned *o
                                   void **library_values, unsigned library_count)
 {
     struct library *library;
+    CUresult result;
+    char *text;
 
     (void)options;
     (void)values;
@@ -17,11 +19,12 @@ EXPORT CUresult cuLibraryLoadData(CUlibrary *out, const void *image, unsigned *o
     (void)library_options;
     (void)library_values;
     (void)library_count;
-    if (strncmp(image, "vgpu-test\n", 10) != 0) {
-        return CUDA_ERROR_INVALID_IMAGE;
+    text = stand_in_text(image, &result);
+    if (!text) {
+        return result;
     }
     library = calloc(1, sizeof(*library));
-    library->image = strdup(image);
+    library->image = text;
     stand_in_born(&library->object, LIBRARY, NULL);
     *out = (CUlibrary)library;
     return CUDA_SUCCESS;
@@ -89,6 +92,7 @@ EXPORT CUresult cuLibraryGetKernel(CUkernel *out, CUlibrary handle, const char *
     kernel->object.kind = KERNEL;
     kernel->library = library;
     strcpy(kernel->name, name);
+    kernel->max_shared = 49152;
     *out = (CUkernel)kernel;
     return CUDA_SUCCESS;
 }
@@ -129,4 +133,49 @@ EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr *address, size_t *bytes, CUlibrar
         }
     }
     return CUDA_ERROR_NOT_FOUND;
+}
+
+EXPORT CUresult cuLibraryGetKernelCount(unsigned *count, CUlibrary handle)
+{
+    const struct library *library = CHECK(handle, LIBRARY);
+
+    *count = 0;
+    for (const char *at = library->image; (at = strstr(at, "\nkernel ")); at++) {
+        ++*count;
+    }
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuKernelGetAttribute(int *value, int attribute, CUkernel handle, CUdevice device)
+{
+    const struct kernel *kernel = CHECK(handle, KERNEL);
+
+    *value = attribute == 0                     ? 1024
+             : attribute == 4                   ? 32
+             : attribute == 5 || attribute == 6 ? 90
+             : attribute == 8                   ? kernel->max_shared
+                                                : 0;
+    return device != 0                         ? CUDA_ERROR_INVALID_DEVICE
+           : attribute >= 0 && attribute <= 15 ? CUDA_SUCCESS
+                                               : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuKernelSetAttribute(int attribute, int value, CUkernel handle, CUdevice device)
+{
+    struct kernel *kernel = CHECK(handle, KERNEL);
+
+    if (device != 0) {
+        return CUDA_ERROR_INVALID_DEVICE;
+    }
+    if (attribute == 8 && value >= 0 && value <= 232448) {
+        kernel->max_shared = value;
+        return CUDA_SUCCESS;
+    }
+    return attribute == 9 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuKernelSetCacheConfig(CUkernel handle, int config, CUdevice device)
+{
+    CHECK(handle, KERNEL);
+    return device == 0 && config >= 0 && config <= 3 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -62,6 +62,14 @@ EXPORT CUresult cuStreamGetId(CUstream handle, unsigned long long *id)
     return CUDA_SUCCESS;
 }
 
+EXPORT CUresult cuStreamIsCapturing(CUstream handle, unsigned *status)
+{
+    stand_in_stream(__func__, handle);
+    NEED_CONTEXT;
+    *status = 0; /* it has no captures */
+    return CUDA_SUCCESS;
+}
+
 static bool stream_is_busy(const struct stream *stream)
 {
     bool busy = false;
