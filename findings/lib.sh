@@ -86,6 +86,15 @@ get_all() {
     done
 }
 
+# get_npm PACKAGE@VERSION...: these from npm, with what they depended on at the end of November
+# 2026, for programs in $T that are started with `node`. No script of a package is run.
+get_npm() {
+    need node npm
+    echo "with: $*"
+    npm install --prefix "$T" --cache "$CACHE/npm" --before 2026-11-30 --ignore-scripts --no-audit \
+        --no-fund "$@" >"$T/log" 2>&1 || skip "$* can't be had"
+}
+
 in_root() {
     program=$1
     shift
