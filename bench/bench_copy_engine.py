@@ -22,11 +22,10 @@ sys.path.insert(0, str(TREE / "tests" / "vm"))
 
 import channel_regs as cr  # noqa: E402
 import guest_channel as gc  # noqa: E402
+from channel_host import Opened, memfd  # noqa: E402
 from conftest import SLOT, Device, build_qemu, chardev  # noqa: E402
 from fake_mediator import FakeMediator  # noqa: E402
 from qtest import Machine  # noqa: E402
-from test_channel_device import Opened  # noqa: E402
-from test_channel_fuzz import memfd  # noqa: E402
 
 ARENA, ROUNDS, SLOTS = 64 << 20, 5, 64
 PULL, PUSH = 1, 2

@@ -6,7 +6,6 @@
  *   copied:  doorbell page --> the copy engine    worker --> its requests --> engine --> vector
  */
 #include "qemu/osdep.h"
-#include <glib-unix.h>
 #include "qemu/main-loop.h"
 #include "vgpu-channel-internal.h"
 
@@ -16,12 +15,12 @@ static void on_interrupt(void *opaque)
 {
     VgpuChannel *channel = opaque;
 
-    if (event_notifier_test_and_clear(&channel->interrupt)) {
+    if (vgpu_watch_take(&channel->interrupt)) {
         vgpu_channels_notify(channel->set, channel->vector);
     }
 }
 
-/* Of a machine that does not run the descriptor keeps the count. */
+/* Of a machine that does not run the watch keeps the signal. */
 void vgpu_channel_events_watch(VgpuChannel *channel)
 {
     bool on = channel->has_events && channel->set->running;
@@ -32,8 +31,8 @@ void vgpu_channel_events_watch(VgpuChannel *channel)
             vgpu_channels_notify(channel->set, channel->vector);
         }
     } else if (channel->has_events) {
-        qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), on ? on_interrupt : NULL,
-                            NULL, channel);
+        qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt.ready),
+                            on ? on_interrupt : NULL, NULL, channel);
     }
 }
 
@@ -49,6 +48,20 @@ static EventNotifier *doorbell_of(VgpuChannel *channel)
     return channel->copy ? vgpu_copy_doorbell(channel->copy) : &channel->doorbell;
 }
 
+/*
+ * KVM signals a doorbell in the kernel, and never waits.  Without KVM, QEMU's own code would write
+ * to the descriptor: that may be done to the copy engine's, which nobody else has.
+ */
+static bool is_ioeventfd(VgpuChannel *channel)
+{
+    return channel->copy || kvm_enabled();
+}
+
+bool vgpu_channel_events_possible(uint32_t transport)
+{
+    return (transport == VGPU_TRANSPORT_SHARED && kvm_enabled()) || vgpu_signal_possible();
+}
+
 /* Where no ioeventfd has caught it. */
 static void bar2_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
 {
@@ -56,7 +69,11 @@ static void bar2_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
     VgpuChannel *channel = &set->all[addr / VGPU_DOORBELL_PAGE];
 
     if (size == 4 && addr % VGPU_DOORBELL_PAGE == 0 && channel->has_events) {
-        event_notifier_set(doorbell_of(channel));
+        if (channel->copy) {
+            event_notifier_set(vgpu_copy_doorbell(channel->copy));
+        } else {
+            vgpu_signal(event_notifier_get_fd(&channel->doorbell));
+        }
     }
 }
 
@@ -114,22 +131,27 @@ static bool copy_begin(VgpuChannel *channel, const int *fds)
     return channel->copy != NULL;
 }
 
-/* What another process did to the flags of descriptors is undone. */
+static bool shared_begin(VgpuChannel *channel, const int *fds)
+{
+    if (!vgpu_watch_init(&channel->interrupt, fds[VGPU_FD_INTERRUPT])) {
+        return false;
+    }
+    event_notifier_init_fd(&channel->doorbell, fds[VGPU_FD_DOORBELL]);
+    return true;
+}
+
 bool vgpu_channel_events_begin(VgpuChannel *channel, const int *fds)
 {
-    g_unix_set_fd_nonblocking(fds[VGPU_FD_DOORBELL], true, NULL);
-    g_unix_set_fd_nonblocking(fds[VGPU_FD_INTERRUPT], true, NULL);
-    if (channel->transport == VGPU_TRANSPORT_COPIED) {
-        if (!copy_begin(channel, fds)) {
-            return false;
-        }
-    } else {
-        event_notifier_init_fd(&channel->doorbell, fds[VGPU_FD_DOORBELL]);
-        event_notifier_init_fd(&channel->interrupt, fds[VGPU_FD_INTERRUPT]);
+    bool copied = channel->transport == VGPU_TRANSPORT_COPIED;
+
+    if (!(copied ? copy_begin : shared_begin)(channel, fds)) {
+        return false;
     }
     channel->has_events = true;
-    memory_region_add_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
-                              false, 0, doorbell_of(channel));
+    if (is_ioeventfd(channel)) {
+        memory_region_add_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
+                                  false, 0, doorbell_of(channel));
+    }
     vgpu_channel_events_watch(channel);
     return true;
 }
@@ -139,8 +161,10 @@ void vgpu_channel_events_end(VgpuChannel *channel, enum vgpu_channel_reason reas
     if (!channel->has_events) {
         return;
     }
-    memory_region_del_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
-                              false, 0, doorbell_of(channel));
+    if (is_ioeventfd(channel)) {
+        memory_region_del_eventfd(channel->set->uses.bar2, channel->number * VGPU_DOORBELL_PAGE, 4,
+                                  false, 0, doorbell_of(channel));
+    }
     channel->has_events = false;
     if (channel->copy) {
         vgpu_copy_stop(channel->copy, reason);
@@ -150,7 +174,7 @@ void vgpu_channel_events_end(VgpuChannel *channel, enum vgpu_channel_reason reas
         }
         return;
     }
-    qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt), NULL, NULL, NULL);
+    qemu_set_fd_handler(event_notifier_get_fd(&channel->interrupt.ready), NULL, NULL, NULL);
     event_notifier_cleanup(&channel->doorbell);
-    event_notifier_cleanup(&channel->interrupt);
+    vgpu_watch_cleanup(&channel->interrupt);
 }

@@ -12,6 +12,7 @@
 #include "vgpu-channel.h"
 #include "vgpu-chunk.h"
 #include "vgpu-copy.h"
+#include "vgpu-event.h"
 
 typedef struct VgpuChannel {
     VgpuChannels *set;
@@ -25,12 +26,14 @@ typedef struct VgpuChannel {
     bool opened;          /* OPENED with status 0 has come: a CLOSED is owed to us */
     bool last_word;       /* nothing more comes about it */
     int lease;            /* our end; -1: the host has let go */
+    bool waited;          /* for the lease, once and in vain: not again */
     VGPUChannelOpen open; /* as sent */
     VgpuChunk chunk0;
     bool has_events;
-    EventNotifier doorbell, interrupt; /* SHARED: the worker's */
-    VgpuCopy *copy;                    /* COPIED: has the worker's, and a doorbell of its own */
-    bool interrupt_held;               /* COPIED: the machine was stopped when it came */
+    EventNotifier doorbell; /* SHARED: the worker's, as the next; never to be written to */
+    VgpuWatch interrupt;
+    VgpuCopy *copy;      /* COPIED: has the worker's, and a doorbell of its own */
+    bool interrupt_held; /* COPIED: the machine was stopped when it came */
 } VgpuChannel;
 
 struct VgpuChannels {
@@ -67,6 +70,8 @@ void vgpu_channel_copy_failed(VgpuChannel *channel);
 enum vgpu_error vgpu_channel_open(VgpuChannel *channel, IOHandler *on_lease);
 
 /* vgpu-channel-events.c */
+/* Can this process signal what a channel of this transport needs?  The answer never changes. */
+bool vgpu_channel_events_possible(uint32_t transport);
 extern const MemoryRegionOps vgpu_doorbell_ops; /* its opaque: VgpuChannels */
 /*
  * Takes the descriptors of OPENED.  Returns false, and they are the caller's, when they are not

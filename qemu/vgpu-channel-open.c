@@ -41,6 +41,7 @@ static enum vgpu_error send_open(VgpuChannel *channel, VgpuChunkFrames *frames, 
     channel->opened = false;
     channel->last_word = false;
     channel->lease = ends[0];
+    channel->waited = false;
     g_unix_set_fd_nonblocking(channel->lease, true, NULL);
     qemu_set_fd_handler(channel->lease, on_lease, NULL, channel);
     vgpu_link_channel(set->uses.link, VGPU_MSG_CHANNEL_OPEN, &channel->open, sizeof(channel->open),
@@ -66,6 +67,9 @@ static enum vgpu_error open_with(VgpuChannel *channel, const VGPUChannelSetup *s
         frames->count = 0;
         channel->transport = VGPU_TRANSPORT_COPIED;
     } else {
+        return VGPU_ERR_UNSUPPORTED_OP;
+    }
+    if (!vgpu_channel_events_possible(channel->transport)) {
         return VGPU_ERR_UNSUPPORTED_OP;
     }
     channel->open = setup->open;

@@ -203,29 +203,44 @@ static void reset_begin(VgpuChannels *set, enum vgpu_channel_reason reason)
     reset_finish(set);
 }
 
-/* Returns whether anybody of the host still holds a lease, at the latest after the bound. */
+/* Waits for the host to let go, until that time.  Returns whether it has. */
+static bool wait_for_lease(VgpuChannel *channel, int64_t end_ms)
+{
+    struct pollfd lease = {.fd = channel->lease};
+    int64_t left_ms;
+
+    do {
+        left_ms = MAX(end_ms - qemu_clock_get_ms(QEMU_CLOCK_REALTIME), 0);
+        if (poll(&lease, 1, left_ms) > 0 && (lease.revents & POLLHUP)) {
+            lease_end(channel);
+            return true;
+        }
+    } while (left_ms > 0);
+    return false;
+}
+
+/*
+ * Returns whether anybody of the host still holds a lease, at the latest after the bound.  Each
+ * channel is waited for once: a worker that hangs holds the big lock up for one reset, not for
+ * each.
+ */
 static bool wait_for_leases(VgpuChannels *set)
 {
     int64_t end_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + VGPU_LET_GO_MS;
+    bool late = false;
     uint32_t i;
 
     for (i = 0; i < set->uses.count; i++) {
         VgpuChannel *channel = &set->all[i];
 
         /* What is copied nobody else has: it ended with the engine. */
-        while (channel->lease >= 0 && channel->transport == VGPU_TRANSPORT_SHARED) {
-            struct pollfd lease = {.fd = channel->lease};
-            int64_t left_ms = end_ms - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-            int n = poll(&lease, 1, MAX(left_ms, 0));
-
-            if (n > 0 && (lease.revents & POLLHUP)) {
-                lease_end(channel);
-            } else if (n == 0 && left_ms <= 0) {
-                return true;
-            }
+        if (channel->lease >= 0 && channel->transport == VGPU_TRANSPORT_SHARED &&
+            !wait_for_lease(channel, channel->waited ? 0 : end_ms)) {
+            late |= !channel->waited;
+            channel->waited = true;
         }
     }
-    return false;
+    return late;
 }
 
 static void wait_let_go(VgpuChannels *set)

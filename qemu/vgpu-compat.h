@@ -30,11 +30,13 @@
 #if __has_include("system/dma.h")
 #include "system/dma.h"
 #include "system/iothread.h"
+#include "system/kvm.h"
 #include "system/runstate.h"
 #include "system/xen.h"
 #else
 #include "sysemu/dma.h"
 #include "sysemu/iothread.h"
+#include "sysemu/kvm.h"
 #include "sysemu/runstate.h"
 #if __has_include("sysemu/xen.h")
 #include "sysemu/xen.h"

@@ -23,6 +23,7 @@
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "vgpu-copy.h"
+#include "vgpu-event.h"
 #include "vgpu/vgpu_ring.h"
 
 /* One stretch of copying, and what is done before others have their turn. */
@@ -40,8 +41,8 @@ struct VgpuCopy {
     uint8_t *memory;      /* the memfd */
     VGPUCopyPage *page;
     EventNotifier doorbell; /* the guest rings, or the engine itself to go on */
-    EventNotifier wake;     /* the worker has requests */
-    EventNotifier worker;   /* wakes the worker */
+    VgpuWatch wake;         /* the worker has requests */
+    int worker;             /* the eventfd that wakes the worker */
     EventNotifier event;    /* tells the main loop */
     QEMUTimer *pause;       /* in the main loop */
     QemuEvent stopped;
@@ -59,14 +60,6 @@ struct VgpuCopy {
 
 /* ---- Guest memory ------------------------------------------------------------ */
 
-/* Copies under the big lock, by the ordinary way, which Xen needs: its RAM has no address here. */
-static bool copy_locked(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes,
-                        bool to_guest)
-{
-    return to_guest ? vgpu_dma_write(copy->uses.dev, address, host, bytes)
-                    : vgpu_dma_read(copy->uses.dev, address, host, bytes);
-}
-
 static bool is_plain_ram(MemoryRegion *mr, bool to_guest)
 {
     return memory_region_is_ram(mr) && !memory_region_is_ram_device(mr) &&
@@ -83,9 +76,24 @@ static void move(uint8_t *to, const uint8_t *from, uint64_t bytes)
     }
 }
 
-/* Copies without the lock, where there is RAM. */
-static bool copy_unlocked(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes,
-                          bool to_guest)
+/* A stretch of RAM that has an address here. */
+static void copy_mapped(MemoryRegion *mr, hwaddr offset, uint8_t *host, uint64_t bytes,
+                        bool to_guest)
+{
+    uint8_t *guest = (uint8_t *)memory_region_get_ram_ptr(mr) + offset;
+
+    move(to_guest ? guest : host, to_guest ? host : guest, bytes);
+    if (to_guest) {
+        memory_region_set_dirty(mr, offset, bytes);
+    }
+}
+
+/*
+ * Copies where there is RAM, and nowhere else: a device's code would need the big lock, and this
+ * one's could end the engine.  Xen's RAM has an address for a moment only: there the ordinary way
+ * is gone, under the lock, so what was looked up stays what it is.
+ */
+static bool copy_piece(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes, bool to_guest)
 {
     AddressSpace *as = pci_get_address_space(copy->uses.dev);
     bool well = true;
@@ -97,26 +105,18 @@ static bool copy_unlocked(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_
                                                    MEMTXATTRS_UNSPECIFIED);
 
         well = length > 0 && is_plain_ram(mr, to_guest);
-        if (well) {
-            uint8_t *guest = (uint8_t *)memory_region_get_ram_ptr(mr) + offset;
-
-            move(to_guest ? guest : host, to_guest ? host : guest, length);
-            if (to_guest) {
-                memory_region_set_dirty(mr, offset, length);
-            }
-            address += length;
-            host += length;
-            bytes -= length;
+        if (well && xen_enabled()) {
+            well = to_guest ? vgpu_dma_write(copy->uses.dev, address, host, length)
+                            : vgpu_dma_read(copy->uses.dev, address, host, length);
+        } else if (well) {
+            copy_mapped(mr, offset, host, length, to_guest);
         }
+        address += length;
+        host += length;
+        bytes -= length;
     }
     rcu_read_unlock();
     return well;
-}
-
-/* Outside Xen never into a device, this one's registers least of all. */
-static bool copy_piece(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes, bool to_guest)
-{
-    return (xen_enabled() ? copy_locked : copy_unlocked)(copy, address, host, bytes, to_guest);
 }
 
 /* The piece in which an offset of chunk 0 lies. */
@@ -205,7 +205,7 @@ static bool pull_commands(VgpuCopy *copy)
     copy->pulled = tail;
     VGPU_STORE_RELEASE(&control->command_tail, tail);
     if (vgpu_must_wake(&control->worker_parked)) {
-        event_notifier_set(&copy->worker);
+        vgpu_signal(copy->worker);
     }
     return true;
 }
@@ -289,7 +289,7 @@ static bool serve_request(VgpuCopy *copy)
         copy->moved = 0;
         VGPU_STORE_RELEASE(&copy->page->head, ++copy->head);
         if (vgpu_must_wake(&copy->page->worker_parked)) {
-            event_notifier_set(&copy->worker);
+            vgpu_signal(copy->worker);
         }
     }
     return true;
@@ -363,9 +363,9 @@ static void on_doorbell(EventNotifier *notifier)
 
 static void on_wake(EventNotifier *notifier)
 {
-    VgpuCopy *copy = container_of(notifier, VgpuCopy, wake);
+    VgpuCopy *copy = container_of(notifier, VgpuCopy, wake.ready);
 
-    if (event_notifier_test_and_clear(notifier)) {
+    if (vgpu_watch_take(&copy->wake)) {
         turn(copy);
     }
 }
@@ -426,7 +426,7 @@ static void unmap(VgpuCopy *copy)
 static void watch(VgpuCopy *copy, bool on)
 {
     vgpu_aio_set_notifier(copy->uses.context, &copy->doorbell, on ? on_doorbell : NULL);
-    vgpu_aio_set_notifier(copy->uses.context, &copy->wake, on ? on_wake : NULL);
+    vgpu_aio_set_notifier(copy->uses.context, &copy->wake.ready, on ? on_wake : NULL);
 }
 
 static void fill_piece_ends(VgpuCopy *copy)
@@ -464,10 +464,15 @@ VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]
         unmap(copy);
         return NULL;
     }
+    if (!vgpu_watch_init(&copy->wake, fds[VGPU_FD_INTERRUPT])) {
+        event_notifier_cleanup(&copy->doorbell);
+        event_notifier_cleanup(&copy->event);
+        unmap(copy);
+        return NULL;
+    }
     close(fds[VGPU_FD_CHUNK0]);
     close(fds[VGPU_FD_COPY]);
-    event_notifier_init_fd(&copy->worker, fds[VGPU_FD_DOORBELL]);
-    event_notifier_init_fd(&copy->wake, fds[VGPU_FD_INTERRUPT]);
+    copy->worker = fds[VGPU_FD_DOORBELL];
     qemu_event_init(&copy->stopped, false);
     copy->pause = timer_new_ns(QEMU_CLOCK_REALTIME, on_pause_over, copy);
     qemu_set_fd_handler(event_notifier_get_fd(&copy->event), on_event, NULL, copy);
@@ -511,8 +516,8 @@ void vgpu_copy_stop(VgpuCopy *copy, enum vgpu_channel_reason reason)
     }
     event_notifier_cleanup(&copy->doorbell);
     event_notifier_cleanup(&copy->event);
-    event_notifier_cleanup(&copy->worker);
-    event_notifier_cleanup(&copy->wake);
+    vgpu_watch_cleanup(&copy->wake);
+    close(copy->worker);
     qemu_event_destroy(&copy->stopped);
     unmap(copy);
 }

@@ -280,7 +280,7 @@ static vm_fault_t vgpu_doorbell_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	mutex_lock(&dev->lock);
-	if (!dev->gone && ch->number != VGPU_CHANNEL_NONE)
+	if (!dev->gone && ch->phase == VGPU_PHASE_OPEN)
 		pfn = PHYS_PFN(dev->doorbells) + ch->number;
 	ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
 	mutex_unlock(&dev->lock);
@@ -309,8 +309,14 @@ static int vgpu_mmap_chunk(struct vgpu_channel *ch, struct vm_area_struct *vma, 
 	return 0;
 }
 
+/*
+ * Before a channel is open its number may still become another process's, when the host refuses
+ * it; afterwards it stays this file's as long as the area is there.
+ */
 static int vgpu_mmap_doorbell(struct vgpu_channel *ch, struct vm_area_struct *vma, u64 bytes)
 {
+	if (ch->phase != VGPU_PHASE_OPEN)
+		return -ENXIO;
 	if (bytes != VGPU_DOORBELL_PAGE)
 		return -EINVAL;
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);

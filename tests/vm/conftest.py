@@ -15,6 +15,7 @@ import tempfile
 import pytest
 
 import regs
+from channel_host import begin, copied, opened  # noqa: F401  (fixtures)
 from fake_mediator import FakeMediator
 from qemu_process import wait_for
 from qtest import Machine, PciDevice

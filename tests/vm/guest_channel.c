@@ -10,6 +10,8 @@
  *   guest_channel watch         says how the channel ended; then stays until the device is gone,
  *                               and uses what it has mapped
  *   guest_channel family        a channel; a child keeps the file, the parent ends when it is told
+ *   guest_channel early         a channel, then one that the host keeps waiting: what of the second
+ *                               can be mapped meanwhile
  *   guest_channel chunk MIB     a channel and one more chunk; added, used, removed
  *
  * Those that stay print "ready NUMBER" first.  "host: ..." is printed when the host refused.
@@ -17,6 +19,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -381,6 +384,40 @@ static void run_chunk(uint64_t bytes)
     printf("chunk %u done\n", add.chunk);
 }
 
+static void *open_in_thread(void *channel)
+{
+    struct channel *c = channel;
+
+    REFUSED(ioctl(c->fd, VGPU_IOCTL_OPEN, &c->open), EREMOTEIO);
+    return NULL;
+}
+
+static void run_early(void)
+{
+    struct channel first = open_channel(64 << 10);
+    struct channel c = {.fd = open(DEVICE, O_RDWR | O_CLOEXEC), .open = wanted(64 << 10)};
+    struct vgpu_ioctl_info info = {.flags = 0};
+    off_t doorbell = (off_t)first.open.doorbell_offset;
+    pthread_t opening;
+
+    CHECK(c.fd >= 0 && pthread_create(&opening, NULL, open_in_thread, &c) == 0);
+    do {
+        CHECK(ioctl(c.fd, VGPU_IOCTL_INFO, &info) == 0);
+    } while (info.state != VGPU_REGISTER_OPENING);
+    NOT_MAPPED(mmap(NULL, VGPU_DOORBELL_PAGE, PROT_WRITE, MAP_SHARED, c.fd, doorbell), ENXIO);
+    NOT_MAPPED(mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, c.fd, (off_t)first.open.mmap_offset),
+               ENXIO);
+    ready(&first);
+    CHECK(pthread_join(opening, NULL) == 0);
+    /* Refused: the file is as new, and can be opened again. */
+    NOT_MAPPED(mmap(NULL, VGPU_DOORBELL_PAGE, PROT_WRITE, MAP_SHARED, c.fd, doorbell), ENXIO);
+    c.open = wanted(64 << 10);
+    CHECK(ioctl(c.fd, VGPU_IOCTL_OPEN, &c.open) == 0);
+    vgpu_channel_layout(&c.open.geometry, &c.layout);
+    map_channel(&c);
+    printf("early done\n");
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -398,10 +435,12 @@ int main(int argc, char **argv)
         run_watch();
     } else if (strcmp(what, "family") == 0) {
         run_family();
+    } else if (strcmp(what, "early") == 0) {
+        run_early();
     } else if (strcmp(what, "chunk") == 0) {
         run_chunk((uint64_t)number << 20);
     } else {
-        printf("usage: guest_channel checks|limits|hold|echo|watch|family|chunk [NUMBER]\n");
+        printf("usage: guest_channel checks|limits|hold|echo|watch|family|early|chunk [NUMBER]\n");
         return 1;
     }
     return 0;

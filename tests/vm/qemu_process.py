@@ -128,6 +128,10 @@ class QemuProcess:
             assert isinstance(arguments.get("addr", ""), str), arguments
         request = {"execute": execute, "arguments": arguments}
         self.qmp_file.write(json.dumps(request).encode() + b"\n")
+        return self.qmp_reply()
+
+    def qmp_reply(self):
+        """That to what was written last."""
         while True:
             reply = self._read_qmp()
             if "event" in reply:

@@ -5,7 +5,6 @@ worker that answer as they like.  Whatever comes of it, QEMU lives on and a chan
 VGPU_FUZZ_SEEDS=first-last plays more of them.  For a device with sanitizers: qemu/build-module.sh
 with CFLAGS, and VGPU_FUZZ_STEPS for longer streams.
 """
-import fcntl
 import mmap
 import os
 import random
@@ -16,23 +15,14 @@ import pytest
 
 import channel_regs as cr
 import guest_channel as gc
+from channel_host import Opened, memfd
 from fake_mediator import frame
-from test_channel_device import Opened
 
 FIRST, LAST = (int(one) for one in os.environ.get("VGPU_FUZZ_SEEDS", "1-6").split("-"))
 STEPS = int(os.environ.get("VGPU_FUZZ_STEPS", "600"))
 GEOMETRIES = [cr.SMALLEST, (4, 1024, 4096, 128 << 10, 64 << 10), (2, 0, 8192, 256 << 10, 1 << 20)]
 WORDS = [0, 1, 2, 7, 8, 24, 4095, 4096, 1 << 16, 1 << 20, (1 << 31) - 8, 1 << 31, (1 << 32) - 1,
          1 << 32, (1 << 63) - 8, 1 << 63, (1 << 64) - 8, (1 << 64) - 1]
-SEALS = 0x0001 | 0x0002 | 0x0004  # SEAL, SHRINK, GROW
-F_ADD_SEALS = 1033
-
-
-def memfd(size, seals=SEALS):
-    fd = os.memfd_create("fuzz", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.ftruncate(fd, size)
-    fcntl.fcntl(fd, F_ADD_SEALS, seals)
-    return fd
 
 
 class Host:

@@ -18,10 +18,10 @@ import pytest
 
 import channel_regs as cr
 import guest_image
+from channel_host import Opened
 from conftest import BUILDS, TREE, build_qemu, chardev
 from fake_mediator import frame
 from qemu_process import wait_for
-from test_channel_device import Opened
 from vm import Guest
 
 SYSFS = "/sys/bus/pci/drivers/vgpu"
@@ -52,7 +52,7 @@ def driver_files(kernel, tmp_path_factory):
     subprocess.run(["make", "-s", "-C", source, f"KDIR={kernel[1]}", "modules"], check=True)
     program = folder / "guest_channel"
     subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror",
-                    "-I", TREE / "include", "-o", program, TREE / "tests/vm/guest_channel.c"],
+                    "-pthread", "-I", TREE / "include", "-o", program, TREE / "tests/vm/guest_channel.c"],
                    check=True)
     return {"/vgpu.ko": source / "vgpu.ko", "/bin/guest_channel": program}
 
@@ -100,6 +100,8 @@ class Host(threading.Thread):
         self.lock = threading.Lock()
         self.lets_go = True
         self.refuses = 0  # a status, for each OPEN
+        self.holds_from = None  # opens from this one on wait, for let_open()
+        self.held = []
         self.channels = {}
         self.asked = []   # numbers that the guest wants closed
         self.resets = 0
@@ -146,6 +148,20 @@ class Host(threading.Thread):
         while not adds or cr.ADD_FRAME.unpack_from(adds[-1].payload)[2]:
             adds.append(self.conn.expect(cr.MSG_CHUNK_ADD))
         channel = Channel(self.conn, got, adds)
+        if self.holds_from is not None and self.opened_total >= self.holds_from:
+            self.held.append(channel)
+        else:
+            self.reply(channel)
+
+    def let_open(self):
+        """What was held is refused, the next ones are not."""
+        with self.lock:
+            self.holds_from, self.refuses = None, 11
+            for channel in self.held:
+                self.reply(channel)
+            self.held, self.refuses = [], 0
+
+    def reply(self, channel):
         if self.refuses:
             channel.reply(self.refuses, fds=(), size=0)
             channel.close()
@@ -272,6 +288,17 @@ def test_the_calls(boot, host):
     assert guest.run("guest_channel echo 1") == (2, "host: Remote I/O error, status 11")
     host.refuses = 0
     assert guest.run("guest_channel echo 1") == (0, "echo 1 done")
+    nothing_left(guest)
+    healthy(guest)
+
+
+def test_nothing_is_mapped_before_the_host_agrees(boot, host):
+    """Else a refused process could ring the doorbell of who gets the number next."""
+    guest = boot()
+    host.holds_from = 1
+    background(guest, "early", "early")
+    host.let_open()
+    assert "early done" in wait_output(guest, "early", "done")
     nothing_left(guest)
     healthy(guest)
 
