@@ -59,6 +59,7 @@ class Driver:
 
     def __init__(self, device):
         self.device, self.machine = device, device.machine
+        self.iova = 0  # where a virtual IOMMU puts memory for the device
 
     def reg(self, register):
         return self.device.read(register)
@@ -77,7 +78,7 @@ class Driver:
     def open(self, channel, setup, at=SETUP_AT):
         """RESULT as it is right after COMMAND."""
         self.machine.write_bytes(at, setup)
-        return self.open_at(channel, at)
+        return self.open_at(channel, self.iova + at)
 
     def open_at(self, channel, at):
         self.device.write(SETUP_LO, at & 0xFFFFFFFF)

@@ -7,14 +7,17 @@ import struct
 import pytest
 
 import channel_regs as cr
-from channel_host import (BAR2, BAR4, CHANNEL_DATA, CHUNK_AT, CONFIG_DATA, INTERRUPT,
+import regs
+from channel_host import (BAR2, BAR4, BYTES, CHANNEL_DATA, CHUNK_AT, CONFIG_DATA, INTERRUPT,
                           PULL, PUSH, enable_msix, place_bars, take_message)
 from channel_regs import pieces_at, setup_bytes
 from guest_channel import GuestMemory
 from qemu_process import wait_for
+from vtd import VtdTables
 
 FREED_IS_FILLED = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
 FULL = (1 << 64) - 2
+IOVA = 0x10000000
 PROCESS_PARKED, WORKER_PARKED = 0x80, 0x180  # in the control page
 PAGE_WORKER_PARKED = 3 * 128  # in the copy page
 
@@ -188,3 +191,67 @@ def test_a_worker_that_hangs_is_waited_for_once(begin, mediator, opened):
     vm.qmp("system_reset")
     vm.wait_event("RESET")
     assert vm.output().count("has not let go of the guest's memory") == 2
+
+
+# ---- behind a virtual IOMMU
+
+
+@pytest.fixture
+def behind(begin, mediator):
+    """behind(properties) -> (machine, device, driver, connection, tables): a machine with an IOMMU
+    that gives the device the setup and the chunk's memory, IOVA higher."""
+    def run(properties=""):
+        vm, dev, driver = begin(properties, "-device", "intel-iommu", machine="q35")
+        tables = VtdTables(vm, dev.slot << 3)
+        tables.map(IOVA + driver.SETUP_AT, driver.SETUP_AT, 2)
+        tables.map(IOVA + CHUNK_AT, CHUNK_AT, BYTES >> 12)
+        tables.enable()
+        driver.iova = IOVA
+        return vm, dev, driver, mediator.accept(), tables
+    return run
+
+
+def iova_setup():
+    return setup_bytes(pieces=pieces_at(IOVA + CHUNK_AT, BYTES))
+
+
+def threads(vm):
+    return len(os.listdir(f"/proc/{vm.process.pid}/task"))
+
+
+def test_behind_an_iommu_memory_is_copied_and_by_no_thread(behind, copied):
+    """The IOMMU may ask a device, which wants the big lock."""
+    vm, _, driver, conn, _ = behind()
+    before = threads(vm)
+    channel = copied(driver, conn, setup=iova_setup())
+    channel.chunk[BYTES - 4096:] = b"\x42" * 4096
+    tail = channel.ask((PUSH, BYTES - 4096, 4096))
+    wait_for(lambda: channel.done() == tail, "the range is copied")
+    assert vm.read_bytes(CHUNK_AT + BYTES - 4096, 4096) == b"\x42" * 4096
+    vm.write_bytes(CHUNK_AT + BYTES - 4096, b"\x17" * 4096)
+    tail = channel.ask((PULL, BYTES - 4096, 4096))
+    wait_for(lambda: channel.done() == tail, "the range is copied")
+    assert channel.chunk[BYTES - 4096:] == b"\x17" * 4096
+    assert threads(vm) == before
+
+
+@pytest.mark.parametrize("kind", [PUSH, PULL])
+@pytest.mark.parametrize("bar", ["BAR0", "BAR2", "BAR4", "nothing"])
+def test_the_devices_own_registers_are_no_memory(behind, copied, bar, kind):
+    """The guest puts them where its pieces were."""
+    vm, dev, driver, conn, tables = behind()
+    channel = copied(driver, conn, setup=iova_setup())
+    dev.write(regs.SCRATCH, 0x1234)
+    arena = BYTES - 4096
+    # At the scratch register a value, at the channels' command register CLOSE of number 0.
+    channel.chunk[arena:] = b"\x02\0\0\0" * 1024
+    where = {"BAR0": dev.base, "BAR2": BAR2, "BAR4": BAR4, "nothing": 0x80000000}[bar]
+    tables.map(IOVA + CHUNK_AT + arena, where)
+    tables.forget()
+    channel.ask((kind, arena, 4096))
+    conn.expect(cr.MSG_CLOSE)
+    assert driver.of(0, cr.STATE) == cr.CLOSING and driver.reg(cr.REASON) == cr.R_COPY_FAILED
+    assert dev.reg(regs.SCRATCH) == 0x1234
+    channel.let_go()
+    channel.closed(cr.R_COPY_FAILED)
+    driver.wait_state(0, cr.FREE)
