@@ -75,20 +75,34 @@ class Host:
         assert head[0] == wire.MAGIC and head[6] == len(fds), (head, fds)
         return head[1], wire.receive(self.sock, head[7]), fds
 
-    def open(self, number=0, lanes=4, events=0, notices=65536, commands=1 << 20, arena=1 << 20,
-             profile=1, transports=1):
-        """A Channel, or the error code."""
+    def ask(self, number=0, lanes=4, events=0, notices=65536, commands=1 << 20, arena=1 << 20,
+            profile=1, transports=1):
+        """Wants a channel: opened() has the answer."""
+        self.asked = (number, lanes, events, notices, commands, arena)
         self.send(CHANNEL_OPEN, OPEN.pack(number, profile, transports, 1, lanes, events, notices,
                                           commands, arena, os.getpid(), 0, b"test"))
+
+    def opened(self):
+        """A Channel, or the error code."""
         kind, payload, fds = self.receive()
         assert kind == CHANNEL_OPENED
         opened = OPENED.unpack(payload)
-        assert opened[0] == number
+        assert opened[0] == self.asked[0]
         if opened[1] != wire.OK:
             assert not fds and opened[9] == 0
             return opened[1]
-        assert opened[4:9] == (lanes, events, notices, commands, arena)
-        return Channel(self, number, fds, opened)
+        assert opened[4:9] == self.asked[1:]
+        return Channel(self, opened[0], fds, opened)
+
+    def open(self, number=0, **wish):
+        self.ask(number, **wish)
+        return self.opened()
+
+    def ping(self):
+        """Returns when the peer has taken all that was sent before."""
+        self.send(wire.MSG_PING, b"word")
+        kind, payload, _ = self.receive()
+        assert (kind, payload) == (wire.MSG_PONG, b"word")
 
     def add_chunk(self, chunk, size, number=0):
         """Its mapping, or the error code."""

@@ -94,11 +94,11 @@ def start(qemu, folder):
     the path of the fixture `mediator`, whether anybody listens there or not."""
     machines = []
 
-    def run(properties="", *arguments, machine="pc", path=None):
+    def run(properties="", *arguments, machine="pc", path=None, **more):
         joined = f"vgpu-stub,id=gpu0,addr={SLOT:#x},chardev=link" + \
             ("," + properties if properties else "")
         vm = Machine(qemu, folder, *chardev(path or folder / "mediator.sock"),
-                     "-device", joined, *arguments, machine=machine)
+                     "-device", joined, *arguments, machine=machine, **more)
         machines.append(vm)
         return vm, Device(vm, SLOT).enable()
 

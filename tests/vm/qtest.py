@@ -11,13 +11,33 @@ import struct
 from qemu_process import QemuProcess
 
 BAR_BASE = 0xE0000000
+ROM_AT = 0xFFFF0000  # 64 KiB
+HALT = b"\xf4" * (65536 - 16) + b"\xfa\xf4\xeb\xfd" + b"\xf4" * 12  # cli; hlt; jmp to hlt
+
+
+def rom_that_writes(address):
+    """The CPU writes 4 bytes to this address, and again, for ever."""
+    gdt = struct.pack("<3Q", 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF)
+    flat = b"".join([b"\x66\xb8\x10\x00\x8e\xd8",               # mov ax, 0x10; mov ds, ax
+                     b"\xbf" + struct.pack("<I", address),       # mov edi, address
+                     b"\x89\x07\xeb\xfc"])                       # mov [edi], eax; jmp to that
+    start = b"".join([b"\x66\x2e\x0f\x01\x16\x00\x01",          # lgdt cs:[0x100]
+                      b"\x0f\x20\xc0\x0c\x01\x0f\x22\xc0",      # cr0 |= 1
+                      b"\x66\xea" + struct.pack("<IH", ROM_AT + 0x200, 8)])  # jmp far
+    rom = bytearray(HALT)
+    rom[:len(start)] = start
+    rom[0x100:0x106] = struct.pack("<HI", len(gdt) - 1, ROM_AT + 0x110)
+    rom[0x110:0x110 + len(gdt)] = gdt
+    rom[0x200:0x200 + len(flat)] = flat
+    rom[0xFFF0:0xFFF4] = b"\xfa\xe9\x0c\x00"                    # cli; jmp to 0
+    return bytes(rom)
 
 
 class Machine(QemuProcess):
-    def __init__(self, command, folder, *arguments, machine="pc"):
-        rom = os.path.join(str(folder), "halt.rom")
-        with open(rom, "wb") as file:  # cli; hlt; jmp to hlt, at the reset vector
-            file.write(b"\xf4" * (65536 - 16) + b"\xfa\xf4\xeb\xfd" + b"\xf4" * 12)
+    def __init__(self, command, folder, *arguments, machine="pc", code=HALT):
+        rom = os.path.join(str(folder), "test.rom")
+        with open(rom, "wb") as file:
+            file.write(code)
         super().__init__(command, folder,
                          ["-M", machine, "-m", "64", "-accel", "tcg", "-bios", rom,
                           "-d", "guest_errors", "-qtest", f"unix:{folder}/qtest.sock",

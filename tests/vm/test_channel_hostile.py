@@ -13,6 +13,8 @@ from channel_host import (BAR2, BAR4, BYTES, CHANNEL_DATA, CHUNK_AT, CONFIG_DATA
 from channel_regs import pieces_at, setup_bytes
 from guest_channel import GuestMemory
 from qemu_process import wait_for
+from qtest import rom_that_writes
+from test_life import begin_unplug
 from vtd import VtdTables
 
 FREED_IS_FILLED = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
@@ -162,6 +164,26 @@ def test_an_interrupt_that_ends_its_engine(begin, mediator, copied, monkeypatch)
     channel.closed(cr.R_BUS_MASTER)
     driver.wait_state(0, cr.FREE)
     assert driver.of(0, cr.REASON) == cr.R_BUS_MASTER
+
+
+def pause_processor(vm):
+    """One without interrupts ends its RCU reading section for this only."""
+    vm.qmp("stop")
+    vm.qmp("cont")
+    return True
+
+
+def test_a_processor_that_rings_while_the_device_is_unplugged(begin, monkeypatch):
+    """It has found BAR2 and waits for the big lock: what BAR2 leads to must still be there."""
+    monkeypatch.setenv("GLIBC_TUNABLES", FREED_IS_FILLED)
+    vm, dev, _ = begin("", "-d", "nochain", code=rom_that_writes(BAR2))
+    for _ in range(60):
+        begin_unplug(vm)
+        wait_for(lambda: pause_processor(vm) and "DEVICE_DELETED" in
+                 [event["event"] for event in vm.events], "the device is gone")
+        vm.qmp("device_add", driver="vgpu-stub", id="gpu0", addr="5", chardev="link")
+        dev.enable()
+        place_bars(dev)
 
 
 # ---- a worker that hangs

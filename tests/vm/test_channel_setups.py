@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a hostile guest asks of the device's channels, and memory that the host can't map."""
+import fcntl
 import subprocess
 
 import pytest
@@ -8,6 +9,9 @@ import channel_regs as cr
 from channel_host import BAR2, CHUNK_AT, INVALID, UNSUPPORTED, BYTES, GOOD, take_open
 from channel_regs import memfd_machine, pieces_at, setup_bytes
 from conftest import Device
+
+
+F_GET_SEALS = 1034
 
 
 def too_many(pieces):
@@ -141,3 +145,47 @@ def test_memory_of_another_device(qemu, begin, mediator):
     assert vm.read(0xD0000000, 4) == 0x1234
     assert driver.open(0, setup_bytes(pieces=[(0xD0000000, BYTES)])) == UNSUPPORTED
     conn.sync()
+
+
+def test_memory_in_a_file_of_a_disk(begin, mediator, folder):
+    """Who maps it may wait for the file system, and its size isn't sealed."""
+    path = folder / "ram"
+    with open(path, "wb") as file:
+        file.truncate(64 << 20)
+        try:
+            fcntl.fcntl(file, F_GET_SEALS)
+            pytest.skip("files in the temporary folder are memory")
+        except OSError:
+            pass
+    _, _, driver = begin("transport=shared", memory=[
+        "-object", f"memory-backend-file,id=ram,size=64M,share=on,mem-path={path}",
+        "-machine", "memory-backend=ram"])
+    conn = mediator.accept()
+    assert driver.open(0, setup_bytes(pieces=GOOD)) == UNSUPPORTED
+    conn.sync()
+
+
+def free_huge_pages():
+    with open("/proc/meminfo") as file:
+        lines = dict(line.split(":") for line in file)
+    return int(lines.get("HugePages_Free", "0")), int(lines.get("Hugepagesize", "0 kB").split()[0])
+
+
+def test_huge_pages(begin, mediator, opened):
+    """Pieces of whole pages, or the worker would map more than it was given."""
+    free, kib = free_huge_pages()
+    if kib != 2048 or free < 32:
+        pytest.skip("no 32 huge pages of 2 MiB are free (vm.nr_hugepages)")
+    _, _, driver = begin("transport=shared", memory=[
+        "-object", "memory-backend-memfd,id=ram,size=64M,share=on,hugetlb=on,hugetlbsize=2M",
+        "-machine", "memory-backend=ram"])
+    conn = mediator.accept()
+    assert driver.open(0, setup_bytes(pieces=GOOD)) == UNSUPPORTED
+    geometry = (1, 0, 4096, 128 << 10, (4 << 20) - (BYTES - 4096))
+    size = cr.layout_bytes(*geometry)
+    assert driver.open(0, setup_bytes(geometry, pieces_at(CHUNK_AT, size, 2 << 20))) == cr.PENDING
+    channel = take_open(conn)
+    assert all(cr.ADD_FRAME.unpack_from(add.payload)[5] == 2 << 20 for add in channel.adds)
+    channel.reply(size=size)
+    assert driver.wait_result(0) == 0
+    channel.close()

@@ -12,12 +12,16 @@ from qtest import Machine
 PCIHP_EJECT, PCIHP_SELECT = 0xAE08, 0xAE10
 
 
-def unplug(vm, slot=SLOT, name="gpu0"):
+def begin_unplug(vm, slot=SLOT, name="gpu0"):
     """device_del, and the guest's consent as its ACPI code would give it."""
     vm.events.clear()
     vm.qmp("device_del", id=name)
     vm.port_out(PCIHP_SELECT, 0, 4)
     vm.port_out(PCIHP_EJECT, 1 << slot, 4)
+
+
+def unplug(vm, slot=SLOT, name="gpu0"):
+    begin_unplug(vm, slot, name)
     vm.wait_event("DEVICE_DELETED")
 
 

@@ -52,8 +52,8 @@ def driver_files(kernel, tmp_path_factory):
     subprocess.run(["make", "-s", "-C", source, f"KDIR={kernel[1]}", "modules"], check=True)
     program = folder / "guest_channel"
     subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror",
-                    "-pthread", "-I", TREE / "include", "-o", program, TREE / "tests/vm/guest_channel.c"],
-                   check=True)
+                    "-pthread", "-I", TREE / "include", "-o", program,
+                    TREE / "tests/vm/guest_channel.c"], check=True)
     return {"/vgpu.ko": source / "vgpu.ko", "/bin/guest_channel": program}
 
 
