@@ -83,20 +83,24 @@ static void default_text(const struct args_option *row, const void *target,
                          char text[SENTENCE_BYTES])
 {
     const void *field = (const char *)target + row->offset;
-    uint64_t number = stored_number(row, field);
+    const char *string;
 
     text[0] = '\0';
     switch (row->kind) {
-    case ARGS_KIND_NUMBER: snprintf(text, SENTENCE_BYTES, "%" PRIu64, number / row->unit); break;
+    case ARGS_KIND_NUMBER:
+        snprintf(text, SENTENCE_BYTES, "%" PRIu64, stored_number(row, field) / row->unit);
+        break;
     case ARGS_KIND_REAL:
         snprintf(text, SENTENCE_BYTES, "%.12g",
-                 (row->type == ARGS_TYPE_REAL ? *(const double *)field : (double)number) /
+                 (row->type == ARGS_TYPE_REAL ? *(const double *)field
+                                              : (double)stored_number(row, field)) /
                      row->scale);
         break;
-    case ARGS_KIND_CHOICE: add(text, row->words[number - row->first]); break;
+    case ARGS_KIND_CHOICE: add(text, row->words[stored_number(row, field) - row->first]); break;
     case ARGS_KIND_TEXT:
     case ARGS_KIND_SOCKET:
-        add(text, *(const char *const *)field ? *(const char *const *)field : "none");
+        string = *(const char *const *)field;
+        add(text, string ? string : "none");
         break;
     default: break;
     }
