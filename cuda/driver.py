@@ -28,7 +28,7 @@ VERSION = 13000  # of CUDA; what is newer is unknown here
 
 # Kinds of handles; their numbers are on the wire.
 KINDS = {"CONTEXT": 1, "MODULE": 2, "FUNCTION": 3, "LIBRARY": 4, "KERNEL": 5, "STREAM": 6,
-         "EVENT": 7, "POOL": 8, "LINK": 9}
+         "EVENT": 7, "POOL": 8, "LINK": 9, "BLAS": 24}
 TYPES = {"CONTEXT": "CUcontext", "MODULE": "CUmodule", "FUNCTION": "CUfunction",
          "LIBRARY": "CUlibrary", "KERNEL": "CUkernel", "STREAM": "CUstream", "EVENT": "CUevent",
          "POOL": "CUmemoryPool", "LINK": "CUlinkState"}
@@ -78,6 +78,10 @@ RECORDS = [
     (0x01A, "POOL_GET", ASK, FREE),
     (0x01B, "POOL_SET", ASK, FREE),
     (0x01C, "CLUSTERS", ASK, None),
+    # Of the front end of cuBLAS (cublas.py).
+    (0x080, "BLAS_CREATE", ASK, None),
+    (0x081, "BLAS_DESTROY", ASK, BARRIER),
+    (0x082, "BLAS_CALL", FORGET, TURN),
 ]
 
 AUTO = [

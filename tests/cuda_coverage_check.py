@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checks that docs/cuda-coverage.md and docs/cudart-coverage.md are what the tables in cuda/ say,
-and the tables themselves.
+"""Checks that docs/cuda-coverage.md and the like are what the tables in cuda/ say, and the
+tables themselves.
 
     cuda_coverage_check.py [FOLDER]      default: the tree this script lies in
 
@@ -36,6 +36,8 @@ def check_tree(root):
 
 def check_runtime(root):
     """The same for the runtime's table."""
+    import cublas
+    import generate_cublas
     import generate_runtime
     import runtime
     names = {function.name for function in runtime.functions()}
@@ -44,10 +46,14 @@ def check_runtime(root):
              for name in sorted({n for table in tables for n in table} - names)]
     found += [f"cuda/runtime.py: {name} is in two tables" for name in sorted(names)
               if sum(name in table for table in tables) > 1]
-    with open(os.path.join(root, "docs", "cudart-coverage.md"), encoding="utf-8") as page:
-        if page.read() != "\n".join(generate_runtime.coverage()).rstrip("\n") + "\n":
-            found.append("docs/cudart-coverage.md: run cuda/generate_runtime.py coverage "
-                         "docs/cudart-coverage.md")
+    numbers = [row[0] for row in cublas.CALLS]
+    found += [f"cuda/cublas.py: the number {n} is used twice" for n in sorted(set(numbers))
+              if numbers.count(n) > 1]
+    for name, maker in (("cudart", generate_runtime), ("cublas", generate_cublas)):
+        path = os.path.join("docs", f"{name}-coverage.md")
+        with open(os.path.join(root, path), encoding="utf-8") as page:
+            if page.read() != "\n".join(maker.coverage()).rstrip("\n") + "\n":
+                found.append(f"{path}: run cuda/{maker.__name__}.py coverage {path}")
     return found
 
 

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(sys.argv[1]).resolve()
 HOME = pathlib.Path(os.environ.get("VGPU_CUDA_HOME", "/usr/local/cuda"))
 sys.path.insert(0, str(ROOT / "cuda"))
 sys.dont_write_bytecode = True
+import cublas  # noqa: E402
 import generate_runtime  # noqa: E402
 import runtime  # noqa: E402
 
@@ -87,6 +88,15 @@ def check_prototypes():
     return len(lines) - 2
 
 
+def check_cublas():
+    lines = ["#include <cublas_v2.h>"]
+    lines += [f"{cublas.RETURNS.get(f.name, 'cublasStatus_t')} CUBLASWINAPI {f.name}({f.params});"
+              for f in cublas.functions() if not re.search("half|bfloat", f.params)]
+    lines.append("int main(void) { return 0; }")
+    compiled("\n".join(lines), f"-I{HOME}/include")
+    return len(lines) - 2
+
+
 def classes(params):
     """How each argument is passed: a pointer or 8 bytes, or 4 bytes."""
     wide = re.compile(r"\*|size_t|CUdeviceptr\b|long long|cuuint64_t|CU(context|stream|event|graph"
@@ -123,6 +133,8 @@ def main():
     wrong = [f"{a} is {b}" for a, b in zip(ours, theirs) if a != b] + check_driver()
     for line in wrong:
         print(f"cudart_abi_check: {line}")
+    if (HOME / "include" / "cublas_v2.h").exists():
+        print(f"cudart_abi_check: {check_cublas()} prototypes of cuBLAS")
     print(f"cudart_abi_check: {check_prototypes()} prototypes, {len(ours)} layouts and numbers, "
           f"{len(wrong)} wrong")
     return wrong != []

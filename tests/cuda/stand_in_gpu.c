@@ -52,6 +52,75 @@ static uint32_t *memory(const struct work *work, unsigned number, uint64_t count
     return (uint32_t *)(uintptr_t)address;
 }
 
+/* ---- the kernels of stand_in_cublas.c ---- */
+
+static double value_at(uint64_t address, uint64_t index, unsigned size)
+{
+    const uint8_t *at = (const uint8_t *)(uintptr_t)address + index * size;
+    double wide;
+    float narrow;
+
+    if (size == sizeof(wide)) {
+        memcpy(&wide, at, sizeof(wide));
+        return wide;
+    }
+    memcpy(&narrow, at, sizeof(narrow));
+    return narrow;
+}
+
+static void set_value(uint64_t address, uint64_t index, unsigned size, double value)
+{
+    uint8_t *at = (uint8_t *)(uintptr_t)address + index * size;
+    float narrow = (float)value;
+
+    memcpy(at, size == sizeof(value) ? (void *)&value : (void *)&narrow, size);
+}
+
+/* alpha or beta: its value, or where it lies. */
+static double factor(const struct work *work, unsigned number, bool on_gpu, unsigned size)
+{
+    uint64_t raw = param(work, number);
+
+    return value_at(on_gpu ? raw : (uint64_t)(uintptr_t)&raw, 0, size);
+}
+
+static void run_gemm(const struct work *work)
+{
+    uint64_t a = param(work, 0), b = param(work, 1), c = param(work, 2);
+    uint64_t m = param(work, 5), n = param(work, 6), k = param(work, 7);
+    uint64_t lda = param(work, 8), ldb = param(work, 9), ldc = param(work, 10);
+    unsigned flags = (unsigned)param(work, 11), size = (unsigned)param(work, 12);
+    double alpha = factor(work, 3, flags & 4, size), beta = factor(work, 4, flags & 4, size);
+
+    for (uint64_t j = 0; j < n; j++) {
+        for (uint64_t i = 0; i < m; i++) {
+            double sum = 0;
+
+            for (uint64_t l = 0; l < k; l++) {
+                sum += value_at(a, flags & 1 ? l + i * lda : i + l * lda, size) *
+                       value_at(b, flags & 2 ? j + l * ldb : l + j * ldb, size);
+            }
+            sum *= alpha;
+            sum += beta == 0 ? 0 : beta * value_at(c, i + j * ldc, size);
+            set_value(c, i + j * ldc, size, sum);
+        }
+    }
+}
+
+static void run_axpy(const struct work *work)
+{
+    uint64_t x = param(work, 0), y = param(work, 1), n = param(work, 3);
+    uint64_t incx = param(work, 4), incy = param(work, 5);
+    unsigned flags = (unsigned)param(work, 6), size = (unsigned)param(work, 7);
+    double alpha = factor(work, 2, flags & 4, size);
+
+    for (uint64_t i = 0; i < n; i++) {
+        double value = alpha * value_at(x, i * incx, size);
+
+        set_value(y, i * incy, size, flags & 8 ? value : value + value_at(y, i * incy, size));
+    }
+}
+
 CUresult stand_in_kernel(const struct work *work, double *until_ms)
 {
     const char *name = work->function->name;
@@ -87,6 +156,10 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
             out[2] = work->params[work->function->offsets[3] + 47];
             out[3] = (uint32_t)f;
         }
+    } else if (strcmp(name, "gemm") == 0) {
+        run_gemm(work);
+    } else if (strcmp(name, "axpy") == 0) {
+        run_axpy(work);
     } else if (strcmp(name, "trap") == 0) {
         return CUDA_ERROR_LAUNCH_FAILED;
     } else if (strcmp(name, "bad") == 0) {

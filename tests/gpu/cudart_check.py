@@ -88,6 +88,17 @@ class Suite:
     def faults(self):
         self.three_ways("try_runtime fault", self.program, "fault")
 
+    def cublas(self):
+        """Natively and through us only: the front end needs a worker."""
+        program = os.path.join(self.tree, "tests", "cuda", "try_cublas")
+        ways = {"through us": self.through_us(program)}
+        if self.native and os.path.exists(os.path.join(self.native, "libcublas.so.13")):
+            ways["NVIDIA's library"] = self.text(self.native, program, native=True)
+        for way, (lines, status, said) in ways.items():
+            self.report.measure(f"try_cublas: {way}", {"status": status, "lines": lines})
+            self.report.check(f"try_cublas: {way}", status == 0 and "late" not in said,
+                              "; ".join(lines[:20]) + said)
+
     def nvcc(self):
         nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
         source = os.path.join(HERE, "..", "cuda", "nvcc_program.cu")
@@ -117,7 +128,8 @@ def main():
         return skip(args.out, "no CUDA here: " + probe[-200:])
     report = Report()
     suite = Suite(report, args.bin_dir)
-    sections = [("values", suite.values), ("faults", suite.faults), ("nvcc", suite.nvcc)]
+    sections = [("values", suite.values), ("faults", suite.faults), ("cublas", suite.cublas),
+                ("nvcc", suite.nvcc)]
     report.run([(name, section) for name, section in sections
                 if not args.only or name in args.only])
     return report.finish(args.out)

@@ -2,19 +2,18 @@
 #include "worker/cuda/cublas_api.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
 
-static const char *const places[] = {
-    "/usr/local/cuda/lib64/libcublas.so.13",
-    "/usr/local/cuda/lib64/libcublas.so.12",
-    "/usr/lib/x86_64-linux-gnu/libcublas.so.13",
-    "/usr/lib/x86_64-linux-gnu/libcublas.so.12",
-    "/usr/lib64/libcublas.so.13",
-    "/usr/lib64/libcublas.so.12",
+static const char *const folders[] = {
+    "/usr/local/cuda/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
 };
+static const unsigned majors[] = {13, 12};
 
 static bool find(void *library, const char *name, void *function)
 {
@@ -24,36 +23,45 @@ static bool find(void *library, const char *name, void *function)
     return symbol != NULL;
 }
 
-static bool open_at(struct cublas_api *api, const char *path)
+static void *open_major(unsigned major)
 {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    char path[64];
 
-    if (!library) {
-        return false;
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        void *library;
+
+        snprintf(path, sizeof(path), "%s/libcublas.so.%u", folders[i], major);
+        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (library) {
+            log_debug("products by %s", path);
+            return library;
+        }
     }
-    if (find(library, "cublasCreate_v2", &api->Create) &&
-        find(library, "cublasSetStream_v2", &api->SetStream) &&
-        find(library, "cublasSgemm_v2", &api->Sgemm)) {
-        log_debug("products by %s", path);
-        return true;
+    return NULL;
+}
+
+void *cublas_library_open(unsigned major)
+{
+    const char *wanted = getenv("VGPU_CUBLAS");
+    void *library = NULL;
+
+    if (wanted && *wanted) {
+        return wanted[0] == '/' ? dlopen(wanted, RTLD_NOW | RTLD_LOCAL) : NULL;
     }
-    dlclose(library);
-    return false;
+    for (size_t i = 0; i < sizeof(majors) / sizeof(majors[0]) && !library; i++) {
+        library = major == 0 || major == majors[i] ? open_major(majors[i]) : NULL;
+    }
+    return library;
 }
 
 bool cublas_api_open(struct cublas_api *api)
 {
-    const char *wanted = getenv("VGPU_CUBLAS");
+    void *library;
 
     /* Single precision means it: TF32 has 10 bits. */
     setenv("NVIDIA_TF32_OVERRIDE", "0", 1);
-    if (wanted && *wanted) {
-        return wanted[0] == '/' && open_at(api, wanted);
-    }
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        if (open_at(api, places[i])) {
-            return true;
-        }
-    }
-    return false;
+    library = cublas_library_open(0);
+    return library && find(library, "cublasCreate_v2", &api->Create) &&
+           find(library, "cublasSetStream_v2", &api->SetStream) &&
+           find(library, "cublasSgemm_v2", &api->Sgemm);
 }

@@ -24,6 +24,10 @@ struct cublas_api {
                  cuda_address c, int c_stride);
 };
 
+/* The library's handle of dlopen(), of this major version (0: any that is there); NULL: none.  It
+ * stays open. */
+void *cublas_library_open(unsigned major);
+
 /* The environment's VGPU_CUBLAS is its path, or "none"; else the usual places are tried. */
 bool cublas_api_open(struct cublas_api *api);
 

@@ -181,7 +181,7 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_module_load, driver_run_library_load, driver_run_get_function,
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
     driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
-    driver_run_clusters;
+    driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call;
 
 /* ---- handles ---- */
 
@@ -206,6 +206,9 @@ bool driver_stream(struct driver_call *call, uint64_t value, CUstream *stream);
 /* The name at the start of the payload, NUL-terminated; NULL: it is none. */
 const char *driver_string(struct driver_call *call, uint64_t bytes);
 uint64_t driver_float_bits(float value);
+
+/* Handles of cuBLAS in a context that ends, and is current (worker/libraries/blas.c). */
+void blas_handles_end(struct driver_channel *channel, uint32_t context);
 
 /* ---- memory ---- */
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The table of the cuBLAS front end: which functions there are, which are built, and how.
+
+cublas.tsv has every function of NVIDIA's header with its parameters.  This module says of those
+that are built what their arguments are; generate_cublas.py makes code from both.
+
+CALLS  travel to the worker, which makes them on the host's library.  For each address of the GPU
+       stands how many bytes of it are used, and for alpha and beta how long they are: C in terms
+       of the arguments, by the saturating helpers of blas.h.  All other arguments are numbers.
+LOCAL  by hand in guest/frontends: a handle's settings, versions, texts.
+Everything else is exported and answers CUBLAS_STATUS_NOT_SUPPORTED.  Numbers of calls are on the
+wire and only ever appended.
+"""
+import os
+import re
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NODE = "libcublas.so.13"
+
+
+def gemm(a, b, c, scalar, batched=False):
+    """Addresses and scalars of a product; a, b, c: bytes of an element."""
+    found = {}
+    for name, trans, rows, columns, size in (("A", "transa", "m", "k", a),
+                                             ("B", "transb", "k", "n", b), ("C", "0", "m", "n", c)):
+        text = f"blas_matrix({trans}, {rows}, {columns}, ld{name.lower()}, {size})"
+        if batched:
+            text = f"blas_batch({text}, stride{name}, batchCount, {size})"
+        found[name] = text
+    return {**found, "alpha": str(scalar), "beta": str(scalar)}
+
+
+EX = ("blas_type_bytes(Atype)", "blas_type_bytes(Btype)", "blas_type_bytes(Ctype)",
+      "blas_scalar_bytes(computeType, Ctype)")
+# (number, name, bytes behind each address)
+CALLS = [
+    (1, "cublasSgemm_v2", gemm(4, 4, 4, 4)),
+    (2, "cublasDgemm_v2", gemm(8, 8, 8, 8)),
+    (3, "cublasSgemmStridedBatched", gemm(4, 4, 4, 4, batched=True)),
+    (4, "cublasDgemmStridedBatched", gemm(8, 8, 8, 8, batched=True)),
+    (5, "cublasGemmEx", gemm(*EX)),
+    (6, "cublasGemmStridedBatchedEx", gemm(*EX, batched=True)),
+    (7, "cublasSgemv_v2", {"A": "blas_matrix(0, m, n, lda, 4)",
+                           "x": "blas_vector(trans ? m : n, incx, 4)",
+                           "y": "blas_vector(trans ? n : m, incy, 4)", "alpha": "4", "beta": "4"}),
+    (8, "cublasDgemv_v2", {"A": "blas_matrix(0, m, n, lda, 8)",
+                           "x": "blas_vector(trans ? m : n, incx, 8)",
+                           "y": "blas_vector(trans ? n : m, incy, 8)", "alpha": "8", "beta": "8"}),
+    (9, "cublasSaxpy_v2", {"x": "blas_vector(n, incx, 4)", "y": "blas_vector(n, incy, 4)",
+                           "alpha": "4"}),
+    (10, "cublasDaxpy_v2", {"x": "blas_vector(n, incx, 8)", "y": "blas_vector(n, incy, 8)",
+                            "alpha": "8"}),
+    (11, "cublasSscal_v2", {"x": "blas_vector(n, incx, 4)", "alpha": "4"}),
+    (12, "cublasDscal_v2", {"x": "blas_vector(n, incx, 8)", "alpha": "8"}),
+]
+SCALARS = {"alpha", "beta"}
+
+LOCAL = {
+    "cublasCreate_v2", "cublasDestroy_v2", "cublasGetVersion_v2", "cublasGetProperty",
+    "cublasGetCudartVersion", "cublasSetStream_v2", "cublasGetStream_v2", "cublasSetWorkspace_v2",
+    "cublasSetPointerMode_v2", "cublasGetPointerMode_v2", "cublasSetMathMode",
+    "cublasGetMathMode", "cublasSetAtomicsMode", "cublasGetAtomicsMode", "cublasGetStatusName",
+    "cublasGetStatusString", "cublasLoggerConfigure", "cublasSetLoggerCallback",
+    "cublasGetLoggerCallback",
+}
+RETURNS = {"cublasGetStatusName": "const char *", "cublasGetStatusString": "const char *",
+           "cublasGetCudartVersion": "size_t", "cublasXerbla": "void"}
+
+
+class Function:
+    def __init__(self, line):
+        self.name, self.params = line.split("\t")
+
+    @property
+    def built(self):
+        return self.name in LOCAL or any(self.name == row[1] for row in CALLS)
+
+    @property
+    def arguments(self):
+        """(C type, name) of each."""
+        found = []
+        for part in self.params.split(","):
+            match = re.match(r"(.*?)(\w+)$", part.strip())
+            found.append((match.group(1).strip(), match.group(2)))
+        return found
+
+
+def functions():
+    with open(os.path.join(HERE, "cublas.tsv"), encoding="utf-8") as file:
+        return [Function(line.rstrip("\n")) for line in file if not line.startswith("#")]

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "worker/cuda/cublas_api.h"
+#include "worker/libraries/blas_run.h"
+
+#define HANDLES_MAX 64u            /* of one process */
+#define HANDLE_BYTES (64ull << 20) /* that the library takes of the GPU for each */
+
+/* What a handle of a process is: the library's, and the settings that it has. */
+struct blas {
+    void *real;
+    BLASState applied;
+    CUstream stream; /* the driver's own, of applied.stream */
+};
+
+static struct {
+    bool looked;
+    void *functions[BLAS_CALLS_END];
+    int (*Create)(void **handle);
+    int (*Destroy)(void *handle);
+    int (*GetVersion)(void *handle, int *version);
+    int (*SetStream)(void *handle, CUstream stream);
+    int (*SetWorkspace)(void *handle, uint64_t workspace, size_t bytes);
+    int (*SetPointerMode)(void *handle, int mode);
+    int (*SetMathMode)(void *handle, int mode);
+    int (*SetAtomicsMode)(void *handle, int mode);
+    bool there;
+} library;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- the host's library ---- */
+
+static bool find(void *opened, const char *name, void *function)
+{
+    void *symbol = dlsym(opened, name);
+
+    memcpy(function, &symbol, sizeof(symbol));
+    return symbol != NULL;
+}
+
+static bool find_all(void *opened)
+{
+    for (unsigned i = 0; i < BLAS_CALLS_END; i++) {
+        if (blas_entries[i].name) { /* one that it lacks is refused when it is called */
+            find(opened, blas_entries[i].name, &library.functions[i]);
+        }
+    }
+    return find(opened, "cublasCreate_v2", &library.Create) &&
+           find(opened, "cublasDestroy_v2", &library.Destroy) &&
+           find(opened, "cublasGetVersion_v2", &library.GetVersion) &&
+           find(opened, "cublasSetStream_v2", &library.SetStream) &&
+           find(opened, "cublasSetWorkspace_v2", &library.SetWorkspace) &&
+           find(opened, "cublasSetPointerMode_v2", &library.SetPointerMode) &&
+           find(opened, "cublasSetMathMode", &library.SetMathMode) &&
+           find(opened, "cublasSetAtomicsMode", &library.SetAtomicsMode);
+}
+
+static bool is_there(void)
+{
+    pthread_mutex_lock(&lock);
+    if (!library.looked) {
+        void *opened = cublas_library_open(13);
+
+        library.looked = true;
+        library.there = opened && find_all(opened);
+        if (!library.there) {
+            log_warning("a program asks for cuBLAS 13, which this host has not: install "
+                        "libcublas.so.13 in /usr/local/cuda/lib64 or the usual library folders");
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return library.there;
+}
+
+/* ---- handles ---- */
+
+static unsigned count_handles(const struct driver_channel *channel)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        count += vgpu_handle_kind(channel->entries[i].handle) == CUDA_KIND_BLAS;
+    }
+    return count;
+}
+
+static void end(struct blas *blas)
+{
+    library.Destroy(blas->real);
+    free(blas);
+}
+
+void blas_handles_end(struct driver_channel *channel, uint32_t context)
+{
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        struct driver_entry *entry = &channel->entries[i];
+
+        if (vgpu_handle_kind(entry->handle) == CUDA_KIND_BLAS && entry->context == context) {
+            end(entry->real);
+            entry->real = NULL; /* the entry goes with its context, in a moment */
+        }
+    }
+}
+
+static struct blas *create(struct driver_channel *channel)
+{
+    struct blas *blas;
+
+    if (count_handles(channel) >= HANDLES_MAX || !driver_charge(channel, HANDLE_BYTES)) {
+        return NULL;
+    }
+    blas = calloc(1, sizeof(*blas));
+    if (!blas || library.Create(&blas->real)) {
+        free(blas);
+        driver_discharge(channel, HANDLE_BYTES);
+        return NULL;
+    }
+    return blas;
+}
+
+CUresult driver_run_blas_create(struct driver_call *call)
+{
+    struct driver_entry *entry;
+    struct blas *blas;
+    int version = 0;
+
+    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0], CUDA_KIND_BLAS)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!is_there()) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    blas = create(call->channel);
+    if (!blas) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    library.GetVersion(blas->real, &version);
+    entry = driver_handle_made(call, call->args[0], CUDA_KIND_BLAS, blas, CUDA_SUCCESS);
+    if (!entry) {
+        end(blas);
+        driver_discharge(call->channel, HANDLE_BYTES);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    entry->charged_bytes = HANDLE_BYTES;
+    call->out[0] = BLAS_SUCCESS;
+    call->out[1] = (uint64_t)version;
+    call->out_count = 2;
+    return CUDA_SUCCESS;
+}
+
+CUresult driver_run_blas_destroy(struct driver_call *call)
+{
+    struct blas *blas =
+        call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
+
+    if (!blas) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    end(blas);
+    driver_handle_end(call, call->args[0], CUDA_SUCCESS);
+    return CUDA_SUCCESS;
+}
+
+/* ---- calls ---- */
+
+void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes)
+{
+    if (!driver_range_ok(run->call, address, bytes)) {
+        run->status = BLAS_INVALID_VALUE;
+    }
+}
+
+const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes)
+{
+    if (bytes == 0 || bytes > BLAS_SCALAR_BYTES) {
+        run->status = BLAS_NOT_SUPPORTED;
+        return NULL;
+    }
+    if (run->state->pointer_mode == 0) {
+        return &run->words[at];
+    }
+    blas_run_range(run, run->words[at], bytes);
+    return (const void *)(uintptr_t)run->words[at]; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* Hands on what differs from what the library has. */
+static int apply(struct blas *blas, const BLASState *state, CUstream stream)
+{
+    BLASState *had = &blas->applied;
+    int status = BLAS_SUCCESS;
+
+    if (stream != blas->stream) {
+        status = library.SetStream(blas->real, stream);
+        had->workspace = had->workspace_bytes = 0; /* that is what it does */
+        blas->stream = stream;
+    }
+    if (!status &&
+        (state->workspace != had->workspace || state->workspace_bytes != had->workspace_bytes)) {
+        status = state->workspace_bytes
+                     ? library.SetWorkspace(blas->real, state->workspace, state->workspace_bytes)
+                     : library.SetStream(blas->real, stream); /* back to its own */
+    }
+    if (!status && state->pointer_mode != had->pointer_mode) {
+        status = library.SetPointerMode(blas->real, (int)state->pointer_mode);
+    }
+    if (!status && state->math_mode != had->math_mode) {
+        status = library.SetMathMode(blas->real, (int)state->math_mode);
+    }
+    if (!status && state->atomics_mode != had->atomics_mode) {
+        status = library.SetAtomicsMode(blas->real, (int)state->atomics_mode);
+    }
+    *had = *state;
+    return status;
+}
+
+/* The state and the words, out of the payload; NULL: it is no such call. */
+static const struct blas_entry *take(struct driver_call *call, BLASState *state,
+                                     uint64_t words[BLAS_WORDS_MAX])
+{
+    uint64_t number = call->arg_count > 1 ? call->args[1] : BLAS_CALLS_END;
+    const struct blas_entry *entry = number < BLAS_CALLS_END ? &blas_entries[number] : NULL;
+    uint32_t bytes;
+
+    if (!entry || !entry->name) {
+        return NULL;
+    }
+    bytes = entry->words * (uint32_t)sizeof(words[0]);
+    if (call->payload_bytes != sizeof(*state) + bytes) {
+        return NULL;
+    }
+    memcpy(state, call->payload, sizeof(*state));
+    memcpy(words, call->payload + sizeof(*state), bytes);
+    return state->pointer_mode <= 1 && state->atomics_mode <= 1 &&
+                   state->math_mode <= BLAS_MATH_LAST
+               ? entry
+               : NULL;
+}
+
+static int run(struct driver_call *call, struct blas *blas)
+{
+    BLASState state;
+    struct blas_run run = {.call = call,
+                           .library_handle = blas->real,
+                           .functions = library.functions,
+                           .state = &state};
+    const struct blas_entry *entry = take(call, &state, run.words);
+    CUstream stream = NULL;
+    int status;
+
+    if (!entry || !driver_stream(call, state.stream, &stream) ||
+        !driver_range_ok(call, state.workspace, state.workspace_bytes)) {
+        return BLAS_INVALID_VALUE;
+    }
+    if (!library.functions[call->args[1]]) {
+        return BLAS_NOT_SUPPORTED;
+    }
+    status = apply(blas, &state, stream);
+    return status ? status : entry->run(&run);
+}
+
+CUresult driver_run_blas_call(struct driver_call *call)
+{
+    struct blas *blas =
+        call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
+    int status;
+
+    if (!blas) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    status = run(call, blas);
+    if (status && !(call->record->record.flags & VGPU_RECORD_ANSWER)) {
+        /* The program was told of a success before, by a call that looked the same. */
+        log_warning("a product of cuBLAS gives %d, which came to its program too late", status);
+        return CUDA_ERROR_UNKNOWN;
+    }
+    call->out[0] = (uint64_t)status;
+    call->out_count = 1;
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A call of cuBLAS on the host's library.
+ *
+ * The library validates neither handles nor streams, and reads whatever address it is given:
+ * what a record says is checked here.  The generated functions take its words
+ * apart, have each address looked up in the process's allocations, and call the library.
+ */
+#ifndef WORKER_LIBRARIES_BLAS_RUN_H
+#define WORKER_LIBRARIES_BLAS_RUN_H
+
+#include "cublas_ids.h"
+#include "cuda/blas.h"
+#include "worker/cuda/channel/driver_internal.h"
+
+struct blas_run {
+    struct driver_call *call;
+    void *library_handle;
+    void *const *functions; /* of the library, by the call's number */
+    const BLASState *state;
+    uint64_t words[BLAS_WORDS_MAX];
+    int status; /* not 0: an argument is wrong */
+};
+
+struct blas_entry {
+    const char *name; /* NULL: no such call */
+    int (*run)(struct blas_run *run);
+    unsigned words;
+};
+
+extern const struct blas_entry blas_entries[BLAS_CALLS_END];
+
+/* Notes in run->status when so many bytes there are not the process's. */
+void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes);
+/* What the library gets as alpha or beta: the value in the two words from `at` on, or its
+ * address on the GPU. */
+const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes);
+
+#endif
