@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "mediator/control/external.h"
 #include "mediator/control/health_watch.h"
 #include "mediator/control/server.h"
+#include "mediator/control/stop.h"
 #include "mediator/control/test_mode.h"
 #include "mediator/config/config_apply.h"
 #include "mediator/config/config_store.h"
@@ -50,164 +50,16 @@
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
-/* A thread that hangs (a dead disk, a stuck process) must not keep us from stopping. */
-#define STOP_PATIENCE_MS 8000
-/* For accepted requests; looked at so often. */
-#define STOP_ANSWERS_MS 2000u
-#define STOP_LOOK_MS 2u
 /* Sessions, workers, folders of sockets, and what is left for the rest. */
 #define FILES_WANTED (CORE_SESSIONS_MAX + SUPERVISOR_WORKERS_MAX + 3 * LISTENERS_MAX + 256u)
 
-enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNAL_COUNT };
-
 static struct mediator mediator;
-static uv_signal_t signals[SIGNAL_COUNT];
-static uv_timer_t patience, answers;
-static uint64_t answers_until_ns;
 static struct gpu_list gpus;
 static struct test_mode_plan test_plan;
 static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
 static uint32_t qemu_user_count;
 
-/* ---- stopping ----
- *
- * No new requests, then what was accepted is answered if that takes no longer than
- * STOP_ANSWERS_MS, then the sessions close, then the workers leave, or stay with a keeper that
- * outlives us, then the database's last writes end, then every handle closes and the loop ends.
- */
-
-static void close_signals(void)
-{
-    uv_close((uv_handle_t *)&answers, NULL);
-    for (int i = 0; i < SIGNAL_COUNT; i++) {
-        uv_close((uv_handle_t *)&signals[i], NULL);
-    }
-}
-
-static void on_database_idle(void *opaque)
-{
-    struct mediator *self = opaque;
-
-    close_signals();
-    supervisor_close(self->supervisor);
-    events_stop(self->events);
-    shares_stop(self->shares);
-    stats_log_stop(self->stats_log);
-    test_mode_stop(self->test_mode);
-    health_watch_stop(self->health_watch);
-    driver_watch_stop(self->driver_watch);
-    gpu_health_stop(self->gpu_health);
-    http_metrics_stop(self->http);
-    own_metrics_stop(self->own_metrics);
-    effects_stop(self);
-}
-
-static void on_workers_gone(void *opaque)
-{
-    struct mediator *self = opaque;
-
-    if (self->config) {
-        config_store_when_idle(self->config, on_database_idle, self);
-    } else {
-        on_database_idle(self);
-    }
-}
-
-static void on_patience_ended(UNUSED uv_timer_t *timer)
-{
-    log_error("something does not end (the database, or a process that is being looked at): "
-              "stopping without it");
-    _exit(mediator.started ? EXIT_SUCCESS : EXIT_FAILED);
-}
-
-/* The next mediator finds them with the keeper, if that one is not ours alone. */
-static bool workers_stay(const struct mediator *self)
-{
-    return self->keeper && keeper_link_ready(self->keeper) &&
-           !(keeper_link_welcome(self->keeper)->flags & VGPU_KEEPER_PRIVATE);
-}
-
-static void end_sessions(struct mediator *self)
-{
-    kept_state_stop(self->kept_state); /* before those who are owed leave and give that up */
-    listeners_remove_all(self->listeners);
-    session_io_close_all(self->sessions);
-    effects_settle(self);
-    if (workers_stay(self)) {
-        supervisor_leave(self->supervisor);
-    } else {
-        core_stop_workers(self->core, clock_now_ns());
-    }
-    supervisor_when_empty(self->supervisor, on_workers_gone, self);
-}
-
-static void on_answers(uv_timer_t *timer)
-{
-    uint32_t left = core_requests_left(mediator.core);
-
-    if (left > 0 && clock_now_ns() < answers_until_ns) {
-        uv_timer_start(timer, on_answers, STOP_LOOK_MS, 0);
-        return;
-    }
-    if (left > 0) {
-        log_notice("%" PRIu32 " accepted requests were not answered within %u ms: their devices "
-                   "are told that the mediator is not available",
-                   left, STOP_ANSWERS_MS);
-    }
-    end_sessions(&mediator);
-}
-
-void mediator_stop(struct mediator *self)
-{
-    if (self->stopping) {
-        return;
-    }
-    self->stopping = true;
-    uv_timer_start(&patience, on_patience_ended, STOP_PATIENCE_MS, 0);
-    notify_manager("STOPPING=1");
-    events_stopping(self->events);
-    if (self->discovery_lock) {
-        discovery_lock_stop(self->discovery_lock);
-    }
-    if (self->discovery) {
-        discovery_stop(self->discovery);
-    }
-    admin_server_stop(self->admin);
-    session_io_read_no_more(self->sessions);
-    answers_until_ns = clock_now_ns() + STOP_ANSWERS_MS * NS_PER_MS;
-    on_answers(&answers);
-}
-
-static void on_signal(UNUSED uv_signal_t *handle, int signum)
-{
-    if (signum == SIGHUP) {
-        if (!mediator.config) {
-            log_notice("SIGHUP: there is no database to read again (--no-db)");
-        } else if (!mediator.stopping && config_store_reload(mediator.config, NULL, NULL) < 0) {
-            log_error("SIGHUP: the configuration was not read again: the database is too slow");
-        }
-        return;
-    }
-    log_notice("%s: stopping", signum == SIGTERM ? "SIGTERM" : "SIGINT");
-    mediator_stop(&mediator);
-}
-
 /* ---- starting; each says what is wrong ---- */
-
-static bool start_signals(void)
-{
-    static const int numbers[SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP};
-
-    signal(SIGPIPE, SIG_IGN);
-    for (int i = 0; i < SIGNAL_COUNT; i++) {
-        if (uv_signal_init(&mediator.loop, &signals[i]) < 0 ||
-            uv_signal_start(&signals[i], on_signal, numbers[i]) < 0) {
-            log_error("cannot watch for signals");
-            return false;
-        }
-    }
-    return true;
-}
 
 static void raise_file_limit(void)
 {
@@ -628,12 +480,9 @@ int main(int argc, char **argv)
         log_error("cannot make an event loop: %s", uv_strerror(ret));
         return EXIT_FAILED;
     }
-    if (!start_signals()) {
+    if (!stop_prepare(&mediator)) {
         return EXIT_FAILED;
     }
-    uv_timer_init(&mediator.loop, &answers);
-    uv_timer_init(&mediator.loop, &patience);
-    uv_unref((uv_handle_t *)&patience); /* it waits for the others, none for it */
     started = find_qemu_users() && open_keeper() && find_gpus() && make_core() &&
               read_configuration() && take_kept_state() && start_parts();
     mediator.started = started;
@@ -643,10 +492,10 @@ int main(int argc, char **argv)
     } else if (mediator.core) {
         mediator_stop(&mediator);
     } else {
-        close_signals();
+        stop_before_the_core();
     }
     uv_run(&mediator.loop, UV_RUN_DEFAULT);
-    uv_close((uv_handle_t *)&patience, NULL);
+    stop_end();
     uv_run(&mediator.loop, UV_RUN_DEFAULT);
     free_all();
     ret = uv_loop_close(&mediator.loop);

@@ -99,7 +99,4 @@ struct mediator {
     bool stopping;
 };
 
-/* Begins the orderly stop; more calls do nothing. */
-void mediator_stop(struct mediator *mediator);
-
 #endif /* MEDIATOR_MEDIATOR_H */
