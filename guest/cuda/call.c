@@ -38,34 +38,73 @@ static int is_closed(void)
     return VGPU_LOAD_ACQUIRE(&cuda_process.control->state) != VGPU_CHANNEL_OPEN;
 }
 
-/* Sleeps until the worker signals.  False: the channel has ended. */
-static bool watch(condition *holds, uint64_t number, void *what)
+/* A thread that waits; all of this is under watch_lock. */
+struct sleeper {
+    condition *holds;
+    uint64_t number;
+    void *what;
+    struct sleeper *next;
+};
+
+static struct sleeper *sleepers;
+
+/* Has what any of them waits for come? */
+static bool any_holds(void)
+{
+    for (const struct sleeper *sleeper = sleepers; sleeper; sleeper = sleeper->next) {
+        if (sleeper->holds(sleeper->number, sleeper->what) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Sleeps until the worker signals.  False: the channel has ended.  Whoever began to wait before
+ * the worker could know that somebody sleeps is looked at once more.
+ */
+static bool watch(void)
 {
     bool lives = true;
 
+    watched = true;
     vgpu_park(&cuda_process.control->process_parked);
-    if (!holds(number, what) && !is_closed()) {
+    if (!any_holds() && !is_closed()) {
+        pthread_mutex_unlock(&watch_lock);
         lives = cuda_process.link->way->sleep(cuda_process.v, LOOK_MS) == VGPU_ERR_NONE;
+        pthread_mutex_lock(&watch_lock);
     }
     vgpu_unpark(&cuda_process.control->process_parked);
+    watched = false;
+    pthread_cond_broadcast(&watch_over);
     return lives;
+}
+
+static void forget(const struct sleeper *sleeper)
+{
+    struct sleeper **place = &sleepers;
+
+    while (*place != sleeper) {
+        place = &(*place)->next;
+    }
+    *place = sleeper->next;
 }
 
 static bool sleep_a_turn(condition *holds, uint64_t number, void *what)
 {
+    struct sleeper self = {holds, number, what, NULL};
     bool lives = true;
 
     pthread_mutex_lock(&watch_lock);
-    if (watched) {
+    self.next = sleepers;
+    sleepers = &self;
+    if (!watched) {
+        lives = watch();
+    } else if (holds(number, what) == 0 && !is_closed()) {
+        /* What comes from now on wakes the watcher, who wakes everybody. */
         pthread_cond_wait(&watch_over, &watch_lock);
-    } else {
-        watched = true;
-        pthread_mutex_unlock(&watch_lock);
-        lives = watch(holds, number, what);
-        pthread_mutex_lock(&watch_lock);
-        watched = false;
-        pthread_cond_broadcast(&watch_over);
     }
+    forget(&self);
     pthread_mutex_unlock(&watch_lock);
     return lives;
 }
@@ -303,6 +342,9 @@ static CUresult exchange(struct cuda_call *call, uint16_t flags)
         result = take_answer(call, mailbox);
     }
     pthread_mutex_unlock(&lane_locks[lane]);
+    if (cuda_has_output()) {
+        cuda_take_output();
+    }
     return result;
 }
 

@@ -21,8 +21,11 @@ static struct {
     uint64_t number; /* the record that used it last */
 } pieces[CUDA_PIECES];
 
-/* The piece whose last use is longest ago, once that is over. */
-static CUresult take_piece(unsigned *piece)
+/*
+ * The piece whose last use is longest ago, once that is over.  NOT_READY: others have all of them,
+ * and the caller has some itself, so that it must not wait for theirs.
+ */
+static CUresult take_piece(unsigned *piece, bool has_others)
 {
     uint64_t number;
     unsigned best;
@@ -38,6 +41,10 @@ static CUresult take_piece(unsigned *piece)
         }
         if (best < CUDA_PIECES) {
             break;
+        }
+        if (has_others) {
+            pthread_mutex_unlock(&pieces_lock);
+            return CUDA_ERROR_NOT_READY;
         }
         pthread_cond_wait(&piece_given, &pieces_lock);
     }
@@ -100,7 +107,7 @@ static CUresult copy_in(struct cuda_call *call, CUdeviceptr dst, const uint8_t *
         uint64_t part = bytes < CUDA_PIECE_BYTES ? bytes : CUDA_PIECE_BYTES;
         unsigned piece;
 
-        result = take_piece(&piece);
+        result = take_piece(&piece, false);
         if (result == CUDA_SUCCESS) {
             memcpy(piece_bytes(piece), from, part);
             call->number = 0;
@@ -198,7 +205,11 @@ static CUresult copy_out(struct cuda_call *call, uint8_t *to, CUdeviceptr src, u
             result = land(&flights[first++ % FLIGHTS]);
             continue;
         }
-        result = take_piece(&flight->piece);
+        result = take_piece(&flight->piece, first < last);
+        if (result == CUDA_ERROR_NOT_READY) {
+            result = land(&flights[first++ % FLIGHTS]);
+            continue;
+        }
         if (result == CUDA_SUCCESS) {
             result = start_out(call, src, part, stream, mode, flight->piece, part == bytes);
         }

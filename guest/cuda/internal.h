@@ -117,6 +117,16 @@ CUresult cuda_wait_over(uint64_t records);
 /* CUDA_ERROR_NOT_SUPPORTED, and the name on stderr the first time. */
 CUresult cuda_refuse(const char *name, unsigned number);
 
+/* Has the worker sent something that a kernel printed? */
+static inline bool cuda_has_output(void)
+{
+    return VGPU_LOAD_RELAXED(&cuda_process.control->notice_tail) !=
+           VGPU_LOAD_RELAXED(&cuda_process.control->notice_head);
+}
+
+/* Writes it to the program's stdout. */
+void cuda_take_output(void);
+
 /* ---- threads ---- */
 
 struct cuda_thread {

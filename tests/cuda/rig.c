@@ -22,7 +22,7 @@ const VGPUGeometry rig_geometry = {
 
 const char rig_image[] = "vgpu-test\nkernel add 8 8 8 4\nkernel increment 8\nkernel nop\n"
                          "kernel mix 1 8 2 48 4\nkernel spin 4\nkernel hang\nkernel bad\n"
-                         "global counter 4\n";
+                         "kernel print 4\nkernel await 8\nuses vprintf\nglobal counter 4\n";
 
 #define MUST(what)                                                                                 \
     do {                                                                                           \
@@ -64,6 +64,7 @@ struct rig_channel *rig_channel(struct rig *rig)
     c->rig = rig;
     c->channel = channel;
     channel->set = &rig->set;
+    pthread_mutex_init(&channel->output.lock, NULL);
     MUST(driver_api_open(&channel->api) == 0);
     channel->geometry = rig_geometry;
     MUST(vgpu_channel_layout(&channel->geometry, &channel->layout) == 1);

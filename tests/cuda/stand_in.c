@@ -210,6 +210,7 @@ EXPORT CUresult cuCtxSynchronize(void)
 {
     NEED_CONTEXT;
     stand_in_never_wait(__func__, stand_in_current);
+    stand_in_print();
     return CUDA_SUCCESS;
 }
 

@@ -135,6 +135,8 @@ struct gpu {
     struct object *objects;
     CUresult lost;
     bool running;
+    char printed[65536]; /* by kernels; a synchronisation writes it to stdout */
+    unsigned printed_count;
 };
 
 extern struct gpu stand_in_gpu;
@@ -143,6 +145,7 @@ extern __thread struct context *stand_in_current;
 /* Ends the process: whoever called did what a real driver turns into a crash or a hang. */
 void stand_in_abort(const char *function, const char *why) __attribute__((noreturn));
 void stand_in_queue(struct work *work);
+void stand_in_print(void);
 /* Runs one kernel; 0, or the error that it is. */
 CUresult stand_in_kernel(const struct work *work, double *until_ms);
 double stand_in_now_ms(void);

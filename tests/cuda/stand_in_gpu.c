@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define NON_BLOCKING 1u
+#define WAITS -1.0 /* for a word of memory: looked at again */
 
 struct gpu stand_in_gpu = {.lock = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
@@ -142,6 +143,16 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
         }
     } else if (strcmp(name, "spin") == 0) {
         *until_ms = stand_in_now_ms() + (double)param(work, 0) / 1e6; /* ns */
+    } else if (strcmp(name, "print") == 0) {
+        stand_in_gpu.printed_count +=
+            (unsigned)snprintf(stand_in_gpu.printed + stand_in_gpu.printed_count,
+                               sizeof(stand_in_gpu.printed) - stand_in_gpu.printed_count,
+                               "a kernel prints %u\n", (unsigned)param(work, 0));
+        stand_in_gpu.printed_count %= sizeof(stand_in_gpu.printed);
+    } else if (strcmp(name, "await") == 0) {
+        uint32_t *a = memory(work, 0, 1, &bad);
+
+        *until_ms = !bad && *a == 0 ? WAITS : 0;
     } else if (strcmp(name, "hang") == 0) {
         *until_ms = 1e300;
     } else if (strcmp(name, "mix") == 0) {
@@ -166,6 +177,22 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
         return CUDA_ERROR_ILLEGAL_ADDRESS;
     }
     return bad ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
+}
+
+void stand_in_print(void)
+{
+    char text[sizeof(stand_in_gpu.printed)];
+    unsigned count;
+
+    pthread_mutex_lock(&stand_in_gpu.lock);
+    count = stand_in_gpu.printed_count;
+    memcpy(text, stand_in_gpu.printed, count);
+    stand_in_gpu.printed_count = 0;
+    pthread_mutex_unlock(&stand_in_gpu.lock);
+    if (count) {
+        fwrite(text, 1, count, stdout);
+        fflush(stdout);
+    }
 }
 
 /* ---- work ---- */
@@ -193,7 +220,9 @@ static void start(struct work *work)
     case WORK_COPY: memmove(work->to, work->own ? work->own : work->from, work->width); break;
     case WORK_SET: set_memory(work); break;
     case WORK_RECORD:
-        work->event->done = work->generation;
+        /* An earlier mark of it may stand in a slower stream. */
+        work->event->done =
+            work->generation > work->event->done ? work->generation : work->event->done;
         work->event->at_ms = stand_in_now_ms();
         break;
     case WORK_WAIT: break;
@@ -252,7 +281,11 @@ static bool step(void)
             start(work);
             did = true;
         }
-        if (!work->started || (work->until_ms > stand_in_now_ms() && !stand_in_gpu.lost)) {
+        if (work->started && work->until_ms == WAITS && !stand_in_gpu.lost) {
+            stand_in_kernel(work, &work->until_ms);
+        }
+        if (!work->started || ((work->until_ms == WAITS || work->until_ms > stand_in_now_ms()) &&
+                               !stand_in_gpu.lost)) {
             place = &work->next;
             continue;
         }

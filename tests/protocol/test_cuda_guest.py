@@ -21,6 +21,8 @@ LIBRARY = BUILD / "guest" / "cuda" / "libcuda.so.1"
 STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cuda.so"
 TRY = BUILD / "tests" / "cuda" / "try_driver"
 PARITY = BUILD / "tests" / "cuda" / "parity_driver"
+PRINT = BUILD / "tests" / "cuda" / "print_driver"
+COPIES = BUILD / "tests" / "cuda" / "copies_driver"
 FAULT = BUILD / "tests" / "cuda" / "fault_driver"
 IMAGE = TREE / "tests" / "cuda" / "images" / "stand_in.txt"
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
@@ -87,6 +89,19 @@ def test_a_fault_is_the_programs_own(running, lab):
         assert set(said.values()) == {str(code)}, said
     finish(other)
     finish(start(lab, TRY, IMAGE))
+
+
+def test_what_kernels_print_is_the_programs(running, lab):
+    """In its place among what the programs print; two at a time, each its own."""
+    programs = [start(lab, PRINT, IMAGE) for _ in range(2)]
+    for program in programs:
+        assert finish(program) == "".join(f"before {n}\na kernel prints {n}\nafter {n}\n"
+                                          for n in range(3))
+
+
+def test_threads_that_copy_out_at_the_same_time(running, lab):
+    """Together they want more pieces of the arena than there are; nobody waits for another's."""
+    finish(start(lab, COPIES, IMAGE, "12"))
 
 
 def test_without_a_driver_there_is_no_device(lab):

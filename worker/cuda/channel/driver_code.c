@@ -176,6 +176,7 @@ static CUresult load_image(struct driver_call *call, unsigned kind)
                                                 options.values, options.count, NULL, NULL, 0);
     entry = driver_handle_made(call, call->args[0], kind, real, result);
     if (entry) {
+        driver_output_image(call->channel, image, call->args[1]);
         entry->charged_bytes = call->args[1];
     } else {
         driver_discharge(call->channel, call->args[1]);

@@ -168,7 +168,7 @@ CUresult driver_run_ctx_create(struct driver_call *call)
         return result;
     }
     context->handle = call->args[0];
-    context->busy = false;
+    context->settled = context->work;
     memset(context->per_thread, 0, sizeof(context->per_thread));
     call->channel->current = context;
     return CUDA_SUCCESS;

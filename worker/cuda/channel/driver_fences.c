@@ -87,6 +87,7 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
     struct driver_fence *fence = new_fence(channel, context, result);
 
     if (fence) {
+        fence->work = context->work;
         *result = channel->api->cuCtxRecordEvent(context->real, fence->event);
         if (*result != CUDA_SUCCESS) {
             driver_fence_drop(channel, fence);
@@ -99,6 +100,18 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
 static bool is_gone(const struct driver_fence *fence)
 {
     return !fence->context->real || fence->context->life != fence->life;
+}
+
+bool driver_is_busy(const struct driver_context *context)
+{
+    return context->work != context->settled;
+}
+
+void driver_settle(const struct driver_fence *fence)
+{
+    if (!is_gone(fence) && fence->work > fence->context->settled) {
+        fence->context->settled = fence->work;
+    }
 }
 
 bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fence)
@@ -218,13 +231,19 @@ static bool retire(struct driver_channel *channel)
 static CUresult look_at_event(struct driver_channel *channel, uint64_t handle)
 {
     uint32_t index = vgpu_handle_index(handle);
+    struct driver_context *context;
     CUresult result;
 
     if (index >= channel->entry_room || channel->entries[index].handle != handle) {
         return CUDA_SUCCESS; /* destroyed meanwhile */
     }
-    result = driver_enter(channel, &channel->contexts[channel->entries[index].context]);
-    return result ? result : channel->api->cuEventQuery(channel->entries[index].real);
+    context = &channel->contexts[channel->entries[index].context];
+    result = driver_enter(channel, context);
+    result = result ? result : channel->api->cuEventQuery(channel->entries[index].real);
+    if (result == CUDA_SUCCESS) {
+        driver_output_flush(channel, context);
+    }
+    return result;
 }
 
 static bool look_at_lane(struct driver_channel *channel, unsigned lane)
@@ -237,6 +256,9 @@ static bool look_at_lane(struct driver_channel *channel, unsigned lane)
             return false;
         }
         result = wait->fence->result;
+        if (result == CUDA_SUCCESS) {
+            driver_output_flush(channel, wait->fence->context);
+        }
         driver_fence_drop(channel, wait->fence);
     } else {
         result = look_at_event(channel, wait->event);

@@ -31,6 +31,7 @@ struct driver_fence {
     CUevent event;
     struct driver_context *context;
     uint64_t life; /* the context's, when it was made: events go with their context */
+    uint64_t work; /* the context's, when it was set over all of the context */
     unsigned users;
     bool done;
     CUresult result;
@@ -39,8 +40,10 @@ struct driver_fence {
 struct driver_context {
     CUcontext real; /* NULL: the place is free */
     uint64_t handle;
-    uint64_t life; /* another one after each end */
-    bool busy;     /* something was submitted since the last fence over all of it that is done */
+    uint64_t life;          /* another one after each end */
+    uint64_t work;          /* how often something was submitted, */
+    uint64_t settled;       /* ... and how much of that is known to be done */
+    uint64_t passed;        /* in which pass of gpu_is_idle() it was last seen to be done */
     uint64_t charged_bytes; /* of the context itself and its limits (driver_account.c) */
     uint64_t local_bytes;   /* of each thread, charged */
     uint64_t limits[5];     /* by their numbers, as charged; 0: not looked at yet */
@@ -114,6 +117,12 @@ struct driver_channel {
     CUresult late[VGPU_LANES_MAX];
     uint64_t late_count, refused_count;
     struct driver_image image;
+    struct {
+        pthread_mutex_t lock; /* the driver may print in threads of its own */
+        char *bytes;
+        size_t count;
+        bool prints; /* a function that was loaded may */
+    } output;
     struct driver_context *current;
     uint32_t seq; /* of the last record */
     uint64_t taken;
@@ -124,6 +133,8 @@ struct driver_channel {
     bool wants;
     bool in_turn, closing; /* a turn; it takes no more work */
     uint64_t turn_start_ns, last_work_ns;
+    uint64_t closing_since_ns, late_unit_ns;
+    uint64_t pass; /* of gpu_is_idle() */
     struct {
         uint64_t number;
         struct driver_fence *fence;
@@ -272,6 +283,10 @@ void driver_fence_drop(struct driver_channel *channel, struct driver_fence *fenc
 void driver_fences_free(struct driver_channel *channel, struct driver_context *context);
 /* Those in use, once no context is left. */
 void driver_fences_end(struct driver_channel *channel);
+/* Is anything submitted that no fence over all of the context has shown to be done? */
+bool driver_is_busy(const struct driver_context *context);
+/* A fence over all of a context is done. */
+void driver_settle(const struct driver_fence *fence);
 /* The record's payload is read until the fence.  There is room: else the record was held. */
 void driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
 /* Looks at everything that the GPU may have done.  True: something was. */
@@ -290,7 +305,33 @@ CUresult driver_with_late(struct driver_channel *channel, unsigned lane, CUresul
 void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, CUresult result,
                    const void *body, uint32_t bytes);
 
+/* ---- turns (driver_turn.c) ---- */
+
+void driver_want_turn(struct driver_channel *channel);
+/* True: something changed. */
+bool driver_look_after_turn(struct driver_channel *channel);
+/* May a unit be submitted although the turn takes no more? */
+bool driver_late_unit(struct driver_channel *channel);
+
+/* ---- what kernels print (driver_output.c) ---- */
+
+/* The process's stdout becomes the channels'. */
+void driver_output_init(struct driver_set *set);
+void driver_output_stop(struct driver_set *set);
+/* What this thread's calls of the driver print is of this channel. */
+void driver_output_begin(struct driver_channel *channel);
+/* To the process, as much as there is room for. */
+void driver_output_send(struct driver_channel *channel);
+/* An image was loaded: may its functions print? */
+void driver_output_image(struct driver_channel *channel, const uint8_t *image, uint64_t bytes);
+/* Work of the context is done: what it printed comes before the answer. */
+void driver_output_flush(struct driver_channel *channel, struct driver_context *context);
+void driver_output_end(struct driver_channel *channel);
+
 /* ---- the ring thread ---- */
+
+/* An eventfd. */
+void driver_signal(int fd);
 
 void *driver_thread(void *channel);
 /* One round of it, without its rests.  True: something was done. */

@@ -371,7 +371,7 @@ static CUresult behind_copy(struct driver_call *call, CUresult result, CUstream 
     if (result != CUDA_SUCCESS) {
         return result;
     }
-    call->context->busy = true;
+    call->context->work++;
     fence = driver_fence_stream(call->channel, call->context, stream, &result);
     if (!fence) {
         return result;
@@ -413,7 +413,7 @@ CUresult driver_run_copy_in(struct driver_call *call)
         if (bytes > call->payload_bytes || bytes > CUDA_INLINE_MAX) {
             return CUDA_ERROR_INVALID_VALUE;
         }
-        call->context->busy = true;
+        call->context->work++;
         return call->api->cuMemcpyHtoDAsync_v2(call->args[0], call->payload, bytes, stream);
     }
     if (!in_arena(call->channel, offset, bytes)) {
@@ -480,7 +480,7 @@ static CUresult copy_pinned(struct driver_call *call, unsigned host_at)
         /* NOLINTNEXTLINE(performance-no-int-to-ptr): checked to lie in the window */
         void *memory = (void *)(uintptr_t)host;
 
-        call->context->busy = true;
+        call->context->work++;
         result = host_at == 1 ? call->api->cuMemcpyHtoDAsync_v2(other, memory, part, stream)
                               : call->api->cuMemcpyDtoHAsync_v2(memory, other, part, stream);
         host += part;

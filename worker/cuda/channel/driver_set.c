@@ -20,6 +20,8 @@ bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
     set->spare_cpu = get_nprocs() > 1;
     set->spare_cpus = get_nprocs() >= SPARE_CPUS;
     set->over = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&set->lock, NULL);
+    driver_output_init(set);
     return set->over >= 0;
 }
 
@@ -32,6 +34,7 @@ void driver_channel_free(struct driver_channel *channel)
     close(channel->wake);
     free(channel->entries);
     driver_image_drop(channel);
+    driver_output_end(channel);
     free(channel);
 }
 
@@ -53,7 +56,9 @@ static void reap(struct driver_set *set)
 
         if (__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE)) {
             pthread_join(channel->thread, NULL);
+            pthread_mutex_lock(&set->lock);
             set->all[i] = set->all[--set->count];
+            pthread_mutex_unlock(&set->lock);
             driver_channel_free(channel);
         }
     }
@@ -75,7 +80,9 @@ static enum vgpu_error start(struct driver_set *set, struct driver_channel *chan
         log_error("no thread for a CUDA channel");
         return VGPU_ERR_MEMORY_LIMIT;
     }
+    pthread_mutex_lock(&set->lock);
     set->all[set->count++] = channel;
+    pthread_mutex_unlock(&set->lock);
     return VGPU_ERR_NONE;
 }
 
@@ -111,6 +118,7 @@ enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *m
     channel->interrupt = mapping->interrupt;
     channel->chunk0 = mapping->chunk0;
     channel->wake = -1;
+    pthread_mutex_init(&channel->output.lock, NULL);
     status = set->count == DRIVER_SET_MAX ? VGPU_ERR_QUEUE_FULL : open_driver(set, channel);
     if (status == VGPU_ERR_NONE && set->lost) {
         status = VGPU_ERR_GPU_UNAVAILABLE; /* until the last one has left */
@@ -151,6 +159,7 @@ void driver_set_end(struct driver_set *set)
     for (unsigned i = 0; i < set->count; i++) {
         stop(set->all[i], VGPU_CLOSED_SHUTDOWN);
     }
+    driver_output_stop(set);
     close(set->over);
 }
 

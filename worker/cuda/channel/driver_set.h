@@ -9,8 +9,10 @@
 #ifndef WORKER_CUDA_CHANNEL_DRIVER_SET_H
 #define WORKER_CUDA_CHANNEL_DRIVER_SET_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "vgpu/vgpu_worker.h"
 #include "worker/channel/mapping.h"
@@ -37,6 +39,8 @@ struct driver_set {
     unsigned count;
     uint64_t staged_bytes; /* atomic: host memory for images on their way */
     int lost;              /* atomic: the driver's error that ended all contexts; 0: none */
+    pthread_mutex_t lock;  /* of all and count, as threads of the driver look at them */
+    FILE *output;          /* the process's stdout, before it was the channels' */
     int over;              /* eventfd: a turn or a channel is over */
     int live;              /* atomic: threads that have not let go */
     /* A thread that looks without a pause takes no processor from another one: a little, long. */

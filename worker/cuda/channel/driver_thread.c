@@ -13,12 +13,6 @@
  *   - when enough work is in flight.
  * What waits for the GPU itself (a synchronisation) is not held: a fence is set and the lane
  * answered when it is over, while other lanes' records go on.
- *
- * A turn begins with the mediator's word and lasts until its budget is used, or until nothing
- * has come for ANTICIPATION after the GPU ended its work; then the thread waits until the GPU
- * has done what is in flight, and says how long it all took.  In the second half of a turn it asks
- * for the next one.  Where nobody else waits that is there before the end, and the GPU goes on
- * working from the one to the other.
  */
 #include "worker/cuda/channel/driver_internal.h"
 
@@ -33,7 +27,6 @@
 #include "common/log.h"
 
 #define RECORDS_AT_ONCE 64u
-#define ANTICIPATION_NS NS_PER_MS
 /* Without anything new the thread looks without a pause for so long, */
 #define AWAKE_NS (100 * NS_PER_US)
 /* ... and while a program waits for the GPU, as the driver itself would look. */
@@ -43,7 +36,7 @@
 #define LOOKS_FOR_YIELD 64u
 #define PREFETCH_BYTES 256u
 
-static void signal_event(int fd)
+void driver_signal(int fd)
 {
     const uint64_t one = 1;
     ssize_t n = write(fd, &one, sizeof(one));
@@ -83,6 +76,9 @@ void driver_answer(struct driver_channel *channel, unsigned lane, uint32_t seq, 
     mailbox->retired = channel->taken;
     if (bytes) {
         memcpy(mailbox->body, body, bytes);
+    }
+    if (__atomic_load_n(&channel->output.count, __ATOMIC_RELAXED)) {
+        driver_output_send(channel);
     }
     vgpu_mailbox_answer(mailbox, seq);
     channel->answered = true;
@@ -195,24 +191,16 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     return true;
 }
 
-static void want_turn(struct driver_channel *channel)
-{
-    if (!channel->wants) {
-        channel->wants = true;
-        channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
-    }
-}
-
 /* The context whose work a barrier waits for next; NULL: there is none.  Memory that a context
  * registered may be used by others, so its end waits for all of them. */
 static struct driver_context *busy_context(struct driver_call *call)
 {
-    if (call->context && call->context->busy) {
+    if (call->context && driver_is_busy(call->context)) {
         return call->context;
     }
     for (unsigned i = 1; i < CUDA_CONTEXTS_MAX && call->record->record.op == CUDA_OP_CTX_DESTROY;
          i++) {
-        if (call->channel->contexts[i].real && call->channel->contexts[i].busy) {
+        if (call->channel->contexts[i].real && driver_is_busy(&call->channel->contexts[i])) {
             return &call->channel->contexts[i];
         }
     }
@@ -230,7 +218,7 @@ static bool wait_for_idle(struct driver_call *call)
         if (call->channel->held) {
             return true;
         }
-        context->busy = false; /* it is lost: nothing of it runs */
+        context->settled = context->work; /* it is lost: nothing of it runs */
     }
     return false;
 }
@@ -249,13 +237,11 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
     if (!(flags & CUDA_TURN)) {
         return false;
     }
-    if (!channel->in_turn || channel->closing) {
-        if (!channel->in_turn) {
-            want_turn(channel);
-        }
+    if (!channel->in_turn) {
+        driver_want_turn(channel);
         return true;
     }
-    return !driver_unit_fits(channel);
+    return !driver_unit_fits(channel) || (channel->closing && !driver_late_unit(channel));
 }
 
 static CUresult perform(struct driver_call *call)
@@ -280,10 +266,10 @@ static CUresult perform(struct driver_call *call)
     }
     result = driver_decoders[op](call);
     if (result == CUDA_SUCCESS && call->has_stream && call->context) {
-        call->stream_context->busy = true; /* something may stand in a stream now */
+        call->stream_context->work++; /* something may stand in a stream now */
     }
     if (result == CUDA_SUCCESS && (flags & CUDA_TURN) && call->context) {
-        call->context->busy = true;
+        call->context->work++;
         driver_unit_submitted(call);
     }
     if (result == CUDA_SUCCESS && (call->record->record.flags & VGPU_RECORD_WAIT) && !call->fence &&
@@ -334,7 +320,7 @@ static bool held_is_over(struct driver_channel *channel)
     if (!driver_fence_done(channel, channel->held)) {
         return false;
     }
-    channel->held->context->busy = false;
+    driver_settle(channel->held);
     driver_fence_drop(channel, channel->held);
     channel->held = NULL;
     return true;
@@ -382,103 +368,6 @@ static bool serve(struct driver_channel *channel)
     return did;
 }
 
-/* ---- turns ---- */
-
-static void begin_turn(struct driver_channel *channel)
-{
-    channel->in_turn = true;
-    channel->closing = false;
-    channel->wants = false;
-    channel->turn_start_ns = 0;
-    channel->last_work_ns = 0;
-}
-
-static void end_turn(struct driver_channel *channel, uint64_t now_ns, bool drained)
-{
-    uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
-
-    channel->in_turn = false;
-    channel->closing = false;
-    if (drained) {
-        channel->in_flight = channel->unmarked = 0;
-    }
-    __atomic_store_n(&channel->used_ns, used_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
-    signal_event(channel->set->over);
-}
-
-/* Is the GPU done with all that was submitted?  Sets fences for it, one after the other. */
-static bool gpu_is_idle(struct driver_channel *channel)
-{
-    CUresult result;
-
-    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
-        struct driver_context *context = &channel->contexts[i];
-
-        if (!channel->turn_fence && context->real && context->busy) {
-            channel->turn_fence = driver_fence_context(channel, context, &result);
-            if (!channel->turn_fence) {
-                context->busy = false; /* it is lost: nothing of it runs */
-                continue;
-            }
-        }
-        if (!channel->turn_fence || channel->turn_fence->context != context) {
-            continue;
-        }
-        if (!driver_fence_done(channel, channel->turn_fence)) {
-            return false;
-        }
-        context->busy = false;
-        driver_fence_drop(channel, channel->turn_fence);
-        channel->turn_fence = NULL;
-    }
-    return true;
-}
-
-/* True: something changed. */
-static bool look_after_turn(struct driver_channel *channel)
-{
-    uint64_t budget_ns = __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE), now_ns;
-
-    if (budget_ns == 0) {
-        return false;
-    }
-    if (!channel->in_turn) {
-        begin_turn(channel);
-        return true;
-    }
-    now_ns = clock_now_ns();
-    if (channel->turn_start_ns == 0) {
-        channel->turn_start_ns = now_ns;
-        channel->quiet_since_ns = 0;
-    }
-    if (!channel->closing) {
-        uint64_t used_ns = now_ns - channel->turn_start_ns;
-        bool used = used_ns >= budget_ns;
-        bool quiet = channel->quiet_since_ns &&
-                     now_ns - channel->quiet_since_ns >= ANTICIPATION_NS && !channel->wait_count &&
-                     !channel->has_record;
-
-        if (used_ns >= budget_ns / 2 && (channel->in_flight || channel->has_record)) {
-            want_turn(channel); /* who is alone gets it before this one ends */
-        }
-        if (used && __atomic_load_n(&channel->goes_on, __ATOMIC_ACQUIRE)) {
-            end_turn(channel, now_ns, false);
-            return true;
-        }
-        if (!used && !quiet) {
-            return false;
-        }
-        channel->closing = true;
-    }
-    if (!gpu_is_idle(channel)) {
-        return false;
-    }
-    driver_look(channel);
-    end_turn(channel, clock_now_ns(), true);
-    return true;
-}
-
 /* ---- sleeping ---- */
 
 /* Gives room back, and wakes the process if it waits for that or for an answer. */
@@ -491,7 +380,7 @@ static void look_after_process(struct driver_channel *channel)
     }
     channel->answered = false;
     if (wake) {
-        signal_event(channel->interrupt);
+        driver_signal(channel->interrupt);
     }
 }
 
@@ -554,47 +443,15 @@ static void rest(struct driver_channel *channel, unsigned looks)
     }
 }
 
-/* ---- the end ---- */
-
-/* How long a process that has gone may still have work on the GPU. */
-#define GRACE_NS (2 * NS_PER_S)
-
-/* What runs on the GPU is lost with the contexts, as when a process of the host ends. */
-void driver_let_go(struct driver_channel *channel)
-{
-    uint64_t start_ns = clock_now_ns();
-    const struct timespec pause = {.tv_nsec = NS_PER_MS};
-
-    while (!gpu_is_idle(channel)) {
-        if (clock_now_ns() - start_ns > GRACE_NS) {
-            /* The driver would wait for it for ever, and nothing else ends a kernel. */
-            log_warning("a program left work on the GPU that does not end: this worker ends it, "
-                        "and itself");
-            _exit(VGPU_WORKER_EXIT_GPU_FAULT);
-        }
-        nanosleep(&pause, NULL);
-    }
-    driver_libraries_end(channel);
-    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
-        if (channel->contexts[i].real) {
-            driver_enter(channel, &channel->contexts[i]);
-            driver_context_end(channel, &channel->contexts[i]);
-        }
-    }
-    driver_fences_end(channel);
-    driver_memory_end(channel);
-    if (channel->late_count) {
-        log_warning("%llu errors of a program's records came late",
-                    (unsigned long long)channel->late_count);
-    }
-}
-
 bool driver_step(struct driver_channel *channel)
 {
-    bool did = driver_look(channel);
+    bool did;
+
+    driver_output_begin(channel);
+    did = driver_look(channel);
 
     did |= serve(channel);
-    did |= look_after_turn(channel);
+    did |= driver_look_after_turn(channel);
     look_after_process(channel);
     return did;
 }
@@ -615,7 +472,7 @@ void *driver_thread(void *opaque)
     }
     VGPU_STORE_RELAXED(&channel->control->reason, (uint32_t)reason);
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
-    signal_event(channel->interrupt);
+    driver_signal(channel->interrupt);
     driver_let_go(channel);
     channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, channel->handle,
                             (uint32_t)reason);
@@ -626,6 +483,6 @@ void *driver_thread(void *opaque)
     }
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
-    signal_event(channel->set->over);
+    driver_signal(channel->set->over);
     return NULL;
 }

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Turns end when the GPU has done its work, and kernels that wait for each other do end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/cuda/rig.h"
+
+#define MODULE RIG_HANDLE(CUDA_KIND_MODULE, 0)
+#define AWAIT RIG_HANDLE(CUDA_KIND_FUNCTION, 1)
+#define INCREMENT RIG_HANDLE(CUDA_KIND_FUNCTION, 2)
+#define STREAM(n) RIG_HANDLE(CUDA_KIND_STREAM, 2 + (n))
+
+/* The second launch comes when the first one's turn takes no more, and lets it end. */
+static void a_kernel_may_wait_for_a_later_launch(void **state)
+{
+    static struct rig rig;
+    struct rig_channel *c;
+    uint64_t word;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    rig_begin(c);
+    assert_int_equal(rig_function(c, 1, MODULE, 1, "await"), 0);
+    assert_int_equal(rig_function(c, 1, MODULE, 2, "increment"), 0);
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(i), 1), 0);
+    }
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 8), 0);
+    word = c->out[0];
+    assert_int_equal(RIG_CALL(c, cuMemsetD32_v2, 1, word, 0, 1), 0);
+    assert_int_equal(rig_launch(c, 1, AWAIT, STREAM(1), &word, 8), 0);
+    while (!c->channel->closing) {
+        rig_step(c);
+    }
+    assert_int_equal(rig_launch(c, 1, INCREMENT, STREAM(2), &word, 8), 0);
+    assert_int_equal(RIG_CALL(c, CTX_SYNC, 1, 0), 0);
+    rig_settle(c);
+    rig_close(&rig);
+}
+
+/* A turn that has ended leaves nothing of its own in flight. */
+static void a_turn_ends_with_its_work(void **state)
+{
+    static struct rig rig;
+    struct rig_channel *c;
+    uint32_t ns = 30000000;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    rig_begin(c);
+    assert_int_equal(rig_function(c, 1, MODULE, 1, "spin"), 0);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 1), 0, &ns, 4), 0);
+    while (c->channel->budget_ns) {
+        rig_step(c);
+    }
+    assert_true(c->channel->used_ns >= ns);
+    assert_false(driver_is_busy(&c->channel->contexts[1]));
+    rig_close(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_kernel_may_wait_for_a_later_launch),
+        cmocka_unit_test(a_turn_ends_with_its_work),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
