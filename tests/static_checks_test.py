@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import contracts_check  # noqa: E402
 import layering_check  # noqa: E402
+import messages_check  # noqa: E402
 import names_check  # noqa: E402
 import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
@@ -138,6 +139,47 @@ class Layering(Sample):
         with tempfile.TemporaryDirectory() as empty:
             self.root = empty
             self.assertEqual(self.run_main(layering_check)[0], 2)
+
+
+class Messages(Sample):
+    KINDS = '    [HEALTH_GPU] = {"gpu", true},\n'
+
+    def setUp(self):
+        super().setUp()
+        self.exempt = messages_check.EXEMPT
+        messages_check.EXEMPT = {}
+        self.write("mediator/health/health.c", self.KINDS)
+        self.write("docs/troubleshooting.md",
+                   "| `gpu` | x |\n| the disk of … is\nfull, look | y |\n")
+
+    def tearDown(self):
+        messages_check.EXEMPT = self.exempt
+
+    def expect(self, code, message, status=1):
+        self.write("keeper/a.c", code)
+        found, out = self.run_main(messages_check)
+        self.assertEqual(found, status, out)
+        self.assertIn(message, out)
+
+    def test_a_message_that_is_there(self):
+        self.expect('log_error("the disk of %s is "\n  "full, look", f("a)", 1));', "1 messages", 0)
+        self.expect('log_warning("the disk of %" PRIu32 " is full, look", id);', "1 messages", 0)
+
+    def test_a_message_that_is_not_there(self):
+        self.expect('log_warning("the disk of %s burns", x);', "has no 'the disk of … burns'")
+        self.expect('log_error("%s: %d", x, y);', "has no words to look for")
+
+    def test_what_is_exempt_must_be_there(self):
+        messages_check.EXEMPT = {"%s: %d": "why"}
+        self.expect('log_error("%s: %d", x, y);', "1 messages", 0)
+        self.expect("", "no program says '%s: %d' any more")
+
+    def test_kinds_of_health_problems(self):
+        self.write("mediator/health/health.c",
+                   self.KINDS + '    [HEALTH_FAN] = {"fan", false},\n')
+        self.expect("", "no row for the health problem fan")
+        self.write("mediator/health/health.c", "")
+        self.expect("", "names no kinds of health problems any more")
 
 
 class Spdx(Sample):
