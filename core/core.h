@@ -352,6 +352,7 @@ struct core_vm_stats {
     uint64_t worker; /* handle, 0 = none */
     uint32_t worker_restarts;
     uint32_t fault_count;
+    uint32_t channels;    /* that it has, or that are being opened */
     uint32_t queue_depth; /* waiting, also those that wait for a worker */
     uint32_t in_flight;
     uint64_t submitted; /* accepted */

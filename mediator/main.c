@@ -29,6 +29,7 @@
 #include "mediator/events.h"
 #include "mediator/effects.h"
 #include "mediator/gpu/gpu_health.h"
+#include "mediator/gpu/memory_watch.h"
 #include "mediator/workers/gpus.h"
 #include "mediator/health/health.h"
 #include "mediator/metrics/http_metrics.h"
@@ -302,6 +303,12 @@ static void start_gpu_health(void)
     ret = mediator.gpu_health ? gpu_health_start(mediator.gpu_health) : -ENOMEM;
     if (ret < 0) {
         log_warning("the GPUs' health is not watched: %s", strerror(-ret));
+        return;
+    }
+    mediator.memory_watch = memory_watch_new(&(struct memory_watch_uses){
+        &mediator.loop, mediator.core, mediator.supervisor, mediator.gpu_health});
+    if (!mediator.memory_watch) {
+        log_warning("the workers' GPU memory is not compared with their VMs' limits: no memory");
     }
 }
 
@@ -432,6 +439,7 @@ static void free_all(void)
     health_watch_free(mediator.health_watch);
     driver_watch_free(mediator.driver_watch);
     health_free(mediator.health);
+    memory_watch_free(mediator.memory_watch);
     gpu_health_free(mediator.gpu_health);
     http_metrics_free(mediator.http);
     own_metrics_free(mediator.own_metrics);

@@ -45,6 +45,7 @@ struct gpu_list;
 struct effects;
 struct driver_watch;
 struct gpu_health;
+struct memory_watch;
 struct health;
 struct health_watch;
 struct job_trace;
@@ -91,7 +92,8 @@ struct mediator {
     struct driver_watch *driver_watch;
     struct health *health;
     struct health_watch *health_watch;
-    struct gpu_health *gpu_health; /* NULL with --no-nvml, or without an NVIDIA GPU */
+    struct gpu_health *gpu_health;     /* NULL with --no-nvml, or without an NVIDIA GPU */
+    struct memory_watch *memory_watch; /* NULL, too */
 
     char backend[8]; /* "cpu", "cuda" */
     uint64_t started_ns;

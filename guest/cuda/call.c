@@ -269,6 +269,13 @@ void cuda_add_string(struct cuda_call *call, const char *text)
     cuda_add_bytes(call, text, bytes > CUDA_NAME_MAX ? CUDA_NAME_MAX : (uint32_t)bytes);
 }
 
+/* Everything else may leave something in a stream. */
+static bool puts_nothing_on_gpu(uint16_t op)
+{
+    return op == CUDA_OP_ALLOC || op == CUDA_OP_FREE || op == CUDA_OP_MEM_INFO ||
+           op == CUDA_OP_CTX_SYNC;
+}
+
 static CUresult put(struct cuda_call *call)
 {
     static const uint8_t zeros[VGPU_RECORD_ALIGN];
@@ -289,6 +296,9 @@ static CUresult put(struct cuda_call *call)
             pthread_mutex_unlock(&ring_lock);
             return result;
         }
+    }
+    if (call->context && !puts_nothing_on_gpu(head->record.op)) {
+        __atomic_add_fetch(&call->context->work, 1, __ATOMIC_RELEASE);
     }
     call->number = ++link->posted;
     head->record.seq = (uint32_t)call->number;

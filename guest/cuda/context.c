@@ -75,6 +75,7 @@ static CUresult make(struct cuda_context *context, uint32_t index, unsigned flag
         context->handle = handle;
         context->flags = flags;
         context->alive = true;
+        context->work = context->idle = 0;
         context->id = next_id++;
     }
     return result;
@@ -389,12 +390,23 @@ CUresult hand_cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 
 /* ---- waiting ---- */
 
+static CUresult synchronize(struct cuda_call *call, struct cuda_context *context)
+{
+    uint64_t work = __atomic_load_n(&context->work, __ATOMIC_ACQUIRE);
+    CUresult result = cuda_wait(call);
+
+    if (result == CUDA_SUCCESS) {
+        __atomic_store_n(&context->idle, work, __ATOMIC_RELEASE);
+    }
+    return result;
+}
+
 CUresult hand_cuCtxSynchronize(void)
 {
     struct cuda_call call;
     CUresult result = cuda_begin(&call, CUDA_OP_CTX_SYNC, CUDA_NEEDS_CONTEXT);
 
-    return result ? result : cuda_wait(&call);
+    return result ? result : synchronize(&call, call.context);
 }
 
 CUresult hand_cuCtxSynchronize_v2(CUcontext ctx)
@@ -413,7 +425,7 @@ CUresult hand_cuCtxSynchronize_v2(CUcontext ctx)
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
     call.head.record.context = (uint16_t)vgpu_handle_index(context->handle);
-    return cuda_wait(&call);
+    return synchronize(&call, context);
 }
 
 CUresult hand_cuStreamSynchronize(CUstream hStream, int mode)

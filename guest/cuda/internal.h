@@ -177,7 +177,16 @@ struct cuda_context {
     unsigned flags;
     bool primary, alive;
     uint64_t id;
+    uint64_t work; /* records that may put something on the GPU, so far; atomic */
+    uint64_t idle; /* how many of them a synchronisation has seen the end of; atomic */
 };
+
+/* Has the program waited for all that it put on the GPU? */
+static inline bool cuda_is_idle(const struct cuda_context *context)
+{
+    return __atomic_load_n(&context->work, __ATOMIC_ACQUIRE) ==
+           __atomic_load_n(&context->idle, __ATOMIC_ACQUIRE);
+}
 
 /* The calling thread's, or NULL. */
 struct cuda_context *cuda_current(void);

@@ -23,6 +23,7 @@
 #include "mediator/effects.h"
 #include "mediator/events.h"
 #include "mediator/gpu/gpu_health.h"
+#include "mediator/gpu/memory_watch.h"
 #include "mediator/mediator.h"
 #include "mediator/metrics/http_metrics.h"
 #include "mediator/metrics/own_metrics.h"
@@ -68,6 +69,7 @@ static void on_database_idle(void *opaque)
     test_mode_stop(self->test_mode);
     health_watch_stop(self->health_watch);
     driver_watch_stop(self->driver_watch);
+    memory_watch_stop(self->memory_watch);
     gpu_health_stop(self->gpu_health);
     http_metrics_stop(self->http);
     own_metrics_stop(self->own_metrics);

@@ -342,6 +342,9 @@ uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint3
         return 0;
     }
     nvml_monitor_read(health->monitor, gpu, &health->reading);
+    if (health->reading.stale) {
+        return 0;
+    }
     for (uint32_t i = 0; i < health->reading.process_count && i < NVML_PROCESSES_MAX; i++) {
         if (health->reading.processes[i].pid == pid) {
             return health->reading.processes[i].used_bytes;

@@ -57,7 +57,7 @@ const char *gpu_health_trouble(struct gpu_health *health);
 uint32_t gpu_health_doubts(const struct gpu_health *health);
 /* Why the GPU is not in use, "" where it is or nobody knows; valid until the next look. */
 const char *gpu_health_reason(const struct gpu_health *health, uint32_t gpu);
-/* GPU memory of a worker, in bytes; 0 = unknown. */
+/* GPU memory of a worker, in bytes; 0 = unknown, also where the last reading is stale. */
 uint64_t gpu_health_process_bytes(struct gpu_health *health, uint32_t gpu, uint32_t pid);
 /* For the metrics: what isn't known, or is stale, stays as it is. */
 void gpu_health_fill(struct gpu_health *health, uint32_t gpu,

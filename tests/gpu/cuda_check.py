@@ -137,6 +137,25 @@ class Suite:
             "together_of_alone": round(sum(pair) / alone, 4),
             "share_error_points": round(abs(pair[0] / sum(pair) - 0.5) * 100, 2)})
 
+    def printing(self):
+        """In its place among what the program prints, as natively.  Whether waiting for an event
+        brings it, too, is the driver's affair, and shown only."""
+        image = os.path.join(os.path.dirname(self.image), "print.ptx")
+        native, status = self.text(None, 1, self.program("print_driver"), image)
+        self.report.check("print_driver natively", status == 0, native[-300:])
+        with self.lab() as lab:
+            us, status = self.text(lab, 1, self.program("print_driver"), image)
+        first = [said.split("before 2")[0] for said in (native, us)]
+        self.report.check("what a kernel prints, as natively", status == 0
+                          and first[0] == first[1] and first[0].count("a kernel prints") == 2,
+                          "us: %r native: %r" % (us[-300:], native[-300:]))
+        self.report.measure("printed", {"native": native.splitlines(), "us": us.splitlines()})
+
+    def copies(self):
+        with self.lab() as lab:
+            out, status = self.text(lab, 1, self.program("copies_driver"), self.image, "12")
+        self.report.check("12 threads copy at the same time", status == 0, out[-300:])
+
     def faults(self):
         """A program whose kernel fails gets the driver's code; another VM loses nothing."""
         with self.lab() as lab:
@@ -185,6 +204,7 @@ def main():
     report = Report()
     suite = Suite(report, args.bin_dir, args.rounds)
     sections = [("programs", suite.programs_agree), ("parity", suite.parity),
+                ("printing", suite.printing), ("copies", suite.copies),
                 ("figures", suite.figures),
                 ("faults", suite.faults), ("numba", suite.numba), ("shares", suite.shares)]
     report.run([(name, section) for name, section in sections

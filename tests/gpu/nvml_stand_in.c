@@ -19,7 +19,7 @@
  *   field_result=CODE   what reading that action ends in
  *   xid=N            an Xid event, each time that ...
  *   serial=N         ... this number changes
- *   pid=N            a process that uses 500 MiB
+ *   pid=N pid_mib=M  a process that uses so much of each GPU; 500 MiB
  *   ecc_unsupported=1
  */
 #include <pthread.h>
@@ -254,7 +254,7 @@ nvml_result nvmlDeviceGetComputeRunningProcesses_v3(nvml_device device, unsigned
 
     if (pid && *count > 0) {
         infos[0].pid = pid;
-        infos[0].used_bytes = 500ull << 20;
+        infos[0].used_bytes = (unsigned long long)setting("pid_mib", 500) << 20;
     }
     *count = pid != 0;
     return enter(device);

@@ -21,17 +21,20 @@ NVML = os.environ.get(
 )
 
 
+UUID = "99999999-2222-3333-4444-555555555555"
+
+
 class Host:
     """A mediator on a host whose GPUs do as settings() says."""
 
-    def __init__(self, tmp_path, monkeypatch, *args, gpus=1):
+    def __init__(self, tmp_path, monkeypatch, *args, gpus=1, db=None):
         self.path = tmp_path / "nvml"
         self.gpus = gpus
         self.settings()
         monkeypatch.setenv("LD_LIBRARY_PATH", CUDA)
         monkeypatch.setenv("STAND_IN_GPUS", str(gpus))
         monkeypatch.setenv("NVML_STAND_IN", str(self.path))
-        self.lab = Lab(BIN, "--nvml-library", NVML, *args)
+        self.lab = Lab(BIN, "--nvml-library", NVML, *args, db=db)
 
     def settings(self, **settings):
         words = ["gpus=%d" % self.gpus] + ["%s=%s" % pair for pair in settings.items()]
@@ -85,6 +88,24 @@ def test_values_are_shown(host):
     assert health["memory_used_bytes"] == 2 << 30 and health["power_mw"] == 345678
     assert health["warning"] == "2 uncorrected memory errors"
     assert h.lab.health()["mediator"]["nvml_error"] == ""
+
+
+def test_a_worker_beyond_its_vms_memory_limit_is_ended(host):
+    """NVML says how much it has, whatever its programs were charged for."""
+    h = host(db=[("--vm-name=nine", "--vm-id=9", "--vm-uuid=" + UUID)])
+    h.lab.admin_must("set-memory-limit", "--vm-id=9", "--limit=256M")
+    with wire.Device(h.lab.socket, 9) as client:
+        assert added(client, 1, 2)
+        (worker,) = h.lab.health()["workers"]
+        h.settings(pid=worker["pid"], pid_mib=900)  # within what a context may take beside it
+        wait_for(lambda: h.lab.health()["workers"][0]["gpu_memory_bytes"] == 900 << 20, "900 MiB")
+        h.settings(pid=worker["pid"], pid_mib=3000)
+        wait_for(lambda: "its worker has 3000 MiB of GPU 0, its limit is 256 MiB"
+                 in h.lab.log_text(), "the warning")
+        assert "900 MiB of GPU" not in h.lab.log_text()
+        wait_for(lambda: h.lab.health()["workers"][0].get("pid", 0) != worker["pid"], "its end")
+        h.settings()
+        wait_for(lambda: added(client, 3, 4), "the next worker")
 
 
 def test_memory_of_a_worker(host):
