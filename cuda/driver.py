@@ -82,6 +82,8 @@ RECORDS = [
     (0x080, "BLAS_CREATE", ASK, None),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
     (0x082, "BLAS_CALL", FORGET, TURN),
+    # Of NVML: the VM's figures.
+    (0x083, "ACCOUNT", ASK, FREE),
 ]
 
 AUTO = [

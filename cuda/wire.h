@@ -70,6 +70,12 @@ typedef struct CUDAFunction {
 
 VGPU_STATIC_ASSERT(sizeof(CUDAFunction) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
 
+/* ACCOUNT's answer: the VM's, of all its programs that this worker serves. */
+typedef struct CUDAAccount {
+    uint64_t limit_bytes, used_bytes; /* 0: no limit */
+    uint64_t turns_ns, clock_ns;      /* the time of its turns so far; now, by the same clock */
+} CUDAAccount;
+
 /* LAUNCH's arguments; the payload: attributes, then the parameters' bytes. */
 enum {
     CUDA_LAUNCH_FUNCTION,

@@ -15,7 +15,7 @@ import sys
 import tree
 
 BSD_FOLDERS = ("include/", "guest/lib/", "guest/cuda/", "guest/cudart/", "guest/frontends/",
-               "cuda/")
+               "guest/nvml/", "cuda/")
 KERNEL_FOLDERS = ("guest/linux/",)
 SKIPPED_FOLDERS = ("qemu/patches", "legacy", "LICENSES", "tests/fuzz/corpus")
 SOURCE_NAMES = {"meson.build", "meson_options.txt", "Makefile", "Kbuild", "Dockerfile"}

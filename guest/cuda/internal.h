@@ -59,6 +59,8 @@ static inline int cuda_state(void)
     return __atomic_load_n(&cuda_process.state, __ATOMIC_ACQUIRE);
 }
 
+/* Set before cuda_open(): the process copies nothing and needs no pinned memory (NVML). */
+extern bool cuda_process_is_small;
 /* Opens the channel, once; what cuInit answers. */
 CUresult cuda_open(void);
 /* The channel is gone: this is said once, and every later call fails. */

@@ -173,8 +173,13 @@ static unsigned long setting(const char *name, unsigned long most, unsigned long
     return value < 1 || value > most ? otherwise : value;
 }
 
+bool cuda_process_is_small;
+
 static uint64_t pinned_bytes(void)
 {
+    if (cuda_process_is_small) {
+        return 1u << 20;
+    }
     return (uint64_t)setting("VGPU_CUDA_PINNED_MIB", CUDA_PINNED_MOST_MIB, CUDA_PINNED_MIB) << 20;
 }
 

@@ -151,6 +151,7 @@ struct driver_channel {
     uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
     CUDAFunction function;   /* an answer under way */
     CUDALogs logs;
+    CUDAAccount account;
     _Alignas(8) uint8_t record[VGPU_RECORD_BYTES_MAX];
 };
 
@@ -192,7 +193,8 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_module_load, driver_run_library_load, driver_run_get_function,
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
     driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
-    driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call;
+    driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call,
+    driver_run_account;
 
 /* ---- handles ---- */
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+
 #define HOST_REGISTER_PORTABLE 1u
 #define HOST_REGISTER_DEVICEMAP 2u
 #define INLINE UINT64_MAX
@@ -267,6 +269,22 @@ CUresult driver_run_mem_info(struct driver_call *call)
     call->out[1] = total_bytes;
     call->out_count = 2;
     return result;
+}
+
+CUresult driver_run_account(struct driver_call *call)
+{
+    struct driver_channel *channel = call->channel;
+    const struct memory_account *account = channel->set->uses.account;
+
+    channel->account = (CUDAAccount){
+        .limit_bytes = account->limit_bytes,
+        .used_bytes = memory_used(account),
+        .turns_ns = __atomic_load_n(&channel->set->turns_ns, __ATOMIC_RELAXED),
+        .clock_ns = clock_now_ns(),
+    };
+    call->reply = &channel->account;
+    call->reply_bytes = sizeof(channel->account);
+    return CUDA_SUCCESS;
 }
 
 CUresult driver_run_pool_of(struct driver_call *call)

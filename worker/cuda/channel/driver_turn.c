@@ -50,6 +50,7 @@ static void end_turn(struct driver_channel *channel, uint64_t now_ns, bool drain
     if (drained) {
         channel->in_flight = channel->unmarked = 0;
     }
+    __atomic_add_fetch(&channel->set->turns_ns, used_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->used_ns, used_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
     driver_signal(channel->set->over);
