@@ -54,6 +54,57 @@ CALLS = [
     (12, "cublasDscal_v2", {"x": "blas_vector(n, incx, 8)", "alpha": "8"}),
 ]
 SCALARS = {"alpha", "beta"}
+# What numbers of these names may be: 0 to this.
+CHOICES = {"uplo": 2, "side": 1, "diag": 1, "trans": 2, "transa": 2, "transb": 2}
+
+# Families of functions that differ by their types alone; the bytes of an element, {}, and of a
+# factor follow from the parameter's type.  (form of the name, letters, bytes behind each address)
+VECTOR, SQUARE = "blas_vector(n, inc{name}, {{}})", "blas_matrix(0, n, n, lda, {})"
+X, Y = VECTOR.format(name="x"), VECTOR.format(name="y")
+SIDE = "blas_matrix(0, side ? n : m, side ? n : m, lda, {})"
+BOX = "blas_matrix(0, m, n, ld{name}, {{}})"
+B, C = BOX.format(name="b"), BOX.format(name="c")
+TALL = "blas_matrix(trans, n, k, ld{name}, {{}})"
+C_SQUARE = "blas_matrix(0, n, n, ldc, {})"
+GER = {"x": "blas_vector(m, incx, {})", "y": Y, "A": "blas_matrix(0, m, n, lda, {})"}
+FAMILIES = [
+    ("cublas{}copy_v2", "SDCZ", {"x": X, "y": Y}),
+    ("cublas{}swap_v2", "SDCZ", {"x": X, "y": Y}),
+    ("cublas{}axpy_v2", "CZ", {"x": X, "y": Y}),
+    ("cublas{}scal_v2", ["C", "Z", "Cs", "Zd"], {"x": X}),
+    ("cublas{}gemv_v2", "CZ", {"A": "blas_matrix(0, m, n, lda, {})",
+                               "x": "blas_vector(trans ? m : n, incx, {})",
+                               "y": "blas_vector(trans ? n : m, incy, {})"}),
+    ("cublas{}ger_v2", "SD", GER),
+    ("cublas{}geru_v2", "CZ", GER),
+    ("cublas{}gerc_v2", "CZ", GER),
+    ("cublas{}symv_v2", "SDCZ", {"A": SQUARE, "x": X, "y": Y}),
+    ("cublas{}hemv_v2", "CZ", {"A": SQUARE, "x": X, "y": Y}),
+    ("cublas{}syr_v2", "SDCZ", {"A": SQUARE, "x": X}),
+    ("cublas{}her_v2", "CZ", {"A": SQUARE, "x": X}),
+    ("cublas{}syr2_v2", "SDCZ", {"A": SQUARE, "x": X, "y": Y}),
+    ("cublas{}her2_v2", "CZ", {"A": SQUARE, "x": X, "y": Y}),
+    ("cublas{}trmv_v2", "SDCZ", {"A": SQUARE, "x": X}),
+    ("cublas{}trsv_v2", "SDCZ", {"A": SQUARE, "x": X}),
+    ("cublas{}symm_v2", "SDCZ", {"A": SIDE, "B": B, "C": C}),
+    ("cublas{}hemm_v2", "CZ", {"A": SIDE, "B": B, "C": C}),
+    ("cublas{}syrk_v2", "SDCZ", {"A": TALL.format(name="a"), "C": C_SQUARE}),
+    ("cublas{}herk_v2", "CZ", {"A": TALL.format(name="a"), "C": C_SQUARE}),
+    ("cublas{}syr2k_v2", "SDCZ", {"A": TALL.format(name="a"), "B": TALL.format(name="b"),
+                                  "C": C_SQUARE}),
+    ("cublas{}her2k_v2", "CZ", {"A": TALL.format(name="a"), "B": TALL.format(name="b"),
+                                "C": C_SQUARE}),
+    ("cublas{}trmm_v2", "SDCZ", {"A": SIDE, "B": B, "C": C}),
+    ("cublas{}trsm_v2", "SDCZ", {"A": SIDE, "B": B}),
+    ("cublas{}gemm_v2", "CZ", {"A": "blas_matrix(transa, m, k, lda, {})",
+                               "B": "blas_matrix(transb, k, n, ldb, {})", "C": C}),
+    ("cublas{}gemmStridedBatched", "CZ", {
+        "A": "blas_batch(blas_matrix(transa, m, k, lda, {0}), strideA, batchCount, {0})",
+        "B": "blas_batch(blas_matrix(transb, k, n, ldb, {0}), strideB, batchCount, {0})",
+        "C": "blas_batch(blas_matrix(0, m, n, ldc, {0}), strideC, batchCount, {0})"}),
+]
+FAMILIES_FROM = 13  # their numbers: one after the other, in this order
+ELEMENT_BYTES = {"float": 4, "double": 8, "cuComplex": 8, "cuDoubleComplex": 16}
 
 LOCAL = {
     "cublasCreate_v2", "cublasDestroy_v2", "cublasGetVersion_v2", "cublasGetProperty",
@@ -85,6 +136,28 @@ class Function:
         return found
 
 
+def element_bytes(kind):
+    return ELEMENT_BYTES[kind.replace("const", "").rstrip("* ").strip()]
+
+
+def add_families():
+    by_name = {function.name: function for function in functions()}
+    number = FAMILIES_FROM
+    for form, letters, shapes in FAMILIES:
+        for letter in letters:
+            name = form.format(letter)
+            arguments = by_name[name].arguments
+            sizes = {argument: shapes[argument].format(element_bytes(kind))
+                     for kind, argument in arguments if argument in shapes}
+            sizes.update({argument: str(element_bytes(kind))
+                          for kind, argument in arguments if argument in SCALARS})
+            CALLS.append((number, name, sizes))
+            number += 1
+
+
 def functions():
     with open(os.path.join(HERE, "cublas.tsv"), encoding="utf-8") as file:
         return [Function(line.rstrip("\n")) for line in file if not line.startswith("#")]
+
+
+add_families()

@@ -117,6 +117,8 @@ def decoder(name, sizes):
             lines.append(f"    {wide} {argument} = ({wide})run->words[{at}];")
             at += 1
             types.append(wide)
+            if argument in cublas.CHOICES:
+                checks.append(f"    blas_run_choice(run, {argument}, {cublas.CHOICES[argument]});")
         passed.append(argument)
     declared = [c.rstrip("\n") for c in checks if c.startswith("    const")]
     lines += declared

@@ -49,6 +49,11 @@ def check_runtime(root):
     numbers = [row[0] for row in cublas.CALLS]
     found += [f"cuda/cublas.py: the number {n} is used twice" for n in sorted(set(numbers))
               if numbers.count(n) > 1]
+    arguments = {f.name: f.arguments for f in cublas.functions()
+                 if any(f.name == name for _, name, _ in cublas.CALLS)}
+    found += [f"cuda/cublas.py: {name}: how much lies behind each pointer is to be said"
+              for _, name, sizes in cublas.CALLS
+              if set(sizes) != {a for kind, a in arguments[name][1:] if "*" in kind}]
     for name, maker in (("cudart", generate_runtime), ("cublas", generate_cublas)):
         path = os.path.join("docs", f"{name}-coverage.md")
         with open(os.path.join(root, path), encoding="utf-8") as page:

@@ -70,16 +70,17 @@ static bool kind_is_known(enum cudaMemcpyKind kind)
 /* The kind that a copy really is; false: it contradicts the pointers. */
 static bool decide(const void *dst, const void *src, enum cudaMemcpyKind *kind)
 {
-    bool to = *kind != cudaMemcpyDeviceToDevice && is_of_gpu(dst);
-    bool from = *kind != cudaMemcpyDeviceToDevice && is_of_gpu(src);
+    bool to, from;
 
     switch (*kind) {
-    case cudaMemcpyHostToHost: return !to && !from;
-    case cudaMemcpyHostToDevice: return !from;
-    case cudaMemcpyDeviceToHost: return !to;
+    case cudaMemcpyHostToHost: return !is_of_gpu(dst) && !is_of_gpu(src);
+    case cudaMemcpyHostToDevice: return !is_of_gpu(src);
+    case cudaMemcpyDeviceToHost: return !is_of_gpu(dst);
     case cudaMemcpyDeviceToDevice: return true;
     default: break;
     }
+    to = is_of_gpu(dst);
+    from = is_of_gpu(src);
     *kind = to ? (from ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)
                : (from ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
     return true;

@@ -119,6 +119,56 @@ static void addresses_and_sizes(void **state)
     }
 }
 
+/* Rows of the families, at the edge of what there is: `last` is too much in one argument. */
+static void families(void **state)
+{
+    static const struct {
+        unsigned number, count;
+        int64_t words[16]; /* addresses: offsets in the memory, marked */
+        unsigned word;     /* that is made wrong */
+        int64_t wrong;
+    } rows[] = {
+#define AT(offset) ((1ll << 62) + (offset))
+        /* side, uplo, trans, diag, m, n, alpha, A, lda, B, ldb */
+        {BLAS_cublasStrsm_v2, 12, {0, 0, 0, 0, 16, 48, 0, 0, AT(0), 16, AT(1024), 16}, 5, 49},
+        {BLAS_cublasStrsm_v2, 12, {1, 0, 0, 0, 8, 32, 0, 0, AT(0), 32, AT(0), 8}, 9, 33},
+        {BLAS_cublasStrsm_v2, 12, {1, 0, 0, 0, 8, 32, 0, 0, AT(0), 32, AT(0), 8}, 0, 2},
+        {BLAS_cublasStrsm_v2, 12, {0, 2, 0, 1, 8, 32, 0, 0, AT(0), 8, AT(0), 8}, 1, 3},
+        {BLAS_cublasStrsm_v2, 12, {0, 2, 0, 1, 8, 32, 0, 0, AT(0), 8, AT(0), 8}, 3, -1},
+        /* uplo, trans, n, k, alpha, A, lda, beta, C, ldc */
+        {BLAS_cublasSsyrk_v2, 12, {0, 0, 4, 8, 0, 0, AT(0), 4, 0, 0, AT(0), 4}, 1, 1},
+        {BLAS_cublasSsyrk_v2, 12, {0, 1, 4, 8, 0, 0, AT(0), 8, 0, 0, AT(4096 - 64), 4}, 11, 5},
+        {BLAS_cublasSsyrk_v2, 12, {0, 1, 4, 8, 0, 0, AT(0), 8, 0, 0, AT(0), 4}, 1, 7},
+        /* m, n, alpha, x, incx, y, incy, A, lda */
+        {BLAS_cublasSger_v2, 10, {4, 8, 0, 0, AT(0), 341, AT(0), -146, AT(0), 4}, 5, 342},
+        {BLAS_cublasSger_v2, 10, {4, 8, 0, 0, AT(0), 341, AT(0), -146, AT(0), 4}, 7, -147},
+        /* n, x, incx, y, incy */
+        {BLAS_cublasSswap_v2, 5, {1024, AT(0), 1, AT(0), 1}, 0, 1025},
+        {BLAS_cublasSswap_v2, 5, {1024, AT(0), 1, AT(0), 1}, 3, AT(4)},
+#undef AT
+    };
+    struct rig_channel *c = channel_of(state);
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct payload payload = {.state.stream = 0};
+
+        for (unsigned w = 0; w < rows[i].count; w++) {
+            int64_t word = rows[i].words[w];
+
+            payload.words[w] = (uint64_t)(word >> 62 == 1 ? word - (1ll << 62) : word);
+            payload.words[w] += word >> 62 == 1 ? memory : 0;
+        }
+        print_message("row %u\n", i);
+        assert_int_equal(send(c, BLAS(1), rows[i].number, &payload, rows[i].count), 0);
+        assert_int_equal(c->out[0], BLAS_SUCCESS);
+        payload.words[rows[i].word] =
+            (uint64_t)(rows[i].wrong >> 62 == 1 ? (int64_t)memory + (rows[i].wrong & 0xffff)
+                                                : rows[i].wrong);
+        assert_int_equal(send(c, BLAS(1), rows[i].number, &payload, rows[i].count), 0);
+        assert_int_equal(c->out[0], BLAS_INVALID_VALUE);
+    }
+}
+
 static void states(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -262,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_RIG(a_call_that_is_well),
         WITH_RIG(addresses_and_sizes),
+        WITH_RIG(families),
         WITH_RIG(states),
         WITH_RIG(numbers_and_lengths),
         WITH_RIG(handles),

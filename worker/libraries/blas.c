@@ -174,6 +174,13 @@ void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes)
     }
 }
 
+void blas_run_choice(struct blas_run *run, int value, int last)
+{
+    if (value < 0 || value > last) {
+        run->status = BLAS_INVALID_VALUE;
+    }
+}
+
 const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes)
 {
     if (bytes == 0 || bytes > BLAS_SCALAR_BYTES) {
