@@ -30,6 +30,7 @@ struct handle {
     CUfunction gemm, axpy;
     uint64_t seen[SEEN_MAX];
     unsigned seen_count;
+    struct handle *next; /* of all that ever lived */
 };
 
 /* As the kernels of stand_in_gpu.c take them: no gaps. */
@@ -61,6 +62,7 @@ static struct handle *check(void *opaque)
 }
 
 static unsigned alive;
+static struct handle *all;
 
 EXPORT unsigned stand_in_cublas_alive(void)
 {
@@ -93,6 +95,8 @@ EXPORT int cublasCreate_v2(void **out)
         return BLAS_NOT_INITIALIZED;
     }
     handle->mark = HANDLE_MARK;
+    handle->next = all;
+    all = handle;
     alive++;
     *out = handle;
     return BLAS_SUCCESS;

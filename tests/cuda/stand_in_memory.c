@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define DEVICE_MEMORY 0x1000000000ull /* where it begins */
+#define DEVICE_MEMORY 0x200000000000ull /* where it begins: no sanitizer has its own there */
 #define BLOCK (2ull << 20)
 #define PAGE 4096u
 

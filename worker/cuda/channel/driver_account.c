@@ -259,12 +259,13 @@ bool driver_charge_launch(struct driver_call *call, uint32_t local_bytes)
 /* The bytes that a limit's value takes beyond what a context begins with. */
 static bool limit_takes(struct driver_call *call, unsigned limit, uint64_t value, uint64_t *bytes)
 {
-    uint64_t *before = &call->context->limits[limit];
+    uint64_t *before;
     size_t now = 0;
 
     if (limit != LIMIT_PRINTF && limit != LIMIT_HEAP && limit != LIMIT_PENDING) {
         return false;
     }
+    before = &call->context->limits[limit];
     if (*before == 0 && call->api->cuCtxGetLimit(&now, limit) == CUDA_SUCCESS) {
         *before = now;
     }
