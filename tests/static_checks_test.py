@@ -14,6 +14,7 @@ import contracts_check  # noqa: E402
 import layering_check  # noqa: E402
 import messages_check  # noqa: E402
 import names_check  # noqa: E402
+import patience_check  # noqa: E402
 import protocol_doc_check  # noqa: E402
 import spdx_check  # noqa: E402
 import tidy_check  # noqa: E402
@@ -359,6 +360,21 @@ class Width(Sample):
     def test_nothing_there_is_no_success(self):
         os.unlink(os.path.join(self.root, "core/good.c"))
         self.assertEqual(self.run_main(width_check)[0], 2)
+
+
+class Patience(Sample):
+    def test_waits(self):
+        short = ["device.settimeout(30)", "def f(a, timeout=5):", "x = wait(limit_s=1.5, b=2)",
+                 "WAIT_S = 30", "process.wait(1)", "thread.join(10)"]
+        fine = ["device.settimeout(60)", "def f(timeout=PATIENCE_S):", "done.wait(0.3)",
+                "thread.join(600)", "process.wait(1)  # short: it must not end", "SIZE_S = 3",
+                'run("--timeout=1")']
+        self.write("tests/protocol/good.py", "\n".join(fine))
+        self.assertEqual(self.run_main(patience_check), (0, "1 files, 0 violations\n"))
+        self.write("tests/vm/bad.py", "\n".join(short))
+        status, out = self.run_main(patience_check)
+        self.assertEqual(status, 1)
+        self.assertEqual(out.count("tests/vm/bad.py:"), len(short))
 
 
 class UnitTests(Sample):

@@ -86,7 +86,7 @@ class FakeQemu:
             env={**os.environ, "QEMU_SOCKET": str(path), "QEMU_FD": str(theirs.fileno()),
                  "QEMU_ROOT": str(root), "QEMU_UID": str(uid)})
         theirs.close()
-        self.ours.settimeout(60)
+        self.ours.settimeout(wire.PATIENCE_S)
         assert self.ours.recv(1) == b"r"
         self.proc = Proc.current
         self.proc.show(self.process.pid, program)
@@ -100,7 +100,7 @@ class FakeQemu:
         device = wire.Device.__new__(wire.Device)
         device.vm_id, device.pool, device.priority, device.next_id = vm_id, "A", 1, 1
         device.sock = socket.socket(fileno=fds[0])
-        device.sock.settimeout(30)
+        device.sock.settimeout(wire.PATIENCE_S)
         return device
 
     def rewrite(self, old, new):

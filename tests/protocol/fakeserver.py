@@ -38,11 +38,11 @@ class FakeServer:
         """Leaves the socket's file behind, as a process that was killed does."""
         self._wake(self.listener)
         self.listener.close()
-        self.acceptor.join(10)
+        self.acceptor.join(wire.PATIENCE_S)
         for connection in self.connections:
             self._wake(connection)
         for thread in self.threads:
-            thread.join(10)
+            thread.join(wire.PATIENCE_S)
 
     @staticmethod
     def _wake(sock):

@@ -33,7 +33,7 @@ ANSWER = 1
 
 TAIL, PARKED, HEAD, RETIRED, WORKER_PARKED, STATE, REASON = (
     0x000, 0x080, 0x100, 0x108, 0x180, 0x210, 0x214)
-PATIENCE = 60
+PATIENCE = wire.PATIENCE_S
 
 
 def handle(index, generation=1, kind=1):

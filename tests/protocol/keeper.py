@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 
+import wire
 from mediator import alive, children, program, wait_for
 
 MAGIC, VERSION = 0x4B504756, 1
@@ -70,7 +71,7 @@ class Link:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(30)
+        self.socket.settimeout(wire.PATIENCE_S)
         self.socket.connect(str(path))
 
     def __enter__(self):
@@ -118,7 +119,7 @@ class Link:
     def start(self, number, vm_id=1, gpu="CPU-0", flags=0, depth=2, fds=None, pad=0):
         """Our end of the worker's socket."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(30)
+        ours.settimeout(wire.PATIENCE_S)
         body = WORKER.pack(vm_id, flags, depth, pad, 0, bytes(16), gpu.encode())
         self.say(START, number, body, fds if fds is not None else [its.fileno(), ours.fileno()])
         its.close()

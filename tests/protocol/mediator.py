@@ -23,7 +23,7 @@ def program(name):
     return str(path)
 
 
-def wait_for(condition, what, timeout=60):
+def wait_for(condition, what, timeout=wire.PATIENCE_S):
     """The first true value of condition(); the time is for slow machines only."""
     end = time.monotonic() + timeout
     while True:

@@ -67,7 +67,7 @@ def test_toolstack_of_another_language(hosted):
     """virsh would answer "Ausgeschaltet", and the VM would never be started again."""
     old_device(hosted)
     german = {"LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8", "LANGUAGE": "de"}
-    r = hosted.ok("set-priority", "--vm-name=web 1", "--priority=high", "--yes", "--timeout=5",
+    r = hosted.ok("set-priority", "--vm-name=web 1", "--priority=high", "--yes", "--timeout=180",
                   **german)
     assert "was restarted" in r.out
     assert hosted.state()["vms"][0]["state"] == "running"
@@ -206,8 +206,8 @@ def test_guest_that_does_not_shut_down(kit):
     kit.toolstack("virsh", host(halted="shut off"), stubborn=True)
     kit.ok("init-db")
     old_device(kit)
-    r = kit.run("set-pool", "--vm-name=web 1", "--pool=B", "--yes", "--timeout=1", check=1)
-    assert "did not shut down within 1 s" in r.err and "virsh destroy" in r.err
+    r = kit.run("set-pool", "--vm-name=web 1", "--pool=B", "--yes", "--timeout=10", check=1)
+    assert "did not shut down within 10 s" in r.err and "virsh destroy" in r.err
 
 
 def test_device_that_the_toolstack_does_not_know(hosted):

@@ -151,7 +151,7 @@ class Screen:
             shown = self.text()
             return all(t in shown for t in texts) and not any(t in shown for t in gone)
         try:
-            wait_for(there, f"{texts} on the screen", 30)
+            wait_for(there, f"{texts} on the screen")
         except AssertionError:
             raise AssertionError(f"waited for {texts}; the screen:\n{self.text()}") from None
 
@@ -320,12 +320,12 @@ def test_terminal_that_is_not_able(kit, term):
     process, master, slave, _ = on_terminal(kit, "top", term=term)
     out = read_until(master, b"top --once")
     assert f"TERM={term} is not known here, or cannot move its cursor".encode() in out
-    assert process.wait(30) == 1
+    assert process.wait(wire.PATIENCE_S) == 1
     os.close(master)
     os.close(slave)
 
 
-def read_until(master, text, out=b"", limit=30):
+def read_until(master, text, out=b"", limit=wire.PATIENCE_S):
     end = time.monotonic() + limit
     while text not in out:
         assert time.monotonic() < end, out

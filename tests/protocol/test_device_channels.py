@@ -59,7 +59,7 @@ class Device(Host):
             if got == kind:
                 return struct.unpack(f"<{len(payload) // 4}I", payload), fds
 
-    def let_go(self, limit_s=60):
+    def let_go(self, limit_s=wire.PATIENCE_S):
         """Whether nobody but this test has the lease any more."""
         os.close(self.leased)
         poll = select.poll()

@@ -76,7 +76,7 @@ def registered(kit):
 
 
 def execute(kit, text, *values):
-    with sqlite3.connect(kit.db, timeout=30) as connection:
+    with sqlite3.connect(kit.db, timeout=wire.PATIENCE_S) as connection:
         connection.execute(text, values)
 
 
@@ -139,8 +139,9 @@ def test_a_worker_that_does_not_start(registered):
             assert (severity, subject) == ("error", "VM 1") and "does not start" in text
             # What the host can't do is not called the VM's mistake.
             assert device.run(wire.ADD, (1, 2)).status == wire.GPU_UNAVAILABLE
+            wait_for(lambda: "VM 1: not served: GPU_UNAVAILABLE, which is no fault of the VM"
+                     in mediator.log(), "it to be said")
             log = mediator.log()
-            assert "VM 1: not served: GPU_UNAVAILABLE, which is no fault of the VM" in log
             assert "(its worker does not start)" in log and "invalid request" not in log
             (registered.folder / "mended").touch()
             wait_for(lambda: device.run(wire.ADD, (1, 2)).status == 0, "the worker")
@@ -169,7 +170,7 @@ def test_a_quarantine_that_cannot_be_written(registered):
     own = registered.folder / "vm.sock"
 
     def written():
-        with sqlite3.connect(registered.db, timeout=30) as connection:
+        with sqlite3.connect(registered.db, timeout=wire.PATIENCE_S) as connection:
             return connection.execute("SELECT quarantined FROM vms").fetchone()[0]
 
     with Watched(registered, "--vm", f"{UUID[1]}={own}", "--enable-test-ops", "--fault-threshold",
@@ -397,10 +398,10 @@ def test_one_mediator_looks_for_the_hosts_qemus(kit, registered):
             if int(holder) == os.getpid():
                 # It takes over, or a mediator does that is no part of this test.
                 fcntl.flock(lock, fcntl.LOCK_UN)
-                wait_for(lambda: f"process {os.getpid()})" not in str(mediator.problems()),
-                         "its turn")
-                assert "socket_access" in mediator.problems() or \
-                    "this one does it from now on" in mediator.log()
+                # What it then finds is this host's, and no part of this test either.
+                wait_for(lambda: "this one does it from now on" in mediator.log() or
+                         f"process {os.getpid()})" not in
+                         registered.run("show-health", "--json").out, "its turn")
         with Watched(registered, proc=False) as mediator:
             assert mediator.problems() == {}
 

@@ -487,7 +487,7 @@ def test_a_held_worker_can_be_spoken_to(lab):
             assert (kind, number, len(fds)) == (kp.HELD, 77, 1)
             assert struct.unpack_from("<I", body)[0] == keeper.workers()[0]
             with socket.socket(fileno=fds[0]) as worker:
-                worker.settimeout(30)
+                worker.settimeout(wire.PATIENCE_S)
                 worker.send(header.pack(0x4B574756, 1, adopt, header.size, 0, 4711))
                 _, _, kind, _, _, number = header.unpack_from(worker.recv(4096))
                 assert (kind, number) == (ready, 4711)

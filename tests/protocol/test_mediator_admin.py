@@ -269,7 +269,7 @@ def test_strangers_are_refused_whatever_the_mode(mediator):
     for folder in mediator.admin_socket.parents:
         if folder.stat().st_mode & 0o005 != 0o005:
             folder.chmod(folder.stat().st_mode | 0o005)
-    program = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(20);"
+    program = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(180);"
                "s.connect(sys.argv[1]); sys.exit(0 if s.recv(1) == b'' else 1)")
     stranger = subprocess.run([sys.executable, "-c", program, str(mediator.admin_socket)],
                               user=65534, group=65534, extra_groups=[], timeout=60)

@@ -27,7 +27,7 @@ def db(lab):
 
 
 def execute(db, text, *values):
-    connection = sqlite3.connect(db, timeout=30)
+    connection = sqlite3.connect(db, timeout=wire.PATIENCE_S)
     with connection:
         rows = connection.execute(text, values).fetchall()
     connection.close()

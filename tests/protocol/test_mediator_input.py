@@ -299,7 +299,7 @@ def test_a_peer_that_does_not_read(mediator, neighbour):
         assert stalled_since, "a peer that reads nothing was read without end"
         assert neighbour.add(1, 2) == 3
         # Reading again, it gets every answer of what was taken.
-        device.sock.settimeout(30)
+        device.sock.settimeout(wire.PATIENCE_S)
         for _ in range(sent // len(ping)):
             assert device.read().msg == wire.MSG_PONG
 

@@ -316,6 +316,8 @@ def test_test_mode_asks_on_a_terminal(lab):
             one.submit(wire.NOP)
             two.submit(wire.NOP)
             wait_for(lambda: waiting(host) == 2, "two requests")
+            # Else the one whose worker is ready first would go first.
+            wait_for(lambda: host.log().count("its worker is ready") == 2, "two workers")
             assert "[PROCESS]" not in host.log()
             one.submit(wire.NOP)
             for device, count in ((one, 2), (two, 1)):

@@ -9,6 +9,9 @@ import re
 import socket
 import struct
 
+# For what must happen: on a busy host, with sanitizers, it may take this long.
+PATIENCE_S = 180
+
 MAGIC = 0x56475055
 HEADER = struct.Struct("<IIIIBBHI")
 REQUEST = struct.Struct("<8I")
@@ -100,7 +103,7 @@ class Connection:
 class Device(Connection):
     """What a vgpu-stub of protocol 1.0 is to the mediator."""
 
-    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=120):
+    def __init__(self, path, vm_id=1, pool="A", priority=1, timeout=PATIENCE_S):
         self.vm_id, self.pool, self.priority = vm_id, pool, priority
         self.next_id = 1
         super().__init__(path, timeout)
@@ -165,7 +168,7 @@ class AdminError(Exception):
 
 
 class Admin(Connection):
-    def __init__(self, path, timeout=120):
+    def __init__(self, path, timeout=PATIENCE_S):
         super().__init__(path, timeout)
 
     def send(self, command, param1=0, body=None):

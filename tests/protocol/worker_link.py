@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from wire import (ADD, CRASH, CUDA_ERROR, DEVICE_INFO, FAIL, HANG, INVALID_REQUEST, NOP, OK,
-                  SPIN, UNSUPPORTED_OP, VECTOR_ADD_F32, VECTOR_ADD_I32)  # noqa: F401
+                  PATIENCE_S, SPIN, UNSUPPORTED_OP, VECTOR_ADD_F32, VECTOR_ADD_I32)  # noqa: F401
 
 MAGIC = 0x4B574756
 VERSION = 1
@@ -75,7 +75,8 @@ def send_mix(worker, count):
 class Worker:
     """One running worker; `with Worker(...) as w` never leaves it behind."""
 
-    def __init__(self, *args, backend="cpu", wait_ready=True, timeout=60, env=None, path=None):
+    def __init__(self, *args, backend="cpu", wait_ready=True, timeout=PATIENCE_S, env=None,
+                 path=None):
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.timeout = timeout
         self.next_id = 1

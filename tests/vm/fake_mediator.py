@@ -14,7 +14,7 @@ MAGIC = 0x56475055
 VERSION = 0x00010000
 REQUEST, RESPONSE, PING, PONG, BUSY, QUARANTINED, CONFIG, HELLO = range(1, 9)
 HEADER = struct.Struct("<IIIIBBHI")
-WAIT_S = 30
+WAIT_S = 180
 
 Frame = collections.namedtuple("Frame", "type vm_id request_id pool_id priority payload fds",
                                defaults=((),))

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 
-WAIT_S = 30
+WAIT_S = 180
 # Whatever ends this process, kill -9 included, ends what it has started.
 TIED = ["setpriv", "--pdeathsig", "TERM", "--"]
 

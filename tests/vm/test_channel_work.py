@@ -381,7 +381,7 @@ def test_a_mediator_that_stops(guest, memory):
     driver, mediator = guest()
     channel = ready(open_channel(driver, memory))
     mediator.process.terminate()
-    assert mediator.process.wait(30) == 0
+    assert mediator.process.wait(180) == 0
     driver.wait_state(0, cr.FREE)
     assert driver.of(0, cr.REASON) in (cr.R_SHUTDOWN, cr.R_SESSION)
     assert channel.state()[0] == 1

@@ -52,7 +52,7 @@ class Mediator:
     def close(self):
         self.process.terminate()
         try:
-            assert self.process.wait(30) == 0, self.output()
+            assert self.process.wait(180) == 0, self.output()
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -201,7 +201,7 @@ class Host(threading.Thread):
 
     def end(self):
         self.ended = True
-        self.join(30)
+        self.join(180)
         if self.conn:
             self.conn.close()
         assert self.failed is None, self.failed
@@ -448,7 +448,7 @@ def test_reboot_waits_for_the_host(boot, host):
     guest.start("reboot -f")
     wait_for(lambda: host.resets, "the driver closes all channels")
     with pytest.raises(subprocess.TimeoutExpired):
-        guest.process.wait(1)  # not over before the host has let go
+        guest.process.wait(1)  # short: not over before the host has let go
     host.let_go()
     assert guest.process.wait(60) == 0
     assert not host.channels

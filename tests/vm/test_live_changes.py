@@ -86,7 +86,7 @@ class Host:
         try:
             if self.process:
                 self.process.terminate()
-                assert self.process.wait(30) == 0, self.output()
+                assert self.process.wait(180) == 0, self.output()
         except subprocess.TimeoutExpired:
             self.kill()
             raise

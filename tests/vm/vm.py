@@ -15,7 +15,7 @@ import tempfile
 import guest_image
 from qemu_process import QemuProcess
 
-BOOT_LIMIT_S = 120
+BOOT_LIMIT_S = 180
 PROBE_LIMIT_S = 10
 
 
@@ -79,7 +79,7 @@ class Guest(QemuProcess):
         """Starts a command (one line for sh) without waiting for its end: finish() does."""
         assert "\n" not in command and len(command) < 3500, "one line that a tty takes"
         self.last_id += 1
-        self.sockets["agent"].settimeout(10)
+        self.sockets["agent"].settimeout(BOOT_LIMIT_S)
         self.sockets["agent"].sendall(f"R {self.last_id} {command}\n".encode())
 
     def finish(self, limit_s=60, on_line=None):
