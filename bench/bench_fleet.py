@@ -74,7 +74,7 @@ def level(arguments, percent):
 # ---- The picture -------------------------------------------------------------------
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 320, 64, 660, 44, 264
-DECADES = [1, 10, 100, 1000, 10000]
+DECADES = {1: "1 ms", 10: "10 ms", 100: "100 ms", 1000: "1 s", 10000: "10 s", 100000: "100 s"}
 
 
 def line(rows, key, colour, y_of):
@@ -91,7 +91,7 @@ def y_percent(value):
 
 
 def y_log(value):
-    decades = math.log10(max(value, DECADES[0]) / DECADES[0])
+    decades = math.log10(max(value, 1))  # from 1 ms on
     return BOTTOM - (BOTTOM - TOP) * min(1, decades / (len(DECADES) - 1))
 
 
@@ -107,7 +107,7 @@ def picture(arguments, rows):
          [("keep_up_percent", "#0072b2", "hosts that keep up"),
           ("busy_percent", "#009e73", "GPU time with jobs, mean"),
           ("switching_percent", "#d55e00", "lost to switches, mean")]),
-        ("How long jobs wait for the GPU", y_log, [(v, f"{v} ms") for v in DECADES],
+        ("How long jobs wait for the GPU", y_log, list(DECADES.items()),
          [("wait_median_ms", "#009e73", "p50, median host"),
           ("wait_p99_ms", "#0072b2", "p99 of a host's worst VM, median"),
           ("wait_p99_worst_ms", "#d55e00", "the same, worst host")])]
