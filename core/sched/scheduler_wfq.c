@@ -234,18 +234,18 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
                                   uint64_t now_ns)
 {
     uint32_t vm = wfq->run_vm[choice->index];
+    bool filled = wfq->filling;
     struct wfq_job *job;
 
     wfq_note_lag(wfq, vm);
     wfq->filling = wfq->policy->shares && wfq->pausing_count > 0 && !wfq_even(wfq, vm);
-    wfq->vms[vm].filled |= wfq->filling;
     if (wfq_suspended(wfq, vm)) {
         wfq_lend(wfq, vm, now_ns);
     }
     if (vm != wfq->last_holder) {
         wfq->context_switches++;
         wfq->vms[vm].context_switches++;
-        wfq_charge_switch(wfq, vm);
+        wfq_charge_switch(wfq, vm, filled);
     }
     wfq->holder = wfq->last_holder = vm;
     wfq->turn_began_ns = wfq_own_clock_ns(wfq, now_ns);
@@ -274,6 +274,13 @@ static bool is_guest(const struct wfq *wfq, uint32_t vm)
            job_list_first(&wfq->vms[vm].in_flight)->guest;
 }
 
+/* Guests wait for a slice, and for one more while somebody's turn goes on: not for one who is ahead
+ * so far.  Others are owed that, and who could run would be chosen. */
+static bool slows_guests(const struct wfq *wfq, uint32_t vm)
+{
+    return wfq->guest_count > 0 && wfq->policy->shares && wfq_turn_ahead(wfq, vm);
+}
+
 /*
  * Beside a job aside nobody runs who has such a debt himself; and while one of those who are not
  * aside has a job in flight, only who is owed is let in beside it.
@@ -281,13 +288,13 @@ static bool is_guest(const struct wfq *wfq, uint32_t vm)
 static bool may_run(const struct wfq *wfq, uint32_t vm)
 {
     return wfq->aside_count == 0 || !wfq->policy->shares ||
-           (!vt_in_debt(&wfq->vt, vm) && !is_guest(wfq, vm) &&
+           (!vt_in_debt(&wfq->vt, vm) && !is_guest(wfq, vm) && !slows_guests(wfq, vm) &&
             (wfq->in_flight == 0 || vm == wfq->holder || wfq_even(wfq, vm)));
 }
 
 static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
 {
-    if (vt_in_debt(&wfq->vt, wfq->holder)) {
+    if (vt_in_debt(&wfq->vt, wfq->holder) || slows_guests(wfq, wfq->holder)) {
         return false; /* only while nobody else can run: that is asked for each job */
     }
     if (wfq->filling && wfq->policy->shares) {
@@ -315,7 +322,8 @@ static bool handed_over(const struct wfq *wfq)
  * when that one ends, so the GPU need not idle while the news of the end makes its way to us and
  * back.  Not when the holder has just run dry: its next job may be on its way, and it may be owed
  * the GPU.  Beside a job aside both wait for that one's time slice to end, and only those who are
- * owed are let in; also when the VM sends one job at a time.
+ * owed are let in; also when the VM sends one job at a time.  But where the VMs aside have the larger
+ * share the driver's slices are not divided further.
  */
 static bool may_hand_over(const struct wfq *wfq)
 {
@@ -327,7 +335,8 @@ static bool may_hand_over(const struct wfq *wfq)
     }
     state = &wfq->vms[wfq->holder];
     if (wfq->aside_count > 0) {
-        return state->waiting.count > 0 || job_list_first(&state->in_flight)->lone;
+        return wfq->vt.phi_sum >= wfq->aside_phi &&
+               (state->waiting.count > 0 || job_list_first(&state->in_flight)->lone);
     }
     return state->waiting.count > 0 &&
            job_list_first(&state->in_flight)->dispatched_ns < state->head_started_ns;
@@ -375,7 +384,7 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
     if (wfq->pausing_count > 0 || wfq->suspended_count > 0) {
         wfq_settle(wfq, now_ns);
     }
-    wfq->holding = false; /* until it is found again to be right */
+    wfq->holding = wfq->idling = false; /* until it is found again to be right */
     if (wfq->paused) {
         return NULL;
     }
@@ -383,6 +392,7 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns)
         wfq_end_anticipation(wfq, now_ns);
     }
     if (wfq->run_count == 0) {
+        wfq_idle(wfq, now_ns);
         return NULL;
     }
     if (wfq->aside_count > 0) {

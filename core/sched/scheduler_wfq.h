@@ -213,8 +213,8 @@ void wfq_get_vm_stats(const struct wfq *wfq, uint32_t vm, uint64_t now_ns,
 /*
  * The published bound on lag_ns for `vm` among the attached VMs, from the
  * longest jobs seen: sum over the others of (quantum + ahead + depth * longest
- * job), or of as many as were handed out as tiny ones that were not; and of two
- * switches for each that has filled somebody's pause.
+ * job), or of as many as were handed out as tiny ones that were not; and of one
+ * switch for each that has paid for the way back of a VM that paused.
  */
 uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm);
 

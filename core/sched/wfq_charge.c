@@ -13,15 +13,17 @@
  *     since it was handed out.  (Not since the last completion: two reports that
  *     are read together would cut honest work.)
  *   - From below: nobody else had the GPU since the last completion.  What has passed
- *     since then, less the hand-over, is the job's; a tenth of that may be missing
- *     now and then, a fiftieth for good.
+ *     since then, less the hand-over if nothing was behind, is the job's; a tenth of that
+ *     may be missing now and then, a fiftieth for good, and what was too much before.
  *
  * Switches.  Who makes the GPU change to another worker takes its time from all.  A
  * turn begins with the price of one switch on its account, which it earns back by
  * using half a quantum, or at once when others end it.  So among VMs that always have
  * work nobody pays in sum, and crumbs pay for what they cause.  Who cuts a turn pays
- * for the way back to it, too; who fills the pause of one who is owed pays for both
- * ways and gets nothing back.
+ * for the way back to it, too.  One that paused while it was owed has paid for that time
+ * already; its way back is paid by who came in between.  But not by who was let in to fill
+ * the pause, being ahead: rule H has asked whether its jobs are worth the way back, and
+ * its next turn would come sooner than to pay 135 us for a job of 50.
  *
  * Beside jobs aside.  The driver gives slices in turn, so a job of 0.1 ms waits for 2 ms of
  * another VM's first.  There each job is charged what it held: the time from the end of the
@@ -36,12 +38,15 @@
  * floods with empty jobs would owe nothing and keep the GPU for ever.
  */
 #define HELD_MAX_NS (50 * NS_PER_US)
-/* A job with nothing behind it holds the GPU until the next one is there, and the VM could
- * have sent one: it is charged so much of that at most. */
-#define HELD_LONE_MAX_NS (100 * NS_PER_US)
-/* The time from one job's end to the next one's start: nothing was behind it, or something was. */
+/* In mid-turn a job also holds the GPU while the next one is handed over, where nothing is behind
+ * it, or only what is as short as that.  Its VM, alone, would not have that time either: it is
+ * charged so much of it at most.  (Long jobs go one at a time by our own choice.) */
+#define GAP_MAX_NS (100 * NS_PER_US)
+/* Where two ends are told of at once the first one seems late, and the second has no time at all:
+ * so much of that is remembered. */
+#define GAP_SAVED_MAX_NS 1e6
+/* The time from one job's end to the next one's start, where nothing was behind it. */
 #define HAND_OVER_MAX_NS (50 * NS_PER_US)
-#define PIPELINED_MAX_NS (20 * NS_PER_US)
 /* Parts of a job that its report may leave out: for once, and for good; and how much is saved. */
 #define UNEXPLAINED_ONCE 0.1
 #define UNEXPLAINED_FOR_GOOD 0.02
@@ -124,7 +129,17 @@ static void charge_slice(struct wfq *wfq, uint32_t last, uint32_t vm)
     }
 }
 
-void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
+/* `last` had the GPU while another one paused, which has paid so much of its way back by that. */
+static void charge_way_back(struct wfq *wfq, uint32_t last, double ns, bool filled)
+{
+    wfq->vms[last].switching_ns += ns;
+    if (ns > 0 && !filled && vt_member(&wfq->vt, last)) {
+        wfq->vms[last].paid_back = true;
+        wfq_charge_all(wfq, last, ns);
+    }
+}
+
+void wfq_charge_switch(struct wfq *wfq, uint32_t vm, bool filled)
 {
     const double price_ns = WFQ_SWITCH_COST_NS, quantum_ns = wfq_real(wfq->config.quantum_ns);
     struct vm_state *state = &wfq->vms[vm];
@@ -151,14 +166,9 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm)
         }
     }
     state->switching_ns += state->price_left_ns; /* its latest turn did not earn that back */
-    if (wfq->filling) {
-        charge_ns += 2 * price_ns;
-        state->switching_ns += 2 * price_ns;
-    } else {
-        left_ns = unpaid(&state->pause, price_ns);
-        charge_ns += left_ns;
-        state->switching_ns += price_ns - left_ns;
-    }
+    left_ns = unpaid(&state->pause, price_ns);
+    charge_way_back(wfq, last, price_ns - left_ns, filled);
+    charge_ns += left_ns;
     vt_charge_all(&wfq->vt, vm, charge_ns);
     state->price_left_ns = left_ns;
     state->pause.paid_ns = 0;
@@ -174,17 +184,18 @@ static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t us
     uint64_t since_ns = state->head_started_ns > wfq->last_completed_ns ? state->head_started_ns
                                                                         : wfq->last_completed_ns;
     bool pipelined = job->dispatched_ns + HAND_OVER_MAX_NS <= since_ns;
-    uint64_t off_ns = pipelined && !job->first ? PIPELINED_MAX_NS : HAND_OVER_MAX_NS;
-    double held_ns, missing_ns;
+    uint64_t off_ns = pipelined && !job->first ? 0 : HAND_OVER_MAX_NS;
+    double held_ns, missing_ns, saved_ns;
 
     off_ns += job->first ? WFQ_SWITCH_COST_NS : 0;
     held_ns = wfq_real(wfq_since_ns(now_ns, since_ns + off_ns));
-    state->unexplained_ns =
-        wfq_least(UNEXPLAINED_MAX_NS, state->unexplained_ns + UNEXPLAINED_FOR_GOOD * held_ns);
-    if (held_ns <= wfq_real(used_ns)) {
+    missing_ns = held_ns - wfq_real(used_ns);
+    saved_ns = UNEXPLAINED_FOR_GOOD * held_ns - (pipelined ? wfq_least(missing_ns, 0) : 0);
+    state->unexplained_ns = wfq_least(UNEXPLAINED_MAX_NS, state->unexplained_ns + saved_ns);
+    if (missing_ns <= 0) {
         return 0;
     }
-    missing_ns = wfq_least(held_ns - wfq_real(used_ns), UNEXPLAINED_ONCE * held_ns);
+    missing_ns = wfq_least(missing_ns, fmax(UNEXPLAINED_ONCE * held_ns, HAND_OVER_MAX_NS));
     missing_ns = wfq_least(missing_ns, state->unexplained_ns);
     state->unexplained_ns -= missing_ns;
     return (uint64_t)(held_ns - missing_ns);
@@ -230,20 +241,30 @@ static uint64_t held_beside_ns(struct wfq *wfq, const struct wfq_job *job, uint6
     return held_ns;
 }
 
+/* So long its job has held the GPU beyond what it used. */
+static uint64_t gap_ns(struct vm_state *state, uint64_t held_ns, uint64_t used_ns)
+{
+    double gap_ns = state->gap_ns + wfq_real(held_ns) - wfq_real(used_ns);
+
+    state->gap_ns = gap_ns > 0 ? 0 : fmax(gap_ns, -GAP_SAVED_MAX_NS);
+    return gap_ns > 0 ? (uint64_t)wfq_least(gap_ns, GAP_MAX_NS) : 0;
+}
+
 uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
                         uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[job->vm];
     uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns);
-    uint64_t held_max_ns = HELD_MAX_NS, cost_ns, charge_ns;
+    uint64_t cost_ns, charge_ns;
     bool beside = wfq_was_beside(wfq, job);
     double earned_ns = 0;
 
-    if (job->lone && !job->first && !beside) {
-        held_max_ns = used_ns + HELD_LONE_MAX_NS;
+    if (!job->first && !beside && (job->lone || used_ns <= wfq->config.ahead_ns)) {
+        cost_ns = used_ns + gap_ns(state, held_ns, used_ns);
+    } else {
+        held_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
+        cost_ns = used_ns > held_ns ? used_ns : held_ns;
     }
-    held_ns = held_ns < held_max_ns ? held_ns : held_max_ns;
-    cost_ns = used_ns > held_ns ? used_ns : held_ns;
     charge_ns = beside ? held_beside_ns(wfq, job, used_ns, now_ns) : cost_ns;
     if (state->price_left_ns > 0) {
         earned_ns = earn_back(state, wfq_real(charge_ns) * wfq->earned_per_ns);

@@ -76,9 +76,9 @@ struct vm_state {
     _Alignas(WFQ_CACHE_LINE) bool attached;
     bool ready;
     bool aside;
-    bool returned;    /* it came back from idle, and has had no job since */
-    bool interrupted; /* of its latest job the end of a slice was reported */
-    bool filled; /* it was let in, being ahead, while others paused, and paid for two switches */
+    bool returned;          /* it came back from idle, and has had no job since */
+    bool interrupted;       /* of its latest job the end of a slice was reported */
+    bool paid_back;         /* it has paid for the way back of one that paused */
     uint32_t run_index;     /* in struct wfq's arrays, NOBODY = can't run now */
     uint32_t suspend_index; /* in struct wfq's `suspended`, NOBODY = is not */
     struct job_list waiting;
@@ -93,6 +93,7 @@ struct vm_state {
     uint64_t line_ns;      /* the time line of its worker is used up to here */
     double price_left_ns;  /* of its turn's switch: what it may still earn back */
     double unexplained_ns; /* what its worker may still leave out of its reports */
+    double gap_ns;         /* never above 0: its jobs have used more than they seemed to hold */
 
     uint64_t submitted, completed, gpu_time_ns;
     uint64_t last_submit_ns;
@@ -155,6 +156,7 @@ struct wfq {
     uint32_t *payers;      /* for a moment: those and guests, ... */
     double *gives_ns;      /* ... and what each of them gives up */
     bool holding;          /* nothing is handed out, for the sake of those who pause */
+    bool idling;           /* nobody else has work while they do */
     uint64_t hold_mark_ns; /* by the own clock */
     uint64_t hold_until_ns;
 
@@ -284,6 +286,12 @@ static inline double wfq_virtual_now(const struct wfq *wfq)
     return wfq->vt.v + (wfq->vt.phi_sum > 0 ? wfq_real(wfq->pending_ns) / wfq->vt.phi_sum : 0);
 }
 
+/* Is it ahead by what a VM is ahead at most that takes its turn?  Then it fills no gap. */
+static inline bool wfq_turn_ahead(const struct wfq *wfq, uint32_t vm)
+{
+    return -vt_lag_ns(&wfq->vt, vm) > wfq_real(wfq->config.quantum_ns + wfq->config.ahead_ns);
+}
+
 /* Has `vm` had no more than its share? */
 static inline bool wfq_even(const struct wfq *wfq, uint32_t vm)
 {
@@ -356,6 +364,9 @@ void wfq_pause_end(struct wfq *wfq, uint32_t vm);
 void wfq_pause_learn(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /* `vm` has no work any more: the tokens of the time since it last had none. */
 void wfq_pause_tokens(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
+/* Nothing waits and nothing runs: time passes for those who pause as if the GPU were kept for them,
+ * or they would pay for it and it would be nobody's. */
+void wfq_idle(struct wfq *wfq, uint64_t now_ns);
 /* Time has passed for those who pause and those who are suspended. */
 void wfq_settle(struct wfq *wfq, uint64_t now_ns);
 /* Is the GPU kept for those who pause, rather than given to `vm`? */
@@ -364,8 +375,9 @@ bool wfq_must_hold(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /* wfq_charge.c */
 
 void wfq_progress(struct wfq *wfq, uint64_t now_ns);
-/* A turn of `vm` begins after another VM's: accounts and V, but not yet the arrays for `vm`. */
-void wfq_charge_switch(struct wfq *wfq, uint32_t vm);
+/* A turn of `vm` begins after another VM's, which `filled` a pause or was a turn as any other:
+ * accounts and V, but not yet the arrays for `vm`. */
+void wfq_charge_switch(struct wfq *wfq, uint32_t vm, bool filled);
 /* What is believed of a report that is not from a job aside. */
 uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                         uint64_t now_ns);

@@ -23,13 +23,13 @@ static void run_pad(struct wfq *wfq, uint32_t at)
     wfq->run_sequence[at] = UINT64_MAX;
 }
 
-/* What the VM's next turn is expected to take, or what waits of it if that is less. */
+/* A turn, or what waits of it if that is less.  Not more for one job longer than that: or else a VM
+ * would have to be owed two of them before it is late. */
 static double turn_ns(const struct wfq *wfq, const struct vm_state *state)
 {
     uint64_t average_ns = wfq_estimate_ns(state), turn_ns = average_ns * state->waiting.count;
-    uint64_t max_ns = average_ns > wfq->config.quantum_ns ? average_ns : wfq->config.quantum_ns;
 
-    return (double)(turn_ns < max_ns ? turn_ns : max_ns);
+    return (double)(turn_ns < wfq->config.quantum_ns ? turn_ns : wfq->config.quantum_ns);
 }
 
 void wfq_write_account(struct wfq *wfq, uint32_t vm)
@@ -110,6 +110,10 @@ void wfq_note_due(struct wfq *wfq, uint32_t vm)
 /* It has work, and did not take part. */
 static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_ns)
 {
+    /* A cut costs two switches: at most once in that time it is an early one. */
+    bool paused_long =
+        wfq_since_ns(now_ns, wfq->vms[vm].last_completed_ns) >= wfq->config.quantum_ns;
+
     if (wfq_suspended(wfq, vm) && wfq->vms[vm].in_flight.count > 0) {
         wfq_lend(wfq, vm, now_ns); /* they can't be taken back */
         return;
@@ -121,13 +125,12 @@ static void begin_work(struct wfq *wfq, uint32_t vm, bool can_run, uint64_t now_
     if (wfq->holder == vm) {
         vt_join(&wfq->vt, vm);
     } else if (vt_join(&wfq->vt, vm)) {
-        if (wfq->vms[vm].pause.usual_ns < wfq->config.quantum_ns) {
+        if (!paused_long) {
             wfq->cut_late |= !wfq_may_be_guest(wfq, vm);
         } else {
             wfq->turn_cut |= !wfq_may_be_guest(wfq, vm);
         }
-    } else if (can_run && !vt_in_debt(&wfq->vt, vm) && !wfq_may_be_guest(wfq, vm) &&
-               wfq->vms[vm].pause.usual_ns >= wfq->config.quantum_ns) {
+    } else if (can_run && !vt_in_debt(&wfq->vt, vm) && !wfq_may_be_guest(wfq, vm) && paused_long) {
         wfq->cut_v = wfq_least(wfq->cut_v, wfq->vt.accounts[vm].start);
     }
     if (!vt_in_debt(&wfq->vt, vm)) {

@@ -12,6 +12,9 @@
  *     who don't pause, for it could not have used that time either.  What it is owed is then
  *     what the GPU alone, for a part s of the time, would have given it, less what it
  *     has had.  It never gains by pausing.
+ *   - Time in which nothing runs and nothing waits is charged to those who pause, and V moves by
+ *     it: an idle GPU is no loss to them, or a VM of 90 % that comes and goes all the time would
+ *     never be owed anything when it is back.
  *   - While somebody who is owed pauses, nobody who is ahead gets in where that would
  *     hurt (rule H): then the GPU is kept for it.  That time, too, is charged to those
  *     who pause, and V moves by it.
@@ -21,9 +24,10 @@
  *   (H1) phi_p (W + b - r) > phi_c r: what p would have to wait weighs more than what c has
  *        of p's pause.  The GPU is kept.
  *   (H2) Else c may fill the pause, if p can afford what it is expected to lose by that:
- *        W * W / (W + r) + b, for nobody knows when it really comes back.  It gives that up,
- *        and so many of its tokens.  They grow with `slack` times its part of the time, so p
- *        never loses more than that part of its due.  Else the GPU is kept.
+ *        W * W / (W + r) + b, for nobody knows when it really comes back.  It has so many
+ *        tokens less, and gives up the first part; b it waits for, and V does not see it.
+ *        Tokens grow with `slack` times its part of the time, so p never loses more than
+ *        that part of its due.  Else the GPU is kept.
  *   (H3) c is not let in when it is ahead by a quantum and what may go ahead already: so it
  *        never gets further ahead than a VM that takes its turn (wfq_lag_bound_ns()).
  * That is asked for each job that fills a pause.
@@ -98,12 +102,22 @@ void wfq_pause_tokens(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 
 /* ---- time passes ---- */
 
-/* The GPU was kept until now.  Returns each pausing VM's part of that. */
+void wfq_idle(struct wfq *wfq, uint64_t now_ns)
+{
+    if (wfq->pausing_count > 0 && wfq->in_flight + wfq->guest_count + wfq->aside_count == 0 &&
+        !wfq->anticipating && wfq->policy->shares) {
+        wfq->idling = true;
+        wfq->hold_mark_ns = wfq_own_clock_ns(wfq, now_ns);
+        wfq->hold_until_ns = UINT64_MAX;
+    }
+}
+
+/* The GPU was kept, or idle, until now.  Returns each pausing VM's part of that. */
 static double charge_hold(struct wfq *wfq, uint64_t now_ns)
 {
     double held_ns, part_ns;
 
-    if (!wfq->holding) {
+    if (!wfq->holding && !wfq->idling) {
         return 0;
     }
     held_ns = (double)wfq_since_ns(
@@ -116,7 +130,7 @@ static double charge_hold(struct wfq *wfq, uint64_t now_ns)
     part_ns = held_ns / wfq->pausing_count;
     for (uint32_t i = 0; i < wfq->pausing_count; i++) {
         vt_charge(&wfq->vt, wfq->pausing[i], part_ns);
-        wfq->vms[wfq->pausing[i]].kept_ns += part_ns;
+        wfq->vms[wfq->pausing[i]].kept_ns += wfq->holding ? part_ns : 0;
     }
     vt_advance(&wfq->vt, held_ns);
     return part_ns;
@@ -225,24 +239,26 @@ static bool holds_for(const struct wfq *wfq, uint32_t p, uint32_t c, uint64_t no
 {
     struct harm harm = harm_to(wfq, p, c, now_ns);
     double phi_p = wfq->vt.accounts[p].phi, phi_c = wfq->vt.accounts[c].phi;
-    double ahead_max_ns = (double)(wfq->config.quantum_ns + wfq->config.ahead_ns);
 
     return harm.loss_ns > 0 &&
-           (-vt_lag_ns(&wfq->vt, c) > ahead_max_ns ||
+           (wfq_turn_ahead(wfq, c) ||
             phi_p * (harm.work_ns + harm.back_ns - harm.rest_ns) > phi_c * harm.rest_ns ||
             wfq->vms[p].pause.tokens_ns < harm.loss_ns);
 }
 
-/* c is let in: those who pause and are owed give up what they are expected to lose. */
+/*
+ * c is let in: those who pause and are owed give up what they are expected to lose.  The way back
+ * they lose by having it to wait for: V does not see it.
+ */
 static void fill_pauses(struct wfq *wfq, uint32_t c, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < wfq->pausing_count; i++) {
-        wfq->gives_ns[i] = harm_to(wfq, wfq->pausing[i], c, now_ns).loss_ns;
+        struct harm harm = harm_to(wfq, wfq->pausing[i], c, now_ns);
+
+        wfq->gives_ns[i] = harm.loss_ns > 0 ? harm.loss_ns - harm.back_ns : 0;
+        wfq->vms[wfq->pausing[i]].pause.tokens_ns -= harm.loss_ns;
     }
     vt_give_up(&wfq->vt, wfq->pausing, wfq->gives_ns, wfq->pausing_count);
-    for (uint32_t i = 0; i < wfq->pausing_count; i++) {
-        wfq->vms[wfq->pausing[i]].pause.tokens_ns -= wfq->gives_ns[i];
-    }
 }
 
 /* How long at most the GPU is kept for p. */

@@ -173,7 +173,7 @@ uint64_t wfq_lag_bound_ns(const struct wfq *wfq, uint32_t vm)
                 longest_ns = oldest->progressed_ns; /* and growing */
             }
             bound_ns += wfq->config.quantum_ns + wfq->config.ahead_ns + jobs * longest_ns +
-                        (state->filled ? 2 * WFQ_SWITCH_COST_NS : 0);
+                        (state->paid_back ? WFQ_SWITCH_COST_NS : 0);
         }
     }
     return bound_ns;

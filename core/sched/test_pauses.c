@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What pauses, fills and switches cost, and whose turn it is then.  Each value is worked out by
+ * hand beside it.  A switch is 135 us; a turn earns its price back by 45 us for each ms.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "core/sched/scheduler_wfq.h"
+
+#define MS ((int64_t)NS_PER_MS)
+#define US ((int64_t)NS_PER_US)
+#define VMS 4u
+#define JOBS 64u
+
+static struct wfq *wfq;
+static struct wfq_job jobs[JOBS]; /* in turn: none is in the scheduler for that long */
+static uint32_t used;
+static uint64_t now_ns;
+
+/* VMs of these weights, all ready. */
+static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1, uint32_t weight2)
+{
+    const struct wfq_config config = {
+        .max_vms = VMS,
+        .depth = 2,
+        .quantum_ns = 6 * NS_PER_MS,
+        .ahead_ns = 200 * NS_PER_US,
+        .patience_ns = 100 * NS_PER_MS,
+        .slack_permille = 80,
+        .policy = policy,
+    };
+    const uint32_t weights[VMS] = {weight0, weight1, weight2, 1};
+
+    wfq = wfq_init(&config);
+    assert_non_null(wfq);
+    now_ns = NS_PER_S;
+    used = 0;
+    for (uint32_t vm = 0; vm < VMS; vm++) {
+        const struct wfq_vm_params params = {.weight = weights[vm], .pool = 'A'};
+
+        wfq_vm_attach(wfq, vm, &params);
+        wfq_vm_set_ready(wfq, vm, true, now_ns);
+    }
+}
+
+static void submit(uint32_t vm, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct wfq_job *job = &jobs[used++ % JOBS];
+
+        memset(job, 0, sizeof(*job));
+        job->vm = vm;
+        wfq_enqueue(wfq, job, now_ns);
+    }
+}
+
+/* The next job is `vm`'s. */
+static struct wfq_job *take(uint32_t vm)
+{
+    struct wfq_job *job = wfq_dequeue(wfq, now_ns);
+
+    assert_non_null(job);
+    assert_int_equal(job->vm, vm);
+    return job;
+}
+
+/* It ends after so long, and has used the GPU all the while. */
+static void finish(struct wfq_job *job, int64_t ns)
+{
+    now_ns += (uint64_t)ns;
+    wfq_complete(wfq, job, (uint64_t)ns, false, now_ns);
+}
+
+static struct wfq_vm_stats stats_of(uint32_t vm)
+{
+    struct wfq_vm_stats stats;
+
+    wfq_get_vm_stats(wfq, vm, now_ns, &stats);
+    return stats;
+}
+
+static int64_t lag_of(uint32_t vm)
+{
+    return stats_of(vm).lag_ns;
+}
+
+/* To a nanosecond or two: V is not counted in whole ones. */
+static void assert_ns(int64_t is, int64_t right)
+{
+    if (llabs(is - right) > 2) {
+        fail_msg("%lld ns, %lld would be right", (long long)is, (long long)right);
+    }
+}
+
+static void end(void)
+{
+    for (uint32_t vm = 0; vm < VMS; vm++) {
+        while (wfq_take_queued(wfq, vm, now_ns)) {
+        }
+    }
+    wfq_destroy(wfq);
+}
+
+/* VM 1 has a job of 1 ms, twice, and pauses for so long after each. */
+static void learn_pause(int64_t pause_ns)
+{
+    for (int i = 0; i < 2; i++) {
+        submit(1, 1);
+        finish(take(1), MS);
+        now_ns += (uint64_t)pause_ns;
+    }
+}
+
+/*
+ * VMs 0 and 1 have the same share.  VM 0 has a job of 8 ms while VM 1 waits, which is owed 4 ms
+ * then; but the price of VM 0's turn was paid while it was alone, and is earned back from both: so
+ * 4 ms - 135 us / 2.  VM 1 has its job of 1 ms, and a switch that it earns back by 45 us: it is owed
+ * 1 ms + 90 us, divided by two, less.  Then it has nothing to do.
+ */
+#define OWED (4 * MS - 135 * US / 2 - (MS + 90 * US) / 2)
+
+static void owe_vm1(int64_t usual_ns, uint32_t more)
+{
+    struct wfq_job *job;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    learn_pause(usual_ns);
+    submit(0, 1);
+    job = take(0);
+    submit(1, 1);
+    submit(0, more);
+    finish(job, 8 * MS);
+    assert_ns(lag_of(1), 4 * MS - 135 * US / 2);
+    finish(take(1), MS);
+    assert_null(wfq_dequeue(wfq, now_ns));
+    assert_ns(lag_of(1), OWED);
+    assert_true(stats_of(1).pausing);
+}
+
+/* ---- pauses ---- */
+
+/* VM 0 has long jobs, so the GPU is kept: VM 1 pays 400 us, and has half of what V moves by them. */
+static void test_kept_time_is_paid_once(void **state)
+{
+    owe_vm1(MS, 1);
+    assert_true(wfq_next_wakeup_ns(wfq) > now_ns + 400 * NS_PER_US);
+    now_ns += 400 * NS_PER_US;
+    submit(1, 1);
+    assert_ns(lag_of(1), OWED - 200 * US);
+    assert_ns(lag_of(0), -(OWED - 200 * US));
+    assert_int_equal(stats_of(1).kept_ns, 400 * US);
+    take(1);
+    end();
+}
+
+/* Nobody has work: it costs the same, though nothing is kept for it. */
+static void test_idle_time_is_paid_once(void **state)
+{
+    owe_vm1(MS, 0);
+    now_ns += 400 * NS_PER_US;
+    submit(1, 1);
+    assert_ns(lag_of(1), OWED - 200 * US);
+    assert_ns(lag_of(0), -(OWED - 200 * US));
+    assert_int_equal(stats_of(1).kept_ns, 0);
+    take(1);
+    end();
+}
+
+/* After patience what is left of it is gone, and the others are even again. */
+static void test_patience_ends(void **state)
+{
+    owe_vm1(MS, 1);
+    now_ns = wfq_next_wakeup_ns(wfq);
+    take(0); /* twice what it is owed has passed: it is owed nothing any more */
+    assert_false(stats_of(1).pausing);
+    assert_ns(lag_of(1), 0);
+    assert_in_range(stats_of(1).kept_ns, 2 * OWED - 2, 2 * OWED + 2);
+    end();
+}
+
+/* Who usually stays away for longer than patience is owed nothing when it goes. */
+static void test_who_stays_away_does_not_pause(void **state)
+{
+    struct wfq_job *job;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    learn_pause(900 * MS);
+    submit(0, 2);
+    job = take(0);
+    submit(1, 1);
+    finish(job, 8 * MS);
+    finish(take(1), MS);
+    take(0);
+    assert_false(stats_of(1).pausing);
+    assert_ns(lag_of(1), 0);
+    end();
+}
+
+/* ---- fills ---- */
+
+/*
+ * VM 0 is ahead with jobs of 0.5 ms, VM 1 usually pauses for 50 ms: a job fills the pause.  W = 0.5
+ * + 0.135 ms, r = 50 ms - 0: VM 1 gives up W * W / (W + r) = 7.963 us.  (The switch back, 135 us, it
+ * waits for.)  VM 0 pays for one switch, of which VM 1 has half: 67.5 us.
+ */
+static void test_what_a_fill_costs(void **state)
+{
+    struct wfq_job *job;
+    int64_t before;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    submit(0, 1);
+    finish(take(0), 500 * US);
+    for (int i = 0; i < 20; i++) {
+        now_ns += 50 * NS_PER_MS;
+        submit(1, 1);
+        finish(take(1), 100 * US);
+    }
+    now_ns += 50 * NS_PER_MS;
+    submit(0, 8);
+    job = take(0);
+    submit(1, 1);
+    while (job->vm == 0) {
+        finish(job, 500 * US);
+        job = wfq_dequeue(wfq, now_ns);
+        assert_non_null(job);
+    }
+    finish(job, 100 * US);
+    before = lag_of(1);
+    assert_true(before > 100 * US);
+    take(0);
+    assert_true(stats_of(1).pausing);
+    assert_ns(lag_of(1) - before, -7963 + 67500);
+    end();
+}
+
+/* ---- the way back ---- */
+
+/*
+ * Three VMs of the same share; VM 2's job of 30 ms has left the others 10 ms each.  VM 1 has 1 ms of
+ * them and pauses for 7 ms, in which VM 0 has a job of 7 ms in its own right, earns the price of its
+ * turn back, and wants another one.  The pause of VM 1 has paid for the switch to it, so the 135 us
+ * of it are VM 0's; V moves by them, 45 us for each.
+ */
+static void test_the_way_back_is_theirs_who_came_between(void **state)
+{
+    struct wfq_job *job;
+    int64_t zero, one;
+
+    begin(WFQ_POLICY_WF2Q, 50, 50, 50);
+    submit(0, 1);
+    finish(take(0), 7 * MS);
+    learn_pause(7 * MS);
+    submit(2, 1);
+    job = take(2);
+    submit(1, 1);
+    submit(0, 2);
+    finish(job, 30 * MS);
+    finish(take(1), MS);
+    job = take(0);
+    assert_true(stats_of(1).pausing);
+    finish(job, 7 * MS);
+    submit(1, 1);
+    zero = lag_of(0);
+    one = lag_of(1);
+    assert_true(zero > 0 && one > 0);
+    take(1);
+    assert_ns(lag_of(0) - zero, -135 * US + 45 * US);
+    assert_ns(lag_of(1) - one, 45 * US - MS); /* its job of 1 ms is in flight */
+    end();
+}
+
+/* ---- prices ---- */
+
+/* Turns that end by themselves: each ms earns 45 us back, half a quantum all of it. */
+static void test_a_price_is_earned_back(void **state)
+{
+    static const struct {
+        int64_t job_ns, left_ns;
+    } cases[] = {{MS, 90 * US}, {2 * MS, 45 * US}, {3 * MS, 0}, {5 * MS, 0}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        begin(WFQ_POLICY_WFQ, 50, 50, 1);
+        learn_pause(MS);
+        submit(0, 1);
+        finish(take(0), cases[i].job_ns);
+        assert_ns((int64_t)stats_of(0).switching_ns, 0); /* it could still be earned back */
+        submit(1, 1);
+        finish(take(1), MS);
+        assert_ns((int64_t)stats_of(0).switching_ns - 0, 0);
+        submit(0, 1);
+        finish(take(0), MS);
+        assert_ns((int64_t)stats_of(0).switching_ns, cases[i].left_ns);
+        end();
+    }
+}
+
+/* ---- whose turn ---- */
+
+/* A job of 50 ms counts as a turn of 6: 6 / 10 = 0.6 is sooner than 4 / 5 = 0.8.  (50 / 10 = 5 is
+ * not: a VM with long jobs would have to be owed two of them before it is late.) */
+static void test_a_long_job_counts_as_a_turn(void **state)
+{
+    begin(WFQ_POLICY_WF2Q, 5, 10, 1);
+    submit(0, 1);
+    finish(take(0), 4 * MS);
+    submit(1, 1);
+    finish(take(1), 50 * MS);
+    now_ns += NS_PER_S;
+    submit(0, 1);
+    submit(1, 1);
+    take(1);
+    end();
+}
+
+/* wf2q: S + what waits / share.  VM 2 has 4 ms waiting of a share of 50: 80 us; VM 0 1 ms of 10:
+ * 100; VM 1 1 ms of 20: 50. */
+static void test_wf2q_takes_the_smallest_finish(void **state)
+{
+    begin(WFQ_POLICY_WF2Q, 10, 20, 50);
+    submit(3, 1);
+    finish(take(3), MS);
+    submit(0, 1);
+    submit(1, 1);
+    submit(2, 4);
+    finish(take(1), MS);
+    for (int i = 0; i < 4; i++) {
+        finish(take(2), MS);
+    }
+    finish(take(0), MS);
+    assert_null(wfq_dequeue(wfq, now_ns));
+    end();
+}
+
+/* ... but only of those who are not ahead: VM 1 would have the smallest one again. */
+static void test_wf2q_passes_over_who_is_ahead(void **state)
+{
+    begin(WFQ_POLICY_WF2Q, 10, 20, 1);
+    submit(0, 1);
+    submit(1, 1);
+    finish(take(1), 6 * MS);
+    submit(1, 1);
+    assert_true(lag_of(1) < 0);
+    finish(take(0), MS);
+    end();
+}
+
+/* ---- slow workers ---- */
+
+/*
+ * Jobs of 28 us, of which the next one is always with the worker; it takes up each 56 us late.
+ * What it holds is what it is charged, but for 2 %, and for 10 ms once.
+ */
+static void test_a_slow_worker_pays_for_what_it_holds(void **state)
+{
+    struct wfq_job *flying[2];
+    uint64_t began_ns;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    submit(0, 8);
+    finish(take(0), 28 * US);
+    flying[0] = take(0);
+    flying[1] = take(0);
+    began_ns = now_ns;
+    for (int i = 0; i < 5000; i++) {
+        now_ns += 84 * NS_PER_US;
+        wfq_complete(wfq, flying[0], 28 * NS_PER_US, false, now_ns);
+        submit(0, 1);
+        flying[0] = flying[1];
+        flying[1] = take(0);
+    }
+    assert_in_range(stats_of(0).gpu_time_ns, (now_ns - began_ns) * 98 / 100 - 10 * NS_PER_MS,
+                    now_ns - began_ns);
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kept_time_is_paid_once),
+        cmocka_unit_test(test_idle_time_is_paid_once),
+        cmocka_unit_test(test_patience_ends),
+        cmocka_unit_test(test_who_stays_away_does_not_pause),
+        cmocka_unit_test(test_what_a_fill_costs),
+        cmocka_unit_test(test_the_way_back_is_theirs_who_came_between),
+        cmocka_unit_test(test_a_price_is_earned_back),
+        cmocka_unit_test(test_a_long_job_counts_as_a_turn),
+        cmocka_unit_test(test_wf2q_takes_the_smallest_finish),
+        cmocka_unit_test(test_wf2q_passes_over_who_is_ahead),
+        cmocka_unit_test(test_a_slow_worker_pays_for_what_it_holds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
