@@ -54,6 +54,9 @@ static void set_on(struct sim *sim, struct sim_vm *vm, bool on)
 {
     vm->on = on;
     vm->epoch++;
+    if (on) {
+        sim_judge_phase(sim, vm);
+    }
     begin_sending(sim, vm);
 }
 

@@ -188,6 +188,7 @@ struct examined {
     double pace[SIM_ASIDES]; /* part of the time with work in which it keeps the GPU busy */
     double overrun_ns;       /* what it may lose by a job of another that is set aside; without s */
     double *clock_due_ns;    /* so far, at each step; by the clock only */
+    double turn_ns;
     double own_ns, others_ns, others_wait_ns; /* terms; the others' without s */
 };
 
@@ -314,7 +315,8 @@ static double most_owed_ns(const struct examined *examined, uint32_t steps, uint
 static void look_at_waits(const struct examined *examined, uint32_t steps,
                           struct sim_verdict *verdict)
 {
-    double allowed_ns = examined->own_ns + examined->track->part_max * examined->others_wait_ns;
+    double allowed_ns =
+        examined->own_ns + examined->turn_ns + examined->track->part_max * examined->others_wait_ns;
     double owed_ns = most_owed_ns(examined, steps, &verdict->wait_at_ns);
 
     verdict->wait_owed_ns = (uint64_t)owed_ns;
@@ -356,6 +358,16 @@ static double own_terms_ns(const struct sim_config *config, const struct sim_tra
     uint64_t usual_ns = track->longest_ns + config->core.scheduler.quantum_ns;
 
     return (double)(track->handed_ns > usual_ns ? track->handed_ns : usual_ns);
+}
+
+/* So much it is owed before it goes first: a turn, or what it has waiting if that is less. */
+static double turn_ns(const struct sim_config *config, const struct sim_group *group,
+                      const struct sim_track *track)
+{
+    double quantum_ns = (double)config->core.scheduler.quantum_ns;
+    double waiting_ns = (double)track->longest_ns * group->depth;
+
+    return group->rate_hz == 0 && waiting_ns < quantum_ns ? waiting_ns : quantum_ns;
 }
 
 static double *due_by_the_clock(const struct sim_track *track, const struct curve *curves,
@@ -422,6 +434,7 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
         .track = track,
         .by_the_clock = by_the_clock(group),
         .own_ns = own_terms_ns(config, track),
+        .turn_ns = turn_ns(config, group, track),
         .others_ns = others_terms_ns(config, result, record, vm, 1),
         .others_wait_ns = others_terms_ns(config, result, record, vm, config->core.scheduler.depth),
     };

@@ -152,6 +152,13 @@ void sim_judge_anew(struct sim *sim, struct sim_vm *vm)
     }
 }
 
+void sim_judge_phase(struct sim *sim, struct sim_vm *vm)
+{
+    if (sim->record) {
+        sim->record->vms[vm->index].stretches_now++;
+    }
+}
+
 void sim_judge_answer(struct sim *sim, struct sim_vm *vm)
 {
     struct sim_track *track;
