@@ -15,6 +15,9 @@
  *   - From below: nobody else had the GPU since the last completion.  What has passed
  *     since then, less the hand-over if nothing was behind, is the job's; a tenth of that
  *     may be missing now and then, a fiftieth for good, and what was too much before.
+ *     But the first job of a worker may take long without using the GPU: where 64 of them
+ *     start at once, on two processors, it waits for one.  100 ms of that are its VM's for
+ *     nothing, and again as a fiftieth of its part of the time passes.
  *
  * Switches.  Who makes the GPU change to another worker takes its time from all.  A
  * turn begins with the price of one switch on its account, which it earns back by
@@ -201,6 +204,21 @@ static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t us
     return (uint64_t)(held_ns - missing_ns);
 }
 
+/* What is missing may have been the start of its worker: how much of it. */
+static uint64_t starting_ns(struct wfq *wfq, uint32_t vm, uint64_t missing_ns, uint64_t now_ns)
+{
+    struct vm_state *state = &wfq->vms[vm];
+    double share = wfq->vt.accounts[vm].phi / (wfq->vt.phi_sum + 1);
+    double passed_ns = wfq_real(wfq_since_ns(now_ns, state->start_mark_ns)), most_ns;
+
+    state->fresh = false;
+    state->start_mark_ns = now_ns;
+    most_ns =
+        wfq_least(WFQ_START_MAX_NS, state->start_ns + UNEXPLAINED_FOR_GOOD * share * passed_ns);
+    state->start_ns = most_ns - wfq_least(most_ns, wfq_real(missing_ns));
+    return (uint64_t)(most_ns - state->start_ns);
+}
+
 uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                         uint64_t now_ns)
 {
@@ -212,8 +230,12 @@ uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t rep
     state->line_ns = from_ns + used_ns;
     if (!wfq_was_beside(wfq, job)) {
         uint64_t floor_ns = least_ns(wfq, job, used_ns, now_ns);
+        uint64_t missing_ns = floor_ns > used_ns ? floor_ns - used_ns : 0;
 
-        used_ns = used_ns > floor_ns ? used_ns : floor_ns;
+        if (state->fresh) {
+            missing_ns -= starting_ns(wfq, job->vm, missing_ns, now_ns);
+        }
+        used_ns += missing_ns;
     }
     return used_ns;
 }

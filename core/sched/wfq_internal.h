@@ -89,11 +89,14 @@ struct vm_state {
     uint64_t average_ns;        /* UNKNOWN = none completed yet */
     uint64_t recent_longest_ns; /* forgets slowly: 1/256 a job; UNKNOWN = none completed yet */
     uint64_t max_job_ns;
-    uint32_t max_handed;   /* long jobs in flight at a time that were taken for tiny ones */
-    uint64_t line_ns;      /* the time line of its worker is used up to here */
-    double price_left_ns;  /* of its turn's switch: what it may still earn back */
-    double unexplained_ns; /* what its worker may still leave out of its reports */
-    double gap_ns;         /* never above 0: its jobs have used more than they seemed to hold */
+    uint32_t max_handed;    /* long jobs in flight at a time that were taken for tiny ones */
+    uint64_t line_ns;       /* the time line of its worker is used up to here */
+    double price_left_ns;   /* of its turn's switch: what it may still earn back */
+    double unexplained_ns;  /* what its worker may still leave out of its reports */
+    bool fresh;             /* its worker has done nothing yet */
+    double start_ns;        /* so long may the first job of a worker take for nothing, ... */
+    uint64_t start_mark_ns; /* ... counted up to then */
+    double gap_ns;          /* never above 0: its jobs have used more than they seemed to hold */
 
     uint64_t submitted, completed, gpu_time_ns;
     uint64_t last_submit_ns;
@@ -208,6 +211,9 @@ static inline bool wfq_suspended(const struct wfq *wfq, uint32_t vm)
 {
     return wfq->vt.accounts[vm].standing == VT_SUSPENDED;
 }
+
+/* The first job of a worker may take so long for nothing. */
+#define WFQ_START_MAX_NS 100e6
 
 /* An average over the last few: the newest is this part of it. */
 #define WFQ_NEWEST_PAUSE 4u

@@ -194,6 +194,8 @@ void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *par
 
     assert(vm < wfq->config.max_vms && !state->attached);
     *state = (struct vm_state){.attached = true,
+                               .start_ns = state->start_ns, /* it is not new by coming back */
+                               .start_mark_ns = state->start_mark_ns,
                                .run_index = NOBODY,
                                .suspend_index = NOBODY,
                                .pause = {.index = NOBODY, .usual_ns = UNKNOWN},
@@ -267,6 +269,7 @@ void wfq_vm_set_ready(struct wfq *wfq, uint32_t vm, bool ready, uint64_t now_ns)
         wfq_pause_end(wfq, vm);
         vt_leave(&wfq->vt, vm);
     }
+    wfq->vms[vm].fresh = ready && (!wfq->vms[vm].ready || wfq->vms[vm].fresh);
     wfq->vms[vm].ready = ready;
     wfq_refresh(wfq, vm, now_ns);
 }
@@ -320,6 +323,9 @@ struct wfq *wfq_init(const struct wfq_config *config)
     }
     for (uint32_t i = 0; i < padded; i++) {
         run_pad(wfq, i);
+    }
+    for (uint32_t i = 0; i < config->max_vms; i++) {
+        wfq->vms[i].start_ns = WFQ_START_MAX_NS;
     }
     return wfq;
 }
