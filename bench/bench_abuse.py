@@ -99,7 +99,7 @@ def main(argv=None):
     if args.quick:
         args.seconds, args.alone = 8, 2
     out = sys.stderr if args.json == "-" else sys.stdout
-    results, below = {}, 0
+    results, not_played, below = {}, {}, 0
     speed = abuse.speed(args.bin_dir, args.backend)
     print("One VM with much work keeps the GPU busy for %.1f %% of the time.%s" % (
         100 * speed, "" if speed >= QUIET else
@@ -109,7 +109,8 @@ def main(argv=None):
             mix = abuse.Mix(args.bin_dir, args.backend, words, args.seconds, args.alone,
                             ("--policy", args.policy))  # fmt: skip
         except abuse.Unplayable as key:
-            print("\n%s: not played: %s can't be said over sockets" % (name, key), file=out)
+            print("\n%s: NOT PLAYED: %s can't be said over sockets" % (name, key), file=out)
+            not_played[name] = str(key)
             continue
         result = mix.run()
         result.update(words=words, seconds=args.seconds)
@@ -122,11 +123,13 @@ def main(argv=None):
                 if result["worst"] is not None)  # fmt: skip
     print("\n%d mixes, %d VMs below %g of their due; the worst has %.2f: %s"
           % (len(results), below, args.least, worst[0], worst[1]), file=out)
+    for name, key in not_played.items():
+        print("Not played: %s (%s)" % (name, key), file=out)
     if args.json:
         text = json.dumps({"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                            "command": " ".join(["bench_abuse.py", *(argv or sys.argv[1:])]),
                            "cpus": os.cpu_count(), "backend": args.backend, "speed": speed,
-                           "mixes": results,
+                           "mixes": results, "not_played": not_played,
                            "worst": worst[0], "below": below}, indent=1)  # fmt: skip
         if args.json == "-":
             print(text)

@@ -63,7 +63,7 @@ class Group:
 
     NUMBERS = {"n": 1, "weight": 50, "prio": 0, "depth": 16, "think_us": 0, "rate": 0, "on_ms": 0,
                "off_ms": 0, "disconnect_ms": 0, "away_ms": 0, "batch": 0, "tiny": 0, "tiny_us": 1,
-               "huge": 1, "lie_factor": 1, "lie_us": 0, "lie_every": 1}  # fmt: skip
+               "huge": 1, "lie_factor": 1, "lie_us": 0, "lie_every": 1, "slow_us": 0}  # fmt: skip
 
     def __init__(self, words):
         self.lengths_us = [1000.0]
@@ -85,12 +85,13 @@ class Group:
 
     @property
     def lies(self):
-        return self.lie_factor != 1 or self.lie_us > 0
+        """Or is slow, on purpose: it has the stand-in for the worker."""
+        return self.lie_factor != 1 or self.lie_us > 0 or self.slow_us > 0
 
     @property
     def lie(self):
         said = {"us": self.lie_us} if self.lie_us else {"factor": self.lie_factor}
-        return dict(said, every=self.lie_every)
+        return dict(said, every=self.lie_every, slow_us=self.slow_us)
 
     @property
     def by_loadgen(self):
@@ -102,7 +103,7 @@ class Group:
         pause_us = max(self.think_us, self.off_ms * 1e3, self.away_ms * 1e3,
                        1e6 / self.rate if self.rate else 0)  # fmt: skip
         if self.lies:
-            return "its worker lies"
+            return "its worker lies, or is slow"
         if max(self.lengths_us) >= OVERRUN_US:
             return "its jobs overrun"
         if self.disconnect_ms:
@@ -137,14 +138,16 @@ def groups_of(words):
 
 
 def corpus(folder):
-    """[(name, words)] of the attacks that vgpu-sim's attacker keeps, on one GPU and pool."""
+    """[(name, words)] of the attacks that vgpu-sim's attacker keeps.  Those on several GPUs can't
+    be played here, and say so when they are to be."""
     found = []
     for path in sorted(glob.glob(os.path.join(folder, "*.attack"))):
         with open(path, encoding="utf-8") as source:
             lines = source.read().splitlines()
         keys = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
-        if keys.get("pools", "1") == "1" and keys.get("gpus", "1") == "1":
-            found.append((os.path.basename(path).partition(".")[0], keys["vms"]))
+        several = [key for key in ("gpus", "pools") if keys.get(key, "1") != "1"]
+        words = ";".join(["%s=%s" % (key, keys[key]) for key in several] + [keys["vms"]])
+        found.append((os.path.basename(path).partition(".")[0], words))
     return found
 
 

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Stands in for vgpu-worker: the real one does the work, and of some VMs the GPU times that it
-reports are changed on their way.
+reports are changed on their way, or jobs are taken up late.
 
   lying_worker.py WORKER LIES OPTION...
 
 WORKER is the real one, OPTION what the mediator starts it with.  LIES is a JSON object: by vm_id
 what is said instead, {"factor": F} times the truth or {"us": N}, and "every": each so many jobs
-(1).  VMs that are not in it have the real worker itself."""
+(1).  "slow_us": N takes up each job so much later, on average.  VMs that are not in it have the
+real worker itself."""
 
 import json
 import os
+import random
 import select
 import socket
 import struct
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "protocol")]
@@ -25,9 +28,14 @@ GPU_TIME_AT = wl.HEADER.size + 16  # in a DONE
 
 
 class Liar:
-    def __init__(self, factor=1.0, us=None, every=1):
-        self.factor, self.us, self.every = factor, us, every
+    def __init__(self, factor=1.0, us=None, every=1, slow_us=0):
+        self.factor, self.us, self.every, self.slow_us = factor, us, every, slow_us
         self.jobs = 0
+
+    def dawdle(self, packet):
+        """Before the worker gets it."""
+        if self.slow_us and wl.HEADER.unpack_from(packet)[2] == wl.RUN:
+            time.sleep(random.expovariate(1e6 / self.slow_us))
 
     def changed(self, packet):
         """The packet as the mediator gets it."""
@@ -55,6 +63,7 @@ def relay(mediator, worker, liar):
             if not packet:
                 return
             if ready is mediator:
+                liar.dawdle(packet)
                 worker.send(packet)
             else:
                 mediator.send(liar.changed(packet))
