@@ -322,8 +322,8 @@ static bool handed_over(const struct wfq *wfq)
  * when that one ends, so the GPU need not idle while the news of the end makes its way to us and
  * back.  Not when the holder has just run dry: its next job may be on its way, and it may be owed
  * the GPU.  Beside a job aside both wait for that one's time slice to end, and only those who are
- * owed are let in; also when the VM sends one job at a time.  But where the VMs aside have the larger
- * share the driver's slices are not divided further.
+ * owed are let in; also when the VM sends one job at a time.  But where the VMs aside have the
+ * larger share the driver's slices are not divided further.
  */
 static bool may_hand_over(const struct wfq *wfq)
 {

@@ -120,8 +120,8 @@ static void learn_pause(int64_t pause_ns)
 /*
  * VMs 0 and 1 have the same share.  VM 0 has a job of 8 ms while VM 1 waits, which is owed 4 ms
  * then; but the price of VM 0's turn was paid while it was alone, and is earned back from both: so
- * 4 ms - 135 us / 2.  VM 1 has its job of 1 ms, and a switch that it earns back by 45 us: it is owed
- * 1 ms + 90 us, divided by two, less.  Then it has nothing to do.
+ * 4 ms - 135 us / 2.  VM 1 has its job of 1 ms, and a switch that it earns back by 45 us: it is
+ * owed 1 ms + 90 us, divided by two, less.  Then it has nothing to do.
  */
 #define OWED (4 * MS - 135 * US / 2 - (MS + 90 * US) / 2)
 
@@ -145,7 +145,7 @@ static void owe_vm1(int64_t usual_ns, uint32_t more)
 
 /* ---- pauses ---- */
 
-/* VM 0 has long jobs, so the GPU is kept: VM 1 pays 400 us, and has half of what V moves by them. */
+/* VM 0 has long jobs, so the GPU is kept: VM 1 pays 400 us, and has half of V's way by them. */
 static void test_kept_time_is_paid_once(void **state)
 {
     owe_vm1(MS, 1);
@@ -205,9 +205,9 @@ static void test_who_stays_away_does_not_pause(void **state)
 /* ---- fills ---- */
 
 /*
- * VM 0 is ahead with jobs of 0.5 ms, VM 1 usually pauses for 50 ms: a job fills the pause.  W = 0.5
- * + 0.135 ms, r = 50 ms - 0: VM 1 gives up W * W / (W + r) = 7.963 us.  (The switch back, 135 us, it
- * waits for.)  VM 0 pays for one switch, of which VM 1 has half: 67.5 us.
+ * VM 0 is ahead with jobs of 0.5 ms, VM 1 usually pauses for 50 ms: a job fills the pause.  W =
+ * 0.5 + 0.135 ms, r = 50 ms - 0: VM 1 gives up W * W / (W + r) = 7.963 us.  (The switch back, 135
+ * us, it waits for.)  VM 0 pays for one switch, of which VM 1 has half: 67.5 us.
  */
 static void test_what_a_fill_costs(void **state)
 {
@@ -243,10 +243,10 @@ static void test_what_a_fill_costs(void **state)
 /* ---- the way back ---- */
 
 /*
- * Three VMs of the same share; VM 2's job of 30 ms has left the others 10 ms each.  VM 1 has 1 ms of
- * them and pauses for 7 ms, in which VM 0 has a job of 7 ms in its own right, earns the price of its
- * turn back, and wants another one.  The pause of VM 1 has paid for the switch to it, so the 135 us
- * of it are VM 0's; V moves by them, 45 us for each.
+ * Three VMs of the same share; VM 2's job of 30 ms has left the others 10 ms each.  VM 1 has 1 ms
+ * of them and pauses for 7 ms, in which VM 0 has a job of 7 ms in its own right, earns the price
+ * of its turn back, and wants another one.  The pause of VM 1 has paid for the switch to it, so
+ * the 135 us of it are VM 0's; V moves by them, 45 us for each.
  */
 static void test_the_way_back_is_theirs_who_came_between(void **state)
 {
@@ -396,9 +396,10 @@ static uint64_t first_job_after(uint64_t ns)
 }
 
 /*
- * 64 VMs begin at once: the first NOP of a worker waits 80 ms for a processor.  A worker that begins
- * again and again would lie by that: of the second 80 ms 20 are forgiven, less the hand-over and the
- * price of the switch of the first, and nothing of the third but what has come to it since.
+ * 64 VMs begin at once: the first NOP of a worker waits 80 ms for a processor.  A worker that
+ * begins again and again would lie by that: of the second 80 ms 20 are forgiven, less the
+ * hand-over and the price of the switch of the first, and nothing of the third but what has come
+ * to it since.
  */
 static void test_the_first_job_of_a_worker_may_be_late(void **state)
 {
