@@ -23,8 +23,9 @@ static struct wfq_job jobs[JOBS]; /* in turn: none is in the scheduler for that 
 static uint32_t used;
 static uint64_t now_ns;
 
-/* VMs of these weights, all ready. */
-static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1, uint32_t weight2)
+/* VMs of these weights, all ready; their pauses may be filled for so much of their due. */
+static void begin_slack(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1,
+                        uint32_t weight2, uint32_t slack_permille)
 {
     const struct wfq_config config = {
         .max_vms = VMS,
@@ -32,7 +33,7 @@ static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1,
         .quantum_ns = 6 * NS_PER_MS,
         .ahead_ns = 200 * NS_PER_US,
         .patience_ns = 100 * NS_PER_MS,
-        .slack_permille = 80,
+        .slack_permille = slack_permille,
         .policy = policy,
     };
     const uint32_t weights[VMS] = {weight0, weight1, weight2, 1};
@@ -47,6 +48,11 @@ static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1,
         wfq_vm_attach(wfq, vm, &params);
         wfq_vm_set_ready(wfq, vm, true, now_ns);
     }
+}
+
+static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1, uint32_t weight2)
+{
+    begin_slack(policy, weight0, weight1, weight2, 80);
 }
 
 static void submit(uint32_t vm, uint32_t count)
@@ -204,17 +210,13 @@ static void test_who_stays_away_does_not_pause(void **state)
 
 /* ---- fills ---- */
 
-/*
- * VM 0 is ahead with jobs of 0.5 ms, VM 1 usually pauses for 50 ms: a job fills the pause.  W =
- * 0.5 + 0.135 ms, r = 50 ms - 0: VM 1 gives up W * W / (W + r) = 7.963 us.  (The switch back, 135
- * us, it waits for.)  VM 0 pays for one switch, of which VM 1 has half: 67.5 us.
- */
-static void test_what_a_fill_costs(void **state)
+/* VM 1 usually pauses for 50 ms; it does so now, and is owed something.  VM 0 has jobs of 0.5 ms.
+ * */
+static void owe_a_filled_pause(uint32_t slack_permille)
 {
     struct wfq_job *job;
-    int64_t before;
 
-    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    begin_slack(WFQ_POLICY_WFQ, 50, 50, 1, slack_permille);
     submit(0, 1);
     finish(take(0), 500 * US);
     for (int i = 0; i < 20; i++) {
@@ -232,11 +234,81 @@ static void test_what_a_fill_costs(void **state)
         assert_non_null(job);
     }
     finish(job, 100 * US);
+}
+
+/*
+ * VM 0 is ahead with jobs of 0.5 ms, VM 1 usually pauses for 50 ms: a job fills the pause.  W =
+ * 0.5 + 0.135 ms, r = 50 ms - 0: VM 1 gives up W * W / (W + r) = 7.963 us.  (The switch back, 135
+ * us, it waits for.)  VM 0 pays for one switch, of which VM 1 has half: 67.5 us.
+ */
+static void test_what_a_fill_costs(void **state)
+{
+    int64_t before;
+
+    owe_a_filled_pause(80);
     before = lag_of(1);
     assert_true(before > 100 * US);
     take(0);
     assert_true(stats_of(1).pausing);
     assert_ns(lag_of(1) - before, -7963 + 67500);
+    end();
+}
+
+/*
+ * ... and VM 1 is back after 200 us, with a job of 0.1 ms.  VM 0 wants more: it has the price of
+ * its turn back, 135 - 9 us, of which V takes a half.  The pause has paid 200 us: the way back to
+ * VM 0, 135 us less 1/30, and 69.5 us of the one to VM 1, which pays the other 65.5 us, and V
+ * moves by them.  VM 0 pays nothing for that: it filled a pause.
+ */
+static void test_who_fills_does_not_pay_for_the_way_back(void **state)
+{
+    struct wfq_job *job;
+    int64_t before;
+
+    owe_a_filled_pause(80);
+    job = take(0);
+    now_ns += 200 * NS_PER_US;
+    submit(1, 1);
+    wfq_complete(wfq, job, 200 * NS_PER_US, false, now_ns);
+    before = lag_of(0);
+    take(1);
+    assert_ns(lag_of(0) - before, 126 * US - 63 * US + 65500 / 2);
+    end();
+}
+
+/* Without slack nobody fills a pause, however short his jobs are. */
+static void test_no_slack_no_fills(void **state)
+{
+    owe_a_filled_pause(0);
+    assert_null(wfq_dequeue(wfq, now_ns));
+    assert_true(stats_of(1).pausing);
+    end();
+}
+
+/*
+ * A thousandth: its tokens are 1.05 s * 50/51 / 1000 + 19 * 50.1 ms * 50/51 / 1000 and what the
+ * time of the last round brings, about 1.96 ms.  Each fill costs 155 us of them: there are 12.
+ */
+static void test_tokens_are_spent(void **state)
+{
+    struct wfq_job *job;
+    uint32_t fills = 0;
+
+    owe_a_filled_pause(1);
+    while ((job = wfq_dequeue(wfq, now_ns)) != NULL) {
+        fills++;
+        assert_int_equal(job->vm, 0);
+        submit(1, 1); /* it is back at once, and cuts in after an eighth of the quantum */
+        submit(0, 4);
+        while (job->vm == 0) {
+            finish(job, 500 * US);
+            job = wfq_dequeue(wfq, now_ns);
+            assert_non_null(job);
+        }
+        finish(job, 100 * US);
+        assert_true(fills < 100);
+    }
+    assert_in_range(fills, 6, 16);
     end();
 }
 
@@ -301,6 +373,33 @@ static void test_a_price_is_earned_back(void **state)
     }
 }
 
+/*
+ * VM 1 is back after a pause of 20 ms, and cuts a turn of VM 0 that has used 2 ms and has 45 us of
+ * its price left, which it gets back.  VM 1 pays 135 us for its turn and 135 * (1 - 2/6) for the
+ * way back.  V moves by 180 us, of which each has a half; and its job of 1 ms is in flight.
+ */
+static void test_who_cuts_pays_for_the_way_back(void **state)
+{
+    struct wfq_job *job;
+    int64_t zero, one;
+
+    begin(WFQ_POLICY_WF2Q, 50, 50, 1);
+    submit(0, 1);
+    finish(take(0), MS);
+    learn_pause(20 * MS);
+    submit(0, 3);
+    finish(take(0), MS);
+    job = take(0);
+    submit(1, 1);
+    finish(job, MS);
+    zero = lag_of(0);
+    one = lag_of(1);
+    take(1);
+    assert_ns(lag_of(0) - zero, 45 * US + 90 * US);
+    assert_ns(lag_of(1) - one, -225 * US + 90 * US - MS);
+    end();
+}
+
 /* ---- whose turn ---- */
 
 /* A job of 50 ms counts as a turn of 6: 6 / 10 = 0.6 is sooner than 4 / 5 = 0.8.  (50 / 10 = 5 is
@@ -338,16 +437,16 @@ static void test_wf2q_takes_the_smallest_finish(void **state)
     end();
 }
 
-/* ... but only of those who are not ahead: VM 1 would have the smallest one again. */
+/* ... but only of those who are not ahead.  VM 1 has had 6.1 ms of a share of 20: S is 0.305, and V
+ * 6.1 / 21 = 0.29.  With 6 ms more it would be at 0.605, VM 0 with 1 ms of a share of 1 at 1. */
 static void test_wf2q_passes_over_who_is_ahead(void **state)
 {
-    begin(WFQ_POLICY_WF2Q, 10, 20, 1);
+    begin(WFQ_POLICY_WF2Q, 1, 20, 1);
     submit(0, 1);
-    submit(1, 1);
-    finish(take(1), 6 * MS);
-    submit(1, 1);
+    submit(1, 2);
+    finish(take(1), 6100 * US);
     assert_true(lag_of(1) < 0);
-    finish(take(0), MS);
+    take(0);
     end();
 }
 
@@ -377,6 +476,36 @@ static void test_a_slow_worker_pays_for_what_it_holds(void **state)
     }
     assert_in_range(stats_of(0).gpu_time_ns, (now_ns - began_ns) * 98 / 100 - 10 * NS_PER_MS,
                     now_ns - began_ns);
+    end();
+}
+
+/*
+ * Four jobs of 30 us are with the worker; VM 1 waits, and is owed half of what they are charged.
+ * The first one's end is told of at once.  That of the second comes 30 us late, with that of the
+ * third; the fourth takes as long as it should from the begin of the third: these three have held
+ * the GPU for 120 us, and not for 60 + 30 + 60.
+ */
+static void test_late_news_cost_nothing(void **state)
+{
+    struct wfq_job *flying[4];
+    int64_t before;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    submit(0, 8);
+    finish(take(0), 30 * US);
+    for (int i = 0; i < 4; i++) {
+        flying[i] = take(0);
+    }
+    submit(1, 1);
+    finish(flying[0], 30 * US);
+    before = lag_of(1);
+    now_ns += 60 * NS_PER_US;
+    wfq_complete(wfq, flying[1], 30 * NS_PER_US, false, now_ns);
+    assert_ns(lag_of(1) - before, 60 * US / 2);
+    wfq_complete(wfq, flying[2], 30 * NS_PER_US, false, now_ns);
+    now_ns += 60 * NS_PER_US;
+    wfq_complete(wfq, flying[3], 30 * NS_PER_US, false, now_ns);
+    assert_ns(lag_of(1) - before, 120 * US / 2);
     end();
 }
 
@@ -445,12 +574,17 @@ int main(void)
         cmocka_unit_test(test_patience_ends),
         cmocka_unit_test(test_who_stays_away_does_not_pause),
         cmocka_unit_test(test_what_a_fill_costs),
+        cmocka_unit_test(test_who_fills_does_not_pay_for_the_way_back),
+        cmocka_unit_test(test_no_slack_no_fills),
+        cmocka_unit_test(test_tokens_are_spent),
         cmocka_unit_test(test_the_way_back_is_theirs_who_came_between),
         cmocka_unit_test(test_a_price_is_earned_back),
+        cmocka_unit_test(test_who_cuts_pays_for_the_way_back),
         cmocka_unit_test(test_a_long_job_counts_as_a_turn),
         cmocka_unit_test(test_wf2q_takes_the_smallest_finish),
         cmocka_unit_test(test_wf2q_passes_over_who_is_ahead),
         cmocka_unit_test(test_a_slow_worker_pays_for_what_it_holds),
+        cmocka_unit_test(test_late_news_cost_nothing),
         cmocka_unit_test(test_the_first_job_of_a_worker_may_be_late),
         cmocka_unit_test(test_only_the_first_job_may_be_late),
     };
