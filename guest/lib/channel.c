@@ -370,6 +370,7 @@ static void channel_get_stats(const struct vgpu *v, struct vgpu_stats *stats)
     const struct channel_link *link = v->link;
 
     stats->reconnects = link->reconnects;
+    stats->mmio_writes = link->mmio_writes;
 }
 
 static void channel_close(struct vgpu *v)

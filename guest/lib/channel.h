@@ -61,6 +61,7 @@ struct channel_link {
     uint32_t dead;          /* error code of what ended the channel; 0: it lives */
     unsigned spins;         /* looks before it sleeps */
     uint64_t reconnects;    /* channels after the first */
+    uint64_t mmio_writes;   /* doorbells that are registers */
     uint64_t piece_posted[CHANNEL_PIECES]; /* the arena: which record used each piece last */
     unsigned next_piece;
     struct channel_chunk chunks[VGPU_CHUNKS_MAX]; /* by number, from 1 on */

@@ -30,6 +30,7 @@ static void dev_ring(struct vgpu *v)
     struct dev_link *link = v->link;
 
     *link->doorbell = 1;
+    link->channel.mmio_writes++;
 }
 
 static uint32_t device_gone(struct vgpu *v)

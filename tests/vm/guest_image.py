@@ -94,6 +94,15 @@ def kernel_with_headers():
     return None
 
 
+def driver_module(folder, kernel_headers):
+    """vgpu.ko, built in the folder as DKMS would."""
+    linux = pathlib.Path(__file__).resolve().parents[2] / "guest" / "linux"
+    subprocess.run(["make", "-s", "-C", linux, "dkms-source", f"DESTDIR={folder}"], check=True)
+    source, = pathlib.Path(folder).glob("usr/src/vgpu-*")
+    subprocess.run(["make", "-s", "-C", source, f"KDIR={kernel_headers}", "modules"], check=True)
+    return source / "vgpu.ko"
+
+
 def _fetch(package, cached):
     """The kernel image of a package, into the cache."""
     cached.parent.mkdir(parents=True, exist_ok=True)

@@ -270,7 +270,7 @@ struct vgpu_stats {
     uint64_t retries;      /* attempts after the first of a call */
     uint64_t reconnects;   /* sock, dev, host: connections or channels after the first */
     uint64_t mmio_reads;   /* pci: accesses to the device; each one is an exit to the host */
-    uint64_t mmio_writes;  /*   and costs microseconds under KVM and Xen */
+    uint64_t mmio_writes;  /*   and costs microseconds under KVM and Xen; dev: doorbells */
     uint64_t status_polls; /* those of mmio_reads that looked whether the job is over */
 };
 
