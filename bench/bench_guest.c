@@ -130,8 +130,7 @@ static void bench_pipelined(struct vgpu *channel, struct vgpu *bar, bool quick)
     bench_figure("channel_pipelined_nop", "jobs/s", rate);
     bench_figure_at_least("channel_pipelined_ratio", "ratio", rate / bar_rate, 50);
     bench_figure_at_most("mmio_writes_per_batch", "writes",
-                         (double)(after.mmio_writes - before.mmio_writes) /
-                             ((double)count / DEPTH),
+                         (double)(after.mmio_writes - before.mmio_writes) / ((double)count / DEPTH),
                          1);
 }
 
