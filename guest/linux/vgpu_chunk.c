@@ -315,7 +315,7 @@ static int vgpu_mmap_chunk(struct vgpu_channel *ch, struct vm_area_struct *vma, 
  */
 static int vgpu_mmap_doorbell(struct vgpu_channel *ch, struct vm_area_struct *vma, u64 bytes)
 {
-	if (ch->phase != VGPU_PHASE_OPEN)
+	if (!ch->chunks[0] || ch->chunks[0]->state == VGPU_CHUNK_ADDING)
 		return -ENXIO;
 	if (bytes != VGPU_DOORBELL_PAGE)
 		return -EINVAL;

@@ -11,7 +11,8 @@ import pytest
 import host_channel as hc
 import wire
 from host_channel import Host, handle
-from test_channels import STAND_IN, client, ready, with_vms
+from test_channel_client import client
+from test_channels import STAND_IN, ready, with_vms
 
 MIB = 1 << 20
 

@@ -72,7 +72,7 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
     for op in ("nop", "add", "vadd-i32", "vadd-f32"):
         code, summary = client(guest, f"--op {op} --count 300")
         assert (code, summary["jobs"], summary["wrong"], summary["errors"]) == (0, 300, 0, 0), \
-            (summary, guest.run("dmesg | tail -n 20"), mediator.log()[-2000:])
+            (summary, guest.run("dmesg | tail -n 20"), mediator.output()[-2000:])
         assert summary["device"] == "dev /dev/vgpu0"
     for work in ("sgemm --n 200 --check", "vadd --n 3000001", "bandwidth", "latency --n 200"):
         code, result = client(guest, work)
@@ -80,7 +80,9 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
     assert guest.run("mkdir -p /etc && echo 'alice:x:1000:1000::/:/bin/sh' >/etc/passwd && "
                      "echo 'bob:x:1001:1001::/:/bin/sh' >>/etc/passwd && "
                      "echo 'vgpu:x:1000:' >/etc/group && chgrp vgpu /dev/vgpu0")[0] == 0
-    assert guest.run("su alice -c 'vgpu-client 3 4'") == (0, "3 + 4 = 7")
+    said = guest.run("su alice -c 'vgpu-client 3 4'")
+    assert said == (0, "3 + 4 = 7"), (said, guest.run("dmesg | tail -n 20")[1],
+                                      mediator.output()[-2000:])
     code, output = guest.run("su bob -c 'vgpu-client 3 4'")
     assert code == 3 and "group vgpu" in output
     nothing_left(guest)
