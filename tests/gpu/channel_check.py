@@ -9,7 +9,6 @@ Needs Python's standard library and an NVIDIA driver.  Without a usable GPU it s
 with 77.  --backend cpu runs the same on the CPU backend: good for trying the script itself, its
 figures say nothing about a GPU."""
 
-import argparse
 import json
 import os
 import random
@@ -26,7 +25,7 @@ import native_blas  # noqa: E402
 import wire  # noqa: E402
 from host_channel import Host, handle  # noqa: E402
 from lab import Lab  # noqa: E402
-from report import Report, run_text, skip  # noqa: E402
+from report import Report, parser_of, run_text, skipped_without_gpu  # noqa: E402
 
 MIB = 1 << 20
 UUID = "00000000-0000-4000-8000-%012d"
@@ -291,23 +290,14 @@ class Suite:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out", help="write the report as JSON to this file")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--only", action="append", metavar="NAME", help="only this section")
-    args = parser.parse_args()
-    if args.backend == "cuda":
-        out, err = run_text(os.path.join(args.bin_dir, "vgpu-worker"), "--probe")
-        probe = json.loads(out) if out else {"backend": "none", "reason": err}
-        if probe["backend"] != "cuda":
-            return skip(args.out, "no GPU to test on: " + probe["reason"])
-    report = Report()
-    suite = Suite(report, args.bin_dir, args.backend)
     names = ["operations", "client", "bandwidth", "sgemm", "bands", "shares"]
     longer = ["soak"]  # minutes: only when asked for
-    if set(args.only or ()) - set(names + longer):
-        parser.error("--only takes one of: " + ", ".join(names + longer))
+    args = parser_of(__doc__, names + longer).parse_args()
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
+    report = Report()
+    suite = Suite(report, args.bin_dir, args.backend)
     report.run([(name, getattr(suite, name)) for name in args.only or names])
     return report.finish(args.out)
 

@@ -9,7 +9,6 @@ FOLDER (default: guest/ in a bundle of scripts/gpu-bundle) holds qemu, vmlinuz, 
 vgpu-client.  Uses KVM where a guest boots with it, else emulation; times that were measured under
 emulation say little.  --backend cpu runs the same without a GPU."""
 
-import argparse
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "vm")]
 import guest_image  # noqa: E402
 from lab import Lab  # noqa: E402
-from report import Report, run_text, skip  # noqa: E402
+from report import Report, parser_of, run_text, skip, skipped_without_gpu  # noqa: E402
 from vm import Guest, usable_accel  # noqa: E402
 
 GUESTS = 3
@@ -148,20 +147,15 @@ class GuestCheck:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
+    parser = parser_of(__doc__)
     parser.add_argument("--guest-dir", default=os.path.join(HERE, "..", "..", "guest"))
-    parser.add_argument("--out", help="write the report as JSON to this file")
     parser.add_argument("--accel", choices=("kvm", "tcg"), help="default: what works")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args()
     if not os.access(os.path.join(options.guest_dir, "qemu"), os.X_OK):
         return skip(options.out, "this bundle has no guests (scripts/gpu-bundle --guests)")
-    if options.backend == "cuda":
-        out, err = run_text(os.path.join(options.bin_dir, "vgpu-worker"), "--probe")
-        probe = json.loads(out) if out else {"backend": "none", "reason": err}
-        if probe["backend"] != "cuda":
-            return skip(options.out, "no GPU to test on: " + probe["reason"])
+    status = skipped_without_gpu(options)
+    if status is not None:
+        return status
     report = Report()
     check = GuestCheck(report, options)
     report.run([("guests", check.run)])

@@ -7,15 +7,13 @@ of its VM's own, no capability, namespaces of its own, and no device but the GPU
 
 Needs root.  Exit status: 0 passed, 1 failed, 77 skipped: no GPU, or not root.
 """
-import argparse
-import json
 import os
 import statistics
 import sys
 import time
 
 from lab import Lab, faults
-from report import Report, run_text, skip
+from report import Report, parser_of, skip, skipped_without_gpu
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STARTS = 8
@@ -95,18 +93,12 @@ class Suite:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out", help="write the report as JSON to this file")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
-    args = parser.parse_args()
+    args = parser_of(__doc__).parse_args()
     if os.geteuid() != 0:
         return skip(args.out, "not root: workers keep the caller's uid")
-    if args.backend == "cuda":
-        out, err = run_text(os.path.join(args.bin_dir, "vgpu-worker"), "--probe")
-        probe = json.loads(out) if out else {"backend": "none", "reason": err}
-        if probe["backend"] != "cuda":
-            return skip(args.out, "no GPU to test on: " + probe["reason"])
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
     report = Report()
     suite = Suite(report, args.bin_dir, args.backend)
     report.run([(name, getattr(suite, name)) for name in ("confined", "starts")])

@@ -9,9 +9,7 @@ Needs Python's standard library and an NVIDIA driver.  Without a usable GPU it s
 with 77.  --backend cpu runs the same on the CPU backend: good for trying the script itself, its
 figures say nothing about a GPU."""
 
-import argparse
 import contextlib
-import json
 import os
 import re
 import signal
@@ -27,7 +25,8 @@ import wire  # noqa: E402
 import worker_link  # noqa: E402
 from lab import Lab, faults  # noqa: E402
 from neighbour import Neighbour, back_to_normal  # noqa: E402
-from report import Report, cpu_seconds, percentiles, run_text, skip  # noqa: E402
+from report import Report, cpu_seconds, parser_of, percentiles, run_text  # noqa: E402
+from report import skipped_without_gpu  # noqa: E402
 
 UUID = "00000000-0000-4000-8000-%012d"
 
@@ -510,26 +509,16 @@ class Suite:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out", help="write the report as JSON to this file")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--only", action="append", metavar="NAME", help="only this section")
-    args = parser.parse_args()
-    if args.backend == "cuda":
-        out, err = run_text(os.path.join(args.bin_dir, "vgpu-worker"), "--probe")
-        probe = json.loads(out) if out else {"backend": "none", "reason": err}
-        if probe["backend"] != "cuda":
-            return skip(args.out, "no GPU to test on: " + probe["reason"])
-    report = Report()
-    suite = Suite(report, args.bin_dir, args.backend)
     names = ["jobs_of_four_vms", "latency", "shares", "health", "memory_limit", "endless_kernel",
              "illegal_addresses",
              "quarantine", "killed_worker", "ends_of_workers", "mediator_restart",
              "abuse", "quanta"]  # fmt: skip
-    unknown = set(args.only or ()) - set(names)
-    if unknown:
-        parser.error("--only takes one of: " + ", ".join(names))
+    args = parser_of(__doc__, names).parse_args()
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
+    report = Report()
+    suite = Suite(report, args.bin_dir, args.backend)
     report.run([(name, getattr(suite, name)) for name in args.only or names])
     return report.finish(args.out)
 

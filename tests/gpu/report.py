@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the GPU checks have in common: one line a check, and a JSON file at the end."""
 
+import argparse
 import json
 import os
 import socket
@@ -38,6 +39,32 @@ def cpu_seconds(pid):
     with open("/proc/%d/stat" % pid, encoding="ascii") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def parser_of(doc, sections=()):
+    """The options that checks have in common; `doc` is the script's own, `sections` its parts."""
+    parser = argparse.ArgumentParser(description=doc.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
+    parser.add_argument("--out", help="write the report as JSON to this file")
+    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
+    if sections:
+        parser.add_argument("--only", action="append", metavar="NAME", choices=sections,
+                            help="only this section: " + ", ".join(sections))  # fmt: skip
+    return parser
+
+
+def skipped_without_gpu(args):
+    """The exit status where there is no GPU to test on, after saying why; else None."""
+    if args.backend != "cuda":
+        return None
+    out, err = run_text(os.path.join(args.bin_dir, "vgpu-worker"), "--probe")
+    probe = json.loads(out) if out else {"backend": "none", "reason": err}
+    if probe["backend"] != "cuda":
+        return skip(args.out, "no GPU to test on: " + probe["reason"])
+    return None
 
 
 class Report:
