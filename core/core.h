@@ -61,6 +61,8 @@
  */
 #define CORE_STOP_GRACE_NS (2 * NS_PER_S)
 
+#define CORE_NO_CHANNEL UINT64_MAX
+
 /* ---- effects ---- */
 
 enum core_close_reason {
@@ -187,6 +189,12 @@ struct core_effects {
                          const VGPUSocketHeader *header, const void *payload);
     void (*channel_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason);
     void (*channel_free)(void *opaque, uint64_t channel);
+    /*
+     * A process shows the end of a pipe that it had from a mediator before: which channel is it?
+     * The handle; 0: its worker may still be taken over; CORE_NO_CHANNEL: there is none.  May be
+     * NULL.
+     */
+    uint64_t (*channel_match)(void *opaque, int life);
     /*
      * Chunks 1 and up.  start: make it and hand it to the worker, which answers by
      * core_chunk_added(); -errno: it can't be had.  send: CHUNK_ADDED with its descriptor, which
@@ -481,6 +489,34 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t channel, u
 /* It has let go, because it was told to or for a reason of its own. */
 void core_channel_closed(struct core *core, uint64_t worker, uint64_t channel, uint32_t reason,
                          uint64_t now_ns);
+/*
+ * Another mediator's worker has channels and would go on.  If its VM is here and may be served, a
+ * worker is wanted for it, on this GPU if it may be there; else nothing happens.
+ */
+void core_worker_offer(struct core *core, bool has_uuid, const uint8_t *uuid, uint32_t vm_id,
+                       uint32_t gpu, uint64_t now_ns);
+struct core_chunk_held {
+    uint32_t number;
+    uint64_t bytes;
+};
+/* What such a worker, which is ready now, has of a channel. */
+struct core_channel_held {
+    uint32_t profile; /* enum vgpu_channel_profile */
+    uint32_t features;
+    VGPUGeometry geometry;
+    uint32_t chunk_count; /* beyond chunk 0 */
+    const struct core_chunk_held *chunks;
+};
+/*
+ * The channel is open without a session, until its process shows its life.  Its handle; 0: it can't
+ * be kept, because of a limit or because it makes no sense.
+ */
+uint64_t core_channel_adopt(struct core *core, uint64_t worker,
+                            const struct core_channel_held *held, uint64_t now_ns);
+/* Its process is gone.  Nothing happens while it has a session, whose end says so, too. */
+void core_channel_left(struct core *core, uint64_t channel, uint64_t now_ns);
+/* The mediator stops, its workers stay: channels with a life outlive their sessions. */
+void core_leave(struct core *core);
 /* It has records, and may take none. */
 void core_credit_ask(struct core *core, uint64_t worker, uint64_t now_ns);
 /* The same of a chunk; after removed, it has let go. */

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-static struct core_channel *find(struct core *core, uint64_t handle)
+struct core_channel *core_channel_get(struct core *core, uint64_t handle)
 {
     struct core_channel *channel = &core->channels[handle % CORE_CHANNELS_MAX];
 
@@ -23,7 +23,7 @@ static struct core_channel *find(struct core *core, uint64_t handle)
 
 struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint64_t handle)
 {
-    struct core_channel *channel = find(core, handle);
+    struct core_channel *channel = core_channel_get(core, handle);
 
     return channel && worker != 0 && core->vms[channel->vm].worker.handle == worker ? channel
                                                                                     : NULL;
@@ -62,7 +62,7 @@ static void send_opened(struct core *core, uint32_t session, const VGPUChannelOp
         .channel = open->channel,
         .status = status,
         .transport = transport,
-        .features = open->features & VGPU_CHANNEL_BULK,
+        .features = open->features & (VGPU_CHANNEL_BULK | VGPU_CHANNEL_LIFE),
         .geometry = open->geometry,
         .chunk0_bytes = status == VGPU_ERR_NONE ? bytes : 0,
     };
@@ -90,7 +90,7 @@ static void answer_reset(struct core *core, uint32_t session)
     }
 }
 
-static void release(struct core *core, struct core_channel *channel)
+void core_channel_forget(struct core *core, struct core_channel *channel)
 {
     struct core_vm *vm = &core->vms[channel->vm];
 
@@ -112,20 +112,21 @@ static void refuse(struct core *core, struct core_channel *channel, enum vgpu_er
     if (core_channel_has_session(core, channel)) {
         send_opened(core, channel->session, &channel->open, channel->transport, status, 0, 0);
     }
-    release(core, channel);
+    core_channel_forget(core, channel);
 }
 
 static void report(struct core *core, const struct core_channel *channel, enum core_event_kind kind,
                    uint32_t code)
 {
-    core_report(core, &(struct core_event){
-                          .kind = kind,
-                          .session = channel->session,
-                          .vm = channel->vm,
-                          .gpu = core->vms[channel->vm].gpu,
-                          .code = code,
-                          .value = channel->open.channel,
-                      });
+    core_report(
+        core, &(struct core_event){
+                  .kind = kind,
+                  .session = core_channel_has_session(core, channel) ? channel->session : CORE_NONE,
+                  .vm = channel->vm,
+                  .gpu = core->vms[channel->vm].gpu,
+                  .code = code,
+                  .value = channel->open.channel,
+              });
 }
 
 /* Nobody on the host has it any more. */
@@ -143,11 +144,10 @@ static void gone(struct core *core, struct core_channel *channel, uint32_t reaso
     if (core_channel_has_session(core, channel)) {
         send(core, channel->session, 0, VGPU_MSG_CHANNEL_CLOSED, &closed, sizeof(closed));
     }
-    release(core, channel);
+    core_channel_forget(core, channel);
 }
 
-/* Ends it for this reason, now or when the worker has let go. */
-static void stop(struct core *core, struct core_channel *channel, uint32_t reason)
+void core_channel_stop(struct core *core, struct core_channel *channel, uint32_t reason)
 {
     switch (channel->state) {
     case CORE_CHANNEL_WAITING: gone(core, channel, reason); break;
@@ -215,7 +215,7 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
     return VGPU_ERR_NONE;
 }
 
-static struct core_channel *allocate(struct core *core)
+struct core_channel *core_channel_allocate(struct core *core)
 {
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
         if (core->channels[i].state == CORE_CHANNEL_FREE) {
@@ -228,8 +228,7 @@ static struct core_channel *allocate(struct core *core)
     return NULL;
 }
 
-/* The session's channel of this number, or NULL. */
-static struct core_channel *find_numbered(struct core *core, uint32_t session, uint32_t number)
+struct core_channel *core_channel_numbered(struct core *core, uint32_t session, uint32_t number)
 {
     for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
         struct core_channel *channel = &core->channels[i];
@@ -250,6 +249,9 @@ static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChan
     struct core_channel *channel, wanted = {.session = session, .vm = slot, .open = *open};
     enum vgpu_error status = examine(core, session, open, &wanted);
 
+    if (wanted.transport != VGPU_TRANSPORT_HOST) {
+        wanted.open.features &= ~VGPU_CHANNEL_LIFE;
+    }
     if (status != VGPU_ERR_NONE) {
         return status;
     }
@@ -262,7 +264,7 @@ static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChan
         vm->worker.start_failures >= CORE_START_FAILURES_MAX) {
         return VGPU_ERR_GPU_UNAVAILABLE;
     }
-    channel = allocate(core);
+    channel = core_channel_allocate(core);
     if (!channel || (lease >= 0 && core->effects.channel_lease(core->effects.opaque,
                                                                channel->handle, lease) < 0)) {
         return VGPU_ERR_QUEUE_FULL;
@@ -286,7 +288,7 @@ bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpe
 {
     enum vgpu_error status = VGPU_ERR_VM_NOT_REGISTERED;
 
-    if (open->channel >= VGPU_CHANNELS_MAX || find_numbered(core, session, open->channel) ||
+    if (open->channel >= VGPU_CHANNELS_MAX || core_channel_numbered(core, session, open->channel) ||
         core->sessions[session].host != (lease < 0)) {
         return false;
     }
@@ -325,7 +327,7 @@ static bool part_is_right(const struct core_channel *channel, const VGPUChunkAdd
 bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
                        const VGPUPiece *pieces, int fd, uint64_t now_ns)
 {
-    struct core_channel *channel = find_numbered(core, session, add->channel);
+    struct core_channel *channel = core_channel_numbered(core, session, add->channel);
     uint64_t bytes;
     uint32_t slot;
 
@@ -394,10 +396,10 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, ui
 
 void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns)
 {
-    struct core_channel *channel = find_numbered(core, session, number);
+    struct core_channel *channel = core_channel_numbered(core, session, number);
 
     if (channel && channel->state == CORE_CHANNEL_OPEN) {
-        stop(core, channel, VGPU_CLOSED_ASKED);
+        core_channel_stop(core, channel, VGPU_CLOSED_ASKED);
         core_vm_after(core, channel->vm, now_ns);
     }
 }
@@ -409,8 +411,10 @@ static void stop_session(struct core *core, uint32_t session, uint32_t reason)
 
         /* Its number may be another's next; the serial tells them apart. */
         if (channel->state != CORE_CHANNEL_FREE && channel->session == session &&
-            channel->session_serial == core->sessions[session].serial) {
-            stop(core, channel, reason);
+            channel->session_serial == core->sessions[session].serial &&
+            !(core->leaving && channel->state == CORE_CHANNEL_OPEN &&
+              (channel->open.features & VGPU_CHANNEL_LIFE))) {
+            core_channel_stop(core, channel, reason);
         }
     }
 }
@@ -442,7 +446,7 @@ void core_channels_stop(struct core *core, uint32_t slot, enum vgpu_channel_reas
             continue;
         }
         if (channel->state != CORE_CHANNEL_WAITING) {
-            stop(core, channel, reason);
+            core_channel_stop(core, channel, reason);
         } else if (refusal != VGPU_ERR_NONE) {
             refuse(core, channel, refusal);
         }
@@ -493,7 +497,7 @@ void core_channel_closed(struct core *core, uint64_t worker, uint64_t handle, ui
     reason = reason < VGPU_CLOSED_COUNT ? reason : VGPU_CLOSED_WORKER_LOST;
     if (is_fault(reason)) {
         core_vm_fault(core, slot, VGPU_ERR_INVALID_REQUEST, 0, now_ns);
-        if (find(core, handle) != channel) {
+        if (core_channel_get(core, handle) != channel) {
             return;
         }
     } else if (channel->state == CORE_CHANNEL_CLOSING) {
@@ -532,7 +536,7 @@ void core_turn_want(struct core *core, uint64_t worker, uint64_t handle, uint64_
 
 void core_channel_turn_over(struct core *core, uint64_t handle)
 {
-    struct core_channel *channel = find(core, handle);
+    struct core_channel *channel = core_channel_get(core, handle);
 
     if (channel) {
         channel->turns--;
@@ -541,7 +545,7 @@ void core_channel_turn_over(struct core *core, uint64_t handle)
 
 void core_channel_turn_lost(struct core *core, uint64_t handle)
 {
-    struct core_channel *channel = find(core, handle);
+    struct core_channel *channel = core_channel_get(core, handle);
 
     if (channel && channel->state == CORE_CHANNEL_OPEN && !channel->wants) {
         channel->wants = true;

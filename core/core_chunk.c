@@ -87,6 +87,23 @@ static enum vgpu_error examine(struct core *core, struct core_channel *channel, 
     return channel->chunks ? VGPU_ERR_NONE : VGPU_ERR_MEMORY_LIMIT;
 }
 
+bool core_chunks_adopt(struct core *core, struct core_channel *channel,
+                       const struct core_channel_held *held)
+{
+    for (uint32_t i = 0; i < held->chunk_count; i++) {
+        uint32_t number = held->chunks[i].number;
+
+        if (number == 0 || number >= VGPU_CHUNKS_MAX ||
+            examine(core, channel, held->chunks[i].bytes) != VGPU_ERR_NONE ||
+            channel->chunks[number].state != CHUNK_FREE) {
+            return false;
+        }
+        charge(core, channel, &channel->chunks[number], held->chunks[i].bytes);
+        channel->chunks[number].state = CHUNK_OPEN;
+    }
+    return true;
+}
+
 bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add)
 {
     struct core_channel *channel = open_channel(core, session, add->channel);

@@ -12,6 +12,7 @@
  *   core_worker.c   workers: start, stop, loss, deadlines
  *   core_channel.c  channels and their turns
  *   core_chunk.c    more memory for them
+ *   core_adopt.c    channels of a mediator that was before
  *   core_states.c   which state may follow which
  *
  * An event changes what it is about and ends with core_vm_after() for its VM.
@@ -172,7 +173,7 @@ struct core {
     struct placement placement;
     struct wfq *schedulers[CORE_GPUS_MAX];
     char gpu_uuids[CORE_GPUS_MAX][CORE_NAME_BYTES];
-    bool stopping;
+    bool stopping, leaving;
     uint32_t preferred_vm_id;
     bool applying;                 /* what happens is what the configuration says */
     struct core_vm *vms;           /* CORE_VMS_MAX */
@@ -269,6 +270,9 @@ bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpe
 /* False: the frame makes no sense.  A part of chunk 0, with its descriptor. */
 bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
                        const VGPUPiece *pieces, int fd, uint64_t now_ns);
+/* False: the frame makes no sense. */
+bool core_channel_resume(struct core *core, uint32_t session, const VGPUChannelResume *resume,
+                         int life, uint64_t now_ns);
 /* All of the session's; the answer is sent when none is left. */
 void core_channels_reset(struct core *core, uint32_t session, uint64_t now_ns);
 void core_channel_close(struct core *core, uint32_t session, uint32_t number, uint64_t now_ns);
@@ -285,6 +289,16 @@ void core_channel_turn_over(struct core *core, uint64_t handle);
 /* It was taken out of the queue: it will be queued again. */
 void core_channel_turn_lost(struct core *core, uint64_t handle);
 void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns);
+/* NULL: there is none of this handle. */
+struct core_channel *core_channel_get(struct core *core, uint64_t handle);
+/* Nobody has it any more: its place and its memory are free. */
+void core_channel_forget(struct core *core, struct core_channel *channel);
+/* One with a handle, still FREE; NULL: all are taken. */
+struct core_channel *core_channel_allocate(struct core *core);
+/* The session's channel of this number, or NULL. */
+struct core_channel *core_channel_numbered(struct core *core, uint32_t session, uint32_t number);
+/* Ends it for this reason, now or when the worker has let go. */
+void core_channel_stop(struct core *core, struct core_channel *channel, uint32_t reason);
 /* The one of this handle that this worker may speak of; 0 and unknown ones: NULL. */
 struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint64_t handle);
 /* Is the session that opened it still there? */
@@ -302,6 +316,9 @@ void core_credit_give(struct core *core, uint32_t slot, uint64_t now_ns);
 /* Frames of a session.  False: they make no sense. */
 bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add);
 bool core_chunk_remove(struct core *core, uint32_t session, const VGPUChunkRemove *remove);
+/* Of a channel that another mediator opened.  False: it makes no sense, or there is no room. */
+bool core_chunks_adopt(struct core *core, struct core_channel *channel,
+                       const struct core_channel_held *held);
 /* The channel goes, and its memory with it; what was charged is in channel->bytes. */
 void core_chunks_forget(struct core_channel *channel);
 

@@ -397,6 +397,7 @@ static void on_channel(struct core *core, uint32_t session, const struct frame *
 {
     VGPUChannelOpen open;
     VGPUChannelClose closing;
+    VGPUChannelResume resume;
     bool well = false;
 
     if (frame->header.msg_type == VGPU_MSG_CHANNEL_OPEN &&
@@ -410,6 +411,11 @@ static void on_channel(struct core *core, uint32_t session, const struct frame *
         memcpy(&closing, frame->payload, sizeof(closing));
         core_channel_close(core, session, closing.channel, now_ns);
         well = true;
+    } else if (frame->header.msg_type == VGPU_MSG_CHANNEL_RESUME &&
+               frame->header.payload_len == sizeof(resume)) {
+        memcpy(&resume, frame->payload, sizeof(resume));
+        well = core_channel_resume(core, session, &resume,
+                                   frame->fd_count == 1 ? frame->fds[0] : -1, now_ns);
     } else if (frame->header.msg_type == VGPU_MSG_CHANNEL_RESET && frame->header.payload_len == 0) {
         core_channels_reset(core, session, now_ns);
         well = true;
@@ -496,6 +502,7 @@ static bool on_channel_frame(struct core *core, uint32_t session, const struct f
     switch (frame->header.msg_type) {
     case VGPU_MSG_CHANNEL_OPEN:
     case VGPU_MSG_CHANNEL_CLOSE:
+    case VGPU_MSG_CHANNEL_RESUME:
     case VGPU_MSG_CHANNEL_RESET: on_channel(core, session, frame, now_ns); return true;
     case VGPU_MSG_CHUNK_ADD:
         if (core->sessions[session].host) {

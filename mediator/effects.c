@@ -109,7 +109,8 @@ static int effect_channel_start(void *opaque, uint64_t worker, uint64_t channel,
     struct mediator *mediator = opaque;
     struct channel_memory *memory = mediator->channel_memory;
     struct part_to to = {mediator->supervisor, worker, channel};
-    int ret = channel_memory_make(memory, channel, transport, bytes);
+    int ret = channel_memory_make(memory, channel, transport,
+                                  (open->features & VGPU_CHANNEL_LIFE) != 0, bytes);
     int fds[CHANNEL_FDS_MAX];
     unsigned count;
 
@@ -147,6 +148,14 @@ static void effect_channel_free(void *opaque, uint64_t channel)
     struct mediator *mediator = opaque;
 
     channel_memory_drop(mediator->channel_memory, channel);
+    supervisor_channel_forget(mediator->supervisor, channel);
+}
+
+static uint64_t effect_channel_match(void *opaque, int life)
+{
+    struct mediator *mediator = opaque;
+
+    return supervisor_channel_match(mediator->supervisor, life);
 }
 
 static int effect_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
@@ -271,6 +280,7 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .channel_send = effect_channel_send,
         .channel_stop = effect_channel_stop,
         .channel_free = effect_channel_free,
+        .channel_match = effect_channel_match,
         .chunk_start = effect_chunk_start,
         .worker_credit = effect_worker_credit,
         .turn_yield = effect_turn_yield,

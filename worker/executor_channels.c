@@ -14,6 +14,9 @@ void executor_tell(void *opaque, uint16_t type, uint64_t channel, uint32_t value
     vgpu_worker_word word = {.value = value};
     size_t bytes = type == VGPU_WORKER_WANT ? 0 : sizeof(word);
 
+    if (channel == 0 && type != VGPU_WORKER_ASK) {
+        return; /* no mediator knows it */
+    }
     if (executor_send(e, type, channel, &word, bytes, NULL, 0) < 0) {
         e->broken = true;
     }

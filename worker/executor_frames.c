@@ -2,6 +2,7 @@
 #include "worker/executor_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -47,6 +48,28 @@ int executor_send(struct executor *e, uint16_t type, uint64_t job_id, void *fixe
         n = sendmsg(e->config->fd, &message, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : 0;
+}
+
+int executor_send_fd(struct executor *e, uint16_t type, uint64_t job_id, void *fixed,
+                     size_t fixed_bytes, int fd)
+{
+    vgpu_worker_header header = {
+        .magic = VGPU_WORKER_MAGIC,
+        .version = VGPU_WORKER_VERSION,
+        .type = type,
+        .length = (uint32_t)(sizeof(header) + fixed_bytes),
+        .job_id = job_id,
+    };
+    struct iovec parts[] = {{&header, sizeof(header)}, {fixed, fixed_bytes}};
+    int ret = fd_packet_send(e->config->fd, parts, 2, &fd, 1);
+
+    while (ret == -EAGAIN) { /* the new mediator reads: it has asked */
+        struct pollfd room = {.fd = e->config->fd, .events = POLLOUT};
+
+        poll(&room, 1, -1);
+        ret = fd_packet_send(e->config->fd, parts, 2, &fd, 1);
+    }
+    return ret;
 }
 
 enum take executor_take_frame(struct executor *e, int flags)
@@ -104,6 +127,7 @@ enum take executor_take_frame(struct executor *e, int flags)
     case VGPU_WORKER_CHUNK_REMOVE: return executor_remove_chunk(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL_CLOSE: return executor_close_channel(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CREDIT: return executor_take_credit(e, (size_t)n);
+    case VGPU_WORKER_CLAIM: return executor_take_claim(e, (size_t)n, header.job_id);
     default: return executor_malformed("type is none that a worker takes", (size_t)n);
     }
 }

@@ -46,6 +46,7 @@ struct executor {
     unsigned looks;             /* for LOOKS_FOR_SOCKET */
     uint32_t credit;            /* as the mediator last said, for channels to come */
     const VGPUTurnPage *turn_page;
+    uint64_t held; /* the last number that a channel without a mediator had */
     /* One byte more than any valid frame, so that a longer one shows. */
     _Alignas(8) uint8_t frame[VGPU_WORKER_FRAME_MAX + 1];
 };
@@ -69,6 +70,9 @@ void executor_close_fds(const int *fds, unsigned count);
 /* One frame to the mediator: a fixed part, and a body behind it.  -errno. */
 int executor_send(struct executor *e, uint16_t type, uint64_t job_id, void *fixed,
                   size_t fixed_bytes, void *body, size_t body_bytes);
+/* The same with a descriptor, which stays the caller's. */
+int executor_send_fd(struct executor *e, uint16_t type, uint64_t job_id, void *fixed,
+                     size_t fixed_bytes, int fd);
 
 /* ---- jobs and turns; `length` is the frame's, which is in e->frame ---- */
 
@@ -97,6 +101,9 @@ enum take executor_take_chunk(struct executor *e, size_t length, uint64_t handle
 enum take executor_remove_chunk(struct executor *e, size_t length, uint64_t handle);
 enum take executor_close_channel(struct executor *e, size_t length, uint64_t handle);
 enum take executor_take_turn_page(struct executor *e, size_t length, int *fds, unsigned fd_count);
+/* The DONEs that were due to the mediator before are out: READY, and what goes on.  -errno. */
+int executor_adopted(struct executor *e, uint64_t number);
+enum take executor_take_claim(struct executor *e, size_t length, uint64_t number);
 enum take executor_take_credit(struct executor *e, size_t length);
 
 #endif /* WORKER_EXECUTOR_INTERNAL_H */

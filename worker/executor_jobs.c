@@ -37,8 +37,7 @@ int executor_send_done(struct executor *e)
         e->idle_since_ns = done.finished_ns;
     }
     if (adopt) {
-        return executor_send(e, VGPU_WORKER_READY, slot->job_id, &e->ready, sizeof(e->ready), NULL,
-                             0);
+        return executor_adopted(e, slot->job_id);
     }
     return executor_send(e, VGPU_WORKER_DONE, slot->job_id, &done, sizeof(done), result->body,
                          body_bytes);
@@ -155,18 +154,11 @@ enum take executor_take_turn(struct executor *e, size_t length, uint64_t job_id)
     return TAKE_JOB;
 }
 
-/*
- * Nobody knows its channels any more, and what they have on the GPU can't be taken back while
- * their threads and units are under way: a worker with channels leaves.
- */
+/* In its turn: what is under way for the mediator before is done first. */
 enum take executor_take_adopt(struct executor *e, size_t length, uint64_t number)
 {
     if (length != sizeof(vgpu_worker_header)) {
         return executor_malformed("ADOPT is too long", length);
-    }
-    if (executor_has_channels(e) || e->has_drivers) {
-        log_notice("the mediator was restarted, which ends the channels and this worker with them");
-        return TAKE_CLOSED;
     }
     take_slot(e, number, BACKEND_DONE)->adopt = true;
     return TAKE_JOB;

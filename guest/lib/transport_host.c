@@ -3,6 +3,10 @@
  * A process of the host, or in a container: a channel (channel.c) on the mediator's socket of
  * its VM.  The socket opens the channel and brings its memory and doorbells; after that only its
  * end, or CLOSED, comes on it.
+ *
+ * The channel may have a life of its own: then the end of the socket only says that the mediator is
+ * gone.  The worker goes on, and so do we, with what needs no mediator; meanwhile the next one is
+ * looked for, and is shown the pipe's end that proves whose channel it is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,18 +25,24 @@
 #define HOST_PREFIX "host " /* in the description, before the path */
 #define HOST_PREFIX_BYTES (sizeof(HOST_PREFIX) - 1)
 #define CHUNK_TIMEOUT_NS (60 * NS_PER_S)
-#define NUMBER 0u /* of the channel: a connection has one */
+#define NUMBER 0u                    /* of the channel: a connection has one */
+#define AWAY_MAX_NS (60 * NS_PER_S)  /* the mediator, before the channel is given up */
+#define RESUME_TRY_NS (2 * NS_PER_S) /* one try's patience */
+#define RESUME_AGAIN_MS 50           /* between two of them */
 
 struct host_link {
     struct channel_link channel;
     int socket, doorbell, interrupt; /* -1: not there */
+    int life;                        /* -1: the channel ends with the connection */
+    uint64_t away_since_ns;          /* the mediator: socket is -1 */
     uint32_t filled;                 /* bytes of `frame` that have arrived */
     _Alignas(8) uint8_t frame[VGPU_SOCKET_FRAME_MAX];
 };
 
 /* ---- frames ---- */
 
-static uint32_t send_frame(struct vgpu *v, uint32_t type, const void *payload, uint32_t bytes)
+/* False: the socket takes nothing.  `fd` goes with it, and stays ours; -1: none. */
+static bool put_frame(struct vgpu *v, uint32_t type, const void *payload, uint32_t bytes, int fd)
 {
     struct host_link *link = v->link;
     uint8_t frame[VGPU_SOCKET_FRAME_MAX];
@@ -42,18 +52,35 @@ static uint32_t send_frame(struct vgpu *v, uint32_t type, const void *payload, u
         .vm_id = v->options.vm_id,
         .pool_id = v->options.pool_id,
         .priority = v->options.priority,
+        .pad = fd >= 0,
         .payload_len = bytes,
     };
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {frame, sizeof(header) + bytes};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
     memcpy(frame, &header, sizeof(header));
     memcpy(frame + sizeof(header), payload, bytes);
-    /* A new connection takes a few small frames at once, whatever the other side does. */
-    if (send(link->socket, frame, sizeof(header) + bytes, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-        (ssize_t)(sizeof(header) + bytes)) {
-        return vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
-                                 "the mediator's socket takes nothing");
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
     }
-    return VGPU_ERR_NONE;
+    /* A new connection takes a few small frames at once, whatever the other side does. */
+    return sendmsg(link->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)part.iov_len;
+}
+
+static uint32_t send_frame(struct vgpu *v, uint32_t type, const void *payload, uint32_t bytes)
+{
+    return put_frame(v, type, payload, bytes, -1)
+               ? VGPU_ERR_NONE
+               : vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                                   "the mediator's socket takes nothing");
 }
 
 struct received {
@@ -175,6 +202,119 @@ static uint32_t wait_frame(struct vgpu *v, uint32_t type, void *payload, uint32_
 
 /* ---- signals ---- */
 
+/* 0, or errno. */
+static int open_socket(struct vgpu *v)
+{
+    struct host_link *link = v->link;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error;
+
+    /* Checked to fit when it was put there. */
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", v->description + HOST_PREFIX_BYTES);
+    link->filled = 0;
+    link->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (link->socket >= 0 &&
+        connect(link->socket, (struct sockaddr *)&address, sizeof(address)) == 0) {
+        return 0;
+    }
+    error = errno;
+    if (link->socket >= 0) {
+        close(link->socket);
+        link->socket = -1;
+    }
+    return error;
+}
+
+/* ---- a mediator that is gone ---- */
+
+static uint32_t lose_mediator(struct vgpu *v)
+{
+    struct host_link *link = v->link;
+
+    if (link->life < 0) {
+        return vgpu_channel_dead(
+            v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+            "the mediator closed the connection; it was stopped, or its log says why");
+    }
+    close(link->socket);
+    link->socket = -1;
+    link->filled = 0;
+    link->away_since_ns = vgpu_now_ns(v);
+    return VGPU_ERR_NONE;
+}
+
+/* A whole frame, within the time: 1; 0: none came, or the socket has ended. */
+static int await_frame(struct vgpu *v, struct received *frame, uint64_t deadline_ns)
+{
+    struct host_link *link = v->link;
+
+    for (;;) {
+        struct pollfd look = {.fd = link->socket, .events = POLLIN};
+        int got = receive_some(link, frame);
+        uint64_t now = vgpu_now_ns(v);
+
+        if (got != 0 || now >= deadline_ns) {
+            close_fds(frame); /* none of what is waited for has any */
+            return got > 0;
+        }
+        poll(&look, 1, vgpu_rest_ms(now, deadline_ns));
+    }
+}
+
+/* RESUME's status; UINT32_MAX: it did not come. */
+static uint32_t ask_to_resume(struct vgpu *v)
+{
+    const uint32_t wanted = VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST;
+    const VGPUHello hello = {.version = VGPU_PROTOCOL_VERSION, .features = wanted};
+    VGPUChannelResume resume = {.channel = NUMBER};
+    uint64_t deadline_ns = vgpu_now_ns(v) + RESUME_TRY_NS;
+    struct host_link *link = v->link;
+    struct received frame = {.fd_count = 0};
+
+    if (!put_frame(v, VGPU_MSG_HELLO, &hello, sizeof(hello), -1) ||
+        !await_frame(v, &frame, deadline_ns) || frame.header.msg_type != VGPU_MSG_HELLO ||
+        !put_frame(v, VGPU_MSG_CHANNEL_RESUME, &resume, sizeof(resume), link->life)) {
+        return UINT32_MAX;
+    }
+    while (await_frame(v, &frame, deadline_ns)) {
+        if (frame.header.msg_type == VGPU_MSG_CHANNEL_RESUME &&
+            frame.header.payload_len == sizeof(resume)) {
+            memcpy(&resume, link->frame + sizeof(VGPUSocketHeader), sizeof(resume));
+            return resume.status;
+        }
+    }
+    return UINT32_MAX;
+}
+
+/* One try to find the next mediator.  Not 0: the channel has ended. */
+static uint32_t find_mediator(struct vgpu *v)
+{
+    struct host_link *link = v->link;
+    uint32_t status = UINT32_MAX;
+
+    if (open_socket(v) == 0) {
+        status = ask_to_resume(v);
+    }
+    if (status == VGPU_ERR_NONE) {
+        link->away_since_ns = 0;
+        return VGPU_ERR_NONE;
+    }
+    if (link->socket >= 0) {
+        close(link->socket);
+        link->socket = -1;
+        link->filled = 0;
+    }
+    if (status != UINT32_MAX && status != VGPU_ERR_QUEUE_FULL &&
+        status != VGPU_ERR_VM_NOT_REGISTERED) {
+        return vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                                 "the mediator was restarted, and the channel's worker is gone");
+    }
+    return vgpu_now_ns(v) - link->away_since_ns < AWAY_MAX_NS
+               ? VGPU_ERR_NONE
+               : vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                                   "the mediator is gone, and no other one has come");
+}
+
 /* What the socket has to say.  0: nothing that ends the channel. */
 static uint32_t look_at_socket(struct vgpu *v)
 {
@@ -192,10 +332,22 @@ static uint32_t look_at_socket(struct vgpu *v)
         }
     }
     close_fds(&frame);
-    return got < 0 ? vgpu_channel_dead(
-                         v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
-                         "the mediator closed the connection; it was stopped, or its log says why")
-                   : VGPU_ERR_NONE;
+    return got < 0 ? lose_mediator(v) : VGPU_ERR_NONE;
+}
+
+/* For what can't be done without: until it is there, or the channel has ended. */
+static uint32_t need_mediator(struct vgpu *v)
+{
+    struct host_link *link = v->link;
+    uint32_t code = link->socket >= 0 ? look_at_socket(v) : VGPU_ERR_NONE;
+
+    while (code == VGPU_ERR_NONE && link->socket < 0) {
+        code = find_mediator(v);
+        if (code == VGPU_ERR_NONE && link->socket < 0) {
+            poll(NULL, 0, RESUME_AGAIN_MS);
+        }
+    }
+    return code;
 }
 
 static void host_ring(struct vgpu *v)
@@ -213,7 +365,18 @@ static uint32_t host_sleep(struct vgpu *v, int rest_ms)
     struct pollfd fds[] = {{.fd = link->interrupt, .events = POLLIN},
                            {.fd = link->socket, .events = POLLIN}};
     uint64_t count;
+    uint32_t code;
 
+    if (link->socket < 0) {
+        code = find_mediator(v);
+        fds[1].fd = link->socket;
+        if (code != VGPU_ERR_NONE) {
+            return code;
+        }
+        if (link->socket < 0 && rest_ms > RESUME_AGAIN_MS) {
+            rest_ms = RESUME_AGAIN_MS;
+        }
+    }
     if (poll(fds, 2, rest_ms) <= 0) {
         return VGPU_ERR_NONE;
     }
@@ -241,24 +404,21 @@ static void host_close(struct vgpu *v)
     if (link->socket >= 0) {
         close(link->socket); /* the host closes the channel then */
     }
+    if (link->life >= 0) {
+        close(link->life); /* ... or the next mediator by this */
+    }
 }
 
 static uint32_t connect_to(struct vgpu *v)
 {
-    struct host_link *link = v->link;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error = open_socket(v);
 
-    /* Checked to fit when it was put there. */
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", v->description + HOST_PREFIX_BYTES);
-    link->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (link->socket < 0 ||
-        connect(link->socket, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        return vgpu_set_error(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
-                              "%s: cannot connect to the mediator: %s; is it running, with "
-                              "--vm UUID=PATH for this socket?",
-                              v->description, strerror(errno));
-    }
-    return VGPU_ERR_NONE;
+    return error == 0
+               ? VGPU_ERR_NONE
+               : vgpu_set_error(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                                "%s: cannot connect to the mediator: %s; is it running, with "
+                                "--vm UUID=PATH for this socket?",
+                                v->description, strerror(error));
 }
 
 static uint32_t say_hello(struct vgpu *v, uint64_t deadline_ns)
@@ -314,7 +474,7 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
         .channel = NUMBER,
         .profile = v->wish ? v->wish->profile : VGPU_PROFILE_OPS,
         .transports = 1u << VGPU_TRANSPORT_HOST,
-        .features = v->wish ? v->wish->features : VGPU_CHANNEL_BULK,
+        .features = (v->wish ? v->wish->features : VGPU_CHANNEL_BULK) | VGPU_CHANNEL_LIFE,
         .geometry = link->channel.geometry,
         .process = (uint32_t)getpid(),
     };
@@ -330,7 +490,8 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
         close_fds(&frame);
         return vgpu_channel_refused(v, opened.status);
     }
-    if (frame.fd_count != VGPU_FD_CHUNK0 + 1u ||
+    if (frame.fd_count !=
+            ((opened.features & VGPU_CHANNEL_LIFE) ? VGPU_FD_LIFE + 1u : VGPU_FD_CHUNK0 + 1u) ||
         memcmp(&opened.geometry, &link->channel.geometry, sizeof(opened.geometry)) != 0 ||
         opened.chunk0_bytes != link->channel.layout.bytes) {
         close_fds(&frame);
@@ -339,6 +500,7 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
     }
     link->doorbell = frame.fds[VGPU_FD_DOORBELL];
     link->interrupt = frame.fds[VGPU_FD_INTERRUPT];
+    link->life = opened.features & VGPU_CHANNEL_LIFE ? frame.fds[VGPU_FD_LIFE] : -1;
     link->channel.chunk0 = map_chunk(v, frame.fds[VGPU_FD_CHUNK0], link->channel.layout.bytes);
     close(frame.fds[VGPU_FD_CHUNK0]);
     return link->channel.chunk0 ? VGPU_ERR_NONE : v->error_code;
@@ -350,8 +512,11 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
     uint64_t deadline_ns = vgpu_now_ns(v) + CHUNK_TIMEOUT_NS;
     struct received frame = {.fd_count = 0};
     VGPUChunkAdded added = {.status = VGPU_ERR_BAD_RESPONSE};
-    uint32_t code = send_frame(v, VGPU_MSG_CHUNK_ADD, &add, sizeof(add));
+    uint32_t code = need_mediator(v);
 
+    if (code == VGPU_ERR_NONE) {
+        code = send_frame(v, VGPU_MSG_CHUNK_ADD, &add, sizeof(add));
+    }
     if (code == VGPU_ERR_NONE) {
         code = wait_frame(v, VGPU_MSG_CHUNK_ADDED, &added, sizeof(added), &frame, deadline_ns);
     }
@@ -376,7 +541,11 @@ static uint32_t host_remove_chunk(struct vgpu *v, uint32_t number)
 {
     VGPUChunkRemove remove = {.channel = NUMBER, .chunk = number}, removed;
     struct received frame = {.fd_count = 0};
-    uint32_t code = send_frame(v, VGPU_MSG_CHUNK_REMOVE, &remove, sizeof(remove));
+    uint32_t code = need_mediator(v);
+
+    if (code == VGPU_ERR_NONE) {
+        code = send_frame(v, VGPU_MSG_CHUNK_REMOVE, &remove, sizeof(remove));
+    }
 
     if (code == VGPU_ERR_NONE) {
         code = wait_frame(v, VGPU_MSG_CHUNK_REMOVED, &removed, sizeof(removed), &frame,
@@ -391,7 +560,7 @@ static uint32_t host_open(struct vgpu *v, uint64_t deadline_ns)
     struct host_link *link = v->link;
     uint32_t code;
 
-    link->socket = link->doorbell = link->interrupt = -1;
+    link->socket = link->doorbell = link->interrupt = link->life = -1;
     link->filled = 0;
     link->channel.transport = VGPU_TRANSPORT_HOST;
     code = connect_to(v);

@@ -44,6 +44,7 @@ enum vgpu_channel_transport {
 /* Wanted in OPEN, granted in OPENED.  A bit that a side doesn't know is left out. */
 #define VGPU_CHANNEL_BULK (1u << 0)     /* device buffers and the operations on them */
 #define VGPU_CHANNEL_COHERENT (1u << 1) /* the GPU may read and write chunks while kernels run */
+#define VGPU_CHANNEL_LIFE (1u << 2) /* HOST: it outlives its connection, see VGPUChannelResume */
 
 /*
  * The sizes of chunk 0's parts.  The process proposes them, the host checks them against the
@@ -377,6 +378,7 @@ enum vgpu_channel_msg {
     VGPU_MSG_CHUNK_REMOVE = 15,   /* -> mediator: VGPUChunkRemove */
     VGPU_MSG_CHUNK_REMOVED = 16,  /* -> device: VGPUChunkRemove; the host has let go */
     VGPU_MSG_CHANNEL_RESET = 17,  /* -> mediator: close all; back, empty: all are closed */
+    VGPU_MSG_CHANNEL_RESUME = 18, /* -> mediator: VGPUChannelResume; 1 fd; back: its status */
 };
 
 #define VGPU_FRAME_FDS_MAX 16u
@@ -387,6 +389,7 @@ enum vgpu_channel_fd {
     VGPU_FD_INTERRUPT = 1, /* eventfd: the worker signals, the process (its device) waits */
     VGPU_FD_CHUNK0 = 2,    /* HOST, COPIED: memfd of chunk 0, sealed: no other size */
     VGPU_FD_COPY = 3,      /* COPIED: memfd of VGPUCopyPage */
+    VGPU_FD_LIFE = 3,      /* HOST with VGPU_CHANNEL_LIFE: the end of a pipe, for writing */
     VGPU_FD_COUNT
 };
 
@@ -437,6 +440,21 @@ typedef struct VGPUChannelClose {
 } VGPUChannelClose;
 
 VGPU_STATIC_ASSERT(sizeof(VGPUChannelClose) == 8, "VGPUChannelClose is 8 bytes");
+
+/*
+ * With VGPU_CHANNEL_LIFE the worker and the process go on when the mediator ends.  The process
+ * connects to the next one, says HELLO, and RESUME with the end of the pipe that came with OPENED:
+ * who has it is the channel's process.  It never writes to it, and has it open as long as it wants
+ * the channel: when it is closed, the process is gone.  `channel` is the number that the channel
+ * has from now on.  The answer's status: 0: it is this connection's; QUEUE_FULL: ask again, its
+ * worker has not been taken over yet; else there is no such channel.
+ */
+typedef struct VGPUChannelResume {
+    uint32_t channel; /* below VGPU_CHANNELS_MAX, of no channel that is open */
+    uint32_t status;  /* back: enum vgpu_error; there: 0 */
+} VGPUChannelResume;
+
+VGPU_STATIC_ASSERT(sizeof(VGPUChannelResume) == 8, "VGPUChannelResume is 8 bytes");
 
 /* A stretch of a chunk.  Pieces of a chunk follow each other without gaps. */
 typedef struct VGPUPiece {

@@ -53,6 +53,10 @@ enum vgpu_worker_msg {
     VGPU_WORKER_CREDIT = 17,        /* -> worker: vgpu_worker_word, see below */
     VGPU_WORKER_ASK = 18,           /* -> mediator: vgpu_worker_word, 0: it wants credit */
     VGPU_WORKER_TURN_PAGE = 19,     /* -> worker: no body, 1 descriptor: vgpu_turn.h */
+    /* After ADOPT; job_id is a number that the worker chose for the channel. */
+    VGPU_WORKER_HELD = 20,       /* -> mediator: vgpu_worker_held, 1 descriptor: its life */
+    VGPU_WORKER_HELD_CHUNK = 21, /* -> mediator: vgpu_worker_chunk */
+    VGPU_WORKER_CLAIM = 22,      /* -> worker: vgpu_worker_claim */
 };
 
 typedef struct vgpu_worker_header {
@@ -68,8 +72,9 @@ typedef struct vgpu_worker_header {
  * A worker may outlive its mediator: the keeper has its socket (vgpu_keeper.h).  The next one
  * says ADOPT with a number of its own as job_id.  The worker answers READY with the same number,
  * behind the DONEs that are due: all before it was meant for the mediator that is gone, all behind
- * it is for this one.  A worker with channels, which the new mediator does not know, closes them
- * and leaves.
+ * it is for this one.  READY says how many channels the worker keeps, those with VGPU_CHANNEL_LIFE;
+ * one HELD for each follows, with its chunks beyond chunk 0 behind it.  Others are closed.  A HELD
+ * one goes on, but gets no turn before CLAIM: from then on it has the handle that stands there.
  */
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_header) == 24, "vgpu_worker_header is 24 bytes");
@@ -88,7 +93,7 @@ typedef struct vgpu_worker_ready {
     uint32_t compute_major;
     uint32_t compute_minor;
     uint32_t multiprocessors;
-    uint32_t pad;
+    uint32_t held;                         /* after ADOPT: channels of which HELD follows */
     uint64_t memory_bytes;                 /* what the VM may use */
     char gpu_uuid[VGPU_WORKER_UUID_BYTES]; /* NUL-terminated, "GPU-..." or "CPU-<n>" */
     char name[VGPU_WORKER_NAME_BYTES];     /* NUL-terminated, printable ASCII */
@@ -116,6 +121,19 @@ typedef struct vgpu_worker_channel {
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 40, "vgpu_worker_channel is 40 bytes");
 
 #define VGPU_WORKER_FD_LEASE 2u /* SHARED: in the place of chunk 0's */
+#define VGPU_WORKER_FD_LIFE 3u  /* HOST with VGPU_CHANNEL_LIFE: the pipe's end for reading */
+
+typedef struct vgpu_worker_held {
+    vgpu_worker_channel what;
+    uint32_t chunk_count; /* HELD_CHUNKs that follow */
+    uint32_t pad;
+} vgpu_worker_held;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_held) == 48, "vgpu_worker_held is 48 bytes");
+
+typedef struct vgpu_worker_claim {
+    uint64_t channel; /* its handle from now on; 0: nobody wants it, it ends */
+} vgpu_worker_claim;
 
 /*
  * The VM's rate limit.  CREDIT 0: from now on the worker takes no record of profile OPS without

@@ -106,6 +106,9 @@ static bool workers_stay(const struct mediator *self)
 static void end_sessions(struct mediator *self)
 {
     kept_state_stop(self->kept_state); /* before those who are owed leave and give that up */
+    if (workers_stay(self)) {
+        core_leave(self->core); /* so do channels whose processes can find them again */
+    }
     listeners_remove_all(self->listeners);
     session_io_close_all(self->sessions);
     effects_settle(self);

@@ -16,18 +16,21 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "mediator/base/foreign_fd.h"
+#include "mediator/workers/keeper_link.h"
 #include "mediator/workers/supervisor_internal.h"
 
 /* False: it does not take it. */
 static bool say(struct worker *worker, uint16_t type, uint64_t number)
 {
-    vgpu_worker_header header = {
+    const vgpu_worker_header header = {
         .magic = VGPU_WORKER_MAGIC,
         .version = VGPU_WORKER_VERSION,
         .type = type,
@@ -62,6 +65,165 @@ void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_ke
         worker_kill(worker);
     }
 }
+
+/* ---- their channels ---- */
+
+bool adoption_has_all(const struct worker *worker)
+{
+    const struct held_channel *last = TAILQ_LAST(&worker->held, held_list);
+
+    return worker->held_due == 0 && (!last || last->chunks_due == 0);
+}
+
+void adoption_forget_held(struct worker *worker)
+{
+    struct held_channel *held;
+
+    while ((held = TAILQ_FIRST(&worker->held)) != NULL) {
+        TAILQ_REMOVE(&worker->held, held, link);
+        if (held->life >= 0) {
+            foreign_fd_close(held->life);
+        }
+        free(held);
+    }
+}
+
+/* The core wants no worker of itself before somebody has work: this one has. */
+static void offer(struct worker *worker)
+{
+    const vgpu_keeper_worker *what = &worker->what;
+    struct core *core = worker->supervisor->uses.core;
+    uint32_t gpu = 0;
+
+    while (gpu < core_gpu_count(core) && strcmp(core_gpu_uuid(core, gpu), what->gpu) != 0) {
+        gpu++;
+    }
+    core_worker_offer(core, (what->flags & VGPU_KEEPER_HAS_UUID) != 0, what->uuid, what->vm_id, gpu,
+                      clock_now_ns());
+}
+
+/* All of it has come: as soon as its VM has this worker, it has them. */
+static void when_complete(struct worker *worker)
+{
+    if (!adoption_has_all(worker)) {
+        return;
+    }
+    if (worker->step == WORKER_READY) {
+        adoption_hand_over(worker);
+    } else if (worker->step == WORKER_ORPHAN && !TAILQ_EMPTY(&worker->held)) {
+        offer(worker);
+    }
+}
+
+bool adoption_take_held(struct worker *worker, uint64_t number, const uint8_t *body, size_t length,
+                        int fd)
+{
+    vgpu_worker_held told;
+    struct held_channel *held = NULL;
+
+    if (length == sizeof(told) && fd >= 0 && worker->held_due > 0 &&
+        (worker->held_due == 1 || worker->held_due <= CORE_CHANNELS_MAX)) {
+        memcpy(&told, body, sizeof(told));
+        if (told.chunk_count < VGPU_CHUNKS_MAX) {
+            held = calloc(1, sizeof(*held) + told.chunk_count * sizeof(held->chunks[0]));
+        }
+    }
+    if (!held) {
+        if (fd >= 0) {
+            foreign_fd_close(fd);
+        }
+        return false;
+    }
+    held->number = number;
+    held->what = told.what;
+    held->life = fd;
+    held->chunks_due = held->chunk_count = told.chunk_count;
+    TAILQ_INSERT_TAIL(&worker->held, held, link);
+    worker->held_due--;
+    when_complete(worker);
+    return true;
+}
+
+bool adoption_take_chunk(struct worker *worker, uint64_t number, const uint8_t *body, size_t length)
+{
+    struct held_channel *held = TAILQ_LAST(&worker->held, held_list);
+    vgpu_worker_chunk chunk;
+
+    if (length != sizeof(chunk) || !held || held->number != number || held->chunks_due == 0) {
+        return false;
+    }
+    memcpy(&chunk, body, sizeof(chunk));
+    held->chunks[held->chunk_count - held->chunks_due--] =
+        (struct core_chunk_held){.number = chunk.chunk, .bytes = chunk.bytes};
+    when_complete(worker);
+    return true;
+}
+
+static void hand_over(struct worker *worker, struct held_channel *held)
+{
+    struct supervisor *supervisor = worker->supervisor;
+    const struct core_channel_held channel = {
+        .profile = held->what.profile,
+        .features = held->what.transport == VGPU_TRANSPORT_HOST ? held->what.features : 0,
+        .geometry = held->what.geometry,
+        .chunk_count = held->chunk_count,
+        .chunks = held->chunks,
+    };
+    uint64_t handle =
+        core_channel_adopt(supervisor->uses.core, worker->handle, &channel, clock_now_ns());
+
+    supervisor_claim(supervisor, worker->handle, held->number, handle);
+    if (handle != 0 && lives_add(supervisor->lives, handle, held->life) < 0) {
+        core_channel_left(supervisor->uses.core, handle, clock_now_ns());
+    } else if (handle == 0) {
+        foreign_fd_close(held->life);
+    }
+    held->life = -1;
+}
+
+void adoption_hand_over(struct worker *worker)
+{
+    struct held_channel *held;
+
+    if (!adoption_has_all(worker)) {
+        return; /* again behind the last of it */
+    }
+    TAILQ_FOREACH (held, &worker->held, link) {
+        hand_over(worker, held);
+    }
+    adoption_forget_held(worker);
+}
+
+static void on_life_gone(void *opaque, uint64_t channel)
+{
+    struct supervisor *supervisor = opaque;
+
+    core_channel_left(supervisor->uses.core, channel, clock_now_ns());
+}
+
+uint64_t supervisor_channel_match(struct supervisor *supervisor, int life)
+{
+    uint64_t channel = lives_match(supervisor->lives, life);
+    const struct worker *worker;
+
+    if (channel != 0) {
+        return channel;
+    }
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (!worker->killed && (worker->step == WORKER_ORPHAN || worker->adopting != 0 ||
+                                !TAILQ_EMPTY(&worker->held) || !adoption_has_all(worker))) {
+            return 0;
+        }
+    }
+    return keeper_link_ready(supervisor->uses.keeper) ? CORE_NO_CHANNEL : 0;
+}
+
+void supervisor_channel_forget(struct supervisor *supervisor, uint64_t channel)
+{
+    lives_drop(supervisor->lives, channel);
+}
+
+/* ---- whose they are ---- */
 
 static bool is_same_vm(const vgpu_keeper_worker *a, const vgpu_keeper_worker *b)
 {
@@ -98,13 +260,28 @@ struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_wo
 void adoption_begin_wait(struct supervisor *supervisor)
 {
     if (supervisor->adoptions > 0 && !uv_is_active((uv_handle_t *)&supervisor->orphans)) {
-        uv_timer_start(&supervisor->orphans, adoption_on_timer, SUPERVISOR_ORPHAN_MS, 0);
+        supervisor->orphans_until_ns = clock_now_ns() + SUPERVISOR_ORPHAN_MS * NS_PER_MS;
+        uv_timer_start(&supervisor->orphans, adoption_on_timer, SUPERVISOR_LOOK_MS,
+                       SUPERVISOR_LOOK_MS);
     }
 }
 
-void adoption_on_timer(uv_timer_t *timer)
+/* Their VMs may have come meanwhile. */
+static void offer_all(struct supervisor *supervisor)
 {
-    struct supervisor *supervisor = timer->data;
+    struct worker *worker, *next;
+
+    for (worker = LIST_FIRST(&supervisor->all); worker; worker = next) {
+        next = LIST_NEXT(worker, link);
+        if (!worker->killed && !worker->told_to_go && worker->has_ready) {
+            when_complete(worker);
+        }
+    }
+}
+
+/* True: one of them has still to leave. */
+static bool tell_to_go(struct supervisor *supervisor)
+{
     struct worker *worker;
     bool again = false;
 
@@ -121,7 +298,21 @@ void adoption_on_timer(uv_timer_t *timer)
                  worker->what.vm_id, (int)worker->pid);
         worker->told_to_go = again = true;
     }
-    if (again) {
-        uv_timer_start(timer, adoption_on_timer, CORE_STOP_GRACE_NS / NS_PER_MS, 0);
+    return again;
+}
+
+void adoption_on_timer(uv_timer_t *timer)
+{
+    struct supervisor *supervisor = timer->data;
+    uint64_t now_ns = clock_now_ns();
+
+    lives_look(supervisor->lives, on_life_gone, supervisor);
+    if (supervisor->orphans_until_ns != 0 && now_ns < supervisor->orphans_until_ns) {
+        offer_all(supervisor);
+    } else if (supervisor->orphans_until_ns != 0) {
+        supervisor->orphans_until_ns = tell_to_go(supervisor) ? now_ns + CORE_STOP_GRACE_NS : 0;
+    }
+    if (supervisor->orphans_until_ns == 0 && !lives_any(supervisor->lives)) {
+        uv_timer_stop(timer);
     }
 }

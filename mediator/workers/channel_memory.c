@@ -197,8 +197,22 @@ static int make_chunk(uint64_t bytes)
     return fd;
 }
 
+/* The process's end is among its descriptors; the worker's is where a device's lease would be. */
+static int make_life(struct descriptors *made)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    close_one(&made->lease);
+    made->lease = ends[0];
+    made->fds[VGPU_FD_LIFE] = ends[1];
+    return 0;
+}
+
 int channel_memory_make(struct channel_memory *memory, uint64_t channel,
-                        enum vgpu_channel_transport transport, uint64_t bytes)
+                        enum vgpu_channel_transport transport, bool life, uint64_t bytes)
 {
     struct descriptors *made = find_or_begin(memory, channel);
     unsigned count = transport == VGPU_TRANSPORT_SHARED   ? VGPU_FD_CHUNK0
@@ -211,6 +225,9 @@ int channel_memory_make(struct channel_memory *memory, uint64_t channel,
     made->fds[VGPU_FD_INTERRUPT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (count > VGPU_FD_CHUNK0) {
         made->fds[VGPU_FD_CHUNK0] = make_chunk(bytes);
+    }
+    if (life) {
+        ret = make_life(made);
     }
     if (count > VGPU_FD_COPY) {
         made->fds[VGPU_FD_COPY] = make_chunk(sizeof(VGPUCopyPage));
@@ -244,8 +261,13 @@ unsigned channel_memory_for_worker(const struct channel_memory *memory, uint64_t
     const struct descriptors *made = find(memory, channel);
     unsigned count = channel_memory_for_session(memory, channel, fds);
 
-    if (made && made->transport == VGPU_TRANSPORT_SHARED && made->lease >= 0) {
+    if (!made || made->lease < 0) {
+        return count;
+    }
+    if (made->transport == VGPU_TRANSPORT_SHARED) {
         fds[count++] = made->lease;
+    } else if (made->transport == VGPU_TRANSPORT_HOST) {
+        fds[VGPU_WORKER_FD_LIFE] = made->lease; /* in the place of the process's end */
     }
     return count;
 }
@@ -256,6 +278,9 @@ void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel)
 
     for (unsigned i = 0; made && i < VGPU_FD_COUNT; i++) {
         close_one(&made->fds[i]);
+    }
+    if (made && made->transport == VGPU_TRANSPORT_HOST) {
+        close_one(&made->lease);
     }
 }
 

@@ -10,6 +10,7 @@
 #ifndef MEDIATOR_WORKERS_CHANNEL_MEMORY_H
 #define MEDIATOR_WORKERS_CHANNEL_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vgpu/vgpu_channel.h"
@@ -35,10 +36,10 @@ int channel_memory_part(struct channel_memory *memory, uint64_t channel, const V
 
 /*
  * Makes two eventfds at 0, and where the transport wants it chunk 0, zeroed, of this size for
- * ever.  All are CLOEXEC.  0 or -errno.
+ * ever; `life`, of HOST: a pipe, too.  All are CLOEXEC.  0 or -errno.
  */
 int channel_memory_make(struct channel_memory *memory, uint64_t channel,
-                        enum vgpu_channel_transport transport, uint64_t bytes);
+                        enum vgpu_channel_transport transport, bool life, uint64_t bytes);
 
 /* What goes to the one and to the other; how many.  They stay ours.  0: there are none. */
 unsigned channel_memory_for_worker(const struct channel_memory *memory, uint64_t channel,

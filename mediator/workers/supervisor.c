@@ -60,6 +60,11 @@ struct supervisor *supervisor_new(const struct supervisor_uses *uses)
         free(supervisor);
         return NULL;
     }
+    supervisor->lives = lives_new();
+    if (!supervisor->lives) {
+        supervisor_free(supervisor);
+        return NULL;
+    }
     return supervisor;
 }
 
@@ -100,6 +105,7 @@ void supervisor_free(struct supervisor *supervisor)
     assert(LIST_EMPTY(&supervisor->all));
     handle_map_destroy(&supervisor->by_handle);
     handle_map_destroy(&supervisor->by_number);
+    lives_free(supervisor->lives);
     free(supervisor);
 }
 
@@ -170,6 +176,7 @@ static void free_worker(struct worker *worker)
     LIST_REMOVE(worker, link);
     supervisor->count--;
     close_socket(worker);
+    adoption_forget_held(worker);
     turn_page_free(worker->turn_page);
     if (worker->poll_open) {
         uv_close((uv_handle_t *)&worker->poll, on_poll_closed);
@@ -468,6 +475,7 @@ struct worker *worker_new(struct supervisor *supervisor, uint64_t number,
     worker->supervisor = supervisor;
     worker->number = number;
     worker->fd = worker->peer_fd = -1;
+    TAILQ_INIT(&worker->held);
     worker->what = *what;
     worker->step = WORKER_WAITS;
     LIST_INSERT_HEAD(&supervisor->all, worker, link);
@@ -503,6 +511,7 @@ static void report_adopted(struct worker *worker)
 
     worker_now_ready(worker);
     core_worker_ready(core, worker->handle, &worker->ready, clock_now_ns());
+    adoption_hand_over(worker);
 }
 
 bool supervisor_settle(struct supervisor *supervisor)

@@ -25,6 +25,7 @@
 #define SUPERVISOR_STARTS_MAX 16u
 /* For so long a worker of a mediator before us waits for its VM to come back; then it is ended. */
 #define SUPERVISOR_ORPHAN_MS 10000u
+#define SUPERVISOR_LOOK_MS 200u /* how often it is looked after them, and their channels */
 
 struct supervisor;
 
@@ -85,5 +86,10 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool
  * mediator before us had started them.  True: there was one.
  */
 bool supervisor_settle(struct supervisor *supervisor);
+
+/* Of channels that live since a mediator before us; as core_effects.channel_match() says. */
+uint64_t supervisor_channel_match(struct supervisor *supervisor, int life);
+/* Nothing happens for a channel of ours. */
+void supervisor_channel_forget(struct supervisor *supervisor, uint64_t channel);
 
 #endif /* MEDIATOR_WORKERS_SUPERVISOR_H */

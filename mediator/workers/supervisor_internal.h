@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "mediator/base/handle_map.h"
+#include "mediator/workers/lives.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/turn_page.h"
 
@@ -23,6 +24,18 @@ enum worker_step {
     WORKER_ORPHAN,  /* of a mediator that was before us, and nobody's yet */
     WORKER_ADOPTED, /* it was one, is a VM's now, and was ready: to be reported, too */
 };
+
+/* A channel that it has from a mediator before us, until the core knows it. */
+struct held_channel {
+    TAILQ_ENTRY(held_channel) link;
+    uint64_t number; /* the worker's */
+    vgpu_worker_channel what;
+    int life;
+    uint32_t chunks_due; /* of chunk_count */
+    uint32_t chunk_count;
+    struct core_chunk_held chunks[];
+};
+TAILQ_HEAD(held_list, held_channel);
 
 /*
  * A worker's end has two signs, the socket's and the keeper's word.  Only the
@@ -47,6 +60,8 @@ struct worker {
     vgpu_worker_ready ready; /* an ORPHAN's, once it is there */
     bool poll_open;
     bool has_ready;
+    uint32_t held_due; /* HELDs that are still to come */
+    struct held_list held;
     bool told_to_go;         /* an ORPHAN that nobody wanted */
     bool closed;             /* its end of the socket */
     bool killed;             /* by us */
@@ -65,10 +80,12 @@ struct supervisor {
     struct worker_list all;
     struct worker_queue waiting;
     uint32_t count;
-    uint32_t to_report; /* among them: FAILED and ADOPTED */
-    uint32_t starting;  /* among them: WORKER_STARTS */
-    uint64_t adoptions; /* how many there were */
-    uv_timer_t orphans; /* until when they are kept */
+    uint32_t to_report;        /* among them: FAILED and ADOPTED */
+    uint32_t starting;         /* among them: WORKER_STARTS */
+    uint64_t adoptions;        /* how many there were */
+    uint64_t orphans_until_ns; /* so long they are kept; 0: there are none */
+    struct lives *lives;       /* of the channels that they had */
+    uv_timer_t orphans;        /* looks after both */
     bool started;
     void (*all_gone)(void *opaque);
     void *all_gone_opaque;
@@ -101,6 +118,17 @@ void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_ke
  */
 struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_worker *what,
                              uint64_t handle);
+/* HELD and HELD_CHUNK of a worker, whose answer to ADOPT has come; `fd` is taken over, -1: none.
+ * False: that makes no sense. */
+bool adoption_take_held(struct worker *worker, uint64_t number, const uint8_t *body, size_t length,
+                        int fd);
+bool adoption_take_chunk(struct worker *worker, uint64_t number, const uint8_t *body,
+                         size_t length);
+/* A worker that is READY: what it has of channels goes to the core. */
+void adoption_hand_over(struct worker *worker);
+/* Is all there that such a worker announced? */
+bool adoption_has_all(const struct worker *worker);
+void adoption_forget_held(struct worker *worker);
 /* All that the keeper holds were told of: those that nobody wants are kept for so long. */
 void adoption_begin_wait(struct supervisor *supervisor);
 void adoption_on_timer(uv_timer_t *timer);
@@ -112,5 +140,9 @@ void adoption_on_timer(uv_timer_t *timer);
  * is SUPERVISOR_BATCH, else one.  False: the socket has ended.
  */
 bool worker_drain(struct worker *worker, unsigned batch, unsigned limit);
+
+/* A channel that the worker had told of by this number has this handle; 0: nobody wants it. */
+void supervisor_claim(struct supervisor *supervisor, uint64_t handle, uint64_t number,
+                      uint64_t channel);
 
 #endif /* MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H */

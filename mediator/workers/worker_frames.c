@@ -7,6 +7,7 @@
 
 #include "common/fd_packet.h"
 #include "common/clock.h"
+#include "mediator/base/foreign_fd.h"
 #include "mediator/workers/supervisor_internal.h"
 #include "vgpu/vgpu_ring.h"
 
@@ -18,7 +19,7 @@ static bool is_ready(const vgpu_worker_ready *ready)
            memchr(ready->name, '\0', sizeof(ready->name));
 }
 
-static void take_ready(struct worker *worker, const uint8_t *body, size_t length)
+static void take_ready(struct worker *worker, const uint8_t *body, size_t length, bool adopted)
 {
     vgpu_worker_ready ready;
 
@@ -28,10 +29,11 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
         return;
     }
     memcpy(&ready, body, sizeof(ready));
-    if (!is_ready(&ready)) {
+    if (!is_ready(&ready) || ready.held > (adopted ? CORE_CHANNELS_MAX : 0)) {
         worker_kill_for_protocol(worker, "sent a wrong READY");
         return;
     }
+    worker->held_due = ready.held;
     if (worker->step == WORKER_ORPHAN) {
         worker->ready = ready;
         worker->has_ready = true;
@@ -91,6 +93,9 @@ static void take_channel(struct worker *worker, const vgpu_worker_header *header
 
 static void take_ask(struct worker *worker, size_t length)
 {
+    if (worker->step == WORKER_ORPHAN || worker->step == WORKER_ADOPTED) {
+        return; /* it is told as soon as it is its VM's */
+    }
     if (length != sizeof(vgpu_worker_word) || worker->step != WORKER_READY) {
         worker_kill_for_protocol(worker, "sent a wrong frame about its credit");
         return;
@@ -119,9 +124,27 @@ static void take_chunk(struct worker *worker, const vgpu_worker_header *header, 
     }
 }
 
-static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length)
+/* What goes on from a mediator before us. */
+static void take_held(struct worker *worker, const vgpu_worker_header *header, const uint8_t *body,
+                      size_t length, int *fd)
+{
+    bool well = header->type == VGPU_WORKER_HELD
+                    ? adoption_take_held(worker, header->job_id, body, length, *fd)
+                    : adoption_take_chunk(worker, header->job_id, body, length);
+
+    if (header->type == VGPU_WORKER_HELD) {
+        *fd = -1;
+    }
+    if (!well) {
+        worker_kill_for_protocol(worker, "sent a wrong frame about a channel that it has");
+    }
+}
+
+/* *fd came with it, -1: none.  Who takes it over leaves -1. */
+static void take_frame(struct worker *worker, const uint8_t *bytes, size_t length, int *fd)
 {
     vgpu_worker_header header;
+    bool adopted = false;
 
     if (length < sizeof(header)) {
         worker_kill_for_protocol(worker, "sent a frame that is too short");
@@ -139,11 +162,14 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
             return;
         }
         worker->adopting = 0;
+        adopted = true;
     }
     bytes += sizeof(header);
     length -= sizeof(header);
     switch (header.type) {
-    case VGPU_WORKER_READY: take_ready(worker, bytes, length); break;
+    case VGPU_WORKER_HELD:
+    case VGPU_WORKER_HELD_CHUNK: take_held(worker, &header, bytes, length, fd); break;
+    case VGPU_WORKER_READY: take_ready(worker, bytes, length, adopted); break;
     case VGPU_WORKER_DONE: take_done(worker, header.job_id, bytes, length); break;
     case VGPU_WORKER_CHANNEL_OPENED:
     case VGPU_WORKER_CHANNEL_CLOSED:
@@ -155,11 +181,45 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     }
 }
 
+/* A frame has one descriptor at most: what else came is closed. */
+union one_fd {
+    struct cmsghdr header; /* for its alignment */
+    uint8_t bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* -1: none came. */
+static int descriptor_of(struct msghdr *message)
+{
+    int fd = -1;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && fd < 0 &&
+            c->cmsg_len == CMSG_LEN(sizeof(int))) {
+            memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+        }
+    }
+    return fd;
+}
+
+static void take_packet(struct worker *worker, const uint8_t *bytes, struct mmsghdr *message)
+{
+    int fd = descriptor_of(&message->msg_hdr);
+
+    /* Of one that is killed the core has answered for what it says. */
+    if (!worker->killed) {
+        take_frame(worker, bytes, message->msg_len, &fd);
+    }
+    if (fd >= 0) {
+        foreign_fd_close(fd);
+    }
+}
+
 bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
 {
     struct supervisor *supervisor = worker->supervisor;
     struct mmsghdr messages[SUPERVISOR_BATCH];
     struct iovec parts[SUPERVISOR_BATCH];
+    union one_fd fds[SUPERVISOR_BATCH];
     int n;
 
     while (limit) {
@@ -168,8 +228,10 @@ bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
             parts[i] = (struct iovec){supervisor->frames[i], SUPERVISOR_FRAME_ROOM};
             messages[i].msg_hdr.msg_iov = &parts[i];
             messages[i].msg_hdr.msg_iovlen = 1;
+            messages[i].msg_hdr.msg_control = fds[i].bytes;
+            messages[i].msg_hdr.msg_controllen = sizeof(fds[i].bytes);
         }
-        n = recvmmsg(worker->fd, messages, batch, MSG_DONTWAIT, NULL);
+        n = recvmmsg(worker->fd, messages, batch, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
         if (n < 0) {
             return errno == EAGAIN || errno == EINTR;
         }
@@ -177,10 +239,7 @@ bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
             if (messages[i].msg_len == 0) {
                 return false;
             }
-            if (worker->killed) {
-                continue; /* the core has answered for it */
-            }
-            take_frame(worker, supervisor->frames[i], messages[i].msg_len);
+            take_packet(worker, supervisor->frames[i], &messages[i]);
         }
         if (n < (int)SUPERVISOR_BATCH) {
             return true;
@@ -335,6 +394,14 @@ void supervisor_yield(struct supervisor *supervisor, uint64_t handle, uint64_t y
     if (worker && worker->turn_page) {
         VGPU_STORE_RELAXED(&worker->turn_page->yield_ns, yield_ns);
     }
+}
+
+void supervisor_claim(struct supervisor *supervisor, uint64_t handle, uint64_t number,
+                      uint64_t channel)
+{
+    vgpu_worker_claim body = {.channel = channel};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_CLAIM, number, &body, sizeof(body), NULL, 0);
 }
 
 void supervisor_credit(struct supervisor *supervisor, uint64_t handle, uint32_t records)

@@ -12,7 +12,8 @@ import time
 import wire
 
 (CHANNEL_OPEN, CHANNEL_OPENED, CHANNEL_CLOSE, CHANNEL_CLOSED, CHUNK_ADD, CHUNK_ADDED, CHUNK_REMOVE,
- CHUNK_REMOVED, CHANNEL_RESET) = range(9, 18)
+ CHUNK_REMOVED, CHANNEL_RESET, CHANNEL_RESUME) = range(9, 19)
+BULK_FEATURE, LIFE = 1, 4  # of OPEN
 HOST, SHARED, COPIED = range(3)
 ADD = CHUNK = struct.Struct("<4I2Q")
 ADDED = struct.Struct("<4IQ")
@@ -76,11 +77,11 @@ class Host:
         return head[1], wire.receive(self.sock, head[7]), fds
 
     def ask(self, number=0, lanes=4, events=0, notices=65536, commands=1 << 20, arena=1 << 20,
-            profile=1, transports=1):
+            profile=1, transports=1, features=1):
         """Wants a channel: opened() has the answer."""
         self.asked = (number, lanes, events, notices, commands, arena)
-        self.send(CHANNEL_OPEN, OPEN.pack(number, profile, transports, 1, lanes, events, notices,
-                                          commands, arena, os.getpid(), 0, b"test"))
+        self.send(CHANNEL_OPEN, OPEN.pack(number, profile, transports, features, lanes, events,
+                                          notices, commands, arena, os.getpid(), 0, b"test"))
 
     def opened(self):
         """A Channel, or the error code."""
@@ -138,7 +139,9 @@ class Host:
 class Channel:
     def __init__(self, host, number, fds, opened):
         self.host, self.number = host, number
-        self.doorbell, self.interrupt, memory = fds
+        self.doorbell, self.interrupt, memory, *life = fds
+        self.life = life[0] if life else None
+        assert bool(life) == bool(opened[3] & LIFE)
         lanes, events, notices, self.ring_bytes, arena, size = opened[4:10]
         self.mailboxes = 4096 + events * 4
         self.ring = self.mailboxes + lanes * 4096 + notices
@@ -151,8 +154,9 @@ class Channel:
         self.tail = self.seq = 0
 
     def close_fds(self):
-        for fd in (self.doorbell, self.interrupt, self.memory_fd):
-            os.close(fd)
+        for fd in (self.doorbell, self.interrupt, self.memory_fd, self.life):
+            if fd is not None:
+                os.close(fd)
         self.words.release()
         self.memory.close()
 

@@ -307,7 +307,7 @@ def test_nothing_is_left_of_processes_that_vanish(running, lab):
             host.close()
             channel.close_fds()
         # Fewer: what asked for the worker may still have been connected when they were counted.
-        wait_for(lambda: running.fds() <= before[0] and fds_of(worker) <= before[1],
+        wait_for(lambda: running.fds() <= before[0] and len(fds_of(worker)) <= len(before[1]),
                  "descriptors to be closed")
         wait_for(lambda: pathlib.Path(f"/proc/{worker}/maps").read_text().count("vgpu-channel")
                  == 1, "what was mapped to go, but for the one that is kept")

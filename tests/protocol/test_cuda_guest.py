@@ -29,7 +29,8 @@ UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
 
 # The library moves the channel's memory (mremap) to addresses that a sanitizer in the same program
 # may know as freed.  The worker's side is run with sanitizers by tests/fuzz.
-pytestmark = pytest.mark.skipif(b"__asan_init" in LIBRARY.read_bytes(),
+HAS_SANITIZER = b"__asan_init" in LIBRARY.read_bytes()
+pytestmark = pytest.mark.skipif(HAS_SANITIZER,
                                 reason="programs that use our libcuda have no sanitizer")
 
 

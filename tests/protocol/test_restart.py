@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What outlives a mediator: what VMs owe each other, what is counted, who is in quarantine."""
+import contextlib
 import os
+import pathlib
 import signal
+import socket
 
 import pytest
 
+import host_channel as hc
+import test_cuda_guest as cuda
 import wire
 from keeper import Keeper
-from mediator import Mediator, wait_for
+from mediator import Mediator, alive, wait_for
 
 COUNTERS = ("submitted", "completed", "errors", "invalid", "gpu_time_ns")
 
@@ -147,3 +152,151 @@ def test_a_state_that_cannot_be_written(lab):
             (lab / "folder" / "state").rmdir()
             wait_for(lambda: "is written again" in mediator.log(), "that it is mended")
             assert mediator.log().count("cannot be written") == 1
+
+
+# ---- channels ----
+
+UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 3)]
+
+
+@contextlib.contextmanager
+def kept_channels(lab, *arguments):
+    """A keeper, and a function that starts the next mediator when the one before has ended."""
+    vms = [word for n, uuid in enumerate(UUIDS) for word in ("--vm", f"{uuid}={lab}/vm{n}.sock")]
+    with Keeper(lab) as keeper:
+        yield lambda: Mediator(lab, *vms, "--enable-test-ops", "--keeper-socket", keeper.path,
+                               *arguments, shared=False, trust=False)
+
+
+def resume(host, life, number=0):
+    """The answer's status."""
+    socket.send_fds(host.sock, [wire.HEADER.pack(wire.MAGIC, hc.CHANNEL_RESUME, host.vm_id, 1,
+                                                 ord("A"), 1, 1, hc.CLOSE.size)
+                                + hc.CLOSE.pack(number, 0)], [life])
+    kind, payload, _ = host.receive()
+    assert kind == hc.CHANNEL_RESUME
+    answer = hc.CLOSE.unpack(payload)
+    assert answer[0] == number
+    return answer[1]
+
+
+def resume_in_time(host, life, number=0):
+    status = wait_for(lambda: [s for s in [resume(host, life, number)] if s != wire.QUEUE_FULL],
+                      "an answer that counts")
+    return status[0]
+
+
+def stop(mediator, planned):
+    if planned:
+        mediator.process.send_signal(signal.SIGTERM)
+        assert mediator.process.wait(60) == 0
+    else:
+        mediator.kill()
+    mediator.log_file.close()
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_channel_goes_on(lab, planned):
+    """With its buffers and chunks; also while there is no mediator, with what needs no turn."""
+    with kept_channels(lab, "--state", lab / "state") as next_mediator:
+        mediator = next_mediator().start()
+        host = hc.Host(lab / "vm0.sock", vm_id=1)
+        channel = host.open(features=hc.BULK_FEATURE | hc.LIFE)
+        assert channel.life is not None
+        assert channel.bulk(hc.ALLOC, target=hc.handle(0), count=4096) == wire.OK
+        assert channel.bulk(hc.FILL, target=hc.handle(0), count=1024, value=7) == wire.OK
+        chunk = host.add_chunk(3, 8192)
+        worker = mediator.vm(1)["worker_pid"]
+        if planned:
+            stop(mediator, True)
+        else:
+            wait_for(lambda: (lab / "state").exists(), "the state")
+            stop(mediator, False)
+        assert channel.op(wire.NOP)[0] == wire.OK
+        assert channel.bulk(hc.DOWNLOAD, a=hc.handle(0), count=4096,
+                            chunk_offset=channel.arena) == wire.OK
+        channel.put(channel.bulk_record(hc.ADD_I32, target=hc.handle(0), a=hc.handle(0),
+                                        b=hc.handle(0), count=1024))
+        channel.publish()  # waits for a turn, which only a mediator can give
+        with next_mediator() as again:
+            assert channel.answer()[0] == wire.OK  # without that its process has said anything
+            assert again.vm(1)["worker_pid"] == worker
+            # Nobody else can have it, and nobody can have it twice.
+            with hc.Host(lab / "vm1.sock", vm_id=2) as other:
+                assert resume_in_time(other, channel.life) == wire.CUDA_ERROR
+                read, write = os.pipe()
+                assert resume_in_time(other, write) == wire.CUDA_ERROR
+            host.close()
+            host = hc.Host(lab / "vm0.sock", vm_id=1)
+            channel.host = host
+            assert resume_in_time(host, channel.life, 5) == wire.OK
+            with hc.Host(lab / "vm0.sock", vm_id=1) as second:
+                assert resume_in_time(second, channel.life) == wire.CUDA_ERROR
+            assert channel.bulk(hc.DOWNLOAD, a=hc.handle(0), count=4096, chunk=3) == wire.OK
+            assert chunk[:4096] == (14).to_bytes(4, "little") * 1024
+            host.remove_chunk(3, 5)
+            assert host.removed() == (5, 3)
+            host.add_chunk(3, 4096, number=5).close()
+            host.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(5, 0))
+            assert host.closed() == (5, hc.ASKED)
+            host.close()
+            os.close(read)
+            os.close(write)
+
+
+def test_a_process_that_ends_while_no_mediator_is_there(lab):
+    with kept_channels(lab, "--state", lab / "state") as next_mediator:
+        mediator = next_mediator().start()
+        with hc.Host(lab / "vm0.sock", vm_id=1) as stays, hc.Host(lab / "vm0.sock",
+                                                                  vm_id=1) as goes:
+            kept, left = (host.open(features=hc.BULK_FEATURE | hc.LIFE) for host in (stays, goes))
+            plain = stays.open(1)  # of a process that knows nothing of this
+            assert plain.op(wire.ADD, (1, 2))[1] == (3,)
+            worker = mediator.vm(1)["worker_pid"]
+            wait_for(lambda: (lab / "state").exists(), "the state")
+            stop(mediator, False)
+            left.close_fds()
+        with next_mediator() as again:
+            assert kept.op(wire.ADD, (2, 3))[1] == (5,)
+            assert again.vm(1)["worker_pid"] == worker
+            maps = pathlib.Path(f"/proc/{worker}/maps")
+            wait_for(lambda: maps.read_text().count("vgpu-channel") == 1, "two channels to end")
+            assert plain.state() == (1, hc.SESSION)
+            kept.close_fds()
+            wait_for(lambda: "vgpu-channel" not in maps.read_text(), "the last one to end")
+
+
+def test_a_channel_whose_vm_is_gone(lab):
+    """Nobody registered it, and nothing is kept of it: its worker is not for ever."""
+    with kept_channels(lab) as next_mediator:
+        mediator = next_mediator().start()
+        host = hc.Host(lab / "vm0.sock", vm_id=1)
+        channel = host.open(features=hc.BULK_FEATURE | hc.LIFE)
+        worker = mediator.vm(1)["worker_pid"]
+        stop(mediator, False)
+        with next_mediator() as again:
+            assert channel.op(wire.NOP)[0] == wire.OK
+            wait_for(lambda: not alive(worker), "the orphan to leave")
+            assert "nobody wants worker" in again.log()
+            assert channel.state() == (1, hc.SHUTDOWN)
+            with hc.Host(lab / "vm0.sock", vm_id=1) as late:
+                assert resume_in_time(late, channel.life) == wire.CUDA_ERROR
+
+
+@pytest.mark.skipif(cuda.HAS_SANITIZER, reason="programs that use our libcuda have no sanitizer")
+@pytest.mark.parametrize("planned", [True, False])
+def test_cuda_programs_go_on(lab, planned, monkeypatch):
+    monkeypatch.setenv("VGPU_CUDA_DRIVER", str(cuda.STAND_IN))
+    with kept_channels(lab, "--state", lab / "state") as next_mediator:
+        mediator = next_mediator().start()
+        programs = [cuda.start(lab, cuda.TRY, cuda.IMAGE, "8", vm=n % 2) for n in range(4)]
+        wait_for(lambda: (lab / "state").exists() and mediator.vm(1) and mediator.vm(2),
+                 "the programs to be there")
+        for _ in range(3):
+            stop(mediator, planned)
+            mediator = next_mediator().start()
+        for program in programs:
+            output = cuda.finish(program)
+            assert output.strip().endswith("Stand-in GPU: 0 wrong"), output
+        stop(mediator, True)
+        assert "opened (it goes on from the mediator before)" in mediator.log()

@@ -38,7 +38,8 @@ struct chunk {
 };
 
 struct channel {
-    uint64_t handle; /* 0: free */
+    uint64_t handle; /* 0: no mediator knows it */
+    uint64_t held;   /* its number until one does */
     struct channel_mapping *mapping;
     int doorbell, interrupt; /* the mapping's, as what follows */
     uint8_t *chunk0;

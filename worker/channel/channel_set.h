@@ -58,6 +58,25 @@ enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t channel,
  * over.  Unknown ones are ignored: the channel is ending. */
 void channel_set_remove_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk);
 
+/* Who is told of the channels that go on. */
+struct channel_heirs {
+    void *opaque;
+    void (*held)(void *opaque, uint64_t number, const struct channel_mapping *mapping,
+                 unsigned chunks);
+    void (*chunk)(void *opaque, uint64_t number, uint32_t chunk, uint64_t bytes);
+};
+
+/* How many channels would go on if another mediator came. */
+unsigned channel_set_count_lives(const struct channel_set *set);
+/*
+ * Another mediator is there, and no turn is under way.  Channels without a life of their own end;
+ * the heirs are told of the others, by numbers from *next + 1 on.  These wait for
+ * channel_set_claim() with what needs a turn.
+ */
+void channel_set_adopt(struct channel_set *set, uint64_t *next, const struct channel_heirs *heirs);
+/* It has this handle from now on; 0: it ends.  False: there is no such channel any more. */
+bool channel_set_claim(struct channel_set *set, uint64_t number, uint64_t handle);
+
 /* The worker's turn page, which outlives it; NULL: there is none. */
 void channel_set_turn_page(struct channel_set *set, const VGPUTurnPage *page);
 /* VGPU_WORKER_CREDIT.  Without it there is no limit. */

@@ -56,7 +56,7 @@ bool channel_has_room_in_turn(const struct channel_set *set, struct channel *cha
 void channel_want(struct channel_set *set, struct channel *channel)
 {
     if (!channel->wants) {
-        channel->wants = true;
+        channel->wants = true; /* one that nobody knows wants already: it is never told as 0 */
         set->uses.tell(set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
     }
 }

@@ -60,7 +60,10 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
 {
     struct channel_mapping *begun = calloc(1, sizeof(*begun));
     enum vgpu_error error = VGPU_ERR_NONE;
-    unsigned expected = what->transport == VGPU_TRANSPORT_COPIED ? VGPU_FD_COUNT : VGPU_FD_COPY;
+    bool has_life =
+        what->transport == VGPU_TRANSPORT_HOST && (what->features & VGPU_CHANNEL_LIFE) != 0;
+    unsigned expected =
+        what->transport == VGPU_TRANSPORT_COPIED || has_life ? VGPU_FD_COUNT : VGPU_FD_COPY;
 
     if (!begun || what->transport > VGPU_TRANSPORT_COPIED || fd_count != expected ||
         !vgpu_channel_layout(&what->geometry, &begun->layout)) {
@@ -73,6 +76,7 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
     begun->doorbell = fds[VGPU_FD_DOORBELL];
     begun->interrupt = fds[VGPU_FD_INTERRUPT];
     begun->lease = -1;
+    begun->life = has_life ? fds[VGPU_WORKER_FD_LIFE] : -1;
     if (what->transport == VGPU_TRANSPORT_SHARED) {
         begun->lease = fds[VGPU_WORKER_FD_LEASE];
     } else {
@@ -92,6 +96,11 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
     }
     *mapping = begun;
     return VGPU_ERR_NONE;
+}
+
+int mapping_life(const struct channel_mapping *mapping)
+{
+    return mapping->life;
 }
 
 bool mapping_is_complete(const struct channel_mapping *mapping)
@@ -216,6 +225,9 @@ void mapping_free(struct channel_mapping *mapping)
     }
     close(mapping->doorbell);
     close(mapping->interrupt);
+    if (mapping->life >= 0) {
+        close(mapping->life);
+    }
     if (mapping->lease >= 0) {
         close(mapping->lease);
     }

@@ -31,6 +31,7 @@ struct channel_mapping {
 
     /* mapping.c's own. */
     int lease;         /* -1: none */
+    int life;          /* the same */
     uint8_t *reserved; /* the addresses that are taken for it, with what aligns chunk0 */
     size_t reserved_bytes;
     uint64_t mapped_bytes;
@@ -45,6 +46,9 @@ struct channel_mapping {
  */
 enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, const int *fds,
                               unsigned fd_count, struct channel_mapping **mapping);
+
+/* The pipe's end that says whether its process lives; -1: it has none. */
+int mapping_life(const struct channel_mapping *mapping);
 
 /* Is all of chunk 0 mapped? */
 bool mapping_is_complete(const struct channel_mapping *mapping);

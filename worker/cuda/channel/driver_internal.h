@@ -78,7 +78,9 @@ struct driver_image {
 
 struct driver_channel {
     /* Set by whoever opens it. */
-    uint64_t handle;
+    uint64_t handle;  /* atomic; 0: no mediator knows it */
+    uint64_t held_as; /* its number until one does */
+    bool is_kept;     /* when the mediator changed */
     struct driver_set *set;
     const struct driver_api *api;
     CUdevice device;
@@ -93,6 +95,7 @@ struct driver_channel {
     pthread_t thread;
 
     /* Between the two threads; atomic. */
+    int claimed;        /* another mediator knows it now, which has not heard what it wants */
     int stop;           /* enum vgpu_channel_reason; 0: go on */
     int ended;          /* the ring thread has let go */
     uint64_t budget_ns; /* not 0: a turn, from the executor; 0 again when it is over */

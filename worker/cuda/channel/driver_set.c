@@ -132,16 +132,21 @@ enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *m
     return status;
 }
 
-static void stop(struct driver_channel *channel, enum vgpu_channel_reason reason)
+static void wake_thread(const struct driver_channel *channel)
 {
     const uint64_t one = 1;
-    int go_on = 0;
-    ssize_t n;
+    ssize_t n = write(channel->wake, &one, sizeof(one));
 
-    __atomic_compare_exchange_n(&channel->stop, &go_on, (int)reason, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
-    n = write(channel->wake, &one, sizeof(one));
     (void)n; /* full: it is awake */
+}
+
+static void stop(struct driver_channel *channel, enum vgpu_channel_reason reason)
+{
+    int go_on = 0;
+
+    __atomic_compare_exchange_n(&channel->stop, &go_on, (int)reason, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
+    wake_thread(channel);
 }
 
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason)
@@ -152,6 +157,59 @@ bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel
         stop(channel, reason == VGPU_CLOSED_NONE ? VGPU_CLOSED_ASKED : reason);
     }
     return channel != NULL;
+}
+
+/* ---- another mediator ---- */
+
+unsigned driver_set_count_lives(struct driver_set *set)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < set->count; i++) {
+        struct driver_channel *channel = set->all[i];
+
+        /* Once: its thread may end it while its mediator is told. */
+        channel->is_kept = !__atomic_load_n(&channel->stop, __ATOMIC_SEQ_CST) &&
+                           mapping_life(channel->mapping) >= 0;
+        count += channel->is_kept;
+    }
+    return count;
+}
+
+void driver_set_adopt(struct driver_set *set, uint64_t *next, const struct channel_heirs *heirs)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        struct driver_channel *channel = set->all[i];
+
+        __atomic_store_n(&channel->handle, 0, __ATOMIC_SEQ_CST);
+        channel->held_as = ++*next;
+        if (channel->is_kept) {
+            heirs->held(heirs->opaque, channel->held_as, channel->mapping, 0);
+        } else {
+            stop(channel, VGPU_CLOSED_SESSION);
+        }
+    }
+}
+
+bool driver_set_claim(struct driver_set *set, uint64_t number, uint64_t handle)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        struct driver_channel *channel = set->all[i];
+
+        if (channel->handle != 0 || channel->held_as != number) {
+            continue;
+        }
+        if (handle == 0) {
+            stop(channel, VGPU_CLOSED_LIMITS);
+            return true;
+        }
+        __atomic_store_n(&channel->handle, handle, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&channel->claimed, 1, __ATOMIC_RELEASE);
+        wake_thread(channel);
+        /* It may have ended before it could say so by this handle. */
+        return !__atomic_load_n(&channel->stop, __ATOMIC_SEQ_CST);
+    }
+    return false;
 }
 
 void driver_set_end(struct driver_set *set)

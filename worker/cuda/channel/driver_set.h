@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "vgpu/vgpu_worker.h"
+#include "worker/channel/channel_set.h"
 #include "worker/channel/mapping.h"
 #include "worker/memory_account.h"
 
@@ -56,6 +57,11 @@ void driver_set_end(struct driver_set *set);
 enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *mapping);
 /* True: it was one of these; CHANNEL_CLOSED is told when it has let go. */
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason);
+
+/* As those of channel_set.h, for these.  Count first: who was counted is told of. */
+unsigned driver_set_count_lives(struct driver_set *set);
+void driver_set_adopt(struct driver_set *set, uint64_t *next, const struct channel_heirs *heirs);
+bool driver_set_claim(struct driver_set *set, uint64_t number, uint64_t handle);
 
 /* True: the handle is one of these, and its turn has begun (or is over at once). */
 bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t budget_ns);

@@ -450,6 +450,10 @@ bool driver_step(struct driver_channel *channel)
     driver_output_begin(channel);
     did = driver_look(channel);
 
+    if (__atomic_load_n(&channel->claimed, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&channel->claimed, 0, __ATOMIC_RELEASE);
+        channel->wants = false;
+    }
     did |= serve(channel);
     did |= driver_look_after_turn(channel);
     look_after_process(channel);
@@ -474,8 +478,8 @@ void *driver_thread(void *opaque)
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
     driver_signal(channel->interrupt);
     driver_let_go(channel);
-    channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED, channel->handle,
-                            (uint32_t)reason);
+    channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED,
+                            __atomic_load_n(&channel->handle, __ATOMIC_SEQ_CST), (uint32_t)reason);
     if (__atomic_sub_fetch(&channel->set->live, 1, __ATOMIC_ACQ_REL) == 0 &&
         __atomic_load_n(&channel->set->lost, __ATOMIC_ACQUIRE)) {
         /* The driver serves this process no more; the next program gets another worker. */

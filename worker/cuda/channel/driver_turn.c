@@ -24,9 +24,13 @@
 
 void driver_want_turn(struct driver_channel *channel)
 {
+    uint64_t handle = __atomic_load_n(&channel->handle, __ATOMIC_ACQUIRE);
+
     if (!channel->wants) {
         channel->wants = true;
-        channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, channel->handle, 0);
+        if (handle != 0) { /* else it is said when a mediator knows it */
+            channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_WANT, handle, 0);
+        }
     }
 }
 
