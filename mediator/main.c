@@ -464,6 +464,17 @@ static bool ask_for_the_test(void)
     return true;
 }
 
+/* Libraries of ours end the process so where the host refuses what they can't do without. */
+static void on_abort(UNUSED int number)
+{
+    static const char text[] =
+        "vgpu-mediator: error: the process ends itself: a library, or a check of its own, can't go "
+        "on (was memory or a descriptor refused?); it may be started again at once\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)n;
+}
+
 int main(int argc, char **argv)
 {
     enum options_result parsed = options_parse(&mediator.options, argc, argv);
@@ -479,6 +490,7 @@ int main(int argc, char **argv)
     fill_standard_fds();
     log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);
     umask(0007);
+    signal(SIGABRT, on_abort); /* abort() goes on when it has returned */
     raise_file_limit();
     mediator.started_ns = clock_now_ns();
 
@@ -490,8 +502,11 @@ int main(int argc, char **argv)
     if (!stop_prepare(&mediator)) {
         return EXIT_FAILED;
     }
-    started = find_qemu_users() && open_keeper() && find_gpus() && make_core() &&
-              read_configuration() && take_kept_state() && start_parts();
+    started = find_qemu_users() && open_keeper() && find_gpus();
+    if (started && !make_core()) {
+        return EXIT_FAILED; /* some of its parts are there: nothing runs that would have to stop */
+    }
+    started = started && read_configuration() && take_kept_state() && start_parts();
     mediator.started = started;
     if (started) {
         log_notice("vgpu-mediator " VGPU_VERSION " is ready");
