@@ -117,39 +117,56 @@ def mediator_killed(lab):
     lab.start_mediator()
 
 
-def disk_full(lab):
-    if not lab.mounted:
-        return "no tmpfs may be mounted here"
-    with open(lab.disk / FILLER, "wb") as filler:
+@contextlib.contextmanager
+def full(disk):
+    with open(disk / FILLER, "wb") as filler:
         with contextlib.suppress(OSError):
             while True:
                 filler.write(bytes(1 << 16))
                 filler.flush()
-    with victim(lab) as (device, _):
-        device.run(wire.CRASH)  # a fault that can't be written down
-        time.sleep(1.5)
-        (lab.disk / FILLER).unlink()
+    try:
+        yield
+    finally:
+        (disk / FILLER).unlink()
+
+
+@contextlib.contextmanager
+def said(lab, *texts):
+    """What is done inside makes the log say these once more, in any order."""
+    before = [lab.mediator.log().count(text) for text in texts]
+    yield
+    wait_for(lambda: all(lab.mediator.log().count(text) > count
+                         for text, count in zip(texts, before)), f"the log to say {texts}")
+
+
+def disk_full(lab):
+    """Both disks: what is to be written down can't be."""
+    if not lab.mounted or not lab.state_mounted:
+        return "no tmpfs may be mounted here"
+    with said(lab, "state is written again"):
+        with said(lab, "No space left on device"), victim(lab) as (device, _):
+            with full(lab.disk), full(lab.state_disk):
+                device.run(wire.CRASH)
+                time.sleep(1.5)
     leave(lab, device.vm_id)
     return None
 
 
 def disk_read_only(lab):
+    """The state's: the database is open, and what is open for writing keeps a disk writable."""
     def remount(how):
-        return subprocess.run(["mount", "-o", f"remount,{how}", lab.disk], capture_output=True,
-                              check=False).returncode == 0
+        return subprocess.run(["mount", "-o", f"remount,{how}", lab.state_disk],
+                              capture_output=True, check=False).returncode == 0
 
-    if not lab.mounted:
+    if not lab.state_mounted:
         return "no tmpfs may be mounted here"
-    # Files that are open for writing keep it writable: then it is the folder's mode that says no.
-    read_only = remount("ro")
-    if not read_only:
-        os.chmod(lab.disk, 0o500)
-    with victim(lab) as (device, _):
-        device.run(wire.CRASH)
-        time.sleep(1.5)
-        if read_only:
-            remount("rw")
-        os.chmod(lab.disk, 0o700)
+    with said(lab, "state is written again"):
+        with said(lab, "Read-only file system"), victim(lab) as (device, _):
+            # Again while a writing is under way.
+            wait_for(lambda: remount("ro"), "the disk to become read-only")
+            device.run(wire.CRASH)
+            time.sleep(1.5)
+        remount("rw")
     leave(lab, device.vm_id)
     return None
 

@@ -87,6 +87,10 @@ class Lab:
         self.disk = self.folder / "disk"
         self.disk.mkdir()
         self.mounted = injected.mount_tmpfs(self.disk)
+        # Of its own: nothing there is open for longer than a writing takes.
+        self.state_disk = self.folder / "state-disk"
+        self.state_disk.mkdir()
+        self.state_mounted = injected.mount_tmpfs(self.state_disk)
         self.random = random.Random(options.seed)
         self.keeper = Keeper(self.folder, "--confine", "never")
         self.keeper.__enter__()
@@ -105,7 +109,7 @@ class Lab:
         self.lives += 1
         self.mediator = Mediator(self.folder, "--enable-test-ops", "--fault-threshold", "0",
                                  "--keeper-socket", self.keeper.path, "--unregistered", "allow",
-                                 "--state", self.disk / "state", "--metrics-listen", "off",
+                                 "--state", self.state_disk / "state", "--metrics-listen", "off",
                                  "--log-level", "notice", "--linger-ms", "500",
                                  db=self.disk / "vgpu.db")
         self.mediator.start()
@@ -148,8 +152,10 @@ class Lab:
             self.mediator.process.send_signal(signal.SIGTERM)
             self.mediator.process.wait(PATIENCE_S)
         self.keeper.__exit__(None, None, None)
-        if self.mounted:
-            injected.unmount(self.disk)
+        for mounted, disk in ((self.mounted, self.disk),
+                              (self.state_mounted, self.state_disk)):
+            if mounted:
+                injected.unmount(disk)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
