@@ -14,6 +14,7 @@ import pytest
 import host_channel as hc
 import wire
 from host_channel import Host
+from mediator import wait_for
 from test_channels import with_vms
 
 @pytest.fixture
@@ -192,3 +193,58 @@ def test_a_device_that_lies(running, lab, ram, lie):
         assert device.let_go()
         assert neighbour.alive()
         assert len(os.listdir(f"/proc/{running.process.pid}/fd")) <= before + 1  # a worker's
+
+
+INTERRUPT, SLOTS = 3, 64
+
+
+class CopiedChannel(hc.Channel):
+    """Of a device whose copy engine this test is: the ring and the arena are the memfd's."""
+
+    def __init__(self, device):
+        device.ask(transports=1 << hc.COPIED, geometry=(1, 0, 4096, 131072, 1 << 20))
+        while (got := device.receive())[0] != hc.CHANNEL_OPENED:
+            pass
+        super().__init__(device, 0, got[2][:3], hc.OPENED.unpack(got[1]))
+        self.page = mmap.mmap(got[2][3], 4096)
+        os.close(got[2][3])
+
+    def asked(self):
+        """The kinds of the requests that the engine has not done."""
+        tail, = struct.unpack_from("<Q", self.page)
+        head, = struct.unpack_from("<Q", self.page, 128)
+        return [struct.unpack_from("<I", self.page, 2048 + at % SLOTS * 32)[0]
+                for at in range(head, tail)]
+
+    def serve(self):
+        """All of them are done."""
+        self.page[128:136] = self.page[:8]
+        os.eventfd_write(self.doorbell, 1)
+
+
+def test_no_position_goes_ahead_of_its_data(running, lab):
+    """The engine copies what a word is when it comes to it: so no new position is stored while one
+    waits for the engine, and what the later records wrote is asked for behind it."""
+    with Device(lab / "vm1.sock") as device:
+        channel = CopiedChannel(device)
+        assert channel.bulk(hc.ALLOC, target=hc.handle(1), count=4096) == 0
+        wait_for(lambda: INTERRUPT in channel.asked(), "the positions to be told")
+        before = channel.word(hc.RETIRED)
+        for value in range(1, 4):
+            at = channel.arena + 4096 * value
+            channel.put(channel.bulk_record(hc.FILL, target=hc.handle(1), count=1024, value=value,
+                                            flags=0))
+            channel.put(channel.bulk_record(hc.DOWNLOAD, a=hc.handle(1), count=4096, flags=0,
+                                            chunk_offset=at))
+            channel.publish()
+            wait_for(lambda: channel.memory[at] == value, "the record to be executed")
+            assert channel.word(hc.RETIRED) == before == 1
+            assert channel.asked().count(INTERRUPT) == 1
+        for _ in range(20):
+            channel.serve()
+            if channel.word(hc.RETIRED) == 7:
+                break
+            wait_for(channel.asked, "more requests")
+        assert channel.word(hc.RETIRED) == 7
+        channel.page.close()
+        channel.close_fds()

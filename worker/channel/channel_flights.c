@@ -19,7 +19,9 @@ static void put_notice(struct channel *channel, uint32_t seq, uint32_t status)
     /* A broken head of it is the process's own loss. */
     if (vgpu_ring_room(&channel->notices, sizeof(notice)) == VGPU_RING_OK) {
         vgpu_ring_put(&channel->notices, &notice, sizeof(notice));
-        vgpu_ring_publish(&channel->notices);
+        if (!outbox_is_on(&channel->outbox)) {
+            vgpu_ring_publish(&channel->notices);
+        }
         return;
     }
     lost = VGPU_LOAD_RELAXED(&channel->control->notices_lost);
@@ -33,7 +35,9 @@ static void finish(struct channel *channel, uint32_t seq, uint16_t flags, uint16
     VGPUMailbox *mailbox = (VGPUMailbox *)(channel->chunk0 + channel->layout.mailboxes) + lane;
 
     channel->retired++;
-    VGPU_STORE_RELEASE(&channel->control->retired, channel->retired);
+    if (!outbox_is_on(&channel->outbox)) {
+        VGPU_STORE_RELEASE(&channel->control->retired, channel->retired);
+    }
     if (flags & VGPU_RECORD_ANSWER) {
         mailbox->status = result->status;
         mailbox->result_count = result->result_count;

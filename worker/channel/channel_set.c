@@ -179,7 +179,7 @@ enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping 
         return VGPU_ERR_MEMORY_LIMIT;
     }
     outbox_init(&channel->outbox, &channel->layout, channel->geometry.notice_bytes,
-                mapping->copy_page, channel->interrupt);
+                (VGPUControl *)channel->chunk0, mapping->copy_page, channel->interrupt);
     bulk_add_chunk(channel->bulk, 0, channel->chunk0, channel->layout.arena, channel->layout.bytes);
     channel->control = (VGPUControl *)channel->chunk0;
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
@@ -201,7 +201,7 @@ static void look_after_process(struct channel *channel)
         }
         channel->answered = false;
         vgpu_ring_release(&channel->commands);
-        outbox_send(&channel->outbox, channel->notices.tail);
+        outbox_send(&channel->outbox, channel->notices.tail, channel->retired);
         return; /* the engine looks whether the process sleeps */
     }
     wake = vgpu_ring_release(&channel->commands) != 0;

@@ -3,15 +3,18 @@
 
 #include <string.h>
 
+#include "vgpu/vgpu_ring.h"
+
 /* Requests that tell of positions at most: notices in two stretches, two lines, the interrupt. */
 #define POSITION_REQUESTS 5u
 
 void outbox_init(struct outbox *outbox, const struct vgpu_channel_layout *layout,
-                 uint64_t notice_bytes, VGPUCopyPage *page, int engine)
+                 uint64_t notice_bytes, VGPUControl *control, VGPUCopyPage *page, int engine)
 {
     memset(outbox, 0, sizeof(*outbox));
     outbox->layout = *layout;
     outbox->notice_bytes = notice_bytes;
+    outbox->control = control;
     copier_init(&outbox->copier, page, engine);
 }
 
@@ -85,7 +88,13 @@ static void send_notices(struct outbox *outbox, uint64_t tail)
     push(outbox, offsetof(VGPUControl, notice_tail), 16); /* and notices_lost */
 }
 
-void outbox_send(struct outbox *outbox, uint64_t notice_tail)
+static bool may_tell(struct outbox *outbox, unsigned room)
+{
+    return outbox->count == 0 && outbox->lanes == 0 && outbox->positions &&
+           room >= POSITION_REQUESTS && copier_is_done(&outbox->copier, outbox->told);
+}
+
+void outbox_send(struct outbox *outbox, uint64_t notice_tail, uint64_t retired)
 {
     unsigned room;
 
@@ -96,12 +105,14 @@ void outbox_send(struct outbox *outbox, uint64_t notice_tail)
     if (outbox->count == 0) {
         room = send_answers(outbox, room);
     }
-    if (outbox->count == 0 && outbox->lanes == 0 && outbox->positions &&
-        room >= POSITION_REQUESTS) {
+    if (may_tell(outbox, room)) {
+        VGPU_STORE_RELEASE(&outbox->control->notice_tail, notice_tail);
+        VGPU_STORE_RELEASE(&outbox->control->retired, retired);
         send_notices(outbox, notice_tail);
         push(outbox, offsetof(VGPUControl, command_head), 16); /* and retired */
         copier_ask(&outbox->copier, VGPU_COPY_INTERRUPT, 0, 0);
         outbox->positions = false;
+        outbox->told = outbox->copier.tail;
     }
     copier_kick(&outbox->copier);
 }
@@ -109,5 +120,7 @@ void outbox_send(struct outbox *outbox, uint64_t notice_tail)
 bool outbox_can_send(struct outbox *outbox)
 {
     return outbox_is_on(outbox) && outbox->positions &&
-           copier_room(&outbox->copier) >= POSITION_REQUESTS;
+           copier_room(&outbox->copier) >= POSITION_REQUESTS &&
+           (outbox->count > 0 || outbox->lanes > 0 ||
+            copier_is_done(&outbox->copier, outbox->told));
 }

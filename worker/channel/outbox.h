@@ -3,6 +3,11 @@
  * An outbox has what a worker has written into a `copied` channel and the guest has not seen:
  * data first, then answers, then notices and positions, then the interrupt.  The copy engine
  * takes it in this order.  For other transports it is off, and nothing needs it.
+ *
+ * The engine copies what a range holds when it comes to it, not when it was asked for.  So a
+ * position goes into shared memory only when what it covers was asked for before, and when the
+ * engine has done the last request for positions: else it would take the new one along, and the
+ * guest would find old data behind it.
  */
 #ifndef WORKER_CHANNEL_OUTBOX_H
 #define WORKER_CHANNEL_OUTBOX_H
@@ -23,12 +28,14 @@ struct outbox {
     uint16_t lane_bytes[VGPU_LANES_MAX]; /* of answers that wait; 0: none */
     unsigned lanes;                      /* how many of these are not 0 */
     uint64_t notices_pushed;             /* position in the notice ring */
+    uint64_t told;                       /* the last request for positions */
+    VGPUControl *control;                /* shared; outbox_send() stores positions there */
     bool positions;                      /* they have moved, or something else has been pushed */
 };
 
 /* page NULL: off. */
 void outbox_init(struct outbox *outbox, const struct vgpu_channel_layout *layout,
-                 uint64_t notice_bytes, VGPUCopyPage *page, int engine);
+                 uint64_t notice_bytes, VGPUControl *control, VGPUCopyPage *page, int engine);
 
 static inline bool outbox_is_on(const struct outbox *outbox)
 {
@@ -46,8 +53,9 @@ void outbox_add_range(struct outbox *outbox, uint64_t offset, uint64_t bytes);
 void outbox_add_answer(struct outbox *outbox, unsigned lane, unsigned bytes);
 void outbox_add_positions(struct outbox *outbox);
 
-/* Hands over as much as the engine has room for.  notice_tail: the worker's position. */
-void outbox_send(struct outbox *outbox, uint64_t notice_tail);
+/* Hands over as much as the engine has room for.  The worker's positions: of its notices, and how
+ * many records are over. */
+void outbox_send(struct outbox *outbox, uint64_t notice_tail, uint64_t retired);
 
 /* Waits something that the engine has room for? */
 bool outbox_can_send(struct outbox *outbox);
