@@ -98,6 +98,9 @@ void channel_end_and_tell(struct channel_set *set, struct channel *channel,
 bool channel_serve(struct channel_set *set, struct channel *channel, bool in_turn,
                    uint64_t budget_ns);
 
+/* COPIED: hands what the guest has not seen to the copy engine. */
+void channel_push(struct channel *channel);
+
 /* channel_chunks.c */
 /* Lets go of those that were removed and whose records are over. */
 void channel_remove_chunks(struct channel_set *set, struct channel *channel);

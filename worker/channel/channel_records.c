@@ -123,7 +123,7 @@ static bool has_input(struct channel *channel)
         return true; /* there is none, or it will be refused */
     }
     if (!channel->pulling) {
-        outbox_send(&channel->outbox, channel->notices.tail, channel->retired);
+        channel_push(channel);
         if (channel->in_flight > 0 || channel->outbox.count > 0 || copier_room(copier) == 0) {
             return false;
         }

@@ -190,6 +190,13 @@ enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping 
 
 /* ---- work ---- */
 
+void channel_push(struct channel *channel)
+{
+    outbox_send(&channel->outbox, channel->notices.tail, channel->retired);
+    /* Of these the process may say that it has read them. */
+    channel->notices.published = channel->outbox.notices_pushed;
+}
+
 /* Gives room back, and wakes the process if it waits for that or for an answer. */
 static void look_after_process(struct channel *channel)
 {
@@ -201,7 +208,7 @@ static void look_after_process(struct channel *channel)
         }
         channel->answered = false;
         vgpu_ring_release(&channel->commands);
-        outbox_send(&channel->outbox, channel->notices.tail, channel->retired);
+        channel_push(channel);
         return; /* the engine looks whether the process sleeps */
     }
     wake = vgpu_ring_release(&channel->commands) != 0;
