@@ -4,11 +4,14 @@
  * a process of its own.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "common/notify.h"
+#include "common/sandbox.h"
 #include "keeper/keeper.h"
+#include "keeper/seccomp_keeper.h"
 
 int main(int argc, char **argv)
 {
@@ -23,6 +26,12 @@ int main(int argc, char **argv)
     log_init("vgpu-keeper", options.log_level, options.log_json);
     if (keeper_new(&options, &keeper, error, sizeof(error)) < 0) {
         log_error("%s", error);
+        return EXIT_FAILURE;
+    }
+    status = SANDBOX_ENTER(sandbox_keeper, options.seccomp);
+    if (status < 0) {
+        log_error("the list of system calls can't be set up: %s; --seccomp none does without",
+                  strerror(-status));
         return EXIT_FAILURE;
     }
     if (options.socket_path) { /* else it is the mediator that the manager asks */

@@ -41,6 +41,12 @@ static const struct args_option rows[] = {
      "auto: as far as this process may; always: all of it or no start; never: workers run as this "
      "process does (default {default})",
      ARGS_CHOICE(struct keeper_options, confinement, confinements)},
+    {"seccomp", NULL,
+     "what another system call than those of the lists does, here and in workers: it ends the "
+     "process; it is logged by the kernel and made; there are no lists (default {default}, and log "
+     "in workers with CUDA)",
+     ARGS_CHOICE(struct keeper_options, seccomp, sandbox_modes),
+     .text = offsetof(struct keeper_options, seccomp_text)},
     {"alone-s", "N", "how long workers are kept without a mediator (default {default})",
      ARGS_NUMBER(struct keeper_options, alone_s, 0, ALONE_S_MAX, 1), .of = "seconds"},
     {"log-level", NULL, "(default {default})", ARGS_LOG_LEVEL(struct keeper_options, log_level)},

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "keeper/uids.h"
 
 enum keeper_confinement {
@@ -20,7 +21,9 @@ struct keeper_options {
     const char *worker_path; /* NULL: beside our own executable */
     struct uids_config uids;
     enum keeper_confinement confinement;
-    uint32_t alone_s; /* how long workers are kept without a mediator */
+    uint32_t seccomp;         /* enum sandbox_mode */
+    const char *seccomp_text; /* NULL: not given */
+    uint32_t alone_s;         /* how long workers are kept without a mediator */
     enum log_level log_level;
     bool log_json;
 };

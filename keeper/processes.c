@@ -22,12 +22,13 @@
 #include "keeper/child.h"
 
 #define PLACES VGPU_KEEPER_WORKERS_MAX
-#define ARGS_MAX 16
+#define ARGS_MAX 18
 #define LOGS_AT_ONCE 16
 
 struct processes {
     char program[PATH_MAX];
     int program_fd;
+    const char *seccomp; /* for workers; NULL: as they have it of themselves */
     struct rlimit files; /* a child's, not our raised one */
     uint32_t own;
     struct uids *uids; /* NULL without OWN_UID */
@@ -110,6 +111,7 @@ int processes_new(const struct keeper_options *options, struct processes **made,
         return -ENOMEM;
     }
     processes->program_fd = -1;
+    processes->seccomp = options->seccomp_text;
     processes->logs_due_ns = UINT64_MAX;
     processes->logs = epoll_create1(EPOLL_CLOEXEC);
     processes->failures = child_failures_new(PLACES);
@@ -373,6 +375,10 @@ static void start_worker(struct processes *processes, struct process *process, i
     if (what->memory_limit_bytes) {
         argv[n++] = "--memory-limit";
         argv[n++] = memory;
+    }
+    if (processes->seccomp) {
+        argv[n++] = "--seccomp";
+        argv[n++] = (char *)processes->seccomp;
     }
     if (what->flags & VGPU_KEEPER_TEST_OPS) {
         argv[n++] = "--enable-test-ops";

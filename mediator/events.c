@@ -2,6 +2,7 @@
 #include "mediator/events.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,16 +209,27 @@ static enum log_level level_of(enum core_event_kind kind)
     }
 }
 
+/* A list of ours may miss something, too: then no guest is to blame. */
+static void describe_signal(int number, char *text, size_t bytes)
+{
+    if (number == SIGSYS) {
+        snprintf(text, bytes,
+                 "its worker was ended by signal %d, for a system call that is not in its list: "
+                 "its guest may have taken it over; dmesg or the audit log says which call "
+                 "(type=1326). vgpu-keeper --seccomp log only notes such calls",
+                 number);
+    } else {
+        snprintf(text, bytes, "its worker was ended by signal %d (%s)", number, strsignal(number));
+    }
+}
+
 static void describe_worker_end(const struct core_event *event, char *text, size_t bytes)
 {
     switch ((enum core_worker_end)event->value) {
     case CORE_WORKER_END_EXITED:
         snprintf(text, bytes, "its worker exited with status %" PRIu32, event->code);
         break;
-    case CORE_WORKER_END_SIGNALED:
-        snprintf(text, bytes, "its worker was ended by signal %" PRIu32 " (%s)", event->code,
-                 strsignal((int)event->code));
-        break;
+    case CORE_WORKER_END_SIGNALED: describe_signal((int)event->code, text, bytes); break;
     case CORE_WORKER_END_NOT_STARTED:
         snprintf(text, bytes, "its worker could not be started: %s", strerror((int)event->code));
         break;

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/notify.h"
+#include "common/sandbox.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/control/commands.h"
@@ -35,6 +36,7 @@
 #include "mediator/identity/identity.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/mediator.h"
+#include "mediator/seccomp_mediator.h"
 #include "mediator/options.h"
 #include "mediator/metrics/own_metrics.h"
 #include "mediator/sockets.h"
@@ -419,6 +421,28 @@ static bool start_parts(void)
     return true;
 }
 
+/*
+ * A filter is for what we start, too.  So there is none where we may have to start a program that
+ * needs more than we do: a keeper of our own, or a command that resets GPUs.
+ */
+static bool enter_sandbox(void)
+{
+    const struct options *options = &mediator.options;
+    int ret;
+
+    if (!options->keeper_socket || options->gpu_reset_command) {
+        log_info("vgpu-mediator itself has no list of system calls: it may have to start %s",
+                 options->keeper_socket ? "the reset command" : "a vgpu-keeper");
+        return true;
+    }
+    ret = SANDBOX_ENTER(sandbox_mediator, options->seccomp);
+    if (ret < 0) {
+        log_error("the list of system calls can't be set up: %s; --seccomp none does without",
+                  strerror(-ret));
+    }
+    return ret == 0;
+}
+
 static void free_all(void)
 {
     admin_server_free(mediator.admin);
@@ -506,7 +530,8 @@ int main(int argc, char **argv)
     if (started && !make_core()) {
         return EXIT_FAILED; /* some of its parts are there: nothing runs that would have to stop */
     }
-    started = started && read_configuration() && take_kept_state() && start_parts();
+    started =
+        started && read_configuration() && take_kept_state() && start_parts() && enter_sandbox();
     mediator.started = started;
     if (started) {
         log_notice("vgpu-mediator " VGPU_VERSION " is ready");

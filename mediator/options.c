@@ -7,6 +7,7 @@
 
 #include "common/args.h"
 #include "common/names.h"
+#include "common/sandbox.h"
 #include "common/ns.h"
 #include "common/unused.h"
 #include "vgpu/vgpu_admin.h"
@@ -160,6 +161,11 @@ static const struct args_option rows[] = {
      "own uid and namespaces for workers: as far as this process may, all of it or no start, or "
      "none (default {default})",
      CHOICE(keeper.confine_number, confines), GIVEN(keeper.confine)},
+    {"seccomp", NULL,
+     "what a system call does that is not in the program's list: it ends the process; it is logged "
+     "by the kernel and made; there is no list. For vgpu-mediator with --keeper-socket and without "
+     "--gpu-reset-command, and for a keeper of our own (default {default})",
+     CHOICE(seccomp, sandbox_modes), GIVEN(seccomp_text)},
     {"no-nvml", NULL, "no GPU health from NVML: it is judged by the workers alone",
      CLEAR(use_nvml)},
     {"nvml-library", "PATH", "NVML (default libnvidia-ml.so.1, where the loader finds it)",
@@ -254,6 +260,7 @@ void options_for_keeper(const struct options *options, const char *args[OPTIONS_
         {"--uid-count", options->keeper.uid_count},
         {"--cache-dir", options->keeper.cache},
         {"--confine", options->keeper.confine},
+        {"--seccomp", options->seccomp_text},
         {"--log-level", log_level_name(options->log_level)},
         {"--log-format", options->log_json ? "json" : NULL},
     };

@@ -54,6 +54,9 @@ struct options {
     bool discovery;
     bool trust_claims;
 
+    uint32_t seccomp;         /* enum sandbox_mode */
+    const char *seccomp_text; /* NULL: not given */
+
     bool use_db;
     const char *db_path; /* as given, may be NULL: vgpu_db_path() decides */
     enum unregistered_choice unregistered;
@@ -89,7 +92,7 @@ enum options_result {
     OPTIONS_EXIT_USAGE, /* said on stderr what is wrong */
 };
 
-#define OPTIONS_KEEPER_ARGS 16u
+#define OPTIONS_KEEPER_ARGS 20u
 
 /* The command line of a keeper of our own: up to the first NULL.  The strings are options's. */
 void options_for_keeper(const struct options *options, const char *args[OPTIONS_KEEPER_ARGS]);

@@ -14,9 +14,12 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "worker/executor.h"
 #include "worker/options.h"
 #include "worker/probe.h"
+#include "worker/seccomp_worker_cpu.h"
+#include "worker/seccomp_worker_cuda.h"
 
 /* A person's shell has no packet socket as descriptor 3, the mediator's child does. */
 static bool started_by_mediator(void)
@@ -72,6 +75,20 @@ static int isolate_process(void)
     return 0;
 }
 
+/* All threads that the driver has made are under it, too. */
+static bool enter_sandbox(const struct worker_options *options)
+{
+    int ret = options->ops == &backend_cuda ? SANDBOX_ENTER(sandbox_worker_cuda, options->seccomp)
+                                            : SANDBOX_ENTER(sandbox_worker_cpu, options->seccomp);
+
+    if (ret < 0) {
+        log_error("the list of system calls can't be set up: %s; vgpu-keeper --seccomp none does "
+                  "without",
+                  strerror(-ret));
+    }
+    return ret == 0;
+}
+
 static enum vgpu_worker_exit serve(const struct worker_options *options)
 {
     struct executor_config config = {
@@ -85,6 +102,9 @@ static enum vgpu_worker_exit serve(const struct worker_options *options)
     bool in_flight = false;
 
     if (config.ops->open(&options->backend, &config.backend) < 0) {
+        return VGPU_WORKER_EXIT_BACKEND;
+    }
+    if (!enter_sandbox(options)) {
         return VGPU_WORKER_EXIT_BACKEND;
     }
     status = executor_run(&config, &in_flight);

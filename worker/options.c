@@ -11,8 +11,9 @@ static const struct backend_ops *const backend_by_word[] = {NULL, &backend_cpu, 
 /* What the options say, before it is looked at together. */
 struct given {
     struct worker_options options;
-    uint32_t backend;                      /* of `backends` */
-    const char *backend_text, *vm_id_text; /* NULL: not given */
+    uint32_t backend;                                     /* of `backends` */
+    uint32_t seccomp;                                     /* enum sandbox_mode */
+    const char *backend_text, *vm_id_text, *seccomp_text; /* NULL: not given */
 };
 
 static const struct args_option rows[] = {
@@ -28,6 +29,11 @@ static const struct args_option rows[] = {
      .of = "bytes"},
     {"depth", "N", "jobs taken ahead of completion, {range} (default {default})",
      ARGS_NUMBER(struct given, options.backend.depth, 1, WORKER_DEPTH_MAX, 1)},
+    {"seccomp", NULL,
+     "what a system call does that is not in the program's list: it ends the worker; it is logged "
+     "by the kernel and made; there is no list (default kill, with CUDA log)",
+     ARGS_CHOICE(struct given, seccomp, sandbox_modes),
+     .text = offsetof(struct given, seccomp_text)},
     {"enable-test-ops", NULL, "take the test operations: spin, hang, crash, fail",
      ARGS_FLAG(struct given, options.test_ops)},
     {"probe", NULL, "print the backend and the GPUs found as JSON, and exit",
@@ -63,6 +69,10 @@ int options_parse(int argc, char **argv, struct worker_options *options)
 
     given.options.has_vm_id = given.vm_id_text != NULL;
     given.options.ops = backend_by_word[given.backend];
+    /* What a driver calls is known to who has measured it: scripts/worker-syscalls. */
+    given.options.seccomp = given.seccomp_text                   ? (enum sandbox_mode)given.seccomp
+                            : given.options.ops == &backend_cuda ? SANDBOX_LOG
+                                                                 : SANDBOX_KILL;
     *options = given.options;
     if (status >= 0) {
         return status;

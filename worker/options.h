@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "worker/backend.h"
 
 struct worker_options {
@@ -14,6 +15,7 @@ struct worker_options {
     struct backend_config backend; /* strings point into argv */
     uint32_t vm_id;
     bool has_vm_id;
+    enum sandbox_mode seccomp;
     bool test_ops;
     bool probe;
     enum log_level log_level;

@@ -18,7 +18,7 @@
 
 #define KEEPER_LINK_DEADLINE_MS 20000 /* of keeper_link_open() */
 #define KEEPER_LINK_AGAIN_MS 1000     /* between two tries */
-#define KEEPER_LINK_ARGS_MAX 16u
+#define KEEPER_LINK_ARGS_MAX 20u
 
 /* Strings live as long as the link. */
 struct keeper_link_config {
