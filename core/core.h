@@ -537,8 +537,11 @@ enum core_worker_end {
 };
 
 /* Handles that the core does not know any more are ignored, in all of these. */
-/* It had to wait for its turn to start: its time to become ready begins now. */
-void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns);
+/*
+ * Its time to become ready begins then: it had to wait for its turn to start, or has something to
+ * end first, of a mediator before us.
+ */
+void core_worker_begun(struct core *core, uint64_t worker, uint64_t begin_ns);
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
                        uint64_t now_ns);
 /*

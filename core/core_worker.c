@@ -307,13 +307,13 @@ void core_worker_exited(struct core *core, uint64_t worker, enum core_worker_end
     core_vm_after(core, slot, now_ns);
 }
 
-void core_worker_begun(struct core *core, uint64_t worker, uint64_t now_ns)
+void core_worker_begun(struct core *core, uint64_t worker, uint64_t begin_ns)
 {
     uint32_t slot = core_worker_slot(core, worker);
 
     if (slot != CORE_NONE && core->vms[slot].worker.state == CORE_WORKER_STARTING &&
         !core->vms[slot].worker.overdue) {
-        core->vms[slot].worker.since_ns = now_ns;
+        core->vms[slot].worker.since_ns = begin_ns;
     }
 }
 
@@ -333,7 +333,7 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
                           .session = vm->session,
                           .vm = slot,
                           .gpu = vm->gpu,
-                          .value = now_ns - vm->worker.since_ns,
+                          .value = now_ns > vm->worker.since_ns ? now_ns - vm->worker.since_ns : 0,
                       });
     vm->worker.flags = ready->flags;
     vm->worker.start_failures = 0;

@@ -352,6 +352,15 @@ static void run(struct processes *processes, struct process *process, char *cons
     processes->living++;
 }
 
+/*
+ * The number of a VM without a UUID may be another one's tomorrow, who would run what the first one
+ * has left there.
+ */
+static bool wants_cache(const vgpu_keeper_worker *what)
+{
+    return (what->flags & VGPU_KEEPER_CUDA) && (what->flags & VGPU_KEEPER_HAS_UUID);
+}
+
 static void start_worker(struct processes *processes, struct process *process, int fd)
 {
     const vgpu_keeper_worker *what = &process->what;
@@ -388,8 +397,7 @@ static void start_worker(struct processes *processes, struct process *process, i
     process->uid = geteuid();
     if (processes->uids) {
         key_of(what, key);
-        ret = uids_take(processes->uids, key, &process->uid,
-                        what->flags & VGPU_KEEPER_CUDA ? cache : NULL);
+        ret = uids_take(processes->uids, key, &process->uid, wants_cache(what) ? cache : NULL);
         if (ret < 0) {
             end(processes, process,
                 &(vgpu_keeper_end){.step = VGPU_KEEPER_STEP_UID, .error = -ret});

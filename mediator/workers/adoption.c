@@ -252,7 +252,7 @@ struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_wo
         log_info("VM %" PRIu32 ": worker %d of the vgpu-mediator before goes on", what->vm_id,
                  (int)found->pid);
         found->handle = handle;
-        worker_enter(found, found->has_ready ? WORKER_ADOPTED : WORKER_STARTS);
+        worker_enter(found, found->has_ready ? WORKER_ADOPTED : WORKER_CLAIMED);
     }
     return found;
 }

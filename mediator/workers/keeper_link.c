@@ -84,8 +84,11 @@ static int send_message(struct keeper_link *link, uint16_t type, uint64_t number
         ret = fd_packet_send(link->fd, parts, bytes ? 2 : 1, fds, fds ? VGPU_KEEPER_FDS : 0);
     }
     uv_mutex_unlock(&link->lock);
+    if (ret == -ETOOMANYREFS || ret == -ENOBUFS || ret == -ENOMEM) {
+        return -EAGAIN; /* the host has no room for it now: the link is none the worse */
+    }
     /* The link's end is seen by the loop; until then nobody is there. */
-    return ret == 0 || ret == -EAGAIN || ret == -ETOOMANYREFS ? ret : -ENOTCONN;
+    return ret == 0 || ret == -EAGAIN ? ret : -ENOTCONN;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -96,12 +99,9 @@ static int order(struct keeper_link *link, uint16_t type, uint64_t number, const
 {
     int ret = send_message(link, type, number, body, bytes, fds);
 
-    if (ret == -EAGAIN || ret == -ETOOMANYREFS) {
-        if (!link->full && link->poll) {
-            link->full = true;
-            uv_poll_start(link->poll, UV_READABLE | UV_WRITABLE, on_poll);
-        }
-        return -EAGAIN;
+    if (ret == -EAGAIN && !link->full && link->poll) {
+        link->full = true;
+        uv_poll_start(link->poll, UV_READABLE | UV_WRITABLE, on_poll);
     }
     return ret;
 }

@@ -33,6 +33,8 @@
 
 /* Frames that are taken from one worker before the next one is read. */
 #define DRAIN_MAX 32u
+/* For a job without a time limit: a year. */
+#define WITHOUT_LIMIT_NS (UINT64_C(31536000) * NS_PER_S)
 
 static void on_socket(uv_poll_t *poll, int status, int events);
 static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd);
@@ -149,6 +151,7 @@ static void leave_step(struct worker *worker)
     case WORKER_WAITS: TAILQ_REMOVE(&supervisor->waiting, worker, turn); break;
     case WORKER_STARTS: supervisor->starting--; break;
     case WORKER_FAILED:
+    case WORKER_CLAIMED:
     case WORKER_ADOPTED: supervisor->to_report--; break;
     default: break;
     }
@@ -161,7 +164,8 @@ void worker_enter(struct worker *worker, enum worker_step step)
     leave_step(worker);
     worker->step = step;
     supervisor->starting += step == WORKER_STARTS;
-    supervisor->to_report += step == WORKER_FAILED || step == WORKER_ADOPTED;
+    supervisor->to_report +=
+        step == WORKER_FAILED || step == WORKER_ADOPTED || step == WORKER_CLAIMED;
 }
 
 static void free_worker(struct worker *worker)
@@ -514,6 +518,17 @@ static void report_adopted(struct worker *worker)
     adoption_hand_over(worker);
 }
 
+/* What the mediator before has asked of it may take as long as any job. */
+static void report_claimed(struct worker *worker)
+{
+    const struct supervisor_uses *uses = &worker->supervisor->uses;
+    uint64_t limit_ns = uses->config->job_timeout_ns;
+
+    worker_enter(worker, WORKER_ENDS);
+    core_worker_begun(uses->core, worker->handle,
+                      clock_now_ns() + (limit_ns ? limit_ns : WITHOUT_LIMIT_NS));
+}
+
 bool supervisor_settle(struct supervisor *supervisor)
 {
     struct worker *worker, *next;
@@ -528,6 +543,8 @@ bool supervisor_settle(struct supervisor *supervisor)
             report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->error);
         } else if (worker->step == WORKER_ADOPTED) {
             report_adopted(worker);
+        } else if (worker->step == WORKER_CLAIMED) {
+            report_claimed(worker);
         }
     }
     return true;

@@ -23,6 +23,8 @@ enum worker_step {
     WORKER_FAILED,  /* it never will: to be reported to the core */
     WORKER_ORPHAN,  /* of a mediator that was before us, and nobody's yet */
     WORKER_ADOPTED, /* it was one, is a VM's now, and was ready: to be reported, too */
+    WORKER_CLAIMED, /* ... and was not: it is still at work for that mediator; to be reported */
+    WORKER_ENDS,    /* ... that is reported, and its READY awaited.  It needs no turn to start */
 };
 
 /* A channel that it has from a mediator before us, until the core knows it. */

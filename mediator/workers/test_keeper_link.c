@@ -15,10 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "common/fd_packet.h"
+#include "common/sandbox.h"
 #include "common/unused.h"
 #include "mediator/test_loop.h"
 #include "mediator/workers/keeper_link.h"
@@ -283,6 +286,29 @@ static void test_a_full_socket_is_waited_for(void **state)
     end_link(&loop, link);
 }
 
+/* A host without memory for the message: in a process of its own, where sending fails so. */
+static void test_an_order_that_the_host_has_no_room_for_is_due(void **state)
+{
+    static const int errors[] = {ENOBUFS, ENOMEM};
+    struct keeper_link *link;
+    uv_loop_t loop;
+    int status;
+
+    watch("good", &loop, &link);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        const struct sandbox_rule rule = {.number = __NR_sendmsg, .error = (uint32_t)errors[i]};
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            _exit(sandbox_enter(&rule, 1, SANDBOX_LOG) == 0 ? -keeper_link_kill(link, 100) : 0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), EAGAIN);
+    }
+    end_link(&loop, link);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +317,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_keeper_that_begins_to_lie_is_replaced),
         cmocka_unit_test(test_nobody_is_asked_while_there_is_no_keeper),
         cmocka_unit_test(test_a_full_socket_is_waited_for),
+        cmocka_unit_test(test_an_order_that_the_host_has_no_room_for_is_due),
     };
     ssize_t length;
 

@@ -24,7 +24,9 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
     vgpu_worker_ready ready;
 
     if (length != sizeof(ready) ||
-        (worker->step != WORKER_STARTS && worker->step != WORKER_ORPHAN) || worker->has_ready) {
+        (worker->step != WORKER_STARTS && worker->step != WORKER_ORPHAN &&
+         worker->step != WORKER_CLAIMED && worker->step != WORKER_ENDS) ||
+        worker->has_ready) {
         worker_kill_for_protocol(worker, "sent a wrong READY");
         return;
     }

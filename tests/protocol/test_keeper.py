@@ -417,6 +417,23 @@ def test_a_mediator_that_is_killed_loses_no_worker(lab):
             assert set(keeper.workers()) == workers
 
 
+def test_a_worker_that_is_still_at_work_for_the_mediator_before(lab):
+    """It has as long for that as any job, and not what a worker has for its start."""
+    with Keeper(lab) as keeper:
+        mediator = with_keeper(lab, keeper).start()
+        with mediator.device(1) as device:
+            device.add(1, 1)
+            device.submit(wire.SPIN, (4000000,))
+            wait_for(lambda: mediator.vm(1)["in_flight"], "the job to run")
+            worker, = keeper.workers()
+            mediator.kill()
+        mediator.log_file.close()
+        with with_keeper(lab, keeper, "--worker-start-timeout-ms", "100") as again, \
+                again.device(1) as device:
+            assert device.add(2, 3) == 5
+            assert again.vm(1)["worker_pid"] == worker and again.vm(1)["worker_restarts"] == 0
+
+
 def test_a_planned_restart_answers_what_was_accepted_and_keeps_the_workers(lab):
     with Keeper(lab) as keeper:
         with with_keeper(lab, keeper) as mediator:
