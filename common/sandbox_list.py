@@ -147,10 +147,11 @@ def main(argv):
                   "#include <errno.h>\n#include <fcntl.h>\n#include <sched.h>\n"
                   "#include <sys/ioctl.h>\n#include <sys/socket.h>\n#include <sys/syscall.h>\n\n"
                   f"static const struct sandbox_rule sandbox_{args.name}[] = {{\n")
-        write_rules(out, rules)
         out.write("#if SANDBOX_SANITIZER\n")
-        write_rules(out, more)
-        out.write("#endif\n};\n")
+        write_rules(out, more)  # first: of several rules the first counts
+        out.write("#endif\n")
+        write_rules(out, rules)
+        out.write("};\n")
     with open(args.depfile, "w", encoding="utf-8") as out:
         wanted = [os.path.join(args.root, name) for name in [*files, *sorted(folders)]]
         out.write(f"{args.output}: {' '.join([map_path, *wanted])}\n")
