@@ -36,11 +36,31 @@ def verify(units):
     return done.returncode, done.stdout + done.stderr
 
 
+# What systemd-analyze security may say of a unit at most, in tenths: it must not get worse.
+EXPOSURE_MAX = {"vgpu-mediator.service": 40}
+
+
+def exposed(name, text):
+    """That a unit is less confined than it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, name)
+        path.write_text(text.replace("/usr/bin/vgpu-mediator", shutil.which("true")))
+        done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager",
+                               f"--threshold={EXPOSURE_MAX[name]}", str(path)],
+                              capture_output=True, text=True)
+    if "nrecognized option" in done.stderr or "nknown option" in done.stderr:
+        return []  # systemd before 250
+    return [f"{name}: systemd-analyze security is above {EXPOSURE_MAX[name] / 10}: "
+            f"{done.stdout.strip().splitlines()[-1:]}"] if done.returncode else []
+
+
 def findings(units):
     found = [f"{name}: {word} hides /dev/nvidia* from some systemds"
              for name, text in units.items() if name not in WITHOUT_GPU for word in CLOSES_DEVICES
              if any(line.startswith(word) for line in text.splitlines())]
     if shutil.which("systemd-analyze"):
+        found += [line for name in units if name in EXPOSURE_MAX
+                  for line in exposed(name, units[name])]
         status, text = verify(units)
         if status or text.strip():
             found.append(f"systemd-analyze verify: {text.strip() or status}")
@@ -55,6 +75,7 @@ def check_itself(units):
     assert findings({name: units[name] + "\nProtectClock=yes\n"})
     if shutil.which("systemd-analyze"):
         assert findings({name: units[name].replace("KillMode=", "KilMode=")})
+        assert exposed(name, units[name].replace("RestrictNamespaces=", "# "))
         assert findings({name: units[name].replace("RestartSec=1", "RestartSec=soon")})
 
 
