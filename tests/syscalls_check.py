@@ -31,7 +31,8 @@ PURE = re.compile(r"""
     |(at|gm|local|mk)?time(_r|gm)?|getenv|setenv|unsetenv|sig(add|del|empty|fill)set|inet_[np]to[np]
     |dl(addr|close|error|sym)|dirname|pthread_(mutex|cond|condattr|once|self|join|detach|attr)_?\w*
     |posix_spawn(_file_actions|attr)_\w+|syscall|usleep|get_nprocs|fclose|closedir|readdir(64)?
-    |l?l?abs|lround|floor|ceil|sqrt|log[0-9]*|pow|exp|fmod|round|ldexp|frexp
+    |l?l?abs|(l?l?round|l?l?rint|trunc|floor|ceil|sqrt|cbrt|hypot|log(1p|2|10)?|pow|exp(2|m1)?
+    |f(mod|max|min|abs|ma|dim)|ldexp|frexp|modf|nearbyint|a?(sin|cos|tan)h?|atan2|erfc?|[lt]gamma)f?
     |mmap(64)?|munmap|mremap|mprotect|madvise|read|write|close|lseek(64)?|fstat(64)?|nanosleep
     |clock_gettime|sched_(yield|getaffinity)|sysinfo|getpid|gettid|abort|_?exit|fcntl(64)?
     |sig(action|procmask)|signal|pthread_sigmask|time|atexit|posix_memalign|raise|ferror|feof|fileno
