@@ -31,6 +31,7 @@ void core_worker_offer(struct core *core, bool has_uuid, const uint8_t *uuid, ui
         core_vm_attach(core, slot, gpu, now_ns);
     }
     if (core_vm_place(core, slot, now_ns)) {
+        core_vm_used_again(core, slot);
         core_worker_want(core, slot, now_ns);
         core_vm_after(core, slot, now_ns);
     }
@@ -75,6 +76,7 @@ uint64_t core_channel_adopt(struct core *core, uint64_t worker,
         core_channel_forget(core, channel);
         return 0;
     }
+    core_vm_used_again(core, slot);
     core_report(core, &(struct core_event){
                           .kind = CORE_EVENT_CHANNEL_OPENED,
                           .session = CORE_NONE,

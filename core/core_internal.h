@@ -219,6 +219,8 @@ bool core_vm_place(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_vm_move_if_needed(struct core *core, uint32_t slot, uint64_t now_ns);
 /* Gives it a place on this GPU, even and without a part of it yet. */
 void core_vm_attach(struct core *core, uint32_t slot, uint32_t gpu, uint64_t now_ns);
+/* Somebody uses it again: it goes on with its account, and counts for its share where it is. */
+void core_vm_used_again(struct core *core, uint32_t slot);
 /* What its device shows; whether that is something else than the VM has now. */
 bool core_vm_device(const struct core *core, uint32_t slot, struct core_device *device);
 /* fault: the last one, or NONE: the administrator wants it. */

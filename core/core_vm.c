@@ -85,6 +85,17 @@ static void count_share(struct core *core, struct core_vm *vm, double share)
     vm->placed_share = share;
 }
 
+void core_vm_used_again(struct core *core, uint32_t slot)
+{
+    struct core_vm *vm = &core->vms[slot];
+
+    vm->idle = false;
+    vm->owes = false;
+    if (vm->gpu != CORE_NONE) {
+        count_share(core, vm, share_of(vm));
+    }
+}
+
 static void detach(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];

@@ -260,6 +260,68 @@ static void test_registered_vms(void **state)
     world_end();
 }
 
+/* VM 7's worker has lived on, with a channel: that works before its process says anything. */
+static void come_back_with_a_channel(void)
+{
+    const struct core_channel_held held = {
+        .profile = VGPU_PROFILE_CUDA,
+        .features = VGPU_CHANNEL_LIFE,
+        .geometry = {.lanes = 1, .notice_bytes = 4096, .command_bytes = 131072},
+    };
+    uint8_t uuid[CORE_UUID_BYTES];
+    uint64_t channel;
+
+    memset(uuid, 7, sizeof(uuid));
+    core_worker_offer(w.core, true, uuid, 7, 0, w.now_ns);
+    assert_int_equal(w.start_count, 1);
+    worker7 = w.starts[0].worker;
+    worker_ready(worker7);
+    channel = core_channel_adopt(w.core, worker7, &held, w.now_ns);
+    assert_int_not_equal(channel, 0);
+    w.channel =
+        (struct world_channel){.state = WORLD_CHANNEL_OPENED, .worker = worker7, .handle = channel};
+    core_turn_want(w.core, worker7, channel, w.now_ns);
+}
+
+static void begin_with_a_channel(void)
+{
+    begin(simple);
+    finish_after(LONG_JOB_NS);
+    restart(simple);
+    core_pause(w.core, CORE_NONE, w.now_ns); /* its turn waits */
+    come_back_with_a_channel();
+    assert_int_equal(stats_of(7).scheduler.lag_ns, -HALF_NS);
+    assert_true(stats_of(7).due_share > 0);
+}
+
+/* Its GPU goes, while a turn of that channel waits. */
+static void test_a_debtor_with_a_channel_loses_its_gpu(void **state)
+{
+    begin_with_a_channel();
+    core_gpu_set_available(w.core, 0, false, w.now_ns);
+    assert_int_equal(stats_of(7).gpu, CORE_NONE);
+    assert_int_equal(w.stopped, worker7);
+    world_end();
+}
+
+/* It is no debtor that has left: no other VM gets its place. */
+static void test_a_debtor_with_a_channel_keeps_its_place(void **state)
+{
+    uint32_t session;
+    struct core_identity claim = {.kind = CORE_IDENTITY_CLAIM};
+
+    begin_with_a_channel();
+    for (uint32_t id = 100; id < 100 + CORE_VMS_MAX; id++) {
+        claim.vm_ids[0] = id;
+        if (core_session_open(w.core, &claim, w.now_ns, &session) == 0) {
+            frame_in(session, VGPU_MSG_HELLO, id, 0, &(VGPUHello){.version = VGPU_PROTOCOL_VERSION},
+                     sizeof(VGPUHello));
+        }
+    }
+    assert_int_equal(stats_of(7).worker, worker7);
+    world_end();
+}
+
 /* A file may hold anything. */
 static void test_nonsense(void **state)
 {
@@ -297,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_counters),
         cmocka_unit_test(test_quarantine_of_an_unregistered_vm),
         cmocka_unit_test(test_registered_vms),
+        cmocka_unit_test(test_a_debtor_with_a_channel_loses_its_gpu),
+        cmocka_unit_test(test_a_debtor_with_a_channel_keeps_its_place),
         cmocka_unit_test(test_nonsense),
     };
 
