@@ -9,7 +9,14 @@
 
 #define FOREIGN_FDS_MAX 253 /* that one message can bring (SCM_MAX_FD): give room for all */
 
+struct msghdr;
+
 /* Closes it without waiting for what a socket has not sent yet. */
 void foreign_fd_close(int fd);
+/*
+ * What came beside a message: the first `room` are put into fds, and are the caller's, the others
+ * are closed.  Returns how many came, which may be more than `room`.
+ */
+unsigned foreign_fds_take(struct msghdr *message, int *fds, unsigned room);
 
 #endif /* MEDIATOR_BASE_FOREIGN_FD_H */

@@ -266,27 +266,12 @@ static void take_bytes(struct connection *conn, const uint8_t *bytes, size_t len
 /* Keeps what came beside the bytes.  False: there were descriptors out of place. */
 static bool take_descriptors(struct connection *conn, struct msghdr *message)
 {
-    bool well = !(message->msg_flags & MSG_CTRUNC);
+    unsigned before = conn->fd_count, room = VGPU_FRAME_FDS_MAX - before;
+    unsigned came = foreign_fds_take(message, conn->fds + before, room);
 
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        well = well && conn->fd_count == 0 && count <= VGPU_FRAME_FDS_MAX;
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (conn->fd_count < VGPU_FRAME_FDS_MAX) {
-                conn->fds[conn->fd_count++] = fd;
-            } else {
-                foreign_fd_close(fd);
-            }
-        }
-    }
-    return well;
+    conn->fd_count += came < room ? came : room;
+    return !(message->msg_flags & MSG_CTRUNC) &&
+           (came == 0 || (before == 0 && came <= VGPU_FRAME_FDS_MAX));
 }
 
 /* As recv(2); -1 with EBADMSG: descriptors that are too many or out of place. */

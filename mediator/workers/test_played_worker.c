@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,34 @@
 #include <unistd.h>
 
 #include "vgpu/vgpu_worker.h"
+
+/* As many descriptors as a message can bring (SCM_MAX_FD). */
+#define BROUGHT_FDS 253u
+
+static void send_beside_fds(const void *bytes, size_t length)
+{
+    union {
+        struct cmsghdr header; /* for its alignment */
+        uint8_t bytes[CMSG_SPACE(BROUGHT_FDS * sizeof(int))];
+    } control = {.bytes = {0}};
+    struct iovec part = {(void *)bytes, length};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    int fds[BROUGHT_FDS];
+
+    for (unsigned i = 0; i < BROUGHT_FDS; i++) {
+        fds[i] = STDERR_FILENO;
+    }
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+    sendmsg(VGPU_WORKER_FD, &message, 0);
+}
+
+static bool brings_fds;
 
 static void say(uint16_t type, uint64_t job_id, const void *body, size_t length)
 {
@@ -25,7 +54,11 @@ static void say(uint16_t type, uint64_t job_id, const void *body, size_t length)
 
     memcpy(frame, &header, sizeof(header));
     memcpy(frame + sizeof(header), body, length);
-    send(VGPU_WORKER_FD, frame, header.length, 0);
+    if (brings_fds) {
+        send_beside_fds(frame, header.length);
+    } else {
+        send(VGPU_WORKER_FD, frame, header.length, 0);
+    }
 }
 
 static void say_ready(void)
@@ -70,6 +103,14 @@ static void begin(enum character character, int argc, char **argv)
     case OTHER_LENGTH:
     case OTHER_TYPE: say_wrong(character); break;
     case SAYS_NOTHING: send(VGPU_WORKER_FD, "", 0, 0); break;
+    case SAYS_NOTHING_BESIDE_DESCRIPTORS:
+        send_beside_fds("", 0);
+        send_beside_fds("", 1);
+        break;
+    case BRINGS_DESCRIPTORS:
+        say_ready();
+        brings_fds = true;
+        break;
     case SAYS_TOO_MUCH: {
         vgpu_worker_header header = {.magic = VGPU_WORKER_MAGIC,
                                      .version = VGPU_WORKER_VERSION,

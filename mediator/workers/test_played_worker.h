@@ -34,6 +34,8 @@ enum character {
     IS_DEAF_TO_QUIT,
     WANTS_ITS_ARGUMENTS,
     IS_NOT_READY_YET,
+    BRINGS_DESCRIPTORS, /* beside each answer */
+    SAYS_NOTHING_BESIDE_DESCRIPTORS,
 };
 
 #define A_KIND 1000u

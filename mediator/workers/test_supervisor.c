@@ -4,6 +4,7 @@
  * this very program: with a worker's arguments it plays one (test_played_worker.c).  The core
  * and the keeper are real; requests come from sessions without sockets.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -158,7 +159,9 @@ static void ask(uint32_t session, uint32_t vm_id)
 
 static bool gets_ready(enum character character)
 {
-    return character == READY_TWICE || character >= DONE_OF_ANOTHER_JOB;
+    unsigned kind = character % A_KIND;
+
+    return kind == READY_TWICE || (kind >= DONE_OF_ANOTHER_JOB && kind < IS_NOT_READY_YET);
 }
 
 /* Its first request starts a worker of this character; returns when that has ended. */
@@ -456,6 +459,49 @@ static void test_one_vms_bad_worker_leaves_the_others_alone(void **state)
     assert_int_equal(last_status, VGPU_ERR_NONE);
 }
 
+static unsigned open_files(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    assert_non_null(folder);
+    while (readdir(folder)) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+/* It brings more of them than anybody asked for: none is kept. */
+static void test_what_a_worker_brings_is_closed(void **state)
+{
+    uint32_t session = connect_vm(BRINGS_DESCRIPTORS);
+    unsigned before;
+
+    ask(session, BRINGS_DESCRIPTORS);
+    run_until(&loop, answers == 1);
+    before = open_files();
+    for (uint32_t job = 2; job <= 4; job++) {
+        ask(session, BRINGS_DESCRIPTORS);
+        run_until(&loop, answers == job);
+    }
+    assert_int_equal(last_status, VGPU_ERR_NONE);
+    assert_int_equal(open_files(), before);
+}
+
+static void test_what_comes_beside_nothing_is_closed(void **state)
+{
+    unsigned before;
+
+    expect_end(SAYS_NOTHING_BESIDE_DESCRIPTORS, CORE_WORKER_END_PROTOCOL, 0);
+    before = open_files();
+    for (unsigned i = 1; i <= 3; i++) {
+        happened[CORE_EVENT_WORKER_LOST] = 0;
+        expect_end(SAYS_NOTHING_BESIDE_DESCRIPTORS + A_KIND * i, CORE_WORKER_END_PROTOCOL, 0);
+    }
+    assert_int_equal(open_files(), before);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -480,6 +526,8 @@ int main(int argc, char **argv)
         TEST(test_a_kill_needs_nobodys_consent),
         TEST(test_handles_that_nobody_knows_do_nothing),
         TEST(test_one_vms_bad_worker_leaves_the_others_alone),
+        TEST(test_what_a_worker_brings_is_closed),
+        TEST(test_what_comes_beside_nothing_is_closed),
     };
     ssize_t length;
 

@@ -183,32 +183,22 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     }
 }
 
-/* A frame has one descriptor at most: what else came is closed. */
-union one_fd {
+/* A frame has one descriptor at most: what else came is closed.  It may be as much as a message can
+ * bring, for what has no room is not seen. */
+union brought_fds {
     struct cmsghdr header; /* for its alignment */
-    uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    uint8_t bytes[CMSG_SPACE(sizeof(int) * FOREIGN_FDS_MAX)];
 };
 
-/* -1: none came. */
-static int descriptor_of(struct msghdr *message)
+/* `mute`: only what it brought is to be closed. */
+static void take_packet(struct worker *worker, const uint8_t *bytes, struct mmsghdr *message,
+                        bool mute)
 {
     int fd = -1;
 
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && fd < 0 &&
-            c->cmsg_len == CMSG_LEN(sizeof(int))) {
-            memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-        }
-    }
-    return fd;
-}
-
-static void take_packet(struct worker *worker, const uint8_t *bytes, struct mmsghdr *message)
-{
-    int fd = descriptor_of(&message->msg_hdr);
-
+    foreign_fds_take(&message->msg_hdr, &fd, 1);
     /* Of one that is killed the core has answered for what it says. */
-    if (!worker->killed) {
+    if (!mute && !worker->killed) {
         take_frame(worker, bytes, message->msg_len, &fd);
     }
     if (fd >= 0) {
@@ -221,7 +211,8 @@ bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
     struct supervisor *supervisor = worker->supervisor;
     struct mmsghdr messages[SUPERVISOR_BATCH];
     struct iovec parts[SUPERVISOR_BATCH];
-    union one_fd fds[SUPERVISOR_BATCH];
+    union brought_fds fds[SUPERVISOR_BATCH];
+    bool ended = false;
     int n;
 
     while (limit) {
@@ -238,13 +229,11 @@ bool worker_drain(struct worker *worker, unsigned batch, unsigned limit)
             return errno == EAGAIN || errno == EINTR;
         }
         for (int i = 0; i < n; i++) {
-            if (messages[i].msg_len == 0) {
-                return false;
-            }
-            take_packet(worker, supervisor->frames[i], &messages[i]);
+            ended = ended || messages[i].msg_len == 0;
+            take_packet(worker, supervisor->frames[i], &messages[i], ended);
         }
-        if (n < (int)SUPERVISOR_BATCH) {
-            return true;
+        if (ended || n < (int)SUPERVISOR_BATCH) {
+            return !ended;
         }
         limit = limit > SUPERVISOR_BATCH ? limit - SUPERVISOR_BATCH : 0;
     }
