@@ -50,8 +50,11 @@ bool vgpu_watch_take(VgpuWatch *watch)
 
 /* ---- Signals of our own ------------------------------------------------------ */
 
-/* Reads that are not reaped yet; each signal reaps. */
-#define READS_MAX 128
+/*
+ * Reads that are not reaped yet; each signal reaps.  They count in fs.aio-max-nr, 65,536 on most
+ * hosts, which all QEMUs share.
+ */
+#define READS_MAX 8
 #define REAPED_MAX 8
 
 static aio_context_t reads;

@@ -195,6 +195,9 @@ static void vgpu_channel_leave(struct vgpu_channel *ch)
 	dev->channels[ch->number] = NULL;
 	spin_unlock_irqrestore(&dev->irq_lock, flags);
 	ch->number = VGPU_CHANNEL_NONE;
+	/* The number becomes another file's; who shared memory with this one's process has it yet. */
+	if (ch->mapping)
+		unmap_mapping_range(ch->mapping, vgpu_doorbell_offset(), VGPU_DOORBELL_PAGE, 1);
 	for (i = 0; i < VGPU_CHUNKS_MAX; i++) {
 		chunk = ch->chunks[i];
 		ch->chunks[i] = NULL;
@@ -226,6 +229,8 @@ void vgpu_channel_finish(struct vgpu_channel *ch, bool file_closed)
 
 	vgpu_dev_get(dev);
 	mutex_lock(&dev->lock);
+	if (file_closed)
+		ch->mapping = NULL; /* the file's, and nobody has an area of it any more */
 	if (!ch->finished) {
 		ch->finished = true;
 		if (ch->phase == VGPU_PHASE_OVER)

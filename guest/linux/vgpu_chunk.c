@@ -311,7 +311,7 @@ static int vgpu_mmap_chunk(struct vgpu_channel *ch, struct vm_area_struct *vma, 
 
 /*
  * Before a channel is open its number may still become another process's, when the host refuses
- * it; afterwards it stays this file's as long as the area is there.
+ * it; afterwards it stays this file's until vgpu_channel_leave(), which takes the page away.
  */
 static int vgpu_mmap_doorbell(struct vgpu_channel *ch, struct vm_area_struct *vma, u64 bytes)
 {
