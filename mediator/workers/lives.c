@@ -17,9 +17,13 @@ struct life {
     ino_t number;
 };
 
+LIST_HEAD(life_list, life);
+
 struct lives {
-    LIST_HEAD(, life) all;
+    struct life_list all;
 };
+
+#define LOOK_AT_ONCE 64u /* by one system call */
 
 struct lives *lives_new(void)
 {
@@ -90,26 +94,38 @@ uint64_t lives_match(const struct lives *lives, int fd)
     return 0;
 }
 
-/* The first whose process is gone, or NULL. */
-static struct life *find_gone(const struct lives *lives)
+/* Those among the next LOOK_AT_ONCE, from `life` on, whose processes are gone go into `gone`.
+ * Returns the one behind them, NULL: there is none. */
+static struct life *look_at_some(struct life *life, struct life_list *gone)
 {
-    struct life *life;
+    struct pollfd looks[LOOK_AT_ONCE];
+    struct life *these[LOOK_AT_ONCE];
+    nfds_t count = 0;
 
-    LIST_FOREACH (life, &lives->all, link) {
-        struct pollfd look = {.fd = life->fd};
-
-        if (poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR | POLLNVAL))) {
-            return life;
+    for (; life && count < LOOK_AT_ONCE; life = LIST_NEXT(life, link)) {
+        these[count] = life;
+        looks[count++] = (struct pollfd){.fd = life->fd};
+    }
+    if (poll(looks, count, 0) > 0) {
+        for (nfds_t i = 0; i < count; i++) {
+            if (looks[i].revents & (POLLHUP | POLLERR | POLLNVAL)) {
+                LIST_REMOVE(these[i], link);
+                LIST_INSERT_HEAD(gone, these[i], link);
+            }
         }
     }
-    return NULL;
+    return life;
 }
 
 void lives_look(struct lives *lives, void (*gone)(void *opaque, uint64_t channel), void *opaque)
 {
-    struct life *life;
+    struct life_list list = LIST_HEAD_INITIALIZER(list);
+    struct life *life = LIST_FIRST(&lives->all);
 
-    while ((life = find_gone(lives)) != NULL) {
+    while (life) {
+        life = look_at_some(life, &list);
+    }
+    while ((life = LIST_FIRST(&list)) != NULL) {
         uint64_t channel = life->channel;
 
         drop(life);
