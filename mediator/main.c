@@ -373,8 +373,7 @@ static bool start_parts(void)
     if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
         shares_start(mediator.shares) < 0 ||
         stats_log_start(mediator.stats_log, mediator.options.stats_log_ns) < 0 ||
-        events_start(mediator.events, &mediator.loop) < 0 ||
-        (mediator.kept_state && kept_state_start(mediator.kept_state) < 0)) {
+        events_start(mediator.events, &mediator.loop) < 0) {
         log_error("cannot start the event loop's parts");
         return false;
     }
@@ -412,6 +411,11 @@ static bool start_parts(void)
     }
     if (health_watch_start(mediator.health_watch) < 0) {
         log_error("cannot start to watch over the health");
+        return false;
+    }
+    /* Last: a second mediator, which gets no socket, must not write over the first one's file. */
+    if (mediator.kept_state && kept_state_start(mediator.kept_state) < 0) {
+        log_error("cannot start to keep the VMs' accounts");
         return false;
     }
     if (mediator.options.trust_claims) {
