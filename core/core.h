@@ -154,6 +154,8 @@ struct core_job_step {
     const vgpu_worker_done *done; /* NULL: no worker answered */
 };
 
+struct core_vm_config;
+
 struct core_effects {
     void *opaque;
     /* Send one frame to a session's device. payload_len is in the header. */
@@ -190,11 +192,11 @@ struct core_effects {
     void (*channel_stop)(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason);
     void (*channel_free)(void *opaque, uint64_t channel);
     /*
-     * A process shows the end of a pipe that it had from a mediator before: which channel is it?
-     * The handle; 0: its worker may still be taken over; CORE_NO_CHANNEL: there is none.  May be
-     * NULL.
+     * A process of this VM shows the end of a pipe that it had from a mediator before: which
+     * channel is it?  The handle; 0: its worker may still be taken over; CORE_NO_CHANNEL: there is
+     * none.  May be NULL.
      */
-    uint64_t (*channel_match)(void *opaque, int life);
+    uint64_t (*channel_match)(void *opaque, const struct core_vm_config *vm, int life);
     /*
      * Chunks 1 and up.  start: make it and hand it to the worker, which answers by
      * core_chunk_added(); -errno: it can't be had.  send: CHUNK_ADDED with its descriptor, which

@@ -99,8 +99,9 @@ static enum vgpu_error claim(struct core *core, uint32_t session, uint32_t numbe
     if (core->sessions[session].state != CORE_SESSION_BOUND) {
         return VGPU_ERR_VM_NOT_REGISTERED;
     }
-    handle = core->effects.channel_match ? core->effects.channel_match(core->effects.opaque, life)
-                                         : CORE_NO_CHANNEL;
+    handle = core->effects.channel_match
+                 ? core->effects.channel_match(core->effects.opaque, &core->vms[slot].config, life)
+                 : CORE_NO_CHANNEL;
     if (handle == 0) {
         return VGPU_ERR_QUEUE_FULL;
     }

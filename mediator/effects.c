@@ -151,11 +151,11 @@ static void effect_channel_free(void *opaque, uint64_t channel)
     supervisor_channel_forget(mediator->supervisor, channel);
 }
 
-static uint64_t effect_channel_match(void *opaque, int life)
+static uint64_t effect_channel_match(void *opaque, const struct core_vm_config *vm, int life)
 {
     struct mediator *mediator = opaque;
 
-    return supervisor_channel_match(mediator->supervisor, life);
+    return supervisor_channel_match(mediator->supervisor, vm, life);
 }
 
 static int effect_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,

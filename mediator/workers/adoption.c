@@ -11,6 +11,9 @@
  * or as soon as it has answered.  One of the same VM that is not the same is ended: its VM's limits
  * have changed, or it is on another GPU.
  *
+ * Each channel that it has costs us memory and a descriptor before the core knows of it.  So a
+ * worker may have as many as a VM, and one that has not told of all of them in time is killed.
+ *
  * What nobody has wanted after SUPERVISOR_ORPHAN_MS is told to go, and killed after the time that
  * the core gives any worker for that.
  */
@@ -68,11 +71,16 @@ void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_ke
 
 /* ---- their channels ---- */
 
-bool adoption_has_all(const struct worker *worker)
+static bool last_is_whole(const struct worker *worker)
 {
     const struct held_channel *last = TAILQ_LAST(&worker->held, held_list);
 
-    return worker->held_due == 0 && (!last || last->chunks_due == 0);
+    return !last || last->chunks_due == 0;
+}
+
+bool adoption_has_all(const struct worker *worker)
+{
+    return worker->held_due == 0 && last_is_whole(worker);
 }
 
 void adoption_forget_held(struct worker *worker)
@@ -85,6 +93,24 @@ void adoption_forget_held(struct worker *worker)
             foreign_fd_close(held->life);
         }
         free(held);
+    }
+}
+
+/* From now on the timer looks at what there is; nothing happens if it does already. */
+static void watch(struct supervisor *supervisor)
+{
+    if (!uv_is_active((uv_handle_t *)&supervisor->orphans)) {
+        uv_timer_start(&supervisor->orphans, adoption_on_timer, SUPERVISOR_LOOK_MS,
+                       SUPERVISOR_LOOK_MS);
+    }
+}
+
+void adoption_announced(struct worker *worker, uint32_t channels)
+{
+    worker->held_due = channels;
+    if (channels > 0) {
+        worker->held_until_ns = clock_now_ns() + SUPERVISOR_ORPHAN_MS * NS_PER_MS;
+        watch(worker->supervisor);
     }
 }
 
@@ -121,8 +147,7 @@ bool adoption_take_held(struct worker *worker, uint64_t number, const uint8_t *b
     vgpu_worker_held told;
     struct held_channel *held = NULL;
 
-    if (length == sizeof(told) && fd >= 0 && worker->held_due > 0 &&
-        (worker->held_due == 1 || worker->held_due <= CORE_CHANNELS_MAX)) {
+    if (length == sizeof(told) && fd >= 0 && worker->held_due > 0 && last_is_whole(worker)) {
         memcpy(&told, body, sizeof(told));
         if (told.chunk_count < VGPU_CHUNKS_MAX) {
             held = calloc(1, sizeof(*held) + told.chunk_count * sizeof(held->chunks[0]));
@@ -179,6 +204,7 @@ static void hand_over(struct worker *worker, struct held_channel *held)
         foreign_fd_close(held->life);
     }
     held->life = -1;
+    watch(supervisor); /* over its life */
 }
 
 void adoption_hand_over(struct worker *worker)
@@ -201,23 +227,6 @@ static void on_life_gone(void *opaque, uint64_t channel)
     core_channel_left(supervisor->uses.core, channel, clock_now_ns());
 }
 
-uint64_t supervisor_channel_match(struct supervisor *supervisor, int life)
-{
-    uint64_t channel = lives_match(supervisor->lives, life);
-    const struct worker *worker;
-
-    if (channel != 0) {
-        return channel;
-    }
-    LIST_FOREACH (worker, &supervisor->all, link) {
-        if (!worker->killed && (worker->step == WORKER_ORPHAN || worker->adopting != 0 ||
-                                !TAILQ_EMPTY(&worker->held) || !adoption_has_all(worker))) {
-            return 0;
-        }
-    }
-    return keeper_link_ready(supervisor->uses.keeper) ? CORE_NO_CHANNEL : 0;
-}
-
 void supervisor_channel_forget(struct supervisor *supervisor, uint64_t channel)
 {
     lives_drop(supervisor->lives, channel);
@@ -230,6 +239,33 @@ static bool is_same_vm(const vgpu_keeper_worker *a, const vgpu_keeper_worker *b)
     return a->flags & b->flags & VGPU_KEEPER_HAS_UUID
                ? memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0
                : a->vm_id == b->vm_id;
+}
+
+/* It may still tell of a channel. */
+static bool may_tell_more(const struct worker *worker)
+{
+    return !worker->killed && (worker->step == WORKER_ORPHAN || worker->adopting != 0 ||
+                               !TAILQ_EMPTY(&worker->held) || !adoption_has_all(worker));
+}
+
+uint64_t supervisor_channel_match(struct supervisor *supervisor, const struct core_vm_config *vm,
+                                  int life)
+{
+    uint64_t channel = lives_match(supervisor->lives, life);
+    const struct worker *worker;
+    vgpu_keeper_worker what = {.vm_id = vm->vm_id,
+                               .flags = vm->has_uuid ? VGPU_KEEPER_HAS_UUID : 0};
+
+    if (channel != 0) {
+        return channel;
+    }
+    memcpy(what.uuid, vm->uuid, sizeof(what.uuid));
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (is_same_vm(&worker->what, &what) && may_tell_more(worker)) {
+            return 0;
+        }
+    }
+    return keeper_link_ready(supervisor->uses.keeper) ? CORE_NO_CHANNEL : 0;
 }
 
 struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_worker *what,
@@ -259,10 +295,9 @@ struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_wo
 
 void adoption_begin_wait(struct supervisor *supervisor)
 {
-    if (supervisor->adoptions > 0 && !uv_is_active((uv_handle_t *)&supervisor->orphans)) {
+    if (supervisor->adoptions > 0 && supervisor->orphans_until_ns == 0) {
         supervisor->orphans_until_ns = clock_now_ns() + SUPERVISOR_ORPHAN_MS * NS_PER_MS;
-        uv_timer_start(&supervisor->orphans, adoption_on_timer, SUPERVISOR_LOOK_MS,
-                       SUPERVISOR_LOOK_MS);
+        watch(supervisor);
     }
 }
 
@@ -301,10 +336,31 @@ static bool tell_to_go(struct supervisor *supervisor)
     return again;
 }
 
+/* True: one has still to tell of what it has. */
+static bool end_incomplete(struct supervisor *supervisor, uint64_t now_ns)
+{
+    struct worker *worker;
+    bool any = false;
+
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (worker->killed || worker->step == WORKER_FAILED || adoption_has_all(worker)) {
+            continue;
+        }
+        if (now_ns < worker->held_until_ns) {
+            any = true;
+        } else {
+            adoption_forget_held(worker);
+            worker_kill_for_protocol(worker, "did not tell of all its channels in time");
+        }
+    }
+    return any;
+}
+
 void adoption_on_timer(uv_timer_t *timer)
 {
     struct supervisor *supervisor = timer->data;
     uint64_t now_ns = clock_now_ns();
+    bool incomplete = end_incomplete(supervisor, now_ns);
 
     lives_look(supervisor->lives, on_life_gone, supervisor);
     if (supervisor->orphans_until_ns != 0 && now_ns < supervisor->orphans_until_ns) {
@@ -312,7 +368,7 @@ void adoption_on_timer(uv_timer_t *timer)
     } else if (supervisor->orphans_until_ns != 0) {
         supervisor->orphans_until_ns = tell_to_go(supervisor) ? now_ns + CORE_STOP_GRACE_NS : 0;
     }
-    if (supervisor->orphans_until_ns == 0 && !lives_any(supervisor->lives)) {
+    if (supervisor->orphans_until_ns == 0 && !incomplete && !lives_any(supervisor->lives)) {
         uv_timer_stop(timer);
     }
 }

@@ -88,7 +88,8 @@ void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool
 bool supervisor_settle(struct supervisor *supervisor);
 
 /* Of channels that live since a mediator before us; as core_effects.channel_match() says. */
-uint64_t supervisor_channel_match(struct supervisor *supervisor, int life);
+uint64_t supervisor_channel_match(struct supervisor *supervisor, const struct core_vm_config *vm,
+                                  int life);
 /* Nothing happens for a channel of ours. */
 void supervisor_channel_forget(struct supervisor *supervisor, uint64_t channel);
 

@@ -62,7 +62,8 @@ struct worker {
     vgpu_worker_ready ready; /* an ORPHAN's, once it is there */
     bool poll_open;
     bool has_ready;
-    uint32_t held_due; /* HELDs that are still to come */
+    uint32_t held_due;      /* HELDs that are still to come */
+    uint64_t held_until_ns; /* ... with their chunks; then it is killed */
     struct held_list held;
     bool told_to_go;         /* an ORPHAN that nobody wanted */
     bool closed;             /* its end of the socket */
@@ -120,6 +121,8 @@ void adoption_held(struct supervisor *supervisor, uint64_t number, const vgpu_ke
  */
 struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_worker *what,
                              uint64_t handle);
+/* Its READY says how many channels it has.  It has SUPERVISOR_ORPHAN_MS to tell of all. */
+void adoption_announced(struct worker *worker, uint32_t channels);
 /* HELD and HELD_CHUNK of a worker, whose answer to ADOPT has come; `fd` is taken over, -1: none.
  * False: that makes no sense. */
 bool adoption_take_held(struct worker *worker, uint64_t number, const uint8_t *body, size_t length,

@@ -31,11 +31,11 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
         return;
     }
     memcpy(&ready, body, sizeof(ready));
-    if (!is_ready(&ready) || ready.held > (adopted ? CORE_CHANNELS_MAX : 0)) {
+    if (!is_ready(&ready) || ready.held > (adopted ? CORE_CHANNELS_VM_MAX : 0)) {
         worker_kill_for_protocol(worker, "sent a wrong READY");
         return;
     }
-    worker->held_due = ready.held;
+    adoption_announced(worker, ready.held);
     if (worker->step == WORKER_ORPHAN) {
         worker->ready = ready;
         worker->has_ready = true;

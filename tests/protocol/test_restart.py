@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -12,7 +13,7 @@ import host_channel as hc
 import test_cuda_guest as cuda
 import wire
 from keeper import Keeper
-from mediator import Mediator, alive, wait_for
+from mediator import Mediator, alive, program, wait_for
 
 COUNTERS = ("submitted", "completed", "errors", "invalid", "gpu_time_ns")
 
@@ -281,6 +282,93 @@ def test_a_channel_whose_vm_is_gone(lab):
             assert channel.state() == (1, hc.SHUTDOWN)
             with hc.Host(lab / "vm0.sock", vm_id=1) as late:
                 assert resume_in_time(late, channel.life) == wire.CUDA_ERROR
+
+
+# Does each job.  When it is taken over, it announces channels, and never tells of all of them.
+PLAYED_WORKER = """#!/usr/bin/python3 -IS
+import os, socket, struct, sys
+HEADER, HELD = struct.Struct("<IHHIIQ"), struct.Struct("<2I4IQ4I")
+if "--vm-id" not in sys.argv:
+    os.execv("%(real)s", sys.argv)
+link = socket.socket(fileno=3)
+def say(kind, number, body, *fds):
+    frame = HEADER.pack(0x4B574756, 1, kind, HEADER.size + len(body), 0, number) + body
+    socket.send_fds(link, [frame], fds)
+def ready(number, held):
+    say(1, number, struct.pack("<6IQ48s64s", 1, 0, 0, 0, 0, held, 0, b"CPU-0", b"played"))
+vm_id = int(sys.argv[sys.argv.index("--vm-id") + 1])
+ready(0, 0)
+while True:
+    frame = link.recv(4096)
+    if not frame or HEADER.unpack_from(frame)[2] == 4:
+        break
+    kind, number = HEADER.unpack_from(frame)[2], HEADER.unpack_from(frame)[5]
+    if kind == 2:
+        say(3, number, struct.pack("<4I3Q", 0, 0, 0, 0, 0, 0, 0))
+    elif kind == 11 and %(channels)s:
+        ready(number, %(channels)s)
+        say(20, 1, HELD.pack(1, 0, 1, 0, 4096, 131072, 0, 0, 0, 0, 0), os.pipe()[0])
+"""
+
+
+def play(lab, channels):
+    """The keeper's arguments for a worker that says so when it is taken over; 0: nothing."""
+    path = lab / "played"
+    path.write_text(PLAYED_WORKER % {"channels": channels, "real": program("vgpu-worker")})
+    path.chmod(0o755)
+    return "--worker", path
+
+
+@pytest.mark.skipif(cuda.HAS_SANITIZER, reason="for its time")
+def test_a_worker_that_does_not_tell_of_all_its_channels(lab):
+    with Keeper(lab, *play(lab, "65 if vm_id == 1 else 2")) as keeper:
+        mediator = begin(lab, keeper).start()
+        for vm_id in (1, 2):
+            with mediator.device(vm_id) as device:
+                assert device.run(wire.NOP).status == wire.OK
+        stop(mediator, False)
+        with begin(lab, keeper) as again:
+            wait_for(lambda: "sent a wrong READY" in again.log(), "more than a VM may have")
+            with again.device(2) as device:  # it is ready, and answers
+                assert device.run(wire.NOP).status == wire.OK
+                wait_for(lambda: "did not tell of all its channels" in again.log(), "its end")
+                assert device.run(wire.NOP).status == wire.OK
+
+
+def test_a_worker_that_is_at_work_keeps_no_other_vm_waiting(lab):
+    """VM 1's never answers the next mediator.  Of VM 2's channels that says nothing."""
+    vms = [word for n, uuid in enumerate(UUIDS) for word in ("--vm", f"{uuid}={lab}/vm{n}.sock")]
+    with Keeper(lab, *play(lab, 0)) as keeper:
+        def next_mediator():
+            return Mediator(lab, *vms, "--keeper-socket", keeper.path, "--job-timeout-ms", "0",
+                            shared=False, trust=False)
+        mediator = next_mediator().start()
+        with wire.Device(lab / "vm0.sock", 1) as device:
+            assert device.run(wire.NOP).status == wire.OK
+        stop(mediator, False)
+        read, write = os.pipe()
+        with next_mediator():
+            with wire.Device(lab / "vm0.sock", 1) as device, \
+                    hc.Host(lab / "vm1.sock", vm_id=2) as host:
+                device.submit(wire.NOP)
+                assert resume_in_time(host, write) == wire.CUDA_ERROR
+        os.close(read)
+        os.close(write)
+
+
+def test_a_second_mediator_leaves_the_state_alone(lab):
+    """It gets no socket, and ends: what it has read is older than what is in the file."""
+    with Mediator(lab, "--state", lab / "state") as mediator:
+        wait_for(lambda: written(mediator), "the state's writing")
+        mediator.process.send_signal(signal.SIGSTOP)
+        try:
+            before = written(mediator)
+            second = subprocess.run(mediator.command, capture_output=True, text=True, timeout=60,
+                                    check=False)
+            assert second.returncode == 1, second.stderr
+            assert written(mediator) == before
+        finally:
+            mediator.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.skipif(cuda.HAS_SANITIZER, reason="programs that use our libcuda have no sanitizer")
