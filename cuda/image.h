@@ -3,8 +3,8 @@
  * How long a program for the GPU is, by its own headers.  The driver interface passes no length:
  * an image is a fat binary, a cubin (ELF), or PTX as text with its NUL.
  *
- * The library asks how much to send.  The worker asks whether what came is whole, so that the
- * driver doesn't read past its end.
+ * The library asks how much to send.  The worker asks whether what came is as long, and looks
+ * further (driver_image.c).
  */
 #ifndef CUDA_IMAGE_H
 #define CUDA_IMAGE_H

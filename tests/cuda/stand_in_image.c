@@ -117,8 +117,12 @@ static char *ptx_of(const uint8_t *image)
 char *stand_in_text(const void *image, CUresult *result)
 {
     bool fat = cuda_image_begins(image, 4, CUDA_FATBIN_MAGIC);
-    char *text = fat ? ptx_of(image) : strdup(image), *own = NULL;
+    char *text, *own = NULL;
 
+    if (cuda_image_begins(image, 4, CUDA_WRAPPER_MAGIC)) {
+        stand_in_abort(__func__, "a wrapper's pointer comes from a guest");
+    }
+    text = fat ? ptx_of(image) : strdup(image);
     *result = text ? CUDA_ERROR_INVALID_IMAGE : NO_IMAGE_FOR_DEVICE;
     if (text && !fat && strncmp(text, "vgpu-test\n", 10) == 0) {
         *result = CUDA_SUCCESS;

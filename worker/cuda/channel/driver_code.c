@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/image.h"
-
 #define LOG_BYTES 1500u
 #define IMAGE_END_BYTES 64u                      /* zeros behind an image */
 #define STAGED_MAX (CUDA_IMAGE_MAX + (1u << 20)) /* of all channels of a worker */
@@ -86,7 +84,7 @@ static CUresult whole_image(struct driver_call *call, uint64_t bytes)
     if (image->count == 0 && bytes > 0) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    if (image->count != bytes || bytes == 0 || cuda_image_bytes(image->bytes, bytes) > bytes) {
+    if (image->count != bytes || !driver_image_is_whole(image->bytes, bytes)) {
         return CUDA_ERROR_INVALID_IMAGE;
     }
     if (!stage(call->channel, bytes + IMAGE_END_BYTES)) {

@@ -267,6 +267,8 @@ void driver_account_end(struct driver_channel *channel);
 /* ---- images ---- */
 
 void driver_image_drop(struct driver_channel *channel);
+/* May the driver read it: a fat binary, ELF or text, and all that its headers name is in it? */
+bool driver_image_is_whole(const uint8_t *image, uint64_t bytes);
 
 /* ---- contexts ---- */
 
