@@ -72,6 +72,29 @@ static void small_ones_hold_their_block(void **state)
     assert_all_charged(rig);
 }
 
+/* Free bytes in pieces serve no allocation that is larger than a piece. */
+static void pieces_of_blocks_are_no_room(void **state)
+{
+    const uint64_t most = MIB - 8192;
+    struct rig *rig = *state;
+    struct rig_channel *c = &rig->channels[0];
+    uint64_t first;
+    unsigned many = 0;
+
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, most), 0);
+    first = c->out[0];
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 4096), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, most), 0);
+    assert_int_equal(first / BLOCK, c->out[0] / BLOCK);
+    assert_int_equal(RIG_CALL(c, FREE, 1, c->out[0]), 0);
+    assert_int_equal(RIG_CALL(c, FREE, 1, first), 0);
+    while (RIG_CALL(c, ALLOC, 1, MIB) == 0) {
+        assert_true(rig->account.used_bytes <= rig->account.limit_bytes);
+        assert_true(++many <= 512);
+    }
+    assert_all_charged(rig);
+}
+
 static void the_limit_holds(void **state)
 {
     struct rig *rig = *state;
@@ -236,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(small_ones_hold_their_block),
+        TEST(pieces_of_blocks_are_no_room),
         TEST(the_limit_holds),
         TEST(limits_of_a_context),
         TEST(local_memory_of_a_kernel),

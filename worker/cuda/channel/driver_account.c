@@ -21,7 +21,6 @@
 #include <string.h>
 
 #define LARGE_BYTES (2ull << 20) /* how the driver rounds; smaller ones share such a block */
-#define SMALL_BYTES 512ull
 #define SMALL_MAX (1ull << 20)
 #define POOL_STEP_BYTES (32ull << 20)
 #define CONTEXT_BYTES (256ull << 20) /* beside its local memory */
@@ -76,21 +75,12 @@ static bool is_small(uint64_t bytes)
     return bytes <= SMALL_MAX;
 }
 
-/* What it may take at most; a small one only if the blocks there are have too few free bytes. */
-static uint64_t expected(const struct driver_channel *channel, uint64_t bytes)
-{
-    uint64_t room = channel->blocks.count * LARGE_BYTES;
-
-    if (!is_small(bytes)) {
-        return driver_rounded(bytes, LARGE_BYTES);
-    }
-    return room - channel->small_bytes >= driver_rounded(bytes, SMALL_BYTES) ? 0 : LARGE_BYTES;
-}
-
+/* A small one may need a new block however much is free in those that there are: what is free may
+ * be in pieces.  What it did not take is given back when its address is known. */
 bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
                               uint64_t *charged_bytes)
 {
-    *charged_bytes = expected(channel, bytes);
+    *charged_bytes = is_small(bytes) ? LARGE_BYTES : driver_rounded(bytes, LARGE_BYTES);
     return *charged_bytes <= UINT64_MAX / 2 && driver_charge(channel, *charged_bytes);
 }
 
@@ -123,7 +113,6 @@ void driver_allocation_made(struct driver_channel *channel, uint64_t address, ui
                             uint64_t charged_bytes)
 {
     if (is_small(bytes)) {
-        channel->small_bytes += driver_rounded(bytes, SMALL_BYTES);
         driver_charge_taken(channel, use_blocks(channel, address, bytes, true));
         driver_discharge(channel, charged_bytes);
     }
@@ -132,7 +121,6 @@ void driver_allocation_made(struct driver_channel *channel, uint64_t address, ui
 void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes)
 {
     if (is_small(bytes)) {
-        channel->small_bytes -= driver_rounded(bytes, SMALL_BYTES);
         driver_discharge(channel, use_blocks(channel, address, bytes, false));
     } else {
         driver_discharge(channel, driver_rounded(bytes, LARGE_BYTES));
@@ -311,6 +299,5 @@ void driver_account_end(struct driver_channel *channel)
     driver_discharge(channel, channel->charged_bytes);
     free(channel->blocks.all);
     channel->blocks = (struct cuda_range_map){0};
-    channel->small_bytes = 0;
     channel->pool_bytes = 0;
 }

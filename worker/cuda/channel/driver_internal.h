@@ -113,8 +113,7 @@ struct driver_channel {
     uint64_t resident_threads;    /* that the GPU can hold at a time */
     uint64_t charged_bytes;       /* driver_account.c: in all, */
     uint64_t pool_bytes;          /* ... of the pool, */
-    uint64_t small_bytes;         /* ... the sum of small allocations, */
-    struct cuda_range_map blocks; /* ... the blocks that they lie in; serial: how many of them */
+    struct cuda_range_map blocks; /* ... blocks of small allocations; serial: how many of them */
     struct driver_wait waits[VGPU_LANES_MAX];
     unsigned wait_count, wait_high; /* active ones; none is above */
     CUresult late[VGPU_LANES_MAX];
