@@ -15,6 +15,7 @@ An argument is `name:kind`.  Kinds:
   u8 u16 u32 i32 u64 size f32   a value                 dev     the device, 0
   dptr     an address of the GPU; RANGES says how many bytes of it are used
   h.KIND   a handle             d.KIND  a handle that dies by this call
+  hf.FUNCTION  a function; a kernel's handle stands for its function in the current context
   stream   a stream, 0, 1 or 2  str     a string of at most NAME_MAX bytes
   o.TYPE   written by the call  p.TYPE  the same, and the pointer may be NULL
   o.h.KIND a new handle
@@ -141,10 +142,10 @@ AUTO = [
      "dptr:p.dptr bytes:p.size library:h.LIBRARY name:str"),
     (0x12A, "cuLibraryGetKernelCount", ASK, None, "count:o.u32 lib:h.LIBRARY"),
     (0x12B, "cuLibraryGetModule", ASK, BARRIER, "pMod:o.h.MODULE library:h.LIBRARY"),
-    (0x12C, "cuFuncSetCacheConfig", ASK, None, "hfunc:h.FUNCTION config:u32"),
-    (0x12D, "cuFuncSetSharedMemConfig", ASK, None, "hfunc:h.FUNCTION config:u32"),
-    (0x12E, "cuFuncIsLoaded", ASK, None, "state:o.u32 function:h.FUNCTION"),
-    (0x12F, "cuFuncLoad", ASK, BARRIER, "function:h.FUNCTION"),
+    (0x12C, "cuFuncSetCacheConfig", ASK, None, "hfunc:hf.FUNCTION config:u32"),
+    (0x12D, "cuFuncSetSharedMemConfig", ASK, None, "hfunc:hf.FUNCTION config:u32"),
+    (0x12E, "cuFuncIsLoaded", ASK, None, "state:o.u32 function:hf.FUNCTION"),
+    (0x12F, "cuFuncLoad", ASK, BARRIER, "function:hf.FUNCTION"),
     (0x130, "cuKernelGetAttribute", ASK, None, "pi:o.i32 attrib:u32 kernel:h.KERNEL dev:dev"),
     (0x131, "cuKernelSetAttribute", ASK, None, "attrib:u32 val:i32 kernel:h.KERNEL dev:dev"),
     (0x132, "cuKernelSetCacheConfig", ASK, None, "kernel:h.KERNEL config:u32 dev:dev"),

@@ -19,7 +19,7 @@ VALUES = {"u8": "unsigned char", "u16": "unsigned short", "u32": "unsigned int",
 
 def c_type(kind):
     parts = kind.split(".")
-    if parts[0] in ("h", "d"):
+    if parts[0] in ("h", "hf", "d"):
         return driver.TYPES[parts[1]]
     if parts[0] in ("o", "p"):
         return c_type(".".join(parts[1:])) + " *"
@@ -102,7 +102,7 @@ def auto_body(row):
     at = outs = 0
     for n, kind in arguments:
         parts = kind.split(".")
-        if parts[0] in ("h", "d"):
+        if parts[0] in ("h", "hf", "d"):
             lines.append(f"    if (!cuda_add_handle(&call, (uint64_t)(uintptr_t){n}, "
                          f"CUDA_KIND_{parts[1]})) {{\n        return CUDA_ERROR_INVALID_HANDLE;\n"
                          "    }")
@@ -251,7 +251,7 @@ def decoder(row):
     op, name, _, _, text = row
     arguments = driver.arguments(text)
     lines = [f"CUresult decode_{name}(struct driver_call *call)", "{"]
-    checks, passed, after = [], [], []
+    checks, before, passed, after = [], [], [], []
     at = outs = 0
     ranges = driver.RANGES.get(name, {})
     for n, kind in arguments:
@@ -263,6 +263,12 @@ def decoder(row):
             checks.append(f"!{n}")
             if parts[0] == "d":
                 after.append(f"    driver_handle_end(call, call->args[{at}], result);")
+            passed.append(n)
+            at += 1
+        elif parts[0] == "hf":
+            lines.append("    CUresult found;")
+            lines.append(f"    {type_} {n} = driver_function(call, call->args[{at}], &found);")
+            before.append("    if (found) {\n        return found;\n    }")
             passed.append(n)
             at += 1
         elif kind == "stream":
@@ -308,6 +314,7 @@ def decoder(row):
         lines.insert(len(lines) - sum(1 for _, k in arguments if k == "dptr"),
                      f"    if ({' || '.join(checks)}) {{\n"
                      "        return CUDA_ERROR_INVALID_HANDLE;\n    }")
+    lines += before
     lines.append(f"    result = call->api->{name}({', '.join(passed)});")
     lines += after
     if name in driver.GLOBALS:

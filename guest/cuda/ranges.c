@@ -8,7 +8,7 @@ static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 
 static void add(struct cuda_range range)
 {
-    if (range.start == 0) {
+    if (range.start == 0 || range.bytes == 0) {
         return;
     }
     range.context = cuda_current();

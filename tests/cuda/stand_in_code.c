@@ -161,6 +161,36 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction handle, int attribute, int value)
                                                                  : CUDA_ERROR_INVALID_VALUE;
 }
 
+/* As natively, these take no CUkernel. */
+EXPORT CUresult cuFuncLoad(CUfunction handle)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    stand_in_never_wait(__func__, stand_in_current);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuFuncIsLoaded(unsigned *state, CUfunction handle)
+{
+    CHECK(handle, FUNCTION);
+    *state = 1;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuFuncSetCacheConfig(CUfunction handle, unsigned config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    return config <= 3 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuFuncSetSharedMemConfig(CUfunction handle, unsigned config)
+{
+    CHECK(handle, FUNCTION);
+    NEED_CONTEXT;
+    return config <= 2 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 EXPORT CUresult cuFuncGetParamInfo(CUfunction handle, size_t index, size_t *offset, size_t *bytes)
 {
     struct function *function = CHECK(handle, FUNCTION);

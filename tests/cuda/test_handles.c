@@ -38,6 +38,25 @@ static struct rig_channel *channel_of(void **state)
     return &((struct rig *)*state)->channels[0];
 }
 
+/* INIT refuses devices that must not serve guests, so nothing else comes before it. */
+static void nothing_before_init(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_channel *c = rig_channel(rig);
+
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(1), 0), CUDA_ERROR_NOT_INITIALIZED);
+    assert_int_equal(rig_alive("context"), 1); /* of the other channel */
+    assert_int_equal(rig_ask(c, (struct rig_record){.op = CUDA_OP_IMAGE,
+                                                    RIG_ARGS(0),
+                                                    .payload = rig_image,
+                                                    .payload_bytes = 8}),
+                     CUDA_ERROR_NOT_INITIALIZED);
+    assert_int_equal(RIG_CALL(c, POOL_OF, 0, RIG_HANDLE(CUDA_KIND_POOL, 1)),
+                     CUDA_ERROR_NOT_INITIALIZED);
+    assert_int_equal(RIG_CALL(c, ACCOUNT, 0, 0), 0);
+    rig_begin(c);
+}
+
 static void load_library(struct rig_channel *c)
 {
     assert_int_equal(
@@ -80,6 +99,25 @@ static void a_function_ends_with_its_library(void **state)
     assert_int_equal(get(c, FUNCTION(6), MODULE, CUDA_GET_OF_MODULE, "nop"), 0);
 }
 
+/* The driver would read a CUkernel as something else. */
+static void a_kernel_stands_for_its_function(void **state)
+{
+    const uint64_t of[] = {KERNEL, FUNCTION(3)};
+    struct rig_channel *c = channel_of(state);
+
+    load_library(c);
+    assert_int_equal(get(c, KERNEL, LIBRARY, CUDA_GET_OF_LIBRARY, "nop"), 0);
+    assert_int_equal(get(c, FUNCTION(3), KERNEL, CUDA_GET_OF_KERNEL, "nop"), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(RIG_CALL(c, cuFuncLoad, 1, of[i]), 0);
+        assert_int_equal(RIG_CALL(c, cuFuncIsLoaded, 1, of[i]), 0);
+        assert_int_equal(c->out[0], 1);
+        assert_int_equal(RIG_CALL(c, cuFuncSetCacheConfig, 1, of[i], 1), 0);
+        assert_int_equal(RIG_CALL(c, cuFuncSetSharedMemConfig, 1, of[i], 1), 0);
+    }
+    assert_int_equal(RIG_CALL(c, cuFuncLoad, 1, MODULE), CUDA_ERROR_INVALID_HANDLE);
+}
+
 static void libraries_end_with_the_channel(void **state)
 {
     struct rig *rig = *state;
@@ -88,6 +126,24 @@ static void libraries_end_with_the_channel(void **state)
     assert_int_equal(rig_alive("library"), 1);
     rig_channel_end(&rig->channels[0]);
     assert_int_equal(rig_alive("library"), 0);
+}
+
+static void __attribute__((noinline)) leave_something_on_the_stack(void)
+{
+    volatile uint8_t bytes[32768];
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = 0xA5;
+    }
+}
+
+static void an_answer_holds_nothing_of_the_worker(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+
+    leave_something_on_the_stack();
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 0, 0), 0);
+    assert_int_equal(c->out[0], 0);
 }
 
 static CUresult variable(struct rig_channel *c, uint64_t module)
@@ -211,10 +267,17 @@ static void pinned_memory_outlives_its_context(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_function_ends_with_its_library), TEST(libraries_end_with_the_channel),
-        TEST(variables_end_with_their_module),  TEST(the_kind_is_checked_first),
-        TEST(handles_of_another_context),       TEST(a_barrier_sees_work_put_from_another_context),
-        TEST(late_errors_come_with_a_wait),     TEST(pinned_memory_outlives_its_context),
+        TEST(nothing_before_init),
+        TEST(an_answer_holds_nothing_of_the_worker),
+        TEST(a_function_ends_with_its_library),
+        TEST(libraries_end_with_the_channel),
+        TEST(a_kernel_stands_for_its_function),
+        TEST(variables_end_with_their_module),
+        TEST(the_kind_is_checked_first),
+        TEST(handles_of_another_context),
+        TEST(a_barrier_sees_work_put_from_another_context),
+        TEST(late_errors_come_with_a_wait),
+        TEST(pinned_memory_outlives_its_context),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

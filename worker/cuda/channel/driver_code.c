@@ -295,8 +295,7 @@ CUresult driver_run_get_function(struct driver_call *call)
     return CUDA_SUCCESS;
 }
 
-/* A CUkernel is taken for a CUfunction by launches only. */
-static CUfunction function_of(struct driver_call *call, uint64_t handle, CUresult *result)
+CUfunction driver_function(struct driver_call *call, uint64_t handle, CUresult *result)
 {
     void *real = driver_handle(call, handle, CUDA_KIND_FUNCTION);
     CUfunction function = real;
@@ -317,7 +316,7 @@ CUresult driver_run_set_attribute(struct driver_call *call)
     if (call->arg_count < 3 || !call->context) {
         return CUDA_ERROR_INVALID_CONTEXT;
     }
-    function = function_of(call, call->args[0], &result);
+    function = driver_function(call, call->args[0], &result);
     if (result == CUDA_SUCCESS) {
         result = call->api->cuFuncSetAttribute(function, (int)call->args[1], (int)call->args[2]);
     }
@@ -435,7 +434,7 @@ CUresult driver_run_clusters(struct driver_call *call)
     if (result) {
         return result;
     }
-    function = function_of(call, call->args[CUDA_LAUNCH_FUNCTION], &result);
+    function = driver_function(call, call->args[CUDA_LAUNCH_FUNCTION], &result);
     if (result) {
         return result;
     }

@@ -132,6 +132,7 @@ CUresult driver_run_init(struct driver_call *call)
         bytes_of((uint32_t)snapshot.values[ATTRIBUTE_MULTIPROCESSORS],
                  (uint32_t)snapshot.values[ATTRIBUTE_RESIDENT_THREADS]);
     change_attributes(&snapshot);
+    call->channel->ready = true;
     call->reply = &snapshot;
     call->reply_bytes = sizeof(snapshot);
     return CUDA_SUCCESS;

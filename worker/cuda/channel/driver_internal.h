@@ -104,6 +104,7 @@ struct driver_channel {
 
     /* The ring thread's own. */
     uint8_t *window; /* the arena at the process's address; NULL: before INIT */
+    bool ready;      /* INIT has succeeded: the device may serve guests, and is known */
     struct driver_context *pinned[DRIVER_WINDOW_PARTS]; /* by which it is registered; or NULL */
     struct driver_context contexts[CUDA_CONTEXTS_MAX];
     struct driver_entry *entries;
@@ -263,7 +264,11 @@ void driver_context_ended(struct driver_channel *channel, struct driver_context 
 bool driver_charge_launch(struct driver_call *call, uint32_t local_bytes);
 void driver_account_end(struct driver_channel *channel);
 
-/* ---- images ---- */
+/* ---- images and functions ---- */
+
+/* Of a FUNCTION, or of a KERNEL in the current context: the driver takes a kernel for a function
+ * only where it launches, or asks how many fit.  *result is why there is none. */
+CUfunction driver_function(struct driver_call *call, uint64_t handle, CUresult *result);
 
 void driver_image_drop(struct driver_channel *channel);
 /* May the driver read it: a fat binary, ELF or text, and all that its headers name is in it? */

@@ -210,7 +210,7 @@ CUresult driver_run_alloc_async(struct driver_call *call)
         return CUDA_ERROR_INVALID_HANDLE;
     }
     if (bytes == 0) {
-        call->out_count = 1; /* address 0: as natively, nothing to free */
+        give(call, 0); /* as natively, nothing to free */
         return CUDA_SUCCESS;
     }
     result = make_pool(call);

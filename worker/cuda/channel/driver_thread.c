@@ -166,6 +166,7 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     call->device = channel->device;
     call->record = record;
     call->context = NULL;
+    memset(call->out, 0, sizeof(call->out));
     call->out_count = 0;
     call->reply = NULL;
     call->stream = NULL;
@@ -244,6 +245,12 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
     return !driver_unit_fits(channel) || (channel->closing && !driver_late_unit(channel));
 }
 
+/* What a process may ask before INIT has said whether the device serves guests. */
+static bool needs_init(uint16_t op)
+{
+    return op != CUDA_OP_INIT && op != CUDA_OP_ACCOUNT && op != CUDA_OP_REFUSED;
+}
+
 static CUresult perform(struct driver_call *call)
 {
     struct driver_channel *channel = call->channel;
@@ -253,6 +260,9 @@ static CUresult perform(struct driver_call *call)
 
     if (!flags) {
         return CUDA_ERROR_NOT_SUPPORTED; /* of a newer library */
+    }
+    if (!channel->ready && needs_init(op)) {
+        return CUDA_ERROR_NOT_INITIALIZED;
     }
     if (!(flags & CUDA_FREE) && !call->context && op != CUDA_OP_FREE) {
         return CUDA_ERROR_INVALID_CONTEXT;
