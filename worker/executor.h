@@ -14,6 +14,7 @@ struct executor_config {
     bool test_ops;  /* take the TEST_ operations */
     uint32_t vm_id; /* each VM sees an own UUID of the GPU */
     const struct backend_ops *ops;
+    bool has_driver;         /* of CUDA, for programs of guests */
     struct backend *backend; /* opened with at least `depth` slots; stays the caller's */
 };
 

@@ -69,7 +69,7 @@ static enum vgpu_error open_channel(struct executor *e, struct channel_mapping *
 {
     const struct bulk_engine *engine;
 
-    if (mapping->what.profile == VGPU_PROFILE_CUDA && e->config->ops == &backend_cpu) {
+    if (mapping->what.profile == VGPU_PROFILE_CUDA && !e->config->has_driver) {
         mapping_free(mapping); /* there is no driver, and no system call for one */
         return VGPU_ERR_UNSUPPORTED_OP;
     }

@@ -78,8 +78,8 @@ static int isolate_process(void)
 /* All threads that the driver has made are under it, too. */
 static bool enter_sandbox(const struct worker_options *options)
 {
-    int ret = options->ops == &backend_cuda ? SANDBOX_ENTER(sandbox_worker_cuda, options->seccomp)
-                                            : SANDBOX_ENTER(sandbox_worker_cpu, options->seccomp);
+    int ret = options->has_driver ? SANDBOX_ENTER(sandbox_worker_cuda, options->seccomp)
+                                  : SANDBOX_ENTER(sandbox_worker_cpu, options->seccomp);
 
     if (ret < 0) {
         log_error("the list of system calls can't be set up: %s; vgpu-keeper --seccomp none does "
@@ -97,6 +97,7 @@ static enum vgpu_worker_exit serve(const struct worker_options *options)
         .test_ops = options->test_ops,
         .vm_id = options->vm_id,
         .ops = options->ops,
+        .has_driver = options->has_driver,
     };
     enum vgpu_worker_exit status;
     bool in_flight = false;

@@ -2,8 +2,10 @@
 #include "worker/options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/args.h"
+#include "worker/cuda/channel/driver_set.h"
 
 static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
 static const struct backend_ops *const backend_by_word[] = {NULL, &backend_cpu, &backend_cuda};
@@ -69,10 +71,11 @@ int options_parse(int argc, char **argv, struct worker_options *options)
 
     given.options.has_vm_id = given.vm_id_text != NULL;
     given.options.ops = backend_by_word[given.backend];
+    given.options.has_driver = given.options.ops == &backend_cuda || getenv(DRIVER_PATH_VARIABLE);
     /* What a driver calls is known to who has measured it: scripts/worker-syscalls. */
-    given.options.seccomp = given.seccomp_text                   ? (enum sandbox_mode)given.seccomp
-                            : given.options.ops == &backend_cuda ? SANDBOX_LOG
-                                                                 : SANDBOX_KILL;
+    given.options.seccomp = given.seccomp_text         ? (enum sandbox_mode)given.seccomp
+                            : given.options.has_driver ? SANDBOX_LOG
+                                                       : SANDBOX_KILL;
     *options = given.options;
     if (status >= 0) {
         return status;

@@ -15,6 +15,7 @@ struct worker_options {
     struct backend_config backend; /* strings point into argv */
     uint32_t vm_id;
     bool has_vm_id;
+    bool has_driver; /* of CUDA, for guests' programs */
     enum sandbox_mode seccomp;
     bool test_ops;
     bool probe;

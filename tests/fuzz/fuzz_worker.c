@@ -141,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct supply supply = {data, size};
     struct backend backend = {0};
     struct executor_config config = {
-        .depth = DEPTH, .test_ops = true, .ops = &ops, .backend = &backend};
+        .depth = DEPTH, .test_ops = true, .ops = &ops, .has_driver = true, .backend = &backend};
     enum vgpu_worker_exit status;
     bool in_flight;
     int pair[2];

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "common/log.h"
+#include "worker/cuda/channel/driver_set.h"
 
 #define DRIVER_DEFAULT "libcuda.so.1"
 #define GUEST_MARK "vgpu_libcuda_of_a_guest"

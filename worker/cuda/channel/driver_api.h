@@ -12,12 +12,6 @@
 
 #include "driver_table.h"
 
-/*
- * The absolute path of a driver to use in place of the host's own; for tests on machines
- * without a GPU.  It is the mediator's environment, which no guest reaches.
- */
-#define DRIVER_PATH_VARIABLE "VGPU_CUDA_DRIVER"
-
 /* Is there a driver for the worker's GPU at all?  A CPU worker has none. */
 bool driver_api_expected(const char *gpu_uuid);
 

@@ -19,6 +19,12 @@
 #include "worker/channel/mapping.h"
 #include "worker/memory_account.h"
 
+/*
+ * The absolute path of a driver to use in place of the host's own (which the CPU backend has not);
+ * for tests on machines without a GPU.  It is the mediator's environment, which no guest reaches.
+ */
+#define DRIVER_PATH_VARIABLE "VGPU_CUDA_DRIVER"
+
 #define DRIVER_SET_MAX 64u
 #define DRIVER_SET_FDS (VGPU_FD_CHUNK0 + 1u)
 
