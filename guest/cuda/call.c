@@ -114,7 +114,7 @@ static CUresult lost(const char *why)
 {
     uint32_t sticky = VGPU_LOAD_RELAXED(&cuda_process.control->sticky);
 
-    if (sticky) {
+    if (sticky && !cuda_process_is_small) {
         return (CUresult)sticky;
     }
     cuda_lose(why);

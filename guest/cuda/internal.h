@@ -35,7 +35,7 @@ enum cuda_state {
     CUDA_BEFORE = 0, /* cuInit has not succeeded */
     CUDA_READY = 1,
     CUDA_LOST = 2,   /* the channel has ended: every call is CUDA_ERROR_DEVICE_UNAVAILABLE */
-    CUDA_FORKED = 3, /* a child of fork(): nothing works, as with the driver itself */
+    CUDA_FORKED = 3, /* a child of fork(): nothing works, as with the driver itself (not small) */
     CUDA_ENDED = 4,  /* the program is leaving */
 };
 
@@ -59,7 +59,11 @@ static inline int cuda_state(void)
     return __atomic_load_n(&cuda_process.state, __ATOMIC_ACQUIRE);
 }
 
-/* Set before cuda_open(): the process copies nothing and needs no pinned memory (NVML). */
+/*
+ * Set before cuda_open(): the process has no contexts, copies nothing and needs no pinned memory
+ * (NVML).  So it may open another channel after a loss or a fork, which the caller sees to: no
+ * other thread may be in a call meanwhile.
+ */
 extern bool cuda_process_is_small;
 /* Opens the channel, once; what cuInit answers. */
 CUresult cuda_open(void);

@@ -21,6 +21,7 @@
 #define SPARE_CPUS 4
 
 struct cuda_process cuda_process;
+bool cuda_process_is_small;
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t handlers = PTHREAD_ONCE_INIT;
@@ -48,7 +49,8 @@ void cuda_lose(const char *why)
     int expected = CUDA_READY;
 
     if (__atomic_compare_exchange_n(&cuda_process.state, &expected, CUDA_LOST, false,
-                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+                                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+        !cuda_process_is_small) {
         cuda_say("the GPU is gone for this process: %s. Start the program again.", why);
     }
 }
@@ -62,7 +64,10 @@ CUresult cuda_state_result(void)
     }
 }
 
-/* The channel is the parent's: the child closes its copies and sends nothing. */
+/*
+ * The channel is the parent's: the child closes its copies and sends nothing.  A small process
+ * has nothing that the child could miss: it may open a channel of its own.
+ */
 static void in_child(void)
 {
     struct channel_link *link = cuda_process.link;
@@ -71,7 +76,9 @@ static void in_child(void)
         if (link) {
             link->way->close(cuda_process.v);
         }
-        __atomic_store_n(&cuda_process.state, CUDA_FORKED, __ATOMIC_RELEASE);
+        cuda_process.link = NULL;
+        __atomic_store_n(&cuda_process.state, cuda_process_is_small ? CUDA_BEFORE : CUDA_FORKED,
+                         __ATOMIC_RELEASE);
     }
 }
 
@@ -117,7 +124,8 @@ static void leave_lane(void *arg)
     pthread_mutex_lock(&lanes_lock);
     last = --lane_users[thread->lane - 1] == 0;
     pthread_mutex_unlock(&lanes_lock);
-    if (last && cuda_begin(&call, CUDA_OP_LANE_END, CUDA_ANY_STATE) == CUDA_SUCCESS) {
+    if (last && !cuda_process_is_small &&
+        cuda_begin(&call, CUDA_OP_LANE_END, CUDA_ANY_STATE) == CUDA_SUCCESS) {
         cuda_forget(&call);
     }
     thread->lane = 0;
@@ -173,8 +181,6 @@ static unsigned long setting(const char *name, unsigned long most, unsigned long
     return value < 1 || value > most ? otherwise : value;
 }
 
-bool cuda_process_is_small;
-
 static uint64_t pinned_bytes(void)
 {
     if (cuda_process_is_small) {
@@ -219,6 +225,18 @@ static CUresult greet(uint64_t address)
     return cuda_ask(&call);
 }
 
+/* No thread uses the channel; another one may be opened. */
+static void leave_channel(void)
+{
+    __atomic_store_n(&cuda_process.state, CUDA_BEFORE, __ATOMIC_RELEASE);
+    if (cuda_process.arena) {
+        munmap(cuda_process.arena, cuda_process.link->geometry.arena_bytes);
+        cuda_process.arena = NULL;
+    }
+    vgpu_close(cuda_process.v);
+    cuda_process.link = NULL;
+}
+
 static CUresult agree_on_window(void)
 {
     struct channel_link *link = cuda_process.link;
@@ -241,6 +259,7 @@ static CUresult agree_on_window(void)
             return result;
         }
         munmap(cuda_process.arena, link->geometry.arena_bytes); /* taken in the worker */
+        cuda_process.arena = NULL;
     }
     return result;
 }
@@ -289,6 +308,20 @@ static CUresult connect_channel(const char *name)
     return CUDA_SUCCESS;
 }
 
+/* False: this process may have a channel no more, or needs none. */
+static bool may_open(void)
+{
+    if (cuda_process_is_small && cuda_state() == CUDA_LOST) {
+        leave_channel();
+    }
+    return cuda_state() == CUDA_BEFORE;
+}
+
+static bool hides_devices(const char *visible)
+{
+    return !cuda_process_is_small && visible && (*visible == '\0' || strcmp(visible, "-1") == 0);
+}
+
 static CUresult open_locked(void)
 {
     const char *visible = getenv("CUDA_VISIBLE_DEVICES"),
@@ -296,10 +329,10 @@ static CUresult open_locked(void)
     const char *name = device_name();
     CUresult result;
 
-    if (cuda_state() != CUDA_BEFORE) {
+    if (!may_open()) {
         return cuda_state() == CUDA_READY ? CUDA_SUCCESS : cuda_state_result();
     }
-    if (visible && (*visible == '\0' || strcmp(visible, "-1") == 0)) {
+    if (hides_devices(visible)) {
         return CUDA_ERROR_NO_DEVICE;
     }
     if (!name) {
@@ -318,9 +351,7 @@ static CUresult open_locked(void)
     result = agree_on_window();
     if (result) {
         cuda_say("no GPU: the worker answers %d to the first call; its log says why", result);
-        __atomic_store_n(&cuda_process.state, CUDA_BEFORE, __ATOMIC_RELEASE);
-        vgpu_close(cuda_process.v);
-        cuda_process.link = NULL;
+        leave_channel();
     }
     return result;
 }

@@ -4,7 +4,9 @@
  *
  * It has a channel of its own, small, and never a context: a program may ask before it decides
  * whether it uses CUDA at all, and fork afterwards.  The code of libcuda.so.1 that speaks to the
- * channel is linked in a second time, so neither knows of the other.
+ * channel is linked in a second time, so neither knows of the other.  The channel ends with the
+ * VM's worker, which another program's fault may end; then, and in a child, the next question
+ * opens another one.
  *
  * Memory is the VM's limit and what its programs have of it; utilisation is the time of its turns
  * between two questions.  All else is NVML_ERROR_NOT_SUPPORTED, and to change anything is
@@ -65,6 +67,8 @@ _Static_assert(sizeof(struct memory_v2) == (MEMORY_V2 & 0xffff), "as its version
 _Static_assert(sizeof(struct pci_info) == 68, "as NVIDIA's header has it");
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t channel_lock = PTHREAD_MUTEX_INITIALIZER; /* inside lock, if both */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static unsigned users;        /* nvmlInit without nvmlShutdown */
 static CUDAAccount last;      /* the beginning of the interval for the utilisation */
 static unsigned percent;      /* of the last interval that was long enough */
@@ -85,7 +89,37 @@ static int status_of(CUresult result)
     }
 }
 
-static int ask(CUDAAccount *account)
+/* A child gets the locks as they are, and only the thread that forks: so no other has them. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&channel_lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&channel_lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static void set_fork_handlers(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static CUresult open_channel(void)
+{
+    CUresult result;
+
+    pthread_once(&fork_once, set_fork_handlers);
+    pthread_mutex_lock(&channel_lock);
+    cuda_process_is_small = true;
+    result = cuda_open();
+    pthread_mutex_unlock(&channel_lock);
+    return result;
+}
+
+static CUresult ask_once(CUDAAccount *account)
 {
     struct cuda_call call;
     CUresult result = cuda_begin(&call, CUDA_OP_ACCOUNT, CUDA_ANY_STATE);
@@ -95,6 +129,21 @@ static int ask(CUDAAccount *account)
         call.reply_bytes = sizeof(*account);
         result = cuda_ask(&call);
     }
+    return result;
+}
+
+static int ask(CUDAAccount *account)
+{
+    CUresult result;
+
+    pthread_mutex_lock(&channel_lock);
+    result = cuda_open();
+    result = result ? result : ask_once(account);
+    if (cuda_state() == CUDA_LOST) {
+        result = cuda_open();
+        result = result ? result : ask_once(account);
+    }
+    pthread_mutex_unlock(&channel_lock);
     return status_of(result);
 }
 
@@ -104,8 +153,7 @@ EXPORT int nvmlInitWithFlags(unsigned flags)
 
     (void)flags; /* what to do without a GPU: it is the same here */
     pthread_mutex_lock(&lock);
-    cuda_process_is_small = true;
-    result = cuda_open();
+    result = open_channel();
     if (result == CUDA_SUCCESS && users++ == 0) {
         ask(&last);
     }
@@ -404,6 +452,10 @@ EXPORT int nvmlDeviceGetUtilizationRates(void *device, struct utilization *rates
         return status;
     }
     pthread_mutex_lock(&lock);
+    if (now.turns_ns < last.turns_ns) { /* of another worker, which has just begun */
+        last = now;
+        percent = 0;
+    }
     if (now.clock_ns - last.clock_ns >= INTERVAL_NS) {
         uint64_t busy_ns = now.turns_ns - last.turns_ns, all_ns = now.clock_ns - last.clock_ns;
 

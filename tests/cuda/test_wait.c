@@ -25,6 +25,7 @@ static int lock_in_test(pthread_mutex_t *mutex);
 #define PATIENCE_S 120
 
 struct cuda_process cuda_process = {.state = CUDA_READY};
+bool cuda_process_is_small;
 static VGPUControl control;
 static sem_t signals, asleep;
 static __thread bool is_second;

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from test_cuda_guest import BUILD, IMAGE, LIBRARY, finish, running, start  # noqa: F401
+from test_cuda_guest import BUILD, FAULT, IMAGE, LIBRARY, finish, running, start  # noqa: F401
 
 NVML = BUILD / "guest" / "nvml" / "libnvidia-ml.so.1"
 DRIVER = BUILD / "guest" / "cuda" / "libcuda.so.1"
@@ -100,6 +100,47 @@ def test_another_vms_memory_is_not_seen(running, lab):  # noqa: F811
     finally:
         holder.kill()
         holder.communicate()
+
+
+MONITOR = r"""
+import ctypes, os, subprocess, sys
+nvml, cuda = ctypes.CDLL(sys.argv[1]), ctypes.CDLL(sys.argv[2])
+device, memory = ctypes.c_void_p(), (ctypes.c_uint64 * 3)()
+def ask():
+    assert nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)) == 0
+    result = nvml.nvmlDeviceGetMemoryInfo(device, memory)
+    rates = (ctypes.c_uint * 2)()
+    return result or nvml.nvmlDeviceGetUtilizationRates(device, rates) or (memory[0] == 0) * 100
+def child(work):
+    child = os.fork()
+    if child == 0:
+        os._exit(work())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_monitor_does_not_keep_a_lost_worker(running, lab):  # noqa: F811
+    """It stays over others' faults, each of which ends the VM's worker, and asks the next one."""
+    program = MONITOR + r"""
+assert nvml.nvmlInit_v2() == 0
+for kernel, code in ("bad", 700), ("trap", 719):
+    said = subprocess.run([*sys.argv[3:], kernel], stdout=subprocess.PIPE, text=True).stdout
+    assert f"sync {code}\n" in said and "cuInit 0\n" in said, said
+    assert ask() == 0
+"""
+    output = finish(start(lab, sys.executable, "-c", program, NVML, DRIVER, FAULT, IMAGE))
+    assert "gone for this process" not in output
+
+
+def test_children_and_hidden_devices(running, lab):  # noqa: F811
+    """A child may ask, with nvmlInit and without; which devices CUDA sees is nothing to NVML."""
+    program = MONITOR + r"""
+assert nvml.nvmlInit_v2() == 0 and ask() == 0
+assert child(ask) == 0 and child(lambda: nvml.nvmlInit_v2() or ask()) == 0
+assert ask() == 0 and child(lambda: child(ask)) == 0
+assert cuda.cuInit(0) == 100
+"""
+    finish(start(lab, sys.executable, "-c", program, NVML, DRIVER, CUDA_VISIBLE_DEVICES=""))
 
 
 def test_without_a_device():

@@ -168,6 +168,10 @@ CUresult driver_run_ctx_create(struct driver_call *call)
         driver_context_ended(call->channel, context);
         return result;
     }
+    if (!call->channel->is_live) {
+        call->channel->is_live = true;
+        __atomic_add_fetch(&call->channel->set->live, 1, __ATOMIC_ACQ_REL);
+    }
     context->handle = call->args[0];
     context->settled = context->work;
     memset(context->per_thread, 0, sizeof(context->per_thread));

@@ -81,6 +81,7 @@ struct driver_channel {
     uint64_t handle;  /* atomic; 0: no mediator knows it */
     uint64_t held_as; /* its number until one does */
     bool is_kept;     /* when the mediator changed */
+    bool is_live;     /* it has made a context, and counts in the set's live */
     struct driver_set *set;
     const struct driver_api *api;
     CUdevice device;

@@ -74,9 +74,7 @@ static enum vgpu_error start(struct driver_set *set, struct driver_channel *chan
     channel->control = (VGPUControl *)(channel->chunk0 + channel->layout.control);
     vgpu_command_ring(&channel->commands, channel->chunk0, &channel->layout, &channel->geometry);
     vgpu_notice_ring(&channel->notices, channel->chunk0, &channel->layout, &channel->geometry);
-    __atomic_add_fetch(&set->live, 1, __ATOMIC_ACQ_REL);
     if (pthread_create(&channel->thread, NULL, driver_thread, channel) != 0) {
-        __atomic_sub_fetch(&set->live, 1, __ATOMIC_ACQ_REL);
         log_error("no thread for a CUDA channel");
         return VGPU_ERR_MEMORY_LIMIT;
     }
@@ -120,8 +118,8 @@ enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *m
     channel->wake = -1;
     pthread_mutex_init(&channel->output.lock, NULL);
     status = set->count == DRIVER_SET_MAX ? VGPU_ERR_QUEUE_FULL : open_driver(set, channel);
-    if (status == VGPU_ERR_NONE && set->lost) {
-        status = VGPU_ERR_GPU_UNAVAILABLE; /* until the last one has left */
+    if (status == VGPU_ERR_NONE && __atomic_load_n(&set->lost, __ATOMIC_ACQUIRE)) {
+        status = VGPU_ERR_QUEUE_FULL; /* until the last one that has lost something has left */
     }
     if (status == VGPU_ERR_NONE) {
         status = start(set, channel);

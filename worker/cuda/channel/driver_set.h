@@ -50,7 +50,7 @@ struct driver_set {
     FILE *output;          /* the process's stdout, before it was the channels' */
     int over;              /* eventfd: a turn or a channel is over */
     uint64_t turns_ns;     /* atomic: the time of all turns that are over */
-    int live;              /* atomic: threads that have not let go */
+    int live; /* atomic: channels that have made a context, and whose threads have not let go */
     /* A thread that looks without a pause takes no processor from another one: a little, long. */
     bool spare_cpu, spare_cpus;
 };

@@ -490,9 +490,10 @@ void *driver_thread(void *opaque)
     driver_let_go(channel);
     channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED,
                             __atomic_load_n(&channel->handle, __ATOMIC_SEQ_CST), (uint32_t)reason);
-    if (__atomic_sub_fetch(&channel->set->live, 1, __ATOMIC_ACQ_REL) == 0 &&
+    if (__atomic_sub_fetch(&channel->set->live, channel->is_live, __ATOMIC_ACQ_REL) == 0 &&
         __atomic_load_n(&channel->set->lost, __ATOMIC_ACQUIRE)) {
-        /* The driver serves this process no more; the next program gets another worker. */
+        /* The driver serves this process no more; the next program gets another worker.  Those
+         * that never had a context (NVML) lose nothing, and open another channel. */
         _exit(VGPU_WORKER_EXIT_GPU_FAULT);
     }
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
