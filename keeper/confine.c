@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "keeper/sweep.h"
 
 #define NODES_MAX 96u
 #define GROUPS_MAX 8u
@@ -306,8 +307,7 @@ static int try_part(const struct confine *confine, uint32_t part)
     if (pid < 0) {
         return errno;
     }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    status = sweep_await(pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
 }
 

@@ -6,27 +6,21 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "common/parse.h"
 #include "keeper/remove_tree.h"
+#include "keeper/sweep.h"
 #include "vgpu/vgpu_keeper.h"
 
 #ifndef F_OFD_SETLK
 #define F_OFD_SETLK 37 /* Linux 3.15; glibc 2.17 has no name for it */
 #endif
-
-/* How often one tries before it is said that something is left. */
-#define SWEEPS_MAX 3u
 
 /* A VM that has a process. */
 struct holder {
@@ -273,15 +267,21 @@ static void give_folder(struct uids *uids, const struct holder *holder, char cac
 
 /* ---- uids ---- */
 
-/* A byte of the file, for as long as we live or until it is given back. */
-static bool lock(const struct uids *uids, uint32_t index, short type)
+/*
+ * A byte of the file, for as long as we live or until it is given back.  -EBUSY: another keeper has
+ * it.
+ */
+static int lock(const struct uids *uids, uint32_t index, short type)
 {
     struct flock range = {.l_type = type,
                           .l_whence = SEEK_SET,
                           .l_start = (off_t)uids->config.base + index,
                           .l_len = 1};
 
-    return fcntl(uids->lock_fd, F_OFD_SETLK, &range) == 0;
+    if (fcntl(uids->lock_fd, F_OFD_SETLK, &range) == 0) {
+        return 0;
+    }
+    return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
 static bool is_ours(const struct uids *uids, uint32_t index)
@@ -304,118 +304,68 @@ static uint32_t first_choice(const struct uids *uids, const char *key)
     return hash % uids->config.count;
 }
 
-/* As fork(), but nobody is told of its end. */
-static pid_t fork_quietly(void)
+/* -EBUSY: somebody has it.  Another -errno is no matter of this uid, and others fail as well. */
+static int take_index(struct uids *uids, uint32_t index)
 {
-    return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-}
+    uid_t uid = uids->config.base + index;
+    int ret = is_ours(uids, index) ? -EBUSY : lock(uids, index, F_WRLCK);
 
-static int await(pid_t pid)
-{
-    int status = 0;
-
-    while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR) {
+    if (ret < 0) {
+        return ret;
     }
-    return status;
-}
-
-/*
- * In a process of its own, which has the uid: so nobody else can be hit.  kill() does not say if
- * there was anybody.  But a process that may have two processes can have one more only if there
- * is none besides it.
- */
-static int kill_all_of(uid_t uid)
-{
-    pid_t second;
-
-    if (setresuid(uid, uid, uid) < 0 || uid == 0 || getuid() != uid) {
-        return EXIT_FAILURE;
-    }
-    kill(-1, SIGKILL);
-    setrlimit(RLIMIT_NPROC, &(struct rlimit){2, 2});
-    second = fork_quietly();
-    if (second == 0) {
-        _exit(0);
-    }
-    if (second < 0) {
-        return EXIT_FAILURE;
-    }
-    await(second);
-    return EXIT_SUCCESS;
-}
-
-/*
- * Nothing has this uid.  False: something had, and is killed, but not gone yet.  One that kills
- * our process first has lost at the next try.
- */
-static bool sweep(uid_t uid)
-{
-    pid_t pid;
-    int status;
-
-    if (geteuid() != 0) {
-        return true; /* then nobody could be given a uid either */
-    }
-    for (unsigned i = 0; i < SWEEPS_MAX; i++) {
-        pid = fork_quietly();
-        if (pid == 0) {
-            _exit(kill_all_of(uid));
-        }
-        status = pid < 0 ? -1 : await(pid);
-        if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool take_index(struct uids *uids, uint32_t index)
-{
-    if (is_ours(uids, index) || !lock(uids, index, F_WRLCK)) {
-        return false;
-    }
-    if (!sweep(uids->config.base + index)) {
+    ret = sweep(uid);
+    if (ret == -EBUSY) {
         log_warning("uid %u has processes that vgpu-keeper did not start: they are killed, and a "
                     "VM is given another uid",
-                    (unsigned)(uids->config.base + index));
-        lock(uids, index, F_UNLCK);
-        return false;
+                    (unsigned)uid);
     }
-    return true;
+    if (ret < 0) {
+        lock(uids, index, F_UNLCK);
+    }
+    return ret;
 }
 
-/* The uid of its folder; else one that is nobody's; else one of a folder that nobody uses. */
-static bool choose(struct uids *uids, const char *key, uint32_t *index)
+/* The uid of its folder; else one that is nobody's.  -EBUSY: there is none. */
+static int choose(struct uids *uids, const char *key, uint32_t *index)
 {
     uint32_t first = first_choice(uids, key);
+    int ret = folder_index(uids, key, index) ? take_index(uids, *index) : -EBUSY;
 
-    if (folder_index(uids, key, index) && take_index(uids, *index)) {
-        return true;
-    }
-    for (uint32_t i = 0; i < uids->config.count; i++) {
+    for (uint32_t i = 0; ret == -EBUSY && i < uids->config.count; i++) {
         *index = (first + i) % uids->config.count;
-        if (!has_folder(uids, *index) && take_index(uids, *index)) {
-            return true;
-        }
+        ret = has_folder(uids, *index) ? -EBUSY : take_index(uids, *index);
     }
-    return false;
+    return ret;
+}
+
+/* ... or else that of a folder that nobody uses, which goes. */
+static int choose_or_make_room(struct uids *uids, const char *key, uint32_t *index)
+{
+    int ret = choose(uids, key, index);
+
+    if (ret == -EBUSY) {
+        each_folder(uids, remove_unused);
+        ret = choose(uids, key, index);
+    }
+    if (ret < 0 && ret != -EBUSY) {
+        log_error("no uid can be had for %s: %s", key, strerror(-ret));
+    }
+    return ret == -EBUSY ? -EAGAIN : ret;
 }
 
 int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MAX])
 {
     struct holder *holder = holder_of(uids, key);
     uint32_t index;
+    int ret;
 
     if (!holder) {
         for (size_t i = 0; i < VGPU_KEEPER_WORKERS_MAX && !holder; i++) {
             holder = is_used(&uids->holders[i]) ? NULL : &uids->holders[i];
         }
-        if (holder && !choose(uids, key, &index)) {
-            each_folder(uids, remove_unused);
-            holder = choose(uids, key, &index) ? holder : NULL;
-        }
-        if (!holder) {
-            return -EAGAIN;
+        ret = holder ? choose_or_make_room(uids, key, &index) : -EAGAIN;
+        if (ret < 0) {
+            return ret;
         }
         snprintf(holder->key, sizeof(holder->key), "%s", key);
         holder->index = index;
@@ -429,23 +379,31 @@ int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MA
     return 0;
 }
 
-static void settle(struct uids *uids, struct holder *holder)
+static int settle(struct uids *uids, struct holder *holder)
 {
-    if (sweep(uids->config.base + holder->index)) {
+    int ret = sweep(uids->config.base + holder->index);
+
+    if (ret == 0) {
         holder->unclean = false;
         lock(uids, holder->index, F_UNLCK);
     }
+    return ret;
 }
 
 void uids_release(struct uids *uids, const char *key)
 {
     struct holder *holder = holder_of(uids, key);
+    int ret;
 
     if (holder && holder->processes > 0 && --holder->processes == 0) {
         holder->unclean = true;
-        settle(uids, holder);
-        if (holder->unclean) {
+        ret = settle(uids, holder);
+        if (ret == -EBUSY) {
             log_warning("%s: its last worker has left processes behind: they are killed", key);
+        } else if (ret < 0) {
+            log_warning("%s: nobody knows if its last worker has left processes behind: %s; its "
+                        "uid is kept",
+                        key, strerror(-ret));
         }
     }
 }

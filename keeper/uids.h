@@ -49,7 +49,8 @@ void uids_free(struct uids *uids);
 
 /*
  * A uid for one more process of the VM `key`.  `cache`, if not NULL: gets the VM's folder, which
- * is made if need be, or "".  -EAGAIN: all are in use.
+ * is made if need be, or "".  -EAGAIN: all are in use, or there is no room for a process that looks
+ * after them; another -errno of that, which the log tells.
  */
 int uids_take(struct uids *uids, const char *key, uid_t *uid, char cache[PATH_MAX]);
 /* One process of it has ended, and was awaited.  With the last one whatever has its uid ends. */
