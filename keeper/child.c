@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,26 +71,38 @@ static int name_log_stream(void)
     return setenv("JOURNAL_STREAM", stream, 1) < 0 ? -errno : 0;
 }
 
+/* Not above what we have, which takes a right (CAP_SYS_RESOURCE) that we may not have. */
+static int lower_limit(int resource, rlim_t most)
+{
+    struct rlimit limit;
+
+    if (getrlimit(resource, &limit) < 0) {
+        return -errno;
+    }
+    limit.rlim_max = limit.rlim_max < most ? limit.rlim_max : most;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(resource, &limit) < 0 ? -errno : 0;
+}
+
 /*
  * No limit of address space or of file sizes: the driver reserves far more than it uses, and
  * channels are large files in memory.
  */
 static int set_limits(const struct child *child)
 {
-    const rlim_t tasks = CHILD_TASKS_MAX, locked = CHILD_LOCKED_BYTES;
-    struct rlimit files = *child->files;
     bool own_uid = child->confine && (child->confine->parts & VGPU_KEEPER_OWN_UID);
+    int ret = lower_limit(RLIMIT_NOFILE, CHILD_FILES_MAX);
 
-    files.rlim_max = files.rlim_max < CHILD_FILES_MAX ? files.rlim_max : CHILD_FILES_MAX;
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) < 0 ||
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0 ||
-        (own_uid && setrlimit(RLIMIT_NPROC, &(struct rlimit){tasks, tasks}) < 0) ||
-        (own_uid && !child->pins &&
-         setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){locked, locked}) < 0)) {
-        return -errno;
+    if (ret == 0) {
+        ret = lower_limit(RLIMIT_CORE, 0);
     }
-    return 0;
+    if (ret == 0 && own_uid) {
+        ret = lower_limit(RLIMIT_NPROC, CHILD_TASKS_MAX);
+    }
+    if (ret == 0 && own_uid && !child->pins) {
+        ret = lower_limit(RLIMIT_MEMLOCK, CHILD_LOCKED_BYTES);
+    }
+    return ret;
 }
 
 /* A cache of compiled kernels that only this VM's workers can write, or none at all. */

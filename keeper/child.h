@@ -4,7 +4,6 @@
 #define KEEPER_CHILD_H
 
 #include <stdbool.h>
-#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "keeper/confine.h"
@@ -12,7 +11,7 @@
 /* A driver opens some dozens of files for each context. */
 #define CHILD_FILES_MAX 4096u
 /* Of all processes and threads of one uid: a VM's, then.  A CUDA context has about ten. */
-#define CHILD_TASKS_MAX 4096u
+#define CHILD_TASKS_MAX 1024u
 #define CHILD_LOCKED_BYTES (64u << 10)
 
 struct child {
@@ -22,7 +21,6 @@ struct child {
     int fd, as_fd;                 /* this descriptor becomes that one */
     int log_fd;                    /* its stderr, and then stdout is /dev/null; -1: both are ours */
     const struct confine *confine; /* NULL: it keeps our rights */
-    const struct rlimit *files;    /* its limit of open files, if below CHILD_FILES_MAX */
     bool pins;                     /* it may lock memory as far as we may */
     vgpu_keeper_end *failure; /* shared with the child: written before it ends, if it can't run */
 };

@@ -40,6 +40,8 @@
 /* Messages from the mediator before anything else is looked at. */
 #define TAKE_MAX 64u
 #define BACKLOG 8
+/* The kinds that are taken: of each at most one is pending. */
+#define SIGNALS 4
 
 struct keeper {
     const struct keeper_options *options;
@@ -48,7 +50,8 @@ struct keeper {
     int spare;                   /* given up for a moment to refuse a connection */
     pid_t mediator;
     bool tell_welcome, tell_listed;
-    bool full; /* the mediator's socket takes no more now */
+    bool full;      /* the mediator's socket takes no more now */
+    bool reap_more; /* children have ended that no signal tells of any more */
     bool stopping;
     uint64_t alone_since_ns; /* while there is no mediator */
 };
@@ -367,15 +370,16 @@ static void on_link(struct keeper *keeper)
 
 static void on_signals(struct keeper *keeper)
 {
-    struct signalfd_siginfo info;
+    struct signalfd_siginfo infos[SIGNALS];
+    ssize_t n = read(keeper->signals, infos, sizeof(infos));
 
-    while (read(keeper->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGTERM) {
+    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(infos[0]); i++) {
+        if (infos[i].ssi_signo == SIGTERM) {
             log_notice("SIGTERM: all workers are ended");
             keeper->stopping = true;
         }
     }
-    processes_reap(keeper->processes);
+    keeper->reap_more = processes_reap(keeper->processes);
     if (keeper->link < 0) {
         processes_each(keeper->processes, begin_anew, keeper);
     } else if (!keeper->full) {
@@ -412,6 +416,9 @@ static int wait_ms(struct keeper *keeper)
     int alone = alone_ms(keeper, now_ns);
     int logs = due_ns == UINT64_MAX ? -1 : ms_until(due_ns, now_ns);
 
+    if (keeper->reap_more) {
+        return 0;
+    }
     return alone < 0 || (logs >= 0 && logs < alone) ? logs : alone;
 }
 
@@ -430,7 +437,7 @@ void keeper_run(struct keeper *keeper)
             return;
         }
         processes_read_logs(keeper->processes); /* before an end that it may tell the cause of */
-        if (fds[0].revents) {
+        if (fds[0].revents || keeper->reap_more) {
             on_signals(keeper);
         }
         if (fds[1].revents & POLLOUT) {
@@ -531,7 +538,7 @@ static int open_private_link(struct keeper *keeper, char *error, size_t bytes)
     return 0;
 }
 
-/* Its children keep the limit that we were started with. */
+/* Its children are given a limit of their own, as far as ours goes. */
 static void raise_file_limit(void)
 {
     struct rlimit limit;

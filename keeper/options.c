@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "keeper/options.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "common/args.h"
 #include "common/unused.h"
@@ -88,6 +92,30 @@ static int check_together(const struct keeper_options *options)
     return -1;
 }
 
+/* A worker's folder is /, and what it sees below that is known by whole names. */
+static int make_absolute(const char *name, const char **path, char space[PATH_MAX])
+{
+    size_t used, length = *path ? strlen(*path) : 0;
+
+    if (length == 0 || (*path)[0] == '/') {
+        return -1;
+    }
+    if (!getcwd(space, PATH_MAX - 1)) {
+        fprintf(stderr, "vgpu-keeper: the folder that %s %s is in has no name: %s.\n", name, *path,
+                strerror(errno));
+        return EXIT_FAILURE;
+    }
+    used = strlen(space);
+    if (used + 1 + length >= PATH_MAX) {
+        fprintf(stderr, "vgpu-keeper: %s %s: the path is too long.\n", name, *path);
+        return EXIT_FAILURE;
+    }
+    space[used] = '/';
+    memcpy(space + used + 1, *path, length + 1);
+    *path = space;
+    return -1;
+}
+
 int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
 {
     int status;
@@ -98,5 +126,14 @@ int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
         .log_level = LOG_LEVEL_INFO,
     };
     status = args_parse(&program, argc, argv, options, NULL);
-    return status >= 0 ? status : check_together(options);
+    if (status < 0) {
+        status = check_together(options);
+    }
+    if (status < 0) {
+        status = make_absolute("--worker", &options->worker_path, options->worker_space);
+    }
+    if (status < 0) {
+        status = make_absolute("--cache-dir", &options->uids.cache_path, options->cache_space);
+    }
+    return status;
 }

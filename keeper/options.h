@@ -3,6 +3,7 @@
 #ifndef KEEPER_OPTIONS_H
 #define KEEPER_OPTIONS_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "common/log.h"
@@ -18,7 +19,7 @@ enum keeper_confinement {
 struct keeper_options {
     bool is_private;
     const char *socket_path; /* NULL: private, the mediator's socket is VGPU_KEEPER_FD */
-    const char *worker_path; /* NULL: beside our own executable */
+    const char *worker_path; /* absolute; NULL: beside our own executable */
     struct uids_config uids;
     enum keeper_confinement confinement;
     uint32_t seccomp;         /* enum sandbox_mode */
@@ -26,6 +27,7 @@ struct keeper_options {
     uint32_t alone_s;         /* how long workers are kept without a mediator */
     enum log_level log_level;
     bool log_json;
+    char worker_space[PATH_MAX], cache_space[PATH_MAX]; /* paths that were not absolute */
 };
 
 /* The exit status when the program has nothing more to do, or -1: go on. */

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,12 +23,13 @@
 #define PLACES VGPU_KEEPER_WORKERS_MAX
 #define ARGS_MAX 18
 #define LOGS_AT_ONCE 16
+/* Ends before anything else is looked at: what workers leave behind may be many. */
+#define REAP_MAX 64u
 
 struct processes {
     char program[PATH_MAX];
     int program_fd;
     const char *seccomp; /* for workers; NULL: as they have it of themselves */
-    struct rlimit files; /* a child's, not our raised one */
     uint32_t own;
     struct uids *uids; /* NULL without OWN_UID */
     vgpu_keeper_end *failures;
@@ -46,10 +46,7 @@ static int find_program(struct processes *processes, const char *option, char *e
     char self[PATH_MAX];
     ssize_t n;
 
-    if (option && option[0] != '/' && getcwd(self, sizeof(self))) { /* a worker's folder is / */
-        snprintf(processes->program, sizeof(processes->program), "%.*s/%.*s", PATH_MAX / 2 - 1,
-                 self, PATH_MAX / 2 - 1, option);
-    } else if (option) {
+    if (option) {
         snprintf(processes->program, sizeof(processes->program), "%s", option);
     } else {
         n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -125,7 +122,6 @@ int processes_new(const struct keeper_options *options, struct processes **made,
         processes_free(processes);
         return ret;
     }
-    getrlimit(RLIMIT_NOFILE, &processes->files);
     *made = processes;
     return 0;
 }
@@ -217,6 +213,19 @@ static int open_log(struct processes *processes, struct process *process)
     return ret < 0 ? ret : fd;
 }
 
+/*
+ * Closing our end alone does not take it from the epoll: a child that is not at its exec yet has a
+ * copy.
+ */
+static void close_log(struct processes *processes, struct process *process)
+{
+    if (process->log) {
+        epoll_ctl(processes->logs, EPOLL_CTL_DEL, worker_log_fd(process->log), NULL);
+        worker_log_free(process->log);
+        process->log = NULL;
+    }
+}
+
 static void listen_to(struct processes *processes, struct process *process, bool listen)
 {
     struct epoll_event event = {.events = listen ? EPOLLIN : 0,
@@ -230,7 +239,7 @@ static void read_log(struct processes *processes, struct process *process, uint6
 {
     uint64_t again_ns;
 
-    if (!process->log || worker_log_read(process->log, now_ns, &again_ns)) {
+    if (worker_log_read(process->log, now_ns, &again_ns)) {
         return;
     }
     listen_to(processes, process, false);
@@ -272,6 +281,9 @@ void processes_read_logs(struct processes *processes)
     for (int i = 0; i < n; i++) {
         struct process *process = &processes->all[events[i].data.u32];
 
+        if (!process->log) {
+            continue;
+        }
         if (events[i].events & EPOLLIN) {
             read_log(processes, process, now_ns);
         } else { /* nobody writes any more, and the process's end will say so */
@@ -300,8 +312,7 @@ static void end(struct processes *processes, struct process *process, const vgpu
 {
     process->pid = 0;
     process->end = *how;
-    worker_log_free(process->log);
-    process->log = NULL;
+    close_log(processes, process);
     close_fd(&process->socket);
     if (process->status >= 0) {
         /* A pipe that nothing else writes to: it has room for this. */
@@ -328,7 +339,6 @@ static void run(struct processes *processes, struct process *process, char *cons
         .as_fd = as_fd,
         .log_fd = log_fd,
         .confine = confine,
-        .files = &processes->files,
         .pins = !is_worker || (process->what.flags & VGPU_KEEPER_CUDA),
         .failure = &processes->failures[process - processes->all],
     };
@@ -502,17 +512,20 @@ static void note_end(struct processes *processes, pid_t pid, int status)
     }
 }
 
-void processes_reap(struct processes *processes)
+bool processes_reap(struct processes *processes)
 {
+    unsigned ends = 0;
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while (ends < REAP_MAX && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
         note_end(processes, pid, status);
+        ends++;
     }
     if (processes->uids) {
         uids_settle(processes->uids);
     }
+    return ends == REAP_MAX;
 }
 
 void processes_free(struct processes *processes)

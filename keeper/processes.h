@@ -51,8 +51,8 @@ int processes_probe(struct processes *processes, uint64_t number, uint32_t backe
 int processes_refuse(struct processes *processes, uint64_t number, int error);
 void processes_kill(struct processes *processes, uint64_t number);
 void processes_kill_all(struct processes *processes);
-/* After a SIGCHLD. */
-void processes_reap(struct processes *processes);
+/* After a SIGCHLD.  True: there may be more ends, so call it again, after what else there is. */
+bool processes_reap(struct processes *processes);
 
 /* Readable when a worker has said something for the log; then processes_read_logs(). */
 int processes_logs_fd(const struct processes *processes);

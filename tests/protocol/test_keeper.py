@@ -186,6 +186,17 @@ def fake_worker(folder, text):
     return path
 
 
+def all_children(pid):
+    """Those that nobody has awaited among them."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as text:
+        return text.read().split()
+
+
+def limits_of(pid):
+    with open(f"/proc/{pid}/limits", encoding="ascii") as text:
+        return {line[:26].strip(): line[26:].split()[:2] for line in text}
+
+
 def processes_of(uid):
     found = []
     for entry in os.listdir("/proc"):
@@ -253,13 +264,68 @@ def test_a_worker_has_nothing_of_the_keepers(visible):
             assert set(fds) == {"0", "1", "2", "3"}
             assert os.readlink(f"/proc/{pid}/cwd") == "/"
             assert os.getsid(pid) == pid
-            with open(f"/proc/{pid}/limits", encoding="ascii") as text:
-                limits = {line[:26].strip(): line[26:].split()[:2] for line in text}
+            limits = limits_of(pid)
             assert limits["Max core file size"] == ["0", "0"]
             assert int(limits["Max open files"][1]) <= 4096
             if os.geteuid() == 0:
-                assert limits["Max processes"] == ["4096", "4096"]
+                assert limits["Max processes"] == ["1024", "1024"]
                 assert limits["Max locked memory"] == ["65536", "65536"]
+
+
+@AS_ROOT
+def test_limits_below_ours_are_a_workers_too(visible):
+    """The keeper of the unit may not raise one."""
+    worker = fake_worker(visible, "echo hello >&2\nexec sleep 1000\n")
+    prefix = ["prlimit", "--nproc=500:600", "--memlock=16384:32768", "--nofile=100:200"]
+    with Keeper(visible, "--worker", worker, prefix=prefix) as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=7):
+            pid = struct.unpack("<2I", link.hear()[2])[0]
+            wait_for(lambda: f"VM 7: worker {pid}: hello" in keeper.log(), "its line")
+            limits = limits_of(pid)
+            assert limits["Max processes"] == ["600", "600"]
+            assert limits["Max locked memory"] == ["32768", "32768"]
+            assert limits["Max open files"] == ["200", "200"]
+
+
+@AS_ROOT
+def test_paths_that_begin_where_the_keeper_was_started(visible):
+    """A worker's folder is another one, and it has a cache all the same."""
+    fake_worker(visible, ': > "$CUDA_CACHE_PATH/x" && echo "cache $CUDA_CACHE_PATH" >&2\n'
+                         "exec sleep 1000\n")
+    prefix = ["sh", "-c", 'cd "$0" && exec "$@"', str(visible)]
+    with Keeper(visible, "--worker", "worker", "--cache-dir", "cache", prefix=prefix) as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=7, flags=kp.CUDA | kp.HAS_UUID):
+            cache = visible / "cache" / "00000000-0000-0000-0000-000000000000"
+            wait_for(lambda: f"cache {cache}" in keeper.log(), "its line")
+            assert (cache / "x").exists()
+
+
+def test_many_orphans_are_all_awaited(visible):
+    """More than are taken at once, and one signal tells of all."""
+    worker = fake_worker(visible, """
+for i in $(seq 200); do
+    (sleep 1000 & echo $! >> "$0.pids")
+done
+echo all >&2
+exec sleep 1000
+""")
+    with Keeper(visible, "--worker", worker, "--confine", "never") as keeper, \
+            Link(keeper.path) as link:
+        link.hello()
+        with link.start(1, vm_id=7):
+            pid = struct.unpack("<2I", link.hear()[2])[0]
+            wait_for(lambda: f"worker {pid}: all" in keeper.log(), "all of them")
+            orphans = [int(orphan) for orphan in (visible / "worker.pids").read_text().split()]
+            keeper.process.send_signal(signal.SIGSTOP)
+            for orphan in orphans:
+                os.kill(orphan, signal.SIGKILL)
+            wait_for(lambda: not any(map(alive, orphans)), "their ends")
+            keeper.process.send_signal(signal.SIGCONT)
+            wait_for(lambda: all_children(keeper.process.pid) == [str(pid)], "them to be awaited")
 
 
 def test_what_a_worker_says_is_one_line_of_ours_and_has_a_limit(visible):
