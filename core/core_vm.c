@@ -168,6 +168,14 @@ static uint32_t free_slot(struct core *core, uint64_t now_ns)
     return take_from_debtor(core, now_ns);
 }
 
+/* Who had the slot before: an unregistered VM that comes back is not a new one. */
+static bool is_same_vm(const struct core_vm_config *before, const struct core_vm_config *now)
+{
+    return before->has_uuid && now->has_uuid
+               ? memcmp(before->uuid, now->uuid, sizeof(now->uuid)) == 0
+               : before->has_uuid == now->has_uuid && before->vm_id == now->vm_id;
+}
+
 uint32_t core_vm_allocate(struct core *core, const struct core_vm_config *config, uint64_t now_ns)
 {
     uint32_t slot = free_slot(core, now_ns);
@@ -177,6 +185,11 @@ uint32_t core_vm_allocate(struct core *core, const struct core_vm_config *config
         return CORE_NONE;
     }
     vm = &core->vms[slot];
+    for (uint32_t gpu = 0; gpu < core->placement.gpu_count; gpu++) {
+        if (!is_same_vm(&vm->config, config)) {
+            wfq_vm_new(core->schedulers[gpu], slot);
+        }
+    }
     *vm = (struct core_vm){
         .used = true,
         .config = *config,

@@ -123,6 +123,8 @@ void wfq_destroy(struct wfq *wfq);
 
 struct wfq_vm_stats;
 
+/* From now on this number, which is not attached, is another VM's: of that nothing is known. */
+void wfq_vm_new(struct wfq *wfq, uint32_t vm);
 /*
  * A VM that is attached is not ready, is owed nothing and owes nothing, and its figures are 0.  It
  * may be detached when it has no job here.  If it is ahead then, those who are owed that time do

@@ -188,6 +188,13 @@ void wfq_rebased(struct wfq *wfq, double base)
 
 /* ---- VMs ---- */
 
+void wfq_vm_new(struct wfq *wfq, uint32_t vm)
+{
+    assert(vm < wfq->config.max_vms && !wfq->vms[vm].attached);
+    wfq->vms[vm].start_ns = WFQ_START_MAX_NS;
+    wfq->vms[vm].start_mark_ns = 0;
+}
+
 void wfq_vm_attach(struct wfq *wfq, uint32_t vm, const struct wfq_vm_params *params)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -325,7 +332,7 @@ struct wfq *wfq_init(const struct wfq_config *config)
         run_pad(wfq, i);
     }
     for (uint32_t i = 0; i < config->max_vms; i++) {
-        wfq->vms[i].start_ns = WFQ_START_MAX_NS;
+        wfq_vm_new(wfq, i);
     }
     return wfq;
 }
