@@ -40,6 +40,7 @@ struct watched {
     struct nvml_verdict verdict;
     bool warned;
     uint64_t warned_ns;
+    bool told_processes;
     bool was_reset; /* a reset was tried at reset_ns */
     uint64_t reset_ns;
 };
@@ -201,6 +202,24 @@ static void advance_reset(struct gpu_health *health)
 
 /* ---- judging ---- */
 
+/* Without the list nobody knows what the workers really have.  Said once. */
+static void tell_of_processes(struct gpu_health *health, uint32_t gpu)
+{
+    const nvml_health_t *reading = &health->reading;
+    struct watched *watched = &health->gpus[gpu];
+    bool listed = (reading->has & NVML_HAS_PROCESSES) && !reading->processes_unlisted;
+
+    if (reading->taken_ns == 0 || reading->stale || !watched->verdict.available) {
+        return;
+    }
+    if (!listed && !watched->told_processes) {
+        log_warning("GPU %" PRIu32 " (%s): NVML does not list its processes (it has %" PRIu32
+                    "): the workers' GPU memory is not compared with their VMs' limits",
+                    gpu, gpu_uuid(health, gpu), reading->process_count);
+    }
+    watched->told_processes = !listed;
+}
+
 static void judge(struct gpu_health *health, uint32_t gpu, uint64_t now_ns)
 {
     struct watched *watched = &health->gpus[gpu];
@@ -220,6 +239,7 @@ static void judge(struct gpu_health *health, uint32_t gpu, uint64_t now_ns)
                      verdict.available ? "is well again" : "is taken out of use: ", verdict.reason);
         core_gpu_set_available(health->uses.core, gpu, verdict.available, now_ns);
     }
+    tell_of_processes(health, gpu);
     if (!verdict.warning[0]) {
         watched->warned = false;
     } else if (!watched->warned && now_ns - watched->warned_ns > WARNING_PAUSE_NS) {

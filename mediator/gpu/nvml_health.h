@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NVML_PROCESSES_MAX 256u
+#define NVML_PROCESSES_MAX 1280u /* a worker of each VM, and others */
 #define NVML_HEALTH_TEXT_BYTES 256u
 
 /* Which values are there: a GPU or a driver may not have all. */
@@ -67,7 +67,8 @@ typedef struct nvml_health {
     uint64_t last_xid_ns; /* CLOCK_MONOTONIC */
     uint32_t reset_xid;   /* the last that asks for a reset, 0 = none */
 
-    uint32_t process_count; /* may be more than are listed */
+    bool processes_unlisted; /* there are more than fit: NVML lists none then */
+    uint32_t process_count;
     struct nvml_process processes[NVML_PROCESSES_MAX];
 } nvml_health_t;
 

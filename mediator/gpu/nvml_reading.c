@@ -150,6 +150,7 @@ static void read_processes(const struct nvml_api *api, nvml_device device, nvml_
     if (result == NVML_INSUFFICIENT_SIZE) {
         /* There are more than we list: say how many. */
         health->process_count = count;
+        health->processes_unlisted = true;
         health->has |= NVML_HAS_PROCESSES;
         return;
     }

@@ -250,8 +250,19 @@ nvml_result nvmlDeviceGetCurrentClocksThrottleReasons(nvml_device device,
 nvml_result nvmlDeviceGetComputeRunningProcesses_v3(nvml_device device, unsigned *count,
                                                     struct nvml_process_info *infos)
 {
-    unsigned pid = (unsigned)setting("pid", 0);
+    unsigned pid = (unsigned)setting("pid", 0), many = (unsigned)setting("processes", 0);
 
+    if (many > *count) {
+        *count = many;
+        return NVML_INSUFFICIENT_SIZE;
+    }
+    if (many > 0) {
+        for (unsigned i = 0; i < many; i++) {
+            infos[i] = (struct nvml_process_info){.pid = 1000 + i, .used_bytes = i};
+        }
+        *count = many;
+        return enter(device);
+    }
     if (pid && *count > 0) {
         infos[0].pid = pid;
         infos[0].used_bytes = (unsigned long long)setting("pid_mib", 500) << 20;

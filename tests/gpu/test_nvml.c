@@ -272,6 +272,27 @@ static void test_values(void **state)
     stop(monitor);
 }
 
+/* As many as a host may have; more are counted only. */
+static void test_many_processes(void **state)
+{
+    struct nvml_monitor *monitor;
+    uint32_t index = 0;
+    nvml_health_t health;
+
+    set("processes=1025");
+    monitor = start(1, library, 0);
+    WAIT_FOR(health.has & NVML_HAS_PROCESSES);
+    assert_false(health.processes_unlisted);
+    assert_int_equal(health.process_count, 1025);
+    assert_int_equal(health.processes[1024].pid, 2024);
+    assert_int_equal(health.processes[1024].used_bytes, 1024);
+    set("processes=5000");
+    WAIT_FOR(health.processes_unlisted);
+    assert_int_equal(health.process_count, 5000);
+    assert_int_equal(health.processes[0].pid, 0);
+    stop(monitor);
+}
+
 static void test_two_gpus_one_broken(void **state)
 {
     struct nvml_monitor *monitor;
@@ -476,6 +497,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_what_only_warns),
         cmocka_unit_test(test_long_texts_are_cut),
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_many_processes),
         cmocka_unit_test(test_two_gpus_one_broken),
         cmocka_unit_test(test_lost_and_back),
         cmocka_unit_test(test_driver_goes_and_comes),
