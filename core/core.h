@@ -478,6 +478,8 @@ const struct core_identity *core_session_identity(const struct core *core, uint3
 
 /* Has HELLO granted it channels?  Then frames may have descriptors. */
 bool core_session_has_channels(const struct core *core, uint32_t session);
+/* How many channels of this VM may have contexts of programs: those of profile CUDA at its worker. */
+uint32_t core_vm_cuda_channels(const struct core *core, uint32_t vm);
 /* How many channels of this session are open. */
 uint32_t core_session_channels(const struct core *core, uint32_t session);
 /* Bit i: one of them has enum vgpu_channel_transport i. */

@@ -585,6 +585,19 @@ static const struct core_channel *next_open(const struct core *core, uint32_t se
     return NULL;
 }
 
+uint32_t core_vm_cuda_channels(const struct core *core, uint32_t vm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        const struct core_channel *channel = &core->channels[i];
+
+        count += channel->state != CORE_CHANNEL_FREE && channel->state != CORE_CHANNEL_WAITING &&
+                 channel->vm == vm && channel->open.profile == VGPU_PROFILE_CUDA;
+    }
+    return count;
+}
+
 uint32_t core_session_channels(const struct core *core, uint32_t session)
 {
     uint32_t count = 0, i = 0;

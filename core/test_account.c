@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/core_internal.h"
+#include "core/sched/wfq_internal.h"
 #include "core/test_world.h"
 
 #define LONG_JOB_NS (3000 * MS)
@@ -322,6 +323,50 @@ static void test_a_debtor_with_a_channel_keeps_its_place(void **state)
     world_end();
 }
 
+/* What the memory watch allows for contexts: a channel of operations has none. */
+static void test_which_channels_may_have_contexts(void **state)
+{
+    struct core_channel_held held = {
+        .profile = VGPU_PROFILE_OPS,
+        .features = VGPU_CHANNEL_LIFE,
+        .geometry = {.lanes = 1, .notice_bytes = 4096, .command_bytes = 131072},
+    };
+    uint32_t slot;
+
+    begin_with_a_channel();
+    slot = core_vm_find(w.core, 7);
+    assert_int_equal(core_vm_cuda_channels(w.core, slot), 1);
+    assert_int_not_equal(core_channel_adopt(w.core, worker7, &held, w.now_ns), 0);
+    assert_int_equal(stats_of(7).channels, 2);
+    assert_int_equal(core_vm_cuda_channels(w.core, slot), 1);
+    assert_int_equal(core_vm_cuda_channels(w.core, slot + 1), 0);
+    world_end();
+}
+
+/* What a worker may take for its start belongs to its VM, not to the place in the table. */
+static void test_another_vm_gets_the_slot(void **state)
+{
+    struct wfq *wfq;
+
+    world_begin(simple);
+    finished = 0;
+    wfq = (struct wfq *)core_gpu_scheduler(w.core, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t vm_id = i < 2 ? 7 : 8;
+        uint32_t session = arrive(vm_id, &worker7);
+
+        assert_int_equal(core_vm_find(w.core, vm_id), 0);
+        assert_true(wfq->vms[0].start_ns == (i == 1 ? 0 : WFQ_START_MAX_NS));
+        finish_after(1 * MS);
+        wfq->vms[0].start_ns = 0; /* it has had all */
+        core_session_closed(w.core, session, w.now_ns);
+        core_worker_exited(w.core, worker7, CORE_WORKER_END_HOST, 0, w.now_ns);
+        advance(2 * CORE_DEBT_CHECK_NS);
+        assert_int_equal(core_vm_find(w.core, vm_id), CORE_NONE);
+    }
+    world_end();
+}
+
 /* A file may hold anything. */
 static void test_nonsense(void **state)
 {
@@ -361,6 +406,8 @@ int main(void)
         cmocka_unit_test(test_registered_vms),
         cmocka_unit_test(test_a_debtor_with_a_channel_loses_its_gpu),
         cmocka_unit_test(test_a_debtor_with_a_channel_keeps_its_place),
+        cmocka_unit_test(test_which_channels_may_have_contexts),
+        cmocka_unit_test(test_another_vm_gets_the_slot),
         cmocka_unit_test(test_nonsense),
     };
 

@@ -22,9 +22,15 @@ struct memory_watch {
     } over[CORE_VMS_MAX];
 };
 
+/* What contexts may take beside the limit. */
+static uint64_t allowance(const struct memory_watch *watch, uint32_t slot)
+{
+    return (1 + core_vm_cuda_channels(watch->uses.core, slot)) * MEMORY_WATCH_CONTEXT_BYTES;
+}
+
 /* Has the VM's worker more than it may have?  0: no, or nobody knows; else how much. */
-static uint64_t bytes_too_many(const struct memory_watch *watch, const struct core_vm_stats *stats,
-                               uint64_t limit)
+static uint64_t bytes_too_many(const struct memory_watch *watch, uint32_t slot,
+                               const struct core_vm_stats *stats, uint64_t limit)
 {
     uint64_t bytes;
     pid_t pid = stats->worker ? supervisor_pid(watch->uses.supervisor, stats->worker) : 0;
@@ -33,9 +39,7 @@ static uint64_t bytes_too_many(const struct memory_watch *watch, const struct co
         return 0;
     }
     bytes = gpu_health_process_bytes(watch->uses.gpu_health, stats->gpu, (uint32_t)pid);
-    return bytes > limit && bytes - limit > (1 + stats->channels) * MEMORY_WATCH_CONTEXT_BYTES
-               ? bytes
-               : 0;
+    return bytes > limit && bytes - limit > allowance(watch, slot) ? bytes : 0;
 }
 
 static void look_at(struct memory_watch *watch, uint32_t slot, const struct core_vm_stats *stats)
@@ -48,7 +52,7 @@ static void look_at(struct memory_watch *watch, uint32_t slot, const struct core
         watch->over[slot].looks = 0;
     }
     *limit = now == 0 || *limit == 0 ? 0 : now > *limit ? now : *limit;
-    bytes = bytes_too_many(watch, stats, *limit);
+    bytes = bytes_too_many(watch, slot, stats, *limit);
     watch->over[slot].looks = bytes ? watch->over[slot].looks : 0;
     if (bytes == 0 || ++watch->over[slot].looks < MEMORY_WATCH_LOOKS) {
         return;
@@ -59,8 +63,7 @@ static void look_at(struct memory_watch *watch, uint32_t slot, const struct core
         " MiB, and %" PRIu64 " MiB are allowed for contexts: the "
         "worker is ended. Raise the limit with vgpu-admin set-memory-limit, if the VM is to "
         "have so much",
-        stats->config.vm_id, bytes >> 20, stats->gpu, *limit >> 20,
-        (1 + stats->channels) * MEMORY_WATCH_CONTEXT_BYTES >> 20);
+        stats->config.vm_id, bytes >> 20, stats->gpu, *limit >> 20, allowance(watch, slot) >> 20);
     supervisor_stop_worker(watch->uses.supervisor, stats->worker, true);
 }
 
