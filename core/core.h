@@ -478,7 +478,7 @@ const struct core_identity *core_session_identity(const struct core *core, uint3
 
 /* Has HELLO granted it channels?  Then frames may have descriptors. */
 bool core_session_has_channels(const struct core *core, uint32_t session);
-/* How many channels of this VM may have contexts of programs: those of profile CUDA at its worker. */
+/* How many channels of this VM may have contexts: those of profile CUDA that its worker has. */
 uint32_t core_vm_cuda_channels(const struct core *core, uint32_t vm);
 /* How many channels of this session are open. */
 uint32_t core_session_channels(const struct core *core, uint32_t session);
