@@ -181,7 +181,7 @@ HAND = {
     "cudaLaunchCooperativeKernel": CONTEXT,
     "cudaFuncGetAttributes": CONTEXT, "cudaFuncSetAttribute": CONTEXT,
     "cudaFuncSetCacheConfig": CONTEXT, "cudaFuncSetSharedMemConfig": CONTEXT,
-    "cudaFuncGetName": DRIVER, "cudaFuncGetParamInfo": DRIVER,
+    "cudaFuncGetName": DRIVER, "cudaFuncGetParamInfo": CONTEXT,
     "cudaKernelSetAttributeForDevice": CONTEXT,
     "cudaOccupancyMaxActiveBlocksPerMultiprocessor": CONTEXT,
     "cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags": CONTEXT,
