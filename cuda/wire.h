@@ -90,6 +90,19 @@ enum {
 
 #define CUDA_LAUNCH_EXTRA (1ull << 32)
 
+/* May an attribute of a launch stand there?  Only those that are known to be values alone: others
+ * hold an address, an event or a handle, or give one back. */
+static inline CUresult cuda_check_attribute(unsigned id)
+{
+    const unsigned last = 17; /* that CUDA 13.0 may know; the driver itself refuses later ones */
+    const uint32_t values = 1u << 0 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 9 |
+                            1u << 10 | 1u << 11 | 1u << 14;
+
+    return id > last           ? CUDA_ERROR_INVALID_VALUE
+           : values >> id & 1u ? CUDA_SUCCESS
+                               : CUDA_ERROR_NOT_SUPPORTED;
+}
+
 /* CLUSTERS: LAUNCH's arguments without parameters, then which of the two questions. */
 enum { CUDA_CLUSTERS_ACTIVE = 0, CUDA_CLUSTERS_SIZE = 1 };
 #define CUDA_CLUSTERS_ARGS (CUDA_LAUNCH_ARGS + 1u)

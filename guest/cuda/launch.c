@@ -14,10 +14,6 @@
 #define EXTRA_SIZE ((uintptr_t)2)
 
 #define ATTRIBUTE_COOPERATIVE 2u
-/* Those that hold an event or give back a handle. */
-#define ATTRIBUTE_EVENT 7u
-#define ATTRIBUTE_COMPLETION_EVENT 12u
-#define ATTRIBUTE_UPDATABLE 13u
 
 struct packed {
     const void *bytes;
@@ -145,11 +141,10 @@ static CUresult check_attributes(const CUlaunchConfig *config)
         return CUDA_ERROR_INVALID_VALUE;
     }
     for (unsigned i = 0; i < config->numAttrs; i++) {
-        unsigned id = config->attrs[i].id;
+        CUresult result = cuda_check_attribute(config->attrs[i].id);
 
-        if (id == ATTRIBUTE_EVENT || id == ATTRIBUTE_COMPLETION_EVENT ||
-            id == ATTRIBUTE_UPDATABLE) {
-            return CUDA_ERROR_NOT_SUPPORTED;
+        if (result) {
+            return result;
         }
     }
     return CUDA_SUCCESS;

@@ -126,6 +126,9 @@ static void limits_of_a_context(void **state)
     assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, HEAP, 128 * MIB), 0);
     assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, HEAP, 512 * MIB), 2);
     assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, 99, 1), 1);
+    assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, 3, 2), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, 5, 64), 0);
+    assert_int_equal(RIG_CALL(c, cuCtxSetLimit, 1, 6, 1 << 20), CUDA_ERROR_UNSUPPORTED_LIMIT);
     assert_all_charged(rig);
     assert_true(rig->account.used_bytes <= 512 * MIB);
 }

@@ -118,6 +118,43 @@ static void a_kernel_stands_for_its_function(void **state)
     assert_int_equal(RIG_CALL(c, cuFuncLoad, 1, MODULE), CUDA_ERROR_INVALID_HANDLE);
 }
 
+/* One that is no value alone may hold an address, which the driver would believe. */
+static void attributes_of_launches_are_values(void **state)
+{
+    static const unsigned values[] = {0, 2, 4, 5, 6, 8, 9, 10, 11, 14};
+    struct rig_channel *c = channel_of(state);
+    unsigned next = 0;
+
+    assert_int_equal(rig_function(c, 1, MODULE, 8, "nop"), 0);
+    for (unsigned id = 0; id <= 18; id++) {
+        CUlaunchAttribute attribute = {.id = id};
+        bool is_value = next < sizeof(values) / sizeof(values[0]) && values[next] == id;
+
+        next += is_value;
+        assert_int_equal(
+            rig_ask(c, (struct rig_record){.op = CUDA_OP_LAUNCH,
+                                           .context = 1,
+                                           RIG_ARGS(FUNCTION(8), 1 | 1ull << 32, 1, 1 | 1ull << 32,
+                                                    1 | 1ull << 32, 0, 0),
+                                           .payload = &attribute,
+                                           .payload_bytes = sizeof(attribute)}),
+            id > 17    ? CUDA_ERROR_INVALID_VALUE
+            : is_value ? 0
+                       : CUDA_ERROR_NOT_SUPPORTED);
+    }
+}
+
+static void contexts_dump_no_core(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+
+    /* The stand-in ends who asks for a dump. */
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0xff), 0);
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(3), 0x100), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(3), 1ull << 32),
+                     CUDA_ERROR_INVALID_VALUE);
+}
+
 static void libraries_end_with_the_channel(void **state)
 {
     struct rig *rig = *state;
@@ -272,6 +309,8 @@ int main(void)
         TEST(a_function_ends_with_its_library),
         TEST(libraries_end_with_the_channel),
         TEST(a_kernel_stands_for_its_function),
+        TEST(attributes_of_launches_are_values),
+        TEST(contexts_dump_no_core),
         TEST(variables_end_with_their_module),
         TEST(the_kind_is_checked_first),
         TEST(handles_of_another_context),

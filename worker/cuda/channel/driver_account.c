@@ -29,7 +29,14 @@
 #define POOL_RESERVED 5
 #define POOL_USED 7
 
-enum { LIMIT_STACK = 0, LIMIT_PRINTF = 1, LIMIT_HEAP = 2, LIMIT_PENDING = 4 };
+enum {
+    LIMIT_STACK = 0,
+    LIMIT_PRINTF = 1,
+    LIMIT_HEAP = 2,
+    LIMIT_PENDING = 4,
+    LIMIT_FETCH = 5,
+    LIMIT_LAST = 6
+};
 
 /* ---- the sum ---- */
 
@@ -262,6 +269,19 @@ static bool limit_takes(struct driver_call *call, unsigned limit, uint64_t value
     return *bytes > 0;
 }
 
+/* Persisting L2 cache is taken from other VMs; what else is not named here, nobody has measured. */
+static CUresult check_limit(unsigned limit)
+{
+    switch (limit) {
+    case LIMIT_STACK:
+    case LIMIT_PRINTF:
+    case LIMIT_HEAP:
+    case LIMIT_PENDING:
+    case LIMIT_FETCH: return CUDA_SUCCESS;
+    default: return limit > LIMIT_LAST ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_UNSUPPORTED_LIMIT;
+    }
+}
+
 /* Limits that take memory are charged first; it stays charged as long as the context lives. */
 CUresult decode_cuCtxSetLimit(struct driver_call *call)
 {
@@ -272,6 +292,10 @@ CUresult decode_cuCtxSetLimit(struct driver_call *call)
 
     if (call->arg_count < 2) {
         return CUDA_ERROR_INVALID_VALUE;
+    }
+    result = check_limit(limit);
+    if (result) {
+        return result;
     }
     takes = limit_takes(call, limit, value, &bytes);
     if (limit == LIMIT_STACK && !need_local(call->channel, call->context, value)) {

@@ -335,12 +335,6 @@ CUresult driver_run_set_attribute(struct driver_call *call)
 #define EXTRA_POINTER ((void *)1)
 #define EXTRA_SIZE ((void *)2)
 
-/* Attributes with an event or a handle in them: none of ours can stand there. */
-static bool attribute_is_value(unsigned id)
-{
-    return id != 7 && id != 12 && id != 13;
-}
-
 /* The function, and *config with attributes of our own memory, from a record. */
 static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
                                    struct driver_entry **function, CUlaunchConfig *config,
@@ -361,8 +355,10 @@ static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
     }
     memcpy(attributes, call->payload, count * sizeof(*attributes));
     for (unsigned i = 0; i < count; i++) {
-        if (!attribute_is_value(attributes[i].id)) {
-            return CUDA_ERROR_NOT_SUPPORTED;
+        CUresult result = cuda_check_attribute(attributes[i].id);
+
+        if (result) {
+            return result;
         }
     }
     *config = (CUlaunchConfig){

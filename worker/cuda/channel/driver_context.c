@@ -150,19 +150,26 @@ static struct driver_context *context_place(struct driver_call *call, uint64_t h
                : NULL;
 }
 
+#define CONTEXT_FLAGS 0xffu
+#define CONTEXT_DUMPS 0x60u /* 0x20, 0x40: the driver would write the worker's core */
+
 CUresult driver_run_ctx_create(struct driver_call *call)
 {
     struct driver_context *context = context_place(call, call->args[0]);
+    unsigned flags = (unsigned)call->args[1] & ~CONTEXT_DUMPS;
     CUresult result;
 
     if (call->arg_count < 2 || !context || context->real) {
         return CUDA_ERROR_INVALID_CONTEXT;
     }
+    if (call->args[1] > CONTEXT_FLAGS) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
     if (!driver_charge_context(call->channel, context)) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     call->channel->current = NULL; /* the new one becomes current */
-    result = call->api->cuCtxCreate_v2(&context->real, (unsigned)call->args[1], call->device);
+    result = call->api->cuCtxCreate_v2(&context->real, flags, call->device);
     if (result != CUDA_SUCCESS) {
         context->real = NULL;
         driver_context_ended(call->channel, context);
