@@ -80,7 +80,7 @@ RECORDS = [
     (0x01B, "POOL_SET", ASK, FREE),
     (0x01C, "CLUSTERS", ASK, None),
     # Of the front end of cuBLAS (cublas.py).
-    (0x080, "BLAS_CREATE", ASK, None),
+    (0x080, "BLAS_CREATE", ASK, BARRIER),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
     (0x082, "BLAS_CALL", FORGET, TURN),
     # Of NVML: the VM's figures.

@@ -30,6 +30,15 @@ static inline bool memory_charge(struct memory_account *account, uint64_t bytes)
     return true;
 }
 
+/* Would so many be given now? */
+static inline bool memory_fits(const struct memory_account *account, uint64_t bytes)
+{
+    uint64_t used = __atomic_load_n(&account->used_bytes, __ATOMIC_RELAXED);
+
+    return !account->limit_bytes ||
+           (used <= account->limit_bytes && bytes <= account->limit_bytes - used);
+}
+
 /* What is taken already, whatever the limit. */
 static inline void memory_charge_taken(struct memory_account *account, uint64_t bytes)
 {

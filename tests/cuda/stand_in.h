@@ -173,6 +173,8 @@ struct function *stand_in_function(const char *caller, CUfunction handle);
 void stand_in_module_dies(struct module *module);
 /* Ends the process if work of the context is in flight. */
 void stand_in_never_wait(const char *function, const struct context *context);
+/* The same of the context that an allocation belongs to. */
+void stand_in_owner_never_waits(const char *function, CUdeviceptr address);
 /* NULL: the default stream. */
 struct stream *stand_in_stream(const char *function, CUstream stream);
 /* In the current context, not yet queued. */

@@ -104,6 +104,18 @@ void stand_in_memory_dies(const struct context *context)
     }
 }
 
+void stand_in_owner_never_waits(const char *function, CUdeviceptr address)
+{
+    const struct cuda_range *range;
+    const struct object *owner = NULL;
+
+    LOCKED(range = cuda_ranges_find(&GPU->memory, address);
+           owner = range && range->start == address ? range->context : NULL);
+    if (owner && owner->kind == CONTEXT) { /* a pool's is of none */
+        stand_in_never_wait(function, (const struct context *)owner);
+    }
+}
+
 EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
 {
     NEED_CONTEXT;
@@ -118,6 +130,7 @@ EXPORT CUresult cuMemFree_v2(CUdeviceptr address)
 {
     NEED_CONTEXT;
     stand_in_never_wait(__func__, stand_in_current);
+    stand_in_owner_never_waits(__func__, address);
     return stand_in_pool_free(address) ? CUDA_SUCCESS : stand_in_give_back(address);
 }
 

@@ -185,6 +185,24 @@ static void a_pool_keeps_what_it_reserved(void **state)
     assert_all_charged(rig);
 }
 
+/* A pool is trimmed where it is full, but the driver never waits for that. */
+static void a_pool_is_trimmed_when_nothing_runs(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_channel *c = &rig->channels[0];
+    const uint64_t pool = RIG_HANDLE(CUDA_KIND_POOL, 20);
+    uint32_t ns = 50000000;
+
+    assert_int_equal(rig_function(c, 1, RIG_HANDLE(CUDA_KIND_MODULE, 0), 8, "spin"), 0);
+    assert_int_equal(RIG_CALL(c, POOL_OF, 1, pool), 0);
+    assert_int_equal(RIG_CALL(c, POOL_SET, 1, pool, POOL_THRESHOLD, UINT64_MAX), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 300 * MIB, 0), 0);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 1, c->out[0], 0), 0);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 400 * MIB, 0), 0);
+    assert_all_charged(rig);
+}
+
 static void what_a_process_leaves(void **state)
 {
     struct rig *rig = *state;
@@ -267,6 +285,7 @@ int main(void)
         TEST(limits_of_a_context),
         TEST(local_memory_of_a_kernel),
         TEST(a_pool_keeps_what_it_reserved),
+        TEST(a_pool_is_trimmed_when_nothing_runs),
         TEST(what_a_process_leaves),
         TEST(contexts_after_the_first),
         TEST(one_account_for_all_profiles),

@@ -261,6 +261,33 @@ static void a_barrier_sees_work_put_from_another_context(void **state)
     assert_int_equal(RIG_CALL(c, FREE, 2, address), 0); /* the stand-in ends who makes it wait */
 }
 
+/* The stand-in ends who makes it wait: for the memory's own context, and for a library's modules in
+ * any of them. */
+static void the_driver_waits_for_no_context(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    const uint64_t module = RIG_HANDLE(CUDA_KIND_MODULE, 5);
+    uint32_t ns = 50000000;
+    uint64_t at[3];
+
+    load_library(c);
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0), 0);
+    assert_int_equal(RIG_CALL(c, cuLibraryGetModule, 1, module, LIBRARY), 0);
+    assert_int_equal(rig_function(c, 1, module, 8, "spin"), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(RIG_CALL(c, ALLOC, 1, 64), 0);
+        at[i] = c->out[0];
+    }
+    assert_int_equal(rig_launch(c, 1, FUNCTION(8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, FREE, 2, at[0]), 0);
+    assert_int_equal(rig_launch(c, 1, FUNCTION(8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 1, at[1], 0), 0);
+    assert_int_equal(rig_launch(c, 1, FUNCTION(8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 2, at[2], 0), 0);
+    assert_int_equal(rig_launch(c, 1, FUNCTION(8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, cuLibraryUnload, 2, LIBRARY), 0);
+}
+
 /* An error that nobody waited for is no answer to a call that makes something. */
 static void late_errors_come_with_a_wait(void **state)
 {
@@ -315,6 +342,7 @@ int main(void)
         TEST(the_kind_is_checked_first),
         TEST(handles_of_another_context),
         TEST(a_barrier_sees_work_put_from_another_context),
+        TEST(the_driver_waits_for_no_context),
         TEST(late_errors_come_with_a_wait),
         TEST(pinned_memory_outlives_its_context),
     };

@@ -167,6 +167,18 @@ static uint64_t pool_growth(struct driver_channel *channel, uint64_t bytes)
     return bytes <= unused ? 0 : driver_rounded(bytes, POOL_STEP_BYTES);
 }
 
+bool driver_pool_is_full(struct driver_channel *channel, uint64_t bytes)
+{
+    const struct memory_account *account = channel->set->uses.account;
+
+    /* Mostly it fits, whatever the pool has; then the driver isn't asked. */
+    if (!channel->pool || memory_fits(account, driver_rounded(bytes, POOL_STEP_BYTES))) {
+        return false;
+    }
+    driver_pool_look(channel);
+    return !memory_fits(account, pool_growth(channel, bytes));
+}
+
 bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes)
 {
     *charged_bytes = pool_growth(channel, bytes);
@@ -175,6 +187,9 @@ bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t
     }
     if (driver_charge(channel, *charged_bytes)) {
         return true;
+    }
+    if (driver_busy_context(channel)) {
+        return false; /* the driver would wait */
     }
     /* What it keeps for later goes first, as the driver itself would do. */
     channel->api->cuMemPoolTrimTo(channel->pool, 0);

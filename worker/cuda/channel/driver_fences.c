@@ -107,6 +107,16 @@ bool driver_is_busy(const struct driver_context *context)
     return context->work != context->settled;
 }
 
+struct driver_context *driver_busy_context(struct driver_channel *channel)
+{
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
+        if (channel->contexts[i].real && driver_is_busy(&channel->contexts[i])) {
+            return &channel->contexts[i];
+        }
+    }
+    return NULL;
+}
+
 void driver_settle(const struct driver_fence *fence)
 {
     if (!is_gone(fence) && fence->work > fence->context->settled) {

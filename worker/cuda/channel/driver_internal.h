@@ -255,6 +255,9 @@ bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
 void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
                             uint64_t charged_bytes);
 void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes);
+/* Would an allocation of so many bytes from the pool need more than the VM may have?  Then the pool
+ * is trimmed for it, if nothing is in flight. */
+bool driver_pool_is_full(struct driver_channel *channel, uint64_t bytes);
 /* Before an allocation from the pool; what it takes then is told by driver_pool_look(). */
 bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes);
 void driver_pool_look(struct driver_channel *channel);
@@ -297,6 +300,8 @@ void driver_fences_free(struct driver_channel *channel, struct driver_context *c
 void driver_fences_end(struct driver_channel *channel);
 /* Is anything submitted that no fence over all of the context has shown to be done? */
 bool driver_is_busy(const struct driver_context *context);
+/* Any context of the channel of which that is so; NULL: none. */
+struct driver_context *driver_busy_context(struct driver_channel *channel);
 /* A fence over all of a context is done. */
 void driver_settle(const struct driver_fence *fence);
 /* The record's payload is read until the fence.  There is room: else the record was held. */

@@ -192,20 +192,56 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     return true;
 }
 
-/* The context whose work a barrier waits for next; NULL: there is none.  Memory that a context
- * registered may be used by others, so its end waits for all of them. */
+/* The memory that the record frees; NULL: none. */
+static const struct cuda_range *freed_range(const struct driver_call *call)
+{
+    return call->arg_count > 0 ? cuda_ranges_find(&call->channel->ranges, call->args[0]) : NULL;
+}
+
+/* Would the driver wait for contexts that are not the current one?  Memory that a context
+ * registered, and a pool's, may be used by others; a library has modules in any of them. */
+static bool waits_for_all(const struct driver_call *call)
+{
+    const struct cuda_range *range;
+
+    switch (call->record->record.op) {
+    case CUDA_OP_CTX_DESTROY:
+    case CUDA_OP_cuLibraryUnload:
+    case CUDA_OP_cuMemPoolTrimTo:
+    case CUDA_OP_ALLOC_ASYNC: return true;
+    case CUDA_OP_FREE:
+    case CUDA_OP_FREE_ASYNC:
+        range = freed_range(call);
+        return range && (range->kind != CUDA_RANGE_DEVICE || range->context != call->context);
+    default: return false;
+    }
+}
+
+/* The context whose work a barrier waits for next; NULL: there is none. */
 static struct driver_context *busy_context(struct driver_call *call)
 {
     if (call->context && driver_is_busy(call->context)) {
         return call->context;
     }
-    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX && call->record->record.op == CUDA_OP_CTX_DESTROY;
-         i++) {
-        if (call->channel->contexts[i].real && driver_is_busy(&call->channel->contexts[i])) {
-            return &call->channel->contexts[i];
-        }
+    return waits_for_all(call) ? driver_busy_context(call->channel) : NULL;
+}
+
+/* Would the driver wait, if something is in flight? */
+static bool is_barrier(struct driver_call *call, uint8_t flags)
+{
+    const struct cuda_range *range;
+
+    switch (call->record->record.op) {
+    case CUDA_OP_FREE_ASYNC:
+        /* What cuMemAlloc gave stays taken until its stream gets there, and so charged. */
+        range = freed_range(call);
+        return range && range->kind == CUDA_RANGE_DEVICE;
+    case CUDA_OP_ALLOC_ASYNC: /* it trims the pool where that is full */
+        return call->arg_count > 0 && driver_pool_is_full(call->channel, call->args[0]);
+    case CUDA_OP_BLAS_CALL: /* the library's first one of a kind */
+        return call->record->record.flags & VGPU_RECORD_ANSWER;
+    default: return flags & CUDA_BARRIER;
     }
-    return NULL;
 }
 
 /* True: it has to wait.  Sets channel->held. */
@@ -232,8 +268,8 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
     if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
         return true; /* more payloads than an arena has pieces are under way */
     }
-    if (flags & CUDA_BARRIER) {
-        return wait_for_idle(call);
+    if (is_barrier(call, flags) && wait_for_idle(call)) {
+        return true;
     }
     if (!(flags & CUDA_TURN)) {
         return false;
