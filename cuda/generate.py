@@ -285,6 +285,9 @@ def decoder(row):
             base = driver.TYPES[parts[2]]
             lines.append(f"    {base} {n} = NULL;")
             checks.append(f"!driver_handle_free(call, call->args[{at}], CUDA_KIND_{parts[2]})")
+            if parts[2] == "STREAM":
+                before.append("    if (!driver_stream_fits(call)) {\n"
+                              "        return CUDA_ERROR_OUT_OF_MEMORY;\n    }")
             passed.append(f"&{n}")
             after.append(f"    driver_handle_made(call, call->args[{at}], "
                          f"CUDA_KIND_{parts[2]}, {n}, result);")

@@ -214,6 +214,17 @@ static void numbers_and_lengths(void **state)
     rig_settle(c);
 }
 
+/* The library loads its own code, at which the driver would wait; the stand-in ends who lets it. */
+static void the_library_never_waits(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    uint32_t ns = 50000000;
+
+    assert_int_equal(rig_function(c, 1, RIG_HANDLE(CUDA_KIND_MODULE, 0), 8, "spin"), 0);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, BLAS_CREATE, 1, BLAS(2)), 0);
+}
+
 static void handles(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -315,6 +326,7 @@ int main(void)
         WITH_RIG(families),
         WITH_RIG(states),
         WITH_RIG(numbers_and_lengths),
+        WITH_RIG(the_library_never_waits),
         WITH_RIG(handles),
         WITH_RIG(a_handle_ends_with_its_context),
         WITH_RIG(what_a_handle_takes_is_charged),

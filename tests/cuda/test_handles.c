@@ -218,6 +218,24 @@ static void the_kind_is_checked_first(void **state)
     assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(7), 0), 0);
 }
 
+/* Each takes memory that the account does not see. */
+static void streams_are_counted(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+
+    assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0), 0);
+    for (unsigned i = 0; i < DRIVER_STREAMS_MAX; i++) {
+        assert_int_equal(RIG_CALL(c, cuStreamCreate, 1 + i % 2, STREAM(50 + i), 0), 0);
+    }
+    assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(7), 0), CUDA_ERROR_OUT_OF_MEMORY);
+    assert_int_equal(RIG_CALL(c, cuStreamCreateWithPriority, 1, STREAM(7), 0, 0),
+                     CUDA_ERROR_OUT_OF_MEMORY);
+    assert_int_equal(RIG_CALL(c, cuStreamDestroy_v2, 1, STREAM(50)), 0);
+    assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(7), 0), 0);
+    assert_int_equal(RIG_CALL(c, CTX_DESTROY, 2, RIG_CONTEXT(2)), 0);
+    assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(8), 0), 0);
+}
+
 static void handles_of_another_context(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -340,6 +358,7 @@ int main(void)
         TEST(contexts_dump_no_core),
         TEST(variables_end_with_their_module),
         TEST(the_kind_is_checked_first),
+        TEST(streams_are_counted),
         TEST(handles_of_another_context),
         TEST(a_barrier_sees_work_put_from_another_context),
         TEST(the_driver_waits_for_no_context),

@@ -75,6 +75,11 @@ bool driver_handle_free(struct driver_call *call, uint64_t handle, unsigned kind
     return entry && entry->handle == 0 && vgpu_handle_kind(handle) == kind;
 }
 
+bool driver_stream_fits(const struct driver_call *call)
+{
+    return call->channel->stream_count < DRIVER_STREAMS_MAX;
+}
+
 struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind,
                                         void *real, CUresult result)
 {
@@ -95,11 +100,13 @@ struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handl
             call->context && !free_of_contexts ? vgpu_handle_index(call->context->handle) : 0,
         .of = driver_handle_lives(call->channel, of) ? of : 0,
     };
+    call->channel->stream_count += kind == CUDA_KIND_STREAM;
     return entry;
 }
 
 static void end_entry(struct driver_channel *channel, struct driver_entry *entry)
 {
+    channel->stream_count -= vgpu_handle_kind(entry->handle) == CUDA_KIND_STREAM;
     driver_discharge(channel, entry->charged_bytes);
     *entry = (struct driver_entry){0};
 }

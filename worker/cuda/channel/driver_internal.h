@@ -22,7 +22,8 @@
 
 #define DRIVER_RETIRE_MAX 64u /* payloads that the GPU may still read */
 #define DRIVER_MARKS_MAX 64u
-#define DRIVER_FENCES_FREE 64u /* that are kept for the next use, of each context */
+#define DRIVER_FENCES_FREE 64u   /* that are kept for the next use, of each context */
+#define DRIVER_STREAMS_MAX 1024u /* that a process may create: each takes memory of the driver */
 #define DRIVER_PIN_BYTES (64ull << 20)
 #define DRIVER_WINDOW_PARTS (VGPU_ARENA_BYTES_MAX / DRIVER_PIN_BYTES + 1)
 
@@ -110,6 +111,7 @@ struct driver_channel {
     struct driver_context contexts[CUDA_CONTEXTS_MAX];
     struct driver_entry *entries;
     uint32_t entry_room;
+    unsigned stream_count; /* of the entries */
     struct cuda_range_map ranges;
     CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
     uint64_t resident_threads;    /* that the GPU can hold at a time */
@@ -210,6 +212,8 @@ void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind);
 bool driver_handle_lives(struct driver_channel *channel, uint64_t handle);
 /* May a new object of this kind have this one?  Asked before the driver makes it. */
 bool driver_handle_free(struct driver_call *call, uint64_t handle, unsigned kind);
+/* May there be one stream more? */
+bool driver_stream_fits(const struct driver_call *call);
 /* After the driver made it; NULL at an error. */
 struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handle, unsigned kind,
                                         void *real, CUresult result);
