@@ -19,7 +19,7 @@
 
 #define BLAS_WORDS_MAX 32u
 #define BLAS_SCALAR_BYTES 16u
-#define BLAS_MATH_LAST 0x3f /* modes and flags of cublasMath_t */
+#define BLAS_MATH_FLAGS 16u /* CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION */
 
 typedef struct BLASState {
     uint64_t stream;
@@ -38,6 +38,14 @@ enum {
     BLAS_EXECUTION_FAILED = 13,
     BLAS_NOT_SUPPORTED = 15,
 };
+
+/* Of cublasMath_t: default, tensor, pedantic, TF32, the two emulated ones; and the flag. */
+static inline int blas_is_math_mode(uint32_t mode)
+{
+    uint32_t base = mode & ~BLAS_MATH_FLAGS;
+
+    return base <= 4 || base == 8;
+}
 
 static inline uint64_t blas_clamp(unsigned __int128 bytes)
 {

@@ -56,6 +56,7 @@ CALLS = [
 SCALARS = {"alpha", "beta"}
 # What numbers of these names may be: 0 to this.
 CHOICES = {"uplo": 2, "side": 1, "diag": 1, "trans": 2, "transa": 2, "transb": 2}
+ALGORITHM = "algo"  # of the type cublasGemmAlgo_t
 
 # Families of functions that differ by their types alone; the bytes of an element, {}, and of a
 # factor follow from the parameter's type.  (form of the name, letters, bytes behind each address)

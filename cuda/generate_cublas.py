@@ -119,6 +119,8 @@ def decoder(name, sizes):
             types.append(wide)
             if argument in cublas.CHOICES:
                 checks.append(f"    blas_run_choice(run, {argument}, {cublas.CHOICES[argument]});")
+            if argument == cublas.ALGORITHM:
+                checks.append(f"    blas_run_algorithm(run, {argument});")
         passed.append(argument)
     declared = [c.rstrip("\n") for c in checks if c.startswith("    const")]
     lines += declared

@@ -249,7 +249,9 @@ int cublasGetPointerMode_v2(struct blas_handle *handle, int *mode)
 
 int cublasSetMathMode(struct blas_handle *handle, int mode)
 {
-    return set_mode(handle, &handle->state.math_mode, mode, BLAS_MATH_LAST);
+    const bool is_one = mode >= 0 && blas_is_math_mode((uint32_t)mode);
+
+    return set_mode(handle, &handle->state.math_mode, mode, is_one ? mode : -1);
 }
 
 int cublasGetMathMode(struct blas_handle *handle, int *mode)

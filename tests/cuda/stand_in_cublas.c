@@ -19,6 +19,7 @@
 #define SEEN_MAX 256u
 #define VERSION 130100
 #define TRANSPOSED_LAST 2
+#define MATH_MODE_LAST 8
 
 struct handle {
     unsigned mark;
@@ -138,9 +139,15 @@ EXPORT int cublasSetPointerMode_v2(void *opaque, int mode)
     return BLAS_SUCCESS;
 }
 
+/* As a library that is older than the last mode. */
 EXPORT int cublasSetMathMode(void *opaque, int mode)
 {
-    check(opaque)->math_mode = mode;
+    struct handle *handle = check(opaque);
+
+    if (mode == MATH_MODE_LAST) {
+        return BLAS_NOT_SUPPORTED;
+    }
+    handle->math_mode = mode;
     return BLAS_SUCCESS;
 }
 

@@ -6,8 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 
+#include "common/log.h"
 #include "cublas_ids.h"
 #include "cuda/blas.h"
 #include "tests/cuda/rig.h"
@@ -181,6 +184,8 @@ static void states(void **state)
     payload = product();
     payload.state.math_mode = 0x100;
     assert_int_equal(status_of(c, &payload), BLAS_INVALID_VALUE);
+    payload.state.math_mode = 5; /* between those that there are */
+    assert_int_equal(status_of(c, &payload), BLAS_INVALID_VALUE);
     payload = product();
     payload.state.atomics_mode = 7;
     assert_int_equal(status_of(c, &payload), BLAS_INVALID_VALUE);
@@ -193,6 +198,93 @@ static void states(void **state)
     assert_int_equal(status_of(c, &payload), BLAS_INVALID_VALUE);
     payload.state.workspace_bytes = UINT64_MAX;
     assert_int_equal(status_of(c, &payload), BLAS_INVALID_VALUE);
+}
+
+/* What the library has refused is not its setting: the next call is refused as well. */
+static void a_setting_that_the_library_refuses(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    struct payload payload = product();
+
+    payload.state.math_mode = 8;
+    assert_int_equal(status_of(c, &payload), BLAS_NOT_SUPPORTED);
+    assert_int_equal(status_of(c, &payload), BLAS_NOT_SUPPORTED);
+    payload.state.math_mode = 3 | BLAS_MATH_FLAGS;
+    assert_int_equal(status_of(c, &payload), BLAS_SUCCESS);
+    rig_settle(c);
+}
+
+#define GEMM_EX_WORDS 20u
+#define GEMM_EX_ALGORITHM 19u
+
+static void algorithms(void **state)
+{
+    static const struct {
+        int algorithm, status;
+    } rows[] = {
+        {-1, BLAS_SUCCESS},       {23, BLAS_SUCCESS},        {99, BLAS_SUCCESS},
+        {115, BLAS_SUCCESS},      {-2, BLAS_INVALID_VALUE},  {24, BLAS_INVALID_VALUE},
+        {98, BLAS_INVALID_VALUE}, {116, BLAS_INVALID_VALUE}, {INT32_MIN, BLAS_INVALID_VALUE}};
+    struct rig_channel *c = channel_of(state);
+    struct payload payload = {.words = {0, 0, 4, 4, 4, 0, 0, memory, 0, 4, memory + 64, 0, 4, 0, 0,
+                                        memory + 128, 0, 4, 68}};
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        payload.words[GEMM_EX_ALGORITHM] = (uint64_t)rows[i].algorithm;
+        print_message("algorithm %d\n", rows[i].algorithm);
+        assert_int_equal(send(c, BLAS(1), BLAS_cublasGemmEx, &payload, GEMM_EX_WORDS), 0);
+        assert_int_equal(c->out[0], rows[i].status);
+    }
+    rig_settle(c);
+}
+
+static struct rig_record record_of(const struct payload *payload, uint16_t flags)
+{
+    return (struct rig_record){.op = CUDA_OP_BLAS_CALL,
+                               .context = 1,
+                               .flags = flags,
+                               RIG_ARGS(BLAS(1), BLAS_cublasSgemm_v2),
+                               .payload = payload,
+                               .payload_bytes = sizeof(payload->state) + SGEMM_WORDS * 8};
+}
+
+/* The answer has no place for the library's status. */
+static void a_call_that_waits_for_the_gpu(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    struct payload payload = product();
+
+    assert_int_equal(rig_ask(c, record_of(&payload, VGPU_RECORD_WAIT)), 0);
+    payload.words[8] = 3; /* lda */
+    assert_int_equal(rig_ask(c, record_of(&payload, VGPU_RECORD_WAIT)), CUDA_ERROR_UNKNOWN);
+}
+
+/* A program may make any number of such calls, and none of them fills the host's log. */
+static void late_errors_are_said_once(void **state)
+{
+    const int to = memfd_create("log", 0), before = dup(STDERR_FILENO);
+    struct rig_channel *c = channel_of(state);
+    struct payload payload = product();
+    struct rig_record record = record_of(&payload, 0);
+    char text[4096] = "";
+    const char *first;
+
+    payload.words[8] = 3; /* lda */
+    dup2(to, STDERR_FILENO);
+    log_init("rig", LOG_LEVEL_WARNING, false);
+    for (unsigned i = 0; i < 5; i++) {
+        rig_put(c, &record);
+    }
+    rig_settle(c);
+    dup2(before, STDERR_FILENO);
+    log_init("rig", LOG_LEVEL_ERROR, false);
+    assert_true(pread(to, text, sizeof(text) - 1, 0) > 0);
+    close(before);
+    close(to);
+    first = strstr(text, "too late");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "too late"));
+    assert_int_equal(c->channel->late_count, 5);
 }
 
 static void numbers_and_lengths(void **state)
@@ -325,6 +417,10 @@ int main(void)
         WITH_RIG(addresses_and_sizes),
         WITH_RIG(families),
         WITH_RIG(states),
+        WITH_RIG(a_setting_that_the_library_refuses),
+        WITH_RIG(algorithms),
+        WITH_RIG(a_call_that_waits_for_the_gpu),
+        WITH_RIG(late_errors_are_said_once),
         WITH_RIG(numbers_and_lengths),
         WITH_RIG(the_library_never_waits),
         WITH_RIG(handles),

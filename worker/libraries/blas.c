@@ -181,6 +181,14 @@ void blas_run_choice(struct blas_run *run, int value, int last)
     }
 }
 
+/* CUBLAS_GEMM_DFALT, ALGO0 to 23; DFALT_TENSOR_OP, ALGO0_TENSOR_OP to 15. */
+void blas_run_algorithm(struct blas_run *run, int algorithm)
+{
+    if (algorithm < -1 || (algorithm > 23 && algorithm < 99) || algorithm > 115) {
+        run->status = BLAS_INVALID_VALUE;
+    }
+}
+
 const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes)
 {
     if (bytes == 0 || bytes > BLAS_SCALAR_BYTES) {
@@ -194,34 +202,61 @@ const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes)
     return (const void *)(uintptr_t)run->words[at]; /* NOLINT(performance-no-int-to-ptr) */
 }
 
-/* Hands on what differs from what the library has. */
+static int apply_stream(struct blas *blas, CUstream stream)
+{
+    int status = stream == blas->stream ? BLAS_SUCCESS : library.SetStream(blas->real, stream);
+
+    if (!status && stream != blas->stream) {
+        blas->applied.workspace = blas->applied.workspace_bytes = 0; /* that is what it does */
+        blas->stream = stream;
+    }
+    return status;
+}
+
+static int apply_workspace(struct blas *blas, const BLASState *state)
+{
+    BLASState *had = &blas->applied;
+    int status;
+
+    if (state->workspace == had->workspace && state->workspace_bytes == had->workspace_bytes) {
+        return BLAS_SUCCESS;
+    }
+    status = state->workspace_bytes
+                 ? library.SetWorkspace(blas->real, state->workspace, state->workspace_bytes)
+                 : library.SetStream(blas->real, blas->stream); /* back to its own */
+    if (!status) {
+        had->workspace = state->workspace;
+        had->workspace_bytes = state->workspace_bytes;
+    }
+    return status;
+}
+
+static int apply_mode(const struct blas *blas, int (*set)(void *handle, int mode), uint32_t *had,
+                      uint32_t mode)
+{
+    int status = mode == *had ? BLAS_SUCCESS : set(blas->real, (int)mode);
+
+    if (!status) {
+        *had = mode;
+    }
+    return status;
+}
+
+/* Hands on what differs from what the library has; what it refuses is handed on again. */
 static int apply(struct blas *blas, const BLASState *state, CUstream stream)
 {
     BLASState *had = &blas->applied;
-    int status = BLAS_SUCCESS;
+    int status = apply_stream(blas, stream);
 
-    if (stream != blas->stream) {
-        status = library.SetStream(blas->real, stream);
-        had->workspace = had->workspace_bytes = 0; /* that is what it does */
-        blas->stream = stream;
-    }
-    if (!status &&
-        (state->workspace != had->workspace || state->workspace_bytes != had->workspace_bytes)) {
-        status = state->workspace_bytes
-                     ? library.SetWorkspace(blas->real, state->workspace, state->workspace_bytes)
-                     : library.SetStream(blas->real, stream); /* back to its own */
-    }
-    if (!status && state->pointer_mode != had->pointer_mode) {
-        status = library.SetPointerMode(blas->real, (int)state->pointer_mode);
-    }
-    if (!status && state->math_mode != had->math_mode) {
-        status = library.SetMathMode(blas->real, (int)state->math_mode);
-    }
-    if (!status && state->atomics_mode != had->atomics_mode) {
-        status = library.SetAtomicsMode(blas->real, (int)state->atomics_mode);
-    }
-    *had = *state;
-    return status;
+    status = status ? status : apply_workspace(blas, state);
+    status =
+        status ? status
+               : apply_mode(blas, library.SetPointerMode, &had->pointer_mode, state->pointer_mode);
+    status =
+        status ? status : apply_mode(blas, library.SetMathMode, &had->math_mode, state->math_mode);
+    return status
+               ? status
+               : apply_mode(blas, library.SetAtomicsMode, &had->atomics_mode, state->atomics_mode);
 }
 
 /* The state and the words, out of the payload; NULL: it is no such call. */
@@ -242,7 +277,7 @@ static const struct blas_entry *take(struct driver_call *call, BLASState *state,
     memcpy(state, call->payload, sizeof(*state));
     memcpy(words, call->payload + sizeof(*state), bytes);
     return state->pointer_mode <= 1 && state->atomics_mode <= 1 &&
-                   state->math_mode <= BLAS_MATH_LAST
+                   blas_is_math_mode(state->math_mode)
                ? entry
                : NULL;
 }
@@ -269,8 +304,19 @@ static int run(struct driver_call *call, struct blas *blas)
     return status ? status : entry->run(&run);
 }
 
+/* The program was told of a success before, by a call that looked the same.  How many there are
+ * is up to the program: of each channel the first is said; all count among its late errors. */
+static void late(struct driver_channel *channel, int status)
+{
+    if (!channel->blas_was_late) {
+        channel->blas_was_late = true;
+        log_warning("a product of cuBLAS gives %d, which came to its program too late", status);
+    }
+}
+
 CUresult driver_run_blas_call(struct driver_call *call)
 {
+    unsigned flags = call->record->record.flags;
     struct blas *blas =
         call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
     int status;
@@ -279,9 +325,9 @@ CUresult driver_run_blas_call(struct driver_call *call)
         return CUDA_ERROR_INVALID_HANDLE;
     }
     status = run(call, blas);
-    if (status && !(call->record->record.flags & VGPU_RECORD_ANSWER)) {
-        /* The program was told of a success before, by a call that looked the same. */
-        log_warning("a product of cuBLAS gives %d, which came to its program too late", status);
+    /* The answer of one that waits for the GPU holds no status of the library. */
+    if (status && (!(flags & VGPU_RECORD_ANSWER) || (flags & VGPU_RECORD_WAIT))) {
+        late(call->channel, status);
         return CUDA_ERROR_UNKNOWN;
     }
     call->out[0] = (uint64_t)status;

@@ -34,6 +34,8 @@ extern const struct blas_entry blas_entries[BLAS_CALLS_END];
 void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes);
 /* The same when a number is not one of 0 to last. */
 void blas_run_choice(struct blas_run *run, int value, int last);
+/* The same when it is no cublasGemmAlgo_t. */
+void blas_run_algorithm(struct blas_run *run, int algorithm);
 /* What the library gets as alpha or beta: the value in the two words from `at` on, or its
  * address on the GPU. */
 const void *blas_run_scalar(struct blas_run *run, unsigned at, uint64_t bytes);

@@ -122,6 +122,7 @@ struct driver_channel {
     unsigned wait_count, wait_high; /* active ones; none is above */
     CUresult late[VGPU_LANES_MAX];
     uint64_t late_count, refused_count;
+    bool blas_was_late; /* a status of cuBLAS; that is said once */
     struct driver_image image;
     struct {
         pthread_mutex_t lock; /* the driver may print in threads of its own */
