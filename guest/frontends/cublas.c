@@ -144,7 +144,7 @@ int cublasCreate_v2(struct blas_handle **handle)
         if (result == CUDA_ERROR_NOT_SUPPORTED) {
             say("the host has no cuBLAS 13: its administrator can install it (libcublas-13-0)");
         }
-        return BLAS_NOT_INITIALIZED;
+        return result == CUDA_ERROR_OUT_OF_MEMORY ? BLAS_ALLOC_FAILED : BLAS_NOT_INITIALIZED;
     }
     made->version = (int)call.out[1];
     made->mark = HANDLE_MARK;
@@ -152,23 +152,40 @@ int cublasCreate_v2(struct blas_handle **handle)
     return BLAS_SUCCESS;
 }
 
-int cublasDestroy_v2(struct blas_handle *handle)
+/* It ends in its own context, whichever is current; without that, it has ended before. */
+static int end_real(uint64_t handle)
 {
+    const struct cuda_object *object = driver->object(handle, CUDA_KIND_BLAS);
     struct cuda_call call;
     CUresult result;
+
+    if (!object) {
+        return BLAS_SUCCESS;
+    }
+    result = driver->begin(&call, CUDA_OP_BLAS_DESTROY, 0);
+    if (result == CUDA_SUCCESS) {
+        call.context = object->context;
+        call.head.record.context = (uint16_t)vgpu_handle_index(object->context->handle);
+        cuda_add(&call, handle);
+        result = driver->ask(&call);
+        driver->object_end(handle, result);
+    }
+    return status_of(result);
+}
+
+int cublasDestroy_v2(struct blas_handle *handle)
+{
+    int status;
 
     if (!is_handle(handle)) {
         return BLAS_NOT_INITIALIZED;
     }
-    result = driver->begin(&call, CUDA_OP_BLAS_DESTROY, CUDA_NEEDS_CONTEXT);
-    if (result == CUDA_SUCCESS) {
-        cuda_add(&call, handle->real);
-        result = driver->ask(&call);
-        driver->object_end(handle->real, result);
+    status = end_real(handle->real);
+    if (status == BLAS_SUCCESS) {
+        handle->mark = 0;
+        free(handle);
     }
-    handle->mark = 0;
-    free(handle);
-    return status_of(result);
+    return status;
 }
 
 /* A setting: 0, or what is wrong with the handle or the pointer. */
@@ -389,12 +406,16 @@ int blas_begin(struct blas_call *call, struct blas_handle *handle, unsigned numb
 {
     const struct cuda_object *object =
         is_handle(handle) ? driver->object(handle->real, CUDA_KIND_BLAS) : NULL;
+    CUresult result;
 
     if (!object) { /* it ends with its context */
         return BLAS_NOT_INITIALIZED;
     }
-    if (driver->begin(&call->call, CUDA_OP_BLAS_CALL, CUDA_NEEDS_CONTEXT) ||
-        object->context != call->call.context) {
+    result = driver->begin(&call->call, CUDA_OP_BLAS_CALL, CUDA_NEEDS_CONTEXT);
+    if (result == CUDA_ERROR_INVALID_CONTEXT && prepare()) { /* the thread's first call */
+        result = driver->begin(&call->call, CUDA_OP_BLAS_CALL, CUDA_NEEDS_CONTEXT);
+    }
+    if (result || object->context != call->call.context) {
         return BLAS_EXECUTION_FAILED; /* the context is lost, or another one is current */
     }
     call->handle = handle;

@@ -4,6 +4,7 @@
  * unchanged natively and through us.  Exit status: 0 all well, 1 something is wrong.
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,11 @@
 #define N 23
 #define K 17
 #define BATCH 3
+#define HANDLES 65                     /* one more than a process may have through us */
 #define HOST ((const void *)0x1234560) /* no memory of the GPU */
 
 static unsigned wrong;
+static struct blas_handle *shared; /* with a thread */
 
 static void expect(const char *what, int got, int wanted)
 {
@@ -187,16 +190,69 @@ static void try_wrong(struct blas_handle *handle)
     GIVES(BLAS_INVALID_VALUE, cublasSetPointerMode_v2(handle, 5));
     GIVES(BLAS_NOT_SUPPORTED, cublasGemmEx(handle, 0, 0, 2, 2, 2, &one, memory, 0, 2, memory, 1, 2,
                                            &one, memory, 0, 2, 68, -1));
+    GIVES(BLAS_INVALID_VALUE, cublasSetMathMode(handle, 0x100));
+    OK(cublasSetMathMode(handle, 3 | BLAS_MATH_FLAGS));
+    OK(cublasSetMathMode(handle, 0));
     OK(cublasGetPointerMode_v2(handle, &mode));
     expect("the pointer mode", mode, 0);
     GIVES(BLAS_INVALID_VALUE, cublasGetMathMode(handle, NULL));
     if (!getenv("TRY_NATIVE")) { /* natively these read and write other memory */
+        GIVES(BLAS_INVALID_VALUE, cublasSetMathMode(handle, 5));
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 17, &one, memory, 1));
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 2, &one, memory, 16));
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 4, &one, (float *)HOST, 1));
         GIVES(BLAS_NOT_SUPPORTED, cublasSdot_v2(handle, 4, memory, 1, memory, 1, &result));
     }
     OK(cudaFree(memory));
+}
+
+/* Neither call has a context current: each makes the primary one so, as the library does. */
+static void *product_in_thread(void *memory)
+{
+    const float half = 0.5f;
+
+    OK(cublasSscal_v2(shared, 4, &half, memory, 1));
+    return NULL;
+}
+
+static void *end_in_thread(void *memory)
+{
+    (void)memory;
+    OK(cublasDestroy_v2(shared));
+    return NULL;
+}
+
+static void try_threads(void)
+{
+    void *(*const works[])(void *) = {product_in_thread, end_in_thread};
+    float x[4] = {2, 4, 6, 8}, *dx = on_gpu(x, 4);
+
+    OK(cublasCreate_v2(&shared));
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_t thread;
+
+        OK(pthread_create(&thread, NULL, works[i], dx));
+        OK(pthread_join(thread, NULL));
+    }
+    OK(cudaMemcpy(x, dx, sizeof(x), cudaMemcpyDeviceToHost));
+    TRUE(x[0] == 1 && x[3] == 4);
+    OK(cudaFree(dx));
+}
+
+/* More than a process may have here; all are given back. */
+static void try_many(void)
+{
+    struct blas_handle *handles[HANDLES];
+    unsigned count = 0;
+    int status = BLAS_SUCCESS;
+
+    while (count < HANDLES && (status = cublasCreate_v2(&handles[count])) == BLAS_SUCCESS) {
+        count++;
+    }
+    expect("one handle too many", status, BLAS_ALLOC_FAILED);
+    while (count-- > 0) {
+        OK(cublasDestroy_v2(handles[count]));
+    }
 }
 
 int main(void)
@@ -217,6 +273,10 @@ int main(void)
     try_batch(handle);
     try_stream(handle);
     try_wrong(handle);
+    try_threads();
+    if (!getenv("TRY_NATIVE")) {
+        try_many();
+    }
     OK(cublasCreate_v2(&other));
     try_products(other);
     OK(cublasDestroy_v2(other));
