@@ -174,6 +174,9 @@ ALIGN = {f"cuMemset{d}{bits}{form}": bits // 8 for bits in (16, 32) for form in 
 # The worker's side of these is by hand: decode_NAME in worker/cuda/channel.
 OWN_DECODER = {"cuCtxSetLimit", "cuMemPoolTrimTo"}
 
+# After these the library's own notes of a kernel are put right: (handle, attribute, value).
+CHANGES = {"cuKernelSetAttribute": ("kernel", "attrib", "val")}
+
 # Addresses that become usable in copies once the worker has said them: (address, bytes).
 GLOBALS = {"cuModuleGetGlobal_v2", "cuLibraryGetGlobal"}
 

@@ -148,6 +148,10 @@ def auto_body(row):
         guard = f"result == 0 && {n}" if kind.startswith("p.") else "result == 0"
         value = f"cuda_float(call.out[{at}])" if type_ == "float" else f"({type_})call.out[{at}]"
         lines.append(f"    if ({guard}) {{\n        *{n} = {value};\n    }}")
+    if name in driver.CHANGES:
+        handle, attribute, value = driver.CHANGES[name]
+        lines.append("    if (result == 0) {\n        cuda_function_attribute("
+                     f"(uint64_t)(uintptr_t){handle}, {attribute}, {value});\n    }}")
     if name in driver.GLOBALS:
         lines.append("    if (result == 0) {\n        cuda_range_add_global(call.out[0], "
                      "call.out[1], call.args[0]);\n    }")

@@ -110,7 +110,7 @@ CUresult hand_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
     }
     pthread_mutex_lock(&lock);
     PRIMARY->primary = true;
-    result = retained || PRIMARY->alive ? CUDA_SUCCESS : make(PRIMARY, 1, primary_flags);
+    result = PRIMARY->alive ? CUDA_SUCCESS : make(PRIMARY, 1, primary_flags);
     if (result == CUDA_SUCCESS) {
         retained++;
         *pctx = value_of(PRIMARY);

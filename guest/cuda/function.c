@@ -134,6 +134,16 @@ void cuda_function_changed(struct cuda_function *function)
     memset(function->seen, 0, sizeof(function->seen));
 }
 
+void cuda_function_attribute(uint64_t handle, unsigned attribute, int value)
+{
+    const struct cuda_object *object = cuda_object(handle, CUDA_KIND_FUNCTION);
+
+    if (object && object->function && attribute < CUDA_FUNCTION_ATTRIBUTES) {
+        object->function->facts.values[attribute] = value;
+        cuda_function_changed(object->function);
+    }
+}
+
 /* A kernel that was got without a context: its facts are those of its function in this one. */
 static CUresult complete(uint64_t handle, struct cuda_object *object)
 {

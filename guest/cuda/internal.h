@@ -227,5 +227,7 @@ const void *cuda_image(const void *image, uint64_t *bytes);
 struct cuda_function *cuda_function_of(uint64_t handle, CUresult *result);
 /* The caller has changed what the driver accepts of it. */
 void cuda_function_changed(struct cuda_function *function);
+/* The worker has set this attribute of a function or kernel. */
+void cuda_function_attribute(uint64_t handle, unsigned attribute, int value);
 
 #endif /* GUEST_CUDA_INTERNAL_H */

@@ -9,6 +9,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -98,6 +99,46 @@ def test_what_kernels_print_is_the_programs(running, lab):
     for program in programs:
         assert finish(program) == "".join(f"before {n}\na kernel prints {n}\nafter {n}\n"
                                           for n in range(3))
+
+
+PRIMARY = r"""
+import ctypes, sys
+cuda, context = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()
+def ok(result):
+    assert result == 0, result
+ok(cuda.cuInit(0))
+ok(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+ok(cuda.cuCtxSetCurrent(context))
+"""
+
+
+def test_the_primary_context_after_a_reset(running, lab):
+    """Who retains it then has one that lives, although others never released the old one."""
+    program = PRIMARY + r"""
+memory = ctypes.c_uint64()
+ok(cuda.cuDevicePrimaryCtxReset_v2(0))
+assert cuda.cuMemAlloc_v2(ctypes.byref(memory), 4) == 709
+ok(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+ok(cuda.cuCtxSetCurrent(context))
+ok(cuda.cuMemAlloc_v2(ctypes.byref(memory), 4))
+"""
+    finish(start(lab, sys.executable, "-c", program, LIBRARY))
+
+
+def test_an_attribute_of_a_kernel(running, lab):
+    """A kernel serves as a function, whose attributes are the same ones."""
+    program = PRIMARY + r"""
+kernel, library, value = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_int()
+ok(cuda.cuLibraryLoadData(ctypes.byref(library), open(sys.argv[2], "rb").read(), None, None, 0,
+                          None, None, 0))
+ok(cuda.cuLibraryGetKernel(ctypes.byref(kernel), library, b"nop"))
+ok(cuda.cuFuncGetAttribute(ctypes.byref(value), 8, kernel))
+for most in 49152, 65536, 1024:
+    ok(cuda.cuKernelSetAttribute(8, most, kernel, 0))
+    ok(cuda.cuFuncGetAttribute(ctypes.byref(value), 8, kernel))
+    assert value.value == most, value
+"""
+    finish(start(lab, sys.executable, "-c", program, LIBRARY, IMAGE))
 
 
 def test_threads_that_copy_out_at_the_same_time(running, lab):
