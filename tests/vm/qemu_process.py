@@ -7,9 +7,18 @@ import socket
 import subprocess
 import time
 
+import pytest
+
 WAIT_S = 180
 # Whatever ends this process, kill -9 included, ends what it has started.
 TIED = ["setpriv", "--pdeathsig", "TERM", "--"]
+
+
+def need_device(qemu, name):
+    """Skips where this QEMU (a command) has no such device."""
+    known = subprocess.run([*qemu, "-device", "help"], capture_output=True, text=True, check=True)
+    if f'name "{name}"' not in known.stdout:
+        pytest.skip(f"this QEMU is built without {name}")
 
 
 def wait_for(condition, what, limit_s=WAIT_S):

@@ -12,7 +12,7 @@ from channel_host import (BAR2, BAR4, BYTES, CHANNEL_DATA, CHUNK_AT, CONFIG_DATA
                           PULL, PUSH, enable_msix, place_bars, take_message)
 from channel_regs import pieces_at, setup_bytes
 from guest_channel import GuestMemory
-from qemu_process import wait_for
+from qemu_process import need_device, wait_for
 from qtest import rom_that_writes
 from test_life import begin_unplug
 from vtd import VtdTables
@@ -219,9 +219,11 @@ def test_a_worker_that_hangs_is_waited_for_once(begin, mediator, opened):
 
 
 @pytest.fixture
-def behind(begin, mediator):
+def behind(qemu, begin, mediator):
     """behind(properties) -> (machine, device, driver, connection, tables): a machine with an IOMMU
     that gives the device the setup and the chunk's memory, IOVA higher."""
+    need_device(qemu, "intel-iommu")
+
     def run(properties=""):
         vm, dev, driver = begin(properties, "-device", "intel-iommu", machine="q35")
         tables = VtdTables(vm, dev.slot << 3)

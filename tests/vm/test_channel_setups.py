@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a hostile guest asks of the device's channels, and memory that the host can't map."""
 import fcntl
-import subprocess
 
 import pytest
 
@@ -9,6 +8,7 @@ import channel_regs as cr
 from channel_host import BAR2, CHUNK_AT, INVALID, UNSUPPORTED, BYTES, GOOD, take_open
 from channel_regs import memfd_machine, pieces_at, setup_bytes
 from conftest import Device
+from qemu_process import need_device
 
 
 F_GET_SEALS = 1034
@@ -130,9 +130,7 @@ def test_memory_that_is_not_shared(begin, mediator, memory):
 
 def test_memory_of_another_device(qemu, begin, mediator):
     """ivshmem's BAR is RAM with a descriptor, and not the machine's."""
-    known = subprocess.run([*qemu, "-device", "help"], capture_output=True, text=True, check=True)
-    if "ivshmem-plain" not in known.stdout:
-        pytest.skip("this QEMU is built without ivshmem")
+    need_device(qemu, "ivshmem-plain")
     vm, _, driver = begin("transport=shared", "-object",
                           "memory-backend-memfd,id=other,size=4M,share=on",
                           "-device", "ivshmem-plain,memdev=other,addr=7")
