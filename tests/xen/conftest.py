@@ -28,7 +28,9 @@ MEMORY_NEEDED_GIB = 8
 VM_IDS = {"g1": 7, "g2": 8}
 # Jobs take tens of milliseconds here, for one access of a guest to its device takes
 # milliseconds: a VM that is owed is waited for in proportion.
+# WORKER is a shell first, which asks for more than a worker's list of system calls has.
 MEDIATOR = ("vgpu-mediator --backend cpu --no-nvml --enable-test-ops --fault-threshold 3 "
+            "--seccomp log "
             "--anticipation-us 2000000 --overrun-ms 0 --patience-ms 5000 "
             "--worker /bin/gpu-worker")
 # A GPU at work leaves the host's processor alone; what stands in for it yields it.
