@@ -107,7 +107,25 @@ static void send_packet(int fd, struct supply *s, uint64_t job_id)
     (void)!send(fd, packet, sizeof(header) + got, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Each answer is well-formed, READY first, job ids in the order of the jobs. */
+/* Of frames that are not answers of jobs. */
+static bool comes_from_a_worker(uint16_t type)
+{
+    static const uint16_t types[] = {
+        VGPU_WORKER_READY, /* again, to ADOPT */
+        VGPU_WORKER_CHANNEL_OPENED, VGPU_WORKER_CHANNEL_CLOSED, VGPU_WORKER_WANT,
+        VGPU_WORKER_CHUNK_ADDED,    VGPU_WORKER_CHUNK_REMOVED,  VGPU_WORKER_ASK,
+        VGPU_WORKER_HELD,           VGPU_WORKER_HELD_CHUNK,
+    };
+
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (type == types[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each frame is well-formed, READY first, job ids in the order of the jobs. */
 static void check_answers(int fd)
 {
     static uint8_t packet[VGPU_WORKER_FRAME_MAX + 1];
@@ -122,8 +140,9 @@ static void check_answers(int fd)
         CHECK((size_t)n >= sizeof(header) && (size_t)n <= VGPU_WORKER_FRAME_MAX);
         memcpy(&header, packet, sizeof(header));
         CHECK(header.magic == VGPU_WORKER_MAGIC && header.length == (size_t)n);
-        CHECK(header.type == (first ? VGPU_WORKER_READY : VGPU_WORKER_DONE));
-        if (!first) {
+        CHECK(!first || header.type == VGPU_WORKER_READY);
+        CHECK(header.type == VGPU_WORKER_DONE || comes_from_a_worker(header.type));
+        if (header.type == VGPU_WORKER_DONE) {
             memcpy(&done, packet + sizeof(header), sizeof(done));
             CHECK((size_t)n ==
                   sizeof(header) + sizeof(done) + done.result_count * 4u + done.data_length);
