@@ -36,38 +36,6 @@ struct kept_state *kept_state_new(uv_loop_t *loop, struct core *core, const char
     return state;
 }
 
-/* ---- taking ---- */
-
-void kept_state_take(struct kept_state *state)
-{
-    char error[STATE_FILE_ERROR_BYTES];
-    struct state_file file;
-    struct core_vm_kept *vms;
-    int ret = state_file_read(state->path, CORE_KEPT_VERSION, sizeof(struct metrics_kept),
-                              sizeof(*vms), &file, error);
-
-    if (ret == -ENOENT) {
-        log_info("%s: no vgpu-mediator was before: all VMs begin even", state->path);
-        return;
-    }
-    if (ret < 0) {
-        log_warning("%s is not taken: %s; all VMs begin even, and their counters at 0", state->path,
-                    error);
-        return;
-    }
-    vms = file.records;
-    if (!state_file_of_this_boot(&file)) {
-        for (uint32_t i = 0; i < file.header->count; i++) {
-            vms[i].account = (struct wfq_account){0}; /* nobody waited meanwhile */
-        }
-    }
-    metrics_import_kept(core_metrics(state->core), METRICS_NO_VM, file.extra);
-    ret = (int)core_import_vms(state->core, vms, file.header->count, clock_now_ns());
-    log_notice("accounts and counters of %d VMs go on where the vgpu-mediator before left them",
-               ret);
-    state_file_free(&file);
-}
-
 /* ---- writing ---- */
 
 static uint32_t count_vms(const struct core *core, uint64_t now_ns)
@@ -111,12 +79,9 @@ static void write_it(uv_work_t *work)
 
 static void begin_write(struct kept_state *state);
 
-static void on_written(uv_work_t *work, UNUSED int status)
+/* A failure is said once, until it works again. */
+static void say_result(struct kept_state *state)
 {
-    struct kept_state *state = work->data;
-
-    state->busy = false;
-    state_file_free(&state->now);
     if (state->result < 0 && !state->failed) {
         log_warning("%s cannot be written: %s; a restart makes all VMs even until that is mended",
                     state->path, strerror(-state->result));
@@ -124,6 +89,15 @@ static void on_written(uv_work_t *work, UNUSED int status)
         log_notice("%s is written again", state->path);
     }
     state->failed = state->result < 0;
+}
+
+static void on_written(uv_work_t *work, UNUSED int status)
+{
+    struct kept_state *state = work->data;
+
+    state->busy = false;
+    state_file_free(&state->now);
+    say_result(state);
     if (state->latest.header) {
         begin_write(state);
     }
@@ -147,6 +121,52 @@ static void keep(struct kept_state *state)
         begin_write(state);
     }
 }
+
+/* ---- taking ---- */
+
+/* The first one is written at once: that its folder is not there, or not ours, is said at the
+ * start, before VMs are served, and not beside the words that all is new. */
+static void begin_first(struct kept_state *state)
+{
+    state->result = look(state) ? state_file_write(state->path, &state->latest) : -ENOMEM;
+    state_file_free(&state->latest);
+    say_result(state);
+    if (state->result == 0) {
+        log_info("%s: no vgpu-mediator was before: all VMs begin even", state->path);
+    }
+}
+
+void kept_state_take(struct kept_state *state)
+{
+    char error[STATE_FILE_ERROR_BYTES];
+    struct state_file file;
+    struct core_vm_kept *vms;
+    int ret = state_file_read(state->path, CORE_KEPT_VERSION, sizeof(struct metrics_kept),
+                              sizeof(*vms), &file, error);
+
+    if (ret == -ENOENT) {
+        begin_first(state);
+        return;
+    }
+    if (ret < 0) {
+        log_warning("%s is not taken: %s; all VMs begin even, and their counters at 0", state->path,
+                    error);
+        return;
+    }
+    vms = file.records;
+    if (!state_file_of_this_boot(&file)) {
+        for (uint32_t i = 0; i < file.header->count; i++) {
+            vms[i].account = (struct wfq_account){0}; /* nobody waited meanwhile */
+        }
+    }
+    metrics_import_kept(core_metrics(state->core), METRICS_NO_VM, file.extra);
+    ret = (int)core_import_vms(state->core, vms, file.header->count, clock_now_ns());
+    log_notice("accounts and counters of %d VMs go on where the vgpu-mediator before left them",
+               ret);
+    state_file_free(&file);
+}
+
+/* ---- the timer ---- */
 
 static void on_timer(uv_timer_t *timer)
 {

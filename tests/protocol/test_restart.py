@@ -156,6 +156,23 @@ def test_a_state_that_cannot_be_written(lab):
             assert mediator.log().count("cannot be written") == 1
 
 
+def test_a_state_in_a_folder_that_is_not_there(lab):
+    """Said at the start, before anybody is served, and not that all is new."""
+    with Keeper(lab) as keeper:
+        with Mediator(lab, "--keeper-socket", keeper.path,
+                      "--state", lab / "folder" / "state") as mediator:
+            log = mediator.log()
+            assert f"{lab}/folder/state cannot be written: No such file" in log
+            assert "no vgpu-mediator was before" not in log
+            (lab / "folder").mkdir()
+            wait_for(lambda: "is written again" in mediator.log(), "that it is mended")
+            assert mediator.log().count("cannot be written") == 1
+        with Mediator(lab, "--keeper-socket", keeper.path,
+                      "--state", lab / "folder" / "other") as mediator:
+            assert "other: no vgpu-mediator was before" in mediator.log()
+            assert (lab / "folder" / "other").exists()
+
+
 # ---- channels ----
 
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 3)]
