@@ -2,6 +2,7 @@
 #include "worker/executor_internal.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,6 +46,21 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
     return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
+/*
+ * Only where the mediator has read everything else: while there is none, figures must not fill the
+ * socket, in which a later frame would have to wait.  The last ones of a channel come behind its
+ * CHANNEL_CLOSED.  It is no loss if they don't arrive.
+ */
+static bool tell_figures(void *opaque, const vgpu_worker_figures *figures, bool last)
+{
+    struct executor *e = opaque;
+    vgpu_worker_figures body = *figures;
+    int unread_bytes = 0;
+
+    return (last || (ioctl(e->config->fd, TIOCOUTQ, &unread_bytes) == 0 && unread_bytes == 0)) &&
+           executor_send(e, VGPU_WORKER_FIGURES, 0, &body, sizeof(body), NULL, 0) == 0;
+}
+
 static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *mapping)
 {
     if (!e->has_drivers) {
@@ -52,6 +68,7 @@ static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *m
             driver_set_init(&e->drivers, &(struct driver_set_uses){
                                              .opaque = e,
                                              .tell = executor_tell,
+                                             .tell_figures = tell_figures,
                                              .gpu_uuid = e->ready.gpu_uuid,
                                              .account = e->config->ops->account(e->config->backend),
                                              .vm_id = e->config->vm_id,

@@ -139,12 +139,30 @@ static void print_pauses(const json_t *gpus)
     }
 }
 
+/* On the CUDA driver interface: how many there are, and what is charged for them. */
+static const char *programs_text(const json_t *worker, char text[RENDER_BYTES])
+{
+    const json_t *cuda = json_object_get(worker, "cuda");
+    char bytes[RENDER_BYTES];
+
+    if (!json_is_object(cuda)) {
+        return "-";
+    }
+    snprintf(text, RENDER_BYTES, "%lld, %s", (long long)json_get_int(cuda, "programs", 0),
+             render_bytes(json_get_number(cuda, "memory_bytes", 0), bytes));
+    return text;
+}
+
 static void print_workers(const json_t *workers)
 {
     static const struct render_column columns[] = {
-        {"VM_ID", COLUMN_RIGHT},    {"GPU", COLUMN_RIGHT},
-        {"PID", COLUMN_RIGHT},      {"STATE", 0},
-        {"RESTARTS", COLUMN_RIGHT}, {"GPU MEMORY", COLUMN_RIGHT | COLUMN_DROP},
+        {"VM_ID", COLUMN_RIGHT},
+        {"GPU", COLUMN_RIGHT},
+        {"PID", COLUMN_RIGHT},
+        {"STATE", 0},
+        {"RESTARTS", COLUMN_RIGHT},
+        {"GPU MEMORY", COLUMN_RIGHT | COLUMN_DROP},
+        {"PROGRAMS", COLUMN_RIGHT | COLUMN_DROP},
     };
     struct render_table *t = render_table_new(columns, sizeof(columns) / sizeof(columns[0]));
     char text[RENDER_BYTES];
@@ -162,6 +180,7 @@ static void print_workers(const json_t *workers)
         render_cell(t, restarts ? STYLE_WARN : STYLE_PLAIN, "%lld", (long long)restarts);
         render_cell(t, memory > 0 ? STYLE_PLAIN : STYLE_DIM, "%s",
                     memory > 0 ? render_bytes(memory, text) : "-");
+        render_cell(t, STYLE_PLAIN, "%s", programs_text(worker, text));
     }
     render_table_end(t, "No worker runs; one starts with a VM's first request.");
 }

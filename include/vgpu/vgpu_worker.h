@@ -57,6 +57,8 @@ enum vgpu_worker_msg {
     VGPU_WORKER_HELD = 20,       /* -> mediator: vgpu_worker_held, 1 descriptor: its life */
     VGPU_WORKER_HELD_CHUNK = 21, /* -> mediator: vgpu_worker_chunk */
     VGPU_WORKER_CLAIM = 22,      /* -> worker: vgpu_worker_claim */
+    VGPU_WORKER_FIGURES = 23,    /* -> mediator: vgpu_worker_figures; one a second, and one for each
+                                    channel that ends, where the mediator has read all else */
 };
 
 typedef struct vgpu_worker_header {
@@ -158,6 +160,19 @@ typedef struct vgpu_worker_word {
     uint32_t value;
     uint32_t pad;
 } vgpu_worker_word;
+
+/* What the worker's programs on the CUDA driver interface have and did, since it was started. */
+typedef struct vgpu_worker_figures {
+    uint64_t memory_bytes; /* charged, with that of bulk operations */
+    uint64_t units;        /* kernels, memsets and copies within the GPU that were submitted */
+    uint64_t copies;       /* between host and GPU */
+    uint64_t turns;
+    uint64_t refused;  /* functions that are not built and were called, of each program once */
+    uint64_t contexts; /* now */
+    uint64_t programs; /* now, that have made a context */
+} vgpu_worker_figures;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_figures) == 56, "vgpu_worker_figures is 56 bytes");
 
 /*
  * A turn: the channel may use the GPU, for about budget_ns, or until it has nothing to do.  It

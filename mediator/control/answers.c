@@ -279,6 +279,24 @@ void admin_json_status(struct mediator *mediator, struct json_out *json)
     jout_object_end(json);
 }
 
+/* Of its programs on the CUDA driver interface; null: it has had none. */
+static void put_figures(struct json_out *json, const vgpu_worker_figures *figures)
+{
+    if (!figures) {
+        jout_null(json, "cuda");
+        return;
+    }
+    jout_object(json, "cuda");
+    jout_uint(json, "programs", figures->programs);
+    jout_uint(json, "contexts", figures->contexts);
+    jout_uint(json, "memory_bytes", figures->memory_bytes);
+    jout_uint(json, "units", figures->units);
+    jout_uint(json, "copies", figures->copies);
+    jout_uint(json, "turns", figures->turns);
+    jout_uint(json, "refused", figures->refused);
+    jout_object_end(json);
+}
+
 static void put_workers(struct mediator *mediator, struct json_out *json)
 {
     struct core_vm_stats stats;
@@ -304,6 +322,8 @@ static void put_workers(struct mediator *mediator, struct json_out *json)
         } else {
             jout_null(json, "gpu_memory_bytes");
         }
+        put_figures(json,
+                    stats.worker ? supervisor_figures(mediator->supervisor, stats.worker) : NULL);
         jout_object_end(json);
     }
     jout_array_end(json);

@@ -123,6 +123,13 @@ pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t handle)
     return worker ? worker->pid : 0;
 }
 
+const vgpu_worker_figures *supervisor_figures(const struct supervisor *supervisor, uint64_t handle)
+{
+    const struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+
+    return worker && worker->has_figures ? &worker->figures : NULL;
+}
+
 /* ---- ending ---- */
 
 static void on_poll_closed(uv_handle_t *handle)

@@ -49,6 +49,9 @@ uint32_t supervisor_count(const struct supervisor *supervisor);
 /* Pid of a worker, 0 = none. */
 pid_t supervisor_pid(const struct supervisor *supervisor, uint64_t worker);
 
+/* What it last said of its CUDA programs; NULL: nothing. */
+const vgpu_worker_figures *supervisor_figures(const struct supervisor *supervisor, uint64_t worker);
+
 /* `done` is called once, when no worker is left; see core_stop_workers(). */
 void supervisor_when_empty(struct supervisor *supervisor, void (*done)(void *opaque), void *opaque);
 /* Lets go of all of them, which go on in the keeper's hands, for the next mediator. */

@@ -61,6 +61,8 @@ struct worker {
     uint64_t adopting; /* what its READY must say; until then all that it says is not for us */
     vgpu_worker_ready ready; /* an ORPHAN's, once it is there */
     bool poll_open;
+    vgpu_worker_figures figures;
+    bool has_figures;
     bool has_ready;
     uint32_t held_due;      /* HELDs that are still to come */
     uint64_t held_until_ns; /* ... with their chunks; then it is killed */

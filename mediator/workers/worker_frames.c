@@ -105,6 +105,17 @@ static void take_ask(struct worker *worker, size_t length)
     core_credit_ask(worker->supervisor->uses.core, worker->handle, clock_now_ns());
 }
 
+/* They come by a clock, so also from a worker that is just being taken over. */
+static void take_figures(struct worker *worker, const uint8_t *body, size_t length)
+{
+    if (length != sizeof(worker->figures)) {
+        worker_kill_for_protocol(worker, "sent wrong figures");
+        return;
+    }
+    memcpy(&worker->figures, body, sizeof(worker->figures));
+    worker->has_figures = true;
+}
+
 /* CHUNK_ADDED, CHUNK_REMOVED. */
 static void take_chunk(struct worker *worker, const vgpu_worker_header *header, const uint8_t *body,
                        size_t length)
@@ -177,6 +188,7 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     case VGPU_WORKER_CHANNEL_CLOSED:
     case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
     case VGPU_WORKER_ASK: take_ask(worker, length); break;
+    case VGPU_WORKER_FIGURES: take_figures(worker, bytes, length); break;
     case VGPU_WORKER_CHUNK_ADDED:
     case VGPU_WORKER_CHUNK_REMOVED: take_chunk(worker, &header, bytes, length); break;
     default: worker_kill_for_protocol(worker, "sent a frame of an unknown type"); break;

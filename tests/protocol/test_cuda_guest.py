@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+import wire
 from mediator import BIN, TREE, Mediator, children, wait_for
 
 BUILD = pathlib.Path(os.environ.get("VGPU_BUILD", BIN.parent)).resolve()
@@ -144,6 +145,22 @@ for most in 49152, 65536, 1024:
 def test_threads_that_copy_out_at_the_same_time(running, lab):
     """Together they want more pieces of the arena than there are; nobody waits for another's."""
     finish(start(lab, COPIES, IMAGE, "12"))
+
+
+def test_figures_are_shown(running, lab):
+    """The programs' of a VM together, also after the last one has ended."""
+    program = start(lab, COPIES, IMAGE, "3")
+    finish(program)
+
+    def figures():
+        with running.admin() as admin:
+            found = [w["cuda"] for w in admin.call(wire.SHOW_HEALTH)["workers"] if w["cuda"]]
+        return found[0] if found and found[0]["programs"] == 0 else None
+
+    said = wait_for(figures, "the figures")
+    # Three memsets and kernels; 6 MiB out of three threads, in pieces of 1 MiB.
+    assert (said["units"], said["copies"], said["contexts"]) == (6, 18, 0), said
+    assert said["memory_bytes"] == 0 and said["turns"] > 0 and said["refused"] == 0, said
 
 
 def test_without_a_driver_there_is_no_device(lab):

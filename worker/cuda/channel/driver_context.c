@@ -179,6 +179,7 @@ CUresult driver_run_ctx_create(struct driver_call *call)
         call->channel->is_live = true;
         __atomic_add_fetch(&call->channel->set->live, 1, __ATOMIC_ACQ_REL);
     }
+    driver_count(&call->channel->set->figures.contexts_made);
     context->handle = call->args[0];
     context->settled = context->work;
     memset(context->per_thread, 0, sizeof(context->per_thread));
@@ -195,6 +196,7 @@ CUresult driver_context_end(struct driver_channel *channel, struct driver_contex
     driver_memory_drop(channel, context);
     driver_unpin(channel, context);
     result = channel->api->cuCtxDestroy_v2(context->real);
+    driver_count(&channel->set->figures.contexts_ended);
     context->real = NULL;
     context->life++;
     channel->current = NULL;
@@ -283,6 +285,7 @@ CUresult driver_run_refused(struct driver_call *call)
 {
     const char *name = call->arg_count > 0 ? driver_string(call, call->args[0]) : NULL;
 
+    driver_count(&call->channel->set->figures.refused);
     /* A process says each name once; a hostile one may say more. */
     if (name && call->channel->refused_count++ < 64 &&
         strspn(name, "abcdefghijklmnopqrstuvwxyz"

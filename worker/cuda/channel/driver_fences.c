@@ -305,6 +305,7 @@ void driver_unit_submitted(struct driver_call *call)
 
     channel->in_flight++;
     channel->unmarked++;
+    driver_count(&channel->set->figures.units);
     channel->last_work_ns = 0;
     if (channel->unmarked < each || channel->mark_last - channel->mark_first == DRIVER_MARKS_MAX) {
         return;

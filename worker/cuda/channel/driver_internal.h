@@ -350,6 +350,14 @@ void driver_output_image(struct driver_channel *channel, const uint8_t *image, u
 void driver_output_flush(struct driver_channel *channel, struct driver_context *context);
 void driver_output_end(struct driver_channel *channel);
 
+/* ---- figures (driver_figures.c) ---- */
+
+void driver_count(uint64_t *figure);
+/* Are there some that the mediator has not been told? */
+bool driver_figures_changed(const struct driver_set *set);
+/* Tells them, if it was a second ago, or now. */
+void driver_figures_tell(struct driver_set *set, bool now);
+
 /* ---- the ring thread ---- */
 
 /* An eventfd. */

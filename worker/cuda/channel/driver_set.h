@@ -35,6 +35,9 @@ struct driver_set_uses {
      * channels' own threads.
      */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
+    /* Tells the figures, the last ones of a channel; by the channels' own threads.  False: not
+     * now.  May be NULL. */
+    bool (*tell_figures)(void *opaque, const vgpu_worker_figures *figures, bool last);
     const char *gpu_uuid;           /* "GPU-..."; it outlives the set */
     struct memory_account *account; /* the VM's; it outlives the set */
     uint32_t vm_id;                 /* for the UUID that the guest sees */
@@ -48,8 +51,12 @@ struct driver_set {
     int lost;              /* atomic: the driver's error that ended all contexts; 0: none */
     pthread_mutex_t lock;  /* of all and count, as threads of the driver look at them */
     FILE *output;          /* the process's stdout, before it was the channels' */
-    int over;              /* eventfd: a turn or a channel is over */
-    uint64_t turns_ns;     /* atomic: the time of all turns that are over */
+    struct {
+        uint64_t units, copies, turns, refused, contexts_made, contexts_ended; /* atomic */
+        uint64_t told, told_ns; /* atomic: which were told, and when */
+    } figures;
+    int over;          /* eventfd: a turn or a channel is over */
+    uint64_t turns_ns; /* atomic: the time of all turns that are over */
     int live; /* atomic: channels that have made a context, and whose threads have not let go */
     /* A thread that looks without a pause takes no processor from another one: a little, long. */
     bool spare_cpu, spare_cpus;

@@ -35,6 +35,7 @@
 #define PAUSE_SHARE 64u /* of the time that it has waited */
 #define LOOKS_FOR_YIELD 64u
 #define PREFETCH_BYTES 256u
+#define STEPS_FOR_FIGURES 4096u
 
 void driver_signal(int fd)
 {
@@ -449,15 +450,19 @@ static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
 {
     struct pollfd fds[] = {{.fd = channel->doorbell, .events = POLLIN},
                            {.fd = channel->wake, .events = POLLIN}};
-    uint64_t pause_ns = quiet_ns / PAUSE_SHARE;
+    uint64_t pause_ns = quiet_ns / PAUSE_SHARE, wait_ns;
     struct timespec pause;
 
     pause_ns = pause_ns < PAUSE_MIN_NS ? PAUSE_MIN_NS : pause_ns;
     pause_ns = pause_ns > NS_PER_MS ? NS_PER_MS : pause_ns;
-    pause = clock_timespec(pause_ns);
+    driver_figures_tell(channel->set, false);
+    wait_ns = waits_for_gpu(channel)                 ? pause_ns
+              : driver_figures_changed(channel->set) ? (uint64_t)NS_PER_S
+                                                     : 0;
+    pause = clock_timespec(wait_ns);
     vgpu_park(&channel->control->worker_parked);
     if (!has_signal(channel)) {
-        ppoll(fds, 2, waits_for_gpu(channel) ? &pause : NULL, NULL);
+        ppoll(fds, 2, wait_ns ? &pause : NULL, NULL);
     }
     vgpu_unpark(&channel->control->worker_parked);
     for (unsigned i = 0; i < 2; i++) {
@@ -509,6 +514,7 @@ bool driver_step(struct driver_channel *channel)
 void *driver_thread(void *opaque)
 {
     struct driver_channel *channel = opaque;
+    unsigned steps = 0;
     int reason;
 
     for (unsigned looks = 0; !(reason = __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE));
@@ -516,6 +522,9 @@ void *driver_thread(void *opaque)
         if (driver_step(channel)) {
             looks = 0;
             channel->quiet_since_ns = 0;
+            if (++steps % STEPS_FOR_FIGURES == 0) {
+                driver_figures_tell(channel->set, false);
+            }
         } else {
             rest(channel, looks);
         }
@@ -532,6 +541,7 @@ void *driver_thread(void *opaque)
          * that never had a context (NVML) lose nothing, and open another channel. */
         _exit(VGPU_WORKER_EXIT_GPU_FAULT);
     }
+    driver_figures_tell(channel->set, true);
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
     driver_signal(channel->set->over);

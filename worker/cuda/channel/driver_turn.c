@@ -49,6 +49,7 @@ static void end_turn(struct driver_channel *channel, uint64_t now_ns, bool drain
 {
     uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
 
+    driver_count(&channel->set->figures.turns);
     channel->in_turn = false;
     channel->closing = false;
     if (drained) {
