@@ -168,12 +168,33 @@ class Messages(Sample):
 
     def test_a_message_that_is_not_there(self):
         self.expect('log_warning("the disk of %s burns", x);', "has no 'the disk of … burns'")
-        self.expect('log_error("%s: %d", x, y);', "has no words to look for")
+        self.expect('log_error("no %s", x);', "has no words to look for")
+
+    def test_what_is_put_together_elsewhere(self):
+        self.expect('log_error("%s: %d", x, y);', "0 messages", 0)
 
     def test_what_is_exempt_must_be_there(self):
-        messages_check.EXEMPT = {"%s: %d": "why"}
-        self.expect('log_error("%s: %d", x, y);', "1 messages", 0)
-        self.expect("", "no program says '%s: %d' any more")
+        messages_check.EXEMPT = {"no %s": "why"}
+        self.expect('log_error("no %s", x);', "1 messages", 0)
+        self.expect("", "no program says 'no %s' any more")
+
+    def test_each_way_to_say_it(self):
+        for path, code in (("admin/a.c", 'admin_fail(admin, 1, "it burns: %s", x);'),
+                           ("admin/b.c", 'toolstack_fail(self, "it burns");'),
+                           ("store/a.c", 'db_error(db, -EIO, "it burns");'),
+                           ("guest/lib/a.c", 'vgpu_set_error(v, E, "it burns");'),
+                           ("guest/cuda/a.c", 'cuda_say("it burns");'),
+                           ("qemu/a.c", 'error_setg(errp, "it burns");'),
+                           ("sim/a.c", 'fprintf(stderr,\n"vgpu-sim: it burns\\n");'),
+                           ("qemu/vgpu-qemu", 'x || die "it burns: $x"')):
+            with self.subTest(path):
+                self.write(path, code)
+                self.expect("", f"{path}: docs/troubleshooting.md has no 'it burns")
+                self.write(path, "")
+
+    def test_command_lines_are_told_of_once(self):
+        self.write("admin/options.c", 'admin_fail(admin, 2, "--x must be a letter");')
+        self.expect("", "0 messages", 0)
 
     def test_kinds_of_health_problems(self):
         self.write("mediator/health/health.c",
