@@ -282,7 +282,7 @@ EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
 {
     NEED_CONTEXT;
     stand_in_function(__func__, handle);
-    *clusters = config->blockDimX <= 1024 ? 132 : 0;
+    *clusters = config->blockDimX <= 1024 && config->numAttrs ? 132 : 0; /* none: no clusters */
     return CUDA_SUCCESS;
 }
 

@@ -99,6 +99,7 @@ static void try_mix(CUmodule module)
 /* Questions about pools and clusters. */
 static void try_questions(CUmodule module)
 {
+    CUlaunchAttribute pairs = {.id = 4}; /* the cluster's dimensions */
     CUlaunchConfig config = {132, 1, 1, 128, 1, 1, 0, NULL, NULL, 0};
     unsigned long long threshold = 1 << 20, again = 0;
     CUmemoryPool pool, same;
@@ -115,7 +116,14 @@ static void try_questions(CUmodule module)
     OK(cuMemPoolSetAttribute(pool, 4, &threshold));
     OK(cuModuleGetFunction(&add, module, "add"));
     OK(cuOccupancyMaxPotentialClusterSize(&size, add, &config));
+    ((unsigned *)pairs.value.bytes)[0] = 2;
+    ((unsigned *)pairs.value.bytes)[1] = ((unsigned *)pairs.value.bytes)[2] = 1;
+    config.attrs = &pairs; /* without them the driver says 0 */
+    config.numAttrs = 1;
     OK(cuOccupancyMaxActiveClusters(&clusters, add, &config));
+    if (size <= 0 || clusters <= 0) {
+        printf("clusters of %d, %d at a time\n", size, clusters);
+    }
     expect_true("clusters", size > 0 && clusters > 0);
 }
 

@@ -50,11 +50,8 @@ class Suite:
         """On the driver itself where there is no lab."""
         if lab:
             command = [self.run_tool, "--socket", lab.socket, "--vm-id", str(vm), "--", *command]
-        # Numba finds a host's driver by a path of its own, past LD_LIBRARY_PATH.
-        names = {"NUMBA_CUDA_DRIVER": os.path.join(os.path.dirname(self.run_tool),
-                                                   "libcuda.so.1")} if lab else {}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, env={**os.environ, **names})
+                                text=True)
 
     def text(self, lab, vm, *command, timeout=120):
         process = self.start(lab, vm, *command)
