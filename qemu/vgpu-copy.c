@@ -5,7 +5,8 @@
  *   guest memory                                 memfd                       worker
  *   command_tail, new bytes  --- a doorbell ---> command ring, then tail --> wakes up
  *   any range                <-- PUSH, PULL ---> the same range          <-- requests
- *   process_parked           --- INTERRUPT ----> an interrupt, if it is not 0
+ *   process_parked           --- INTERRUPT ----> an interrupt, if it is not 0; then it is 0
+ *   worker_parked            <-- after a look, if it is 0: the next batch rings
  *
  * Order: from the guest the position first, then the bytes before it; into the memfd the bytes,
  * then the position.  A PUSH stores the first 8 bytes of its range last, as one word.
@@ -166,6 +167,11 @@ static bool store_word(VgpuCopy *copy, uint64_t offset, uint64_t word)
     return copy_range(copy, offset, (uint8_t *)&word, sizeof(word), true);
 }
 
+static bool store_parked(VgpuCopy *copy, uint64_t offset, uint32_t parked)
+{
+    return copy_range(copy, offset, (uint8_t *)&parked, sizeof(parked), true);
+}
+
 /* ---- The command ring ------------------------------------------------------------ */
 
 static VGPUControl *control_of(VgpuCopy *copy)
@@ -249,6 +255,10 @@ static bool tell_interrupt(VgpuCopy *copy)
         return false;
     }
     if ((uint32_t)parked != 0) {
+        /* As vgpu_must_wake() does. */
+        if (!store_parked(copy, offsetof(VGPUControl, process_parked), 0)) {
+            return false;
+        }
         VGPU_STORE_RELEASE(&copy->has_interrupt, 1);
         event_notifier_set(&copy->event);
     }
@@ -306,6 +316,30 @@ static void go_on_later(VgpuCopy *copy)
     }
 }
 
+/* The guest has cleared this word with its doorbell, which has been looked after. */
+static bool wait_for_doorbell(VgpuCopy *copy)
+{
+    uint64_t parked, tail;
+
+    if (!load_word(copy, offsetof(VGPUControl, worker_parked), &parked)) {
+        return false;
+    }
+    if ((uint32_t)parked != 0) {
+        return true;
+    }
+    if (!store_parked(copy, offsetof(VGPUControl, worker_parked), 1)) {
+        return false;
+    }
+    VGPU_FULL_FENCE();
+    if (!load_word(copy, offsetof(VGPUControl, command_tail), &tail)) {
+        return false;
+    }
+    if (tail != copy->pulled) {
+        go_on_later(copy); /* it came before it could ring */
+    }
+    return true;
+}
+
 /* How many requests there are; -1: the worker's position can't be right. */
 static int64_t waiting_requests(VgpuCopy *copy)
 {
@@ -322,7 +356,7 @@ static bool serve(VgpuCopy *copy)
     int64_t count;
 
     copy->turn_bytes = 0;
-    if (!pull_commands(copy)) {
+    if (!pull_commands(copy) || !wait_for_doorbell(copy)) {
         return false;
     }
     vgpu_unpark(&copy->page->engine_parked);
@@ -476,9 +510,8 @@ VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]
     qemu_event_init(&copy->stopped, false);
     copy->pause = timer_new_ns(QEMU_CLOCK_REALTIME, on_pause_over, copy);
     qemu_set_fd_handler(event_notifier_get_fd(&copy->event), on_event, NULL, copy);
-    /* Nobody parks the worker there: each batch rings. */
-    copy_piece(copy, uses->chunk->pieces[0].address + offsetof(VGPUControl, worker_parked),
-               (uint8_t *)&(uint32_t){1}, sizeof(uint32_t), true);
+    /* The engine waits in the worker's place. */
+    store_parked(copy, offsetof(VGPUControl, worker_parked), 1);
     VGPU_STORE_RELEASE(&copy->page->engine_parked, 1u);
     watch(copy, true);
     event_notifier_set(&copy->doorbell); /* what is there already */

@@ -126,7 +126,8 @@ static inline int vgpu_channel_layout(const VGPUGeometry *geometry,
  *
  * Order, for each ring, by names of C11 (vgpu_ring.h does it so; docs/channels.md says why
  * each is needed, tests/models shows it):
- *     writer: bytes; tail release; full fence; load the reader's parked; ring if it is not 0.
+ *     writer: bytes; tail release; full fence; load the reader's parked; if it is not 0: 0 into it,
+ *             full fence, ring.
  *     reader: tail acquire; bytes; head release; full fence; load the writer's parked; ring.
  *     to sleep: parked = 1; full fence; load the position (acquire) again; sleep if nothing new.
  *     awake: parked = 0.
@@ -609,13 +610,13 @@ VGPU_STATIC_ASSERT(sizeof(VGPUChannelSetup) == 80 + 16 * VGPU_SETUP_PIECES_MAX,
  *
  * The worker wakes the engine by VGPU_FD_INTERRUPT, the engine the worker by VGPU_FD_DOORBELL.
  *
- * In guest RAM the worker's parked word is 1 all the time: each batch rings.  The engine
- * stores it when the channel opens.
+ * In guest RAM the engine sets worker_parked: when the channel opens, and when it has looked at
+ * command_tail and found the word 0; then it looks once more.
  */
 enum vgpu_copy_kind {
     VGPU_COPY_PULL = 1,      /* guest -> memfd */
     VGPU_COPY_PUSH = 2,      /* memfd -> guest */
-    VGPU_COPY_INTERRUPT = 3, /* after what came before: full fence, process_parked, interrupt */
+    VGPU_COPY_INTERRUPT = 3, /* after what came before; as in vgpu_must_wake() */
 };
 
 typedef struct VGPUCopyRequest {

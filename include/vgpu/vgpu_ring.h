@@ -85,11 +85,21 @@ static inline void vgpu_unpark(uint32_t *parked)
     VGPU_STORE_RELAXED(parked, 0u);
 }
 
-/* After the release-store that the other side may wait for: does it sleep, is it to be woken? */
+/*
+ * After the release-store that the other side may wait for: does it sleep, is it to be woken?  Then
+ * its word is cleared, so that it is woken once, however much comes until it runs; the caller must
+ * signal it, always.  The clearing must come before the signal, or it could undo the next
+ * vgpu_park(): a system call sees to that, a doorbell that is a register needs the second fence.
+ */
 static inline int vgpu_must_wake(uint32_t *parked)
 {
     VGPU_FULL_FENCE();
-    return VGPU_LOAD_RELAXED(parked) != 0;
+    if (VGPU_LOAD_RELAXED(parked) == 0) {
+        return 0;
+    }
+    VGPU_STORE_RELAXED(parked, 0u);
+    VGPU_FULL_FENCE();
+    return 1;
 }
 
 /* ---- the writer's end ---- */

@@ -195,8 +195,14 @@ class Channel:
                 return value
             assert time.monotonic() < end, f"waited {PATIENCE} s for {what}: {self.state()}"
             # A second look each 0.1 s: Python has no fences.
-            if select.select([self.interrupt], [], [], 0.1)[0]:
+            if self.signalled(0.1):
                 os.read(self.interrupt, 8)
+
+    def signalled(self, limit_s):
+        """Whether the interrupt is there within that time."""
+        poll = select.poll()  # select() knows no descriptor from 1024 on
+        poll.register(self.interrupt, select.POLLIN)
+        return bool(poll.poll(limit_s * 1000))
 
     def answer(self, lane=0, seq=None):
         """(status, results, data) of the lane's last record."""

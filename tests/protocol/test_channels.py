@@ -328,6 +328,19 @@ def test_a_worker_that_ends_while_a_channel_opens_in_it(running, lab):
         assert ready(second.open()).op(wire.ADD, (1, 1)) == (wire.OK, (2,), b"")
 
 
+def test_a_notice_wakes_the_process(running, lab):
+    """Once, when the process has said that it sleeps."""
+    with Host(lab / "vm1.sock") as host:
+        channel = ready(host.open())
+        for turn in range(1, 20):
+            channel.store(hc.PARKED, 1, "I")
+            channel.put(channel.bulk_record(hc.FREE, target=handle(9), flags=0))
+            channel.publish()
+            assert channel.signalled(hc.PATIENCE), turn
+            os.eventfd_read(channel.interrupt)
+            wait_for(lambda: channel.word(hc.RETIRED) == turn, "the record is over")
+
+
 def test_worker_killed(running, lab):
     with Host(lab / "vm1.sock") as host:
         ready(host.open()).op(wire.NOP)

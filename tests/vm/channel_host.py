@@ -123,8 +123,10 @@ def enable_msix(dev, messages):
 
 
 def take_message(vm, vector):
+    """What has arrived.  Nothing is wiped out that comes after the look."""
     seen = vm.read(MESSAGE_AT + 4 * vector, 4)
-    vm.write(MESSAGE_AT + 4 * vector, 0, 4)
+    if seen:
+        vm.write(MESSAGE_AT + 4 * vector, 0, 4)
     return seen
 
 

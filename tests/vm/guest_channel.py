@@ -75,7 +75,8 @@ class GuestChannel(hc.Channel):
         """Whether its vector has been raised since the last call."""
         at = MESSAGES_AT + 4 * (self.number + 1)
         seen = struct.unpack_from("<I", self.ram.bytes, at)[0]
-        struct.pack_into("<I", self.ram.bytes, at, 0)
+        if seen:  # else one that comes now would be wiped out
+            struct.pack_into("<I", self.ram.bytes, at, 0)
         return seen == self.number + 2
 
     def wait(self, condition, what):

@@ -11,8 +11,8 @@ import struct
 import pytest
 
 import channel_regs as cr
-from channel_host import (BAR2, CHUNK_AT, BYTES, CONFIG_DATA,
-                          CHANNEL_DATA, take_open, enable_msix, take_message)
+from channel_host import (BAR2, BYTES, CHANNEL_DATA, CHUNK_AT, CONFIG_DATA, INTERRUPT, enable_msix,
+                          take_message, take_open)
 from channel_regs import pieces_at, setup_bytes
 from qemu_process import wait_for
 
@@ -237,3 +237,33 @@ def test_no_interrupt_while_the_machine_is_stopped(begin, mediator, opened):
     assert take_message(vm, 1) == 0
     vm.qmp("cont")
     wait_for(lambda: take_message(vm, 1) == CHANNEL_DATA, "the interrupt arrives")
+
+
+def test_the_engine_waits_for_doorbells(begin, mediator, copied):
+    """Who rings clears worker_parked, and rings again when the engine has looked and set it."""
+    vm, _, driver = begin("transport=copied")
+    channel = copied(driver, mediator.accept())
+    parked = CHUNK_AT + 0x180
+    assert vm.read(parked, 4) == 1
+    for turn in range(1, 50):
+        vm.write(parked, 0, 4)
+        vm.write(CHUNK_AT, 24 * turn, 8)
+        vm.write(BAR2, 1, 4)
+        wait_for(lambda: vm.read(parked, 4) == 1, "the engine waits again")
+        wait_for(lambda: struct.unpack_from("<Q", channel.chunk)[0] == 24 * turn, "the position")
+
+
+def test_an_interrupt_is_sent_once_to_who_waits(begin, mediator, copied):
+    vm, dev, driver = begin("transport=copied")
+    conn = mediator.accept()
+    enable_msix(dev, {0: CONFIG_DATA, 1: CHANNEL_DATA})
+    channel = copied(driver, conn, vector=1)
+    parked = CHUNK_AT + 0x80
+    vm.write(parked, 1, 4)
+    tail = channel.ask((INTERRUPT,))
+    wait_for(lambda: take_message(vm, 1) == CHANNEL_DATA, "the interrupt arrives")
+    assert channel.done() == tail and vm.read(parked, 4) == 0
+    tail = channel.ask((INTERRUPT,))
+    wait_for(lambda: channel.done() == tail, "the request is done")
+    vm.qmp("query-status")
+    assert take_message(vm, 1) == 0

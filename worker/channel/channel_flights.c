@@ -20,7 +20,7 @@ static void put_notice(struct channel *channel, uint32_t seq, uint32_t status)
     if (vgpu_ring_room(&channel->notices, sizeof(notice)) == VGPU_RING_OK) {
         vgpu_ring_put(&channel->notices, &notice, sizeof(notice));
         if (!outbox_is_on(&channel->outbox)) {
-            vgpu_ring_publish(&channel->notices);
+            channel->woken |= vgpu_ring_publish(&channel->notices) != 0;
         }
         return;
     }

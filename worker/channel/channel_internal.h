@@ -58,6 +58,7 @@ struct channel {
     bool stopping; /* its turn starts nothing more */
     bool closing;  /* told to the process; `reason` goes to the mediator at the end */
     bool answered; /* since the process was last looked after */
+    bool woken;    /* a notice has found it asleep: it is to be signalled */
     bool pulling;  /* COPIED: the arena's part of the record was asked for */
     uint64_t pull_tail;
     struct outbox outbox;

@@ -211,7 +211,8 @@ static void look_after_process(struct channel *channel)
         channel_push(channel);
         return; /* the engine looks whether the process sleeps */
     }
-    wake = vgpu_ring_release(&channel->commands) != 0;
+    wake = vgpu_ring_release(&channel->commands) != 0 || channel->woken;
+    channel->woken = false;
     if (channel->answered && !wake) {
         wake = vgpu_must_wake(&channel->control->process_parked) != 0;
     }

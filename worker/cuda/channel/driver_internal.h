@@ -137,6 +137,7 @@ struct driver_channel {
     struct driver_fence *held;       /* what the record waits for before it runs */
     struct driver_fence *turn_fence; /* behind a turn's work, at its end */
     bool answered;                   /* since the process was last looked after */
+    bool woken;                      /* a notice has found it asleep: it is to be signalled */
     bool wants;
     bool in_turn, closing; /* a turn; it takes no more work */
     uint64_t turn_start_ns, last_work_ns;

@@ -137,7 +137,7 @@ static bool send_part(struct driver_channel *channel, const char *text, size_t b
     vgpu_ring_put(&channel->notices, &notice, sizeof(notice));
     vgpu_ring_put(&channel->notices, text, bytes);
     vgpu_ring_put(&channel->notices, zeros, fill);
-    vgpu_ring_publish(&channel->notices);
+    channel->woken |= vgpu_ring_publish(&channel->notices) != 0;
     return true;
 }
 

@@ -420,8 +420,9 @@ static bool serve(struct driver_channel *channel)
 /* Gives room back, and wakes the process if it waits for that or for an answer. */
 static void look_after_process(struct driver_channel *channel)
 {
-    bool wake = vgpu_ring_release(&channel->commands) != 0;
+    bool wake = vgpu_ring_release(&channel->commands) != 0 || channel->woken;
 
+    channel->woken = false;
     if (channel->answered && !wake) {
         wake = vgpu_must_wake(&channel->control->process_parked) != 0;
     }
