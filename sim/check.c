@@ -266,6 +266,9 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
     if (job->used_ns > vm->longest_job_ns) {
         vm->longest_job_ns = job->used_ns;
     }
+    if (vm->group->slow_ns > 0) {
+        sim_judge_length(sim, vm, wall_ns);
+    }
     worker->head_since_ns = sim->now_ns;
     if (--worker->outstanding == 0) {
         vm->aside = false;

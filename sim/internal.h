@@ -205,8 +205,11 @@ void sim_judge_busy(struct sim *sim, struct sim_vm *vm);
 void sim_judge_answer(struct sim *sim, struct sim_vm *vm);
 /* It has lost its connection or its place, and what it was owed with it. */
 void sim_judge_anew(struct sim *sim, struct sim_vm *vm);
+/* It is about to be moved to another GPU: what it has had ahead on its own is forgotten there. */
+void sim_judge_moved(struct sim *sim, const struct sim_vm *vm);
 /* A phase of work begins. */
 void sim_judge_phase(struct sim *sim, struct sim_vm *vm);
+/* So long is one of its jobs, or so long a worker that takes up jobs late had one. */
 void sim_judge_length(struct sim *sim, struct sim_vm *vm, uint64_t job_ns);
 /* Its worker has so much to do now. */
 void sim_judge_handed(struct sim *sim, struct sim_vm *vm, uint64_t work_ns);

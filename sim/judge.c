@@ -6,9 +6,12 @@
  * have if the GPU were its own for a part s of the time, less what is said to
  * be lost.  While k others run aside, d is what it would have beside them: the
  * driver gives slices to all that run.  At the window's
- * edges may be missing: one own job, one quantum, and s times the sum over the
+ * edges may be missing: one own job, one quantum, a turn (it may be ahead by one at
+ * the begin, and goes first when it is owed one), and s times the sum over the
  * others of (quantum + longest job); a neighbour's job is no longer than
- * `overrun` there, for then it is aside.  A pause beyond patience, a lost
+ * `overrun` there, for then it is aside, and lasts from when it was handed out where
+ * its worker is slow.  A neighbour that is moved to another GPU is forgiven what it
+ * had ahead, so that its part of the sum counts once more.  A pause beyond patience, a lost
  * connection or a move to another GPU ends a stretch:
  * each stretch is promised by itself, so that its edges count once more.
  *
@@ -184,7 +187,6 @@ struct examined {
     const struct sim_track *track;
     struct curve curves[SIM_ASIDES]; /* by the number of those aside */
     bool by_the_clock;
-    bool overruns;           /* its own jobs do */
     double pace[SIM_ASIDES]; /* part of the time with work in which it keeps the GPU busy */
     double overrun_ns;       /* what it may lose by a job of another that is set aside; without s */
     double *clock_due_ns;    /* so far, at each step; by the clock only */
@@ -244,9 +246,10 @@ static void look_at_window(const struct examined *examined, uint32_t from, uint3
     double due_ns = due_between(examined, from, to);
     double got_ns = (double)(track->got_ns[to] - track->got_ns[from]);
     double part = (track->share_ns[to] - track->share_ns[from]) / length_ns;
-    double terms_ns = (examined->own_ns + part * examined->others_ns) *
+    double terms_ns = (examined->own_ns + examined->turn_ns + part * examined->others_ns) *
                           (1 + track->stretches[to] - track->stretches[from]) +
-                      part * examined->overrun_ns * (track->overruns[to] - track->overruns[from]);
+                      part * examined->overrun_ns * (track->overruns[to] - track->overruns[from]) +
+                      part * (double)(track->forgotten_ns[to] - track->forgotten_ns[from]);
     double keep = 1 - examined->promise->slack - examined->promise->lost;
     double ratio, plain;
 
@@ -295,8 +298,9 @@ static double most_owed_ns(const struct examined *examined, uint32_t steps, uint
     uint32_t first = (uint32_t)(promise->warmup_ns / STEP_NS);
 
     for (uint32_t i = first; i < steps; i++) {
-        double owed_ns =
-            -(double)track->got_ns[i] - track->part_max * examined->overrun_ns * track->overruns[i];
+        double forgiven_ns =
+            examined->overrun_ns * track->overruns[i] + (double)track->forgotten_ns[i];
+        double owed_ns = -(double)track->got_ns[i] - track->part_max * forgiven_ns;
 
         for (uint32_t k = 0; k < SIM_ASIDES; k++) {
             owed_ns += keep * examined->pace[k] * track->budget_ns[k][i];
@@ -322,8 +326,7 @@ static void look_at_waits(const struct examined *examined, uint32_t steps,
     verdict->wait_owed_ns = (uint64_t)owed_ns;
     verdict->wait_allowed_ns = (uint64_t)allowed_ns;
     verdict->wait_ratio = owed_ns > allowed_ns / SIM_UNJUDGED ? allowed_ns / owed_ns : SIM_UNJUDGED;
-    /* One whose own jobs overrun is suspended until the others have had theirs. */
-    if (verdict->judged && !examined->overruns && verdict->wait_ratio < verdict->worst) {
+    if (verdict->judged && verdict->wait_ratio < verdict->worst) {
         verdict->worst = verdict->wait_ratio;
     }
 }
@@ -441,7 +444,6 @@ static void judge_vm(const struct sim_config *config, const struct sim_result *r
     const struct curve *curve = &examined.curves[0];
 
     take_curves(alone, &examined);
-    examined.overruns = config->core.overrun_ns > 0 && track->longest_ns > config->core.overrun_ns;
     examined.overrun_ns = (double)config->core.overrun_ns * worth_less(&examined);
     *verdict = (struct sim_verdict){.judged = is_judged(group), .worst = SIM_UNJUDGED};
     verdict->due_share =

@@ -24,6 +24,7 @@ void sim_record_init(struct sim_record *record, const struct sim_promise *promis
         }
         track->share_ns = sim_allocate(record->capacity, sizeof(*track->share_ns));
         track->overruns = sim_allocate(record->capacity, sizeof(*track->overruns));
+        track->forgotten_ns = sim_allocate(record->capacity, sizeof(*track->forgotten_ns));
         track->stretches = sim_allocate(record->capacity, sizeof(*track->stretches));
         track->waits = sim_allocate(record->capacity, sizeof(*track->waits));
     }
@@ -38,6 +39,7 @@ void sim_record_destroy(struct sim_record *record)
         }
         free(record->vms[i].share_ns);
         free(record->vms[i].overruns);
+        free(record->vms[i].forgotten_ns);
         free(record->vms[i].stretches);
         free(record->vms[i].waits);
     }
@@ -152,6 +154,23 @@ void sim_judge_anew(struct sim *sim, struct sim_vm *vm)
     }
 }
 
+void sim_judge_moved(struct sim *sim, const struct sim_vm *vm)
+{
+    uint64_t overrun_ns = sim->config->core.overrun_ns, longest_ns;
+
+    if (!sim->record) {
+        return;
+    }
+    longest_ns = sim->record->vms[vm->index].longest_ns;
+    longest_ns = overrun_ns && longest_ns > overrun_ns ? overrun_ns : longest_ns;
+    for (uint32_t i = 0; i < sim->vm_count; i++) {
+        if (i != vm->index && sim->vms[i].gpu == vm->gpu) {
+            sim->record->vms[i].forgotten_now_ns +=
+                sim->config->core.scheduler.quantum_ns + longest_ns;
+        }
+    }
+}
+
 void sim_judge_phase(struct sim *sim, struct sim_vm *vm)
 {
     if (sim->record) {
@@ -204,6 +223,7 @@ void sim_judge_step(struct sim *sim)
         }
         track->share_ns[record->steps] = track->share_now_ns;
         track->overruns[record->steps] = (uint32_t)sim->result->overruns - sim->vms[i].overruns;
+        track->forgotten_ns[record->steps] = track->forgotten_now_ns;
         track->stretches[record->steps] = track->stretches_now;
         track->waits[record->steps] = track->waits_now;
     }

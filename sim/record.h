@@ -21,6 +21,7 @@ struct sim_track {
     double *budget_ns[SIM_ASIDES]; /* by how many others run aside */
     double *share_ns;              /* all of it */
     uint32_t *overruns;            /* jobs of others that were set aside */
+    uint64_t *forgotten_ns;        /* what others may have had ahead that were moved away */
     uint32_t *stretches;           /* pauses beyond patience that ended */
     uint32_t *waits;               /* times that it had work again, having had none */
 
@@ -29,7 +30,8 @@ struct sim_track {
     double budget_now_ns[SIM_ASIDES], share_now_ns;
     uint64_t mark_ns; /* up to here both are counted */
     uint32_t stretches_now, waits_now;
-    uint64_t longest_ns; /* job that it sent */
+    uint64_t forgotten_now_ns;
+    uint64_t longest_ns; /* job that it sent, or that its worker was slow to take up */
     uint64_t handed_ns;  /* most that its worker had to do at a time */
     double part_max;     /* its largest s */
     uint64_t work_ns;    /* time in which it had work, up to its last answer */

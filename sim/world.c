@@ -115,6 +115,9 @@ static void on_event(void *opaque, const struct core_event *event)
     switch (event->kind) {
     case CORE_EVENT_VM_PLACED:
         assert(vm);
+        if (vm->gpu != SIM_NONE && vm->gpu != event->gpu) {
+            sim_judge_moved(sim, vm);
+        }
         vm->gpu = event->gpu;
         vm->gpus_seen |= 1u << event->gpu;
         sim_judge_shares(sim);

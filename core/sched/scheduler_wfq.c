@@ -250,7 +250,7 @@ static struct wfq_job *begin_turn(struct wfq *wfq, const struct policy_choice *c
     wfq->holder = wfq->last_holder = vm;
     wfq->turn_began_ns = wfq_own_clock_ns(wfq, now_ns);
     wfq->turn_used_ns = 0;
-    wfq->turn_cut = wfq->cut_late = false;
+    wfq->turn_cut = wfq->cut_late = wfq->turn_over = false;
     wfq->cut_v = HUGE_VAL;
     job = dispatch(wfq, vm, choice->reason, choice->eligible, now_ns);
     job->first = true;
@@ -292,6 +292,11 @@ static bool may_run(const struct wfq *wfq, uint32_t vm)
             (wfq->in_flight == 0 || vm == wfq->holder || wfq_even(wfq, vm)));
 }
 
+/*
+ * Beside jobs aside a turn that is over stays so, also when the jobs in flight turn out to be
+ * shorter than estimated.  Or else one more is handed out for every other one that ends, until the
+ * worker runs dry and the last one waits for a slice.
+ */
 static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
 {
     if (vt_in_debt(&wfq->vt, wfq->holder) || slows_guests(wfq, wfq->holder)) {
@@ -304,7 +309,11 @@ static bool turn_goes_on(struct wfq *wfq, uint64_t now_ns)
     if (wfq->run_count == 1 && wfq->pausing_count == 0) {
         return true; /* the holder is the one, and nobody is expected */
     }
-    return wfq->policy->turns && turn_used_ns(wfq, now_ns) < turn_limit_ns(wfq);
+    if (wfq->turn_over || turn_used_ns(wfq, now_ns) >= turn_limit_ns(wfq)) {
+        wfq->turn_over = wfq->aside_count > 0;
+        return false;
+    }
+    return wfq->policy->turns;
 }
 
 /*

@@ -188,6 +188,33 @@ static void test_an_interrupted_job_teaches_nothing(void **state)
     end();
 }
 
+/*
+ * Jobs are handed out with an estimate, and a turn is over when that says so.  It is not taken up
+ * again when they turn out to be shorter: its last jobs would find a worker that has run dry, and
+ * each would wait for a slice of the job aside.
+ */
+static void test_a_turn_that_is_over_is_over(void **state)
+{
+    const struct wfq_vm_params weak = {.weight = 10, .priority = 1, .pool = 'A'};
+    struct wfq_job *turn[2];
+
+    begin(WFQ_POLICY_WFQ);
+    run_aside(0);
+    submit(3, 1);
+    finish(take(3), 8 * MS, 8 * MS);
+    wfq_vm_update(wfq, 3, &weak, now_ns);
+    submit(2, 4);
+    submit(3, 4);
+    finish(take(2), 14 * MS, 14 * MS);
+    turn[0] = take(3); /* 5 ms, as the first one was ... */
+    turn[1] = take(3);
+    finish(turn[0], 5 * MS, 5 * MS); /* 2.5 by the clock, and 5 for the next one */
+    take_none();
+    finish(turn[1], MS, MS); /* 3 in all */
+    take(2);
+    end();
+}
+
 /* ---- guests ---- */
 
 /* VM 2 has jobs of 0.1 ms, all are answered, and it rests. */
@@ -325,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_a_third_beside_two),
         cmocka_unit_test(test_who_is_only_slowed_is_not_set_aside),
         cmocka_unit_test(test_an_interrupted_job_teaches_nothing),
+        cmocka_unit_test(test_a_turn_that_is_over_is_over),
         cmocka_unit_test(test_a_short_job_goes_beside_the_turn),
         cmocka_unit_test(test_a_guest_is_left_without_a_turn),
         cmocka_unit_test(test_a_long_job_is_no_guest),

@@ -150,6 +150,7 @@ struct wfq {
     uint64_t turn_began_ns; /* by the own clock */
     uint64_t turn_used_ns;
     bool turn_cut, cut_late; /* it ends after an eighth, or half, of the quantum */
+    bool turn_over;          /* beside a job aside */
     bool filling;            /* the holder is ahead, and was let in while others pause */
     double cut_v;            /* the turn is cut, too, when V has reached this */
     bool anticipating;       /* for the holder */
