@@ -33,7 +33,7 @@ NFS_KRB5 {{ Active_krb5 = false; }}
 NFSv4 {{ Graceless = true; RecoveryRoot = {folder}; }}
 EXPORT {{
     Export_Id = 1; Path = {root}; Pseudo = /vgpu; Protocols = 4; Access_Type = RW;
-    Squash = No_Root_Squash; SecType = sys;
+    Squash = No_Root_Squash; SecType = sys; Attr_Expiration_Time = 0;
     FSAL {{ Name = VFS; }}
 }}
 """

@@ -11,6 +11,8 @@ In the guest, init serves commands on the second serial port, one at a time:
     guest: X <id> <exit status>
 The first line that the guest says is "READY".
 """
+import hashlib
+import lzma
 import os
 import pathlib
 import re
@@ -20,6 +22,7 @@ import subprocess
 import tempfile
 
 KERNEL_PACKAGES = ["linux-image-cloud-amd64", "linux-image-virtual"]  # Debian, Ubuntu
+MACHINE_KERNEL_PACKAGES = ["linux-image-amd64", "linux-image-generic"]
 
 INIT = """#!/bin/sh
 export PATH=/bin HOME=/root
@@ -56,7 +59,7 @@ def kernel():
     if given:
         return pathlib.Path(given)
     cached = cache_folder() / "vmlinuz"
-    return cached if cached.exists() else _fetch(_kernel_package(), cached)
+    return cached if cached.exists() else _fetch(_kernel_package(KERNEL_PACKAGES), cached)
 
 
 def kernel_version(image):
@@ -103,19 +106,69 @@ def driver_module(folder, kernel_headers):
     return source / "vgpu.ko"
 
 
+def kernel_with_modules(names):
+    """(kernel image, modules in the order of their loading): of the distribution's kernel for
+    machines, which has drivers that the one for clouds lacks; fetched once."""
+    package = _kernel_package(MACHINE_KERNEL_PACKAGES)
+    key = hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()[:8]
+    cached = cache_folder() / f"{package}-{key}"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as work:
+            kept = pathlib.Path(work) / "kept"
+            kept.mkdir()
+            image = _unpack(package, work)
+            image.replace(kept / "vmlinuz")
+            _keep_modules(pathlib.Path(work) / "tree", names, kept)
+            try:
+                kept.rename(cached)
+            except OSError:  # another test was quicker
+                pass
+    return cached / "vmlinuz", [cached / name for name in
+                                (cached / "order").read_text().split()]
+
+
+def _keep_modules(tree, names, kept):
+    """The modules and all that they need; a file "order" says which comes before which."""
+    there = {path.name.split(".")[0].replace("-", "_"): path for path in tree.rglob("*.ko*")}
+    order = []
+
+    def keep(name):
+        path = there.get(name.replace("-", "_"))
+        if not path or f"{name}.ko" in order:
+            return  # built in, or done
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            data = lzma.decompress(data)
+        needed = re.search(rb"\0depends=([^\0]+)\0", data)
+        for other in needed.group(1).decode().split(",") if needed else ():
+            keep(other)
+        (kept / f"{name}.ko").write_bytes(data)
+        order.append(f"{name}.ko")
+
+    for name in names:
+        keep(name)
+    (kept / "order").write_text("\n".join(order))
+
+
 def _fetch(package, cached):
     """The kernel image of a package, into the cache."""
     cached.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cached.parent) as work:
-        _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
-        archives = list(pathlib.Path(work).glob("*.deb"))
-        _tool(["dpkg-deb", "-x", str(archives[0]), "tree"], work)
-        images = list(pathlib.Path(work).glob("tree/boot/vmlinuz-*"))
-        if len(images) != 1:
-            raise GuestImageError(f"{package} holds {len(images)} kernels, expected one")
-        images[0].chmod(0o644)
-        images[0].replace(cached)  # at once: several tests may do this at a time
+        _unpack(package, work).replace(cached)  # at once: several tests may do this at a time
     return cached
+
+
+def _unpack(package, work):
+    """A kernel's package below work/tree; returns the kernel image in it."""
+    _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
+    archives = list(pathlib.Path(work).glob("*.deb"))
+    _tool(["dpkg-deb", "-x", str(archives[0]), "tree"], work)
+    images = list(pathlib.Path(work).glob("tree/boot/vmlinuz-*"))
+    if len(images) != 1:
+        raise GuestImageError(f"{package} holds {len(images)} kernels, expected one")
+    images[0].chmod(0o644)
+    return images[0]
 
 
 def _tool(command, folder=None):
@@ -126,8 +179,8 @@ def _tool(command, folder=None):
     return done.stdout
 
 
-def _kernel_package():
-    for name in KERNEL_PACKAGES:
+def _kernel_package(names):
+    for name in names:
         try:
             depends = _tool(["apt-cache", "depends", name])
         except GuestImageError:
@@ -135,7 +188,7 @@ def _kernel_package():
         found = re.search(r"Depends: (linux-image-\d\S+)", depends)
         if found:
             return found.group(1)
-    raise GuestImageError(f"apt knows none of {', '.join(KERNEL_PACKAGES)}: run apt-get update, "
+    raise GuestImageError(f"apt knows none of {', '.join(names)}: run apt-get update, "
                           "or name a kernel image in VGPU_GUEST_KERNEL")
 
 
