@@ -36,7 +36,7 @@
 #include "common/vm_limits.h"
 #include "core/metrics/metrics.h"
 #include "core/sched/scheduler_wfq.h"
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_frames.h"
 #include "vgpu/vgpu_protocol.h"
 #include "vgpu/vgpu_worker.h"
 

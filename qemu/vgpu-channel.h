@@ -12,6 +12,7 @@
 #ifndef HW_MISC_VGPU_CHANNEL_H
 #define HW_MISC_VGPU_CHANNEL_H
 
+#include "vgpu/vgpu_channel_device.h"
 #include "vgpu-link.h"
 
 typedef struct VgpuChannels VgpuChannels;

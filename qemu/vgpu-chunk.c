@@ -3,6 +3,7 @@
 #include "hw/boards.h"
 #include "qemu/bswap.h"
 #include "vgpu-chunk.h"
+#include "vgpu/vgpu_channel_device.h"
 #if QEMU_AT_LEAST(8, 1)
 #if __has_include("system/ramblock.h")
 #include "system/ramblock.h"

@@ -25,6 +25,7 @@
 #include "qemu/timer.h"
 #include "vgpu-copy.h"
 #include "vgpu-event.h"
+#include "vgpu/vgpu_channel_device.h"
 #include "vgpu/vgpu_ring.h"
 
 /* One stretch of copying, and what is done before others have their turn. */

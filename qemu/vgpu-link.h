@@ -14,7 +14,7 @@
 
 #include "vgpu-compat.h"
 #include "qemu/queue.h"
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_frames.h"
 
 /*
  * Room for the frames of a few channels that open at once, besides the largest request, HELLO,

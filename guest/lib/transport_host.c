@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "vgpu/vgpu_channel_frames.h"
 
 #define HOST_PREFIX "host " /* in the description, before the path */
 #define HOST_PREFIX_BYTES (sizeof(HOST_PREFIX) - 1)

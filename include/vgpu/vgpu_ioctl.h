@@ -26,7 +26,7 @@
 #ifndef VGPU_IOCTL_H
 #define VGPU_IOCTL_H
 
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_device.h"
 
 /* Of this interface.  Another major number would mean that old programs can't use it. */
 #define VGPU_IOCTL_VERSION 0x00010000u

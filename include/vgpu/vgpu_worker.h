@@ -26,7 +26,7 @@
 #ifndef VGPU_WORKER_H
 #define VGPU_WORKER_H
 
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_frames.h"
 
 #define VGPU_WORKER_FD 3
 #define VGPU_WORKER_MAGIC 0x4B574756u /* "VGWK" */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/core.h"
+#include "vgpu/vgpu_channel_device.h"
 
 /* A part of a shared chunk 0. */
 struct part {

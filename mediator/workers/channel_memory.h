@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_frames.h"
 
 /* How many descriptors a channel hands over at most. */
 #define CHANNEL_FDS_MAX 4u

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The numbers and structures of include/vgpu/vgpu_channel.h as a guest's driver has them, and a
-driver that plays them: no operating system, the test writes registers and memory."""
+"""The numbers and structures of include/vgpu/vgpu_channel_device.h as a guest's driver has them,
+and a driver that plays them: no operating system, the test writes registers and memory."""
 import os
 import struct
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A copier is the worker's end of a device's copy engine (vgpu_channel.h, section 5): it asks
+ * A copier is the worker's end of a device's copy engine (vgpu_channel_device.h): it asks
  * for ranges of a `copied` channel's chunk 0 to be pulled from the guest or pushed to it.
  *
  * Requests are done in their order.  None of these functions waits.
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vgpu/vgpu_channel.h"
+#include "vgpu/vgpu_channel_device.h"
 
 struct copier {
     VGPUCopyPage *page; /* NULL: the memory needs no copying */

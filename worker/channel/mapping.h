@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "vgpu/vgpu_channel_device.h"
 #include "vgpu/vgpu_worker.h"
 
 /* How many descriptors come with a frame at most. */
