@@ -16,7 +16,7 @@ import tempfile
 import unittest
 
 PROGRAM = "attack"
-BUDGET = ["--seconds", "100", "--kind", "priorities", "--policy", "urgency", "--evaluations", "5",
+BUDGET = ["--seconds", "100", "--kind", "priorities", "--policy", "urgency", "--evaluations", "2",
           "--seed", "3"]
 
 

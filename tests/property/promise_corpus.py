@@ -55,11 +55,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="the vgpu-sim to run")
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--every", type=int, default=1, help="only each N-th entry (1)")
     parser.add_argument("--record", action="store_true", help="write today's ratios")
     options = parser.parse_args()
 
     failed = 0
-    paths = sorted(options.folder.glob("*.attack"))
+    paths = sorted(options.folder.glob("*.attack"))[::options.every]
     for path in paths:
         floor, ratio, wrong = replay(options.program, path)
         bad = bool(wrong) or ratio < floor
