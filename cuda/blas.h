@@ -2,6 +2,8 @@
 /*
  * This header says what the records of the cuBLAS front end hold, for the library and the worker.
  *
+ * BLAS_CREATE's arguments are the handle and which library it is of (enum blas_kind): one of
+ * cuBLAS serves cuBLASLt too, one of cuBLASLt takes no memory of the GPU.
  * BLAS_CALL has two arguments, the handle and the number of the call (cublas.py); its payload is
  * a BLASState and then the call's arguments as 64-bit words in their order.  alpha and beta are
  * two words: 16 bytes of the value, or an address of the GPU and 0, as the pointer mode says.
@@ -28,6 +30,9 @@ typedef struct BLASState {
 } BLASState;
 
 VGPU_STATIC_ASSERT(sizeof(BLASState) == 40, "BLASState is 40 bytes");
+
+/* What a handle is; BLAS_CREATE's second argument. */
+enum blas_kind { BLAS_KIND_BLAS = 0, BLAS_KIND_LT = 1 };
 
 /* Results of the library that this code gives. */
 enum {

@@ -83,6 +83,9 @@ RECORDS = [
     (0x080, "BLAS_CREATE", ASK, BARRIER),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
     (0x082, "BLAS_CALL", FORGET, TURN),
+    # Of that of cuBLASLt (frontends.py).
+    (0x090, "LT_MATMUL", FORGET, TURN),
+    (0x091, "LT_HEURISTIC", ASK, None),
     # Of NVML: the VM's figures.
     (0x083, "ACCOUNT", ASK, FREE),
 ]

@@ -50,9 +50,9 @@ def ids():
 
 
 def exports():
-    lines = [HEAD, '#include "cublas_hand.h"\n#include "guest/frontends/blas_call.h"\n']
+    lines = [HEAD, '#include "cublas_hand.h"\n#include "guest/frontends/blas_words.h"\n']
     ranges = {name: sizes for _, name, sizes in cublas.CALLS}
-    refused = 0
+    wide = "\n" + " " * 24
     for name, function in FUNCTIONS.items():
         if name in ranges:
             lines.append(f"BLAS_EXPORT {declaration(name)};\n{declaration(name)}\n{{\n"
@@ -69,10 +69,11 @@ def exports():
             lines.append("    return blas_end(&call);\n}\n")
         elif name not in cublas.LOCAL:
             kind = cublas.RETURNS.get(name, "int")
-            refusal = f'blas_refuse("{name}", {refused})'
+            refusal = f'frontend_refuse("libcublas", "{name}", BLAS_NOT_SUPPORTED,'
+            refusal += f"{wide}\"CUBLAS_STATUS_NOT_SUPPORTED\", &said)"
             lines.append(f"BLAS_EXPORT {kind} {name}(void);\n{kind} {name}(void)\n{{\n"
+                         "    static bool said;\n\n"
                          f"    {'(void)' if kind == 'void' else 'return '}{refusal};\n}}\n")
-            refused += 1
     return lines
 
 
@@ -81,8 +82,7 @@ def hand():
              '#include "cuda/driver_types.h"\n', "struct blas_handle;\n"]
     lines += [f'__attribute__((visibility("default"))) {declaration(name)};'
               for name in FUNCTIONS if name in cublas.LOCAL]
-    refused = sum(not f.built for f in FUNCTIONS.values())
-    return [*lines, f"\n#define BLAS_REFUSED_COUNT {refused}\n\n#endif"]
+    return [*lines, "\n#endif"]
 
 
 def prototypes():

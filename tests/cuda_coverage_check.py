@@ -37,7 +37,9 @@ def check_tree(root):
 def check_runtime(root):
     """The same for the runtime's table."""
     import cublas
+    import frontends
     import generate_cublas
+    import generate_frontends
     import generate_runtime
     import runtime
     names = {function.name for function in runtime.functions()}
@@ -54,11 +56,17 @@ def check_runtime(root):
     found += [f"cuda/cublas.py: {name}: how much lies behind each pointer is to be said"
               for _, name, sizes in cublas.CALLS
               if set(sizes) != {a for kind, a in arguments[name][1:] if "*" in kind}]
-    for name, maker in (("cudart", generate_runtime), ("cublas", generate_cublas)):
+    for name, library in frontends.LIBRARIES.items():
+        names = {function.name for function in frontends.functions(name)}
+        found += [f"cuda/frontends.py: {function} is no function of {name}"
+                  for function in sorted(library["built"] - names)]
+    pages = [("cudart", generate_runtime, "coverage"), ("cublas", generate_cublas, "coverage")]
+    pages += [(name, generate_frontends, f"coverage-{name}") for name in frontends.LIBRARIES]
+    for name, maker, what in pages:
         path = os.path.join("docs", f"{name}-coverage.md")
         with open(os.path.join(root, path), encoding="utf-8") as page:
-            if page.read() != "\n".join(maker.coverage()).rstrip("\n") + "\n":
-                found.append(f"{path}: run cuda/{maker.__name__}.py coverage {path}")
+            if page.read() != "\n".join(maker.MAKERS[what]()).rstrip("\n") + "\n":
+                found.append(f"{path}: run cuda/{maker.__name__}.py {what} {path}")
     return found
 
 

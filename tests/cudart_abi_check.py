@@ -19,6 +19,7 @@ HOME = pathlib.Path(os.environ.get("VGPU_CUDA_HOME", "/usr/local/cuda"))
 sys.path.insert(0, str(ROOT / "cuda"))
 sys.dont_write_bytecode = True
 import cublas  # noqa: E402
+import frontends  # noqa: E402
 import generate_runtime  # noqa: E402
 import runtime  # noqa: E402
 
@@ -97,6 +98,45 @@ def check_cublas():
     return len(lines) - 2
 
 
+def check_frontends():
+    """Prototypes, and that the descriptors of cuBLASLt fit NVIDIA's opaque ones."""
+    count = 0
+    for name, library in frontends.LIBRARIES.items():
+        if not (HOME / "include" / library["header"]).exists():
+            continue
+        lines = ["#include <stdio.h>", f"#include <{library['header']}>"]
+        lines += [f"{f.returns} {f.name}({f.params});" for f in frontends.functions(name)]
+        lines.append("int main(void) { return 0; }")
+        compiled("\n".join(lines), f"-I{HOME}/include")
+        count += len(lines) - 3
+    return count
+
+
+def check_cublaslt():
+    """Numbers and sizes of attributes: the library takes no others."""
+    header = (ROOT / "cuda" / "blas_lt.h").read_text()
+    groups = {"DESC": "CUBLASLT_MATMUL_DESC_", "LAYOUT": "CUBLASLT_MATRIX_LAYOUT_",
+              "PREFERENCE": "CUBLASLT_MATMUL_PREF_"}
+    real = (HOME / "include" / "cublasLt.h").read_text()
+    wrong = []
+    for group, prefix in groups.items():
+        body = re.search(rf"#define BLAS_LT_{group}\(X\)(?:.*\\\n)*.*", header).group(0)
+        ours = {int(n) for n in re.findall(r"X\((\d+),", body)}
+        theirs = {int(n) for n in re.findall(rf"{prefix}\w+ = (\d+)", real)}
+        # 38 is a descriptor of emulation, which is refused.
+        wrong += [f"{prefix}: {n}" for n in sorted((ours ^ theirs) - {38})]
+    if wrong:
+        sys.exit("cudart_abi_check: attributes of cuBLASLt: " + ", ".join(wrong))
+    lines = ["#include <cublasLt.h>", '#include "cuda/blas_lt.h"',
+             "_Static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(BLASLtAlgo), \"\");",
+             "_Static_assert(sizeof(cublasLtMatmulHeuristicResult_t) == sizeof(BLASLtResult), "
+             '"");',
+             "_Static_assert(sizeof(cublasLtMatmulDescOpaque_t) >= sizeof(BLASLtDesc), \"\");",
+             "_Static_assert(sizeof(cublasLtMatrixLayoutOpaque_t) >= sizeof(BLASLtLayout), \"\");",
+             "int main(void) { return 0; }"]
+    compiled("\n".join(lines), f"-I{HOME}/include", f"-I{ROOT}", f"-I{ROOT}/include")
+
+
 def classes(params):
     """How each argument is passed: a pointer or 8 bytes, or 4 bytes."""
     wide = re.compile(r"\*|size_t|CUdeviceptr\b|long long|cuuint64_t|CU(context|stream|event|graph"
@@ -135,6 +175,9 @@ def main():
         print(f"cudart_abi_check: {line}")
     if (HOME / "include" / "cublas_v2.h").exists():
         print(f"cudart_abi_check: {check_cublas()} prototypes of cuBLAS")
+    print(f"cudart_abi_check: {check_frontends()} prototypes of other libraries")
+    if (HOME / "include" / "cublasLt.h").exists():
+        check_cublaslt()
     print(f"cudart_abi_check: {check_prototypes()} prototypes, {len(ours)} layouts and numbers, "
           f"{len(wrong)} wrong")
     return wrong != []

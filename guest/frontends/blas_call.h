@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One call of cuBLAS on its way to the worker.  The generated functions begin it, add their
- * arguments in their order, and end it.
+ * Handles of cuBLAS and cuBLASLt, which are of one kind, and how their calls go to the worker.
  *
  * The first call of a key is asked for and waited for, since its status decides all later ones:
  * the library loads its kernels then, and says what it can't do.  Later ones are sent and
@@ -11,32 +10,41 @@
 #ifndef GUEST_FRONTENDS_BLAS_CALL_H
 #define GUEST_FRONTENDS_BLAS_CALL_H
 
-#include "cublas_ids.h"
 #include "cuda/blas.h"
 #include "guest/cuda/frontend.h"
 
 #define BLAS_EXPORT __attribute__((visibility("default")))
+#define BLAS_KEY_ALIGN 256u /* what of an address its key has */
 
-struct blas_handle;
-
-struct blas_call {
-    struct cuda_call call;
-    struct blas_handle *handle;
-    int status; /* what an argument has made of it */
-    uint64_t key;
+struct blas_handle {
+    uint64_t mark;
+    uint64_t real; /* the worker's */
+    enum blas_kind kind;
+    CUstream stream;
     BLASState state;
-    unsigned count;
-    uint64_t words[BLAS_WORDS_MAX];
+    int version;
 };
 
-/* A cublasStatus_t: 0, or what the function answers at once. */
-int blas_begin(struct blas_call *call, struct blas_handle *handle, unsigned number);
-void blas_number(struct blas_call *call, long long value);
-void blas_address(struct blas_call *call, const void *address);
-/* By the handle's pointer mode: `bytes` of the value, or its address on the GPU. */
-void blas_scalar(struct blas_call *call, const void *scalar, uint64_t bytes);
-int blas_end(struct blas_call *call);
-/* CUBLAS_STATUS_NOT_SUPPORTED, and the name on stderr the first time. */
-int blas_refuse(const char *name, unsigned number);
+extern const char blas_library[];               /* "libcublas", "libcublasLt" */
+extern const struct cuda_frontend *blas_driver; /* NULL: before blas_prepare() */
+
+/* Finds the driver's library, and makes the primary context where the thread has none, as the
+ * library itself does.  False: that is not to be had. */
+bool blas_prepare(void);
+
+/* All answer a cublasStatus_t. */
+int blas_create(struct blas_handle **handle, enum blas_kind kind);
+int blas_destroy(struct blas_handle *handle);
+bool blas_is_handle(const struct blas_handle *handle);
+bool blas_stream_lives(CUstream stream);
+int blas_status_of(CUresult result);
+const char *blas_status_name(int status);
+const char *blas_status_text(int status);
+
+uint64_t blas_mix(uint64_t key, uint64_t value);
+/* Begins a call on a handle, which is its first argument. */
+int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t op);
+/* Asks for it, or sends it, as its key is new or known. */
+int blas_send(struct cuda_call *call, uint64_t key);
 
 #endif

@@ -21,7 +21,7 @@ __asm__(".pushsection .nv_fatbin, \"a\"\n"
         ".short 1, 16\n"
         ".quad 3f - 1f\n"
         "1: .short 1, 0x0101\n" /* PTX */
-        ".long 64\n"            /* of header */
+        ".long 80\n"            /* of header, as the toolkit makes it */
         ".quad 3f - 2f\n"
         ".long 0, 64\n"
         ".short 0, 7\n" /* of PTX 7.0 */
@@ -29,6 +29,7 @@ __asm__(".pushsection .nv_fatbin, \"a\"\n"
         ".long 0, 0\n"
         ".quad 0x11\n"
         ".quad 0, 0\n"
+        ".quad 72, 0\n" /* options: where they are, and that there are none */
         "2: .incbin \"" IMAGE_PTX "\"\n"
         ".byte 0\n"
         ".balign 8\n"

@@ -14,46 +14,19 @@
 #include "cuda/blas.h"
 #include "cuda/driver_types.h"
 
-#define EXPORT __attribute__((visibility("default")))
-#define HANDLE_MARK 0x5c00b1a5u
-#define SEEN_MAX 256u
+#include "tests/cuda/stand_in_cublas.h"
+
 #define VERSION 130100
 #define TRANSPOSED_LAST 2
 #define MATH_MODE_LAST 8
-
-struct handle {
-    unsigned mark;
-    CUstream stream;
-    int pointer_mode, math_mode;
-    uint64_t workspace;
-    size_t workspace_bytes;
-    CUmodule module;
-    CUfunction gemm, axpy;
-    uint64_t seen[SEEN_MAX];
-    unsigned seen_count;
-    struct handle *next; /* of all that ever lived */
-};
-
-/* As the kernels of stand_in_gpu.c take them: no gaps. */
-struct gemm {
-    uint64_t a, b, c, alpha, beta;
-    int32_t m, n, k, lda, ldb, ldc, flags, size;
-};
-
-struct axpy {
-    uint64_t x, y, alpha;
-    int32_t n, incx, incy, flags, size;
-};
-
-enum { A_TRANSPOSED = 1, B_TRANSPOSED = 2, SCALARS_ON_GPU = 4, SCALE_ONLY = 8 };
 
 static CUresult (*load)(CUmodule *, const void *, unsigned, unsigned *, void **);
 static CUresult (*get)(CUfunction *, CUmodule, const char *);
 static CUresult (*launch)(const CUlaunchConfig *, CUfunction, void **, void **);
 
-static struct handle *check(void *opaque)
+struct stand_in_blas *stand_in_blas(void *opaque)
 {
-    struct handle *handle = opaque;
+    struct stand_in_blas *handle = opaque;
 
     if (!handle || handle->mark != HANDLE_MARK) {
         fprintf(stderr, "stand-in cuBLAS: the handle is not live\n");
@@ -63,7 +36,7 @@ static struct handle *check(void *opaque)
 }
 
 static unsigned alive;
-static struct handle *all;
+static struct stand_in_blas *all;
 
 EXPORT unsigned stand_in_cublas_alive(void)
 {
@@ -83,9 +56,9 @@ static bool find_driver(void)
     return load && get && launch;
 }
 
-EXPORT int cublasCreate_v2(void **out)
+int stand_in_blas_create(void **out)
 {
-    struct handle *handle = calloc(1, sizeof(*handle));
+    struct stand_in_blas *handle = calloc(1, sizeof(*handle));
 
     if (!find_driver() ||
         load(&handle->module,
@@ -103,23 +76,28 @@ EXPORT int cublasCreate_v2(void **out)
     return BLAS_SUCCESS;
 }
 
+EXPORT int cublasCreate_v2(void **out)
+{
+    return stand_in_blas_create(out);
+}
+
 EXPORT int cublasDestroy_v2(void *opaque)
 {
     alive--;
-    check(opaque)->mark = 0; /* it stays, so that a use of it shows */
+    stand_in_blas(opaque)->mark = 0; /* it stays, so that a use of it shows */
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasGetVersion_v2(void *opaque, int *version)
 {
-    check(opaque);
+    stand_in_blas(opaque);
     *version = VERSION;
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasSetStream_v2(void *opaque, CUstream stream)
 {
-    struct handle *handle = check(opaque);
+    struct stand_in_blas *handle = stand_in_blas(opaque);
 
     handle->stream = stream;
     handle->workspace = handle->workspace_bytes = 0;
@@ -128,21 +106,21 @@ EXPORT int cublasSetStream_v2(void *opaque, CUstream stream)
 
 EXPORT int cublasSetWorkspace_v2(void *opaque, uint64_t workspace, size_t bytes)
 {
-    check(opaque)->workspace = workspace;
-    check(opaque)->workspace_bytes = bytes;
+    stand_in_blas(opaque)->workspace = workspace;
+    stand_in_blas(opaque)->workspace_bytes = bytes;
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasSetPointerMode_v2(void *opaque, int mode)
 {
-    check(opaque)->pointer_mode = mode;
+    stand_in_blas(opaque)->pointer_mode = mode;
     return BLAS_SUCCESS;
 }
 
 /* As a library that is older than the last mode. */
 EXPORT int cublasSetMathMode(void *opaque, int mode)
 {
-    struct handle *handle = check(opaque);
+    struct stand_in_blas *handle = stand_in_blas(opaque);
 
     if (mode == MATH_MODE_LAST) {
         return BLAS_NOT_SUPPORTED;
@@ -153,12 +131,12 @@ EXPORT int cublasSetMathMode(void *opaque, int mode)
 
 EXPORT int cublasSetAtomicsMode(void *opaque, int mode)
 {
-    check(opaque);
+    stand_in_blas(opaque);
     return mode <= 1 ? BLAS_SUCCESS : BLAS_INVALID_VALUE;
 }
 
 /* The first call of a shape loads code, and so waits for what is in flight. */
-static void first_of(struct handle *handle, uint64_t shape)
+void stand_in_first_of(struct stand_in_blas *handle, uint64_t shape)
 {
     CUmodule module;
 
@@ -173,7 +151,8 @@ static void first_of(struct handle *handle, uint64_t shape)
     load(&module, "vgpu-test\n", 0, NULL, NULL);
 }
 
-static int submit(struct handle *handle, CUfunction function, const void *params, size_t bytes)
+int stand_in_submit(struct stand_in_blas *handle, CUfunction function, const void *params,
+                    size_t bytes)
 {
     void *extra[] = {(void *)1, (void *)params, (void *)2, &bytes, (void *)0};
     CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, handle->stream, NULL, 0};
@@ -181,7 +160,7 @@ static int submit(struct handle *handle, CUfunction function, const void *params
     return launch(&config, function, NULL, extra) ? BLAS_EXECUTION_FAILED : BLAS_SUCCESS;
 }
 
-static uint64_t scalar_of(const struct handle *handle, const void *scalar, int size)
+static uint64_t scalar_of(const struct stand_in_blas *handle, const void *scalar, int size)
 {
     uint64_t value = 0;
 
@@ -192,20 +171,20 @@ static uint64_t scalar_of(const struct handle *handle, const void *scalar, int s
     return value;
 }
 
-static int product(struct handle *handle, int transa, int transb, struct gemm *call,
+static int product(struct stand_in_blas *handle, int transa, int transb, struct gemm *call,
                    const void *alpha, const void *beta)
 {
     if (transa < 0 || transa > TRANSPOSED_LAST || transb < 0 || transb > TRANSPOSED_LAST ||
         call->m < 0 || call->n < 0 || call->k < 0) {
         return BLAS_INVALID_VALUE;
     }
-    first_of(handle, (uint64_t)call->m << 40 | (uint64_t)call->n << 20 | (uint64_t)call->k << 4 |
-                         (uint64_t)call->size);
+    stand_in_first_of(handle, (uint64_t)call->m << 40 | (uint64_t)call->n << 20 |
+                                  (uint64_t)call->k << 4 | (uint64_t)call->size);
     call->flags = (transa ? A_TRANSPOSED : 0) | (transb ? B_TRANSPOSED : 0) |
                   (handle->pointer_mode ? SCALARS_ON_GPU : 0);
     call->alpha = scalar_of(handle, alpha, call->size);
     call->beta = scalar_of(handle, beta, call->size);
-    return submit(handle, handle->gemm, call, sizeof(*call));
+    return stand_in_submit(handle, handle->gemm, call, sizeof(*call));
 }
 
 static int gemm(void *opaque, int transa, int transb, int m, int n, int k, const void *alpha,
@@ -214,7 +193,7 @@ static int gemm(void *opaque, int transa, int transb, int m, int n, int k, const
 {
     struct gemm call = {a, b, c, 0, 0, m, n, k, lda, ldb, ldc, 0, size};
 
-    return product(check(opaque), transa, transb, &call, alpha, beta);
+    return product(stand_in_blas(opaque), transa, transb, &call, alpha, beta);
 }
 
 EXPORT int cublasSgemm_v2(void *handle, int transa, int transb, int m, int n, int k,
@@ -253,7 +232,7 @@ EXPORT int cublasGemmEx(void *handle, int transa, int transb, int m, int n, int 
                         int algorithm)
 {
     (void)algorithm;
-    check(handle);
+    stand_in_blas(handle);
     if (a_type > 1 || a_type != b_type || b_type != c_type ||
         compute != (a_type == 0 ? 68 /* COMPUTE_32F */ : 70 /* COMPUTE_64F */)) {
         return BLAS_NOT_SUPPORTED;
@@ -265,7 +244,7 @@ EXPORT int cublasGemmEx(void *handle, int transa, int transb, int m, int n, int 
 static int axpy(void *opaque, int n, const void *alpha, uint64_t x, int incx, uint64_t y, int incy,
                 int flags)
 {
-    struct handle *handle = check(opaque);
+    struct stand_in_blas *handle = stand_in_blas(opaque);
     struct axpy call = {x,
                         y,
                         scalar_of(handle, alpha, 4),
@@ -275,8 +254,8 @@ static int axpy(void *opaque, int n, const void *alpha, uint64_t x, int incx, ui
                         flags | (handle->pointer_mode ? SCALARS_ON_GPU : 0),
                         4};
 
-    first_of(handle, (uint64_t)n << 8 | 1u << 2 | (unsigned)flags);
-    return submit(handle, handle->axpy, &call, sizeof(call));
+    stand_in_first_of(handle, (uint64_t)n << 8 | 1u << 2 | (unsigned)flags);
+    return stand_in_submit(handle, handle->axpy, &call, sizeof(call));
 }
 
 EXPORT int cublasSaxpy_v2(void *handle, int n, const void *alpha, uint64_t x, int incx, uint64_t y,
@@ -293,24 +272,24 @@ EXPORT int cublasSscal_v2(void *handle, int n, const void *alpha, uint64_t x, in
 /* These are only seen to be reached, with arguments that the worker has checked. */
 EXPORT int cublasStrsm_v2(void *handle)
 {
-    check(handle);
+    stand_in_blas(handle);
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasSsyrk_v2(void *handle)
 {
-    check(handle);
+    stand_in_blas(handle);
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasSger_v2(void *handle)
 {
-    check(handle);
+    stand_in_blas(handle);
     return BLAS_SUCCESS;
 }
 
 EXPORT int cublasSswap_v2(void *handle)
 {
-    check(handle);
+    stand_in_blas(handle);
     return BLAS_SUCCESS;
 }

@@ -536,6 +536,7 @@ static int fault(void)
 
 int main(int argc, char **argv)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash loses nothing */
     if (argc > 1 && strcmp(argv[1], "fault") == 0) {
         int status = fault();
 

@@ -5,17 +5,11 @@
 
 #include "common/log.h"
 #include "worker/cuda/cublas_api.h"
+#include "worker/libraries/blas_lt_run.h"
 #include "worker/libraries/blas_run.h"
 
 #define HANDLES_MAX 64u            /* of one process */
 #define HANDLE_BYTES (64ull << 20) /* that the library takes of the GPU for each */
-
-/* What a handle of a process is: the library's, and the settings that it has. */
-struct blas {
-    void *real;
-    BLASState applied;
-    CUstream stream; /* the driver's own, of applied.stream */
-};
 
 static struct {
     bool looked;
@@ -28,6 +22,9 @@ static struct {
     int (*SetPointerMode)(void *handle, int mode);
     int (*SetMathMode)(void *handle, int mode);
     int (*SetAtomicsMode)(void *handle, int mode);
+    int (*LtCreate)(void **handle);
+    int (*LtDestroy)(void *handle);
+    size_t (*LtGetVersion)(void);
     bool there;
 } library;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -56,7 +53,11 @@ static bool find_all(void *opened)
            find(opened, "cublasSetWorkspace_v2", &library.SetWorkspace) &&
            find(opened, "cublasSetPointerMode_v2", &library.SetPointerMode) &&
            find(opened, "cublasSetMathMode", &library.SetMathMode) &&
-           find(opened, "cublasSetAtomicsMode", &library.SetAtomicsMode);
+           find(opened, "cublasSetAtomicsMode", &library.SetAtomicsMode) &&
+           /* cuBLAS brings cuBLASLt with it */
+           find(opened, "cublasLtCreate", &library.LtCreate) &&
+           find(opened, "cublasLtDestroy", &library.LtDestroy) &&
+           find(opened, "cublasLtGetVersion", &library.LtGetVersion) && blas_lt_find(opened, find);
 }
 
 static bool is_there(void)
@@ -90,7 +91,11 @@ static unsigned count_handles(const struct driver_channel *channel)
 
 static void end(struct blas *blas)
 {
-    library.Destroy(blas->real);
+    if (blas->kind == BLAS_KIND_LT) {
+        library.LtDestroy(blas->real);
+    } else {
+        library.Destroy(blas->real);
+    }
     free(blas);
 }
 
@@ -106,56 +111,78 @@ void blas_handles_end(struct driver_channel *channel, uint32_t context)
     }
 }
 
-static struct blas *create(struct driver_channel *channel)
+/* Of the GPU; the library's own of cuBLASLt takes none. */
+static uint64_t handle_bytes(enum blas_kind kind)
+{
+    return kind == BLAS_KIND_LT ? 0 : HANDLE_BYTES;
+}
+
+static struct blas *create(struct driver_channel *channel, enum blas_kind kind)
 {
     struct blas *blas;
 
-    if (count_handles(channel) >= HANDLES_MAX || !driver_charge(channel, HANDLE_BYTES)) {
+    if (count_handles(channel) >= HANDLES_MAX || !driver_charge(channel, handle_bytes(kind))) {
         return NULL;
     }
     blas = calloc(1, sizeof(*blas));
-    if (!blas || library.Create(&blas->real)) {
+    if (!blas || (kind == BLAS_KIND_LT ? library.LtCreate : library.Create)(&blas->real)) {
         free(blas);
-        driver_discharge(channel, HANDLE_BYTES);
+        driver_discharge(channel, handle_bytes(kind));
         return NULL;
     }
+    blas->kind = kind;
     return blas;
+}
+
+static uint64_t version_of(const struct blas *blas)
+{
+    int version = 0;
+
+    if (blas->kind == BLAS_KIND_LT) {
+        return library.LtGetVersion();
+    }
+    library.GetVersion(blas->real, &version);
+    return (uint64_t)version;
 }
 
 CUresult driver_run_blas_create(struct driver_call *call)
 {
+    uint64_t kind = call->arg_count > 1 ? call->args[1] : BLAS_KIND_BLAS;
     struct driver_entry *entry;
     struct blas *blas;
-    int version = 0;
 
-    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0], CUDA_KIND_BLAS)) {
+    if (call->arg_count < 1 || kind > BLAS_KIND_LT ||
+        !driver_handle_free(call, call->args[0], CUDA_KIND_BLAS)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (!is_there()) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
-    blas = create(call->channel);
+    blas = create(call->channel, (enum blas_kind)kind);
     if (!blas) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    library.GetVersion(blas->real, &version);
     entry = driver_handle_made(call, call->args[0], CUDA_KIND_BLAS, blas, CUDA_SUCCESS);
     if (!entry) {
         end(blas);
-        driver_discharge(call->channel, HANDLE_BYTES);
+        driver_discharge(call->channel, handle_bytes((enum blas_kind)kind));
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    entry->charged_bytes = HANDLE_BYTES;
+    entry->charged_bytes = handle_bytes((enum blas_kind)kind);
     call->out[0] = BLAS_SUCCESS;
-    call->out[1] = (uint64_t)version;
+    call->out[1] = version_of(blas);
     call->out_count = 2;
     return CUDA_SUCCESS;
 }
 
+struct blas *blas_of(struct driver_call *call)
+{
+    return call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
+}
+
 CUresult driver_run_blas_destroy(struct driver_call *call)
 {
-    struct blas *blas =
-        call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
+    struct blas *blas = blas_of(call);
 
     if (!blas) {
         return CUDA_ERROR_INVALID_HANDLE;
@@ -314,17 +341,10 @@ static void late(struct driver_channel *channel, int status)
     }
 }
 
-CUresult driver_run_blas_call(struct driver_call *call)
+CUresult blas_answer(struct driver_call *call, int status)
 {
     unsigned flags = call->record->record.flags;
-    struct blas *blas =
-        call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_BLAS) : NULL;
-    int status;
 
-    if (!blas) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    status = run(call, blas);
     /* The answer of one that waits for the GPU holds no status of the library. */
     if (status && (!(flags & VGPU_RECORD_ANSWER) || (flags & VGPU_RECORD_WAIT))) {
         late(call->channel, status);
@@ -333,4 +353,14 @@ CUresult driver_run_blas_call(struct driver_call *call)
     call->out[0] = (uint64_t)status;
     call->out_count = 1;
     return CUDA_SUCCESS;
+}
+
+CUresult driver_run_blas_call(struct driver_call *call)
+{
+    struct blas *blas = blas_of(call);
+
+    if (!blas || blas->kind != BLAS_KIND_BLAS) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    return blas_answer(call, run(call, blas));
 }

@@ -13,6 +13,19 @@
 #include "cuda/blas.h"
 #include "worker/cuda/channel/driver_internal.h"
 
+/* What a handle of a process is: the library's, and the settings that it has. */
+struct blas {
+    void *real;
+    enum blas_kind kind;
+    BLASState applied;
+    CUstream stream; /* the driver's own, of applied.stream */
+};
+
+/* That of the call's first argument; NULL: no live one. */
+struct blas *blas_of(struct driver_call *call);
+/* The end of a call that the library has answered with this status. */
+CUresult blas_answer(struct driver_call *call, int status);
+
 struct blas_run {
     struct driver_call *call;
     void *library_handle;

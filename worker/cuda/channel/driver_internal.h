@@ -202,7 +202,7 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
     driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
     driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call,
-    driver_run_account;
+    driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_account;
 
 /* ---- handles ---- */
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Functions of a front end that are not built: each is said once, and answers a status. */
+#ifndef GUEST_FRONTENDS_REFUSE_H
+#define GUEST_FRONTENDS_REFUSE_H
+
+#include <stdbool.h>
+
+#define FRONTEND_EXPORT __attribute__((visibility("default")))
+
+/* `said` is the function's own; answers the status. */
+int frontend_refuse(const char *library, const char *name, int status, const char *status_name,
+                    bool *said);
+
+#define REFUSED(name, library, status, status_name)                                                \
+    FRONTEND_EXPORT int name(void);                                                                \
+    int name(void)                                                                                 \
+    {                                                                                              \
+        static bool said;                                                                          \
+        return frontend_refuse(library, #name, status, status_name, &said);                        \
+    }
+
+#endif
