@@ -57,6 +57,7 @@ EXEMPT = {
     "attack: %s %s: there is": "the same",
     "GPU %s (%s): %s": "a change that NVML tells: docs/gpu.md",
     "GPU %s: Xid %u%s%s": "docs/operations.md, VgpuGpuXidErrors",
+    "%s (vgpu): %s": "a front end's lines, each in the document by its own words",
     "QEMU %d (%s): %s": "what a look at a QEMU found: in the document by its own words",
 }
 
