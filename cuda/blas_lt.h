@@ -28,10 +28,11 @@
     X(0, compute_type)                                                                             \
     X(1, scale_type)                                                                               \
     X(2, pointer_mode)                                                                             \
-    X(3, transa) X(4, transb) X(5, transc) X(6, fill_mode) X(7, epilogue) X(8, bias)               \
-        X(10, bias_stride) X(11, aux) X(12, aux_ld) X(13, aux_stride) X(14, alpha_stride)          \
-            X(15, sm_count) X(17, a_scale) X(18, b_scale) X(19, c_scale) X(20, d_scale)            \
-                X(21, amax) X(22, aux_type) X(23, aux_scale) X(24, aux_amax) X(25, fast_accum)     \
+    X(3, transa)                                                                                   \
+    X(4, transb) X(5, transc) X(6, fill_mode) X(7, epilogue) X(8, bias) X(10, bias_stride)         \
+        X(11, aux) X(12, aux_ld) X(13, aux_stride) X(14, alpha_stride) X(15, sm_count)             \
+            X(17, a_scale) X(18, b_scale) X(19, c_scale) X(20, d_scale) X(21, amax)                \
+                X(22, aux_type) X(23, aux_scale) X(24, aux_amax) X(25, fast_accum)                 \
                     X(26, bias_type) X(31, a_mode) X(32, b_mode) X(33, c_mode) X(34, d_mode)       \
                         X(35, aux_mode) X(36, d_out_scale) X(37, d_out_mode)
 #define BLAS_LT_LAYOUT(X)                                                                          \
