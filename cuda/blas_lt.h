@@ -24,25 +24,21 @@
 #define BLAS_LT_RESULTS_MAX 32u /* of one question */
 
 /* Attributes by their numbers in the interface: X(number, field). */
-#define BLAS_LT_DESC(X)                                                                            \
-    X(0, compute_type)                                                                             \
-    X(1, scale_type)                                                                               \
-    X(2, pointer_mode)                                                                             \
-    X(3, transa)                                                                                   \
-    X(4, transb) X(5, transc) X(6, fill_mode) X(7, epilogue) X(8, bias) X(10, bias_stride)         \
-        X(11, aux) X(12, aux_ld) X(13, aux_stride) X(14, alpha_stride) X(15, sm_count)             \
-            X(17, a_scale) X(18, b_scale) X(19, c_scale) X(20, d_scale) X(21, amax)                \
-                X(22, aux_type) X(23, aux_scale) X(24, aux_amax) X(25, fast_accum)                 \
-                    X(26, bias_type) X(31, a_mode) X(32, b_mode) X(33, c_mode) X(34, d_mode)       \
-                        X(35, aux_mode) X(36, d_out_scale) X(37, d_out_mode)
-#define BLAS_LT_LAYOUT(X)                                                                          \
-    X(0, type)                                                                                     \
-    X(1, order) X(2, rows) X(3, cols) X(4, ld) X(5, batch) X(6, stride) X(7, plane) X(8, batch_mode)
-#define BLAS_LT_PREFERENCE(X)                                                                      \
-    X(0, search)                                                                                   \
-    X(1, workspace_bytes)                                                                          \
-    X(3, reduction)                                                                                \
-    X(5, align_a) X(6, align_b) X(7, align_c) X(8, align_d) X(9, waves) X(12, implementation)
+/* clang-format off */
+#define BLAS_LT_DESC(X) \
+    X(0, compute_type) X(1, scale_type) X(2, pointer_mode) X(3, transa) X(4, transb) \
+    X(5, transc) X(6, fill_mode) X(7, epilogue) X(8, bias) X(10, bias_stride) X(11, aux) \
+    X(12, aux_ld) X(13, aux_stride) X(14, alpha_stride) X(15, sm_count) X(17, a_scale) \
+    X(18, b_scale) X(19, c_scale) X(20, d_scale) X(21, amax) X(22, aux_type) X(23, aux_scale) \
+    X(24, aux_amax) X(25, fast_accum) X(26, bias_type) X(31, a_mode) X(32, b_mode) X(33, c_mode) \
+    X(34, d_mode) X(35, aux_mode) X(36, d_out_scale) X(37, d_out_mode)
+#define BLAS_LT_LAYOUT(X) \
+    X(0, type) X(1, order) X(2, rows) X(3, cols) X(4, ld) X(5, batch) X(6, stride) X(7, plane) \
+    X(8, batch_mode)
+#define BLAS_LT_PREFERENCE(X) \
+    X(0, search) X(1, workspace_bytes) X(3, reduction) X(5, align_a) X(6, align_b) X(7, align_c) \
+    X(8, align_d) X(9, waves) X(12, implementation)
+/* clang-format on */
 
 /* Addresses are of the GPU.  `set`: a bit for each row of BLAS_LT_DESC that the program set. */
 typedef struct BLASLtDesc {
