@@ -21,190 +21,90 @@
 #include <unistd.h>
 
 #include "channel.h"
-#include "vgpu/vgpu_channel_frames.h"
+#include "host_frames.h"
 
 #define HOST_PREFIX "host " /* in the description, before the path */
 #define HOST_PREFIX_BYTES (sizeof(HOST_PREFIX) - 1)
 #define CHUNK_TIMEOUT_NS (60 * NS_PER_S)
-#define NUMBER 0u                    /* of the channel: a connection has one */
-#define AWAY_MAX_NS (60 * NS_PER_S)  /* the mediator, before the channel is given up */
-#define RESUME_TRY_NS (2 * NS_PER_S) /* one try's patience */
-#define RESUME_AGAIN_MS 50           /* between two of them */
+#define NUMBER 0u                     /* of the channel: a connection has one */
+#define AWAY_MAX_NS (60 * NS_PER_S)   /* the mediator, before the channel is given up */
+#define RESUME_TRY_NS (10 * NS_PER_S) /* one try's patience */
+#define RESUME_AGAIN_MS 50            /* between two of them */
+
+/*
+ * A mediator that ends is looked for by steps that never wait: what the worker has to say is heard
+ * meanwhile, however long the next mediator takes.
+ */
+enum mediator_step {
+    PRESENT, /* or never connected yet */
+    AWAY,    /* no connection; the next try begins at try_ends_ns */
+    GREETED, /* HELLO is sent */
+    ASKED,   /* RESUME is sent */
+};
 
 struct host_link {
     struct channel_link channel;
-    int socket, doorbell, interrupt; /* -1: not there */
-    int life;                        /* -1: the channel ends with the connection */
-    uint64_t away_since_ns;          /* the mediator: socket is -1 */
-    uint32_t filled;                 /* bytes of `frame` that have arrived */
-    _Alignas(8) uint8_t frame[VGPU_SOCKET_FRAME_MAX];
+    struct host_frames frames;
+    int doorbell, interrupt; /* -1: not there */
+    int life;                /* -1: the channel ends with the connection */
+    enum mediator_step step;
+    uint64_t away_since_ns;    /* the mediator, while it is not PRESENT */
+    uint64_t try_ends_ns;      /* AWAY: the next one begins; GREETED, ASKED: this one is given up */
+    struct host_received next; /* GREETED, ASKED: the frame that is coming */
 };
-
-/* ---- frames ---- */
-
-/* False: the socket takes nothing.  `fd` goes with it, and stays ours; -1: none. */
-static bool put_frame(struct vgpu *v, uint32_t type, const void *payload, uint32_t bytes, int fd)
-{
-    struct host_link *link = v->link;
-    uint8_t frame[VGPU_SOCKET_FRAME_MAX];
-    VGPUSocketHeader header = {
-        .magic = VGPU_SOCKET_MAGIC,
-        .msg_type = type,
-        .vm_id = v->options.vm_id,
-        .pool_id = v->options.pool_id,
-        .priority = v->options.priority,
-        .pad = fd >= 0,
-        .payload_len = bytes,
-    };
-    union {
-        struct cmsghdr header; /* for its alignment */
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
-                            .cmsg_level = SOL_SOCKET,
-                            .cmsg_type = SCM_RIGHTS}};
-    struct iovec part = {frame, sizeof(header) + bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-
-    memcpy(frame, &header, sizeof(header));
-    memcpy(frame + sizeof(header), payload, bytes);
-    if (fd >= 0) {
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-    }
-    /* A new connection takes a few small frames at once, whatever the other side does. */
-    return sendmsg(link->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)part.iov_len;
-}
 
 static uint32_t send_frame(struct vgpu *v, uint32_t type, const void *payload, uint32_t bytes)
 {
-    return put_frame(v, type, payload, bytes, -1)
+    struct host_link *link = v->link;
+
+    return host_put_frame(&link->frames, v, type, payload, bytes, -1)
                ? VGPU_ERR_NONE
                : vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
                                    "the mediator's socket takes nothing");
 }
 
-struct received {
-    VGPUSocketHeader header;
-    int fds[VGPU_FD_COUNT];
-    unsigned fd_count;
-};
-
-static void close_fds(struct received *frame)
-{
-    while (frame->fd_count > 0) {
-        close(frame->fds[--frame->fd_count]);
-    }
-}
-
-/* Descriptors of one message; more than fit make the count wrong, which the caller sees. */
-static void keep_fds(struct msghdr *message, struct received *frame)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (frame->fd_count < VGPU_FD_COUNT) {
-                frame->fds[frame->fd_count++] = fd;
-            } else {
-                close(fd);
-            }
-        }
-    }
-}
-
-/* Bytes for the frame that is coming, never past its end.  1 whole, 0 not yet, -1 lost. */
-static int receive_some(struct host_link *link, struct received *frame)
-{
-    for (;;) {
-        union {
-            struct cmsghdr header; /* for its alignment */
-            uint8_t bytes[CMSG_SPACE(sizeof(int) * VGPU_FRAME_FDS_MAX)];
-        } control;
-        uint32_t wanted = sizeof(VGPUSocketHeader);
-        struct iovec part;
-        struct msghdr message = {.msg_iov = &part,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control.bytes,
-                                 .msg_controllen = sizeof(control.bytes)};
-        ssize_t n;
-
-        if (link->filled >= sizeof(VGPUSocketHeader)) {
-            memcpy(&frame->header, link->frame, sizeof(frame->header));
-            if (frame->header.magic != VGPU_SOCKET_MAGIC ||
-                frame->header.payload_len > VGPU_SOCKET_PAYLOAD_MAX) {
-                return -1;
-            }
-            wanted += frame->header.payload_len;
-            if (link->filled == wanted) {
-                link->filled = 0;
-                return frame->header.pad == frame->fd_count ? 1 : -1;
-            }
-        }
-        part = (struct iovec){link->frame + link->filled, wanted - link->filled};
-        n = recvmsg(link->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            return 0;
-        }
-        if (n <= 0) {
-            return -1;
-        }
-        keep_fds(&message, frame);
-        link->filled += (uint32_t)n;
-    }
-}
-
 /* Waits for a frame of this type and at least so many bytes; others are skipped. */
 static uint32_t wait_frame(struct vgpu *v, uint32_t type, void *payload, uint32_t bytes,
-                           struct received *frame, uint64_t deadline_ns)
+                           struct host_received *frame, uint64_t deadline_ns)
 {
     struct host_link *link = v->link;
     VGPUChannelClose closing;
 
     for (;;) {
-        struct pollfd poll_fd = {.fd = link->socket, .events = POLLIN};
+        struct pollfd poll_fd = {.fd = link->frames.socket, .events = POLLIN};
         uint64_t now = vgpu_now_ns(v);
-        int got = receive_some(link, frame);
+        int got = host_receive(&link->frames, frame);
 
         if (got > 0 && frame->header.msg_type == type && frame->header.payload_len >= bytes) {
-            memcpy(payload, link->frame + sizeof(VGPUSocketHeader), bytes);
+            memcpy(payload, link->frames.frame + sizeof(VGPUSocketHeader), bytes);
             return VGPU_ERR_NONE;
         }
         if (got < 0) {
-            close_fds(frame);
+            host_close_fds(frame);
             return vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
                                      "the mediator closed the connection; its log says why");
         }
         if (got > 0) {
-            close_fds(frame);
+            host_close_fds(frame);
             if (frame->header.msg_type == VGPU_MSG_CHANNEL_CLOSED &&
                 frame->header.payload_len == sizeof(closing)) {
-                memcpy(&closing, link->frame + sizeof(VGPUSocketHeader), sizeof(closing));
+                memcpy(&closing, link->frames.frame + sizeof(VGPUSocketHeader), sizeof(closing));
                 return vgpu_channel_closed(v, closing.reason);
             }
             continue;
         }
         if (now >= deadline_ns) {
-            close_fds(frame);
+            host_close_fds(frame);
             return vgpu_channel_dead(v, VGPU_ERR_TIMEOUT, "the mediator did not answer in time");
         }
         poll(&poll_fd, 1, vgpu_rest_ms(now, deadline_ns));
     }
 }
 
-/* ---- signals ---- */
+/* ---- connections ---- */
 
-/* 0, or errno. */
-static int open_socket(struct vgpu *v)
+/* 0, or errno.  EAGAIN, with SOCK_NONBLOCK: more than the mediator has taken wait already. */
+static int open_socket(struct vgpu *v, int flags)
 {
     struct host_link *link = v->link;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -212,16 +112,16 @@ static int open_socket(struct vgpu *v)
 
     /* Checked to fit when it was put there. */
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", v->description + HOST_PREFIX_BYTES);
-    link->filled = 0;
-    link->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (link->socket >= 0 &&
-        connect(link->socket, (struct sockaddr *)&address, sizeof(address)) == 0) {
+    link->frames.filled = 0;
+    link->frames.socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (link->frames.socket >= 0 &&
+        connect(link->frames.socket, (struct sockaddr *)&address, sizeof(address)) == 0) {
         return 0;
     }
     error = errno;
-    if (link->socket >= 0) {
-        close(link->socket);
-        link->socket = -1;
+    if (link->frames.socket >= 0) {
+        close(link->frames.socket);
+        link->frames.socket = -1;
     }
     return error;
 }
@@ -237,102 +137,126 @@ static uint32_t lose_mediator(struct vgpu *v)
             v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
             "the mediator closed the connection; it was stopped, or its log says why");
     }
-    close(link->socket);
-    link->socket = -1;
-    link->filled = 0;
-    link->away_since_ns = vgpu_now_ns(v);
+    close(link->frames.socket);
+    link->frames.socket = -1;
+    link->step = AWAY;
+    link->away_since_ns = link->try_ends_ns = vgpu_now_ns(v);
     return VGPU_ERR_NONE;
 }
 
-/* A whole frame, within the time: 1; 0: none came, or the socket has ended. */
-static int await_frame(struct vgpu *v, struct received *frame, uint64_t deadline_ns)
+static void end_try(struct vgpu *v)
 {
     struct host_link *link = v->link;
 
-    for (;;) {
-        struct pollfd look = {.fd = link->socket, .events = POLLIN};
-        int got = receive_some(link, frame);
-        uint64_t now = vgpu_now_ns(v);
-
-        if (got != 0 || now >= deadline_ns) {
-            close_fds(frame); /* none of what is waited for has any */
-            return got > 0;
-        }
-        poll(&look, 1, vgpu_rest_ms(now, deadline_ns));
+    host_close_fds(&link->next);
+    if (link->frames.socket >= 0) {
+        close(link->frames.socket);
+        link->frames.socket = -1;
     }
+    link->step = AWAY;
+    link->try_ends_ns = vgpu_now_ns(v) + RESUME_AGAIN_MS * NS_PER_MS;
 }
 
-/* RESUME's status; UINT32_MAX: it did not come. */
-static uint32_t ask_to_resume(struct vgpu *v)
+/* A new connection, with HELLO. */
+static void begin_try(struct vgpu *v)
 {
     const uint32_t wanted = VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST;
     const VGPUHello hello = {.version = VGPU_PROTOCOL_VERSION, .features = wanted};
-    VGPUChannelResume resume = {.channel = NUMBER};
-    uint64_t deadline_ns = vgpu_now_ns(v) + RESUME_TRY_NS;
     struct host_link *link = v->link;
-    struct received frame = {.fd_count = 0};
 
-    if (!put_frame(v, VGPU_MSG_HELLO, &hello, sizeof(hello), -1) ||
-        !await_frame(v, &frame, deadline_ns) || frame.header.msg_type != VGPU_MSG_HELLO ||
-        !put_frame(v, VGPU_MSG_CHANNEL_RESUME, &resume, sizeof(resume), link->life)) {
-        return UINT32_MAX;
+    link->next.fd_count = 0;
+    if (open_socket(v, SOCK_NONBLOCK) != 0 ||
+        !host_put_frame(&link->frames, v, VGPU_MSG_HELLO, &hello, sizeof(hello), -1)) {
+        end_try(v);
+        return;
     }
-    while (await_frame(v, &frame, deadline_ns)) {
-        if (frame.header.msg_type == VGPU_MSG_CHANNEL_RESUME &&
-            frame.header.payload_len == sizeof(resume)) {
-            memcpy(&resume, link->frame + sizeof(VGPUSocketHeader), sizeof(resume));
-            return resume.status;
-        }
-    }
-    return UINT32_MAX;
+    link->step = GREETED;
+    link->try_ends_ns = vgpu_now_ns(v) + RESUME_TRY_NS;
 }
 
-/* One try to find the next mediator.  Not 0: the channel has ended. */
+/* RESUME's answer.  Not 0: the channel has ended. */
+static uint32_t take_answer(struct vgpu *v, uint32_t status)
+{
+    struct host_link *link = v->link;
+
+    if (status == VGPU_ERR_NONE) {
+        link->step = PRESENT;
+        return VGPU_ERR_NONE;
+    }
+    end_try(v);
+    return status == VGPU_ERR_QUEUE_FULL || status == VGPU_ERR_VM_NOT_REGISTERED
+               ? VGPU_ERR_NONE
+               : vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                                   "the mediator was restarted, and the channel's worker is gone");
+}
+
+/* A frame that came before the mediator was PRESENT.  Not 0: the channel has ended. */
+static uint32_t take_step(struct vgpu *v)
+{
+    VGPUChannelResume resume = {.channel = NUMBER};
+    struct host_link *link = v->link;
+    const VGPUSocketHeader *header = &link->next.header;
+
+    host_close_fds(&link->next); /* none of what is waited for has any */
+    if (link->step == GREETED) {
+        if (header->msg_type != VGPU_MSG_HELLO ||
+            !host_put_frame(&link->frames, v, VGPU_MSG_CHANNEL_RESUME, &resume, sizeof(resume),
+                            link->life)) {
+            end_try(v);
+        } else {
+            link->step = ASKED;
+        }
+    } else if (header->msg_type == VGPU_MSG_CHANNEL_RESUME &&
+               header->payload_len == sizeof(resume)) {
+        memcpy(&resume, link->frames.frame + sizeof(*header), sizeof(resume));
+        return take_answer(v, resume.status);
+    }
+    return VGPU_ERR_NONE;
+}
+
+/* Goes on looking for the next mediator, without waiting.  Not 0: the channel has ended. */
 static uint32_t find_mediator(struct vgpu *v)
 {
     struct host_link *link = v->link;
-    uint32_t status = UINT32_MAX;
+    uint64_t now = vgpu_now_ns(v);
+    uint32_t code = VGPU_ERR_NONE;
+    int got = 1;
 
-    if (open_socket(v) == 0) {
-        status = ask_to_resume(v);
+    if (link->step == AWAY && now >= link->try_ends_ns) {
+        begin_try(v);
     }
-    if (status == VGPU_ERR_NONE) {
-        link->away_since_ns = 0;
-        return VGPU_ERR_NONE;
+    while (code == VGPU_ERR_NONE && got > 0 && (link->step == GREETED || link->step == ASKED)) {
+        got = host_receive(&link->frames, &link->next);
+        if (got > 0) {
+            code = take_step(v);
+        } else if (got < 0 || now >= link->try_ends_ns) {
+            end_try(v);
+        }
     }
-    if (link->socket >= 0) {
-        close(link->socket);
-        link->socket = -1;
-        link->filled = 0;
+    if (code != VGPU_ERR_NONE || link->step == PRESENT || now - link->away_since_ns < AWAY_MAX_NS) {
+        return code;
     }
-    if (status != UINT32_MAX && status != VGPU_ERR_QUEUE_FULL &&
-        status != VGPU_ERR_VM_NOT_REGISTERED) {
-        return vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
-                                 "the mediator was restarted, and the channel's worker is gone");
-    }
-    return vgpu_now_ns(v) - link->away_since_ns < AWAY_MAX_NS
-               ? VGPU_ERR_NONE
-               : vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
-                                   "the mediator is gone, and no other one has come");
+    return vgpu_channel_dead(v, VGPU_ERR_MEDIATOR_UNAVAILABLE,
+                             "the mediator is gone, and no other one has come");
 }
 
 /* What the socket has to say.  0: nothing that ends the channel. */
 static uint32_t look_at_socket(struct vgpu *v)
 {
     struct host_link *link = v->link;
-    struct received frame = {.fd_count = 0};
+    struct host_received frame = {.fd_count = 0};
     VGPUChannelClose closing;
     int got;
 
-    while ((got = receive_some(link, &frame)) > 0) {
-        close_fds(&frame);
+    while ((got = host_receive(&link->frames, &frame)) > 0) {
+        host_close_fds(&frame);
         if (frame.header.msg_type == VGPU_MSG_CHANNEL_CLOSED &&
             frame.header.payload_len == sizeof(closing)) {
-            memcpy(&closing, link->frame + sizeof(VGPUSocketHeader), sizeof(closing));
+            memcpy(&closing, link->frames.frame + sizeof(VGPUSocketHeader), sizeof(closing));
             return vgpu_channel_closed(v, closing.reason);
         }
     }
-    close_fds(&frame);
+    host_close_fds(&frame);
     return got < 0 ? lose_mediator(v) : VGPU_ERR_NONE;
 }
 
@@ -340,16 +264,20 @@ static uint32_t look_at_socket(struct vgpu *v)
 static uint32_t need_mediator(struct vgpu *v)
 {
     struct host_link *link = v->link;
-    uint32_t code = link->socket >= 0 ? look_at_socket(v) : VGPU_ERR_NONE;
+    uint32_t code = link->step == PRESENT ? look_at_socket(v) : VGPU_ERR_NONE;
 
-    while (code == VGPU_ERR_NONE && link->socket < 0) {
+    while (code == VGPU_ERR_NONE && link->step != PRESENT) {
         code = find_mediator(v);
-        if (code == VGPU_ERR_NONE && link->socket < 0) {
-            poll(NULL, 0, RESUME_AGAIN_MS);
+        if (code == VGPU_ERR_NONE && link->step != PRESENT) {
+            struct pollfd look = {.fd = link->frames.socket, .events = POLLIN};
+
+            poll(&look, 1, RESUME_AGAIN_MS);
         }
     }
     return code;
 }
+
+/* ---- signals ---- */
 
 static void host_ring(struct vgpu *v)
 {
@@ -363,21 +291,20 @@ static void host_ring(struct vgpu *v)
 static uint32_t host_sleep(struct vgpu *v, int rest_ms)
 {
     struct host_link *link = v->link;
-    struct pollfd fds[] = {{.fd = link->interrupt, .events = POLLIN},
-                           {.fd = link->socket, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = link->interrupt, .events = POLLIN}, {.events = POLLIN}};
     uint64_t count;
-    uint32_t code;
 
-    if (link->socket < 0) {
-        code = find_mediator(v);
-        fds[1].fd = link->socket;
+    if (link->step != PRESENT) {
+        uint32_t code = find_mediator(v);
+
         if (code != VGPU_ERR_NONE) {
             return code;
         }
-        if (link->socket < 0 && rest_ms > RESUME_AGAIN_MS) {
+        if (link->step != PRESENT && rest_ms > RESUME_AGAIN_MS) {
             rest_ms = RESUME_AGAIN_MS;
         }
     }
+    fds[1].fd = link->frames.socket;
     if (poll(fds, 2, rest_ms) <= 0) {
         return VGPU_ERR_NONE;
     }
@@ -386,7 +313,7 @@ static uint32_t host_sleep(struct vgpu *v, int rest_ms)
 
         (void)n; /* a signal for nothing is allowed */
     }
-    return fds[1].revents ? look_at_socket(v) : VGPU_ERR_NONE;
+    return fds[1].revents && link->step == PRESENT ? look_at_socket(v) : VGPU_ERR_NONE;
 }
 
 /* ---- opening and closing ---- */
@@ -402,8 +329,9 @@ static void host_close(struct vgpu *v)
         close(link->doorbell);
         close(link->interrupt);
     }
-    if (link->socket >= 0) {
-        close(link->socket); /* the host closes the channel then */
+    host_close_fds(&link->next);
+    if (link->frames.socket >= 0) {
+        close(link->frames.socket); /* the host closes the channel then */
     }
     if (link->life >= 0) {
         close(link->life); /* ... or the next mediator by this */
@@ -412,7 +340,7 @@ static void host_close(struct vgpu *v)
 
 static uint32_t connect_to(struct vgpu *v)
 {
-    int error = open_socket(v);
+    int error = open_socket(v, 0);
 
     return error == 0
                ? VGPU_ERR_NONE
@@ -426,7 +354,7 @@ static uint32_t say_hello(struct vgpu *v, uint64_t deadline_ns)
 {
     const uint32_t wanted = VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST;
     VGPUHello hello = {.version = VGPU_PROTOCOL_VERSION, .features = wanted};
-    struct received frame = {.fd_count = 0};
+    struct host_received frame = {.fd_count = 0};
     uint32_t code = send_frame(v, VGPU_MSG_HELLO, &hello, sizeof(hello));
 
     if (code == VGPU_ERR_NONE) {
@@ -469,7 +397,7 @@ static uint8_t *map_chunk(struct vgpu *v, int fd, uint64_t bytes)
 static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
 {
     struct host_link *link = v->link;
-    struct received frame = {.fd_count = 0};
+    struct host_received frame = {.fd_count = 0};
     VGPUChannelOpened opened = {.status = VGPU_ERR_BAD_RESPONSE};
     VGPUChannelOpen open = {
         .channel = NUMBER,
@@ -488,14 +416,14 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
         return code;
     }
     if (opened.status != VGPU_ERR_NONE) {
-        close_fds(&frame);
+        host_close_fds(&frame);
         return vgpu_channel_refused(v, opened.status);
     }
     if (frame.fd_count !=
             ((opened.features & VGPU_CHANNEL_LIFE) ? VGPU_FD_LIFE + 1u : VGPU_FD_CHUNK0 + 1u) ||
         memcmp(&opened.geometry, &link->channel.geometry, sizeof(opened.geometry)) != 0 ||
         opened.chunk0_bytes != link->channel.layout.bytes) {
-        close_fds(&frame);
+        host_close_fds(&frame);
         return vgpu_channel_dead(v, VGPU_ERR_BAD_RESPONSE,
                                  "the mediator opened another one than was asked for");
     }
@@ -511,7 +439,7 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
 {
     VGPUChunkAdd add = {.channel = NUMBER, .chunk = number, .bytes = chunk->bytes};
     uint64_t deadline_ns = vgpu_now_ns(v) + CHUNK_TIMEOUT_NS;
-    struct received frame = {.fd_count = 0};
+    struct host_received frame = {.fd_count = 0};
     VGPUChunkAdded added = {.status = VGPU_ERR_BAD_RESPONSE};
     uint32_t code = need_mediator(v);
 
@@ -525,11 +453,11 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
         return code;
     }
     if (added.status != VGPU_ERR_NONE) {
-        close_fds(&frame);
+        host_close_fds(&frame);
         return vgpu_set_device_error(v, added.status);
     }
     if (frame.fd_count != 1 || added.chunk != number || added.bytes != chunk->bytes) {
-        close_fds(&frame);
+        host_close_fds(&frame);
         return vgpu_channel_dead(v, VGPU_ERR_BAD_RESPONSE,
                                  "the mediator added another chunk than was asked for");
     }
@@ -541,7 +469,7 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
 static uint32_t host_remove_chunk(struct vgpu *v, uint32_t number)
 {
     VGPUChunkRemove remove = {.channel = NUMBER, .chunk = number}, removed;
-    struct received frame = {.fd_count = 0};
+    struct host_received frame = {.fd_count = 0};
     uint32_t code = need_mediator(v);
 
     if (code == VGPU_ERR_NONE) {
@@ -552,7 +480,7 @@ static uint32_t host_remove_chunk(struct vgpu *v, uint32_t number)
         code = wait_frame(v, VGPU_MSG_CHUNK_REMOVED, &removed, sizeof(removed), &frame,
                           vgpu_now_ns(v) + CHUNK_TIMEOUT_NS);
     }
-    close_fds(&frame);
+    host_close_fds(&frame);
     return code;
 }
 
@@ -561,8 +489,7 @@ static uint32_t host_open(struct vgpu *v, uint64_t deadline_ns)
     struct host_link *link = v->link;
     uint32_t code;
 
-    link->socket = link->doorbell = link->interrupt = link->life = -1;
-    link->filled = 0;
+    link->frames.socket = link->doorbell = link->interrupt = link->life = -1;
     link->channel.transport = VGPU_TRANSPORT_HOST;
     code = connect_to(v);
     if (code == VGPU_ERR_NONE) {

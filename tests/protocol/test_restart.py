@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What outlives a mediator: what VMs owe each other, what is counted, who is in quarantine."""
 import contextlib
+import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -261,6 +263,44 @@ def test_a_channel_goes_on(lab, planned):
             host.close()
             os.close(read)
             os.close(write)
+
+
+def jobs_after(process, count):
+    """The jobs that the client has done when it has done that many more than it says first."""
+    jobs = [json.loads(process.stdout.readline())["jobs"]]
+    while jobs[-1] < jobs[0] + count:
+        jobs.append(json.loads(process.stdout.readline())["jobs"])
+    return jobs[-1]
+
+
+def test_a_mediator_that_listens_and_says_nothing(lab):
+    """The channel goes on with what needs no turn; its process waits for its worker alone."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # so that the process sleeps while its worker works
+    try:
+        with kept_channels(lab, "--state", lab / "state") as next_mediator:
+            mediator = next_mediator().start()
+            client = subprocess.Popen(
+                [program("vgpu-client"), "--host", lab / "vm0.sock", "--op", "nop", "--seconds",
+                 "100000", "--json", "--progress"], stdout=subprocess.PIPE, text=True)
+            too_late = threading.Timer(wire.PATIENCE_S, client.kill)
+            too_late.start()
+            jobs_after(client, 1)
+            stop(mediator, False)
+            (lab / "vm0.sock").unlink()
+            with socket.socket(socket.AF_UNIX) as silent:
+                silent.bind(str(lab / "vm0.sock"))
+                silent.listen(1)
+                jobs_after(client, 1000)
+            with next_mediator() as again:
+                wait_for(lambda: "goes on" in again.log(), "the channel's process")
+                jobs_after(client, 1000)
+                client.send_signal(signal.SIGINT)
+                assert client.wait(60) == 0
+            too_late.cancel()
+            client.stdout.close()
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_process_that_ends_while_no_mediator_is_there(lab):
