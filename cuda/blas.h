@@ -7,7 +7,8 @@
  * BLAS_CALL has two arguments, the handle and the number of the call (cublas.py); its payload is
  * a BLASState and then the call's arguments as 64-bit words in their order.  alpha and beta are
  * two words: 16 bytes of the value, or an address of the GPU and 0, as the pointer mode says.
- * The answer's first word is the library's status.
+ * Results and the like are addresses of the GPU; their calls have the pointer mode "device".
+ * The answer's first word is the library's status; the second is `info`, which some calls have.
  *
  * The helpers say how many bytes of the GPU's memory a call uses.  They saturate: what is no size
  * at all becomes one that no memory has.
@@ -40,6 +41,7 @@ enum {
     BLAS_NOT_INITIALIZED = 1,
     BLAS_ALLOC_FAILED = 3,
     BLAS_INVALID_VALUE = 7,
+    BLAS_MAPPING_ERROR = 11,
     BLAS_EXECUTION_FAILED = 13,
     BLAS_NOT_SUPPORTED = 15,
 };
@@ -89,6 +91,14 @@ static inline uint64_t blas_vector(long long n, long long increment, uint64_t si
     uint64_t step = (uint64_t)(increment < 0 ? -(__int128)increment : increment);
 
     return n <= 0 ? 0 : blas_clamp(((unsigned __int128)(n - 1) * step + 1) * size);
+}
+
+/* Rows that were exchanged: n numbers for each matrix. */
+static inline uint64_t blas_pivots(long long n, long long count)
+{
+    return n < 0 || count < 0
+               ? UINT64_MAX
+               : blas_clamp((unsigned __int128)(uint64_t)n * (uint64_t)count * sizeof(int));
 }
 
 /* Bytes of a cudaDataType; 0: none that has whole bytes. */

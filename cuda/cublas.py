@@ -7,6 +7,9 @@ that are built what their arguments are; generate_cublas.py makes code from both
 CALLS  travel to the worker, which makes them on the host's library.  For each address of the GPU
        stands how many bytes of it are used, and for alpha and beta how long they are: C in terms
        of the arguments, by the saturating helpers of blas.h.  All other arguments are numbers.
+       A pair says what else there may be behind a pointer: ("out", bytes), ("in", ...) and
+       ("inout", ...) are values that lie on the GPU or, by the handle's pointer mode, in the
+       program; ("info",) is always the program's.
 LOCAL  by hand in guest/frontends: a handle's settings, versions, texts.
 Everything else is exported and answers CUBLAS_STATUS_NOT_SUPPORTED.  Numbers of calls are on the
 wire and only ever appended.
@@ -53,9 +56,9 @@ CALLS = [
     (11, "cublasSscal_v2", {"x": "blas_vector(n, incx, 4)", "alpha": "4"}),
     (12, "cublasDscal_v2", {"x": "blas_vector(n, incx, 8)", "alpha": "8"}),
 ]
-SCALARS = {"alpha", "beta"}
+SCALARS = {"alpha", "beta", "c", "s"}  # unless a pair says otherwise
 # What numbers of these names may be: 0 to this.
-CHOICES = {"uplo": 2, "side": 1, "diag": 1, "trans": 2, "transa": 2, "transb": 2}
+CHOICES = {"uplo": 2, "side": 1, "mode": 1, "diag": 1, "trans": 2, "transa": 2, "transb": 2}
 ALGORITHM = "algo"  # of the type cublasGemmAlgo_t
 
 # Families of functions that differ by their types alone; the bytes of an element, {}, and of a
@@ -105,7 +108,53 @@ FAMILIES = [
         "C": "blas_batch(blas_matrix(0, m, n, ldc, {0}), strideC, batchCount, {0})"}),
 ]
 FAMILIES_FROM = 13  # their numbers: one after the other, in this order
-ELEMENT_BYTES = {"float": 4, "double": 8, "cuComplex": 8, "cuDoubleComplex": 16}
+# Behind an array of addresses on the GPU; what those mean is the GPU's to judge.
+ARRAY = "blas_vector(batchCount, 1, 8)"
+ARRAYS = "blas_vector(batchSize, 1, 8)"
+RESULT = {"x": X, "y": Y, "result": ("out", "{}")}
+NORM = {"x": X, "result": ("out", "{}")}
+ROT = {"x": X, "y": Y, "c": "{}", "s": "{}"}
+INFO = ("info",)
+FAMILIES += [
+    ("cublas{}_v2", ["Sdot", "Ddot", "Cdotu", "Cdotc", "Zdotu", "Zdotc"], RESULT),
+    ("cublas{}nrm2_v2", ["S", "D", "Sc", "Dz"], NORM),
+    ("cublas{}asum_v2", ["S", "D", "Sc", "Dz"], NORM),
+    ("cublasI{}_v2", ["samax", "damax", "camax", "zamax", "samin", "damin", "camin", "zamin"],
+     NORM),
+    ("cublas{}rot_v2", ["S", "D", "C", "Cs", "Z", "Zd"], ROT),
+    ("cublas{}rotg_v2", "SDCZ", {n: ("inout", "{}") for n in "abcs"}),
+    ("cublas{}rotm_v2", "SD", {"x": X, "y": Y, "param": ("in", "5 * {}")}),
+    ("cublas{}rotmg_v2", "SD", {"d1": ("inout", "{}"), "d2": ("inout", "{}"),
+                                "x1": ("inout", "{}"), "y1": ("in", "{}"),
+                                "param": ("out", "5 * {}")}),
+    ("cublas{}gemmBatched", "SDCZ", {"Aarray": ARRAY, "Barray": ARRAY, "Carray": ARRAY}),
+    ("cublas{}trsmBatched", "SDCZ", {"A": ARRAY, "B": ARRAY}),
+    ("cublas{}getrfBatched", "SDCZ", {"A": ARRAYS, "P": "P ? blas_pivots(n, batchSize) : 0",
+                                      "info": "blas_vector(batchSize, 1, 4)"}),
+    ("cublas{}getrsBatched", "SDCZ", {"Aarray": ARRAYS, "Barray": ARRAYS, "info": INFO,
+                                      "devIpiv": "devIpiv ? blas_pivots(n, batchSize) : 0"}),
+    ("cublas{}geqrfBatched", "SDCZ", {"Aarray": ARRAYS, "TauArray": ARRAYS, "info": INFO}),
+    ("cublas{}gelsBatched", "SDCZ", {
+        "Aarray": ARRAYS, "Carray": ARRAYS, "info": INFO,
+        "devInfoArray": "devInfoArray ? blas_vector(batchSize, 1, 4) : 0"}),
+    ("cublas{}", ["DotEx"], {"x": "blas_vector(n, incx, blas_type_bytes(xType))",
+                             "y": "blas_vector(n, incy, blas_type_bytes(yType))",
+                             "result": ("out", "blas_type_bytes(resultType)")}),
+    ("cublas{}", ["Nrm2Ex"], {"x": "blas_vector(n, incx, blas_type_bytes(xType))",
+                              "result": ("out", "blas_type_bytes(resultType)")}),
+    ("cublas{}", ["SgemmEx"], {
+        "A": "blas_matrix(transa, m, k, lda, blas_type_bytes(Atype))",
+        "B": "blas_matrix(transb, k, n, ldb, blas_type_bytes(Btype))",
+        "C": "blas_matrix(0, m, n, ldc, blas_type_bytes(Ctype))"}),
+    ("cublas{}", ["GemmBatchedEx"], {"Aarray": ARRAY, "Barray": ARRAY, "Carray": ARRAY,
+                                     "alpha": "blas_scalar_bytes(computeType, Ctype)",
+                                     "beta": "blas_scalar_bytes(computeType, Ctype)"}),
+    ("cublas{}geam", "SDCZ", {"A": "blas_matrix(transa, m, n, lda, {})",
+                              "B": "blas_matrix(transb, m, n, ldb, {})", "C": C}),
+    ("cublas{}dgmm", "SDCZ", {"A": "blas_matrix(0, m, n, lda, {})", "C": C,
+                              "x": "blas_vector(mode ? n : m, incx, {})"}),
+]
+ELEMENT_BYTES = {"int": 4, "float": 4, "double": 8, "cuComplex": 8, "cuDoubleComplex": 16}
 
 LOCAL = {
     "cublasCreate_v2", "cublasDestroy_v2", "cublasGetVersion_v2", "cublasGetProperty",
@@ -113,7 +162,9 @@ LOCAL = {
     "cublasSetPointerMode_v2", "cublasGetPointerMode_v2", "cublasSetMathMode",
     "cublasGetMathMode", "cublasSetAtomicsMode", "cublasGetAtomicsMode", "cublasGetStatusName",
     "cublasGetStatusString", "cublasLoggerConfigure", "cublasSetLoggerCallback",
-    "cublasGetLoggerCallback",
+    "cublasGetLoggerCallback", "cublasSetVector", "cublasGetVector", "cublasSetMatrix",
+    "cublasGetMatrix", "cublasSetVectorAsync", "cublasGetVectorAsync", "cublasSetMatrixAsync",
+    "cublasGetMatrixAsync",
 }
 RETURNS = {"cublasGetStatusName": "const char *", "cublasGetStatusString": "const char *",
            "cublasGetCudartVersion": "size_t", "cublasXerbla": "void"}
@@ -132,13 +183,20 @@ class Function:
         """(C type, name) of each."""
         found = []
         for part in self.params.split(","):
-            match = re.match(r"(.*?)(\w+)$", part.strip())
+            match = re.match(r"(.*?)(\w+)(?:\[\])?$", part.strip())
             found.append((match.group(1).strip(), match.group(2)))
         return found
 
 
 def element_bytes(kind):
-    return ELEMENT_BYTES[kind.replace("const", "").rstrip("* ").strip()]
+    """0: its type is an argument of its own."""
+    return ELEMENT_BYTES.get(kind.replace("const", "").rstrip("* ").strip(), 0)
+
+
+def filled(shape, size):
+    if isinstance(shape, tuple):
+        return (shape[0], *(part.format(size) for part in shape[1:]))
+    return shape.format(size)
 
 
 def add_families():
@@ -148,10 +206,10 @@ def add_families():
         for letter in letters:
             name = form.format(letter)
             arguments = by_name[name].arguments
-            sizes = {argument: shapes[argument].format(element_bytes(kind))
+            sizes = {argument: filled(shapes[argument], element_bytes(kind))
                      for kind, argument in arguments if argument in shapes}
-            sizes.update({argument: str(element_bytes(kind))
-                          for kind, argument in arguments if argument in SCALARS})
+            sizes.update({argument: str(element_bytes(kind)) for kind, argument in arguments
+                          if argument in SCALARS and argument not in shapes})
             CALLS.append((number, name, sizes))
             number += 1
 

@@ -49,6 +49,13 @@ def ids():
     return [*lines, f"    BLAS_CALLS_END = {last + 1},\n}};\n\n#endif"]
 
 
+def pair(argument, role, *size):
+    if role == "info":
+        return f"    call.info = {argument};"
+    flags = {"in": "BLAS_IN", "out": "BLAS_OUT", "inout": "BLAS_IN | BLAS_OUT"}[role]
+    return f"    blas_value(&call, (void *){argument}, {size[0]}, {flags});"
+
+
 def exports():
     lines = [HEAD, '#include "cublas_hand.h"\n#include "guest/frontends/blas_words.h"\n']
     ranges = {name: sizes for _, name, sizes in cublas.CALLS}
@@ -60,8 +67,11 @@ def exports():
                          f"    int status = blas_begin(&call, handle, BLAS_{name});\n\n"
                          "    if (status) {\n        return status;\n    }")
             for kind, argument in function.arguments[1:]:
-                if argument in cublas.SCALARS:
-                    lines.append(f"    blas_scalar(&call, {argument}, {ranges[name][argument]});")
+                size = ranges[name].get(argument)
+                if isinstance(size, tuple):
+                    lines.append(pair(argument, *size))
+                elif argument in cublas.SCALARS:
+                    lines.append(f"    blas_scalar(&call, {argument}, {size});")
                 elif "*" in kind:
                     lines.append(f"    blas_address(&call, {argument});")
                 else:
@@ -102,7 +112,17 @@ def decoder(name, sizes):
     lines = [f"static int run_{name}(struct blas_run *run)", "{"]
     checks, passed, types, at = [], [], [], 0
     for kind, argument in FUNCTIONS[name].arguments[1:]:
-        if argument in cublas.SCALARS:
+        size = sizes.get(argument)
+        if size == cublas.INFO:
+            types.append("int *")
+            passed.append("&run->info")
+            continue
+        if isinstance(size, tuple):
+            lines.append(f"    uint64_t {argument} = run->words[{at}];")
+            checks.append(f"    blas_run_value(run, {argument}, {size[1]});")
+            at += 1
+            types.append("uint64_t")
+        elif argument in cublas.SCALARS:
             checks.append(f"    const void *{argument} = "
                           f"blas_run_scalar(run, {at}, {sizes[argument]});\n")
             at += 2

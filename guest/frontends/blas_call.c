@@ -13,13 +13,7 @@
 const struct cuda_frontend *blas_driver;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t keys[KEYS]; /* atomic */
-static struct {
-    CUresult (*cuInit)(unsigned flags);
-    CUresult (*cuCtxGetCurrent)(CUcontext *context);
-    CUresult (*cuCtxSetCurrent)(CUcontext context);
-    CUresult (*cuCtxSynchronize)(void);
-    CUresult (*cuDevicePrimaryCtxRetain)(CUcontext *context, CUdevice device);
-} cuda;
+struct blas_cuda blas_cuda;
 
 static void say(const char *text)
 {
@@ -36,6 +30,34 @@ static bool find(void *library, const char *name, void *function)
     return symbol != NULL;
 }
 
+static bool find_all(void *library)
+{
+    const struct {
+        const char *name;
+        void *function;
+    } rows[] = {
+        {"cuInit", &blas_cuda.cuInit},
+        {"cuCtxGetCurrent", &blas_cuda.cuCtxGetCurrent},
+        {"cuCtxSetCurrent", &blas_cuda.cuCtxSetCurrent},
+        {"cuCtxSynchronize", &blas_cuda.cuCtxSynchronize},
+        {"cuDevicePrimaryCtxRetain", &blas_cuda.cuDevicePrimaryCtxRetain},
+        {"cuMemAlloc_v2", &blas_cuda.cuMemAlloc},
+        {"cuMemFree_v2", &blas_cuda.cuMemFree},
+        {"cuMemcpyHtoDAsync_v2", &blas_cuda.cuMemcpyHtoDAsync},
+        {"cuMemcpyDtoHAsync_v2", &blas_cuda.cuMemcpyDtoHAsync},
+        {"cuMemcpyHtoD_v2", &blas_cuda.cuMemcpyHtoD},
+        {"cuMemcpyDtoH_v2", &blas_cuda.cuMemcpyDtoH},
+        {"cuStreamSynchronize", &blas_cuda.cuStreamSynchronize},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (!find(library, rows[i].name, rows[i].function)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static const struct cuda_frontend *look(void)
 {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -49,13 +71,7 @@ static const struct cuda_frontend *look(void)
         say("libcuda.so.1 and this library are of different versions of vgpu-mediator");
         return NULL;
     }
-    return find(library, "cuInit", &cuda.cuInit) &&
-                   find(library, "cuCtxGetCurrent", &cuda.cuCtxGetCurrent) &&
-                   find(library, "cuCtxSetCurrent", &cuda.cuCtxSetCurrent) &&
-                   find(library, "cuCtxSynchronize", &cuda.cuCtxSynchronize) &&
-                   find(library, "cuDevicePrimaryCtxRetain", &cuda.cuDevicePrimaryCtxRetain)
-               ? found
-               : NULL;
+    return find_all(library) ? found : NULL;
 }
 
 static bool has_driver(void)
@@ -72,11 +88,11 @@ bool blas_prepare(void)
         __atomic_store_n(&blas_driver, look(), __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&lock);
-    if (!blas_driver || cuda.cuInit(0) || cuda.cuCtxGetCurrent(&context)) {
+    if (!blas_driver || blas_cuda.cuInit(0) || blas_cuda.cuCtxGetCurrent(&context)) {
         return false;
     }
-    return context || (cuda.cuDevicePrimaryCtxRetain(&context, 0) == CUDA_SUCCESS &&
-                       cuda.cuCtxSetCurrent(context) == CUDA_SUCCESS);
+    return context || (blas_cuda.cuDevicePrimaryCtxRetain(&context, 0) == CUDA_SUCCESS &&
+                       blas_cuda.cuCtxSetCurrent(context) == CUDA_SUCCESS);
 }
 
 /* ---- handles ---- */
@@ -163,6 +179,9 @@ int blas_destroy(struct blas_handle *handle)
     }
     status = end_real(handle->real);
     if (status == BLAS_SUCCESS) {
+        if (handle->scratch) {
+            (void)blas_cuda.cuMemFree(handle->scratch); /* or it has ended with its context */
+        }
         handle->mark = 0;
         free(handle);
     }
@@ -243,19 +262,20 @@ static bool is_known(uint64_t key)
     return __atomic_load_n(&keys[key % KEYS], __ATOMIC_RELAXED) == key;
 }
 
-int blas_send(struct cuda_call *call, uint64_t key)
+int blas_send(struct cuda_call *call, uint64_t key, bool *is_asked)
 {
     CUresult result;
 
-    if (is_known(key)) {
+    *is_asked = !is_known(key);
+    if (!*is_asked) {
         return blas_status_of(blas_driver->forget(call));
     }
     /* The library will wait for the GPU, and the worker must not. */
-    result = cuda.cuCtxSynchronize();
+    result = blas_cuda.cuCtxSynchronize();
     if (result == CUDA_SUCCESS) {
         result = blas_driver->ask(call);
     }
-    if (result == CUDA_SUCCESS && call->out[0] == BLAS_SUCCESS) {
+    if (result == CUDA_SUCCESS && call->out[0] == BLAS_SUCCESS && call->out[1] == 0) {
         __atomic_store_n(&keys[key % KEYS], key, __ATOMIC_RELAXED);
     }
     return result ? blas_status_of(result) : (int)call->out[0];

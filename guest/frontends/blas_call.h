@@ -23,7 +23,27 @@ struct blas_handle {
     CUstream stream;
     BLASState state;
     int version;
+    CUdeviceptr scratch; /* of values that the program gives or gets; 0: not made yet */
+    uint32_t next_slot;  /* of it; atomic */
 };
+
+/* Functions of the driver's library. */
+struct blas_cuda {
+    CUresult (*cuInit)(unsigned flags);
+    CUresult (*cuCtxGetCurrent)(CUcontext *context);
+    CUresult (*cuCtxSetCurrent)(CUcontext context);
+    CUresult (*cuCtxSynchronize)(void);
+    CUresult (*cuDevicePrimaryCtxRetain)(CUcontext *context, CUdevice device);
+    CUresult (*cuMemAlloc)(CUdeviceptr *address, size_t bytes);
+    CUresult (*cuMemFree)(CUdeviceptr address);
+    CUresult (*cuMemcpyHtoDAsync)(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
+    CUresult (*cuMemcpyDtoHAsync)(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
+    CUresult (*cuMemcpyHtoD)(CUdeviceptr to, const void *from, size_t bytes);
+    CUresult (*cuMemcpyDtoH)(void *to, CUdeviceptr from, size_t bytes);
+    CUresult (*cuStreamSynchronize)(CUstream stream);
+};
+
+extern struct blas_cuda blas_cuda;
 
 extern const char blas_library[];               /* "libcublas", "libcublasLt" */
 extern const struct cuda_frontend *blas_driver; /* NULL: before blas_prepare() */
@@ -44,7 +64,7 @@ const char *blas_status_text(int status);
 uint64_t blas_mix(uint64_t key, uint64_t value);
 /* Begins a call on a handle, which is its first argument. */
 int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t op);
-/* Asks for it, or sends it, as its key is new or known. */
-int blas_send(struct cuda_call *call, uint64_t key);
+/* Asks for it, or sends it, as its key is new or known; *is_asked says which. */
+int blas_send(struct cuda_call *call, uint64_t key, bool *is_asked);
 
 #endif

@@ -9,6 +9,7 @@
 #include "guest/frontends/blas_words.h"
 
 #define CUDA_VERSION_OF_TABLE 13000
+#define SCRATCH_SLOTS 64u
 
 const char blas_library[] = "libcublas";
 
@@ -220,6 +221,8 @@ int blas_begin(struct blas_call *call, struct blas_handle *handle, unsigned numb
     call->handle = handle;
     call->status = BLAS_SUCCESS;
     call->count = 0;
+    call->value_count = 0;
+    call->info = NULL;
     call->state = handle->state;
     call->state.stream = (uint64_t)(uintptr_t)handle->stream;
     call->key = handle->real;
@@ -266,13 +269,166 @@ void blas_scalar(struct blas_call *call, const void *scalar, uint64_t bytes)
     }
 }
 
+/* A place on the GPU; 0: there is none.  Threads that share the handle get others. */
+static CUdeviceptr slot_of(struct blas_handle *handle)
+{
+    CUdeviceptr scratch = __atomic_load_n(&handle->scratch, __ATOMIC_ACQUIRE), made = 0;
+    uint32_t slot = __atomic_fetch_add(&handle->next_slot, 1, __ATOMIC_RELAXED) % SCRATCH_SLOTS;
+
+    if (!scratch) {
+        if (blas_cuda.cuMemAlloc(&made, (size_t)SCRATCH_SLOTS * BLAS_VALUE_BYTES)) {
+            return 0;
+        }
+        if (__atomic_compare_exchange_n(&handle->scratch, &scratch, made, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            scratch = made;
+        } else {
+            (void)blas_cuda.cuMemFree(made); /* another thread was faster */
+        }
+    }
+    return scratch + (CUdeviceptr)slot * BLAS_VALUE_BYTES;
+}
+
+void blas_value(struct blas_call *call, void *value, uint64_t bytes, unsigned flags)
+{
+    struct blas_value *one = &call->values[call->value_count];
+    CUresult result = CUDA_SUCCESS;
+
+    if (!value || bytes == 0 || bytes > BLAS_VALUE_BYTES) {
+        call->status = value ? BLAS_NOT_SUPPORTED : BLAS_INVALID_VALUE;
+    }
+    if (call->handle->state.pointer_mode || call->status) {
+        blas_address(call, value);
+        return;
+    }
+    *one = (struct blas_value){value, slot_of(call->handle), (uint32_t)bytes, flags};
+    if (one->gpu && (flags & BLAS_IN)) {
+        result = blas_cuda.cuMemcpyHtoDAsync(one->gpu, value, bytes, call->handle->stream);
+    }
+    if (!one->gpu || result) {
+        call->status = one->gpu ? blas_status_of(result) : BLAS_ALLOC_FAILED;
+    }
+    call->value_count++;
+    call->state.pointer_mode = 1;
+    add_word(call, one->gpu);
+}
+
+/* Back to the program, behind what was computed. */
+static int take_values(const struct blas_call *call)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    for (unsigned i = 0; i < call->value_count && !result; i++) {
+        const struct blas_value *one = &call->values[i];
+
+        if (one->flags & BLAS_OUT) {
+            result =
+                blas_cuda.cuMemcpyDtoHAsync(one->host, one->gpu, one->bytes, call->handle->stream);
+        }
+    }
+    if (call->value_count && !result) {
+        result = blas_cuda.cuStreamSynchronize(call->handle->stream);
+    }
+    return blas_status_of(result);
+}
+
 int blas_end(struct blas_call *call)
 {
+    bool is_asked = false;
+    int status;
+
     if (call->status) {
         return call->status;
     }
     blas_driver->add_bytes(&call->call, &call->state, sizeof(call->state));
     blas_driver->add_bytes(&call->call, call->words,
                            call->count * (uint32_t)sizeof(call->words[0]));
-    return blas_send(&call->call, call->key);
+    status = blas_send(&call->call, call->key, &is_asked);
+    if (call->info) {
+        *call->info = is_asked ? (int)call->call.out[1] : 0; /* as the first one of its key */
+    }
+    return status ? status : take_values(call);
+}
+
+/* ---- copies: matrices by columns, vectors as matrices of one row ---- */
+
+enum { TO_GPU, FROM_GPU };
+
+static CUresult copy(int way, void *to, const void *from, size_t bytes, const CUstream *stream)
+{
+    if (way == TO_GPU) {
+        return stream ? blas_cuda.cuMemcpyHtoDAsync((CUdeviceptr)to, from, bytes, *stream)
+                      : blas_cuda.cuMemcpyHtoD((CUdeviceptr)to, from, bytes);
+    }
+    return stream ? blas_cuda.cuMemcpyDtoHAsync(to, (CUdeviceptr)from, bytes, *stream)
+                  : blas_cuda.cuMemcpyDtoH(to, (CUdeviceptr)from, bytes);
+}
+
+static int copy_matrix(int way, int rows, int cols, int size, const void *from, int from_ld,
+                       void *to, int to_ld, const CUstream *stream)
+{
+    const bool is_whole = from_ld == rows && to_ld == rows;
+    size_t column = (size_t)rows * (size_t)size;
+    CUresult result = CUDA_SUCCESS;
+
+    if (rows < 0 || cols < 0 || size <= 0 || from_ld < rows || to_ld < rows || from_ld <= 0 ||
+        to_ld <= 0) {
+        return BLAS_INVALID_VALUE;
+    }
+    if (!blas_prepare()) {
+        return BLAS_NOT_INITIALIZED;
+    }
+    if (is_whole) {
+        result = rows && cols ? copy(way, to, from, column * (size_t)cols, stream) : result;
+    }
+    for (int i = 0; !is_whole && rows && i < cols && !result; i++) {
+        result =
+            copy(way, (char *)to + (size_t)i * (size_t)to_ld * (size_t)size,
+                 (const char *)from + (size_t)i * (size_t)from_ld * (size_t)size, column, stream);
+    }
+    return result ? BLAS_MAPPING_ERROR : BLAS_SUCCESS;
+}
+
+int cublasSetMatrix(int rows, int cols, int elemSize, const void *A, int lda, void *B, int ldb)
+{
+    return copy_matrix(TO_GPU, rows, cols, elemSize, A, lda, B, ldb, NULL);
+}
+
+int cublasGetMatrix(int rows, int cols, int elemSize, const void *A, int lda, void *B, int ldb)
+{
+    return copy_matrix(FROM_GPU, rows, cols, elemSize, A, lda, B, ldb, NULL);
+}
+
+int cublasSetMatrixAsync(int rows, int cols, int elemSize, const void *A, int lda, void *B, int ldb,
+                         CUstream stream)
+{
+    return copy_matrix(TO_GPU, rows, cols, elemSize, A, lda, B, ldb, &stream);
+}
+
+int cublasGetMatrixAsync(int rows, int cols, int elemSize, const void *A, int lda, void *B, int ldb,
+                         CUstream stream)
+{
+    return copy_matrix(FROM_GPU, rows, cols, elemSize, A, lda, B, ldb, &stream);
+}
+
+int cublasSetVector(int n, int elemSize, const void *x, int incx, void *devicePtr, int incy)
+{
+    return copy_matrix(TO_GPU, 1, n, elemSize, x, incx, devicePtr, incy, NULL);
+}
+
+int cublasGetVector(int n, int elemSize, const void *x, int incx, void *y, int incy)
+{
+    return copy_matrix(FROM_GPU, 1, n, elemSize, x, incx, y, incy, NULL);
+}
+
+int cublasSetVectorAsync(int n, int elemSize, const void *hostPtr, int incx, void *devicePtr,
+                         int incy, CUstream stream)
+{
+    return copy_matrix(TO_GPU, 1, n, elemSize, hostPtr, incx, devicePtr, incy, &stream);
+}
+
+int cublasGetVectorAsync(int n, int elemSize, const void *devicePtr, int incx, void *hostPtr,
+                         int incy, CUstream stream)
+{
+    return copy_matrix(FROM_GPU, 1, n, elemSize, devicePtr, incx, hostPtr, incy, &stream);
 }

@@ -259,6 +259,7 @@ int cublasLtMatmul(struct blas_handle *lightHandle, void *computeDesc, const voi
         .has_algo = algo != NULL,
     };
     struct cuda_call call;
+    bool is_asked;
     int status;
 
     if (!take(&matmul.problem, computeDesc, layouts) || !add_factors(&matmul, alpha, beta)) {
@@ -275,5 +276,5 @@ int cublasLtMatmul(struct blas_handle *lightHandle, void *computeDesc, const voi
         return BLAS_INVALID_VALUE;
     }
     blas_driver->add_bytes(&call, &matmul, sizeof(matmul));
-    return blas_send(&call, key_of(lightHandle, &matmul));
+    return blas_send(&call, key_of(lightHandle, &matmul), &is_asked);
 }

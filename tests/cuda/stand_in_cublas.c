@@ -62,9 +62,11 @@ int stand_in_blas_create(void **out)
 
     if (!find_driver() ||
         load(&handle->module,
-             "vgpu-test\nkernel gemm 8 8 8 8 8 4 4 4 4 4 4 4 4\nkernel axpy 8 8 8 4 4 4 4 4\n", 0,
-             NULL, NULL) ||
-        get(&handle->gemm, handle->module, "gemm") || get(&handle->axpy, handle->module, "axpy")) {
+             "vgpu-test\nkernel gemm 8 8 8 8 8 4 4 4 4 4 4 4 4\nkernel axpy 8 8 8 4 4 4 4 4\n"
+             "kernel reduce 8 8 8 8 4 4 4 4 4\n",
+             0, NULL, NULL) ||
+        get(&handle->gemm, handle->module, "gemm") || get(&handle->axpy, handle->module, "axpy") ||
+        get(&handle->reduce, handle->module, "reduce")) {
         free(handle);
         return BLAS_NOT_INITIALIZED;
     }
@@ -267,6 +269,71 @@ EXPORT int cublasSaxpy_v2(void *handle, int n, const void *alpha, uint64_t x, in
 EXPORT int cublasSscal_v2(void *handle, int n, const void *alpha, uint64_t x, int incx)
 {
     return axpy(handle, n, alpha, x, incx, x, incx, SCALE_ONLY);
+}
+
+/* A result on the GPU: with the pointer mode "host" the library would wait, and write here. */
+static int reduce(void *opaque, int kind, int n, uint64_t x, int incx, uint64_t y, int incy,
+                  uint64_t result, uint64_t other)
+{
+    struct stand_in_blas *handle = stand_in_blas(opaque);
+    struct reduce call = {x, y, result, other, n, incx, incy, kind, 4};
+
+    if (handle->pointer_mode != 1) {
+        fprintf(stderr, "stand-in cuBLAS: a result to the host\n");
+        abort();
+    }
+    stand_in_first_of(handle, (uint64_t)n << 8 | (unsigned)kind << 4 | 2u);
+    return stand_in_submit(handle, handle->reduce, &call, sizeof(call));
+}
+
+EXPORT int cublasSdot_v2(void *handle, int n, uint64_t x, int incx, uint64_t y, int incy,
+                         uint64_t result)
+{
+    return reduce(handle, 0, n, x, incx, y, incy, result, 0);
+}
+
+EXPORT int cublasSnrm2_v2(void *handle, int n, uint64_t x, int incx, uint64_t result)
+{
+    return reduce(handle, 1, n, x, incx, 0, 0, result, 0);
+}
+
+EXPORT int cublasSasum_v2(void *handle, int n, uint64_t x, int incx, uint64_t result)
+{
+    return reduce(handle, 2, n, x, incx, 0, 0, result, 0);
+}
+
+EXPORT int cublasIsamax_v2(void *handle, int n, uint64_t x, int incx, uint64_t result)
+{
+    return reduce(handle, 3, n, x, incx, 0, 0, result, 0);
+}
+
+EXPORT int cublasSrotg_v2(void *handle, uint64_t a, uint64_t b, uint64_t c, uint64_t s)
+{
+    return reduce(handle, 4, 1, a, 1, b, 1, c, s);
+}
+
+/* The addresses of the matrices lie on the GPU; here its memory can be read. */
+EXPORT int cublasSgemmBatched(void *handle, int transa, int transb, int m, int n, int k,
+                              const void *alpha, const uint64_t *a, int lda, const uint64_t *b,
+                              int ldb, const void *beta, const uint64_t *c, int ldc, int count)
+{
+    int status = BLAS_SUCCESS;
+
+    for (int i = 0; i < count && !status; i++) {
+        status = cublasSgemm_v2(handle, transa, transb, m, n, k, alpha, a[i], lda, b[i], ldb, beta,
+                                c[i], ldc);
+    }
+    return status;
+}
+
+/* Says what is wrong with the arguments, to the program itself. */
+EXPORT int cublasSgetrsBatched(void *handle, int trans, int n, int nrhs, const uint64_t *a, int lda,
+                               const int *pivots, const uint64_t *b, int ldb, int *info, int count)
+{
+    (void)trans, (void)a, (void)pivots, (void)b, (void)ldb, (void)count;
+    stand_in_blas(handle);
+    *info = n < 0 ? -2 : nrhs < 0 ? -3 : lda < n ? -5 : 0;
+    return *info ? BLAS_INVALID_VALUE : BLAS_SUCCESS;
 }
 
 /* These are only seen to be reached, with arguments that the worker has checked. */

@@ -19,7 +19,7 @@ struct stand_in_blas {
     uint64_t workspace;
     size_t workspace_bytes;
     CUmodule module;
-    CUfunction gemm, axpy;
+    CUfunction gemm, axpy, reduce;
     uint64_t seen[SEEN_MAX];
     unsigned seen_count;
     struct stand_in_blas *next; /* of all that ever lived */
@@ -34,6 +34,11 @@ struct gemm {
 struct axpy {
     uint64_t x, y, alpha;
     int32_t n, incx, incy, flags, size;
+};
+
+struct reduce {
+    uint64_t x, y, result, other;
+    int32_t n, incx, incy, kind, size;
 };
 
 enum { A_TRANSPOSED = 1, B_TRANSPOSED = 2, SCALARS_ON_GPU = 4, SCALE_ONLY = 8 };

@@ -6,6 +6,7 @@
  */
 #include "tests/cuda/stand_in.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,37 @@ static void run_axpy(const struct work *work)
     }
 }
 
+/* Vectors to one value: product, length, sum, place of the largest; or a rotation of two values. */
+static void run_reduce(const struct work *work)
+{
+    uint64_t x = param(work, 0), y = param(work, 1), result = param(work, 2), n = param(work, 4);
+    uint64_t incx = param(work, 5), incy = param(work, 6), best = 0;
+    unsigned kind = (unsigned)param(work, 7), size = (unsigned)param(work, 8);
+    double sum = 0;
+    uint32_t place;
+
+    for (uint64_t i = 0; i < n && kind < 4; i++) {
+        double value = value_at(x, i * incx, size);
+
+        sum += kind == 0   ? value * value_at(y, i * incy, size)
+               : kind == 1 ? value * value
+                           : fabs(value);
+        best = fabs(value) > fabs(value_at(x, best * incx, size)) ? i : best;
+    }
+    if (kind == 3) {
+        place = n ? (uint32_t)best + 1 : 0;
+        memcpy((void *)(uintptr_t)result, &place, sizeof(place));
+    } else if (kind == 4) { /* a, b, c, s */
+        double a = value_at(x, 0, size), b = value_at(y, 0, size), r = hypot(a, b);
+
+        set_value(result, 0, size, a / r);
+        set_value(param(work, 3), 0, size, b / r);
+        set_value(x, 0, size, r);
+    } else {
+        set_value(result, 0, size, kind == 1 ? sqrt(sum) : sum);
+    }
+}
+
 CUresult stand_in_kernel(const struct work *work, double *until_ms)
 {
     const char *name = work->function->name;
@@ -171,6 +203,8 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
         run_gemm(work);
     } else if (strcmp(name, "axpy") == 0) {
         run_axpy(work);
+    } else if (strcmp(name, "reduce") == 0) {
+        run_reduce(work);
     } else if (strcmp(name, "trap") == 0) {
         return CUDA_ERROR_LAUNCH_FAILED;
     } else if (strcmp(name, "bad") == 0) {

@@ -172,6 +172,24 @@ static void families(void **state)
     }
 }
 
+/* Without the pointer mode "device" a result would be written into this process. */
+static void results(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    /* n, x, incx, y, incy, result */
+    struct payload payload = {.words = {4, memory, 1, memory, 1, memory + MEMORY_BYTES - 4}};
+
+    assert_int_equal(send(c, BLAS(1), BLAS_cublasSdot_v2, &payload, 6), 0);
+    assert_int_equal(c->out[0], BLAS_INVALID_VALUE);
+    payload.state.pointer_mode = 1;
+    assert_int_equal(send(c, BLAS(1), BLAS_cublasSdot_v2, &payload, 6), 0);
+    assert_int_equal(c->out[0], BLAS_SUCCESS);
+    payload.words[5]++;
+    assert_int_equal(send(c, BLAS(1), BLAS_cublasSdot_v2, &payload, 6), 0);
+    assert_int_equal(c->out[0], BLAS_INVALID_VALUE);
+    rig_settle(c);
+}
+
 static void states(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -416,6 +434,7 @@ int main(void)
         WITH_RIG(a_call_that_is_well),
         WITH_RIG(addresses_and_sizes),
         WITH_RIG(families),
+        WITH_RIG(results),
         WITH_RIG(states),
         WITH_RIG(a_setting_that_the_library_refuses),
         WITH_RIG(algorithms),

@@ -20,8 +20,7 @@
 unsigned wrong;
 static struct blas_handle *shared; /* with a thread */
 
-int cublasSdot_v2(struct blas_handle *handle, int n, const float *x, int incx, const float *y,
-                  int incy, float *result);
+int cublasGemmGroupedBatchedEx(void); /* not built */
 
 void expect(const char *what, int got, int wanted)
 {
@@ -170,6 +169,101 @@ static void try_stream(struct blas_handle *handle)
     OK(cudaFree(dy));
 }
 
+/* Results to the program, which waits for them, and to the GPU. */
+static void try_results(struct blas_handle *handle)
+{
+    const float x[6] = {3, 0, -4, 0, 2, 0}, y[3] = {1, 2, 3};
+    float *dx = on_gpu(x, 6), *dy = on_gpu(y, 3), *to = on_gpu(y, 1), value = 0, a = 3, b = 4, c, s;
+    cudaStream_t stream = NULL;
+    int place = -1;
+
+    OK(cudaStreamCreateWithFlags(&stream, 1));
+    for (int round = 0; round < 4; round++) {
+        OK(cublasSetStream_v2(handle, round == 2 ? stream : NULL));
+        OK(cublasSdot_v2(handle, 3, dx, 2, dy, 1, &value));
+        TRUE(value == 3 - 8 + 6);
+        OK(cublasSnrm2_v2(handle, 2, dx, 2, &value));
+        TRUE(fabsf(value - 5) < 1e-5f);
+        OK(cublasSasum_v2(handle, 3, dx, 2, &value));
+        TRUE(value == 9);
+        OK(cublasIsamax_v2(handle, 3, dx, 2, &place));
+        TRUE(place == 2);
+    }
+    OK(cublasSetStream_v2(handle, NULL));
+    OK(cublasSetPointerMode_v2(handle, 1));
+    OK(cublasSdot_v2(handle, 3, dx, 2, dy, 1, to));
+    OK(cublasSetPointerMode_v2(handle, 0));
+    OK(cudaMemcpy(&value, to, sizeof(value), cudaMemcpyDeviceToHost));
+    TRUE(value == 1);
+    OK(cublasSrotg_v2(handle, &a, &b, &c, &s));
+    TRUE(fabsf(a - 5) < 1e-5f && fabsf(c - 0.6f) < 1e-5f && fabsf(s - 0.8f) < 1e-5f);
+    OK(cudaStreamDestroy(stream));
+    OK(cudaFree(to));
+    OK(cudaFree(dy));
+    OK(cudaFree(dx));
+}
+
+static void try_copies(void)
+{
+    const float x[6] = {1, 2, 3, 4, 5, 6};
+    float back[12] = {0}, *memory = on_gpu(back, 12);
+
+    OK(cublasSetVector(3, sizeof(*x), x, 2, memory, 1));
+    OK(cublasGetVector(3, sizeof(*x), memory, 1, back, 3));
+    TRUE(back[0] == 1 && back[3] == 3 && back[6] == 5 && back[1] == 0);
+    OK(cublasSetMatrix(2, 3, sizeof(*x), x, 2, memory, 4));
+    OK(cublasGetMatrix(2, 3, sizeof(*x), memory, 4, back, 2));
+    TRUE(memcmp(back, x, sizeof(x)) == 0);
+    OK(cublasSetMatrixAsync(2, 3, sizeof(*x), x, 2, memory, 2, NULL));
+    OK(cublasGetVectorAsync(6, sizeof(*x), memory, 1, back, 1, NULL));
+    OK(cudaDeviceSynchronize());
+    TRUE(memcmp(back, x, sizeof(x)) == 0);
+    GIVES(BLAS_INVALID_VALUE, cublasSetVector(3, 0, x, 1, memory, 1));
+    GIVES(BLAS_INVALID_VALUE, cublasSetMatrix(2, 3, sizeof(*x), x, 0, memory, 2));
+    OK(cudaFree(memory));
+}
+
+/* Arrays of addresses, which lie on the GPU; and what is said of arguments to the program. */
+static void try_arrays(struct blas_handle *handle)
+{
+    static float a[BATCH * M * K], b[K * N], c[BATCH * M * N];
+    const float one = 1, zero = 0;
+    float *da, *db, *dc, *at[3][BATCH], *arrays;
+    int info = 99;
+
+    fill(a, BATCH * M * K, 5);
+    fill(b, K * N, 6);
+    da = on_gpu(a, BATCH * M * K);
+    db = on_gpu(b, K * N);
+    dc = on_gpu(c, BATCH * M * N);
+    for (int i = 0; i < BATCH; i++) {
+        at[0][i] = da + i * M * K;
+        at[1][i] = db;
+        at[2][i] = dc + i * M * N;
+    }
+    arrays = on_gpu((const float *)at, sizeof(at) / sizeof(float));
+    for (int round = 0; round < 2; round++) {
+        OK(cublasSgemmBatched(handle, 0, 0, M, N, K, &one, arrays, M, arrays + BATCH * 2, K, &zero,
+                              arrays + BATCH * 4, M, BATCH));
+        OK(cudaMemcpy(c, dc, sizeof(c), cudaMemcpyDeviceToHost));
+    }
+    for (int i = 0; i < BATCH; i++) {
+        expect_product("one of an array", c + i * M * N, a + i * M * K, 0, M, b, 0, K, 1);
+    }
+    GIVES(BLAS_INVALID_VALUE, cublasSgetrsBatched(handle, 0, 4, -1, arrays, 4, NULL,
+                                                  arrays + BATCH * 2, 4, &info, BATCH));
+    TRUE(info == -3);
+    if (!IS_NATIVE) {
+        GIVES(BLAS_INVALID_VALUE,
+              cublasSgemmBatched(handle, 0, 0, M, N, K, &one, arrays, M, arrays + BATCH * 2, K,
+                                 &zero, arrays + BATCH * 4, M, 100 * BATCH));
+    }
+    OK(cudaFree(arrays));
+    OK(cudaFree(dc));
+    OK(cudaFree(db));
+    OK(cudaFree(da));
+}
+
 static void try_wrong(struct blas_handle *handle)
 {
     float x[16] = {0}, *memory = on_gpu(x, 16), result;
@@ -198,7 +292,11 @@ static void try_wrong(struct blas_handle *handle)
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 17, &one, memory, 1));
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 2, &one, memory, 16));
         GIVES(BLAS_INVALID_VALUE, cublasSscal_v2(handle, 4, &one, (float *)HOST, 1));
-        GIVES(BLAS_NOT_SUPPORTED, cublasSdot_v2(handle, 4, memory, 1, memory, 1, &result));
+        GIVES(BLAS_NOT_SUPPORTED, cublasGemmGroupedBatchedEx());
+        GIVES(BLAS_INVALID_VALUE, cublasSdot_v2(handle, 17, memory, 1, memory, 1, &result));
+        OK(cublasSetPointerMode_v2(handle, 1));
+        GIVES(BLAS_INVALID_VALUE, cublasSdot_v2(handle, 4, memory, 1, memory, 1, (void *)HOST));
+        OK(cublasSetPointerMode_v2(handle, 0));
     }
     OK(cudaFree(memory));
 }
@@ -270,6 +368,9 @@ int main(void)
     try_products(handle);
     try_batch(handle);
     try_stream(handle);
+    try_results(handle);
+    try_copies();
+    try_arrays(handle);
     try_wrong(handle);
     try_cublaslt(handle);
     try_threads();

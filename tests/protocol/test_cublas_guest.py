@@ -28,7 +28,7 @@ def library(monkeypatch):
 def test_a_program(library, running, lab):  # noqa: F811
     output = finish(start(lab, TRY))
     assert lines(output) == ["cublas: 0 wrong"], output
-    assert output.count("libcublas (vgpu): cublasSdot_v2 is not built") == 1
+    assert output.count("libcublas (vgpu): cublasGemmGroupedBatchedEx is not built") == 1
     log = running.log_path.read_text()
     assert "too late" not in log and "came late" not in log
 

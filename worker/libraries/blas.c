@@ -201,6 +201,14 @@ void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes)
     }
 }
 
+void blas_run_value(struct blas_run *run, uint64_t address, uint64_t bytes)
+{
+    blas_run_range(run, address, bytes ? bytes : UINT64_MAX);
+    if (run->state->pointer_mode != 1) {
+        run->status = BLAS_INVALID_VALUE; /* it would be an address of this process */
+    }
+}
+
 void blas_run_choice(struct blas_run *run, int value, int last)
 {
     if (value < 0 || value > last) {
@@ -328,7 +336,9 @@ static int run(struct driver_call *call, struct blas *blas)
         return BLAS_NOT_SUPPORTED;
     }
     status = apply(blas, &state, stream);
-    return status ? status : entry->run(&run);
+    status = status ? status : entry->run(&run);
+    call->out[1] = (uint64_t)run.info;
+    return status;
 }
 
 /* The program was told of a success before, by a call that looked the same.  How many there are
@@ -351,7 +361,7 @@ CUresult blas_answer(struct driver_call *call, int status)
         return CUDA_ERROR_UNKNOWN;
     }
     call->out[0] = (uint64_t)status;
-    call->out_count = 1;
+    call->out_count = 2;
     return CUDA_SUCCESS;
 }
 

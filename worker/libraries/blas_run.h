@@ -33,6 +33,7 @@ struct blas_run {
     const BLASState *state;
     uint64_t words[BLAS_WORDS_MAX];
     int status; /* not 0: an argument is wrong */
+    int info;   /* what some functions say besides, to the program itself */
 };
 
 struct blas_entry {
@@ -45,6 +46,9 @@ extern const struct blas_entry blas_entries[BLAS_CALLS_END];
 
 /* Notes in run->status when so many bytes there are not the process's. */
 void blas_run_range(struct blas_run *run, uint64_t address, uint64_t bytes);
+/* The same for a value that the library reads or writes where its pointer mode says: only on
+ * the GPU. */
+void blas_run_value(struct blas_run *run, uint64_t address, uint64_t bytes);
 /* The same when a number is not one of 0 to last. */
 void blas_run_choice(struct blas_run *run, int value, int last);
 /* The same when it is no cublasGemmAlgo_t. */
