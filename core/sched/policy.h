@@ -64,6 +64,11 @@ uint32_t policy_most_urgent(const struct policy_view *view, double v_limit, uint
  * earliest arrival.  view->count if there is none.  *eligible as above.
  */
 uint32_t policy_first_finish(const struct policy_view *view, double v_limit, uint32_t *eligible);
+/*
+ * The same among those whose finish is v or before it, which is before v_limit; *eligible is only
+ * set if there is one.
+ */
+uint32_t policy_first_late(const struct policy_view *view, double v_limit, uint32_t *eligible);
 /* The smallest of an array of the view. */
 double policy_least(const double *values, uint32_t count);
 

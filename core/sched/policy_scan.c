@@ -53,6 +53,11 @@ uint32_t policy_first_finish(const struct policy_view *view, double v_limit, uin
     return WIDEST(first_finish(view, v_limit, eligible));
 }
 
+uint32_t policy_first_late(const struct policy_view *view, double v_limit, uint32_t *eligible)
+{
+    return WIDEST(first_late(view, v_limit, eligible));
+}
+
 double policy_least(const double *values, uint32_t count)
 {
     return WIDEST(least(values, count));

@@ -118,6 +118,19 @@ SCAN_ATTRIBUTES static inline double SCAN(bottom)(SCAN(lanes) values)
     return bottom < bottom2 ? bottom : bottom2;
 }
 
+/* How many of those that start at the limit or before it. */
+SCAN_ATTRIBUTES static uint32_t SCAN(count_eligible)(const struct policy_view *view, double v_limit)
+{
+    const SCAN(lanes) limit = (SCAN(lanes)){0} + v_limit;
+    SCAN(mask) count = {0}, count2 = {0};
+
+    for (uint32_t at = 0; at < view->count; at += 2 * SCAN_LANES) {
+        count -= (SCAN(mask))(SCAN(load)(view->start + at) <= limit); /* true is -1 */
+        count2 -= (SCAN(mask))(SCAN(load)(view->start + at + SCAN_LANES) <= limit);
+    }
+    return SCAN(sum)(count + count2);
+}
+
 SCAN_ATTRIBUTES static uint32_t SCAN(most_urgent)(const struct policy_view *view, double v_limit,
                                                   uint32_t *eligible)
 {
@@ -224,6 +237,47 @@ SCAN_ATTRIBUTES static uint32_t SCAN(first_finish)(const struct policy_view *vie
             mask &= (SCAN(mask))(SCAN(load)(view->start + at) <= limit);
             winner = SCAN(earlier)(view, at, mask, winner);
         }
+    }
+    return winner;
+}
+
+/* Who is late has its start before the limit, too: its finish lies behind that. */
+SCAN_ATTRIBUTES static uint32_t SCAN(first_late)(const struct policy_view *view, double v_limit,
+                                                 uint32_t *eligible)
+{
+    const SCAN(lanes) zero = {0};
+    SCAN(lanes) least = zero + HUGE_VAL;   /* in each lane */
+    SCAN(lanes) first = zero, last = zero; /* blocks, where each lane has that */
+    uint32_t begin, end, winner = view->count;
+    double bottom;
+
+    for (begin = 0; begin < view->count; begin += SCAN_BLOCK) {
+        const SCAN(lanes) block = zero + begin;
+        SCAN(lanes) best = zero + HUGE_VAL, best2 = best;
+
+        end = begin + SCAN_BLOCK < view->count ? begin + SCAN_BLOCK : view->count;
+        for (uint32_t at = begin; at < end; at += 2 * SCAN_LANES) {
+            best = SCAN(less)(SCAN(load)(view->finish + at), best);
+            best2 = SCAN(less)(SCAN(load)(view->finish + at + SCAN_LANES), best2);
+        }
+        best = SCAN(less)(best, best2);
+        first = SCAN(select)((SCAN(mask))(best < least), block, first);
+        last = SCAN(select)((SCAN(mask))(best <= least), block, last);
+        least = SCAN(less)(best, least);
+    }
+    bottom = SCAN(bottom)(least);
+    if (bottom > view->v) {
+        return view->count;
+    }
+    *eligible = SCAN(count_eligible)(view, v_limit);
+    first = SCAN(select)((SCAN(mask))(least == bottom), first, zero + HUGE_VAL);
+    last = SCAN(select)((SCAN(mask))(least == bottom), last, zero);
+    begin = (uint32_t)SCAN(bottom)(first);
+    end = (uint32_t)SCAN(top)(last) + SCAN_BLOCK;
+    end = end < view->count ? end : view->count;
+    for (uint32_t at = begin; at < end; at += SCAN_LANES) {
+        winner =
+            SCAN(earlier)(view, at, (SCAN(mask))(SCAN(load)(view->finish + at) == bottom), winner);
     }
     return winner;
 }

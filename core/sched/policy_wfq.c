@@ -22,9 +22,8 @@ static void choose_wfq(const struct policy_view *view, struct policy_choice *cho
 {
     double limit = view->v + POLICY_SLACK;
 
-    /* A virtual finish is not before its start: who is late is not ahead. */
-    if (policy_least(view->finish, view->count) <= view->v) {
-        choice->index = policy_first_finish(view, limit, &choice->eligible);
+    choice->index = policy_first_late(view, limit, &choice->eligible);
+    if (choice->index != view->count) {
         choice->reason = WFQ_REASON_LATE;
         return;
     }

@@ -143,11 +143,49 @@ static void test_same_first_finish(void **state)
     }
 }
 
+/* Who is late is the first one of all, where that one's finish has come. */
+static void test_same_first_late(void **state)
+{
+    uint32_t late = 0;
+
+    for (uint64_t run = 1; run <= 30000; run++) {
+        struct policy_view view;
+        uint32_t expected, eligible, found;
+        double limit;
+
+        seed_random(run);
+        fill(&view, 1 + (uint32_t)(next_random() % (run % 3 ? 40 : VMS_MAX)));
+        view.v = (double)(next_random() % 110) - 5;
+        limit = view.v + POLICY_SLACK;
+        expected = plain_first_finish(&view, limit, &eligible);
+        if (expected != view.count && finish[expected] > view.v) {
+            expected = view.count;
+        }
+        late += expected != view.count;
+
+        for (int width = 0; width < 3; width++) {
+            found = expected == view.count ? eligible : UINT32_MAX;
+            if (width == 0) {
+                assert_int_equal(policy_first_late(&view, limit, &found), expected);
+            } else if (width == 1) {
+                assert_int_equal(scan2_first_late(&view, limit, &found), expected);
+#ifdef __x86_64__
+            } else if (__builtin_cpu_supports("avx2")) {
+                assert_int_equal(scan4_first_late(&view, limit, &found), expected);
+#endif
+            }
+            assert_int_equal(found, eligible);
+        }
+    }
+    assert_in_range(late, 5000, 29000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_choice),
         cmocka_unit_test(test_same_first_finish),
+        cmocka_unit_test(test_same_first_late),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
