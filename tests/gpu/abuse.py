@@ -61,9 +61,10 @@ class Unplayable(Exception):
 class Group:
     """VMs of one kind, in vgpu-sim's words."""
 
-    NUMBERS = {"n": 1, "weight": 50, "prio": 0, "depth": 16, "think_us": 0, "rate": 0, "on_ms": 0,
+    NUMBERS = {"n": 1, "weight": 50, "prio": 1, "depth": 8, "think_us": 0, "rate": 0, "on_ms": 0,
                "off_ms": 0, "disconnect_ms": 0, "away_ms": 0, "batch": 0, "tiny": 0, "tiny_us": 1,
-               "huge": 1, "lie_factor": 1, "lie_us": 0, "lie_every": 1, "slow_us": 0}  # fmt: skip
+               "huge": 1, "lie_factor": 1, "lie_step": 1, "lie_us": 0, "lie_every": 1,
+               "slow_us": 0}  # fmt: skip
 
     def __init__(self, words):
         self.lengths_us = [1000.0]
@@ -86,11 +87,12 @@ class Group:
     @property
     def lies(self):
         """Or is slow, on purpose: it has the stand-in for the worker."""
-        return self.lie_factor != 1 or self.lie_us > 0 or self.slow_us > 0
+        return self.lie_factor != 1 or self.lie_step != 1 or self.lie_us > 0 or self.slow_us > 0
 
     @property
     def lie(self):
-        said = {"us": self.lie_us} if self.lie_us else {"factor": self.lie_factor}
+        said = {"us": self.lie_us} if self.lie_us else {"factor": self.lie_factor,
+                                                       "step": self.lie_step}
         return dict(said, every=self.lie_every, slow_us=self.slow_us)
 
     @property

@@ -7,7 +7,8 @@ reports are changed on their way, or jobs are taken up late.
 
 WORKER is the real one, OPTION what the mediator starts it with.  LIES is a JSON object: by vm_id
 what is said instead, {"factor": F} times the truth or {"us": N}, and "every": each so many jobs
-(1).  "slow_us": N takes up each job so much later, on average.  VMs that are not in it have the
+(1).  "step": S begins with the truth and goes to the factor S times further with each job, and then
+once more from the truth.  "slow_us": N takes up each job so much later, on average.  VMs that are not in it have the
 real worker itself."""
 
 import json
@@ -28,9 +29,18 @@ GPU_TIME_AT = wl.HEADER.size + 16  # in a DONE
 
 
 class Liar:
-    def __init__(self, factor=1.0, us=None, every=1, slow_us=0):
+    def __init__(self, factor=1.0, us=None, every=1, step=1.0, slow_us=0):
         self.factor, self.us, self.every, self.slow_us = factor, us, every, slow_us
+        self.step, self.now = step, 1.0
         self.jobs = 0
+
+    def next_factor(self):
+        if self.step == 1:
+            return self.factor
+        self.now *= self.step
+        if self.now < self.factor if self.step < 1 else self.now > self.factor:
+            self.now = 1.0
+        return self.now
 
     def dawdle(self, packet):
         """Before the worker gets it."""
@@ -45,7 +55,7 @@ class Liar:
         if self.jobs % self.every:
             return packet
         (true_ns,) = struct.unpack_from("<Q", packet, GPU_TIME_AT)
-        said_ns = int(true_ns * self.factor) if self.us is None else int(self.us * 1000)
+        said_ns = int(true_ns * self.next_factor()) if self.us is None else int(self.us * 1000)
         packet = bytearray(packet)
         struct.pack_into("<Q", packet, GPU_TIME_AT, min(said_ns, (1 << 64) - 1))
         return bytes(packet)

@@ -4,6 +4,7 @@ other things to do."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -31,8 +32,17 @@ def test_words():
         abuse.groups_of("change_ms=5")
 
 
+def test_what_is_not_said_is_as_in_the_simulator():
+    """Or the mixes of the corpus would be other ones here."""
+    said = subprocess.run([BIN / "vgpu-sim", "--help"], capture_output=True, text=True, check=True)
+    (group,) = abuse.groups_of("job_us=1000")
+    for name, words in (("weight", r"weight \((\d+)\)"), ("prio", r"prio 0-2 \((\d+)\)"),
+                        ("depth", r"depth \((\d+)\)"), ("think_us", r"think_us \((\d+)\)")):
+        assert getattr(group, name) == int(re.search(words, said.stdout).group(1)), name
+
+
 @pytest.mark.parametrize("words, why", [
-    ("lie_factor=0.5", "lies"), ("lie_us=5", "lies"), ("slow_us=5", "slow"),
+    ("lie_factor=0.5", "lies"), ("lie_us=5", "lies"), ("lie_step=0.9", "lies"), ("slow_us=5", "slow"),
     ("think_us=200000", "patience"),
     ("rate=2", "patience"), ("disconnect_ms=100", "leaves"), ("on_ms=5,off_ms=500", "patience"),
 ])
@@ -46,7 +56,9 @@ def test_whole_corpus_can_be_played():
     assert {"f1-aside", "f3-hour", "f5-crumbs", "lies-slow"} <= {name for name, _ in found}
     assert len(found) == len(list((ROOT / "sim" / "corpus").glob("*.attack")))
     for _, words in found:
-        assert abuse.groups_of(words)  # each key of it can be said over sockets
+        if words.startswith("gpus="):  # what is on one GPU can be said over sockets, every key
+            continue
+        assert abuse.groups_of(words)
 
 
 def test_what_needs_several_gpus_says_so(tmp_path):
@@ -66,7 +78,7 @@ def gpu_time_us(device, spin_us):
 
 
 def test_lying_worker(lab):
-    lies = {"1": {"factor": 0}, "2": {"us": 3.6e9, "every": 3}}
+    lies = {"1": {"factor": 0}, "2": {"us": 3.6e9, "every": 3}, "4": {"factor": 10, "step": 4}}
     worker = abuse.write_worker(str(lab), str(BIN), lies)
     with Mediator(lab, "--enable-test-ops", "--worker", worker) as mediator:
         with mediator.device(vm_id=1) as zero, mediator.device(vm_id=2) as hour, \
@@ -76,6 +88,8 @@ def test_lying_worker(lab):
             assert [gpu_time_us(hour, 1000) >= 3600000000 for _ in range(6)] == [
                 False, False, True, False, False, True]
             assert 20000 <= gpu_time_us(honest, 20000) < 60000000
+            with mediator.device(vm_id=4) as more:  # 4 times the truth, and once more from 1
+                assert all(gpu_time_us(more, 20000) >= floor for floor in (80000, 20000, 80000))
         # What is charged goes by the clock: neither nothing nor two hours.
         assert mediator.vm(1)["gpu_time_ns"] >= 10e6
         assert mediator.vm(2)["gpu_time_ns"] < 120e9
