@@ -7,9 +7,9 @@ reports are changed on their way, or jobs are taken up late.
 
 WORKER is the real one, OPTION what the mediator starts it with.  LIES is a JSON object: by vm_id
 what is said instead, {"factor": F} times the truth or {"us": N}, and "every": each so many jobs
-(1).  "step": S begins with the truth and goes to the factor S times further with each job, and then
-once more from the truth.  "slow_us": N takes up each job so much later, on average.  VMs that are not in it have the
-real worker itself."""
+(1).  "step": S begins with the truth and goes on by S times with each job, up or down to the
+factor, and then once more from the truth.  "slow_us": N takes up each job so much later, on
+average.  VMs that are not in it have the real worker itself."""
 
 import json
 import os

@@ -42,7 +42,8 @@ def test_what_is_not_said_is_as_in_the_simulator():
 
 
 @pytest.mark.parametrize("words, why", [
-    ("lie_factor=0.5", "lies"), ("lie_us=5", "lies"), ("lie_step=0.9", "lies"), ("slow_us=5", "slow"),
+    ("lie_factor=0.5", "lies"), ("lie_us=5", "lies"), ("lie_step=0.9", "lies"),
+    ("slow_us=5", "slow"),
     ("think_us=200000", "patience"),
     ("rate=2", "patience"), ("disconnect_ms=100", "leaves"), ("on_ms=5,off_ms=500", "patience"),
 ])
