@@ -25,7 +25,7 @@ demo-programs: $(BUILD)/build.ninja
 	$(NINJA) -C $(BUILD) bin/vgpu-mediator bin/vgpu-keeper bin/vgpu-worker bin/vgpu-client \
 	    guest/client/vgpu-client-static
 
-# Only libvgpu and vgpu-client: a C compiler, meson and ninja are enough.
+# Only libvgpu and vgpu-client: gcc, libc6-dev, meson and ninja are enough.
 client: $(CLIENT_BUILD)/build.ninja
 	$(NINJA) -C $(CLIENT_BUILD)
 	@mkdir -p $(BUILD)/bin

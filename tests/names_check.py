@@ -8,7 +8,8 @@ A name is a word that ends like a source file of this tree, or a path that begin
 its top folders; with capitals in it it is a placeholder. It is found at that path from the
 root, from the naming file's folder, or as the end of some path, so "link.h" or "base/link.h"
 will do; a program is found by its source. In C, Python and shell only comments are looked at,
-in documents everything.
+in documents everything. Where a document has a test's name behind that of a file, as in
+`tests/a.py`, `test_b`, the file has this test.
 ELSEWHERE lists what is of other projects, of the system, or is made by a build.
 Exit status: 0 all well, 1 names of nothing, 2 no files there.
 """
@@ -23,6 +24,7 @@ ENDINGS = (".c", ".h", ".cu", ".inc", ".py", ".sh", ".md")
 NAME = re.compile(r"(?<![\w./~$<*{}%-])((?:[\w.-]+/)*[\w-][\w.-]*"
                   r"\.(?:c|h|py|sh|md|cu|spec|diff|inc))\b(?![\w/*<{(-]|\.\w)")
 PLACE = r"(?<![\w./~$<*{}%%-])((?:%s)/[\w./-]*\w)(?![\w*<{(-]|/[*<{])"
+TEST = re.compile(r"`([\w./-]+\.(?:c|py))`,\s+`(test_\w+)`")
 COMMENT_C = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 COMMENT_HASH = re.compile(r"(?:^|(?<=\s))#[^\n]*")
 ELSEWHERE = {
@@ -52,6 +54,18 @@ def parents(path):
         yield path
 
 
+def tests_that_are_gone(root, path, text):
+    """Of a document."""
+    for named in TEST.finditer(text):
+        place = os.path.join(root, named.group(1))
+        if not os.path.exists(place):
+            continue  # said already
+        with open(place, encoding="utf-8") as source:
+            if not re.search(rf"\b{named.group(2)}\(", source.read()):
+                line = text.count("\n", 0, named.start()) + 1
+                yield f"{path}:{line}: {named.group(1)} has no {named.group(2)}"
+
+
 def check_tree(root):
     every = list(tree.files(root, skipped=("build",)))
     places = {folder for path in every for folder in parents(path)} | set(every)
@@ -65,6 +79,8 @@ def check_tree(root):
         count += 1
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as source:
             text = source.read()
+        if path.endswith(".md"):
+            found += tests_that_are_gone(root, path, text)
         for start, part in comments(path, text):
             for name in (m for pattern in patterns for m in pattern.finditer(part)):
                 word = name.group(1)

@@ -345,6 +345,14 @@ class Names(Sample):
                 self.assertEqual(set(found), {name})
                 os.unlink(os.path.join(self.root, path))
 
+    def test_tests_of_documents(self):
+        self.write("tests/a.py", "def test_there():\n")
+        self.write("docs/a.md", "`tests/a.py`, `test_there`,\nand `tests/a.py`,\n`test_the`")
+        status, out = self.run_main(names_check)
+        self.assertEqual(status, 1, out)
+        self.assertIn("docs/a.md:2: tests/a.py has no test_the\n", out)
+        self.assertNotIn("docs/a.md:1", out)
+
 
 class Width(Sample):
     WIDE = "word " * 21
