@@ -16,6 +16,7 @@
 #include "admin/say.h"
 #include "admin/select.h"
 #include "admin/tools.h"
+#include "admin/xapi_keys.h"
 #include "common/names.h"
 #include "common/vm_limits.h"
 #include "common/weight.h"
@@ -278,6 +279,7 @@ int commands_change_vm(struct admin *admin, bool use_vm_id, unsigned fields,
     if (!changed) {
         snprintf(message, sizeof(message), "%s is so already, nothing changed.", label);
     }
+    admin_note_xapi_keys(admin, &after);
     return admin_finish_change(admin, &before, &after, message,
                                json_pack("{s:b, s:o, s:o}", "changed", (int)changed, "vm",
                                          admin_vm_json(&after), "before", admin_vm_json(&before)));
@@ -381,6 +383,7 @@ static int run_remove(struct admin *admin)
                    vm->vm_uuid);
     }
     snprintf(message, sizeof(message), "Removed %s.", label);
+    admin_note_xapi_keys(admin, vm);
     return admin_finish_change(admin, vm, NULL, message,
                                json_pack("{s:b, s:o}", "changed", 1, "vm", admin_vm_json(vm)));
 }

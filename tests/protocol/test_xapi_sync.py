@@ -2,6 +2,7 @@
 """vgpu-xapi-sync between a stand-in for xapi and the real vgpu-admin and mediator."""
 import ast
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -270,6 +271,28 @@ def test_xapi_restarts(host):
     host.xapi.sessions.clear()
     host.xapi.config("web", weight="40")
     wait_for(lambda: host.vms()[UUID[1]]["weight"] == 40, "a new session")
+
+
+def test_an_administrator_hears_whose_settings_these_are(host, kit):
+    host.xapi.set("web", record(UUID[1], "web", ALL))
+    host.once()
+    kit.ok("register-vm", f"--vm-uuid={UUID[2]}", "--vm-name=by hand")
+
+    def notes(*command):
+        return kit.json(*command, "--yes").get("notes", [])
+
+    for change in (["set-weight", "--weight=7"], ["set-rate-limit", "--rate=9"], ["remove-vm"]):
+        said = " ".join(notes(*change, f"--vm-uuid={UUID[1]}"))
+        assert f"xe vm-param-set uuid={UUID[1]}" in said and "vgpu-xapi-sync puts them back" in said
+        assert "xapi" not in " ".join(notes(*change, f"--vm-uuid={UUID[2]}"))
+    host.once()
+    # What is no list is not followed, and not waited for.
+    host.state.unlink()
+    os.mkfifo(host.state)
+    assert "xapi" not in " ".join(notes("set-weight", "--weight=8", f"--vm-uuid={UUID[1]}"))
+    host.state.unlink()
+    host.state.symlink_to("/dev/zero")
+    assert "xapi" not in " ".join(notes("set-weight", "--weight=9", f"--vm-uuid={UUID[1]}"))
 
 
 def test_what_an_administrator_did_meanwhile_is_put_back(host):
