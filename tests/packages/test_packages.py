@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The Debian packages: installed, used, upgraded, removed and purged in a clean root; a guest from
 the installed files."""
+import json
 import os
 import pathlib
 import re
@@ -15,6 +16,9 @@ from conftest import TREE, run
 PROGRAMS = ("vgpu-mediator", "vgpu-worker", "vgpu-keeper", "vgpu-admin", "vgpu-file-bridge",
             "vgpu-loadgen", "vgpu-sim", "vgpu-client", "vgpu-client-static", "mediator_phase3",
             "vm_client", "vm_client_enhanced", "vgpu-run")
+
+# A second copy of a list before it was changed, as all packages with users leave it.
+LISTS_FROM_BEFORE = {"etc/group-", "etc/gshadow-", "etc/passwd-", "etc/shadow-"}
 
 # One command: the root's processes end with it.
 A_SUM = """
@@ -93,9 +97,35 @@ def test_install_upgrade_remove_purge(packages, root, tmp_path):
     assert db.exists() and default.exists()
     root.ok("dpkg", "-P", *packages)
     left = root.files() - before
-    # A second copy of a list before it was changed, as all packages with users leave it.
-    assert left <= {"etc/group-", "etc/gshadow-", "etc/passwd-", "etc/shadow-"}, left
+    assert left <= LISTS_FROM_BEFORE, left
     assert not before - root.files()
+
+
+def test_upgrade_from_a_real_one_before(packages, root):
+    """VGPU_PACKAGES_BEFORE=FOLDER: packages of an earlier version, as scripts/build-packages made
+    them then. Where they differ in files, units, users and the database, this is where it shows."""
+    folder = os.environ.get("VGPU_PACKAGES_BEFORE")
+    if not folder:
+        pytest.skip("no packages of an earlier version: VGPU_PACKAGES_BEFORE")
+    found = {path.name.split("_")[0]: path for path in pathlib.Path(folder).glob("*.deb")}
+    older = in_a_root({name: path for name, path in found.items() if "dbgsym" not in name})
+    packages = in_a_root(packages)
+    untouched = root.files()
+    root.install(*older.values())
+    root.ok("vgpu-admin", "--toolstack=none", "register-vm",
+            "--vm-uuid=7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001", "--vm-name=web", "--vm-id=1",
+            "--weight=80")
+    assert "100 + 200 = 300" in root.sh(A_SUM)
+    said = root.install(*packages.values())
+    assert "rror" not in said.replace("errors", ""), said
+    vm, = json.loads(root.ok("vgpu-admin", "list-vms", "--json"))["vms"]
+    assert (vm["name"], vm["weight"]) == ("web", 80)
+    assert "100 + 200 = 300" in root.sh(A_SUM)
+    fresh_units = {"vgpu-mediator.service", "vgpu-keeper.service"}
+    assert {p.name for p in (root.folder / "etc/systemd/system").rglob("*vgpu*")} == fresh_units
+    root.ok("dpkg", "-P", *sorted(packages.keys() | older.keys()))
+    left = root.files() - untouched
+    assert left <= LISTS_FROM_BEFORE, left
 
 
 def test_purge_leaves_what_others_made(packages, root):

@@ -101,6 +101,15 @@ def test_cloudstack_on_kvm():
     assert variables(root)["LD_PRELOAD"].startswith("/usr/lib/vgpu-mediator/qemu/")
 
 
+def test_cloudstack_service_offering():
+    """An offering's details: of the extraconfig keys only those of DPDK are taken."""
+    (key,) = re.findall(r"serviceofferingdetails\[0\]\.key=(\S+)", document("cloudstack.md"))
+    assert re.fullmatch(r"extraconfig-dpdk-(?:numa|hugepages|interface.*)", key), key
+    # Both of them would turn DPDK on.
+    assert document("cloudstack.md").count("details[0].key=") == 1 and "details[1]" not in \
+        document("cloudstack.md")
+
+
 def test_libvirt():
     (text,) = blocks("libvirt.md", "xml")
     root = ET.fromstring(text)
