@@ -198,11 +198,15 @@ struct core_effects {
      */
     uint64_t (*channel_match)(void *opaque, const struct core_vm_config *vm, int life);
     /*
-     * Chunks 1 and up.  start: make it and hand it to the worker, which answers by
-     * core_chunk_added(); -errno: it can't be had.  send: CHUNK_ADDED with its descriptor, which
-     * nobody needs here afterwards.  stop: the worker is to let go, and answers by
-     * core_chunk_removed().  free: forget it; channel_free() does so for all of a channel.
+     * Chunks 1 and up.  part: hand a part of a guest's own to the worker, which answers the last by
+     * core_chunk_added(); -errno: it is none that a worker may have.  start: make it and hand it to
+     * the worker, which answers by core_chunk_added(); -errno: it can't be had.  send: CHUNK_ADDED
+     * with its descriptor, which nobody needs here afterwards.  stop: the worker is to let go, and
+     * answers by core_chunk_removed().  free: forget it; channel_free() does so for all of a
+     * channel.
      */
+    int (*chunk_part)(void *opaque, uint64_t worker, uint64_t channel, const VGPUChunkAdd *add,
+                      const VGPUPiece *pieces, int fd);
     int (*chunk_start)(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
                        uint64_t bytes);
     void (*chunk_send)(void *opaque, uint32_t session, uint64_t channel, uint32_t chunk,

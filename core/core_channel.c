@@ -301,29 +301,6 @@ bool core_channel_open(struct core *core, uint32_t session, const VGPUChannelOpe
     return true;
 }
 
-/* Do the pieces of a frame go on with the chunk, in stretches that can be mapped? */
-static bool part_is_right(const struct core_channel *channel, const VGPUChunkAdd *add,
-                          const VGPUPiece *pieces, uint64_t *bytes)
-{
-    uint64_t left = channel->bytes - channel->named_bytes;
-
-    *bytes = 0;
-    if (add->bytes != channel->bytes || add->piece_count == 0 ||
-        add->page_bytes < VGPU_CHANNEL_PAGE || add->page_bytes > VGPU_CHUNK_BYTES_MAX ||
-        (add->page_bytes & (add->page_bytes - 1)) != 0) {
-        return false;
-    }
-    for (uint32_t i = 0; i < add->piece_count; i++) {
-        if (pieces[i].bytes == 0 || pieces[i].bytes > left - *bytes ||
-            pieces[i].bytes % add->page_bytes != 0 || pieces[i].address % add->page_bytes != 0 ||
-            pieces[i].address > INT64_MAX - pieces[i].bytes) {
-            return false;
-        }
-        *bytes += pieces[i].bytes;
-    }
-    return (*bytes == left) == !(add->flags & VGPU_CHUNK_MORE);
-}
-
 bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
                        const VGPUPiece *pieces, int fd, uint64_t now_ns)
 {
@@ -335,7 +312,7 @@ bool core_channel_part(struct core *core, uint32_t session, const VGPUChunkAdd *
         return true; /* its end is on the way to the device */
     }
     if (channel->transport != VGPU_TRANSPORT_SHARED || channel->named ||
-        !part_is_right(channel, add, pieces, &bytes)) {
+        !core_part_is_right(add, pieces, channel->bytes, channel->named_bytes, &bytes)) {
         return false;
     }
     slot = channel->vm;

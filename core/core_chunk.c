@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Chunks 1 and up of a channel: memory of the host that the process asks for while it works.
+ * Chunks 1 and up of a channel: memory that the process asks for while it works.
  *
  *   FREE ──ADD, charged──► ADDING ──the worker has mapped it──► OPEN
  *   OPEN ──REMOVE──► REMOVING ──the worker has let go──► FREE
  *
- * It counts towards the VM's channel memory from ADD until the worker has let go of it, or of its
- * channel.  Each ADD has one ADDED as its answer, each REMOVE one REMOVED, unless the channel ends
- * before.
+ * Memory of the host counts towards the VM's channel memory from ADD until the worker has let go of
+ * it, or of its channel.  A SHARED channel's is the guest's own: it costs nothing here, and comes
+ * in several ADDs, each a part with its descriptor, which the worker gets at once.  Each chunk has
+ * one ADDED as its answer, each REMOVE one REMOVED, unless the channel ends before.
  */
 #include "core/core_internal.h"
 
 #include <stdlib.h>
 
 struct core_chunk {
-    enum { CHUNK_FREE, CHUNK_ADDING, CHUNK_OPEN, CHUNK_REMOVING } state;
-    uint64_t bytes;
+    enum { CHUNK_FREE, CHUNK_NAMING, CHUNK_ADDING, CHUNK_OPEN, CHUNK_REMOVING } state;
+    uint64_t bytes, charged_bytes;
+    uint64_t named_bytes; /* NAMING: by the parts so far */
+    uint32_t parts;       /* of them */
 };
 
 /* An OPEN one, by the number that its session has for it. */
@@ -55,7 +58,7 @@ static void refuse(struct core *core, uint32_t session, const VGPUChunkAdd *add,
 static void charge(struct core *core, struct core_channel *channel, struct core_chunk *chunk,
                    uint64_t bytes)
 {
-    chunk->bytes = bytes;
+    chunk->bytes = chunk->charged_bytes = bytes;
     channel->charged_bytes += bytes;
     core->vms[channel->vm].channel_bytes += bytes;
     core->channel_bytes += bytes;
@@ -64,10 +67,18 @@ static void charge(struct core *core, struct core_channel *channel, struct core_
 static void release(struct core *core, struct core_channel *channel, struct core_chunk *chunk)
 {
     channel->chunks_adding -= chunk->state == CHUNK_ADDING;
-    channel->charged_bytes -= chunk->bytes;
-    core->vms[channel->vm].channel_bytes -= chunk->bytes;
-    core->channel_bytes -= chunk->bytes;
+    channel->charged_bytes -= chunk->charged_bytes;
+    core->vms[channel->vm].channel_bytes -= chunk->charged_bytes;
+    core->channel_bytes -= chunk->charged_bytes;
     *chunk = (struct core_chunk){.state = CHUNK_FREE};
+}
+
+static bool has_places(struct core_channel *channel)
+{
+    if (!channel->chunks) {
+        channel->chunks = calloc(VGPU_CHUNKS_MAX, sizeof(*channel->chunks));
+    }
+    return channel->chunks != NULL;
 }
 
 static enum vgpu_error examine(struct core *core, struct core_channel *channel, uint64_t bytes)
@@ -81,10 +92,7 @@ static enum vgpu_error examine(struct core *core, struct core_channel *channel, 
     if (bytes > core_channel_room(core, channel->vm)) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
-    if (!channel->chunks) {
-        channel->chunks = calloc(VGPU_CHUNKS_MAX, sizeof(*channel->chunks));
-    }
-    return channel->chunks ? VGPU_ERR_NONE : VGPU_ERR_MEMORY_LIMIT;
+    return has_places(channel) ? VGPU_ERR_NONE : VGPU_ERR_MEMORY_LIMIT;
 }
 
 bool core_chunks_adopt(struct core *core, struct core_channel *channel,
@@ -110,7 +118,7 @@ bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add
     struct core_chunk *chunk;
     enum vgpu_error status;
 
-    /* HOST: the mediator makes the memory, so there are no pieces. */
+    /* The mediator makes the memory, so there are no pieces. */
     if (add->channel >= VGPU_CHANNELS_MAX || add->chunk == 0 || add->chunk >= VGPU_CHUNKS_MAX ||
         add->flags != 0 || add->piece_count != 0) {
         return false;
@@ -119,7 +127,8 @@ bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add
         refuse(core, session, add, VGPU_ERR_INVALID_REQUEST);
         return true;
     }
-    if (channel->chunks && channel->chunks[add->chunk].state != CHUNK_FREE) {
+    if (channel->transport == VGPU_TRANSPORT_SHARED ||
+        (channel->chunks && channel->chunks[add->chunk].state != CHUNK_FREE)) {
         return false;
     }
     status = examine(core, channel, add->bytes);
@@ -137,6 +146,72 @@ bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add
     }
     chunk->state = CHUNK_ADDING;
     channel->chunks_adding++;
+    return true;
+}
+
+bool core_part_is_right(const VGPUChunkAdd *add, const VGPUPiece *pieces, uint64_t chunk_bytes,
+                        uint64_t named_bytes, uint64_t *bytes)
+{
+    uint64_t left = chunk_bytes - named_bytes;
+
+    *bytes = 0;
+    if (add->bytes != chunk_bytes || add->piece_count == 0 || add->page_bytes < VGPU_CHANNEL_PAGE ||
+        add->page_bytes > VGPU_CHUNK_BYTES_MAX || (add->page_bytes & (add->page_bytes - 1)) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < add->piece_count; i++) {
+        if (pieces[i].bytes == 0 || pieces[i].bytes > left - *bytes ||
+            pieces[i].bytes % add->page_bytes != 0 || pieces[i].address % add->page_bytes != 0 ||
+            pieces[i].address > INT64_MAX - pieces[i].bytes) {
+            return false;
+        }
+        *bytes += pieces[i].bytes;
+    }
+    return (*bytes == left) == !(add->flags & VGPU_CHUNK_MORE);
+}
+
+/* The place of a chunk of which this is a part; NULL: a part of it makes no sense now. */
+static struct core_chunk *naming(struct core_channel *channel, const VGPUChunkAdd *add)
+{
+    struct core_chunk *chunk = &channel->chunks[add->chunk];
+
+    if (chunk->state == CHUNK_FREE && add->bytes <= VGPU_CHUNK_BYTES_MAX) {
+        *chunk = (struct core_chunk){.state = CHUNK_NAMING, .bytes = add->bytes};
+    }
+    return chunk->state == CHUNK_NAMING && chunk->parts < VGPU_FRAME_FDS_MAX ? chunk : NULL;
+}
+
+bool core_chunk_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                     const VGPUPiece *pieces, int fd)
+{
+    struct core_channel *channel = open_channel(core, session, add->channel);
+    bool last = (add->flags & VGPU_CHUNK_MORE) == 0;
+    struct core_chunk *chunk;
+    uint64_t bytes;
+
+    if (add->channel >= VGPU_CHANNELS_MAX || add->chunk == 0 || add->chunk >= VGPU_CHUNKS_MAX ||
+        (add->flags & ~VGPU_CHUNK_MORE) != 0) {
+        return false;
+    }
+    if (!channel || !has_places(channel)) {
+        if (last) {
+            refuse(core, session, add, channel ? VGPU_ERR_MEMORY_LIMIT : VGPU_ERR_INVALID_REQUEST);
+        }
+        return true;
+    }
+    chunk = naming(channel, add);
+    if (channel->transport != VGPU_TRANSPORT_SHARED || !chunk ||
+        !core_part_is_right(add, pieces, chunk->bytes, chunk->named_bytes, &bytes) ||
+        core->effects.chunk_part(core->effects.opaque, core->vms[channel->vm].worker.handle,
+                                 channel->handle, add, pieces, fd) < 0) {
+        return false;
+    }
+    chunk->named_bytes += bytes;
+    chunk->parts++;
+    if (last) {
+        chunk->state = CHUNK_ADDING;
+        channel->chunks_adding++;
+    }
     return true;
 }
 

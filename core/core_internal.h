@@ -315,8 +315,16 @@ void core_credit_tell(struct core *core, uint32_t slot);
 void core_credit_give(struct core *core, uint32_t slot, uint64_t now_ns);
 
 /* core_chunk.c */
-/* Frames of a session.  False: they make no sense. */
+/*
+ * SHARED: do the pieces of a frame go on with a chunk of this size, of which so much is named, in
+ * stretches that can be mapped?  Then *bytes is their sum.
+ */
+bool core_part_is_right(const VGPUChunkAdd *add, const VGPUPiece *pieces, uint64_t chunk_bytes,
+                        uint64_t named_bytes, uint64_t *bytes);
+/* Frames of a session.  False: they make no sense.  part: one with pieces, and their descriptor. */
 bool core_chunk_add(struct core *core, uint32_t session, const VGPUChunkAdd *add);
+bool core_chunk_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                     const VGPUPiece *pieces, int fd);
 bool core_chunk_remove(struct core *core, uint32_t session, const VGPUChunkRemove *remove);
 /* Of a channel that another mediator opened.  False: it makes no sense, or there is no room. */
 bool core_chunks_adopt(struct core *core, struct core_channel *channel,

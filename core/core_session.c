@@ -425,9 +425,9 @@ static void on_channel(struct core *core, uint32_t session, const struct frame *
     }
 }
 
-/* A part of a shared chunk 0. */
-static bool on_chunk0(struct core *core, uint32_t session, const VGPUChunkAdd *add,
-                      const struct frame *frame, uint64_t now_ns)
+/* A part of a guest's memory. */
+static bool on_part(struct core *core, uint32_t session, const VGPUChunkAdd *add,
+                    const struct frame *frame, uint64_t now_ns)
 {
     VGPUPiece pieces[VGPU_CHUNK_PIECES_FRAME_MAX];
 
@@ -436,38 +436,26 @@ static bool on_chunk0(struct core *core, uint32_t session, const VGPUChunkAdd *a
         return false;
     }
     memcpy(pieces, frame->payload + sizeof(*add), add->piece_count * sizeof(pieces[0]));
-    return core_channel_part(core, session, add, pieces, frame->fds[0], now_ns);
-}
-
-/* A device's chunk of its own is not built: it is refused, as an answer to each CHUNK_ADD. */
-static void refuse_chunk(struct core *core, uint32_t session, const struct frame *frame,
-                         const VGPUChunkAdd *add)
-{
-    VGPUChunkAdded added = {
-        .channel = add->channel, .chunk = add->chunk, .status = VGPU_ERR_UNSUPPORTED_OP};
-    VGPUSocketHeader header = {
-        .magic = VGPU_SOCKET_MAGIC,
-        .msg_type = VGPU_MSG_CHUNK_ADDED,
-        .vm_id = frame->header.vm_id,
-        .payload_len = sizeof(added),
-    };
-
-    core->effects.send(core->effects.opaque, session, &header, &added);
+    return add->chunk == 0 ? core_channel_part(core, session, add, pieces, frame->fds[0], now_ns)
+                           : core_chunk_part(core, session, add, pieces, frame->fds[0]);
 }
 
 static void on_device_chunk(struct core *core, uint32_t session, const struct frame *frame,
                             uint64_t now_ns)
 {
     VGPUChunkAdd add;
+    bool well;
 
     if (frame->header.payload_len < sizeof(add)) {
         protocol_error(core, session, "a frame about chunks that is too short", now_ns);
         return;
     }
     memcpy(&add, frame->payload, sizeof(add));
-    if (add.chunk != 0) {
-        refuse_chunk(core, session, frame, &add);
-    } else if (!on_chunk0(core, session, &add, frame, now_ns)) {
+    /* COPIED: a chunk of the mediator's, but for chunk 0, which comes with its channel. */
+    well = add.chunk != 0 && frame->fd_count == 0 && frame->header.payload_len == sizeof(add)
+               ? core_chunk_add(core, session, &add)
+               : on_part(core, session, &add, frame, now_ns);
+    if (!well) {
         protocol_error(core, session, "pieces of a channel's memory that make no sense", now_ns);
     }
 }
@@ -511,12 +499,7 @@ static bool on_channel_frame(struct core *core, uint32_t session, const struct f
             on_device_chunk(core, session, frame, now_ns);
         }
         return true;
-    case VGPU_MSG_CHUNK_REMOVE:
-        if (!core->sessions[session].host) {
-            return false;
-        }
-        on_chunk(core, session, frame, now_ns);
-        return true;
+    case VGPU_MSG_CHUNK_REMOVE: on_chunk(core, session, frame, now_ns); return true;
     default: return false;
     }
 }

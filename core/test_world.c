@@ -97,6 +97,13 @@ static void on_channel_free(void *opaque, uint64_t channel)
     }
 }
 
+static int on_chunk_part(void *opaque, uint64_t worker, uint64_t channel, const VGPUChunkAdd *add,
+                         const VGPUPiece *pieces, int fd)
+{
+    w.channel.chunk = add->chunk;
+    return w.channel.chunk_result;
+}
+
 static int on_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
                           uint64_t bytes)
 {
@@ -165,6 +172,7 @@ void world_begin(void (*change)(struct core_config *config))
         .channel_send = on_channel_send,
         .channel_stop = on_channel_stop,
         .channel_free = on_channel_free,
+        .chunk_part = on_chunk_part,
         .chunk_start = on_chunk_start,
         .worker_credit = on_credit,
         .turn_yield = on_yield,

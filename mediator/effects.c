@@ -158,6 +158,18 @@ static uint64_t effect_channel_match(void *opaque, const struct core_vm_config *
     return supervisor_channel_match(mediator->supervisor, vm, life);
 }
 
+static int effect_chunk_part(void *opaque, uint64_t worker, uint64_t channel,
+                             const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd)
+{
+    struct mediator *mediator = opaque;
+
+    if (!channel_memory_is_memory(fd, pieces, add->piece_count)) {
+        return -EINVAL;
+    }
+    supervisor_channel_part(mediator->supervisor, worker, channel, add, pieces, fd);
+    return 0;
+}
+
 static int effect_chunk_start(void *opaque, uint64_t worker, uint64_t channel, uint32_t chunk,
                               uint64_t bytes)
 {
@@ -281,6 +293,7 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .channel_stop = effect_channel_stop,
         .channel_free = effect_channel_free,
         .channel_match = effect_channel_match,
+        .chunk_part = effect_chunk_part,
         .chunk_start = effect_chunk_start,
         .worker_credit = effect_worker_credit,
         .turn_yield = effect_turn_yield,

@@ -2,7 +2,8 @@
 /*
  * This header is what the parts of the channel module know of each other: vgpu-channel.c has the
  * states, frames and registers, vgpu-channel-open.c the way from a setup to OPEN,
- * vgpu-channel-events.c doorbells, interrupts and the copy engine of a channel.
+ * vgpu-channel-chunks.c chunks beyond chunk 0, vgpu-channel-events.c doorbells, interrupts and the
+ * copy engine of a channel.
  */
 #ifndef HW_MISC_VGPU_CHANNEL_INTERNAL_H
 #define HW_MISC_VGPU_CHANNEL_INTERNAL_H
@@ -29,6 +30,9 @@ typedef struct VgpuChannel {
     bool waited;          /* for the lease, once and in vain: not again */
     VGPUChannelOpen open; /* as sent */
     VgpuChunk chunk0;
+    VgpuChunk *chunks;      /* VGPU_CHUNKS_MAX, from 1 on; NULL: there were none */
+    uint32_t awaited_chunk; /* what ADD or REMOVE waits for; 0: nothing */
+    bool removing;          /* it is REMOVE */
     bool has_events;
     EventNotifier doorbell; /* SHARED: the worker's, as the next; never to be written to */
     VgpuWatch interrupt;
@@ -63,11 +67,26 @@ static inline void vgpu_channels_notify(VgpuChannels *set, uint32_t vector)
     }
 }
 
-/* vgpu-channel.c: the channel's copy engine gave up. */
+/* vgpu-channel.c: RESULT has become another one, without a read of it. */
+void vgpu_channel_tell_changed(VgpuChannel *channel);
+/* The channel's copy engine gave up. */
 void vgpu_channel_copy_failed(VgpuChannel *channel);
 
 /* vgpu-channel-open.c: COMMAND_OPEN.  NONE: it is OPENING, on_lease watches its lease. */
 enum vgpu_error vgpu_channel_open(VgpuChannel *channel, IOHandler *on_lease);
+
+/*
+ * vgpu-channel-chunks.c: COMMAND_CHUNK_ADD and _REMOVE.  NONE: RESULT is PENDING, and the frames
+ * ADDED and REMOVED end that.
+ */
+enum vgpu_error vgpu_channel_chunk_add(VgpuChannel *channel);
+enum vgpu_error vgpu_channel_chunk_remove(VgpuChannel *channel);
+/* Returns how many descriptors were taken; -1: the frame makes no sense. */
+int vgpu_channel_chunk_added(VgpuChannel *channel, const VGPUChunkAdded *added, const int *fds,
+                             unsigned fd_count);
+int vgpu_channel_chunk_removed(VgpuChannel *channel, const VGPUChunkRemove *removed);
+/* The host has let go of all of them. */
+void vgpu_channel_chunks_release(VgpuChannel *channel);
 
 /* vgpu-channel-events.c */
 /* Can this process signal what a channel of this transport needs?  The answer never changes. */

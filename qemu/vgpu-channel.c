@@ -37,7 +37,7 @@ static const char *set_name(VgpuChannels *set)
 
 /* ---- Telling the guest -------------------------------------------------------------- */
 
-static void tell_changed(VgpuChannel *channel)
+void vgpu_channel_tell_changed(VgpuChannel *channel)
 {
     set_bit(channel->number, channel->set->changed);
     vgpu_channels_notify(channel->set, VGPU_VECTOR_CONFIG);
@@ -84,11 +84,12 @@ static void channel_finish(VgpuChannel *channel)
         return;
     }
     vgpu_chunk_release(&channel->chunk0, channel->set->pieces);
+    vgpu_channel_chunks_release(channel);
     channel->state = VGPU_REGISTER_FREE;
     if (channel->result == VGPU_RESULT_PENDING) {
         channel->result = VGPU_ERR_NONE; /* of CLOSE */
     }
-    tell_changed(channel);
+    vgpu_channel_tell_changed(channel);
     reset_finish(channel->set);
 }
 
@@ -100,6 +101,11 @@ static void channel_leave(VgpuChannel *channel)
 {
     bool silent = channel->reason == VGPU_CLOSED_RESET || channel->reason == VGPU_CLOSED_BUS_MASTER;
 
+    /* An ADD or REMOVE has no answer any more. */
+    if (channel->awaited_chunk != 0) {
+        channel->awaited_chunk = 0;
+        channel->result = VGPU_ERR_MEDIATOR_UNAVAILABLE;
+    }
     vgpu_channel_events_end(channel,
                             silent ? VGPU_CLOSED_NONE : (enum vgpu_channel_reason)channel->reason);
     channel->state = VGPU_REGISTER_CLOSING;
@@ -303,7 +309,9 @@ static void command_close(VgpuChannel *channel)
 /* The engine can't reach the guest's memory, or the worker lies to it. */
 void vgpu_channel_copy_failed(VgpuChannel *channel)
 {
-    channel->result = VGPU_ERR_NONE;
+    if (channel->awaited_chunk == 0) {
+        channel->result = VGPU_ERR_NONE;
+    }
     end_channel(channel, VGPU_CLOSED_COPY_FAILED);
 }
 
@@ -352,7 +360,7 @@ static int frame_opened(VgpuChannels *set, const VGPUChannelOpened *opened, cons
     if (!vgpu_channel_events_begin(channel, fds)) {
         return -1;
     }
-    tell_changed(channel);
+    vgpu_channel_tell_changed(channel);
     return fd_count;
 }
 
@@ -373,6 +381,8 @@ bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *pa
     union {
         VGPUChannelOpened opened;
         VGPUChannelClose closed;
+        VGPUChunkAdded added;
+        VGPUChunkRemove removed;
     } frame;
     int taken = -1;
     unsigned i;
@@ -382,6 +392,12 @@ bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *pa
         taken = frame_opened(set, &frame.opened, fds, fd_count);
     } else if (msg_type == VGPU_MSG_CHANNEL_CLOSED && payload_bytes == sizeof(frame.closed)) {
         taken = frame_closed(set, &frame.closed);
+    } else if (msg_type == VGPU_MSG_CHUNK_ADDED && payload_bytes == sizeof(frame.added)) {
+        taken = vgpu_channel_chunk_added(channel_of(set, le32_to_cpu(frame.added.channel)),
+                                         &frame.added, fds, fd_count);
+    } else if (msg_type == VGPU_MSG_CHUNK_REMOVED && payload_bytes == sizeof(frame.removed)) {
+        taken = vgpu_channel_chunk_removed(channel_of(set, le32_to_cpu(frame.removed.channel)),
+                                           &frame.removed);
     } else if (msg_type == VGPU_MSG_CHANNEL_RESET && payload_bytes == 0) {
         taken = 0; /* each channel has had its CLOSED before it */
     }
@@ -442,6 +458,8 @@ uint32_t vgpu_channels_read(VgpuChannels *set, uint32_t reg)
 
 static void command(VgpuChannel *channel, uint32_t val)
 {
+    enum vgpu_error error = VGPU_ERR_NONE;
+
     if (channel->result == VGPU_RESULT_PENDING) {
         qemu_log_mask(LOG_GUEST_ERROR,
                       "vgpu-stub %s: command %u for channel %u while one is "
@@ -450,21 +468,19 @@ static void command(VgpuChannel *channel, uint32_t val)
         return;
     }
     switch (val) {
-    case VGPU_COMMAND_OPEN: {
-        enum vgpu_error error = vgpu_channel_open(channel, on_lease);
-
-        if (error != VGPU_ERR_NONE) {
-            channel->result = error;
-        }
-        break;
-    }
+    case VGPU_COMMAND_OPEN: error = vgpu_channel_open(channel, on_lease); break;
+    case VGPU_COMMAND_CHUNK_ADD: error = vgpu_channel_chunk_add(channel); break;
+    case VGPU_COMMAND_CHUNK_REMOVE: error = vgpu_channel_chunk_remove(channel); break;
     case VGPU_COMMAND_CLOSE:
         channel->result = VGPU_ERR_NONE;
         if (channel->state != VGPU_REGISTER_FREE) {
             command_close(channel);
         }
         break;
-    default: channel->result = VGPU_ERR_UNSUPPORTED_OP; break;
+    default: error = VGPU_ERR_UNSUPPORTED_OP; break;
+    }
+    if (error != VGPU_ERR_NONE) {
+        channel->result = error;
     }
 }
 
@@ -528,6 +544,7 @@ void vgpu_channels_free(VgpuChannels *set)
         }
         channel->has_events = false;
         vgpu_chunk_release(&channel->chunk0, set->pieces);
+        vgpu_channel_chunks_release(channel);
     }
     vgpu_piece_tree_free(set->pieces);
     if (set->copy_thread) {

@@ -11,18 +11,17 @@
  * Order: from the guest the position first, then the bytes before it; into the memfd the bytes,
  * then the position.  A PUSH stores the first 8 bytes of its range last, as one word.
  *
- * Outside the big lock the view of memory may change at any time.  So each stretch is looked up
- * under RCU and copied only if it is RAM: no access here can end in a device's code, which would
- * need the lock, and wait for the thread that waits for this one to stop.
- *
  * A hostile guest writes the position, a hostile worker the requests: each word is read once and
- * checked, and nothing outside of chunk 0 is ever touched, on either side.
+ * checked, and nothing outside of the channel's chunks is ever touched, on either side.
+ *
+ * Chunks come and go from the main loop while requests are served: a lock keeps the table, and is
+ * held for a slice at most.
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
-#include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
+#include "vgpu-copy-area.h"
 #include "vgpu-copy.h"
 #include "vgpu-event.h"
 #include "vgpu/vgpu_channel_device.h"
@@ -39,8 +38,9 @@ struct VgpuCopy {
     VgpuCopyUses uses;
     struct vgpu_channel_layout layout;
     uint64_t command_bytes;
-    uint64_t *piece_ends; /* offsets in chunk 0 */
-    uint8_t *memory;      /* the memfd */
+    VgpuCopyArea chunk0;
+    QemuMutex chunks_lock;
+    VgpuCopyArea *chunks; /* under the lock: VGPU_CHUNKS_MAX, from 1 on; NULL: there were none */
     VGPUCopyPage *page;
     EventNotifier doorbell; /* the guest rings, or the engine itself to go on */
     VgpuWatch wake;         /* the worker has requests */
@@ -60,102 +60,13 @@ struct VgpuCopy {
     int has_failed, has_interrupt;
 };
 
-/* ---- Guest memory ------------------------------------------------------------ */
+/* ---- Chunk 0 ----------------------------------------------------------------- */
 
-static bool is_plain_ram(MemoryRegion *mr, bool to_guest)
-{
-    return memory_region_is_ram(mr) && !memory_region_is_ram_device(mr) &&
-           !(to_guest && (mr->readonly || mr->rom_device));
-}
-
-/* One word is one access; what is longer is no word. */
-static void move(uint8_t *to, const uint8_t *from, uint64_t bytes)
-{
-    if (bytes == 8 && ((uintptr_t)to | (uintptr_t)from) % 8 == 0) {
-        VGPU_STORE_RELEASE((uint64_t *)to, VGPU_LOAD_ACQUIRE((const uint64_t *)from));
-    } else {
-        memcpy(to, from, bytes);
-    }
-}
-
-/* A stretch of RAM that has an address here. */
-static void copy_mapped(MemoryRegion *mr, hwaddr offset, uint8_t *host, uint64_t bytes,
-                        bool to_guest)
-{
-    uint8_t *guest = (uint8_t *)memory_region_get_ram_ptr(mr) + offset;
-
-    move(to_guest ? guest : host, to_guest ? host : guest, bytes);
-    if (to_guest) {
-        memory_region_set_dirty(mr, offset, bytes);
-    }
-}
-
-/*
- * Copies where there is RAM, and nowhere else: a device's code would need the big lock, and this
- * one's could end the engine.  Xen's RAM has an address for a moment only: there the ordinary way
- * is gone, under the lock, so what was looked up stays what it is.
- */
-static bool copy_piece(VgpuCopy *copy, hwaddr address, uint8_t *host, uint64_t bytes, bool to_guest)
-{
-    AddressSpace *as = pci_get_address_space(copy->uses.dev);
-    bool well = true;
-
-    rcu_read_lock();
-    while (bytes > 0 && well) {
-        hwaddr length = bytes, offset;
-        MemoryRegion *mr = address_space_translate(as, address, &offset, &length, to_guest,
-                                                   MEMTXATTRS_UNSPECIFIED);
-
-        well = length > 0 && is_plain_ram(mr, to_guest);
-        if (well && xen_enabled()) {
-            well = to_guest ? vgpu_dma_write(copy->uses.dev, address, host, length)
-                            : vgpu_dma_read(copy->uses.dev, address, host, length);
-        } else if (well) {
-            copy_mapped(mr, offset, host, length, to_guest);
-        }
-        address += length;
-        host += length;
-        bytes -= length;
-    }
-    rcu_read_unlock();
-    return well;
-}
-
-/* The piece in which an offset of chunk 0 lies. */
-static uint32_t find_piece(const VgpuCopy *copy, uint64_t offset)
-{
-    uint32_t low = 0, high = copy->uses.chunk->piece_count - 1;
-
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-
-        if (copy->piece_ends[middle] > offset) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return low;
-}
-
-/* Copies a range of chunk 0, which is within it, between the guest and `host`. */
+/* The same of chunk 0. */
 static bool copy_range(VgpuCopy *copy, uint64_t offset, uint8_t *host, uint64_t bytes,
                        bool to_guest)
 {
-    while (bytes > 0) {
-        uint32_t i = find_piece(copy, offset);
-        const VGPUPiece *piece = &copy->uses.chunk->pieces[i];
-        uint64_t now = MIN(bytes, copy->piece_ends[i] - offset);
-        hwaddr address = piece->address + (piece->bytes - (copy->piece_ends[i] - offset));
-
-        if (!copy_piece(copy, address, host, now, to_guest)) {
-            return false;
-        }
-        offset += now;
-        host += now;
-        bytes -= now;
-    }
-    return true;
+    return vgpu_copy_area(copy->uses.dev, &copy->chunk0, offset, host, bytes, to_guest);
 }
 
 static bool load_word(VgpuCopy *copy, uint64_t offset, uint64_t *word)
@@ -177,7 +88,7 @@ static bool store_parked(VgpuCopy *copy, uint64_t offset, uint32_t parked)
 
 static VGPUControl *control_of(VgpuCopy *copy)
 {
-    return (VGPUControl *)(copy->memory + copy->layout.control);
+    return (VGPUControl *)(copy->chunk0.memory + copy->layout.control);
 }
 
 static bool pull_ring(VgpuCopy *copy, uint64_t tail)
@@ -187,8 +98,10 @@ static bool pull_ring(VgpuCopy *copy, uint64_t tail)
     uint64_t first = MIN(bytes, copy->command_bytes - at);
     uint64_t ring = copy->layout.commands;
 
-    return copy_range(copy, ring + at, copy->memory + ring + at, first, false) &&
-           copy_range(copy, ring, copy->memory + ring, bytes - first, false);
+    uint8_t *memory = copy->chunk0.memory;
+
+    return copy_range(copy, ring + at, memory + ring + at, first, false) &&
+           copy_range(copy, ring, memory + ring, bytes - first, false);
 }
 
 /* What the process has written since the last look.  False: its memory is out of reach. */
@@ -220,7 +133,7 @@ static bool pull_commands(VgpuCopy *copy)
 /* ---- Requests ---------------------------------------------------------------------- */
 
 /* One slice of a range.  False: out of reach. */
-static bool move_slice(VgpuCopy *copy, const VGPUCopyRequest *request)
+static bool move_slice(VgpuCopy *copy, const VgpuCopyArea *area, const VGPUCopyRequest *request)
 {
     bool push = request->kind == VGPU_COPY_PUSH;
     /* The first word of a range goes last. */
@@ -234,15 +147,15 @@ static bool move_slice(VgpuCopy *copy, const VGPUCopyRequest *request)
         return false;
     }
     bytes = MIN(request->bytes - skip - copy->moved, SLICE_BYTES);
-    if (!copy_range(copy, at, copy->memory + at, bytes, push)) {
+    if (!vgpu_copy_area(copy->uses.dev, area, at, area->memory + at, bytes, push)) {
         return false;
     }
     copy->moved += bytes;
     copy->turn_bytes += bytes;
     if (copy->moved + skip == request->bytes) {
         copy->moved += skip;
-        return !has_word ||
-               copy_range(copy, request->offset, copy->memory + request->offset, 8, true);
+        return !has_word || vgpu_copy_area(copy->uses.dev, area, request->offset,
+                                           area->memory + request->offset, 8, true);
     }
     return true;
 }
@@ -266,10 +179,32 @@ static bool tell_interrupt(VgpuCopy *copy)
     return true;
 }
 
-static bool request_is_right(const VgpuCopy *copy, const VGPUCopyRequest *request)
+/* The chunk that a request names, with the whole range in it; NULL: it makes no sense. */
+static const VgpuCopyArea *area_of(const VgpuCopy *copy, const VGPUCopyRequest *request)
 {
-    return request->chunk == 0 && request->offset <= copy->layout.bytes &&
-           request->bytes <= copy->layout.bytes - request->offset;
+    const VgpuCopyArea *area = &copy->chunk0;
+
+    if (request->chunk != 0) {
+        area =
+            request->chunk < VGPU_CHUNKS_MAX && copy->chunks ? &copy->chunks[request->chunk] : NULL;
+    }
+    return area && area->chunk && request->offset <= area->chunk->bytes &&
+                   request->bytes <= area->chunk->bytes - request->offset
+               ? area
+               : NULL;
+}
+
+/* A slice of a range.  A request that was changed half-way may end too early, never too late. */
+static bool serve_range(VgpuCopy *copy, const VGPUCopyRequest *request)
+{
+    const VgpuCopyArea *area;
+    bool well;
+
+    qemu_mutex_lock(&copy->chunks_lock);
+    area = area_of(copy, request);
+    well = area && copy->moved <= request->bytes && move_slice(copy, area, request);
+    qemu_mutex_unlock(&copy->chunks_lock);
+    return well;
 }
 
 /* A slice of the oldest request.  False: it makes no sense, or is out of reach. */
@@ -282,9 +217,7 @@ static bool serve_request(VgpuCopy *copy)
     switch (request.kind) {
     case VGPU_COPY_PULL:
     case VGPU_COPY_PUSH:
-        /* A request that was changed half-way may end too early, and never too late. */
-        if (!request_is_right(copy, &request) || copy->moved > request.bytes ||
-            !move_slice(copy, &request)) {
+        if (!serve_range(copy, &request)) {
             return false;
         }
         done = copy->moved == request.bytes;
@@ -430,31 +363,19 @@ static void on_event(void *opaque)
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
-/* A memfd of exactly this size for ever: else an access could end this process. */
-static void *map_sealed(int fd, uint64_t bytes)
-{
-    const int wanted = F_SEAL_SHRINK | F_SEAL_GROW;
-    int seals = fcntl(fd, F_GET_SEALS);
-    struct stat about;
-    void *memory;
-
-    if (seals < 0 || (seals & wanted) != wanted || fstat(fd, &about) < 0 ||
-        (uint64_t)about.st_size != bytes) {
-        return NULL;
-    }
-    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 static void unmap(VgpuCopy *copy)
 {
-    if (copy->memory) {
-        munmap(copy->memory, copy->layout.bytes);
+    uint32_t i;
+
+    for (i = 1; copy->chunks && i < VGPU_CHUNKS_MAX; i++) {
+        vgpu_copy_area_end(&copy->chunks[i]);
     }
+    g_free(copy->chunks);
+    vgpu_copy_area_end(&copy->chunk0);
     if (copy->page) {
         munmap(copy->page, sizeof(*copy->page));
     }
-    g_free(copy->piece_ends);
+    qemu_mutex_destroy(&copy->chunks_lock);
     g_free(copy);
 }
 
@@ -462,18 +383,6 @@ static void watch(VgpuCopy *copy, bool on)
 {
     vgpu_aio_set_notifier(copy->uses.context, &copy->doorbell, on ? on_doorbell : NULL);
     vgpu_aio_set_notifier(copy->uses.context, &copy->wake.ready, on ? on_wake : NULL);
-}
-
-static void fill_piece_ends(VgpuCopy *copy)
-{
-    uint64_t end = 0;
-    uint32_t i;
-
-    copy->piece_ends = g_new(uint64_t, copy->uses.chunk->piece_count);
-    for (i = 0; i < copy->uses.chunk->piece_count; i++) {
-        end += copy->uses.chunk->pieces[i].bytes;
-        copy->piece_ends[i] = end;
-    }
 }
 
 VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT])
@@ -487,10 +396,10 @@ VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]
         g_free(copy);
         return NULL;
     }
-    fill_piece_ends(copy);
-    copy->memory = map_sealed(fds[VGPU_FD_CHUNK0], copy->layout.bytes);
-    copy->page = map_sealed(fds[VGPU_FD_COPY], sizeof(*copy->page));
-    if (!copy->memory || !copy->page || event_notifier_init(&copy->doorbell, 0) < 0) {
+    qemu_mutex_init(&copy->chunks_lock);
+    copy->page = vgpu_copy_map(fds[VGPU_FD_COPY], sizeof(*copy->page));
+    if (!vgpu_copy_area_begin(&copy->chunk0, uses->chunk, fds[VGPU_FD_CHUNK0]) || !copy->page ||
+        event_notifier_init(&copy->doorbell, 0) < 0) {
         unmap(copy);
         return NULL;
     }
@@ -517,6 +426,31 @@ VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]
     watch(copy, true);
     event_notifier_set(&copy->doorbell); /* what is there already */
     return copy;
+}
+
+bool vgpu_copy_add_chunk(VgpuCopy *copy, uint32_t number, const VgpuChunk *chunk, int fd)
+{
+    bool well;
+
+    qemu_mutex_lock(&copy->chunks_lock);
+    if (!copy->chunks) {
+        copy->chunks = g_new0(VgpuCopyArea, VGPU_CHUNKS_MAX);
+    }
+    well = vgpu_copy_area_begin(&copy->chunks[number], chunk, fd);
+    qemu_mutex_unlock(&copy->chunks_lock);
+    if (well) {
+        close(fd);
+    }
+    return well;
+}
+
+void vgpu_copy_remove_chunk(VgpuCopy *copy, uint32_t number)
+{
+    qemu_mutex_lock(&copy->chunks_lock);
+    if (copy->chunks) {
+        vgpu_copy_area_end(&copy->chunks[number]);
+    }
+    qemu_mutex_unlock(&copy->chunks_lock);
 }
 
 EventNotifier *vgpu_copy_doorbell(VgpuCopy *copy)

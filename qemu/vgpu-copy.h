@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * This module is the copy engine: it moves the bytes of one `copied` channel between the guest's
- * memory and the memfd that the worker maps.
+ * memory and the memfds that the worker maps.
  *
  * It runs in an AioContext: in that of a thread of its own, without QEMU's big lock, or in the
  * main loop's, under that lock, in slices with pauses.  It knows positions and ranges, and
@@ -34,6 +34,13 @@ typedef struct VgpuCopyUses {
  * when they are not what they have to be.
  */
 VgpuCopy *vgpu_copy_start(const VgpuCopyUses *uses, const int fds[VGPU_FD_COUNT]);
+
+/*
+ * A chunk beyond chunk 0, which is not there yet and outlives its place here, and its memfd.  True:
+ * the descriptor is taken.  Remove: no byte of it is touched afterwards.
+ */
+bool vgpu_copy_add_chunk(VgpuCopy *copy, uint32_t number, const VgpuChunk *chunk, int fd);
+void vgpu_copy_remove_chunk(VgpuCopy *copy, uint32_t number);
 
 /* What the guest's doorbell is to signal. */
 EventNotifier *vgpu_copy_doorbell(VgpuCopy *copy);

@@ -153,6 +153,32 @@ enum take executor_begin_channel(struct executor *e, size_t length, uint64_t han
     return TAKE_JOB;
 }
 
+static void tell_chunk(struct executor *e, uint64_t handle, uint32_t number, uint64_t bytes,
+                       enum vgpu_error status)
+{
+    vgpu_worker_chunk chunk = {.chunk = number, .status = status, .bytes = bytes};
+
+    if (executor_send(e, VGPU_WORKER_CHUNK_ADDED, handle, &chunk, sizeof(chunk), NULL, 0) < 0) {
+        e->broken = true;
+    }
+}
+
+/* A part of a chunk beyond chunk 0.  Takes the descriptor. */
+static void add_part(struct executor *e, uint64_t handle, const VGPUChunkAdd *add,
+                     const VGPUPiece *pieces, int fd)
+{
+    enum vgpu_error status = VGPU_ERR_UNSUPPORTED_OP;
+
+    if (e->channels) {
+        status = channel_set_add_part(e->channels, handle, add, pieces, fd);
+    } else {
+        close(fd);
+    }
+    if (!(add->flags & VGPU_CHUNK_MORE)) {
+        tell_chunk(e, handle, add->chunk, add->bytes, status);
+    }
+}
+
 /* A part of a channel's guest memory. */
 enum take executor_add_pieces(struct executor *e, size_t length, uint64_t handle, const int *fds,
                               unsigned fd_count)
@@ -173,11 +199,15 @@ enum take executor_add_pieces(struct executor *e, size_t length, uint64_t handle
         executor_close_fds(fds, fd_count);
         return executor_malformed("CHUNK_ADD has the wrong length", length);
     }
+    memcpy(pieces, body + sizeof(add), add.piece_count * sizeof(pieces[0]));
+    if (add.chunk != 0) {
+        add_part(e, handle, &add, pieces, fds[0]);
+        return TAKE_JOB;
+    }
     if (!partial) {
         executor_close_fds(fds, fd_count);
         return TAKE_JOB; /* the answer to its channel has been given */
     }
-    memcpy(pieces, body + sizeof(add), add.piece_count * sizeof(pieces[0]));
     error = mapping_add(partial, &add, pieces, fds[0]);
     if (error == VGPU_ERR_NONE && !mapping_is_complete(partial)) {
         return TAKE_JOB;
@@ -276,9 +306,7 @@ enum take executor_take_chunk(struct executor *e, size_t length, uint64_t handle
         chunk.status = VGPU_ERR_UNSUPPORTED_OP;
         close(fds[0]);
     }
-    if (executor_send(e, VGPU_WORKER_CHUNK_ADDED, handle, &chunk, sizeof(chunk), NULL, 0) < 0) {
-        e->broken = true;
-    }
+    tell_chunk(e, handle, chunk.chunk, chunk.bytes, (enum vgpu_error)chunk.status);
     return TAKE_JOB;
 }
 

@@ -19,7 +19,8 @@
 struct channel_chunk {
     uint8_t *memory; /* NULL: there is none */
     uint64_t bytes;
-    int lives; /* the worker has it */
+    uint32_t number; /* as records name it */
+    int lives;       /* the worker has it */
 };
 
 /*
@@ -37,10 +38,10 @@ struct channel_way {
     /* Until the interrupt or for rest_ms; an error code: the channel has ended. */
     uint32_t (*sleep)(struct vgpu *v, int rest_ms);
     /*
-     * Chunk `number` of chunk->bytes, mapped: sets chunk->memory.  NULL: this way has none.  And
-     * its end for the worker; the caller unmaps it.
+     * A chunk of chunk->bytes, mapped: sets chunk->memory.  chunk->number is one that is free, and
+     * may be changed.  And its end for the worker; the caller unmaps it.
      */
-    uint32_t (*add_chunk)(struct vgpu *v, uint32_t number, struct channel_chunk *chunk);
+    uint32_t (*add_chunk)(struct vgpu *v, struct channel_chunk *chunk);
     uint32_t (*remove_chunk)(struct vgpu *v, uint32_t number);
     /* Gives back what open() got, all or a part of it; open() may be called again. */
     void (*close)(struct vgpu *v);
@@ -64,7 +65,7 @@ struct channel_link {
     uint64_t mmio_writes;   /* doorbells that are registers */
     uint64_t piece_posted[CHANNEL_PIECES]; /* the arena: which record used each piece last */
     unsigned next_piece;
-    struct channel_chunk chunks[VGPU_CHUNKS_MAX]; /* by number, from 1 on */
+    struct channel_chunk chunks[VGPU_CHUNKS_MAX]; /* from 1 on */
     uint32_t buffer_count;
     uint32_t buffer_generation[VGPU_BUFFERS_MAX];
     uint64_t buffers[VGPU_BUFFERS_MAX]; /* their handles; 0: free */

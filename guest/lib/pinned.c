@@ -30,15 +30,12 @@ int vgpu_pinned_new(struct vgpu *v, uint64_t bytes, void **memory)
             v, VGPU_ERR_ARGUMENT, "pinned memory has 1 to %llu bytes, and a channel at most %u",
             (unsigned long long)VGPU_CHUNK_BYTES_MAX, VGPU_CHUNKS_MAX - 1));
     }
-    if (!link->way->add_chunk) {
-        return vgpu_result_of(vgpu_set_error(v, VGPU_ERR_UNSUPPORTED_OP,
-                                             "%s has no pinned memory yet", v->description));
-    }
     code = link->dead;
     if (code) {
         return vgpu_result_of(vgpu_channel_dead(v, code, "see the first error"));
     }
-    code = link->way->add_chunk(v, number, &chunk);
+    chunk.number = number;
+    code = link->way->add_chunk(v, &chunk);
     if (code == VGPU_ERR_NONE) {
         link->chunks[number] = chunk;
         *memory = chunk.memory;
@@ -80,7 +77,7 @@ int vgpu_pinned_free(struct vgpu *v, void *memory)
     }
     if (chunk->lives && !link->dead) {
         code = vgpu_channel_wait_over(v, link->posted, CHANNEL_FOREVER);
-        code = code == VGPU_ERR_NONE ? link->way->remove_chunk(v, number) : code;
+        code = code == VGPU_ERR_NONE ? link->way->remove_chunk(v, chunk->number) : code;
     }
     munmap(chunk->memory, chunk->bytes);
     memset(chunk, 0, sizeof(*chunk));
@@ -96,7 +93,7 @@ uint32_t vgpu_pinned_find(const struct channel_link *link, const void *memory, u
         return 0;
     }
     *offset = (uint64_t)((const uint8_t *)memory - link->chunks[number].memory);
-    return number;
+    return link->chunks[number].number;
 }
 
 void vgpu_pinned_lost(struct channel_link *link)

@@ -171,10 +171,65 @@ static uint32_t dev_open(struct vgpu *v, uint64_t deadline_ns)
     return map_channel(v, &open_channel);
 }
 
+/* What CHUNK_ADD and CHUNK_REMOVE say when they fail. */
+static uint32_t chunk_failed(struct vgpu *v, uint32_t status, uint64_t bytes)
+{
+    switch (errno) {
+    case EREMOTEIO: return vgpu_channel_refused(v, status);
+    case ENODEV: return device_gone(v);
+    case EDQUOT:
+    case ENOMEM:
+        return vgpu_set_error(v, VGPU_ERR_MEMORY_LIMIT,
+                              "%s: there is no memory for %llu MiB that the GPU can reach (limits: "
+                              "parameters memory_mib, process_memory_mib of the module vgpu)",
+                              v->description, (unsigned long long)(bytes >> 20));
+    case ETIMEDOUT:
+        return vgpu_channel_dead(v, VGPU_ERR_TIMEOUT, "the host did not take a chunk in time");
+    default:
+        return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: pinned memory: %s", v->description,
+                              strerror(errno));
+    }
+}
+
+static uint32_t dev_remove_chunk(struct vgpu *v, uint32_t number)
+{
+    struct vgpu_ioctl_chunk_remove remove = {.chunk = number};
+    struct dev_link *link = v->link;
+
+    return ioctl(link->fd, VGPU_IOCTL_CHUNK_REMOVE, &remove) < 0 ? chunk_failed(v, remove.status, 0)
+                                                                 : VGPU_ERR_NONE;
+}
+
+/* The driver chooses the number. */
+static uint32_t dev_add_chunk(struct vgpu *v, struct channel_chunk *chunk)
+{
+    struct vgpu_ioctl_chunk_add add = {.bytes = chunk->bytes};
+    struct dev_link *link = v->link;
+    void *memory;
+
+    if (ioctl(link->fd, VGPU_IOCTL_CHUNK_ADD, &add) < 0) {
+        return chunk_failed(v, add.status, chunk->bytes);
+    }
+    memory = mmap(NULL, chunk->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, link->fd,
+                  (off_t)add.mmap_offset);
+    if (memory == MAP_FAILED) {
+        int error = errno;
+
+        dev_remove_chunk(v, add.chunk);
+        return vgpu_set_error(v, VGPU_ERR_SYSTEM, "%s: can't map pinned memory: %s", v->description,
+                              strerror(error));
+    }
+    chunk->number = add.chunk;
+    chunk->memory = memory;
+    return VGPU_ERR_NONE;
+}
+
 static const struct channel_way dev_way = {
     .open = dev_open,
     .ring = dev_ring,
     .sleep = dev_sleep,
+    .add_chunk = dev_add_chunk,
+    .remove_chunk = dev_remove_chunk,
     .close = dev_close,
 };
 

@@ -435,9 +435,9 @@ static uint32_t open_channel(struct vgpu *v, uint64_t deadline_ns)
     return link->channel.chunk0 ? VGPU_ERR_NONE : v->error_code;
 }
 
-static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_chunk *chunk)
+static uint32_t host_add_chunk(struct vgpu *v, struct channel_chunk *chunk)
 {
-    VGPUChunkAdd add = {.channel = NUMBER, .chunk = number, .bytes = chunk->bytes};
+    VGPUChunkAdd add = {.channel = NUMBER, .chunk = chunk->number, .bytes = chunk->bytes};
     uint64_t deadline_ns = vgpu_now_ns(v) + CHUNK_TIMEOUT_NS;
     struct host_received frame = {.fd_count = 0};
     VGPUChunkAdded added = {.status = VGPU_ERR_BAD_RESPONSE};
@@ -456,7 +456,7 @@ static uint32_t host_add_chunk(struct vgpu *v, uint32_t number, struct channel_c
         host_close_fds(&frame);
         return vgpu_set_device_error(v, added.status);
     }
-    if (frame.fd_count != 1 || added.chunk != number || added.bytes != chunk->bytes) {
+    if (frame.fd_count != 1 || added.chunk != chunk->number || added.bytes != chunk->bytes) {
         host_close_fds(&frame);
         return vgpu_channel_dead(v, VGPU_ERR_BAD_RESPONSE,
                                  "the mediator added another chunk than was asked for");

@@ -145,8 +145,9 @@ typedef struct vgpu_worker_claim {
 #define VGPU_WORKER_CREDIT_ALL UINT32_MAX
 
 /*
- * Chunks 1 and up of a channel that is open.  Each CHUNK is answered by ADDED, each REMOVE by
- * REMOVED when the records before it are over; neither, once CLOSED was sent.
+ * Chunks 1 and up of a channel that is open.  Each CHUNK, and the last CHUNK_ADD of one that is
+ * SHARED, is answered by ADDED; each REMOVE by REMOVED, when the records before it are over and the
+ * memory is let go of.  Neither, once CLOSED was sent.
  */
 typedef struct vgpu_worker_chunk {
     uint32_t chunk;  /* 1 to VGPU_CHUNKS_MAX - 1 */

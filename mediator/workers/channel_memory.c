@@ -119,7 +119,7 @@ int channel_memory_lease(struct channel_memory *memory, uint64_t channel, int fd
 }
 
 /* Only these can neither block who maps them nor end before their size says. */
-static bool is_memory(int fd, const VGPUPiece *pieces, uint32_t count)
+bool channel_memory_is_memory(int fd, const VGPUPiece *pieces, uint32_t count)
 {
     struct stat about;
 
@@ -141,7 +141,8 @@ int channel_memory_part(struct channel_memory *memory, uint64_t channel, const V
     size_t bytes = add->piece_count * sizeof(pieces[0]);
     struct part *part;
 
-    if (made->part_count == VGPU_FRAME_FDS_MAX || !is_memory(fd, pieces, add->piece_count)) {
+    if (made->part_count == VGPU_FRAME_FDS_MAX ||
+        !channel_memory_is_memory(fd, pieces, add->piece_count)) {
         return -EINVAL;
     }
     part = malloc(sizeof(*part) + bytes);

@@ -27,9 +27,12 @@ void channel_memory_free(struct channel_memory *memory);
 
 /* Keeps a copy of a lease that a device has sent.  0 or -errno. */
 int channel_memory_lease(struct channel_memory *memory, uint64_t channel, int fd);
+/* May a worker map these pieces of it?  It is memory of the kernel's (memfd, tmpfs, hugetlbfs), and
+ * reaches so far. */
+bool channel_memory_is_memory(int fd, const VGPUPiece *pieces, uint32_t count);
 /*
- * Keeps a copy of a descriptor with a part of chunk 0.  0 or -errno; -EINVAL: it is no memory of
- * the kernel's (memfd, tmpfs, hugetlbfs), or ends before the part does.
+ * Keeps a copy of a descriptor with a part of chunk 0.  0 or -errno; -EINVAL: a worker may
+ * not map it.
  */
 int channel_memory_part(struct channel_memory *memory, uint64_t channel, const VGPUChunkAdd *add,
                         const VGPUPiece *pieces, int fd);

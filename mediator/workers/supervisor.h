@@ -67,7 +67,7 @@ void supervisor_run(struct supervisor *supervisor, uint64_t worker, uint64_t job
 void supervisor_channel_start(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
                               enum vgpu_channel_transport transport, const VGPUChannelOpen *open,
                               const int *fds, unsigned fd_count);
-/* SHARED: a part of chunk 0.  The worker answers the channel's start when it has all. */
+/* SHARED: a part of a chunk.  The worker answers when it has all; chunk 0: the channel's start. */
 void supervisor_channel_part(struct supervisor *supervisor, uint64_t worker, uint64_t channel,
                              const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd);
 void supervisor_channel_stop(struct supervisor *supervisor, uint64_t worker, uint64_t channel,

@@ -48,10 +48,17 @@ class Device(Host):
         self.frame(hc.CHANNEL_OPEN, hc.OPEN.pack(number, 1, transports, 1, *geometry, 1, 0, b"t"),
                    [self.leased] if fds is None else fds, **more)
 
-    def part(self, fd, pieces, number=0, flags=0, size=BYTES, page=4096, count=None, **more):
-        payload = hc.ADD.pack(number, 0, flags, len(pieces) if count is None else count, size,
+    def part(self, fd, pieces, number=0, flags=0, size=BYTES, page=4096, count=None, chunk=0,
+             **more):
+        payload = hc.ADD.pack(number, chunk, flags, len(pieces) if count is None else count, size,
                               page) + b"".join(struct.pack("<2Q", *piece) for piece in pieces)
         self.frame(hc.CHUNK_ADD, payload, [fd] if fd is not None else [], **more)
+
+    def ready(self, ram):
+        """An open channel, number 0."""
+        self.ask()
+        self.part(ram, [(1 << 20, BYTES)])
+        assert self.answer()[0][1] == wire.OK
 
     def answer(self, kind=hc.CHANNEL_OPENED):
         """The next frame of this type: its words and descriptors."""
@@ -177,6 +184,22 @@ LIES = {
     "pieces without end": lambda d, ram: (d.ask(), d.part(ram, [(0, BYTES)], count=0xFFFFFFFF)),
     "a number too large": lambda d, ram: d.ask(256),
     "a number twice": lambda d, ram: (d.ask(1), d.ask(1)),
+    "no pieces of a chunk": lambda d, ram: (d.ready(ram), d.part(None, [], chunk=1)),
+    "a chunk's size changes": lambda d, ram: (
+        d.ready(ram), d.part(ram, [(0, 4096)], chunk=1, flags=1),
+        d.part(ram, [(0, BYTES)], chunk=1, size=BYTES + 4096)),
+    "a chunk twice": lambda d, ram: (d.ready(ram), d.part(ram, [(0, BYTES)], chunk=1),
+                                     d.part(ram, [(0, BYTES)], chunk=1)),
+    "a chunk without end": lambda d, ram: (
+        d.ready(ram), [d.part(ram, [(4096 * i, 4096)], chunk=1, flags=1) for i in range(17)]),
+    "chunk 256": lambda d, ram: (d.ready(ram), d.part(ram, [(0, BYTES)], chunk=256)),
+    "a chunk that is no memory": lambda d, ram: (
+        d.ready(ram), d.part(opened_files()["nothing"], [(0, BYTES)], chunk=1)),
+    "a chunk beyond the memory": lambda d, ram: (
+        d.ready(ram), d.part(ram, [(64 << 20, BYTES)], chunk=1)),
+    "an unknown chunk's end": lambda d, ram: (
+        d.ready(ram), d.send(hc.CHUNK_REMOVE, hc.CLOSE.pack(0, 1))),
+    "chunk 0's end": lambda d, ram: (d.ready(ram), d.send(hc.CHUNK_REMOVE, hc.CLOSE.pack(0, 0))),
     "REQUEST_RESET with a payload": lambda d, ram: d.send(hc.CHANNEL_RESET, b"x"),
 }
 

@@ -90,6 +90,26 @@ class GuestChannel(hc.Channel):
             time.sleep(0.001)
 
 
+def add_chunk(driver, number, chunk, pieces, **fields):
+    """RESULT of CHUNK_ADD."""
+    setup = cr.setup_bytes(pieces=pieces, chunk=chunk, size=fields.pop("size", None) or
+                           sum(size for _, size in pieces), **fields)
+    driver.machine.write_bytes(driver.SETUP_AT, setup)
+    return chunk_command(driver, number, cr.CHUNK_ADD)
+
+
+def remove_chunk(driver, number, chunk):
+    driver.machine.write_bytes(driver.SETUP_AT, cr.setup_bytes(chunk=chunk))
+    return chunk_command(driver, number, cr.CHUNK_REMOVE)
+
+
+def chunk_command(driver, number, command):
+    driver.device.write(cr.SETUP_LO, driver.SETUP_AT)
+    driver.device.write(cr.SETUP_HI, 0)
+    result = driver.command(number, command)
+    return driver.wait_result(number) if result == cr.PENDING else result
+
+
 ROOMY = (4, 0, 65536, 1 << 20, 1 << 20)
 
 

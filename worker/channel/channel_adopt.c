@@ -7,7 +7,7 @@
 /* Chunks that are being removed are gone before anybody asks. */
 static bool has_chunk(const struct channel *channel, uint32_t number)
 {
-    return channel->chunks && channel->chunks[number].memory && !channel->chunks[number].removing;
+    return channel_chunk_bytes(channel, number) > 0;
 }
 
 static unsigned count_chunks(const struct channel *channel)
@@ -54,7 +54,8 @@ void channel_set_adopt(struct channel_set *set, uint64_t *next, const struct cha
         heirs->held(heirs->opaque, channel->held, channel->mapping, count_chunks(channel));
         for (uint32_t chunk = 1; chunk < VGPU_CHUNKS_MAX; chunk++) {
             if (has_chunk(channel, chunk)) {
-                heirs->chunk(heirs->opaque, channel->held, chunk, channel->chunks[chunk].bytes);
+                heirs->chunk(heirs->opaque, channel->held, chunk,
+                             channel_chunk_bytes(channel, chunk));
             }
         }
     }

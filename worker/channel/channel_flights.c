@@ -69,7 +69,7 @@ static struct outbox_range output_of(const struct channel *channel)
     const VGPUBulkRecord *record = &channel->op.record;
     bool writes = channel->begun && record->record.op == VGPU_BULK_DOWNLOAD;
 
-    return (struct outbox_range){record->chunk_offset, writes ? record->count : 0};
+    return (struct outbox_range){record->chunk, record->chunk_offset, writes ? record->count : 0};
 }
 
 struct flight *channel_fly(struct channel *channel)
@@ -82,9 +82,8 @@ struct flight *channel_fly(struct channel *channel)
     flight->seq = record->seq;
     flight->flags = record->flags;
     flight->lane = record->lane;
-    flight->out_offset = output_of(channel).offset;
-    flight->out_bytes = output_of(channel).bytes;
-    channel->has_record = false;
+    flight->out = output_of(channel);
+    channel->has_record = channel->pulling = false;
     channel->begun = false;
     return flight;
 }
@@ -92,6 +91,7 @@ struct flight *channel_fly(struct channel *channel)
 void channel_finish_record(struct channel_set *set, struct channel *channel)
 {
     const VGPURecord *record = (const VGPURecord *)channel->record;
+    struct outbox_range output;
 
     if (channel->in_flight > 0) {
         /* It has its turn behind them; what has results waits before it is run. */
@@ -102,9 +102,10 @@ void channel_finish_record(struct channel_set *set, struct channel *channel)
         flight->status = set->result.status;
         return;
     }
-    outbox_add_range(&channel->outbox, output_of(channel).offset, output_of(channel).bytes);
+    output = output_of(channel);
+    outbox_add_range(&channel->outbox, &output);
     finish(channel, record->seq, record->flags, record->lane, &set->result);
-    channel->has_record = false;
+    channel->has_record = channel->pulling = false;
     channel->begun = false;
 }
 
@@ -150,7 +151,7 @@ bool channel_land(struct channel_set *set, struct channel *channel)
 
         channel->first = (channel->first + 1) % FLIGHTS_MAX;
         channel->in_flight--;
-        outbox_add_range(&channel->outbox, flight->out_offset, flight->out_bytes);
+        outbox_add_range(&channel->outbox, &flight->out);
         finish(channel, flight->seq, flight->flags, flight->lane, &set->result);
         did = true;
     }

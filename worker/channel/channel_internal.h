@@ -23,18 +23,20 @@ struct flight {
     enum { FLIGHT_OVER, FLIGHT_JOB, FLIGHT_BULK } kind;
     uint32_t seq, status; /* OVER */
     uint16_t flags, lane;
-    unsigned slot;                  /* JOB */
-    uint64_t expected_ns;           /* JOB */
-    uint64_t last[BULK_QUEUES];     /* BULK */
-    uint64_t out_offset, out_bytes; /* what it writes into the arena */
+    unsigned slot;              /* JOB */
+    uint64_t expected_ns;       /* JOB */
+    uint64_t last[BULK_QUEUES]; /* BULK */
+    struct outbox_range out;    /* what it writes into a chunk */
 };
 
 /* One beyond chunk 0. */
 struct chunk {
-    uint8_t *memory; /* NULL: free */
-    uint64_t bytes;
+    struct stretch map;     /* complete: records may name it */
+    enum vgpu_error status; /* of its parts so far */
     bool removing;
     uint64_t gone_at; /* removing: when so many records are over */
+    bool asked;       /* COPIED: nothing more is asked for; what was, up to this: */
+    uint64_t asked_tail;
 };
 
 struct channel {
@@ -59,7 +61,7 @@ struct channel {
     bool closing;  /* told to the process; `reason` goes to the mediator at the end */
     bool answered; /* since the process was last looked after */
     bool woken;    /* a notice has found it asleep: it is to be signalled */
-    bool pulling;  /* COPIED: the arena's part of the record was asked for */
+    bool pulling;  /* COPIED: what the record takes from a chunk was asked for */
     uint64_t pull_tail;
     struct outbox outbox;
     enum vgpu_channel_reason reason;
@@ -103,8 +105,12 @@ bool channel_serve(struct channel_set *set, struct channel *channel, bool in_tur
 void channel_push(struct channel *channel);
 
 /* channel_chunks.c */
+/* What a record may name of a chunk beyond 0; 0: there is none. */
+uint64_t channel_chunk_bytes(const struct channel *channel, uint32_t number);
 /* Lets go of those that were removed and whose records are over. */
 void channel_remove_chunks(struct channel_set *set, struct channel *channel);
+/* Is there one to let go of? */
+bool channel_has_gone_chunk(struct channel *channel);
 /* The channel ends. */
 void channel_free_chunks(struct channel *channel);
 

@@ -107,8 +107,19 @@ static bool begin_bulk(struct channel_set *set, struct channel *channel, bool *f
     return true;
 }
 
+/* Are these bytes of a chunk that a record may name? */
+static bool names_chunk(const struct channel *channel, const VGPUBulkRecord *record)
+{
+    uint64_t from = record->chunk == 0 ? channel->layout.arena : 0;
+    uint64_t end =
+        record->chunk == 0 ? channel->layout.bytes : channel_chunk_bytes(channel, record->chunk);
+
+    return record->chunk_offset >= from && record->chunk_offset <= end &&
+           record->count <= end - record->chunk_offset;
+}
+
 /*
- * COPIED: has the guest's part of the arena come?  It is asked for behind all that was written
+ * COPIED: has the guest's part of the chunk come?  It is asked for behind all that was written
  * before, as the process may have named the same place twice.
  */
 static bool has_input(struct channel *channel)
@@ -117,9 +128,7 @@ static bool has_input(struct channel *channel)
     struct copier *copier = &channel->outbox.copier;
 
     if (!outbox_is_on(&channel->outbox) || record->record.op != VGPU_BULK_UPLOAD ||
-        record->record.bytes != sizeof(*record) || record->chunk_offset < channel->layout.arena ||
-        record->chunk_offset > channel->layout.bytes ||
-        record->count > channel->layout.bytes - record->chunk_offset) {
+        record->record.bytes != sizeof(*record) || !names_chunk(channel, record)) {
         return true; /* there is none, or it will be refused */
     }
     if (!channel->pulling) {
@@ -127,7 +136,7 @@ static bool has_input(struct channel *channel)
         if (channel->in_flight > 0 || channel->outbox.count > 0 || copier_room(copier) == 0) {
             return false;
         }
-        copier_ask(copier, VGPU_COPY_PULL, record->chunk_offset, record->count);
+        copier_ask(copier, VGPU_COPY_PULL, record->chunk, record->chunk_offset, record->count);
         copier_kick(copier);
         channel->pulling = true;
         channel->pull_tail = copier->tail;

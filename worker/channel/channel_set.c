@@ -303,6 +303,9 @@ static bool has_work(const struct channel_set *set, struct channel *channel, boo
     if (outbox_can_send(&channel->outbox)) {
         return true;
     }
+    if (channel_has_gone_chunk(channel)) {
+        return true;
+    }
     if (channel->pulling) {
         return copier_is_done(&channel->outbox.copier, channel->pull_tail);
     }

@@ -54,6 +54,9 @@ void channel_set_close(struct channel_set *set, uint64_t channel, enum vgpu_chan
 /* A chunk beyond chunk 0.  Takes the descriptor, whatever it answers. */
 enum vgpu_error channel_set_add_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk,
                                       uint64_t bytes, int fd);
+/* The same of a guest's, which comes in parts; an answer is owed when no more follow. */
+enum vgpu_error channel_set_add_part(struct channel_set *set, uint64_t channel,
+                                     const VGPUChunkAdd *add, const VGPUPiece *pieces, int fd);
 /* Records that were not begun can't name it any more; CHUNK_REMOVED is told when those before are
  * over.  Unknown ones are ignored: the channel is ending. */
 void channel_set_remove_chunk(struct channel_set *set, uint64_t channel, uint32_t chunk);

@@ -28,9 +28,11 @@ unsigned copier_room(struct copier *copier)
     return VGPU_COPY_SLOTS - (unsigned)outstanding(copier);
 }
 
-void copier_ask(struct copier *copier, enum vgpu_copy_kind kind, uint64_t offset, uint64_t bytes)
+void copier_ask(struct copier *copier, enum vgpu_copy_kind kind, uint32_t chunk, uint64_t offset,
+                uint64_t bytes)
 {
-    const VGPUCopyRequest request = {.kind = kind, .offset = offset, .bytes = bytes};
+    const VGPUCopyRequest request = {
+        .kind = kind, .chunk = chunk, .offset = offset, .bytes = bytes};
 
     memcpy(&copier->page->requests[copier->tail++ % VGPU_COPY_SLOTS], &request, sizeof(request));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A copier is the worker's end of a device's copy engine (vgpu_channel_device.h): it asks
- * for ranges of a `copied` channel's chunk 0 to be pulled from the guest or pushed to it.
+ * for ranges of a `copied` channel's chunks to be pulled from the guest or pushed to it.
  *
  * Requests are done in their order.  None of these functions waits.
  */
@@ -26,7 +26,8 @@ void copier_init(struct copier *copier, VGPUCopyPage *page, int engine);
 /* How many requests can be made now. */
 unsigned copier_room(struct copier *copier);
 /* There must be room. */
-void copier_ask(struct copier *copier, enum vgpu_copy_kind kind, uint64_t offset, uint64_t bytes);
+void copier_ask(struct copier *copier, enum vgpu_copy_kind kind, uint32_t chunk, uint64_t offset,
+                uint64_t bytes);
 /* Shows the engine what was asked, and wakes it if it sleeps. */
 void copier_kick(struct copier *copier);
 

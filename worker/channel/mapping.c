@@ -25,10 +25,8 @@ static bool reaches(int fd, uint64_t bytes)
     return fstat(fd, &about) == 0 && about.st_size >= 0 && (uint64_t)about.st_size >= bytes;
 }
 
-/* A chunk that the mediator has made; its size must be what the geometry says. */
-static enum vgpu_error map_whole(struct channel_mapping *mapping, int fd)
+enum vgpu_error stretch_map(struct stretch *stretch, uint64_t bytes, int fd)
 {
-    uint64_t bytes = mapping->layout.bytes;
     void *memory = MAP_FAILED;
 
     if (reaches(fd, bytes) && !reaches(fd, bytes + 1)) {
@@ -38,10 +36,23 @@ static enum vgpu_error map_whole(struct channel_mapping *mapping, int fd)
     if (memory == MAP_FAILED) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
-    mapping->reserved = mapping->chunk0 = memory;
-    mapping->reserved_bytes = mapping->mapped_bytes = bytes;
-    mapping->piece_ends[mapping->piece_count++] = bytes;
+    *stretch = (struct stretch){.memory = memory,
+                                .bytes = bytes,
+                                .reserved = memory,
+                                .reserved_bytes = bytes,
+                                .mapped_bytes = bytes,
+                                .piece_count = 1};
     return VGPU_ERR_NONE;
+}
+
+/* Chunk 0, which the mediator has made. */
+static enum vgpu_error map_whole(struct channel_mapping *mapping, int fd)
+{
+    enum vgpu_error error = stretch_map(&mapping->stretch, mapping->layout.bytes, fd);
+
+    mapping->chunk0 = mapping->stretch.memory;
+    mapping->piece_ends[0] = mapping->layout.bytes;
+    return error;
 }
 
 static void *map_page(int fd)
@@ -79,6 +90,7 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
     begun->life = has_life ? fds[VGPU_WORKER_FD_LIFE] : -1;
     if (what->transport == VGPU_TRANSPORT_SHARED) {
         begun->lease = fds[VGPU_WORKER_FD_LEASE];
+        begun->stretch.bytes = begun->layout.bytes;
     } else {
         error = map_whole(begun, fds[VGPU_FD_CHUNK0]);
     }
@@ -105,23 +117,23 @@ int mapping_life(const struct channel_mapping *mapping)
 
 bool mapping_is_complete(const struct channel_mapping *mapping)
 {
-    return mapping->mapped_bytes == mapping->layout.bytes;
+    return stretch_is_complete(&mapping->stretch);
 }
 
-/* Takes addresses for all of chunk 0, aligned to the pages of the guest's memory. */
-static bool reserve(struct channel_mapping *mapping, uint64_t page_bytes)
+/* Takes addresses for all of it, aligned to the pages of the guest's memory. */
+static bool reserve(struct stretch *stretch, uint64_t page_bytes)
 {
-    size_t bytes = mapping->layout.bytes + page_bytes;
+    size_t bytes = stretch->bytes + page_bytes;
     void *addresses =
         mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (addresses == MAP_FAILED) {
         return false;
     }
-    mapping->reserved = addresses;
-    mapping->reserved_bytes = bytes;
-    mapping->page_bytes = page_bytes;
-    mapping->chunk0 =
+    stretch->reserved = addresses;
+    stretch->reserved_bytes = bytes;
+    stretch->page_bytes = page_bytes;
+    stretch->memory =
         (uint8_t *)(((uintptr_t)addresses + page_bytes - 1) / page_bytes * page_bytes);
     return true;
 }
@@ -141,52 +153,77 @@ static bool has_pages_of(int fd, uint64_t bytes)
            (about.f_type != HUGETLBFS_MAGIC || (uint64_t)about.f_bsize == bytes);
 }
 
-static bool map_piece(struct channel_mapping *mapping, const VGPUPiece *piece, int fd)
+static bool map_piece(struct stretch *stretch, const VGPUPiece *piece, int fd)
 {
-    uint64_t left = mapping->layout.bytes - mapping->mapped_bytes;
+    uint64_t left = stretch->bytes - stretch->mapped_bytes;
 
-    if (mapping->piece_count == VGPU_SETUP_PIECES_MAX || piece->bytes == 0 || piece->bytes > left ||
-        piece->bytes % mapping->page_bytes != 0 || piece->address % mapping->page_bytes != 0 ||
-        piece->address > INT64_MAX - piece->bytes || !has_pages_of(fd, mapping->page_bytes) ||
+    if (stretch->piece_count == VGPU_SETUP_PIECES_MAX || piece->bytes == 0 || piece->bytes > left ||
+        piece->bytes % stretch->page_bytes != 0 || piece->address % stretch->page_bytes != 0 ||
+        piece->address > INT64_MAX - piece->bytes || !has_pages_of(fd, stretch->page_bytes) ||
         !reaches(fd, piece->address + piece->bytes)) {
         return false;
     }
-    if (mmap(mapping->chunk0 + mapping->mapped_bytes, piece->bytes, PROT_READ | PROT_WRITE,
+    if (mmap(stretch->memory + stretch->mapped_bytes, piece->bytes, PROT_READ | PROT_WRITE,
              MAP_SHARED | MAP_FIXED, fd, (off_t)piece->address) == MAP_FAILED) {
         return false;
     }
-    mapping->mapped_bytes += piece->bytes;
-    mapping->piece_ends[mapping->piece_count++] = mapping->mapped_bytes;
+    stretch->mapped_bytes += piece->bytes;
+    stretch->piece_count++;
     return true;
 }
 
-static enum vgpu_error add(struct channel_mapping *mapping, const VGPUChunkAdd *add,
-                           const VGPUPiece *pieces, int fd)
+static enum vgpu_error add_pieces(struct stretch *stretch, const VGPUChunkAdd *add,
+                                  const VGPUPiece *pieces, int fd, uint64_t *piece_ends)
 {
-    if (mapping->what.transport != VGPU_TRANSPORT_SHARED || mapping_is_complete(mapping) ||
+    if (add->bytes != stretch->bytes || stretch_is_complete(stretch) ||
         !is_page_size(add->page_bytes)) {
         return VGPU_ERR_INVALID_REQUEST;
     }
-    if (!mapping->reserved && !reserve(mapping, add->page_bytes)) {
+    if (!stretch->reserved && !reserve(stretch, add->page_bytes)) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
-    if (add->page_bytes != mapping->page_bytes) {
+    if (add->page_bytes != stretch->page_bytes) {
         return VGPU_ERR_INVALID_REQUEST;
     }
     for (uint32_t i = 0; i < add->piece_count; i++) {
-        if (!map_piece(mapping, &pieces[i], fd)) {
+        if (!map_piece(stretch, &pieces[i], fd)) {
             return VGPU_ERR_INVALID_REQUEST;
+        }
+        if (piece_ends) {
+            piece_ends[stretch->piece_count - 1] = stretch->mapped_bytes;
         }
     }
     return VGPU_ERR_NONE;
 }
 
+enum vgpu_error stretch_add(struct stretch *stretch, const VGPUChunkAdd *add,
+                            const VGPUPiece *pieces, int fd, uint64_t *piece_ends)
+{
+    enum vgpu_error error = add_pieces(stretch, add, pieces, fd, piece_ends);
+
+    close(fd);
+    return error;
+}
+
+void stretch_free(struct stretch *stretch)
+{
+    if (stretch->reserved) {
+        munmap(stretch->reserved, stretch->reserved_bytes);
+    }
+    *stretch = (struct stretch){.memory = NULL};
+}
+
 enum vgpu_error mapping_add(struct channel_mapping *mapping, const VGPUChunkAdd *part,
                             const VGPUPiece *pieces, int fd)
 {
-    enum vgpu_error error = add(mapping, part, pieces, fd);
+    enum vgpu_error error;
 
-    close(fd);
+    if (mapping->what.transport != VGPU_TRANSPORT_SHARED) {
+        close(fd);
+        return VGPU_ERR_INVALID_REQUEST;
+    }
+    error = stretch_add(&mapping->stretch, part, pieces, fd, mapping->piece_ends);
+    mapping->chunk0 = mapping->stretch.memory;
     return error;
 }
 
@@ -196,7 +233,7 @@ bool mapping_again(const struct channel_mapping *mapping, uint64_t offset, uint6
     uint64_t end = offset + bytes;
 
     /* Piece by piece: beyond the end of one lies memory that is none of ours. */
-    for (uint32_t i = 0; i < mapping->piece_count && offset < end; i++) {
+    for (uint32_t i = 0; i < mapping->stretch.piece_count && offset < end; i++) {
         uint64_t piece_end = mapping->piece_ends[i] < end ? mapping->piece_ends[i] : end;
 
         if (piece_end <= offset) {
@@ -217,9 +254,7 @@ void mapping_free(struct channel_mapping *mapping)
     if (!mapping) {
         return;
     }
-    if (mapping->reserved) {
-        munmap(mapping->reserved, mapping->reserved_bytes);
-    }
+    stretch_free(&mapping->stretch);
     if (mapping->copy_page) {
         munmap(mapping->copy_page, sizeof(*mapping->copy_page));
     }

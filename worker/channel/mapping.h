@@ -18,6 +18,38 @@
 #include "vgpu/vgpu_channel_device.h"
 #include "vgpu/vgpu_worker.h"
 
+/* Memory as one stretch of addresses.  It comes whole, or in parts that follow each other. */
+struct stretch {
+    uint8_t *memory; /* NULL: there is none; `bytes`, once it is complete */
+    uint64_t bytes;
+
+    /* mapping.c's own. */
+    uint8_t *reserved; /* the addresses that are taken for it, with what aligns the memory */
+    size_t reserved_bytes;
+    uint64_t mapped_bytes;
+    uint64_t page_bytes; /* of the guest's memory */
+    uint32_t piece_count;
+};
+
+/* Maps all of a descriptor, which must have this size, and closes it.  enum vgpu_error. */
+enum vgpu_error stretch_map(struct stretch *stretch, uint64_t bytes, int fd);
+
+/*
+ * Maps a part behind those before it, and closes its descriptor, whatever becomes of it.  The
+ * first one needs a stretch that is zero but for `bytes`.  piece_ends: takes the offset of each
+ * piece's end, VGPU_SETUP_PIECES_MAX at most; or NULL.  After an error it is to be freed.
+ */
+enum vgpu_error stretch_add(struct stretch *stretch, const VGPUChunkAdd *add,
+                            const VGPUPiece *pieces, int fd, uint64_t *piece_ends);
+
+static inline bool stretch_is_complete(const struct stretch *stretch)
+{
+    return stretch->mapped_bytes == stretch->bytes;
+}
+
+/* Unmaps what is mapped; then it is zero. */
+void stretch_free(struct stretch *stretch);
+
 /* How many descriptors come with a frame at most. */
 #define MAPPING_FDS_MAX 4u
 
@@ -31,13 +63,9 @@ struct channel_mapping {
     VGPUCopyPage *copy_page; /* COPIED; then `interrupt` wakes the engine; else NULL */
 
     /* mapping.c's own. */
-    int lease;         /* -1: none */
-    int life;          /* the same */
-    uint8_t *reserved; /* the addresses that are taken for it, with what aligns chunk0 */
-    size_t reserved_bytes;
-    uint64_t mapped_bytes;
-    uint64_t page_bytes; /* of the guest's memory */
-    uint32_t piece_count;
+    int lease; /* -1: none */
+    int life;  /* the same */
+    struct stretch stretch;
     uint64_t piece_ends[VGPU_SETUP_PIECES_MAX]; /* offsets in chunk 0 */
 };
 

@@ -18,11 +18,10 @@ void outbox_init(struct outbox *outbox, const struct vgpu_channel_layout *layout
     copier_init(&outbox->copier, page, engine);
 }
 
-void outbox_add_range(struct outbox *outbox, uint64_t offset, uint64_t bytes)
+void outbox_add_range(struct outbox *outbox, const struct outbox_range *range)
 {
-    if (outbox_is_on(outbox) && bytes > 0) {
-        outbox->ranges[(outbox->first + outbox->count++) % OUTBOX_RANGES_MAX] =
-            (struct outbox_range){offset, bytes};
+    if (outbox_is_on(outbox) && range->bytes > 0) {
+        outbox->ranges[(outbox->first + outbox->count++) % OUTBOX_RANGES_MAX] = *range;
         outbox->positions = true;
     }
 }
@@ -41,9 +40,10 @@ void outbox_add_positions(struct outbox *outbox)
     outbox->positions |= outbox_is_on(outbox);
 }
 
+/* A part of chunk 0. */
 static void push(struct outbox *outbox, uint64_t offset, uint64_t bytes)
 {
-    copier_ask(&outbox->copier, VGPU_COPY_PUSH, offset, bytes);
+    copier_ask(&outbox->copier, VGPU_COPY_PUSH, 0, offset, bytes);
 }
 
 static unsigned send_ranges(struct outbox *outbox, unsigned room)
@@ -51,7 +51,7 @@ static unsigned send_ranges(struct outbox *outbox, unsigned room)
     for (; outbox->count > 0 && room > 0; room--) {
         const struct outbox_range *range = &outbox->ranges[outbox->first];
 
-        push(outbox, range->offset, range->bytes);
+        copier_ask(&outbox->copier, VGPU_COPY_PUSH, range->chunk, range->offset, range->bytes);
         outbox->first = (outbox->first + 1) % OUTBOX_RANGES_MAX;
         outbox->count--;
     }
@@ -110,11 +110,21 @@ void outbox_send(struct outbox *outbox, uint64_t notice_tail, uint64_t retired)
         VGPU_STORE_RELEASE(&outbox->control->retired, retired);
         send_notices(outbox, notice_tail);
         push(outbox, offsetof(VGPUControl, command_head), 16); /* and retired */
-        copier_ask(&outbox->copier, VGPU_COPY_INTERRUPT, 0, 0);
+        copier_ask(&outbox->copier, VGPU_COPY_INTERRUPT, 0, 0, 0);
         outbox->positions = false;
         outbox->told = outbox->copier.tail;
     }
     copier_kick(&outbox->copier);
+}
+
+bool outbox_names(const struct outbox *outbox, uint32_t chunk)
+{
+    for (unsigned i = 0; i < outbox->count; i++) {
+        if (outbox->ranges[(outbox->first + i) % OUTBOX_RANGES_MAX].chunk == chunk) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool outbox_can_send(struct outbox *outbox)

@@ -14,7 +14,7 @@
 
 #include "worker/channel/copier.h"
 
-/* Ranges of the arena that can wait. */
+/* Ranges of chunks that can wait. */
 #define OUTBOX_RANGES_MAX 256u
 
 struct outbox {
@@ -22,6 +22,7 @@ struct outbox {
     struct vgpu_channel_layout layout;
     uint64_t notice_bytes;
     struct outbox_range {
+        uint32_t chunk;
         uint64_t offset, bytes;
     } ranges[OUTBOX_RANGES_MAX];
     unsigned first, count;
@@ -49,13 +50,16 @@ static inline unsigned outbox_room(const struct outbox *outbox)
 }
 
 /* All of these do nothing when it is off.  There must be room for a range. */
-void outbox_add_range(struct outbox *outbox, uint64_t offset, uint64_t bytes);
+void outbox_add_range(struct outbox *outbox, const struct outbox_range *range);
 void outbox_add_answer(struct outbox *outbox, unsigned lane, unsigned bytes);
 void outbox_add_positions(struct outbox *outbox);
 
 /* Hands over as much as the engine has room for.  The worker's positions: of its notices, and how
  * many records are over. */
 void outbox_send(struct outbox *outbox, uint64_t notice_tail, uint64_t retired);
+
+/* Waits a range of this chunk? */
+bool outbox_names(const struct outbox *outbox, uint32_t chunk);
 
 /* Waits something that the engine has room for? */
 bool outbox_can_send(struct outbox *outbox);
