@@ -29,7 +29,7 @@ VERSION = 13000  # of CUDA; what is newer is unknown here
 
 # Kinds of handles; their numbers are on the wire.
 KINDS = {"CONTEXT": 1, "MODULE": 2, "FUNCTION": 3, "LIBRARY": 4, "KERNEL": 5, "STREAM": 6,
-         "EVENT": 7, "POOL": 8, "LINK": 9, "BLAS": 24}
+         "EVENT": 7, "POOL": 8, "LINK": 9, "BLAS": 24, "DNN": 25, "DNN_DESC": 26}
 TYPES = {"CONTEXT": "CUcontext", "MODULE": "CUmodule", "FUNCTION": "CUfunction",
          "LIBRARY": "CUlibrary", "KERNEL": "CUkernel", "STREAM": "CUstream", "EVENT": "CUevent",
          "POOL": "CUmemoryPool", "LINK": "CUlinkState"}
@@ -86,6 +86,15 @@ RECORDS = [
     # Of that of cuBLASLt (frontends.py).
     (0x090, "LT_MATMUL", FORGET, TURN),
     (0x091, "LT_HEURISTIC", ASK, None),
+    # Of that of cuDNN.
+    (0x0A0, "DNN_CREATE", ASK, BARRIER),
+    (0x0A1, "DNN_DESTROY", ASK, BARRIER),
+    (0x0A2, "DNN_DESC", ASK, None),
+    (0x0A3, "DNN_DESC_END", FORGET, None),
+    (0x0A4, "DNN_SET", ASK, None),
+    (0x0A5, "DNN_FINALIZE", ASK, BARRIER),
+    (0x0A6, "DNN_GET", ASK, None),
+    (0x0A7, "DNN_EXECUTE", FORGET, TURN),
     # Of NVML: the VM's figures.
     (0x083, "ACCOUNT", ASK, FREE),
 ]

@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARIES = {
     "cublaslt": {
         "title": "cuBLASLt", "file": "libcublasLt", "node": "libcublasLt.so.13",
-        "header": "cublasLt.h", "handle": "cublasLtHandle_t",
+        "headers": ("cublasLt.h",), "handle": "cublasLtHandle_t",
         "refusal": (15, "CUBLAS_STATUS_NOT_SUPPORTED"),
         "built": {
             "cublasLtCreate", "cublasLtDestroy", "cublasLtGetStatusName",
@@ -32,9 +32,35 @@ LIBRARIES = {
             "cublasLtLoggerSetLevel", "cublasLtLoggerSetMask", "cublasLtLoggerForceDisable",
         },
     },
+    "cudnn": {
+        "title": "cuDNN", "file": "libcudnn", "node": "libcudnn.so.9", "headers": ("cudnn.h",),
+        "handle": "cudnnHandle_t", "refusal": (3000, "CUDNN_STATUS_NOT_SUPPORTED"),
+        "built": {
+            "cudnnCreate", "cudnnDestroy", "cudnnSetStream", "cudnnGetStream", "cudnnGetVersion",
+            "cudnnGetCudartVersion", "cudnnGetProperty", "cudnnGetErrorString",
+            "cudnnGetLastErrorString", "cudnnBackendCreateDescriptor",
+            "cudnnBackendDestroyDescriptor", "cudnnBackendFinalize", "cudnnBackendSetAttribute",
+            "cudnnBackendGetAttribute", "cudnnBackendExecute",
+        },
+    },
+    # Nothing of these is built: NVIDIA's own can't run on our driver, and say so less clearly.
+    "cufft": {
+        "title": "cuFFT", "file": "libcufft", "node": "libcufft.so.12", "headers": ("cufftXt.h",),
+        "handle": "cufftHandle", "refusal": (16, "CUFFT_NOT_SUPPORTED"), "built": set(),
+    },
+    "cusparse": {
+        "title": "cuSPARSE", "file": "libcusparse", "node": "libcusparse.so.12",
+        "headers": ("cusparse.h",), "handle": "cusparseHandle_t",
+        "refusal": (10, "CUSPARSE_STATUS_NOT_SUPPORTED"), "built": set(),
+    },
+    "cusolver": {
+        "title": "cuSOLVER", "file": "libcusolver", "node": "libcusolver.so.12",
+        "headers": ("cusolverDn.h", "cusolverSp.h", "cusolverRf.h"), "handle": "cusolverDnHandle_t",
+        "refusal": (9, "CUSOLVER_STATUS_NOT_SUPPORTED"), "built": set(),
+    },
 }
 # Types that are addresses without a star.
-POINTERS = re.compile(r"^(cublasLt\w+_t)$")
+POINTERS = re.compile(r"^(cublasLt\w+_t|cudnnBackendDescriptor_t)$")
 NUMBERS = re.compile(r"(Attributes?|Type|Status|Fill|Mode)_t$|Attributes?_t$")
 
 
@@ -61,15 +87,19 @@ def functions(library):
 
 def plain_type(kind, handle):
     """In types that this code has: handles, addresses and numbers."""
+    struct = "struct dnn_handle " if handle == "cudnnHandle_t" else "struct blas_handle "
+    kind = re.sub(r" const$", "", kind)
+    if kind.replace(" ", "") == "cudaStream_t*":
+        return "CUstream *"
     if kind.replace(" ", "") == handle + "*":
-        return "struct blas_handle **"
+        return struct + "**"
     if kind == handle:
-        return "struct blas_handle *"
+        return struct + "*"
     if "*" in kind:
         base = kind.replace("const", "").rstrip("* ").strip()
-        base = base if base in ("int", "size_t", "char") else "void"
+        base = base if base in ("int", "size_t", "char", "int64_t") else "void"
         stars = "**" if POINTERS.match(kind.rstrip("* ")) and "Opaque" not in kind and \
-            base == "void" and re.search(r"(Desc|Layout|Preference)_t", kind) else "*"
+            base == "void" and re.search(r"(Desc|Layout|Preference|Descriptor)_t", kind) else "*"
         return ("const " if kind.startswith("const") else "") + base + " " + stars
     if POINTERS.match(kind) and not NUMBERS.search(kind):
         return "void *"

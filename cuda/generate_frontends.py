@@ -17,8 +17,8 @@ HEAD = generate.HEAD.replace("generate.py", "generate_frontends.py")
 
 def declaration(function, library):
     handle = frontends.LIBRARIES[library]["handle"]
-    kind = {"size_t": "size_t ", "unsigned": "unsigned ", "const char*": "const char *"}.get(
-        function.returns, "int ")
+    kind = {"size_t": "size_t ", "unsigned": "unsigned ", "void": "void ",
+            "const char*": "const char *"}.get(function.returns.replace(" *", "*"), "int ")
     params = ", ".join(frontends.plain_type(k, handle) + n for k, n in function.arguments)
     return f"{kind}{function.name}({params or 'void'})"
 
@@ -29,13 +29,14 @@ def exports(library):
     lines = [HEAD, f'#include "{library}_hand.h"\n#include "guest/frontends/refuse.h"\n']
     for function in frontends.functions(library):
         if function.name not in row["built"]:
-            lines.append(f'REFUSED({function.name}, "{row["file"]}", {value}, "{text}")')
+            kind = "REFUSED_TEXT" if function.returns.startswith("const char") else "REFUSED"
+            lines.append(f'{kind}({function.name}, "{row["file"]}", {value}, "{text}")')
     return lines
 
 
 def declarations(library, name, prefix, only_built):
     lines = [HEAD, f"#ifndef {name}\n#define {name}\n", '#include "cuda/driver_types.h"\n',
-             "struct blas_handle;\n"]
+             "struct blas_handle;\nstruct dnn_handle;\n"]
     built = frontends.LIBRARIES[library]["built"]
     lines += [f"{prefix}{declaration(f, library)};" for f in frontends.functions(library)
               if f.name in built or not only_built]

@@ -61,7 +61,8 @@ def check_runtime(root):
         found += [f"cuda/frontends.py: {function} is no function of {name}"
                   for function in sorted(library["built"] - names)]
     pages = [("cudart", generate_runtime, "coverage"), ("cublas", generate_cublas, "coverage")]
-    pages += [(name, generate_frontends, f"coverage-{name}") for name in frontends.LIBRARIES]
+    pages += [(name, generate_frontends, f"coverage-{name}") for name, library
+              in frontends.LIBRARIES.items() if library["built"]]
     for name, maker, what in pages:
         path = os.path.join("docs", f"{name}-coverage.md")
         with open(os.path.join(root, path), encoding="utf-8") as page:

@@ -102,13 +102,14 @@ def check_frontends():
     """Prototypes, and that the descriptors of cuBLASLt fit NVIDIA's opaque ones."""
     count = 0
     for name, library in frontends.LIBRARIES.items():
-        if not (HOME / "include" / library["header"]).exists():
+        if not all((HOME / "include" / header).exists() for header in library["headers"]):
             continue
-        lines = ["#include <stdio.h>", f"#include <{library['header']}>"]
-        lines += [f"{f.returns} {f.name}({f.params});" for f in frontends.functions(name)]
+        lines = ["#include <stdio.h>", *(f"#include <{header}>" for header in library["headers"])]
+        functions = frontends.functions(name)
+        lines += [f"{f.returns} {f.name}({f.params});" for f in functions]
         lines.append("int main(void) { return 0; }")
         compiled("\n".join(lines), f"-I{HOME}/include")
-        count += len(lines) - 3
+        count += len(functions)
     return count
 
 

@@ -3,8 +3,8 @@
  * Copies.  The kind says which of the driver's copies it is; cudaMemcpyDefault is decided by what
  * the driver knows of both pointers.
  *
- * A pointer of the GPU where memory of the host is said to be would be read by this process: that
- * is refused, as NVIDIA's runtime does.
+ * A pointer of the GPU where memory of the host is said to be would be read by this process: such a
+ * copy is one within the GPU, as with NVIDIA's runtime, and wrong where the other pointer is not.
  */
 #include <string.h>
 
@@ -67,15 +67,20 @@ static bool kind_is_known(enum cudaMemcpyKind kind)
     return (unsigned)kind <= cudaMemcpyDefault;
 }
 
-/* The kind that a copy really is; false: it contradicts the pointers. */
+/* The kind that a copy really is; false: it contradicts the pointers.  Where both are of the GPU
+ * it is a copy within it, whatever the program says. */
 static bool decide(const void *dst, const void *src, enum cudaMemcpyKind *kind)
 {
     bool to, from;
 
     switch (*kind) {
     case cudaMemcpyHostToHost: return !is_of_gpu(dst) && !is_of_gpu(src);
-    case cudaMemcpyHostToDevice: return !is_of_gpu(src);
-    case cudaMemcpyDeviceToHost: return !is_of_gpu(dst);
+    case cudaMemcpyHostToDevice:
+        *kind = is_of_gpu(src) ? cudaMemcpyDeviceToDevice : *kind;
+        return true;
+    case cudaMemcpyDeviceToHost:
+        *kind = is_of_gpu(dst) ? cudaMemcpyDeviceToDevice : *kind;
+        return true;
     case cudaMemcpyDeviceToDevice: return true;
     default: break;
     }

@@ -97,6 +97,8 @@ cudaError_t rt_variable(const void *symbol, CUdeviceptr *address, size_t *bytes)
 /* A kernel that the driver gave, so that it is known later; false: no memory. */
 bool rt_kernel_known(CUkernel kernel, CUlibrary library);
 void rt_kernels_forget(CUlibrary library);
+/* The program has this kernel of a host function now, and may launch it by itself. */
+void rt_kernel_given(const void *function, CUkernel kernel);
 
 /* ---- numbers of the driver interface ---- */
 

@@ -271,7 +271,12 @@ cudaError_t hand_cudaFuncGetParamInfo(const void *func, size_t paramIndex, size_
 
 cudaError_t hand_cudaGetKernel(cudaKernel_t *kernelPtr, const void *entryFuncAddr)
 {
-    return kernelPtr ? rt_kernel(entryFuncAddr, kernelPtr) : cudaErrorInvalidValue;
+    cudaError_t error = kernelPtr ? rt_kernel(entryFuncAddr, kernelPtr) : cudaErrorInvalidValue;
+
+    if (error == cudaSuccess) {
+        rt_kernel_given(entryFuncAddr, *kernelPtr);
+    }
+    return error;
 }
 
 /* ---- occupancy ---- */

@@ -126,7 +126,7 @@ cudaError_t hand_cudaPointerGetAttributes(struct cudaPointerAttributes *attribut
     CUdeviceptr of_gpu = 0;
     void *of_host = NULL;
     int device = NO_DEVICE;
-    unsigned char managed = 0;
+    unsigned managed = 0; /* drivers have written one byte or four */
     void *to[] = {&type, &of_gpu, &of_host, &device, &managed};
     cudaError_t error;
 

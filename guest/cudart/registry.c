@@ -248,6 +248,7 @@ void __cudaUnregisterFatBinary(void **fatCubinHandle)
     image->data = NULL; /* its few bytes stay, so that a second call finds it out */
     pthread_mutex_unlock(&lock);
     if (library) {
+        rt_kernels_forget(library);
         rt_driver.cuLibraryUnload(library);
     }
 }
@@ -372,6 +373,20 @@ bool rt_kernel_known(CUkernel kernel, CUlibrary library)
     }
     pthread_mutex_unlock(&lock);
     return symbol != NULL;
+}
+
+void rt_kernel_given(const void *function, CUkernel kernel)
+{
+    struct symbol *symbol;
+    CUlibrary library;
+
+    pthread_mutex_lock(&lock);
+    symbol = find(function, false);
+    library = symbol && symbol->image ? symbol->image->library : NULL;
+    pthread_mutex_unlock(&lock);
+    if (library) {
+        (void)rt_kernel_known(kernel, library);
+    }
 }
 
 void rt_kernels_forget(CUlibrary library)

@@ -15,7 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t keys[KEYS]; /* atomic */
 struct blas_cuda blas_cuda;
 
-static void say(const char *text)
+void blas_say(const char *text)
 {
     fprintf(stderr, "%s (vgpu): %s\n", blas_library, text);
 }
@@ -64,17 +64,17 @@ static const struct cuda_frontend *look(void)
     const struct cuda_frontend *found = library ? dlsym(library, CUDA_FRONTEND_SYMBOL) : NULL;
 
     if (!found) {
-        say("the libcuda.so.1 that this program finds is not vgpu's: start it by vgpu-run");
+        blas_say("the libcuda.so.1 that this program finds is not vgpu's: start it by vgpu-run");
         return NULL;
     }
     if (found->bytes != sizeof(*found) || found->call_bytes != sizeof(struct cuda_call)) {
-        say("libcuda.so.1 and this library are of different versions of vgpu-mediator");
+        blas_say("libcuda.so.1 and this library are of different versions of vgpu-mediator");
         return NULL;
     }
     return find_all(library) ? found : NULL;
 }
 
-static bool has_driver(void)
+bool blas_has_driver(void)
 {
     return __atomic_load_n(&blas_driver, __ATOMIC_ACQUIRE) != NULL;
 }
@@ -137,7 +137,8 @@ int blas_create(struct blas_handle **handle, enum blas_kind kind)
     if (result || call.out[0]) {
         free(made);
         if (result == CUDA_ERROR_NOT_SUPPORTED) {
-            say("the host has no cuBLAS 13: its administrator can install it (libcublas-13-0)");
+            blas_say(
+                "the host has no cuBLAS 13: its administrator can install it (libcublas-13-0)");
         }
         return result == CUDA_ERROR_OUT_OF_MEMORY ? BLAS_ALLOC_FAILED : BLAS_NOT_INITIALIZED;
     }
@@ -152,7 +153,7 @@ int blas_create(struct blas_handle **handle, enum blas_kind kind)
 static int end_real(uint64_t handle)
 {
     const struct cuda_object *object =
-        has_driver() || blas_prepare() ? blas_driver->object(handle, CUDA_KIND_BLAS) : NULL;
+        blas_has_driver() || blas_prepare() ? blas_driver->object(handle, CUDA_KIND_BLAS) : NULL;
     struct cuda_call call;
     CUresult result;
 
@@ -239,7 +240,7 @@ int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t
     CUresult result;
 
     /* A handle may come from the other library of the two. */
-    if (!blas_is_handle(handle) || (!has_driver() && !blas_prepare())) {
+    if (!blas_is_handle(handle) || (!blas_has_driver() && !blas_prepare())) {
         return BLAS_NOT_INITIALIZED;
     }
     object = blas_driver->object(handle->real, CUDA_KIND_BLAS);

@@ -45,9 +45,12 @@ struct blas_cuda {
 
 extern struct blas_cuda blas_cuda;
 
-extern const char blas_library[];               /* "libcublas", "libcublasLt" */
+extern const char blas_library[];               /* "libcublas", "libcublasLt", "libcudnn" */
 extern const struct cuda_frontend *blas_driver; /* NULL: before blas_prepare() */
 
+bool blas_has_driver(void);
+/* A line on stderr. */
+void blas_say(const char *text);
 /* Finds the driver's library, and makes the primary context where the thread has none, as the
  * library itself does.  False: that is not to be had. */
 bool blas_prepare(void);

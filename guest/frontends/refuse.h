@@ -19,4 +19,12 @@ int frontend_refuse(const char *library, const char *name, int status, const cha
         return frontend_refuse(library, #name, status, status_name, &said);                        \
     }
 
+/* One that answers a text, which a program may print. */
+#define REFUSED_TEXT(name, library, status, status_name)                                           \
+    FRONTEND_EXPORT const char *name(void);                                                        \
+    const char *name(void)                                                                         \
+    {                                                                                              \
+        return status_name;                                                                        \
+    }
+
 #endif

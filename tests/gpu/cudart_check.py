@@ -49,7 +49,7 @@ class Suite:
         paths = [folder, os.environ.get("LD_LIBRARY_PATH", "")]
         names = {"LD_LIBRARY_PATH": ":".join(p for p in paths if p)}
         if native:
-            names["TRY_NATIVE"] = "1"
+            names["TRY_NATIVE"] = names["TRY_PARTS"] = "1"
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False,
                               env={**os.environ, **names})
         return done.stdout.splitlines(), done.returncode, done.stderr[-1000:]
@@ -88,16 +88,24 @@ class Suite:
     def faults(self):
         self.three_ways("try_runtime fault", self.program, "fault")
 
-    def cublas(self):
+    def library(self, name, soname):
         """Natively and through us only: the front end needs a worker."""
-        program = os.path.join(self.tree, "tests", "cuda", "try_cublas")
+        program = os.path.join(self.tree, "tests", "cuda", name)
         ways = {"through us": self.through_us(program)}
-        if self.native and os.path.exists(os.path.join(self.native, "libcublas.so.13")):
-            ways["NVIDIA's library"] = self.text(self.native, program, native=True)
+        folders = [folder for folder in (self.native, os.path.dirname(
+            os.environ.get("VGPU_CUDNN", ""))) if folder]
+        if any(os.path.exists(os.path.join(folder, soname)) for folder in folders):
+            ways["NVIDIA's library"] = self.text(":".join(folders), program, native=True)
         for way, (lines, status, said) in ways.items():
-            self.report.measure(f"try_cublas: {way}", {"status": status, "lines": lines})
-            self.report.check(f"try_cublas: {way}", status == 0 and "late" not in said,
+            self.report.measure(f"{name}: {way}", {"status": status, "lines": lines})
+            self.report.check(f"{name}: {way}", status == 0 and "late" not in said,
                               "; ".join(lines[:20]) + said)
+
+    def cublas(self):
+        self.library("try_cublas", "libcublas.so.13")
+
+    def cudnn(self):
+        self.library("try_cudnn", "libcudnn.so.9")
 
     def nvcc(self):
         nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
@@ -129,6 +137,7 @@ def main():
     report = Report()
     suite = Suite(report, args.bin_dir)
     sections = [("values", suite.values), ("faults", suite.faults), ("cublas", suite.cublas),
+                ("cudnn", suite.cudnn),
                 ("nvcc", suite.nvcc)]
     report.run([(name, section) for name, section in sections
                 if not args.only or name in args.only])

@@ -24,7 +24,7 @@ from lab import Lab  # noqa: E402
 from report import Report, skip  # noqa: E402
 
 TIMEOUT_S = 90
-AT_ONCE = 6
+AT_ONCE = 4
 TOLERANCE = 2e-3
 REFUSED = re.compile(r"\(vgpu\): (\w+) is not built|: (.* not run here.*)|\(vgpu\): (.*)")
 ERROR = re.compile(r"\w+(\.\w+)*(Error|Exception)")
@@ -81,7 +81,7 @@ class Suite:
             print("\n".join("       | " + line[:220] for line in lines[-14:]), flush=True)
 
     def run(self, programs, only, natively):
-        names = [name for name in programs if not only or name in only]
+        names = [name for name in programs if not only or name.replace(" ", "_") in only]
         with Lab(self.bin_dir, test_ops=False) as lab, \
                 concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             before = (self.tool, "--socket", lab.socket, "--vm-id", "1", "--")

@@ -23,33 +23,41 @@ static bool find(void *library, const char *name, void *function)
     return symbol != NULL;
 }
 
-static void *open_major(unsigned major)
+static void *open_named(const char *name)
 {
-    char path[64];
+    char path[96];
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
         void *library;
 
-        snprintf(path, sizeof(path), "%s/libcublas.so.%u", folders[i], major);
+        snprintf(path, sizeof(path), "%s/%s", folders[i], name);
         library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (library) {
-            log_debug("products by %s", path);
+            log_debug("calls of %s by %s", name, path);
             return library;
         }
     }
     return NULL;
 }
 
-void *cublas_library_open(unsigned major)
+void *host_library_open(const char *variable, const char *name)
 {
-    const char *wanted = getenv("VGPU_CUBLAS");
-    void *library = NULL;
+    const char *wanted = getenv(variable);
 
     if (wanted && *wanted) {
         return wanted[0] == '/' ? dlopen(wanted, RTLD_NOW | RTLD_LOCAL) : NULL;
     }
+    return open_named(name);
+}
+
+void *cublas_library_open(unsigned major)
+{
+    char name[32];
+    void *library = NULL;
+
     for (size_t i = 0; i < sizeof(majors) / sizeof(majors[0]) && !library; i++) {
-        library = major == 0 || major == majors[i] ? open_major(majors[i]) : NULL;
+        snprintf(name, sizeof(name), "libcublas.so.%u", majors[i]);
+        library = major == 0 || major == majors[i] ? host_library_open("VGPU_CUBLAS", name) : NULL;
     }
     return library;
 }

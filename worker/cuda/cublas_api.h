@@ -24,6 +24,9 @@ struct cublas_api {
                  cuda_address c, int c_stride);
 };
 
+/* One of NVIDIA's libraries by its name: the environment's `variable` is its path, or "none"; else
+ * the usual places are tried.  A handle of dlopen(), which stays open; NULL: none. */
+void *host_library_open(const char *variable, const char *name);
 /* The library's handle of dlopen(), of this major version (0: any that is there); NULL: none.  It
  * stays open. */
 void *cublas_library_open(unsigned major);

@@ -7,6 +7,7 @@
 #include "worker/cuda/cublas_api.h"
 #include "worker/libraries/blas_lt_run.h"
 #include "worker/libraries/blas_run.h"
+#include "worker/libraries/library_call.h"
 
 #define HANDLES_MAX 64u            /* of one process */
 #define HANDLE_BYTES (64ull << 20) /* that the library takes of the GPU for each */
@@ -341,30 +342,6 @@ static int run(struct driver_call *call, struct blas *blas)
     return status;
 }
 
-/* The program was told of a success before, by a call that looked the same.  How many there are
- * is up to the program: of each channel the first is said; all count among its late errors. */
-static void late(struct driver_channel *channel, int status)
-{
-    if (!channel->blas_was_late) {
-        channel->blas_was_late = true;
-        log_warning("a product of cuBLAS gives %d, which came to its program too late", status);
-    }
-}
-
-CUresult blas_answer(struct driver_call *call, int status)
-{
-    unsigned flags = call->record->record.flags;
-
-    /* The answer of one that waits for the GPU holds no status of the library. */
-    if (status && (!(flags & VGPU_RECORD_ANSWER) || (flags & VGPU_RECORD_WAIT))) {
-        late(call->channel, status);
-        return CUDA_ERROR_UNKNOWN;
-    }
-    call->out[0] = (uint64_t)status;
-    call->out_count = 2;
-    return CUDA_SUCCESS;
-}
-
 CUresult driver_run_blas_call(struct driver_call *call)
 {
     struct blas *blas = blas_of(call);
@@ -372,5 +349,5 @@ CUresult driver_run_blas_call(struct driver_call *call)
     if (!blas || blas->kind != BLAS_KIND_BLAS) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    return blas_answer(call, run(call, blas));
+    return library_answer(call, "cuBLAS", run(call, blas));
 }

@@ -3,6 +3,7 @@
 
 #include "worker/libraries/blas_lt_run.h"
 #include "worker/libraries/blas_run.h"
+#include "worker/libraries/library_call.h"
 
 typedef int set_attribute(void *descriptor, int attribute, const void *value, size_t bytes);
 
@@ -241,5 +242,5 @@ CUresult driver_run_lt_matmul(struct driver_call *call)
         return blas ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
     }
     memcpy(&matmul, call->payload, sizeof(matmul));
-    return blas_answer(call, run(call, blas, &matmul));
+    return library_answer(call, "cuBLASLt", run(call, blas, &matmul));
 }

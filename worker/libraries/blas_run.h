@@ -23,8 +23,6 @@ struct blas {
 
 /* That of the call's first argument; NULL: no live one. */
 struct blas *blas_of(struct driver_call *call);
-/* The end of a call that the library has answered with this status. */
-CUresult blas_answer(struct driver_call *call, int status);
 
 struct blas_run {
     struct driver_call *call;

@@ -193,6 +193,7 @@ CUresult driver_context_end(struct driver_channel *channel, struct driver_contex
     CUresult result;
 
     blas_handles_end(channel, vgpu_handle_index(context->handle));
+    dnn_handles_end(channel, vgpu_handle_index(context->handle));
     driver_memory_drop(channel, context);
     driver_unpin(channel, context);
     result = channel->api->cuCtxDestroy_v2(context->real);

@@ -101,12 +101,14 @@ struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handl
         .of = driver_handle_lives(call->channel, of) ? of : 0,
     };
     call->channel->stream_count += kind == CUDA_KIND_STREAM;
+    call->channel->dnn_descs += kind == CUDA_KIND_DNN_DESC;
     return entry;
 }
 
 static void end_entry(struct driver_channel *channel, struct driver_entry *entry)
 {
     channel->stream_count -= vgpu_handle_kind(entry->handle) == CUDA_KIND_STREAM;
+    channel->dnn_descs -= vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN_DESC;
     driver_discharge(channel, entry->charged_bytes);
     *entry = (struct driver_entry){0};
 }

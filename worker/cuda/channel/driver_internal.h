@@ -112,6 +112,7 @@ struct driver_channel {
     struct driver_entry *entries;
     uint32_t entry_room;
     unsigned stream_count; /* of the entries */
+    unsigned dnn_descs;
     struct cuda_range_map ranges;
     CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
     uint64_t resident_threads;    /* that the GPU can hold at a time */
@@ -122,7 +123,7 @@ struct driver_channel {
     unsigned wait_count, wait_high; /* active ones; none is above */
     CUresult late[VGPU_LANES_MAX];
     uint64_t late_count, refused_count;
-    bool blas_was_late; /* a status of cuBLAS; that is said once */
+    bool library_was_late; /* a status of cuBLAS or the like; that is said once */
     struct driver_image image;
     struct {
         pthread_mutex_t lock; /* the driver may print in threads of its own */
@@ -202,7 +203,9 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
     driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
     driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call,
-    driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_account;
+    driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_dnn_create, driver_run_dnn_destroy,
+    driver_run_dnn_desc, driver_run_dnn_desc_end, driver_run_dnn_set, driver_run_dnn_finalize,
+    driver_run_dnn_get, driver_run_dnn_execute, driver_run_account;
 
 /* ---- handles ---- */
 
@@ -232,6 +235,8 @@ uint64_t driver_float_bits(float value);
 
 /* Handles of cuBLAS in a context that ends, and is current (worker/libraries/blas.c). */
 void blas_handles_end(struct driver_channel *channel, uint32_t context);
+/* The same of cuDNN, with its descriptors (worker/libraries/dnn.c). */
+void dnn_handles_end(struct driver_channel *channel, uint32_t context);
 
 /* ---- memory ---- */
 

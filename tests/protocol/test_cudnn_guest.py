@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs on cuDNN's backend interface, through our front end: real mediator, real worker, strict
+stand-ins for the driver and the library; and the front ends of which nothing is built."""
+
+import subprocess
+import sys
+
+import pytest
+
+from test_cudart_guest import finish, lines, running, runtime, start  # noqa: F401
+from test_cuda_guest import BUILD, LIBRARY
+
+STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cudnn.so"
+FOLDER = BUILD / "guest" / "frontends"
+TRY = BUILD / "tests" / "cuda" / "try_cudnn"
+
+import frontends  # noqa: E402  the table; test_cudart_guest says where it is
+
+pytestmark = pytest.mark.skipif(b"__asan_init" in LIBRARY.read_bytes(),
+                                reason="programs that use our libraries have no sanitizer")
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Before the mediator, whose environment the worker gets."""
+    monkeypatch.setenv("VGPU_CUDNN", str(STAND_IN))
+
+
+def test_a_program(library, running, lab):  # noqa: F811
+    output = finish(start(lab, TRY))
+    assert lines(output) == ["cudnn: 0 wrong"], output
+    log = running.log_path.read_text()
+    assert "too late" not in log and "came late" not in log
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    monkeypatch.setenv("VGPU_CUDNN", "none")
+
+
+def test_a_host_without_the_library(no_library, running, lab):  # noqa: F811
+    """The program is told, and so is the host's administrator."""
+    output = finish(start(lab, TRY), 1)
+    assert "the host has no cuDNN 9" in output
+    assert "which this host has not" in running.log_path.read_text()
+
+
+def path_of(library):
+    return FOLDER / library["node"]  # which is the soname
+
+
+@pytest.mark.parametrize("name", frontends.LIBRARIES)
+def test_every_function_is_exported_under_its_version(name):
+    library = frontends.LIBRARIES[name]
+    listed = subprocess.run(["nm", "-D", "--defined-only", path_of(library)], capture_output=True,
+                            text=True, check=True).stdout
+    exported = {line.split()[-1] for line in listed.splitlines()}
+    node = library["node"]
+    assert exported == {f"{f.name}@@{node}" for f in frontends.functions(name)} | {node}
+
+
+@pytest.mark.parametrize("name", frontends.LIBRARIES)
+def test_what_is_not_built_says_its_name_once(name):
+    """Without a driver, too."""
+    library = frontends.LIBRARIES[name]
+    refused = [f for f in frontends.functions(name) if f.name not in library["built"]]
+    texts = {f.name for f in refused if f.returns.startswith("const char")}
+    code = ("import ctypes, sys\n"
+            f"l = ctypes.CDLL({str(path_of(library))!r})\n"
+            f"for n in {[f.name for f in refused]!r}:\n"
+            "    f = getattr(l, n)\n"
+            f"    f.restype = ctypes.c_char_p if n in {texts!r} else ctypes.c_int\n"
+            "    f(); print(n, f())\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          timeout=120)
+    value, text = library["refusal"]
+    assert done.stdout.splitlines() == [
+        f"{f.name} {text.encode()!r}" if f.name in texts else f"{f.name} {value}" for f in refused]
+    assert sorted(done.stderr.splitlines()) == sorted(
+        f"{library['file']} (vgpu): {f.name} is not built: {text}" for f in refused
+        if f.name not in texts)

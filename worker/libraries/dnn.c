@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * cuDNN's backend interface on the host's library.
+ *
+ * The library believes handles and addresses.  So descriptors are looked up, and of each tensor
+ * is known whether it is given by value: then the library reads it at an address of this process,
+ * and gets a copy of ours.  Which tensors these are goes from each descriptor to those that it is
+ * set in or that are made from it, up to the plan.
+ */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "cuda/dnn.h"
+#include "worker/cuda/cublas_api.h"
+#include "worker/cuda/channel/driver_internal.h"
+#include "worker/libraries/library_call.h"
+
+#define HANDLES_MAX 32u            /* of one process */
+#define HANDLE_BYTES (12ull << 20) /* that the library takes of the GPU for each */
+#define OBJECTS_MAX 65536u         /* descriptors of one process */
+
+struct dnn {
+    void *real;
+    CUstream stream;
+};
+
+/* What is known of a descriptor. */
+struct desc {
+    void *real;
+    uint32_t kind;
+    bool is_final, by_value;
+    int32_t data_type;
+    int64_t id;
+    uint64_t workspace_bytes; /* of a plan */
+    uint32_t count;
+    DNNValue *values; /* tensors by value that it is about */
+};
+
+static struct {
+    bool looked, there;
+    size_t (*GetVersion)(void);
+    int (*Create)(void **handle);
+    int (*Destroy)(void *handle);
+    int (*SetStream)(void *handle, CUstream stream);
+    int (*BackendCreateDescriptor)(int kind, void **desc);
+    int (*BackendDestroyDescriptor)(void *desc);
+    int (*BackendSetAttribute)(void *desc, int name, int type, int64_t count, const void *elements);
+    int (*BackendGetAttribute)(void *desc, int name, int type, int64_t wanted, int64_t *count,
+                               void *elements);
+    int (*BackendFinalize)(void *desc);
+    int (*BackendExecute)(void *handle, void *plan, void *pack);
+} dnn;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- the host's library ---- */
+
+static bool find_all(void *opened)
+{
+    const struct {
+        const char *name;
+        void *function;
+    } rows[] = {
+        {"cudnnGetVersion", &dnn.GetVersion},
+        {"cudnnCreate", &dnn.Create},
+        {"cudnnDestroy", &dnn.Destroy},
+        {"cudnnSetStream", &dnn.SetStream},
+        {"cudnnBackendCreateDescriptor", &dnn.BackendCreateDescriptor},
+        {"cudnnBackendDestroyDescriptor", &dnn.BackendDestroyDescriptor},
+        {"cudnnBackendSetAttribute", &dnn.BackendSetAttribute},
+        {"cudnnBackendGetAttribute", &dnn.BackendGetAttribute},
+        {"cudnnBackendFinalize", &dnn.BackendFinalize},
+        {"cudnnBackendExecute", &dnn.BackendExecute},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        void *symbol = dlsym(opened, rows[i].name);
+
+        if (!symbol) {
+            return false;
+        }
+        memcpy(rows[i].function, &symbol, sizeof(symbol));
+    }
+    return true;
+}
+
+static bool is_there(void)
+{
+    pthread_mutex_lock(&lock);
+    if (!dnn.looked) {
+        void *opened = host_library_open("VGPU_CUDNN", "libcudnn.so.9");
+
+        dnn.looked = true;
+        dnn.there = opened && find_all(opened);
+        if (!dnn.there) {
+            log_warning("a program asks for cuDNN 9, which this host has not: install "
+                        "libcudnn.so.9 in /usr/local/cuda/lib64 or the usual library folders");
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return dnn.there;
+}
+
+/* ---- handles ---- */
+
+static unsigned count_of(const struct driver_channel *channel, unsigned kind)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        count += vgpu_handle_kind(channel->entries[i].handle) == kind;
+    }
+    return count;
+}
+
+static struct dnn *create(struct driver_channel *channel)
+{
+    struct dnn *made;
+
+    if (count_of(channel, CUDA_KIND_DNN) >= HANDLES_MAX || !driver_charge(channel, HANDLE_BYTES)) {
+        return NULL;
+    }
+    made = calloc(1, sizeof(*made));
+    if (!made || dnn.Create(&made->real)) {
+        free(made);
+        driver_discharge(channel, HANDLE_BYTES);
+        return NULL;
+    }
+    return made;
+}
+
+static void end_handle(struct dnn *handle)
+{
+    dnn.Destroy(handle->real);
+    free(handle);
+}
+
+CUresult driver_run_dnn_create(struct driver_call *call)
+{
+    struct driver_entry *entry;
+    struct dnn *made;
+
+    if (call->arg_count < 2) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!is_there()) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    call->out[0] = DNN_SUCCESS;
+    call->out[1] = dnn.GetVersion();
+    call->out_count = 2;
+    if (call->args[1]) {
+        return CUDA_SUCCESS;
+    }
+    if (!driver_handle_free(call, call->args[0], CUDA_KIND_DNN)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    made = create(call->channel);
+    if (!made) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    entry = driver_handle_made(call, call->args[0], CUDA_KIND_DNN, made, CUDA_SUCCESS);
+    if (!entry) {
+        end_handle(made);
+        driver_discharge(call->channel, HANDLE_BYTES);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    entry->charged_bytes = HANDLE_BYTES;
+    return CUDA_SUCCESS;
+}
+
+static struct dnn *handle_of(struct driver_call *call)
+{
+    return call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_DNN) : NULL;
+}
+
+CUresult driver_run_dnn_destroy(struct driver_call *call)
+{
+    struct dnn *handle = handle_of(call);
+
+    if (!handle) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    end_handle(handle);
+    driver_handle_end(call, call->args[0], CUDA_SUCCESS);
+    return CUDA_SUCCESS;
+}
+
+/* ---- descriptors ---- */
+
+static void end_desc(struct desc *desc)
+{
+    dnn.BackendDestroyDescriptor(desc->real);
+    free(desc->values);
+    free(desc);
+}
+
+void dnn_handles_end(struct driver_channel *channel, uint32_t context)
+{
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        struct driver_entry *entry = &channel->entries[i];
+
+        if (entry->context != context || !entry->real) {
+            continue;
+        }
+        if (vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN_DESC) {
+            end_desc(entry->real);
+            entry->real = NULL; /* the entry goes with its context, in a moment */
+        } else if (vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN) {
+            end_handle(entry->real);
+            entry->real = NULL;
+        }
+    }
+}
+
+static CUresult answer(struct driver_call *call, int status)
+{
+    call->out[0] = (uint64_t)status;
+    call->out_count = 1;
+    return CUDA_SUCCESS;
+}
+
+static struct desc *desc_of(struct driver_call *call, uint64_t handle)
+{
+    return driver_handle(call, handle, CUDA_KIND_DNN_DESC);
+}
+
+CUresult driver_run_dnn_desc(struct driver_call *call)
+{
+    struct desc *desc;
+    int status;
+
+    if (call->arg_count < 2 || call->args[1] >= DNN_KINDS_END ||
+        call->args[1] == DNN_VARIANT_PACK ||
+        !driver_handle_free(call, call->args[0], CUDA_KIND_DNN_DESC)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!is_there()) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    desc = call->channel->dnn_descs < OBJECTS_MAX ? calloc(1, sizeof(*desc)) : NULL;
+    if (!desc) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    desc->kind = (uint32_t)call->args[1];
+    desc->data_type = -1;
+    status = dnn.BackendCreateDescriptor((int)desc->kind, &desc->real);
+    if (status) {
+        free(desc);
+        return answer(call, status);
+    }
+    if (!driver_handle_made(call, call->args[0], CUDA_KIND_DNN_DESC, desc, CUDA_SUCCESS)) {
+        end_desc(desc);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return answer(call, DNN_SUCCESS);
+}
+
+CUresult driver_run_dnn_desc_end(struct driver_call *call)
+{
+    struct desc *desc = call->arg_count > 0 ? desc_of(call, call->args[0]) : NULL;
+
+    if (!desc) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    end_desc(desc);
+    driver_handle_end(call, call->args[0], CUDA_SUCCESS);
+    return CUDA_SUCCESS;
+}
+
+static bool add_value(struct desc *desc, const DNNValue *value)
+{
+    DNNValue *more;
+
+    for (uint32_t i = 0; i < desc->count; i++) {
+        if (desc->values[i].id == value->id) {
+            return desc->values[i].bytes == value->bytes;
+        }
+    }
+    if (desc->count == DNN_VALUES_MAX) {
+        return false;
+    }
+    more = realloc(desc->values, (desc->count + 1) * sizeof(*more));
+    if (!more) {
+        return false;
+    }
+    desc->values = more;
+    desc->values[desc->count++] = *value;
+    return true;
+}
+
+static bool inherit(struct desc *desc, const struct desc *from)
+{
+    for (uint32_t i = 0; i < from->count; i++) {
+        if (!add_value(desc, &from->values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- attributes ---- */
+
+/* What the library gets of descriptors: their own ones. */
+static int reals_of(struct driver_call *call, uint64_t count, void *reals[], struct desc *descs[],
+                    bool are_final)
+{
+    if (count > DNN_DESCS_MAX || call->payload_bytes != count * sizeof(uint64_t)) {
+        return DNN_BAD_PARAM;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t handle;
+
+        memcpy(&handle, call->payload + i * sizeof(handle), sizeof(handle));
+        descs[i] = desc_of(call, handle);
+        if (!descs[i] || descs[i]->is_final != are_final) {
+            return descs[i] ? DNN_NOT_FINALIZED : DNN_BAD_PARAM;
+        }
+        reals[i] = descs[i]->real;
+    }
+    return DNN_SUCCESS;
+}
+
+static int set_descs(struct driver_call *call, struct desc *desc, int name, uint64_t count)
+{
+    struct desc *descs[DNN_DESCS_MAX];
+    void *reals[DNN_DESCS_MAX];
+    int status = reals_of(call, count, reals, descs, true);
+
+    for (uint64_t i = 0; i < count && !status; i++) {
+        status = inherit(desc, descs[i]) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
+    }
+    return status ? status
+                  : dnn.BackendSetAttribute(desc->real, name, DNN_TYPE_DESCRIPTOR, (int64_t)count,
+                                            reals);
+}
+
+static int set_handle(struct driver_call *call, struct desc *desc, int name, uint64_t count)
+{
+    struct dnn *handle;
+    uint64_t number;
+
+    if (count != 1 || call->payload_bytes != sizeof(number)) {
+        return DNN_BAD_PARAM;
+    }
+    memcpy(&number, call->payload, sizeof(number));
+    handle = driver_handle(call, number, CUDA_KIND_DNN);
+    return handle ? dnn.BackendSetAttribute(desc->real, name, DNN_TYPE_HANDLE, 1, &handle->real)
+                  : DNN_BAD_PARAM;
+}
+
+/* What a tensor is known by here. */
+static void look_at_tensor(struct desc *desc, int name, const uint8_t *value, uint32_t bytes)
+{
+    if (name == DNN_TENSOR_DATA_TYPE && bytes == sizeof(desc->data_type)) {
+        memcpy(&desc->data_type, value, sizeof(desc->data_type));
+    } else if (name == DNN_TENSOR_ID && bytes == sizeof(desc->id)) {
+        memcpy(&desc->id, value, sizeof(desc->id));
+    } else if (name == DNN_TENSOR_BY_VALUE && bytes == 1) {
+        desc->by_value = *value != 0;
+    }
+}
+
+static int set_attribute(struct driver_call *call, struct desc *desc)
+{
+    int name = (int)call->args[1], type = (int)call->args[2];
+    uint64_t count = call->args[3];
+    uint32_t bytes = dnn_element_bytes(call->args[2]);
+    int status;
+
+    if (bytes == 0 || type == DNN_TYPE_VOID_PTR || name == DNN_PLAN_JSON) {
+        return DNN_NOT_SUPPORTED;
+    }
+    if (desc->is_final || count > DNN_ELEMENTS_MAX || call->payload_bytes != count * bytes) {
+        return DNN_BAD_PARAM;
+    }
+    if (type == DNN_TYPE_DESCRIPTOR) {
+        return set_descs(call, desc, name, count);
+    }
+    if (type == DNN_TYPE_HANDLE) {
+        return set_handle(call, desc, name, count);
+    }
+    status = dnn.BackendSetAttribute(desc->real, name, type, (int64_t)count, call->payload);
+    if (!status && desc->kind == DNN_TENSOR) {
+        look_at_tensor(desc, name, call->payload, call->payload_bytes);
+    }
+    return status;
+}
+
+CUresult driver_run_dnn_set(struct driver_call *call)
+{
+    struct desc *desc = call->arg_count == 4 ? desc_of(call, call->args[0]) : NULL;
+
+    if (!desc || call->args[1] > INT32_MAX) {
+        return desc ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
+    }
+    return answer(call, set_attribute(call, desc));
+}
+
+static int get_descs(struct driver_call *call, const struct desc *desc, DNNGot *got)
+{
+    struct desc *descs[DNN_DESCS_MAX];
+    void *reals[DNN_DESCS_MAX];
+    uint64_t wanted = call->args[3];
+    int status = reals_of(call, wanted, reals, descs, false);
+
+    if (!status) {
+        status = dnn.BackendGetAttribute(desc->real, (int)call->args[1], DNN_TYPE_DESCRIPTOR,
+                                         (int64_t)wanted, &got->count, wanted ? reals : NULL);
+    }
+    for (uint64_t i = 0; !status && i < wanted && (int64_t)i < got->count; i++) {
+        descs[i]->is_final = true;
+        status = inherit(descs[i], desc) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
+    }
+    return status;
+}
+
+static int get_attribute(struct driver_call *call, const struct desc *desc, DNNGot *got)
+{
+    uint32_t bytes = dnn_element_bytes(call->args[2]);
+    uint64_t wanted = call->args[3];
+
+    if (bytes == 0 || call->args[2] == DNN_TYPE_VOID_PTR || call->args[2] == DNN_TYPE_HANDLE) {
+        return DNN_NOT_SUPPORTED;
+    }
+    if (call->args[2] == DNN_TYPE_DESCRIPTOR) {
+        return get_descs(call, desc, got);
+    }
+    if (wanted > sizeof(got->bytes) / bytes) {
+        wanted = sizeof(got->bytes) / bytes;
+    }
+    return dnn.BackendGetAttribute(desc->real, (int)call->args[1], (int)call->args[2],
+                                   (int64_t)wanted, &got->count, wanted ? got->bytes : NULL);
+}
+
+CUresult driver_run_dnn_get(struct driver_call *call)
+{
+    static _Thread_local DNNGot got; /* it is the answer, after this */
+    struct desc *desc = call->arg_count == 4 ? desc_of(call, call->args[0]) : NULL;
+
+    if (!desc || call->args[1] > INT32_MAX) {
+        return desc ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
+    }
+    memset(&got, 0, sizeof(got));
+    got.status = get_attribute(call, desc, &got);
+    call->reply = &got;
+    call->reply_bytes = sizeof(got);
+    return CUDA_SUCCESS;
+}
+
+static int finalize(struct desc *desc)
+{
+    const DNNValue value = {.id = desc->id, .bytes = dnn_data_bytes(desc->data_type)};
+    int64_t bytes = 0, count = 0;
+    int status;
+
+    if (desc->is_final) {
+        return DNN_BAD_PARAM;
+    }
+    if (desc->kind == DNN_TENSOR && desc->by_value && (!value.bytes || !add_value(desc, &value))) {
+        return DNN_NOT_SUPPORTED;
+    }
+    status = dnn.BackendFinalize(desc->real);
+    if (!status && desc->kind == DNN_PLAN) {
+        status = dnn.BackendGetAttribute(desc->real, DNN_PLAN_WORKSPACE_BYTES, DNN_TYPE_INT64, 1,
+                                         &count, &bytes);
+        desc->workspace_bytes = bytes > 0 ? (uint64_t)bytes : 0;
+    }
+    desc->is_final = status == DNN_SUCCESS;
+    return status;
+}
+
+CUresult driver_run_dnn_finalize(struct driver_call *call)
+{
+    static _Thread_local DNNFinalized finalized;
+    struct desc *desc = call->arg_count > 0 ? desc_of(call, call->args[0]) : NULL;
+
+    if (!desc) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    memset(&finalized, 0, sizeof(finalized));
+    finalized.status = finalize(desc);
+    if (desc->kind == DNN_PLAN && desc->is_final) {
+        finalized.count = desc->count;
+        if (desc->count) {
+            memcpy(finalized.values, desc->values, desc->count * sizeof(DNNValue));
+        }
+    }
+    call->reply = &finalized;
+    call->reply_bytes =
+        (uint32_t)(offsetof(DNNFinalized, values) + finalized.count * sizeof(DNNValue));
+    return CUDA_SUCCESS;
+}
+
+/* ---- execution ---- */
+
+static bool is_by_value(const struct desc *plan, int64_t id)
+{
+    for (uint32_t i = 0; i < plan->count; i++) {
+        if (plan->values[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each tensor's place: the process's memory on the GPU, or a copy of its value in `entries`. */
+static int places_of(struct driver_call *call, const struct desc *plan, DNNEntry *entries,
+                     uint32_t count, int64_t ids[], void *places[])
+{
+    for (uint32_t i = 0; i < count; i++) {
+        DNNEntry *entry = &entries[i];
+
+        if (is_by_value(plan, entry->id) != (entry->is_value != 0) ||
+            (!entry->is_value && entry->address && !driver_range_ok(call, entry->address, 1))) {
+            return DNN_BAD_PARAM;
+        }
+        ids[i] = entry->id;
+        places[i] = entry->is_value
+                        ? (void *)entry->value
+                        : (void *)(uintptr_t)entry->address; /* NOLINT(performance-no-int-to-ptr) */
+    }
+    return DNN_SUCCESS;
+}
+
+static int make_pack(void *pack, uint32_t count, const int64_t ids[], void *const places[],
+                     void *workspace)
+{
+    int status = dnn.BackendSetAttribute(pack, DNN_PACK_POINTERS, DNN_TYPE_VOID_PTR, count, places);
+
+    status =
+        status ? status : dnn.BackendSetAttribute(pack, DNN_PACK_IDS, DNN_TYPE_INT64, count, ids);
+    status = status ? status
+                    : dnn.BackendSetAttribute(pack, DNN_PACK_WORKSPACE, DNN_TYPE_VOID_PTR, 1,
+                                              &workspace);
+    return status ? status : dnn.BackendFinalize(pack);
+}
+
+static int execute_pack(struct dnn *handle, const struct desc *plan, uint32_t count,
+                        const int64_t ids[], void *const places[], uint64_t workspace)
+{
+    void *pack = NULL;
+    int status = dnn.BackendCreateDescriptor(DNN_VARIANT_PACK, &pack);
+
+    if (status) {
+        return status;
+    }
+    status = make_pack(pack, count, ids, places,
+                       (void *)(uintptr_t)workspace); /* NOLINT(performance-no-int-to-ptr) */
+    status = status ? status : dnn.BackendExecute(handle->real, plan->real, pack);
+    dnn.BackendDestroyDescriptor(pack);
+    return status;
+}
+
+static int execute(struct driver_call *call, struct dnn *handle, const struct desc *plan)
+{
+    static _Thread_local DNNEntry entries[DNN_ENTRIES_MAX];
+    int64_t ids[DNN_ENTRIES_MAX];
+    void *places[DNN_ENTRIES_MAX];
+    DNNExecute head;
+    CUstream stream = NULL;
+    int status;
+
+    if (call->payload_bytes < sizeof(head)) {
+        return DNN_BAD_PARAM;
+    }
+    memcpy(&head, call->payload, sizeof(head));
+    if (head.count > DNN_ENTRIES_MAX ||
+        call->payload_bytes != sizeof(head) + head.count * sizeof(entries[0]) ||
+        !driver_stream(call, head.stream, &stream) ||
+        !driver_range_ok(call, head.workspace, plan->workspace_bytes)) {
+        return DNN_BAD_PARAM;
+    }
+    memcpy(entries, call->payload + sizeof(head), head.count * sizeof(entries[0]));
+    status = places_of(call, plan, entries, head.count, ids, places);
+    if (!status && stream != handle->stream) {
+        status = dnn.SetStream(handle->real, stream);
+        handle->stream = status ? handle->stream : stream;
+    }
+    return status ? status : execute_pack(handle, plan, head.count, ids, places, head.workspace);
+}
+
+CUresult driver_run_dnn_execute(struct driver_call *call)
+{
+    struct dnn *handle = handle_of(call);
+    struct desc *plan = call->arg_count > 1 ? desc_of(call, call->args[1]) : NULL;
+
+    if (!handle || !plan) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (plan->kind != DNN_PLAN || !plan->is_final) {
+        return library_answer(call, "cuDNN", DNN_BAD_PARAM);
+    }
+    return library_answer(call, "cuDNN", execute(call, handle, plan));
+}
