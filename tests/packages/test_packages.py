@@ -76,6 +76,9 @@ def test_install_upgrade_remove_purge(packages, root, tmp_path):
         program = re.search(r"(?m)^ExecStart=(\S+)", unit.read_text()).group(1)
         if "nvidia" not in program:
             assert os.access(root.folder / program.lstrip("/"), os.X_OK), unit
+    # Without this line CUDA programs are refused; the worker's message names it.
+    lines = (root.folder / "usr/lib/modprobe.d/vgpu-mediator.conf").read_text().splitlines()
+    assert "options nvidia_uvm uvm_disable_hmm=1" in lines
     # The schema of Phase 3 where it was.
     assert "CREATE TABLE" in root.ok("cat", "/etc/vgpu/init_db.sql")
 

@@ -191,10 +191,10 @@ def test_the_unit_suits_old_and_new_systemd():
 def test_the_package_has_what_the_procedure_takes():
     spec = (FOLDER / "vgpu-mediator.spec").read_text(encoding="utf-8")
     files = spec.split("%files")[1]
-    for name in ("vgpu-mediator.8", "vgpu-admin.8"):
-        assert (TREE / "docs" / "man" / name).exists() and name in files
-    for name in ("qemu-wrapper.diff", "qemu.spec.diff"):
-        assert f"/usr/share/vgpu/xcp-ng/{name}" in files
+    for program in re.findall(r"^/usr/bin/(\S+)$", files, re.M):
+        assert f"/usr/share/man/man8/{program}.8.gz\n" in files, program
+    for name in ("qemu-wrapper.diff", "qemu.spec.diff", "troubleshooting.md", "operations.md"):
+        assert f"/usr/share/vgpu/xcp-ng/{name}\n" in files
     guide = (TREE / "docs" / "xcp-ng.md").read_text(encoding="utf-8")
     for path in set(re.findall(r"/usr/share/vgpu/xcp-ng/[\w.-]+", guide)):
         assert path in files and (FOLDER / pathlib.Path(path).name).exists(), path
