@@ -17,6 +17,7 @@
 #define VADD_PIECE (4u << 20) /* elements */
 #define SGEMM_PIECES 32u
 #define COPY_BYTES (64u << 20)
+#define PINNED_BYTES_MIN (1u << 20)
 #define COPY_TIMES 8u
 #define LATENCY_JOBS 100000u
 #define BAR_NS (100 * NS_PER_MS)
@@ -313,13 +314,13 @@ static int run_sgemm(struct bulk_run *run)
 
 /* Up and down, from `memory` to `back`; 0 where it fails. */
 static bool copy_speeds(struct bulk_run *run, uint64_t buffer, const uint8_t *memory, uint8_t *back,
-                        double done, double *up, double *down)
+                        uint32_t bytes, double done, double *up, double *down)
 {
-    const double step = 1.0 / (4 * COPY_TIMES), amount = (double)COPY_TIMES * COPY_BYTES;
+    const double step = 1.0 / (4 * COPY_TIMES), amount = (double)COPY_TIMES * bytes;
     uint64_t start_ns = clock_now_ns();
 
     for (unsigned i = 0; i < COPY_TIMES; i++) {
-        if (vgpu_upload(run->v, buffer, 0, memory, COPY_BYTES) < 0) {
+        if (vgpu_upload(run->v, buffer, 0, memory, bytes) < 0) {
             return false;
         }
         show_bar(run, done + (i + 1) * step);
@@ -330,7 +331,7 @@ static bool copy_speeds(struct bulk_run *run, uint64_t buffer, const uint8_t *me
     *up = amount / seconds_since(start_ns) / 1e9;
     start_ns = clock_now_ns();
     for (unsigned i = 0; i < COPY_TIMES; i++) {
-        if (vgpu_download(run->v, buffer, 0, back, COPY_BYTES) < 0) {
+        if (vgpu_download(run->v, buffer, 0, back, bytes) < 0) {
             return false;
         }
         show_bar(run, done + (COPY_TIMES + i + 1) * step);
@@ -344,35 +345,49 @@ struct speeds {
     bool pinned;
 };
 
-/* A guest of little memory, or a host that gives none, is no fault: then it is not measured. */
-static int has_no_pinned(struct bulk_run *run)
+/* Two pieces of pinned memory.  0, or the library's error and there are none. */
+static uint32_t pinned_pair(struct bulk_run *run, uint32_t bytes, void **there, void **back)
 {
-    uint32_t code = vgpu_error_code(run->v);
+    uint32_t code;
 
-    show_bar(run, 1);
-    return code == VGPU_ERR_UNSUPPORTED_OP || code == VGPU_ERR_MEMORY_LIMIT ? EXIT_OK : failed(run);
+    if (vgpu_pinned_new(run->v, bytes, there) < 0) {
+        return vgpu_error_code(run->v);
+    }
+    if (vgpu_pinned_new(run->v, bytes, back) < 0) {
+        code = vgpu_error_code(run->v);
+        vgpu_pinned_free(run->v, *there);
+        return code;
+    }
+    return VGPU_ERR_NONE;
 }
 
-/* Through memory that the GPU reaches by itself, where the channel has such memory. */
+/*
+ * Through memory that the GPU reaches by itself, where the channel has such memory.  A guest of
+ * little memory has a smaller piece.
+ */
 static int pinned_speeds(struct bulk_run *run, uint64_t buffer, const uint8_t *memory,
                          struct speeds *speeds)
 {
+    uint32_t bytes = COPY_BYTES, code;
     void *there, *back;
     int status = EXIT_OK;
 
-    if (vgpu_pinned_new(run->v, COPY_BYTES, &there) < 0) {
-        return has_no_pinned(run);
+    while ((code = pinned_pair(run, bytes, &there, &back)) == VGPU_ERR_MEMORY_LIMIT &&
+           bytes > PINNED_BYTES_MIN) {
+        bytes /= 2;
     }
-    if (vgpu_pinned_new(run->v, COPY_BYTES, &back) < 0) {
-        vgpu_pinned_free(run->v, there);
-        return has_no_pinned(run);
+    if (code != VGPU_ERR_NONE) {
+        show_bar(run, 1);
+        return code == VGPU_ERR_UNSUPPORTED_OP || code == VGPU_ERR_MEMORY_LIMIT ? EXIT_OK
+                                                                                : failed(run);
     }
     speeds->pinned = true;
-    memcpy(there, memory, COPY_BYTES);
-    if (!copy_speeds(run, buffer, there, back, 0.5, &speeds->pinned_up, &speeds->pinned_down)) {
+    memcpy(there, memory, bytes);
+    if (!copy_speeds(run, buffer, there, back, bytes, 0.5, &speeds->pinned_up,
+                     &speeds->pinned_down)) {
         return failed(run);
     }
-    if (memcmp(memory, back, COPY_BYTES) != 0) {
+    if (memcmp(memory, back, bytes) != 0) {
         status = wrong(run, "bandwidth of pinned memory");
     }
     if (vgpu_pinned_free(run->v, there) < 0 || vgpu_pinned_free(run->v, back) < 0) {
@@ -420,7 +435,7 @@ static int run_bandwidth(struct bulk_run *run)
             memcpy(memory + i, &word, sizeof(word));
         }
         if (vgpu_buffer_new(run->v, COPY_BYTES, &buffer) < 0 ||
-            !copy_speeds(run, buffer, memory, back, 0, &speeds.up, &speeds.down)) {
+            !copy_speeds(run, buffer, memory, back, COPY_BYTES, 0, &speeds.up, &speeds.down)) {
             status = failed(run);
         }
     }

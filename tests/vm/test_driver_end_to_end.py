@@ -77,6 +77,9 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
     for work in ("sgemm --n 200 --check", "vadd --n 3000001", "bandwidth", "latency --n 200"):
         code, result = client(guest, work)
         assert code == 0, result
+        if work == "bandwidth":  # chunks of the driver's, mapped by the program
+            assert result["pinned_upload_gb_per_s"] > 0, result
+            assert result["pinned_download_gb_per_s"] > 0, result
     assert guest.run("mkdir -p /etc && echo 'alice:x:1000:1000::/:/bin/sh' >/etc/passwd && "
                      "echo 'bob:x:1001:1001::/:/bin/sh' >>/etc/passwd && "
                      "echo 'vgpu:x:1000:' >/etc/group && chgrp vgpu /dev/vgpu0")[0] == 0
