@@ -123,6 +123,7 @@ static bool copy_begin(VgpuChannel *channel, const int *fds)
             .own_thread = set->copy_thread != NULL,
             .chunk = &channel->chunk0,
             .geometry = &geometry,
+            .copied_bytes = set->uses.copied_bytes,
             .interrupt = on_copy_interrupt,
             .failed = on_copy_failed,
             .opaque = channel,

@@ -25,7 +25,8 @@ typedef struct VgpuChannelsUses {
     uint32_t vectors;     /* of MSI-X; 0: there are none */
     bool shared_possible; /* else every channel is `copied` */
     bool copied_possible;
-    bool copy_thread; /* the copy engine has a thread of its own where QEMU allows it */
+    bool copy_thread;       /* the copy engine has a thread of its own where QEMU allows it */
+    uint64_t *copied_bytes; /* counts what copy engines have moved; atomic */
     /* Sends an MSI-X message, if the guest has that enabled. */
     void (*notify)(void *opaque, uint32_t vector);
     void *opaque;

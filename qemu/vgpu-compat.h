@@ -107,6 +107,16 @@ static inline void vgpu_class_set_reset(DeviceClass *dc, void (*reset)(DeviceSta
 #define device_class_set_props(dc, list) ((dc)->props = (list))
 #endif
 
+/* A number of the object's that anybody may read. */
+static inline void vgpu_property_add_number(Object *obj, const char *name, uint64_t *value)
+{
+#if QEMU_AT_LEAST(5, 1)
+    object_property_add_uint64_ptr(obj, name, value, OBJ_PROP_FLAG_READ);
+#else
+    object_property_add_uint64_ptr(obj, name, value, NULL);
+#endif
+}
+
 /* ---- Memory --------------------------------------------------------------------- */
 
 /* Returns whether all bytes were read from the device's address space. */

@@ -60,13 +60,20 @@ struct VgpuCopy {
     int has_failed, has_interrupt;
 };
 
-/* ---- Chunk 0 ----------------------------------------------------------------- */
+/* ---- Copying ----------------------------------------------------------------- */
+
+static bool copy_area(VgpuCopy *copy, const VgpuCopyArea *area, uint64_t offset, uint8_t *host,
+                      uint64_t bytes, bool to_guest)
+{
+    __atomic_fetch_add(copy->uses.copied_bytes, bytes, __ATOMIC_RELAXED);
+    return vgpu_copy_area(copy->uses.dev, area, offset, host, bytes, to_guest);
+}
 
 /* The same of chunk 0. */
 static bool copy_range(VgpuCopy *copy, uint64_t offset, uint8_t *host, uint64_t bytes,
                        bool to_guest)
 {
-    return vgpu_copy_area(copy->uses.dev, &copy->chunk0, offset, host, bytes, to_guest);
+    return copy_area(copy, &copy->chunk0, offset, host, bytes, to_guest);
 }
 
 static bool load_word(VgpuCopy *copy, uint64_t offset, uint64_t *word)
@@ -147,15 +154,15 @@ static bool move_slice(VgpuCopy *copy, const VgpuCopyArea *area, const VGPUCopyR
         return false;
     }
     bytes = MIN(request->bytes - skip - copy->moved, SLICE_BYTES);
-    if (!vgpu_copy_area(copy->uses.dev, area, at, area->memory + at, bytes, push)) {
+    if (!copy_area(copy, area, at, area->memory + at, bytes, push)) {
         return false;
     }
     copy->moved += bytes;
     copy->turn_bytes += bytes;
     if (copy->moved + skip == request->bytes) {
         copy->moved += skip;
-        return !has_word || vgpu_copy_area(copy->uses.dev, area, request->offset,
-                                           area->memory + request->offset, 8, true);
+        return !has_word ||
+               copy_area(copy, area, request->offset, area->memory + request->offset, 8, true);
     }
     return true;
 }

@@ -23,6 +23,7 @@ typedef struct VgpuCopyUses {
     bool own_thread;        /* else the context is the main loop's */
     const VgpuChunk *chunk; /* chunk 0; outlives the engine */
     const VGPUGeometry *geometry;
+    uint64_t *copied_bytes; /* counts all that is moved; atomic, not the engine's alone */
     /* From the main loop: the process waits for it; the guest's memory is out of reach. */
     void (*interrupt)(void *opaque);
     void (*failed)(void *opaque);

@@ -161,6 +161,7 @@ static void stub_realize_channels(VgpuStub *s)
         .shared_possible = s->shared,
         .copied_possible = s->copied,
         .copy_thread = s->copy_thread,
+        .copied_bytes = &s->copied_bytes,
         .notify = vgpu_stub_send_message,
         .opaque = s,
     });
@@ -246,6 +247,11 @@ static VgpuProperty stub_properties[] = {
     DEFINE_PROP_BOOL("copy-thread", VgpuStub, copy_thread, true),
     VGPU_PROPERTIES_END};
 
+static void stub_instance_init(Object *obj)
+{
+    vgpu_property_add_number(obj, "copied-bytes", &VGPU_STUB(obj)->copied_bytes);
+}
+
 static void stub_class_init(ObjectClass *klass, VgpuClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
@@ -275,6 +281,7 @@ static void stub_register_types(void)
         .name = TYPE_VGPU_STUB,
         .parent = TYPE_PCI_DEVICE,
         .instance_size = sizeof(VgpuStub),
+        .instance_init = stub_instance_init,
         .class_init = stub_class_init,
         .interfaces = interfaces,
     };

@@ -31,7 +31,8 @@ typedef struct VgpuStub {
     uint32_t channel_count;
     char *transport_name;
     bool copy_thread;
-    bool shared, copied; /* what transport_name says */
+    bool shared, copied;   /* what transport_name says */
+    uint64_t copied_bytes; /* property "copied-bytes", for reading; atomic */
 
     /* Also who the VM is, which is not the guest's to change: a reset leaves it alone. */
     VgpuLink link;

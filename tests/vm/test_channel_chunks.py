@@ -35,7 +35,7 @@ def with_buffer(driver, memory, count=MIB):  # noqa: F811
     return channel
 
 
-def test_data_goes_through_them(guest, memory):  # noqa: F811
+def test_data_goes_through_them(guest, memory, way):  # noqa: F811
     """Pieces all over the memory, in an order of their own, are one chunk for the worker."""
     driver, _ = guest()
     channel = with_buffer(driver, memory)
@@ -54,6 +54,9 @@ def test_data_goes_through_them(guest, memory):  # noqa: F811
     for chunk, count, offset in ((1, 4, 200 * 4096), (2, 4, 0), (255, 4, 3 * MIB), (256, 4, 0)):
         assert upload(channel, chunk, count, offset) == INVALID
         assert download(channel, chunk, count, offset) == INVALID
+    copied = driver.machine.qmp("qom-get", path="/machine/peripheral/gpu0",
+                                property="copied-bytes")
+    assert copied == 0 if way == "shared" else copied > 2 * len(source)
     assert remove_chunk(driver, 0, 1) == 0
     assert upload(channel, 1, 4) == INVALID
     assert download(channel, 255, 4) == 0

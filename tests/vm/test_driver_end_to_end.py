@@ -80,6 +80,8 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
         if work == "bandwidth":  # chunks of the driver's, mapped by the program
             assert result["pinned_upload_gb_per_s"] > 0, result
             assert result["pinned_download_gb_per_s"] > 0, result
+    copied = guest.qmp("qom-get", path="/machine/peripheral/gpu0", property="copied-bytes")
+    assert copied == 0 if transport == "shared" else copied > 100 << 20, copied
     assert guest.run("mkdir -p /etc && echo 'alice:x:1000:1000::/:/bin/sh' >/etc/passwd && "
                      "echo 'bob:x:1001:1001::/:/bin/sh' >>/etc/passwd && "
                      "echo 'vgpu:x:1000:' >/etc/group && chgrp vgpu /dev/vgpu0")[0] == 0
