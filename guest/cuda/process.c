@@ -295,7 +295,13 @@ static CUresult connect_channel(const char *name)
     if (open_in_time(name, &wish) != VGPU_OK) {
         uint32_t code = vgpu_error_code(NULL);
 
-        cuda_say("no GPU: %s", vgpu_last_error(NULL));
+        if (code == VGPU_ERR_MEMORY_LIMIT) {
+            cuda_say("no GPU: the programs of this VM have all the host memory that their channels "
+                     "may take; end one, give each less by VGPU_CUDA_PINNED_MIB, or ask the "
+                     "host's administrator for more (vgpu-mediator --channel-memory-vm-mib)");
+        } else {
+            cuda_say("no GPU: %s", vgpu_last_error(NULL));
+        }
         return code == VGPU_ERR_MEDIATOR_UNAVAILABLE || code == VGPU_ERR_QUEUE_FULL ||
                        code == VGPU_ERR_MEMORY_LIMIT || code == VGPU_ERR_GPU_UNAVAILABLE
                    ? CUDA_ERROR_DEVICE_UNAVAILABLE

@@ -48,6 +48,7 @@ static bool find_all(void *library)
         {"cuMemcpyHtoD_v2", &blas_cuda.cuMemcpyHtoD},
         {"cuMemcpyDtoH_v2", &blas_cuda.cuMemcpyDtoH},
         {"cuStreamSynchronize", &blas_cuda.cuStreamSynchronize},
+        {"cuStreamIsCapturing", &blas_cuda.cuStreamIsCapturing},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -263,7 +264,16 @@ static bool is_known(uint64_t key)
     return __atomic_load_n(&keys[key % KEYS], __ATOMIC_RELAXED) == key;
 }
 
-int blas_send(struct cuda_call *call, uint64_t key, bool *is_asked)
+CUresult blas_settle(CUstream stream)
+{
+    int status = 0;
+
+    return blas_cuda.cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS && status
+               ? CUDA_SUCCESS
+               : blas_cuda.cuCtxSynchronize();
+}
+
+int blas_send(struct cuda_call *call, uint64_t key, CUstream stream, bool *is_asked)
 {
     CUresult result;
 
@@ -271,8 +281,7 @@ int blas_send(struct cuda_call *call, uint64_t key, bool *is_asked)
     if (!*is_asked) {
         return blas_status_of(blas_driver->forget(call));
     }
-    /* The library will wait for the GPU, and the worker must not. */
-    result = blas_cuda.cuCtxSynchronize();
+    result = blas_settle(stream);
     if (result == CUDA_SUCCESS) {
         result = blas_driver->ask(call);
     }

@@ -41,6 +41,7 @@ struct blas_cuda {
     CUresult (*cuMemcpyHtoD)(CUdeviceptr to, const void *from, size_t bytes);
     CUresult (*cuMemcpyDtoH)(void *to, CUdeviceptr from, size_t bytes);
     CUresult (*cuStreamSynchronize)(CUstream stream);
+    CUresult (*cuStreamIsCapturing)(CUstream stream, int *status);
 };
 
 extern struct blas_cuda blas_cuda;
@@ -67,7 +68,10 @@ const char *blas_status_text(int status);
 uint64_t blas_mix(uint64_t key, uint64_t value);
 /* Begins a call on a handle, which is its first argument. */
 int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t op);
+/* Before a call that the library would wait for the GPU at: waits, so that the worker need not.  In
+ * a stream that is being captured nothing can be waited for, and nothing is in flight. */
+CUresult blas_settle(CUstream stream);
 /* Asks for it, or sends it, as its key is new or known; *is_asked says which. */
-int blas_send(struct cuda_call *call, uint64_t key, bool *is_asked);
+int blas_send(struct cuda_call *call, uint64_t key, CUstream stream, bool *is_asked);
 
 #endif

@@ -343,7 +343,7 @@ int blas_end(struct blas_call *call)
     blas_driver->add_bytes(&call->call, &call->state, sizeof(call->state));
     blas_driver->add_bytes(&call->call, call->words,
                            call->count * (uint32_t)sizeof(call->words[0]));
-    status = blas_send(&call->call, call->key, &is_asked);
+    status = blas_send(&call->call, call->key, call->handle->stream, &is_asked);
     if (call->info) {
         *call->info = is_asked ? (int)call->call.out[1] : 0; /* as the first one of its key */
     }

@@ -276,5 +276,5 @@ int cublasLtMatmul(struct blas_handle *lightHandle, void *computeDesc, const voi
         return BLAS_INVALID_VALUE;
     }
     blas_driver->add_bytes(&call, &matmul, sizeof(matmul));
-    return blas_send(&call, key_of(lightHandle, &matmul), &is_asked);
+    return blas_send(&call, key_of(lightHandle, &matmul), stream, &is_asked);
 }

@@ -351,14 +351,14 @@ static int make_entries(DNNEntry *entries, const struct dnn_desc *plan, const st
 }
 
 /* The first one loads the plan's kernels, and so is asked for: what can fail, fails then. */
-static int run(struct cuda_call *call, struct dnn_desc *plan)
+static int run(struct cuda_call *call, struct dnn_desc *plan, CUstream stream)
 {
     CUresult result;
 
     if (__atomic_load_n(&plan->was_run, __ATOMIC_ACQUIRE)) {
         return dnn_status_of(blas_driver->forget(call));
     }
-    result = blas_cuda.cuCtxSynchronize();
+    result = blas_settle(stream);
     if (result == CUDA_SUCCESS) {
         result = blas_driver->ask(call);
     }
@@ -399,5 +399,5 @@ int cudnnBackendExecute(struct dnn_handle *handle, void *executionPlan, void *va
     if (pack->id_count) {
         blas_driver->add_bytes(&call, entries, pack->id_count * (uint32_t)sizeof(entries[0]));
     }
-    return run(&call, plan);
+    return run(&call, plan, handle->stream);
 }
