@@ -43,20 +43,24 @@ LIBRARIES = {
             "cudnnBackendGetAttribute", "cudnnBackendExecute",
         },
     },
-    # Nothing of these is built: NVIDIA's own can't run on our driver, and say so less clearly.
+    # But for the versions nothing of these is built: NVIDIA's own can't run on our driver, and say
+    # so less clearly.
     "cufft": {
         "title": "cuFFT", "file": "libcufft", "node": "libcufft.so.12", "headers": ("cufftXt.h",),
-        "handle": "cufftHandle", "refusal": (16, "CUFFT_NOT_SUPPORTED"), "built": set(),
+        "handle": "cufftHandle", "refusal": (16, "CUFFT_NOT_SUPPORTED"), "version": (12, 0, 0),
+        "built": {"cufftGetVersion", "cufftGetProperty"},
     },
     "cusparse": {
         "title": "cuSPARSE", "file": "libcusparse", "node": "libcusparse.so.12",
         "headers": ("cusparse.h",), "handle": "cusparseHandle_t",
-        "refusal": (10, "CUSPARSE_STATUS_NOT_SUPPORTED"), "built": set(),
+        "refusal": (10, "CUSPARSE_STATUS_NOT_SUPPORTED"), "version": (12, 6, 3),
+        "built": {"cusparseGetVersion", "cusparseGetProperty"},
     },
     "cusolver": {
         "title": "cuSOLVER", "file": "libcusolver", "node": "libcusolver.so.12",
         "headers": ("cusolverDn.h", "cusolverSp.h", "cusolverRf.h"), "handle": "cusolverDnHandle_t",
-        "refusal": (9, "CUSOLVER_STATUS_NOT_SUPPORTED"), "built": set(),
+        "refusal": (9, "CUSOLVER_STATUS_NOT_SUPPORTED"), "version": (12, 0, 4),
+        "built": {"cusolverGetVersion", "cusolverGetProperty"},
     },
 }
 # Types that are addresses without a star.

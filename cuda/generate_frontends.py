@@ -31,6 +31,23 @@ def exports(library):
         if function.name not in row["built"]:
             kind = "REFUSED_TEXT" if function.returns.startswith("const char") else "REFUSED"
             lines.append(f'{kind}({function.name}, "{row["file"]}", {value}, "{text}")')
+    return lines + (version_functions(library, row) if "version" in row else [])
+
+
+def version_functions(library, row):
+    """Programs compare versions before they ask for anything else."""
+    major, minor, patch = row["version"]
+    lines = []
+    for function in frontends.functions(library):
+        if function.name not in row["built"]:
+            continue
+        name = function.arguments[-1][1]
+        value = f"type == 0 ? {major} : type == 1 ? {minor} : {patch}"
+        if function.name.endswith("GetVersion"):
+            value = str(major * 1000 + minor * 100 + patch)
+        unused = "".join(f"    (void){n};\n" for _, n in function.arguments if n == "handle")
+        lines.append(f"{declaration(function, library)}\n{{\n{unused}    *{name} = {value};\n"
+                     "    return 0;\n}\n")
     return lines
 
 

@@ -323,7 +323,7 @@ cudaError_t rt_kernel(const void *function, CUkernel *kernel)
         symbol->kernel = *kernel;
         pthread_mutex_unlock(&lock);
     }
-    return error == cudaErrorSymbolNotFound ? cudaErrorInvalidDeviceFunction : error;
+    return error;
 }
 
 bool rt_is_registered(const void *function)

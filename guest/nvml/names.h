@@ -19,9 +19,6 @@
     X(nvmlDeviceGetClockInfo)                                                                      \
     X(nvmlDeviceGetComputeInstanceId)                                                              \
     X(nvmlDeviceGetComputeMode)                                                                    \
-    X(nvmlDeviceGetComputeRunningProcesses)                                                        \
-    X(nvmlDeviceGetComputeRunningProcesses_v2)                                                     \
-    X(nvmlDeviceGetComputeRunningProcesses_v3)                                                     \
     X(nvmlDeviceGetConfComputeMemSizeInfo)                                                         \
     X(nvmlDeviceGetCpuAffinity)                                                                    \
     X(nvmlDeviceGetCpuAffinityWithinScope)                                                         \

@@ -12,8 +12,11 @@
  * between two questions.  All else is NVML_ERROR_NOT_SUPPORTED, and to change anything is
  * NVML_ERROR_NO_PERMISSION.
  */
+#include <dlfcn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "guest/cuda/internal.h"
 #include "guest/nvml/names.h"
@@ -51,6 +54,12 @@ struct memory {
 struct memory_v2 {
     unsigned version;
     unsigned long long total, reserved, free, used;
+};
+
+struct process {
+    unsigned pid;
+    unsigned long long used_bytes;
+    unsigned gpu_instance, compute_instance; /* from the second version on */
 };
 
 struct utilization {
@@ -440,6 +449,64 @@ EXPORT int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory_v2 *memory)
         memory->free = found.free;
     }
     return status;
+}
+
+/* Does this process use the GPU?  Then it has libcuda.so.1, and a context. */
+static bool is_user(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    CUresult (*state)(CUdevice device, unsigned *flags, int *active) = NULL;
+    unsigned flags = 0;
+    int active = 0;
+
+    if (library) {
+        *(void **)&state = dlsym(library, "cuDevicePrimaryCtxGetState");
+        dlclose(library);
+    }
+    return state && state(0, &flags, &active) == CUDA_SUCCESS && active;
+}
+
+/* A process knows of itself alone, and has all that the VM's programs have: the worker keeps one
+ * account for them.  NVML's structures differ in their length. */
+static int processes(void *device, unsigned *count, void *infos, size_t bytes)
+{
+    struct process info = {.pid = (unsigned)getpid(), .gpu_instance = ~0u, .compute_instance = ~0u};
+    CUDAAccount account = {0};
+    int status = needs_device(device, count);
+    unsigned room;
+
+    status = status ? status : ask(&account);
+    if (status) {
+        return status;
+    }
+    room = *count;
+    *count = is_user() ? 1 : 0;
+    if (room < *count) {
+        return NVML_INSUFFICIENT_SIZE;
+    }
+    if (*count && !infos) {
+        return NVML_INVALID_ARGUMENT;
+    }
+    info.used_bytes = account.used_bytes;
+    if (*count) {
+        memcpy(infos, &info, bytes);
+    }
+    return NVML_SUCCESS;
+}
+
+EXPORT int nvmlDeviceGetComputeRunningProcesses(void *device, unsigned *count, void *infos)
+{
+    return processes(device, count, infos, offsetof(struct process, gpu_instance));
+}
+
+EXPORT int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, void *infos)
+{
+    return processes(device, count, infos, sizeof(struct process));
+}
+
+EXPORT int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *infos)
+{
+    return processes(device, count, infos, sizeof(struct process));
 }
 
 EXPORT int nvmlDeviceGetUtilizationRates(void *device, struct utilization *rates)

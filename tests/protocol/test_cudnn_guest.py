@@ -79,3 +79,20 @@ def test_what_is_not_built_says_its_name_once(name):
     assert sorted(done.stderr.splitlines()) == sorted(
         f"{library['file']} (vgpu): {f.name} is not built: {text}" for f in refused
         if f.name not in texts)
+
+
+@pytest.mark.parametrize("name", [n for n, row in frontends.LIBRARIES.items() if "version" in row])
+def test_versions_are_told(name):
+    """Programs compare them before they ask for anything else."""
+    row = frontends.LIBRARIES[name]
+    major, minor, patch = row["version"]
+    before = "None, " if name == "cusparse" else ""
+    code = ("import ctypes\n"
+            f"l, n = ctypes.CDLL({str(path_of(row))!r}), ctypes.c_int()\n"
+            f"print(l.{name}GetVersion({before}ctypes.byref(n)), n.value)\n"
+            f"for i in range(3):\n    print(l.{name}GetProperty(i, ctypes.byref(n)), n.value)\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          timeout=120)
+    whole = major * 1000 + minor * 100 + patch
+    assert done.stdout.split() == ["0", str(whole), "0", str(major), "0", str(minor), "0",
+                                   str(patch)], done.stderr

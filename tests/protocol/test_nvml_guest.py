@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(b"__asan_init" in LIBRARY.read_bytes(),
                                 reason="programs that use our libraries have no sanitizer")
 
 PROGRAM = r"""
-import ctypes, json, sys
+import ctypes, json, os, sys
 nvml, cuda = ctypes.CDLL(sys.argv[1]), ctypes.CDLL(sys.argv[2])
 def text(call, *args):
     to = ctypes.create_string_buffer(96)
@@ -54,9 +54,17 @@ assert cuda.cuDeviceGetPCIBusId(pci, 32, 0) == 0
 assert cuda.cuMemAlloc_v2(ctypes.byref(address), 64 << 20) == 0
 said["by pci"] = nvml.nvmlDeviceGetHandleByPciBusId_v2(pci.value, ctypes.byref(device))
 said["used after"] = used()
-assert cuda.cuMemFree_v2(address) == 0
 said["cuda uuid"] = bytes(uuid).hex()
 said["cuda name"] = name.value.decode()
+infos = (ctypes.c_uint64 * 3)()
+count = ctypes.c_uint(0)
+def processes(form):
+    f = getattr(nvml, "nvmlDeviceGetComputeRunningProcesses" + form)
+    return f(device, ctypes.byref(count), infos), count.value, infos[0] & 0xffffffff == os.getpid()
+said["no room"] = processes("")[:2]
+said["processes"] = [processes(form) for form in ("", "_v2", "_v3")]
+said["its memory"] = infos[1]
+assert cuda.cuMemFree_v2(address) == 0
 rates = (ctypes.c_uint * 2)(99, 99)
 said["rates"] = nvml.nvmlDeviceGetUtilizationRates(device, rates), rates[0]
 said["temperature"] = nvml.nvmlDeviceGetTemperature(device, 0, ctypes.byref(number))
@@ -78,6 +86,8 @@ def test_what_a_vm_sees(running, lab):  # noqa: F811
     assert (said["by uuid"], said["other uuid"], said["by pci"]) == (0, 6, 0)
     assert said["cuInit was not called"] == 3
     assert said["used after"] - said["used before"] >= 64 << 20
+    assert said["no room"] == [7, 1]
+    assert said["processes"] == [[0, 1, True]] * 3 and said["its memory"] >= 64 << 20
     assert said["rates"][0] == 0 and said["rates"][1] <= 100
     assert (said["temperature"], said["setter"]) == (3, 4)
     assert said["end"] == [0, 1] and said["after"] == 1
