@@ -552,8 +552,8 @@ void core_session_closed(struct core *core, uint32_t session, uint64_t now_ns)
         return;
     }
     slot = core->sessions[session].vm;
+    release(core, session); /* before what waits is refused: nobody reads the answers */
     core_channels_leave(core, session);
-    release(core, session);
     core_report(core, &(struct core_event){
                           .kind = CORE_EVENT_SESSION_CLOSED,
                           .session = session,

@@ -154,6 +154,23 @@ static void test_the_session_goes_with_a_turn_in_flight(void **state)
     world_end();
 }
 
+/* It waits for a worker that is starting: nobody is there for the refusal. */
+static void test_the_session_goes_before_its_channel_is_open(void **state)
+{
+    const VGPUChannelOpen open = open_frame(0);
+    uint32_t session, before;
+
+    world_begin(NULL);
+    session = host_session(7);
+    ask(session, 7, &open);
+    before = w.sent_count;
+    core_session_closed(w.core, session, w.now_ns);
+    assert_int_equal(w.sent_count, before);
+    worker_ready(w.starts[w.start_count - 1].worker);
+    assert_int_equal(w.channel.handle, 0); /* there is nothing to open any more */
+    world_end();
+}
+
 static void test_bad_input_is_a_fault(void **state)
 {
     world_begin(NULL);
@@ -588,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_other_workers_have_no_say),
         cmocka_unit_test(test_the_worker_is_lost),
         cmocka_unit_test(test_the_session_goes_with_a_turn_in_flight),
+        cmocka_unit_test(test_the_session_goes_before_its_channel_is_open),
         cmocka_unit_test(test_bad_input_is_a_fault),
         cmocka_unit_test(test_memory_is_counted),
         cmocka_unit_test(test_a_device_keeps_its_session_beside_them),

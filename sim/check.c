@@ -124,12 +124,43 @@ static void check_turn(struct sim *sim, const struct sim_worker *worker)
     }
 }
 
+/* The worker is handed a job, or a turn. */
+static void check_given(struct sim *sim, struct sim_worker *worker)
+{
+    struct sim_vm *vm = &sim->vms[worker->vm];
+
+    if (!sim->gpus[worker->gpu].available || sim->paused) {
+        sim_violation(sim, "VM %u runs a job on GPU %u, which is %s", vm->vm_id, worker->gpu,
+                      sim->paused ? "paused" : "not available");
+    }
+    if (worker->outstanding >= wfq_in_flight_max(&sim->config->core.scheduler)) {
+        sim_violation(sim, "VM %u has %u jobs in its worker already", vm->vm_id,
+                      worker->outstanding);
+    }
+    check_turn(sim, worker);
+    if (worker->outstanding++ == 0) {
+        worker->head_since_ns = sim->now_ns;
+    }
+    vm->ever_dispatched = true;
+    sim->result->dispatches += !sim->draining;
+}
+
+void sim_check_record(struct sim *sim, struct sim_vm *vm, struct sim_request *record)
+{
+    record->dispatched = true;
+    vm->requests.waiting--;
+    vm->starved = vm->starved || (vm->requests.waiting == 0 && !sim->draining);
+    if (!sim->draining) {
+        histogram_add(&vm->wait, sim->now_ns - record->sent_ns);
+        vm->wait_sum_ns += sim->now_ns - record->sent_ns;
+    }
+}
+
 struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worker,
                                        const struct request_view *request)
 {
     struct sim_vm *vm = &sim->vms[worker->vm];
     struct sim_request *ours;
-    struct sim_gpu *gpu = &sim->gpus[worker->gpu];
     uint32_t spin_us = 0;
 
     TAILQ_FOREACH (ours, &vm->requests.all, link) {
@@ -148,28 +179,20 @@ struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worke
         (ours->opcode == VGPU_OP_TEST_SPIN && spin_us != ours->spin_us)) {
         sim_violation(sim, "VM %u: not its oldest request, or not as it was sent", vm->vm_id);
     }
-    if (!gpu->available || sim->paused) {
-        sim_violation(sim, "VM %u runs a job on GPU %u, which is %s", vm->vm_id, worker->gpu,
-                      sim->paused ? "paused" : "not available");
-    }
-    if (worker->outstanding >= wfq_in_flight_max(&sim->config->core.scheduler)) {
-        sim_violation(sim, "VM %u has %u jobs in its worker already", vm->vm_id,
-                      worker->outstanding);
-    }
-    check_turn(sim, worker);
-    if (worker->outstanding++ == 0) {
-        worker->head_since_ns = sim->now_ns;
-    }
-    ours->dispatched = true;
-    vm->requests.waiting--;
-    vm->ever_dispatched = true;
-    vm->starved = vm->starved || (vm->requests.waiting == 0 && !sim->draining);
-    if (!sim->draining) {
-        histogram_add(&vm->wait, sim->now_ns - ours->sent_ns);
-        vm->wait_sum_ns += sim->now_ns - ours->sent_ns;
-        sim->result->dispatches++;
-    }
+    check_given(sim, worker);
+    sim_check_record(sim, vm, ours);
     return ours;
+}
+
+bool sim_check_turn(struct sim *sim, struct sim_worker *worker)
+{
+    if (!worker->ready || worker->quit || worker->killed ||
+        worker->queued + worker->done_count >= SIM_WORKER_JOBS) {
+        sim_violation(sim, "a turn is given to VM %u's worker, which takes none", worker->vm + 1);
+        return false;
+    }
+    check_given(sim, worker);
+    return true;
 }
 
 /* ---- replies ---- */

@@ -10,16 +10,20 @@
 #include <stdint.h>
 
 enum sim_event_kind {
-    SIM_EVENT_GUEST_SUBMIT,  /* subject: VM */
-    SIM_EVENT_GUEST_TOGGLE,  /* subject: VM: on/off, start, stop */
-    SIM_EVENT_GUEST_CONNECT, /* subject: VM */
-    SIM_EVENT_GUEST_LEAVE,   /* subject: VM: its QEMU goes away */
-    SIM_EVENT_GUEST_CHANGE,  /* subject: VM: an administrator changes its settings */
-    SIM_EVENT_WORKER_READY,  /* subject: worker */
-    SIM_EVENT_WORKER_EXIT,   /* subject: worker; serial: how */
-    SIM_EVENT_WORKER_JOB,    /* subject: worker: a RUN reaches it */
-    SIM_EVENT_WORKER_DONE,   /* subject: worker: its DONE reaches the core */
-    SIM_EVENT_GPU,           /* subject: GPU; serial: of its plan */
+    SIM_EVENT_GUEST_SUBMIT,   /* subject: VM */
+    SIM_EVENT_GUEST_TOGGLE,   /* subject: VM: on/off, start, stop */
+    SIM_EVENT_GUEST_CONNECT,  /* subject: VM */
+    SIM_EVENT_GUEST_LEAVE,    /* subject: VM: its QEMU goes away */
+    SIM_EVENT_GUEST_CHANNEL,  /* subject: VM: it opens its channel again */
+    SIM_EVENT_GUEST_CHANGE,   /* subject: VM: an administrator changes its settings */
+    SIM_EVENT_WORKER_READY,   /* subject: worker */
+    SIM_EVENT_WORKER_EXIT,    /* subject: worker; serial: how */
+    SIM_EVENT_WORKER_JOB,     /* subject: worker: a RUN reaches it */
+    SIM_EVENT_WORKER_DONE,    /* subject: worker: its DONE reaches the core */
+    SIM_EVENT_CHANNEL_OPENED, /* subject: worker; serial: channel; it reaches the core, ... */
+    SIM_EVENT_CHANNEL_CLOSED, /* ... as this does ... */
+    SIM_EVENT_CHANNEL_WANT,   /* ... and this */
+    SIM_EVENT_GPU,            /* subject: GPU; serial: of its plan */
     SIM_EVENT_MEDIATOR_UP,
     SIM_EVENT_DISTURB, /* the fault mix does something */
     SIM_EVENT_SAMPLE,

@@ -69,6 +69,12 @@ static void add_event(struct sim *sim, uint64_t time_ns, enum sim_event_kind kin
     sim_events_add(&sim->events, time_ns, kind, event_subject(sim, handle), serial);
 }
 
+void sim_worker_tell(struct sim *sim, const struct sim_worker *worker, uint64_t time_ns,
+                     enum sim_event_kind kind, uint64_t serial)
+{
+    add_event(sim, time_ns, kind, worker->handle, serial);
+}
+
 static bool has_work(const struct sim *sim, const struct sim_worker *worker)
 {
     return worker && worker->ready && !worker->dying && worker->queued > 0 &&
@@ -148,6 +154,10 @@ static void end_job(struct sim *sim, struct sim_worker *worker)
     struct sim_job job = worker->queue[0];
 
     job.ended_ns = sim->now_ns;
+    if (job.channel) {
+        job.began_ns = job.began_ns ? job.began_ns : sim->now_ns; /* there was nothing to do */
+        sim_channel_turn_ends(sim, worker, &job);
+    }
     if (job.opcode == VGPU_OP_TEST_CRASH) {
         leave(sim, worker, SIGNALED, 0);
         return;
@@ -168,6 +178,32 @@ static void mark_overlapped(struct sim *sim, uint32_t gpu)
     }
 }
 
+/* Nothing remains of the job at the head: a turn may go on with the next record. */
+static bool goes_on(struct sim *sim, struct sim_worker *worker)
+{
+    struct sim_job *job = &worker->queue[0];
+
+    if (!job->channel) {
+        return false;
+    }
+    sim_channel_answer(sim, worker, job);
+    return sim_channel_next(sim, worker, job);
+}
+
+/* Turns that have reached their workers take up their first records. */
+static void begin_turns(struct sim *sim, uint32_t gpu)
+{
+    for (uint32_t i = 0; i < sim->worker_count; i++) {
+        struct sim_worker *worker = sim->workers[i];
+
+        while (worker->gpu == gpu && has_work(sim, worker) && worker->queue[0].channel &&
+               worker->queue[0].record == 0 && worker->queue[0].remaining_ns == 0 &&
+               !goes_on(sim, worker)) {
+            end_job(sim, worker);
+        }
+    }
+}
+
 static void plan(struct sim *sim, uint32_t index)
 {
     struct sim_gpu *gpu = &sim->gpus[index];
@@ -181,8 +217,11 @@ static void plan(struct sim *sim, uint32_t index)
         if (current->queue[0].began_ns == 0) {
             current->queue[0].began_ns = sim->now_ns;
         }
-        end_job(sim, current);
+        if (!goes_on(sim, current)) {
+            end_job(sim, current);
+        }
     }
+    begin_turns(sim, index);
     next = next_busy(sim, index, gpu->running, &busy_count);
     if (busy_count > 1) {
         mark_overlapped(sim, index);
@@ -283,6 +322,26 @@ static uint64_t work_ns(const struct sim *sim, const struct sim_worker *worker)
     return sum_ns;
 }
 
+void sim_worker_take(struct sim *sim, struct sim_worker *worker, const struct sim_job *taken)
+{
+    struct sim_job job = *taken;
+
+    job.asides = sim->gpus[worker->gpu].asides;
+    job.overlapped = sim_check_aside(sim, worker->gpu);
+    job.arrives_ns = sim->now_ns + sim->config->link_ns;
+    if (sim->vms[worker->vm].group->slow_ns > 0) {
+        job.arrives_ns += (uint64_t)rng_exponential(&sim->worker_rng,
+                                                    (double)sim->vms[worker->vm].group->slow_ns);
+    }
+    if (job.arrives_ns < worker->free_ns) {
+        job.arrives_ns = worker->free_ns;
+    }
+    worker->free_ns = job.arrives_ns;
+    worker->queue[worker->queued++] = job;
+    sim_judge_handed(sim, &sim->vms[worker->vm], work_ns(sim, worker));
+    add_event(sim, job.arrives_ns, SIM_EVENT_WORKER_JOB, worker->handle, 0);
+}
+
 void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
                     const struct request_view *request)
 {
@@ -302,20 +361,7 @@ void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
         memcpy(&job.spin_us, request->params, sizeof(job.spin_us));
     }
     job.remaining_ns = job_length_ns(&job);
-    job.asides = sim->gpus[worker->gpu].asides;
-    job.overlapped = sim_check_aside(sim, worker->gpu);
-    job.arrives_ns = sim->now_ns + sim->config->link_ns;
-    if (sim->vms[worker->vm].group->slow_ns > 0) {
-        job.arrives_ns += (uint64_t)rng_exponential(&sim->worker_rng,
-                                                    (double)sim->vms[worker->vm].group->slow_ns);
-    }
-    if (job.arrives_ns < worker->free_ns) {
-        job.arrives_ns = worker->free_ns;
-    }
-    worker->free_ns = job.arrives_ns;
-    worker->queue[worker->queued++] = job;
-    sim_judge_handed(sim, &sim->vms[worker->vm], work_ns(sim, worker));
-    add_event(sim, job.arrives_ns, SIM_EVENT_WORKER_JOB, handle, 0);
+    sim_worker_take(sim, worker, &job);
 }
 
 /* What its worker says that the job took. */
@@ -539,6 +585,9 @@ void sim_worker_event(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_WORKER_READY: on_ready(sim, worker); break;
     case SIM_EVENT_WORKER_JOB: replan(sim, worker->gpu); break;
     case SIM_EVENT_WORKER_DONE: on_done(sim, worker); break;
+    case SIM_EVENT_CHANNEL_OPENED:
+    case SIM_EVENT_CHANNEL_CLOSED:
+    case SIM_EVENT_CHANNEL_WANT: sim_channel_event(sim, worker, event); break;
     case SIM_EVENT_WORKER_EXIT: on_exit_event(sim, worker, (enum how)event->serial); break;
     default: break;
     }

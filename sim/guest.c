@@ -24,7 +24,8 @@ static void schedule(struct sim *sim, struct sim_vm *vm, uint64_t after_ns,
 
 static bool active(const struct sim *sim, const struct sim_vm *vm)
 {
-    return vm->on && vm->session != SIM_NONE && !sim->draining;
+    return vm->on && vm->session != SIM_NONE && !sim->draining &&
+           (!vm->group->channel || vm->channel.open);
 }
 
 /* Mean as given, half to one and a half of it. */
@@ -162,6 +163,11 @@ static void submit(struct sim *sim, struct sim_vm *vm)
     TAILQ_INSERT_TAIL(&vm->requests.all, request, link);
     vm->requests.count++;
     vm->requests.waiting++;
+    if (vm->group->channel) {
+        vm->submitted++;
+        sim_channel_record(sim, vm);
+        return;
+    }
     vm->submitting = true;
     vm->refused = false;
     core_session_frame(sim->core, vm->session, &frame, sim->now_ns);
@@ -210,26 +216,8 @@ static void send_next(struct sim *sim, struct sim_vm *vm, bool ok)
     }
 }
 
-void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader *header,
-                     const void *payload)
+void sim_guest_answered(struct sim *sim, struct sim_vm *vm, struct sim_request *request, bool ok)
 {
-    struct sim_request *request;
-    VGPUResponse response;
-    bool ok;
-
-    if (header->msg_type == VGPU_MSG_HELLO || header->msg_type == VGPU_MSG_CONFIG) {
-        if (!vm->speaks_hello) {
-            sim_violation(sim, "VM %u is a 1.0 device and is sent message type %u", vm->vm_id,
-                          header->msg_type);
-        }
-        return;
-    }
-    request = sim_check_reply(sim, vm, header, payload);
-    if (!request) {
-        return;
-    }
-    memcpy(&response, payload, sizeof(response));
-    ok = response.status == VGPU_ERR_NONE;
     if (request->dispatched) {
         vm->jobs++;
         vm->errors += !ok;
@@ -237,7 +225,6 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
     } else {
         vm->refusals++;
     }
-    vm->refused = vm->refused || vm->submitting;
     free(request);
     if (ok) {
         vm->retries = 0;
@@ -251,9 +238,34 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
     }
 }
 
+void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader *header,
+                     const void *payload)
+{
+    struct sim_request *request;
+    VGPUResponse response;
+
+    if (vm->group->channel && sim_channel_frame(sim, vm, header, payload)) {
+        return;
+    }
+    if (header->msg_type == VGPU_MSG_HELLO || header->msg_type == VGPU_MSG_CONFIG) {
+        if (!vm->speaks_hello) {
+            sim_violation(sim, "VM %u is a 1.0 device and is sent message type %u", vm->vm_id,
+                          header->msg_type);
+        }
+        return;
+    }
+    request = sim_check_reply(sim, vm, header, payload);
+    if (!request) {
+        return;
+    }
+    memcpy(&response, payload, sizeof(response));
+    vm->refused = vm->refused || vm->submitting;
+    sim_guest_answered(sim, vm, request, response.status == VGPU_ERR_NONE);
+}
+
 /* ---- the connection ---- */
 
-void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after_ns)
+static void forget_requests(struct sim_vm *vm)
 {
     struct sim_request *request;
 
@@ -262,6 +274,27 @@ void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after
         free(request);
     }
     vm->requests.count = vm->requests.waiting = 0;
+}
+
+void sim_guest_channel(struct sim *sim, struct sim_vm *vm, uint64_t again_ns)
+{
+    vm->channel.open = again_ns == 0;
+    vm->epoch++;
+    if (vm->channel.open) {
+        begin_sending(sim, vm);
+        return;
+    }
+    forget_requests(vm);
+    vm->channel.handle = 0;
+    vm->idle_since_ns = sim->now_ns;
+    sim_judge_anew(sim, vm);
+    schedule(sim, vm, around_ns(&vm->life_rng, again_ns), SIM_EVENT_GUEST_CHANNEL);
+}
+
+void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after_ns)
+{
+    forget_requests(vm);
+    vm->channel = (struct sim_channel){0};
     if (vm->session != SIM_NONE) {
         sim->session_vm[vm->session] = SIM_NONE;
     }
@@ -277,7 +310,8 @@ static void say_hello(struct sim *sim, struct sim_vm *vm)
 {
     const VGPUHello hello = {
         .version = VGPU_PROTOCOL_VERSION,
-        .features = VGPU_FEATURES_KNOWN,
+        .features = VGPU_FEATURES_KNOWN |
+                    (vm->group->channel ? VGPU_FEATURE_CHANNELS | VGPU_FEATURE_HOST : 0),
     };
     const struct frame frame = {
         .header =
@@ -317,6 +351,9 @@ static void connect_guest(struct sim *sim, struct sim_vm *vm)
     vm->epoch++;
     if (vm->speaks_hello) {
         say_hello(sim, vm);
+    }
+    if (vm->group->channel) {
+        sim_channel_open(sim, vm);
     }
     begin_sending(sim, vm);
     if (vm->group->disconnect_ns > 0) {
@@ -401,6 +438,11 @@ void sim_guest_event(struct sim *sim, const struct sim_event *event)
             on_submit(sim, vm);
         }
         break;
+    case SIM_EVENT_GUEST_CHANNEL:
+        if (event->serial == vm->epoch && vm->session != SIM_NONE) {
+            sim_channel_open(sim, vm);
+        }
+        break;
     case SIM_EVENT_GUEST_LEAVE: on_leave(sim, vm); break;
     case SIM_EVENT_GUEST_CONNECT: connect_guest(sim, vm); break;
     case SIM_EVENT_GUEST_TOGGLE: on_toggle(sim, vm); break;
@@ -426,7 +468,7 @@ void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group_index)
     vm->idle_since_ns = SIM_START_NS;
     TAILQ_INIT(&vm->requests.all);
     vm->lie_now = 1;
-    vm->speaks_hello = rng_chance(&vm->rng, 0.5);
+    vm->speaks_hello = rng_chance(&vm->rng, 0.5) || group->channel;
     vm->config = (struct core_vm_config){
         .vm_id = vm->vm_id,
         .has_uuid = true,

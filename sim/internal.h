@@ -45,6 +45,14 @@ struct sim_rate_check {
     __int128 left; /* tokens, when its limits were last changed */
 };
 
+/* Between a worker and its guest; the mediator knows of it what the worker says. */
+struct sim_channel {
+    uint64_t handle; /* 0 = the worker has none */
+    bool open;       /* the guest has been told */
+    bool wants;      /* the worker has asked for a turn, and has not been given it */
+    uint32_t turns;  /* that it has */
+};
+
 struct sim_vm {
     const struct sim_group *group;
     uint32_t group_index, index, vm_id;
@@ -65,6 +73,7 @@ struct sim_vm {
     bool changed;           /* its settings are the other ones */
     uint64_t idle_since_ns; /* nothing is outstanding since then */
     struct sim_request_list requests;
+    struct sim_channel channel;
 
     /* the checker */
     struct sim_rate_check rate;
@@ -99,6 +108,10 @@ struct sim_job {
     uint64_t ended_ns;
     uint64_t asides; /* of its GPU, when it was handed out */
     bool overlapped; /* another worker was busy meanwhile, or thought to be */
+    /* a turn of a channel */
+    uint64_t channel; /* 0 = it is a request */
+    uint64_t budget_ns;
+    uint32_t record; /* that is under way, 0 = none */
 };
 
 #define SIM_WORKER_JOBS (WFQ_DEPTH_MAX + 1u)
@@ -116,6 +129,7 @@ struct sim_worker {
     uint64_t quit_at_ns;  /* when it was told to go, 0 = not */
     uint64_t empty_at_ns; /* since when it has nothing outstanding */
     uint64_t free_ns;     /* takes up nothing before */
+    uint64_t yield_ns;    /* its turn ends then */
     struct sim_job queue[SIM_WORKER_JOBS]; /* oldest first */
     uint32_t queued;
     struct sim_job done[SIM_WORKER_JOBS]; /* on their way to the core */
@@ -180,11 +194,41 @@ void sim_guest_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader 
 /* The connection is gone: by whomever. */
 void sim_guest_lost(struct sim *sim, struct sim_vm *vm, uint64_t reconnect_after_ns);
 
+/* `request`, which is in no list any more, has its answer; it is freed. */
+void sim_guest_answered(struct sim *sim, struct sim_vm *vm, struct sim_request *request, bool ok);
+/* Its channel is open; or it is gone, and is opened again after so long. */
+void sim_guest_channel(struct sim *sim, struct sim_vm *vm, uint64_t again_ns);
+
+/* channel.c */
+void sim_channel_open(struct sim *sim, struct sim_vm *vm);
+/* True: the frame was about the channel. */
+bool sim_channel_frame(struct sim *sim, struct sim_vm *vm, const VGPUSocketHeader *header,
+                       const void *payload);
+/* The guest has written a record. */
+void sim_channel_record(struct sim *sim, struct sim_vm *vm);
+/* What the core asks for; start: 0 or -1. */
+int sim_channel_start(struct sim *sim, uint64_t handle, uint64_t channel);
+void sim_channel_stop(struct sim *sim, uint64_t handle, uint64_t channel);
+void sim_channel_turn(struct sim *sim, uint64_t handle, uint64_t job_id, uint64_t channel,
+                      uint64_t budget_ns);
+/* The worker tells the core something. */
+void sim_channel_event(struct sim *sim, struct sim_worker *worker, const struct sim_event *event);
+/* The turn at the head of the worker's queue goes on with another record.  False: it is over. */
+bool sim_channel_next(struct sim *sim, struct sim_worker *worker, struct sim_job *job);
+/* Its record has ended; the turn has. */
+void sim_channel_answer(struct sim *sim, struct sim_worker *worker, struct sim_job *job);
+void sim_channel_turn_ends(struct sim *sim, struct sim_worker *worker, const struct sim_job *job);
+
 /* gpu.c */
 struct sim_worker *sim_worker_find(struct sim *sim, uint64_t handle);
 void sim_worker_start(struct sim *sim, const struct core_worker_spec *spec);
 void sim_worker_run(struct sim *sim, uint64_t handle, uint64_t job_id,
                     const struct request_view *request);
+/* The job is on its way to the worker. */
+void sim_worker_take(struct sim *sim, struct sim_worker *worker, const struct sim_job *job);
+/* An event of the worker's, void when it is gone by then. */
+void sim_worker_tell(struct sim *sim, const struct sim_worker *worker, uint64_t time_ns,
+                     enum sim_event_kind kind, uint64_t serial);
 void sim_worker_stop(struct sim *sim, uint64_t handle, bool kill);
 void sim_worker_event(struct sim *sim, const struct sim_event *event);
 /* What dying workers used is final. */
@@ -225,6 +269,10 @@ void sim_check_accepted(struct sim *sim, struct sim_vm *vm);
 /* The request that a RUN is for, marked as dispatched; NULL (and a violation) if there is none. */
 struct sim_request *sim_check_dispatch(struct sim *sim, struct sim_worker *worker,
                                        const struct request_view *request);
+/* The worker may be given a turn; false (and a violation): it takes none. */
+bool sim_check_turn(struct sim *sim, struct sim_worker *worker);
+/* Its worker takes up the record, which is the oldest that waits. */
+void sim_check_record(struct sim *sim, struct sim_vm *vm, struct sim_request *record);
 /* Takes the request that a reply answers out of the books; NULL if there is none. */
 struct sim_request *sim_check_reply(struct sim *sim, struct sim_vm *vm,
                                     const VGPUSocketHeader *header, const void *payload);

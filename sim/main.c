@@ -129,6 +129,7 @@ static const struct args_program program = {
         "  tiny_us (1) come huge (1) of job_us; lies of its worker about GPU time: lie_factor,\n"
         "  lie_step down to it with each job, lie_us always, lie_every so many jobs; every\n"
         "  change_ms its settings become to_weight, to_prio, to_pool, and what they were\n"
+        "  channel 1 = its jobs are records of a channel, and the mediator gives it turns\n"
         "\n"
         "Exit status: 0 all promises kept, 1 violations (said on standard error) or, with\n"
         "--judge, a promise that was not kept, 2 usage.\n"

@@ -70,7 +70,8 @@ struct sim_group {
     uint64_t change_ns; /* each time that this has passed its settings change to ... */
     double to_weight;   /* ... these, and back; SIM_SAME = this one stays as it is */
     uint32_t to_priority;
-    char to_pool; /* 0 = stays */
+    char to_pool;     /* 0 = stays */
+    uint32_t channel; /* 1 = its jobs are records of a channel, which the mediator gives turns */
 };
 
 #define SIM_SAME UINT32_MAX

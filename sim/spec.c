@@ -54,6 +54,7 @@ static const struct key {
     {"to_weight", REAL, offsetof(struct sim_group, to_weight), VGPU_WEIGHT_MIN, VGPU_WEIGHT_MAX},
     {"to_prio", U32, offsetof(struct sim_group, to_priority), 0, VGPU_PRIORITY_HIGH},
     {"to_pool", POOL, offsetof(struct sim_group, to_pool), 0, 0},
+    {"channel", U32, offsetof(struct sim_group, channel), 0, 1},
 };
 
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
@@ -158,6 +159,12 @@ static int parse_group(struct sim_group *group, const char *text, size_t length,
     }
     if ((group->on_ns == 0) != (group->off_ns == 0)) {
         snprintf(error, error_bytes, "on_ms and off_ms go together");
+        return -EINVAL;
+    }
+    if (group->channel && (group->crash + group->hang + group->fail + group->invalid > 0 ||
+                           group->limit_hz > 0 || group->queue_depth > 0)) {
+        snprintf(error, error_bytes,
+                 "channel does not go with crash, hang, fail, invalid, limit or qdepth");
         return -EINVAL;
     }
     if (group->crash + group->hang + group->fail > 1) {

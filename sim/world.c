@@ -4,6 +4,7 @@
  * happen, check.  When the measured time is over the guests stop sending and
  * the world runs on until everything is answered.
  */
+#include "common/unused.h"
 #include "sim/internal.h"
 #include "common/weight.h"
 
@@ -105,6 +106,53 @@ static void on_worker_stop(void *opaque, uint64_t worker, bool kill)
     sim_worker_stop(sim, worker, kill);
 }
 
+static int on_channel_start(void *opaque, uint64_t worker, uint64_t channel,
+                            UNUSED enum vgpu_channel_transport transport,
+                            UNUSED const VGPUChannelOpen *open, UNUSED uint64_t bytes)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "channel", worker, channel, 0);
+    return sim_channel_start(sim, worker, channel);
+}
+
+static void on_channel_send(void *opaque, uint32_t session, UNUSED uint64_t channel,
+                            const VGPUSocketHeader *header, const void *payload)
+{
+    on_send(opaque, session, header, payload);
+}
+
+static void on_channel_stop(void *opaque, uint64_t worker, uint64_t channel, UNUSED uint32_t reason)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "let-go", worker, channel, 0);
+    sim_channel_stop(sim, worker, channel);
+}
+
+static void on_channel_free(UNUSED void *opaque, UNUSED uint64_t channel)
+{
+}
+
+static void on_turn_yield(void *opaque, uint64_t handle, uint64_t yield_ns)
+{
+    struct sim *sim = opaque;
+    struct sim_worker *worker = sim_worker_find(sim, handle);
+
+    if (worker) {
+        worker->yield_ns = yield_ns;
+    }
+}
+
+static void on_worker_turn(void *opaque, uint64_t worker, uint64_t job_id, uint64_t channel,
+                           uint64_t budget_ns)
+{
+    struct sim *sim = opaque;
+
+    trace(sim, "turn", worker, job_id, channel);
+    sim_channel_turn(sim, worker, job_id, channel, budget_ns);
+}
+
 static void on_event(void *opaque, const struct core_event *event)
 {
     struct sim *sim = opaque;
@@ -183,12 +231,20 @@ void sim_core_up(struct sim *sim)
         .worker_start = on_worker_start,
         .worker_run = on_worker_run,
         .worker_stop = on_worker_stop,
+        .channel_start = on_channel_start,
+        .channel_send = on_channel_send,
+        .channel_stop = on_channel_stop,
+        .channel_free = on_channel_free,
+        .turn_yield = on_turn_yield,
+        .worker_turn = on_worker_turn,
         .event = on_event,
     };
     struct core_config config = sim->config->core;
 
     config.scheduler.policy = sim->policy;
     config.test_ops = true;
+    config.channel_memory_bytes = (uint64_t)SIM_VMS_MAX << 30;
+    config.channel_memory_vm_bytes = 1u << 30;
     sim->core = core_new(&config, &effects);
     sim->core_number++;
     if (!sim->core) {
@@ -273,6 +329,7 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_GUEST_SUBMIT:
     case SIM_EVENT_GUEST_TOGGLE:
     case SIM_EVENT_GUEST_CONNECT:
+    case SIM_EVENT_GUEST_CHANNEL:
     case SIM_EVENT_GUEST_CHANGE:
     case SIM_EVENT_GUEST_LEAVE: sim_guest_event(sim, event); break;
     case SIM_EVENT_JUDGE: sim_judge_step(sim); break;
@@ -280,6 +337,9 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_WORKER_EXIT:
     case SIM_EVENT_WORKER_JOB:
     case SIM_EVENT_WORKER_DONE:
+    case SIM_EVENT_CHANNEL_OPENED:
+    case SIM_EVENT_CHANNEL_CLOSED:
+    case SIM_EVENT_CHANNEL_WANT:
     case SIM_EVENT_GPU: sim_worker_event(sim, event); break;
     case SIM_EVENT_MEDIATOR_UP: sim_core_up(sim); break;
     case SIM_EVENT_DISTURB: sim_disturb(sim); break;

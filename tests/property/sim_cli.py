@@ -162,6 +162,49 @@ class Debts(unittest.TestCase):
             self.examine(seed)
 
 
+class Channels(unittest.TestCase):
+    """VMs whose jobs are records, which the core gives turns; the same promises hold, or
+    result_of() fails."""
+
+    def shares(self, spec, *args):
+        return [vm["share"] for vm in result_of("--vms", spec, "--seconds", "10", *args)["vms"]]
+
+    def test_weights_give_shares(self):
+        for lengths in (("1000", "1000"), ("50", "30000"), ("uniform:100-5000", "20")):
+            spec = "weight=80,channel=1,depth=32,job_us=%s;weight=20,channel=1,depth=32,job_us=%s"
+            self.assertAlmostEqual(self.shares(spec % lengths)[0], 0.8, delta=0.02)
+
+    def test_beside_requests(self):
+        shares = self.shares("weight=60,channel=1;weight=40;weight=100,channel=1,job_us=20000")
+        for share, due in zip(shares, (0.3, 0.2, 0.5)):
+            self.assertAlmostEqual(share, due, delta=0.01)
+
+    def test_a_record_that_overruns_runs_aside(self):
+        result = result_of("--vms", "channel=1,job_us=2000000,depth=1;channel=1", "--seconds", "10")
+        self.assertGreater(result["overruns"], 0)
+        self.assertLess(result["vms"][1]["wait_p99_ns"], 100e6)
+
+    def test_the_promise_holds_through_pauses_moves_and_lost_connections(self):
+        for spec in ("channel=1,weight=90,depth=1,think_us=3000;weight=10,job_us=60000",
+                     "n=3,channel=1,disconnect_ms=700;weight=90,depth=1,think_us=500",
+                     "n=2,channel=1,on_ms=80,off_ms=40;channel=1,depth=1,think_us=20000;n=2"):
+            done = run("--judge", "--vms", spec, "--seconds", "14")
+            self.assertEqual(done.returncode, 0, spec + done.stdout + done.stderr)
+
+    def test_faults(self):
+        for seed in range(1, 13, STEP):
+            result_of("--faults", str(seed), "--seconds", "6", "--vms",
+                      "n=3,channel=1,job_us=100-20000;n=2,channel=1,depth=1,think_us=4000,"
+                      "disconnect_ms=900;n=2,job_us=500;channel=1,job_us=300000,depth=2")
+
+    def test_each_record_is_answered(self):
+        vms = result_of("--vms", "n=2,channel=1,depth=64,job_us=100", "--seconds", "2")["vms"]
+        for vm in vms:
+            self.assertGreater(vm["jobs"], 5000)
+            self.assertEqual((vm["errors"], vm["refused"]), (0, 0))
+            self.assertLessEqual(vm["submitted"] - vm["jobs"], 64)
+
+
 def judged(*args):
     """A judged run's exit status and result."""
     done = run("--judge", "--json", "-", *args)
@@ -253,6 +296,8 @@ class Usage(unittest.TestCase):
         self.expect("no such key", "--vms", "wait=1")
         self.expect("job_us", "--vms", "job_us=exp:1-2")
         self.expect("on_ms", "--vms", "on_ms=3")
+        self.expect("channel does not go", "--vms", "channel=1,crash=0.1")
+        self.expect("channel does not go", "--vms", "channel=1,limit=5")
         self.expect("--policy", "--policy", "fair", "--vms", "n=1")
         self.expect("--seconds", "--seconds", "-1", "--vms", "n=1")
         self.expect("--seed", "--seed", "-1", "--vms", "n=1")
