@@ -162,3 +162,24 @@ def test_suspended_while_its_job_is_aside(strong_and_weak):
             return other.add(1, 1) == 2 and not is_suspended()
 
         wait_for(made_good, "its debt to be made good", 240)
+
+
+def test_64_workers_that_start_at_once(lab):
+    """On few processors most of them wait for one when their first job is there: that is nobody's
+    fault."""
+    with Mediator(lab, "--enable-test-ops") as mediator:
+        devices = [mediator.device(vm_id=vm_id) for vm_id in range(1, 65)]
+        for device in devices:
+            for _ in range(4):
+                device.submit(wire.SPIN, (1000,))
+        for device in devices:
+            assert [device.read().status for _ in range(4)] == [wire.OK] * 4
+        with mediator.admin() as admin:
+            vms = admin.call(wire.SHOW_METRICS)["vms"]
+        assert len(vms) == 64
+        for vm in vms:
+            assert vm["completed"] == 4 and vm["errors"] + vm["faults"] + vm["timeouts"] == 0, vm
+            assert vm["gpu_time_ns"] >= 4e6 and vm["entitled_ns"] > 0, vm
+            assert vm["worker_restarts"] == 0, vm
+        for device in devices:
+            device.close()
