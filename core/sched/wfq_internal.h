@@ -244,7 +244,8 @@ static inline uint64_t wfq_longest_ns(const struct vm_state *state)
 }
 
 /* Added to the S of those in debt, where policies see it: all others come first.  Far beyond any V,
- * and still exact to a nanosecond. */
+ * and still exact to a nanosecond.  Among themselves they go by all that they owe: one that was lent
+ * its place has not less of it than one that is suspended. */
 #define WFQ_DEBT_START 1125899906842624.0
 
 /* The S of a VM that could run has changed. */
@@ -253,7 +254,10 @@ static inline void wfq_write_start(struct wfq *wfq, uint32_t vm)
     const struct vt_account *account = &wfq->vt.accounts[vm];
     uint32_t at = wfq->vms[vm].run_index;
 
-    wfq->run_start[at] = account->start + (vt_in_debt(&wfq->vt, vm) ? WFQ_DEBT_START : 0);
+    wfq->run_start[at] = account->start;
+    if (vt_in_debt(&wfq->vt, vm)) {
+        wfq->run_start[at] += account->debt_ns / account->phi + WFQ_DEBT_START;
+    }
     wfq->run_finish[at] = wfq->run_start[at] + wfq->run_turn[at];
 }
 
