@@ -215,27 +215,6 @@ static void test_a_turn_that_is_over_is_over(void **state)
     end();
 }
 
-/*
- * Where all are in debt, who owes least goes first.  One that was lent its place for a job is even
- * there, and owes no less by that.
- */
-static void test_who_owes_least_is_lent_a_place(void **state)
-{
-    const struct wfq_account more = {.debt_ns = 300e6}, less = {.debt_ns = 100e6};
-
-    begin(WFQ_POLICY_WFQ);
-    wfq_import_account(wfq, 0, &more, now_ns);
-    wfq_import_account(wfq, 1, &less, now_ns);
-    wfq_import_end(wfq);
-    submit(0, 2);
-    submit(1, 2);
-    finish(take(1), 250 * MS, 250 * MS);
-    assert_int_equal(stats_of(1).debt_ns, 100 * MS);
-    assert_int_equal(stats_of(0).debt_ns, 50 * MS); /* as V has moved */
-    take(0);
-    end();
-}
-
 /* ---- guests ---- */
 
 /* VM 2 has jobs of 0.1 ms, all are answered, and it rests. */
@@ -374,7 +353,6 @@ int main(void)
         cmocka_unit_test(test_who_is_only_slowed_is_not_set_aside),
         cmocka_unit_test(test_an_interrupted_job_teaches_nothing),
         cmocka_unit_test(test_a_turn_that_is_over_is_over),
-        cmocka_unit_test(test_who_owes_least_is_lent_a_place),
         cmocka_unit_test(test_a_short_job_goes_beside_the_turn),
         cmocka_unit_test(test_a_guest_is_left_without_a_turn),
         cmocka_unit_test(test_a_long_job_is_no_guest),

@@ -243,9 +243,11 @@ static inline uint64_t wfq_longest_ns(const struct vm_state *state)
                : average_ns;
 }
 
-/* Added to the S of those in debt, where policies see it: all others come first.  Far beyond any V,
- * and still exact to a nanosecond.  Among themselves they go by all that they owe: one that was lent
- * its place has not less of it than one that is suspended. */
+/*
+ * Added to the S of those in debt, where policies see it: all others come first.  Far beyond any V,
+ * and still exact to a nanosecond.  Among themselves they go by all that they owe: one that was
+ * lent its place owes no less than one that is suspended.
+ */
 #define WFQ_DEBT_START 1125899906842624.0
 
 /* The S of a VM that could run has changed. */
