@@ -15,6 +15,9 @@
  *   DNN_FINALIZE    descriptor                      a DNNFinalized
  *   DNN_GET         descriptor, attribute, type, count; payload: descriptors that are filled, for
  *                   that type                       a DNNGot
+ *   DNN_OLD         handle, number of the function (cudnn.py); payload: the stream, then the
+ *                   arguments in their order, words                          out: status
+ *   DNN_SIZE        the same, for a function that answers a size             out: status, size
  *   DNN_EXECUTE     handle, plan; payload: a DNNExecute and its entries      out: status
  */
 #ifndef CUDA_DNN_H
@@ -112,6 +115,15 @@ VGPU_STATIC_ASSERT(sizeof(DNNEntry) == 32, "DNNEntry is 32 bytes");
 VGPU_STATIC_ASSERT(sizeof(DNNExecute) == 24, "DNNExecute is 24 bytes");
 VGPU_STATIC_ASSERT(sizeof(DNNFinalized) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
 VGPU_STATIC_ASSERT(sizeof(DNNGot) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/* Arguments of the older interface: a number, a real, a size, an address and a factor are a word.
+ * A tensor is DNN_TENSOR_WORDS: its type and how many dimensions (0: it is NULL), then each size
+ * with its stride above it.  An activation: 0 for NULL, else what it is above a 1; its coefficient.
+ */
+#define DNN_DIMENSIONS_MAX 8u
+#define DNN_TENSOR_WORDS (1u + DNN_DIMENSIONS_MAX)
+#define DNN_ACTIVATION_WORDS 2u
+#define DNN_WORDS_MAX 160u
 
 /* Bytes of an element of an attribute; 0: an unknown type. */
 static inline uint32_t dnn_element_bytes(uint64_t type)

@@ -95,6 +95,8 @@ RECORDS = [
     (0x0A5, "DNN_FINALIZE", ASK, BARRIER),
     (0x0A6, "DNN_GET", ASK, None),
     (0x0A7, "DNN_EXECUTE", FORGET, TURN),
+    (0x0A8, "DNN_OLD", FORGET, TURN),
+    (0x0A9, "DNN_SIZE", ASK, None),
     # Of NVML: the VM's figures.
     (0x083, "ACCOUNT", ASK, FREE),
 ]

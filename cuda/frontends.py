@@ -40,7 +40,15 @@ LIBRARIES = {
             "cudnnGetCudartVersion", "cudnnGetProperty", "cudnnGetErrorString",
             "cudnnGetLastErrorString", "cudnnBackendCreateDescriptor",
             "cudnnBackendDestroyDescriptor", "cudnnBackendFinalize", "cudnnBackendSetAttribute",
-            "cudnnBackendGetAttribute", "cudnnBackendExecute",
+            "cudnnBackendGetAttribute", "cudnnBackendExecute", "cudnnCreateTensorDescriptor",
+            "cudnnSetTensorNdDescriptor", "cudnnGetTensorNdDescriptor",
+            "cudnnDestroyTensorDescriptor", "cudnnCreateActivationDescriptor",
+            "cudnnSetActivationDescriptor", "cudnnDestroyActivationDescriptor",
+            "cudnnBatchNormalizationForwardInference", "cudnnBatchNormalizationForwardTrainingEx",
+            "cudnnBatchNormalizationBackwardEx",
+            "cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize",
+            "cudnnGetBatchNormalizationBackwardExWorkspaceSize",
+            "cudnnGetBatchNormalizationTrainingExReserveSpaceSize",
         },
     },
     # But for the versions nothing of these is built: NVIDIA's own can't run on our driver, and say
@@ -64,7 +72,7 @@ LIBRARIES = {
     },
 }
 # Types that are addresses without a star.
-POINTERS = re.compile(r"^(cublasLt\w+_t|cudnnBackendDescriptor_t)$")
+POINTERS = re.compile(r"^(cublasLt\w+_t|cudnn\w+Descriptor_t)$")
 NUMBERS = re.compile(r"(Attributes?|Type|Status|Fill|Mode)_t$|Attributes?_t$")
 
 
@@ -93,6 +101,9 @@ def plain_type(kind, handle):
     """In types that this code has: handles, addresses and numbers."""
     struct = "struct dnn_handle " if handle == "cudnnHandle_t" else "struct blas_handle "
     kind = re.sub(r" const$", "", kind)
+    kind = re.sub(r"^const (cudnn\w+Descriptor_t)$", r"\1", kind)
+    if kind in ("cudnnDataType_t *", "double"):
+        return {"double": "double "}.get(kind, "int *")
     if kind.replace(" ", "") == "cudaStream_t*":
         return "CUstream *"
     if kind.replace(" ", "") == handle + "*":

@@ -259,9 +259,14 @@ int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t
     return BLAS_SUCCESS;
 }
 
-static bool is_known(uint64_t key)
+bool blas_is_known(uint64_t key)
 {
     return __atomic_load_n(&keys[key % KEYS], __ATOMIC_RELAXED) == key;
+}
+
+void blas_is_known_now(uint64_t key)
+{
+    __atomic_store_n(&keys[key % KEYS], key, __ATOMIC_RELAXED);
 }
 
 CUresult blas_settle(CUstream stream)
@@ -277,7 +282,7 @@ int blas_send(struct cuda_call *call, uint64_t key, CUstream stream, bool *is_as
 {
     CUresult result;
 
-    *is_asked = !is_known(key);
+    *is_asked = !blas_is_known(key);
     if (!*is_asked) {
         return blas_status_of(blas_driver->forget(call));
     }
@@ -286,7 +291,7 @@ int blas_send(struct cuda_call *call, uint64_t key, CUstream stream, bool *is_as
         result = blas_driver->ask(call);
     }
     if (result == CUDA_SUCCESS && call->out[0] == BLAS_SUCCESS && call->out[1] == 0) {
-        __atomic_store_n(&keys[key % KEYS], key, __ATOMIC_RELAXED);
+        blas_is_known_now(key);
     }
     return result ? blas_status_of(result) : (int)call->out[0];
 }

@@ -68,6 +68,9 @@ const char *blas_status_text(int status);
 uint64_t blas_mix(uint64_t key, uint64_t value);
 /* Begins a call on a handle, which is its first argument. */
 int blas_open(struct cuda_call *call, const struct blas_handle *handle, uint16_t op);
+/* Was a call of this key well before? */
+bool blas_is_known(uint64_t key);
+void blas_is_known_now(uint64_t key);
 /* Before a call that the library would wait for the GPU at: waits, so that the worker need not.  In
  * a stream that is being captured nothing can be waited for, and nothing is in flight. */
 CUresult blas_settle(CUstream stream);

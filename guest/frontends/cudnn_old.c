@@ -67,24 +67,23 @@ int cudnnDestroyTensorDescriptor(void *tensorDesc)
     return DNN_SUCCESS;
 }
 
-int cudnnSetTensorNdDescriptor(void *tensorDesc, int dataType, int nbDims, const void *dimA,
-                               const void *strideA)
+int cudnnSetTensorNdDescriptor(void *tensorDesc, int dataType, int nbDims, const int *dimA,
+                               const int *strideA)
 {
     struct tensor *tensor = tensor_of(tensorDesc);
-    const int *dims = dimA, *strides = strideA;
 
-    if (!tensor || !dims || !strides) {
+    if (!tensor || !dimA || !strideA) {
         return DNN_NULL_POINTER;
     }
     if (dnn_data_bytes(dataType) == 0 || nbDims < 3 || nbDims > (int)DNN_DIMENSIONS_MAX) {
         return nbDims > (int)DNN_DIMENSIONS_MAX ? DNN_NOT_SUPPORTED : DNN_BAD_PARAM;
     }
     for (int i = 0; i < nbDims; i++) {
-        if (dims[i] <= 0 || strides[i] < 0) {
+        if (dimA[i] <= 0 || strideA[i] < 0) {
             return DNN_BAD_PARAM;
         }
-        tensor->dims[i] = dims[i];
-        tensor->strides[i] = strides[i];
+        tensor->dims[i] = dimA[i];
+        tensor->strides[i] = strideA[i];
     }
     tensor->data_type = dataType;
     tensor->count = nbDims;

@@ -17,6 +17,7 @@
 #include "tests/cuda/stand_in_cublas.h"
 
 #define DESC_MARK 0x5c00d22eu
+#define OLD_MARK 0x5c00d01du
 #define DEAD_MARK 0xdeadu
 #define ATTRIBUTES_MAX 16u
 #define ATTRIBUTE_BYTES 64u
@@ -270,6 +271,106 @@ static void *place_of(struct desc *pack, int64_t id)
         }
     }
     return NULL;
+}
+
+/* ---- the older interface: one normalization, and the sizes that go with it ---- */
+
+struct old_desc {
+    unsigned mark;
+    int type, count, dims[8], strides[8];
+};
+
+static struct old_desc *old_desc(void *opaque)
+{
+    struct old_desc *desc = opaque;
+
+    if (!desc || desc->mark != OLD_MARK) {
+        fprintf(stderr, "stand-in cuDNN: an old descriptor is not live\n");
+        abort();
+    }
+    return desc;
+}
+
+EXPORT int cudnnCreateTensorDescriptor(void **out)
+{
+    struct old_desc *desc = calloc(1, sizeof(*desc));
+
+    desc->mark = OLD_MARK;
+    alive++;
+    *out = desc;
+    return DNN_SUCCESS;
+}
+
+EXPORT int cudnnDestroyTensorDescriptor(void *opaque)
+{
+    old_desc(opaque)->mark = DEAD_MARK;
+    alive--;
+    return DNN_SUCCESS;
+}
+
+EXPORT int cudnnSetTensorNdDescriptor(void *opaque, int type, int count, const int *dims,
+                                      const int *strides)
+{
+    struct old_desc *desc = old_desc(opaque);
+
+    desc->type = type;
+    desc->count = count;
+    memcpy(desc->dims, dims, (size_t)count * sizeof(*dims));
+    memcpy(desc->strides, strides, (size_t)count * sizeof(*strides));
+    return DNN_SUCCESS;
+}
+
+EXPORT int cudnnCreateActivationDescriptor(void **out)
+{
+    return cudnnCreateTensorDescriptor(out);
+}
+
+EXPORT int cudnnDestroyActivationDescriptor(void *opaque)
+{
+    return cudnnDestroyTensorDescriptor(opaque);
+}
+
+EXPORT int cudnnSetActivationDescriptor(void *opaque, int mode, int nan, double coefficient)
+{
+    old_desc(opaque)->type = mode + nan + (int)coefficient;
+    return DNN_SUCCESS;
+}
+
+/* y = alpha x: with a mean of 0, a variance of 1, a scale of 1 and no bias that is the value. */
+EXPORT int cudnnBatchNormalizationForwardInference(void *opaque, int mode, const float *alpha,
+                                                   const float *beta, void *x_desc, uint64_t x,
+                                                   void *y_desc, uint64_t y, void *derived,
+                                                   uint64_t scale, uint64_t bias, uint64_t mean,
+                                                   uint64_t variance, double epsilon)
+{
+    struct handle *handle = check(opaque);
+    struct old_desc *of = old_desc(x_desc);
+    struct axpy call = {
+        .x = x, .y = y, .n = 1, .incx = 1, .incy = 1, .flags = SCALE_ONLY, .size = 4};
+    size_t bytes = sizeof(call);
+    void *extra[] = {(void *)1, &call, (void *)2, &bytes, NULL};
+    CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, handle->stream, NULL, 0};
+
+    old_desc(y_desc);
+    old_desc(derived);
+    if (mode != 1 || *beta != 0 || !scale || !bias || !mean || !variance || epsilon < 1e-5) {
+        return DNN_BAD_PARAM;
+    }
+    for (int i = 0; i < of->count; i++) {
+        call.n *= of->dims[i];
+    }
+    memcpy(&call.alpha, alpha, sizeof(*alpha));
+    return launch(&config, handle->axpy, NULL, extra) ? DNN_EXECUTION_FAILED : DNN_SUCCESS;
+}
+
+EXPORT int cudnnGetBatchNormalizationTrainingExReserveSpaceSize(void *handle, int mode, int ops,
+                                                                void *activation, void *x,
+                                                                size_t *size)
+{
+    check(handle);
+    (void)mode, (void)ops;
+    *size = (size_t)old_desc(x)->dims[1] * (activation ? 2 : 1);
+    return DNN_SUCCESS;
 }
 
 EXPORT int cudnnBackendExecute(void *opaque, void *plan_opaque, void *pack_opaque)

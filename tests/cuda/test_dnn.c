@@ -297,6 +297,83 @@ static void descriptors(void **state)
     assert_int_equal(finalize(c, DESC(2)), DNN_BAD_PARAM);
 }
 
+/* Words of cudnnBatchNormalizationForwardInference: x and y are 1 by 2 by 4 floats. */
+static unsigned words_of(uint64_t words[DNN_WORDS_MAX])
+{
+    const uint64_t tensor[] = {3, 1 | 8ull << 32, 2 | 4ull << 32, 4 | 1ull << 32, 0, 0, 0, 0, 0};
+    const float one = 1;
+    const double epsilon = 1e-5;
+    unsigned at = 4;
+
+    memset(words, 0, DNN_WORDS_MAX * sizeof(words[0]));
+    words[1] = 1; /* behind the stream: the mode, alpha, beta */
+    memcpy(&words[2], &one, sizeof(one));
+    for (unsigned i = 0; i < 3; i++) {
+        memcpy(&words[at], tensor, sizeof(tensor));
+        at += DNN_TENSOR_WORDS;
+        words[at++] = memory + 256 * i;
+    }
+    for (unsigned i = 0; i < 3; i++) { /* the third tensor has four addresses */
+        words[at++] = memory + 1024;
+    }
+    memcpy(&words[at++], &epsilon, sizeof(epsilon));
+    return at;
+}
+
+static int old(struct rig_channel *c, uint64_t number, const uint64_t *words, size_t bytes)
+{
+    assert_int_equal(rig_ask(c, (struct rig_record){.op = CUDA_OP_DNN_OLD,
+                                                    .context = 1,
+                                                    RIG_ARGS(DNN(1), number),
+                                                    .payload = words,
+                                                    .payload_bytes = (uint32_t)bytes}),
+                     0);
+    return (int)c->out[0];
+}
+
+static void the_older_interface(void **state)
+{
+    static const struct {
+        unsigned word;
+        uint64_t value;
+    } rows[] = {
+        {0, 0x12345},
+        {4, 9},                 /* dimensions */
+        {4, 3 | 99 << 8},       /* of no type */
+        {5, 1ull << 31},        /* a size below 0 */
+        {5, 1 | 1ull << 63},    /* a stride below 0 */
+        {6, 2 | 4096ull << 32}, /* too far apart */
+        {7, 0x7fffffff | 1ull << 62},
+        {13, 0x1000}, /* nowhere */
+        {13, UINT64_MAX},
+        {36, 0x1000},
+    };
+    struct rig_channel *c = channel_of(state);
+    unsigned before = alive_in_library(), count;
+    uint64_t words[DNN_WORDS_MAX];
+
+    count = words_of(words);
+    assert_int_equal(old(c, 1, words, count * 8), DNN_SUCCESS);
+    rig_settle(c);
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        words_of(words);
+        words[rows[i].word] = rows[i].value;
+        print_message("row %u\n", i);
+        assert_int_equal(old(c, 1, words, count * 8), DNN_BAD_PARAM);
+    }
+    words_of(words);
+    for (unsigned i = 0; i <= DNN_WORDS_MAX; i++) {
+        assert_int_equal(old(c, 1, words, i * 8), i == count ? DNN_SUCCESS : DNN_BAD_PARAM);
+    }
+    assert_int_equal(old(c, 1, words, count * 8 - 4), DNN_BAD_PARAM);
+    assert_int_equal(old(c, 0, words, count * 8), DNN_BAD_PARAM);
+    assert_int_equal(old(c, 4, words, count * 8), DNN_BAD_PARAM);     /* a question */
+    assert_int_equal(old(c, 2, words, count * 8), DNN_NOT_SUPPORTED); /* the library lacks it */
+    assert_int_equal(old(c, UINT64_MAX, words, count * 8), DNN_BAD_PARAM);
+    rig_settle(c);
+    assert_int_equal(alive_in_library(), before);
+}
+
 static void what_a_handle_takes_is_charged(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -340,6 +417,7 @@ int main(void)
         WITH_RIG(packs),
         WITH_RIG(attributes),
         WITH_RIG(descriptors),
+        WITH_RIG(the_older_interface),
         WITH_RIG(what_a_handle_takes_is_charged),
         WITH_RIG(all_ends_with_its_context),
     };

@@ -210,6 +210,66 @@ static void try_wrong(struct dnn_handle *handle, void *plan)
     OK(cudnnBackendDestroyDescriptor(desc));
 }
 
+/* y = (x - mean) / sqrt(variance + epsilon): with these it is x, nearly. */
+static void try_normalization(struct dnn_handle *handle)
+{
+    const int dims[] = {2, 4, 2, 2}, strides[] = {16, 4, 2, 1}, few[] = {1, 4, 1, 1};
+    const int few_strides[] = {4, 1, 1, 1};
+    const float one = 1, two = 2, zero = 0, ones[4] = {1, 1, 1, 1};
+    float x[32], back[32], *dx = NULL, *dy = NULL, *scale = NULL, *bias = NULL;
+    int type = -1, count = 0, got_dims[8], got_strides[8];
+    void *tensor_desc = NULL, *derived = NULL, *activation = NULL;
+    size_t bytes = 0;
+    unsigned off = 0;
+
+    for (int i = 0; i < 32; i++) {
+        x[i] = (float)i;
+    }
+    OK(cudnnCreateTensorDescriptor(&tensor_desc));
+    OK(cudnnCreateTensorDescriptor(&derived));
+    OK(cudnnSetTensorNdDescriptor(tensor_desc, FLOAT, 4, dims, strides));
+    OK(cudnnSetTensorNdDescriptor(derived, FLOAT, 4, few, few_strides));
+    OK(cudnnGetTensorNdDescriptor(tensor_desc, 8, &type, &count, got_dims, got_strides));
+    TRUE(type == FLOAT && count == 4 && got_dims[1] == 4 && got_strides[0] == 16);
+    OK(cudnnCreateActivationDescriptor(&activation));
+    OK(cudnnSetActivationDescriptor(activation, 1, 0, 0));
+    OK(cudnnGetBatchNormalizationTrainingExReserveSpaceSize(handle, 1, 0, activation, tensor_desc,
+                                                            &bytes));
+    OK(cudnnGetBatchNormalizationTrainingExReserveSpaceSize(handle, 1, 0, activation, tensor_desc,
+                                                            &bytes)); /* kept, or asked again */
+    OK(cudaMalloc((void **)&dx, sizeof(x)));
+    OK(cudaMalloc((void **)&dy, sizeof(x)));
+    OK(cudaMalloc((void **)&scale, sizeof(ones)));
+    OK(cudaMalloc((void **)&bias, sizeof(ones)));
+    OK(cudaMemcpy(dx, x, sizeof(x), cudaMemcpyHostToDevice));
+    OK(cudaMemcpy(scale, ones, sizeof(ones), cudaMemcpyHostToDevice));
+    OK(cudaMemset(bias, 0, sizeof(ones)));
+    for (int round = 0; round < 4; round++) { /* the first is asked for, later ones are not */
+        OK(cudnnBatchNormalizationForwardInference(handle, 1, round % 2 ? &two : &one, &zero,
+                                                   tensor_desc, dx, tensor_desc, dy, derived, scale,
+                                                   bias, bias, scale, 1e-5));
+        OK(cudaMemcpy(back, dy, sizeof(back), cudaMemcpyDeviceToHost));
+        for (int i = 0; i < 32; i++) {
+            float wanted = x[i] * (round % 2 ? 2.0f : 1.0f);
+
+            off += back[i] < wanted * 0.999f || back[i] > wanted * 1.001f;
+        }
+    }
+    expect("normalized values", (int)off, 0);
+    if (!IS_NATIVE) { /* the library reads beyond what there is */
+        GIVES(DNN_BAD_PARAM, cudnnBatchNormalizationForwardInference(
+                                 handle, 1, &one, &zero, tensor_desc, dx + 1, tensor_desc, dy,
+                                 derived, scale, bias, bias, scale, 1e-5));
+    }
+    OK(cudaFree(bias));
+    OK(cudaFree(scale));
+    OK(cudaFree(dy));
+    OK(cudaFree(dx));
+    OK(cudnnDestroyActivationDescriptor(activation));
+    OK(cudnnDestroyTensorDescriptor(derived));
+    OK(cudnnDestroyTensorDescriptor(tensor_desc));
+}
+
 int main(void)
 {
     struct dnn_handle *handle = NULL;
@@ -230,6 +290,7 @@ int main(void)
     plan = plan_of(handle, graph);
     try_product(handle, plan);
     try_wrong(handle, plan);
+    try_normalization(handle);
     OK(cudnnBackendDestroyDescriptor(plan));
     OK(cudnnBackendDestroyDescriptor(graph));
     OK(cudnnDestroy(handle));

@@ -118,6 +118,15 @@ x, w = rand(4, 3, 32, 32).requires_grad_(), rand(8, 3, 3, 3).requires_grad_()
 y = F.conv2d(x, w, padding=1); y.sum().backward()
 say(y.mean(), x.grad.mean(), w.grad.mean(), F.max_pool2d(y, 2).mean())
 say(F.batch_norm(y, None, None, training=True).std())""",
+    "a convolutional net": """
+net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8),
+                          torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 256, 4)).cuda()
+for p in net.parameters():
+    torch.nn.init.constant_(p, 0.03)
+x = rand(16, 3, 16, 16); best = torch.optim.SGD(net.parameters(), 0.01)
+for _ in range(5):
+    loss = net(x).pow(2).mean(); best.zero_grad(); loss.backward(); best.step()
+say(loss, net[1].running_mean.mean(), net[1].running_var.mean(), net.eval()(x).sum())""",
     "transforms": """
 x = rand(1000); say(torch.fft.rfft(x).abs().sum(), torch.fft.ifft(torch.fft.fft(x)).real.sum())""",
     "linear algebra": """

@@ -15,6 +15,8 @@
 #include "cuda/dnn.h"
 #include "worker/cuda/cublas_api.h"
 #include "worker/cuda/channel/driver_internal.h"
+#include "worker/libraries/dnn_old.h"
+#include "worker/libraries/dnn_run.h"
 #include "worker/libraries/library_call.h"
 
 #define HANDLES_MAX 32u            /* of one process */
@@ -82,7 +84,7 @@ static bool find_all(void *opened)
         }
         memcpy(rows[i].function, &symbol, sizeof(symbol));
     }
-    return true;
+    return dnn_old_find(opened);
 }
 
 static bool is_there(void)
@@ -170,14 +172,14 @@ CUresult driver_run_dnn_create(struct driver_call *call)
     return CUDA_SUCCESS;
 }
 
-static struct dnn *handle_of(struct driver_call *call)
+struct dnn *dnn_of(struct driver_call *call)
 {
     return call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_DNN) : NULL;
 }
 
 CUresult driver_run_dnn_destroy(struct driver_call *call)
 {
-    struct dnn *handle = handle_of(call);
+    struct dnn *handle = dnn_of(call);
 
     if (!handle) {
         return CUDA_ERROR_INVALID_HANDLE;
@@ -505,6 +507,19 @@ static bool is_by_value(const struct desc *plan, int64_t id)
     return false;
 }
 
+void *dnn_real(const struct dnn *handle)
+{
+    return handle->real;
+}
+
+int dnn_set_stream(struct dnn *handle, CUstream stream)
+{
+    int status = stream == handle->stream ? DNN_SUCCESS : dnn.SetStream(handle->real, stream);
+
+    handle->stream = status ? handle->stream : stream;
+    return status;
+}
+
 /* Each tensor's place: the process's memory on the GPU, or a copy of its value in `entries`. */
 static int places_of(struct driver_call *call, const struct desc *plan, DNNEntry *entries,
                      uint32_t count, int64_t ids[], void *places[])
@@ -574,16 +589,13 @@ static int execute(struct driver_call *call, struct dnn *handle, const struct de
     }
     memcpy(entries, call->payload + sizeof(head), head.count * sizeof(entries[0]));
     status = places_of(call, plan, entries, head.count, ids, places);
-    if (!status && stream != handle->stream) {
-        status = dnn.SetStream(handle->real, stream);
-        handle->stream = status ? handle->stream : stream;
-    }
+    status = status ? status : dnn_set_stream(handle, stream);
     return status ? status : execute_pack(handle, plan, head.count, ids, places, head.workspace);
 }
 
 CUresult driver_run_dnn_execute(struct driver_call *call)
 {
-    struct dnn *handle = handle_of(call);
+    struct dnn *handle = dnn_of(call);
     struct desc *plan = call->arg_count > 1 ? desc_of(call, call->args[1]) : NULL;
 
     if (!handle || !plan) {

@@ -119,7 +119,7 @@ static void *keep(struct dnn_old *run, void *real, bool is_tensor, int status)
 }
 
 /* From its first to its last element. */
-static uint64_t bytes_of(int type, unsigned count, const int dims[], const int strides[])
+static uint64_t tensor_bytes(int type, unsigned count, const int dims[], const int strides[])
 {
     unsigned __int128 last = 0;
 
@@ -155,7 +155,7 @@ void *dnn_old_tensor(struct dnn_old *run)
         run->status = DNN_BAD_PARAM;
         return NULL;
     }
-    run->needed_bytes = bytes_of(type, count, dims, strides);
+    run->needed_bytes = tensor_bytes(type, count, dims, strides);
     status = old.CreateTensorDescriptor(&real);
     status = status ? status : old.SetTensorNdDescriptor(real, type, (int)count, dims, strides);
     return keep(run, real, true, status);

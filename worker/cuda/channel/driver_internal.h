@@ -205,7 +205,8 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call,
     driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_dnn_create, driver_run_dnn_destroy,
     driver_run_dnn_desc, driver_run_dnn_desc_end, driver_run_dnn_set, driver_run_dnn_finalize,
-    driver_run_dnn_get, driver_run_dnn_execute, driver_run_account;
+    driver_run_dnn_get, driver_run_dnn_execute, driver_run_dnn_old, driver_run_dnn_size,
+    driver_run_account;
 
 /* ---- handles ---- */
 
