@@ -4,6 +4,7 @@
 #define TESTS_CUDA_STAND_IN_CUBLAS_H
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "cuda/blas.h"
 #include "cuda/driver_types.h"
@@ -42,6 +43,21 @@ struct reduce {
 };
 
 enum { A_TRANSPOSED = 1, B_TRANSPOSED = 2, SCALARS_ON_GPU = 4, SCALE_ONLY = 8 };
+
+/* Memory of zeros that stays for good, so that a use of what is dead shows. */
+static inline void *stand_in_keep(size_t bytes)
+{
+    struct kept {
+        struct kept *next;
+        _Alignas(16) unsigned char bytes[];
+    };
+    static struct kept *all; /* else it would be taken for a leak */
+    struct kept *made = calloc(1, sizeof(*made) + bytes);
+
+    made->next = all;
+    all = made;
+    return made->bytes;
+}
 
 /* That handle; a dead one ends the process. */
 struct stand_in_blas *stand_in_blas(void *opaque);

@@ -101,7 +101,7 @@ EXPORT size_t cudnnGetVersion(void)
 EXPORT int cudnnCreate(void **out)
 {
     void *driver = dlopen(getenv("VGPU_CUDA_DRIVER"), RTLD_NOW | RTLD_NOLOAD);
-    struct handle *handle = calloc(1, sizeof(*handle));
+    struct handle *handle = stand_in_keep(sizeof(*handle));
 
     if (!driver) {
         return DNN_NOT_INITIALIZED;
@@ -134,12 +134,12 @@ EXPORT int cudnnSetStream(void *opaque, CUstream stream)
 
 EXPORT int cudnnBackendCreateDescriptor(int kind, void **out)
 {
-    struct desc *desc = calloc(1, sizeof(*desc));
+    struct desc *desc;
 
     if (kind > 43) {
-        free(desc);
         return DNN_NOT_SUPPORTED;
     }
+    desc = stand_in_keep(sizeof(*desc));
     desc->mark = DESC_MARK;
     desc->kind = kind;
     alive++;
@@ -293,7 +293,7 @@ static struct old_desc *old_desc(void *opaque)
 
 EXPORT int cudnnCreateTensorDescriptor(void **out)
 {
-    struct old_desc *desc = calloc(1, sizeof(*desc));
+    struct old_desc *desc = stand_in_keep(sizeof(*desc));
 
     desc->mark = OLD_MARK;
     alive++;
