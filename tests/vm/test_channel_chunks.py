@@ -102,6 +102,7 @@ def wrong():
     yield "over the end of memory", dict(chunk=2, pieces=[((64 << 20) - 4096, 8192)])
 
 
+@pytest.mark.parametrize("way", ["shared", "copied"], indirect=True)
 def test_chunks_that_make_no_sense(guest, memory):  # noqa: F811
     driver, _ = guest()
     channel = with_buffer(driver, memory)
@@ -117,6 +118,7 @@ def test_chunks_that_make_no_sense(guest, memory):  # noqa: F811
     assert add_chunk(driver, 0, 2, [(AT, 4096)]) == 0
 
 
+@pytest.mark.parametrize("way", ["copied"], indirect=True)
 def test_all_that_a_channel_may_have(guest, memory):  # noqa: F811
     driver, _ = guest()
     channel = with_buffer(driver, memory)
