@@ -52,8 +52,11 @@ def source_files(root, sources, without):
             folders.add(os.path.relpath(folder, root))
             files.update(os.path.relpath(os.path.join(folder, entry), root) for entry in entries
                          if entry.endswith((".c", ".h")) and not entry.startswith("test_"))
-    return {name for name in files
-            if not any(name == leave or name.startswith(leave + "/") for leave in without)}, folders
+    return {name for name in files if not is_left_out(name, without)}, folders
+
+
+def is_left_out(name, without):
+    return any(name == leave or name.startswith(leave + "/") for leave in without)
 
 
 def text_of(root, name):
@@ -131,7 +134,8 @@ def main(argv):
     map_path = os.path.join(args.root, "common", "syscalls.map")
     functions, libraries = read_map(map_path)
     found, folders = source_files(args.root, args.sources, args.without)
-    files = with_common(args.root, found)
+    files = [name for name in with_common(args.root, found)
+             if not is_left_out(name, args.without)]
     calls = list(libraries["base"])
     for library in args.libraries:
         calls.extend(libraries[library])

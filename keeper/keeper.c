@@ -10,13 +10,14 @@
  * Who comes while a mediator is there is refused.  A mediator that is gone is noticed before the
  * next one is looked at, or both would have to wait for each other.
  */
-#include "keeper/keeper.h"
+#include "keeper/keeper_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,36 +26,21 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fd_packet.h"
+#include "common/launcher.h"
 #include "common/log.h"
 #include "common/ns.h"
-#include "keeper/processes.h"
+#include "keeper/listener.h"
 
 /* Two per worker, its socket and its log, and some. */
 #define FILES_WANTED (2u * VGPU_KEEPER_WORKERS_MAX + 64u)
 /* Messages from the mediator before anything else is looked at. */
 #define TAKE_MAX 64u
-#define BACKLOG 8
 /* The kinds that are taken: of each at most one is pending. */
 #define SIGNALS 4
-
-struct keeper {
-    const struct keeper_options *options;
-    struct processes *processes;
-    int signals, listener, link; /* -1: none */
-    int spare;                   /* given up for a moment to refuse a connection */
-    pid_t mediator;
-    bool tell_welcome, tell_listed;
-    bool full;      /* the mediator's socket takes no more now */
-    bool reap_more; /* children have ended that no signal tells of any more */
-    bool stopping;
-    uint64_t alone_since_ns; /* while there is no mediator */
-};
 
 /* ---- to the mediator ---- */
 
@@ -81,7 +67,9 @@ static int tell_welcome(struct keeper *keeper)
     const struct uids_config *uids = &keeper->options->uids;
     vgpu_keeper_welcome welcome = {
         .flags = processes_own(keeper->processes) |
-                 (keeper->options->socket_path ? 0 : VGPU_KEEPER_PRIVATE),
+                 (keeper->options->socket_path ? 0 : VGPU_KEEPER_PRIVATE) |
+                 (orders_may_help(keeper) ? VGPU_KEEPER_HELPS : 0) |
+                 (keeper->options->reset_command ? VGPU_KEEPER_RESETS : 0),
         .pid = (uint32_t)getpid(),
         .uid = geteuid(),
         .uid_base = uids->base,
@@ -181,10 +169,11 @@ static void drop_mediator(struct keeper *keeper, const char *why)
     }
 }
 
-static void greet(struct keeper *keeper, int link, pid_t mediator)
+static void greet(struct keeper *keeper, int link, pid_t mediator, uid_t uid)
 {
     keeper->link = link;
     keeper->mediator = mediator;
+    keeper->mediator_uid = uid;
     keeper->tell_welcome = keeper->tell_listed = true;
     processes_each(keeper->processes, begin_anew, keeper);
     tell_all(keeper);
@@ -239,7 +228,7 @@ static void on_listener(struct keeper *keeper)
         return;
     }
     if (getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
-        (peer.uid != 0 && peer.uid != geteuid())) {
+        (peer.uid != 0 && peer.uid != keeper->allowed_uid)) {
         log_warning("process %d of uid %u wants to be the mediator: refused", (int)peer.pid,
                     (unsigned)peer.uid);
         close(link);
@@ -255,85 +244,20 @@ static void on_listener(struct keeper *keeper)
         return;
     }
     log_info("vgpu-mediator (process %d) is here", (int)peer.pid);
-    greet(keeper, link, peer.pid);
+    greet(keeper, link, peer.pid, peer.uid);
 }
 
 /* ---- from the mediator ---- */
 
-static bool is_gpu_name(const char *name)
+static void on_other_end(void *opaque, pid_t pid)
 {
-    size_t length = strnlen(name, VGPU_KEEPER_GPU_BYTES);
+    struct keeper *keeper = opaque;
 
-    return length > 0 && length < VGPU_KEEPER_GPU_BYTES && name[0] != '-' &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") ==
-               length;
-}
-
-static int take_start(struct keeper *keeper, const vgpu_keeper_header *header,
-                      const vgpu_keeper_worker *worker, const int *fds)
-{
-    if ((worker->flags & ~VGPU_KEEPER_WORKER_FLAGS) || worker->pad || !is_gpu_name(worker->gpu)) {
-        close(fds[0]);
-        close(fds[1]);
-        return -EPROTO;
-    }
-    return processes_start(keeper->processes, header->worker, worker, fds);
-}
-
-/* `fds` are taken over in any case.  -EPROTO: such a message there is not. */
-static int take_message(struct keeper *keeper, const uint8_t *bytes, size_t length, const int *fds,
-                        unsigned fd_count)
-{
-    vgpu_keeper_header header;
-    union {
-        vgpu_keeper_worker worker;
-        vgpu_keeper_probe probe;
-    } body;
-    size_t body_bytes = length - sizeof(header);
-
-    if (length < sizeof(header)) {
-        body_bytes = 0;
-        memset(&header, 0, sizeof(header));
-    } else {
-        memcpy(&header, bytes, sizeof(header));
-    }
-    if (header.magic == VGPU_KEEPER_MAGIC && header.version == VGPU_KEEPER_VERSION &&
-        header.length == length && header.pad == 0 && body_bytes <= sizeof(body)) {
-        memcpy(&body, bytes + sizeof(header), body_bytes);
-        if (header.type == VGPU_KEEPER_START && body_bytes == sizeof(body.worker) &&
-            fd_count == VGPU_KEEPER_FDS) {
-            return take_start(keeper, &header, &body.worker, fds);
-        }
-        if (header.type == VGPU_KEEPER_PROBE && body_bytes == sizeof(body.probe) &&
-            fd_count == VGPU_KEEPER_FDS) {
-            return processes_probe(keeper->processes, header.worker, body.probe.backend, fds);
-        }
-        if (header.type == VGPU_KEEPER_KILL && body_bytes == 0 && fd_count == 0) {
-            processes_kill(keeper->processes, header.worker);
-            return 0;
+    for (unsigned i = 0; i < HELPERS_MAX; i++) {
+        if (keeper->helpers[i] == pid) {
+            keeper->helpers[i] = 0;
         }
     }
-    for (unsigned i = 0; i < fd_count; i++) {
-        close(fds[i]);
-    }
-    return -EPROTO;
-}
-
-/*
- * No descriptor of ours was free for those of a START: it is not started.  Of a PROBE both pipes
- * are closed by that, which says it all.
- */
-static int take_cut_message(struct keeper *keeper, const uint8_t *bytes)
-{
-    vgpu_keeper_header header;
-
-    memcpy(&header, bytes, sizeof(header));
-    if (header.magic != VGPU_KEEPER_MAGIC || header.version != VGPU_KEEPER_VERSION) {
-        return -EPROTO;
-    }
-    return header.type == VGPU_KEEPER_START
-               ? processes_refuse(keeper->processes, header.worker, EMFILE)
-               : 0;
 }
 
 static void on_link(struct keeper *keeper)
@@ -353,10 +277,10 @@ static void on_link(struct keeper *keeper)
             drop_mediator(keeper, NULL);
             return;
         }
-        if (n == -EMFILE && take_cut_message(keeper, bytes) == 0) {
+        if (n == -EMFILE && orders_take_cut(keeper, bytes) == 0) {
             continue;
         }
-        if (n < 0 || take_message(keeper, bytes, (size_t)n, fds, fd_count) < 0) {
+        if (n < 0 || orders_take(keeper, bytes, (size_t)n, fds, fd_count) < 0) {
             drop_mediator(keeper, n < 0 && n != -EMSGSIZE ? strerror((int)-n) : "sent nonsense");
             return;
         }
@@ -471,56 +395,6 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* A socket that nobody listens on is a dead one's and makes room. */
-static int make_room(const struct sockaddr_un *address, char *error, size_t bytes)
-{
-    int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    struct stat st;
-    bool living;
-
-    if (probe < 0) {
-        return -errno;
-    }
-    living = connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0;
-    close(probe);
-    if (living) {
-        snprintf(error, bytes, "%s: another vgpu-keeper is running already", address->sun_path);
-        return -EADDRINUSE;
-    }
-    if (lstat(address->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-        snprintf(error, bytes, "%s is no socket; it is left alone", address->sun_path);
-        return -EEXIST;
-    }
-    unlink(address->sun_path);
-    return 0;
-}
-
-static int open_listener(struct keeper *keeper, char *error, size_t bytes)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    mode_t old;
-    int ret;
-
-    strncpy(address.sun_path, keeper->options->socket_path, sizeof(address.sun_path) - 1);
-    keeper->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (keeper->listener < 0) {
-        return -errno;
-    }
-    ret = make_room(&address, error, bytes);
-    if (ret < 0) {
-        return ret;
-    }
-    old = umask(0177);
-    ret = bind(keeper->listener, (struct sockaddr *)&address, sizeof(address));
-    umask(old);
-    if (ret < 0 || listen(keeper->listener, BACKLOG) < 0) {
-        ret = -errno;
-        snprintf(error, bytes, "cannot listen on %s: %s", address.sun_path, strerror(-ret));
-        return ret;
-    }
-    return 0;
-}
-
 static int open_private_link(struct keeper *keeper, char *error, size_t bytes)
 {
     int type = 0;
@@ -534,8 +408,38 @@ static int open_private_link(struct keeper *keeper, char *error, size_t bytes)
         return -EBADF;
     }
     fcntl(VGPU_KEEPER_FD, F_SETFD, FD_CLOEXEC);
-    greet(keeper, VGPU_KEEPER_FD, getppid());
+    greet(keeper, VGPU_KEEPER_FD, getppid(), geteuid());
     return 0;
+}
+
+/* 0, or -errno and an `error`. */
+static int find_mediator_user(struct keeper *keeper, gid_t *gid, char *error, size_t bytes)
+{
+    const char *name = keeper->options->mediator_user;
+    const struct passwd *user = name ? getpwnam(name) : NULL;
+
+    keeper->allowed_uid = geteuid();
+    *gid = (gid_t)-1;
+    if (user) {
+        keeper->allowed_uid = user->pw_uid;
+        *gid = user->pw_gid;
+    } else if (name) {
+        snprintf(error, bytes, "--mediator-user: there is no user %s", name);
+        return -ENOENT;
+    }
+    return 0;
+}
+
+static int open_listener(struct keeper *keeper, char *error, size_t bytes)
+{
+    gid_t gid;
+    int ret = find_mediator_user(keeper, &gid, error, bytes);
+
+    if (ret == 0) {
+        ret = listener_open(keeper->options->socket_path, gid, error, bytes);
+        keeper->listener = ret;
+    }
+    return ret < 0 ? ret : 0;
 }
 
 /* Its children are given a limit of their own, as far as ours goes. */
@@ -549,6 +453,21 @@ static void raise_file_limit(void)
     }
 }
 
+static int start_launcher(struct keeper *keeper)
+{
+    char *argv[] = {(char *)keeper->options->reset_command, NULL};
+    struct launcher_program reset = {
+        .argv = argv,
+        .argument = true,
+        .as_fd = STDOUT_FILENO,
+        .timeout_s = VGPU_KEEPER_RESET_S,
+    };
+    int ret = argv[0] ? launcher_start(&reset, 1) : -1;
+
+    keeper->launcher = argv[0] ? ret : -1;
+    return argv[0] && ret < 0 ? ret : 0;
+}
+
 int keeper_new(const struct keeper_options *options, struct keeper **made, char *error,
                size_t error_bytes)
 {
@@ -560,14 +479,20 @@ int keeper_new(const struct keeper_options *options, struct keeper **made, char 
         return -ENOMEM;
     }
     keeper->options = options;
-    keeper->listener = keeper->link = -1;
+    keeper->listener = keeper->link = keeper->launcher = -1;
     keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ret = start_launcher(keeper); /* before it has anything that one would inherit */
+    if (ret < 0) {
+        keeper_free(keeper);
+        return ret;
+    }
     keeper->signals = open_signals();
     /* What a worker leaves behind becomes ours: its end is seen, too. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     ret = keeper->signals < 0 ? -errno
                               : processes_new(options, &keeper->processes, error, error_bytes);
     if (ret == 0) {
+        processes_on_other_end(keeper->processes, on_other_end, keeper);
         raise_file_limit();
         ret = options->socket_path ? open_listener(keeper, error, error_bytes)
                                    : open_private_link(keeper, error, error_bytes);
@@ -589,6 +514,9 @@ void keeper_free(struct keeper *keeper)
     }
     if (keeper->listener >= 0) {
         close(keeper->listener);
+    }
+    if (keeper->launcher >= 0) {
+        close(keeper->launcher);
     }
     if (keeper->signals >= 0) {
         close(keeper->signals);

@@ -32,6 +32,14 @@ static const struct args_option rows[] = {
      "serve the socket that is file descriptor 3, and end with it: so vgpu-mediator starts one "
      "that has none",
      ARGS_FLAG(struct keeper_options, is_private)},
+    {"mediator-user", "NAME", "this user's vgpu-mediator may connect, besides root's",
+     ARGS_TEXT(struct keeper_options, mediator_user)},
+    {"gpu-reset-command", "PATH",
+     "a program that resets the GPU whose UUID is its argument, when the mediator finds that it "
+     "needs that (default: none)",
+     ARGS_TEXT(struct keeper_options, reset_command)},
+    {"proc", "PATH", "for tests: another folder like /proc",
+     ARGS_TEXT(struct keeper_options, proc_path)},
     {"worker", "PATH", "vgpu-worker (default: beside this program)",
      ARGS_TEXT(struct keeper_options, worker_path)},
     {"uid-base", "N", "the first uid for workers (default {default})",
@@ -84,6 +92,11 @@ static int check_together(const struct keeper_options *options)
               stderr);
         return ARGS_EXIT_USAGE;
     }
+    if (options->reset_command && options->reset_command[0] != '/') {
+        fprintf(stderr, "vgpu-keeper: --gpu-reset-command %s: give its whole path.\n",
+                options->reset_command);
+        return ARGS_EXIT_USAGE;
+    }
     if (options->uids.base > INT32_MAX - options->uids.count) {
         fprintf(stderr, "vgpu-keeper: --uid-base %u and --uid-count %u go beyond 2147483647.\n",
                 options->uids.base, options->uids.count);
@@ -122,6 +135,7 @@ int keeper_options_parse(int argc, char **argv, struct keeper_options *options)
 
     *options = (struct keeper_options){
         .uids = {UIDS_BASE_DEFAULT, UIDS_COUNT_DEFAULT, UIDS_LOCK_PATH, UIDS_CACHE_PATH},
+        .proc_path = "/proc",
         .alone_s = ALONE_S_DEFAULT,
         .log_level = LOG_LEVEL_INFO,
     };

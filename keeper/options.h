@@ -18,7 +18,10 @@ enum keeper_confinement {
 
 struct keeper_options {
     bool is_private;
-    const char *socket_path; /* NULL: private, the mediator's socket is VGPU_KEEPER_FD */
+    const char *socket_path;   /* NULL: private, the mediator's socket is VGPU_KEEPER_FD */
+    const char *mediator_user; /* who may connect besides root; NULL: who we are */
+    const char *reset_command; /* resets a GPU; NULL: there is none */
+    const char *proc_path;
     const char *worker_path; /* absolute; NULL: beside our own executable */
     struct uids_config uids;
     enum keeper_confinement confinement;

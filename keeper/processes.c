@@ -36,6 +36,8 @@ struct processes {
     unsigned living;
     int logs;             /* epoll: the processes' logs, by place */
     uint64_t logs_due_ns; /* of those that wait */
+    void (*on_other_end)(void *opaque, pid_t pid);
+    void *other_opaque;
     struct process all[PLACES];
 };
 
@@ -510,6 +512,16 @@ static void note_end(struct processes *processes, pid_t pid, int status)
             return;
         }
     }
+    if (processes->on_other_end) {
+        processes->on_other_end(processes->other_opaque, pid);
+    }
+}
+
+void processes_on_other_end(struct processes *processes, void (*ended)(void *opaque, pid_t pid),
+                            void *opaque)
+{
+    processes->on_other_end = ended;
+    processes->other_opaque = opaque;
 }
 
 bool processes_reap(struct processes *processes)

@@ -51,6 +51,9 @@ int processes_probe(struct processes *processes, uint64_t number, uint32_t backe
 int processes_refuse(struct processes *processes, uint64_t number, int error);
 void processes_kill(struct processes *processes, uint64_t number);
 void processes_kill_all(struct processes *processes);
+/* Who is told of the end of a child that is none of these, as a helper is, or was left behind. */
+void processes_on_other_end(struct processes *processes, void (*ended)(void *opaque, pid_t pid),
+                            void *opaque);
 /* After a SIGCHLD.  True: there may be more ends, so call it again, after what else there is. */
 bool processes_reap(struct processes *processes);
 

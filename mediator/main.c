@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -10,11 +11,13 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/launcher.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/sandbox.h"
 #include "common/unused.h"
 #include "core/job_trace.h"
+#include "mediator/base/host_help.h"
 #include "mediator/control/commands.h"
 #include "mediator/control/driver_watch.h"
 #include "mediator/control/external.h"
@@ -29,6 +32,7 @@
 #include "mediator/events.h"
 #include "mediator/effects.h"
 #include "mediator/gpu/gpu_health.h"
+#include "mediator/gpu/gpu_reset.h"
 #include "mediator/gpu/memory_watch.h"
 #include "mediator/workers/gpus.h"
 #include "mediator/health/health.h"
@@ -47,7 +51,7 @@
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/keeper_link.h"
-#include "mediator/workers/keeper_spawn.h"
+#include "mediator/workers/keeper_place.h"
 #include "store/vgpu_config.h"
 
 #define EXIT_FAILED 1
@@ -60,6 +64,7 @@ static struct gpu_list gpus;
 static struct test_mode_plan test_plan;
 static uid_t qemu_users[OPTIONS_QEMU_USERS_MAX];
 static uint32_t qemu_user_count;
+static int reset_launcher = -1;
 
 /* ---- starting; each says what is wrong ---- */
 
@@ -67,7 +72,6 @@ static void raise_file_limit(void)
 {
     struct rlimit limit;
 
-    keeper_spawn_remember_limits();
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED) {
         return;
     }
@@ -94,11 +98,81 @@ static void fill_standard_fds(void)
     }
 }
 
+/* What needs root is asked of the keeper, by one who is not. */
+static void get_help(struct keeper_link *keeper)
+{
+    int theirs[HOST_HELPERS], ret;
+
+    if (!host_help_is_wanted() || !(keeper_link_welcome(keeper)->flags & VGPU_KEEPER_HELPS)) {
+        return;
+    }
+    ret = host_help_new(theirs);
+    if (ret == 0) {
+        ret = keeper_link_help(keeper, theirs);
+        close(theirs[0]);
+        close(theirs[1]);
+    }
+    if (ret < 0) {
+        log_warning("vgpu-keeper can't be asked for what needs root: %s; sockets are not made in "
+                    "QEMUs' chroots",
+                    strerror(-ret));
+    }
+}
+
+/* Before there is a second thread, and before the list of system calls. */
+static bool start_reset_launcher(void)
+{
+    char *argv[] = {(char *)mediator.options.gpu_reset_command, NULL};
+    const struct launcher_program program = {.argv = argv,
+                                             .argument = true,
+                                             .as_fd = STDOUT_FILENO,
+                                             .timeout_s = GPU_RESET_TIMEOUT_MS / 1000};
+    int ret = argv[0] ? launcher_start(&program, 1) : -ENOENT;
+
+    reset_launcher = argv[0] ? ret : -1;
+    if (argv[0] && ret < 0) {
+        log_error("cannot start the process that runs %s: %s", argv[0], strerror(-ret));
+        return false;
+    }
+    return true;
+}
+
+static int ask_for_reset(UNUSED void *opaque, const char *uuid, const int fds[LAUNCHER_FDS])
+{
+    return launcher_ask(reset_launcher, 0, uuid, fds);
+}
+
+static int ask_keeper_for_reset(UNUSED void *opaque, const char *uuid, const int fds[LAUNCHER_FDS])
+{
+    return keeper_link_reset(mediator.keeper, uuid, fds);
+}
+
+/* The keeper's administrator has said how, or ours has; else nobody resets GPUs. */
+static const struct gpu_reset_way *find_reset_way(void)
+{
+    static struct gpu_reset_way way;
+
+    if (keeper_link_welcome(mediator.keeper)->flags & VGPU_KEEPER_RESETS) {
+        way = (struct gpu_reset_way){"of vgpu-keeper", ask_keeper_for_reset, NULL};
+        return &way;
+    }
+    if (!mediator.options.gpu_reset_command) {
+        return NULL;
+    }
+    if (geteuid() != 0) {
+        log_warning("--gpu-reset-command: vgpu-mediator is not root, and so is not the command; to "
+                    "run it as root give the option to vgpu-keeper instead");
+    }
+    way = (struct gpu_reset_way){mediator.options.gpu_reset_command, ask_for_reset, NULL};
+    return &way;
+}
+
 static bool open_keeper(void)
 {
     struct keeper_link_config config = {
         .socket_path = mediator.options.keeper_socket,
         .program = mediator.options.keeper_path,
+        .there = get_help,
     };
     char error[512];
 
@@ -300,7 +374,7 @@ static void start_gpu_health(void)
     }
     mediator.gpu_health = gpu_health_new(
         &(struct gpu_health_uses){&mediator.loop, mediator.core, mediator.events, mediator.gpus},
-        mediator.options.nvml_path, mediator.options.gpu_reset_command);
+        mediator.options.nvml_path, find_reset_way());
     ret = mediator.gpu_health ? gpu_health_start(mediator.gpu_health) : -ENOMEM;
     if (ret < 0) {
         log_warning("the GPUs' health is not watched: %s", strerror(-ret));
@@ -425,21 +499,10 @@ static bool start_parts(void)
     return true;
 }
 
-/*
- * A filter is for what we start, too.  So there is none where we may have to start a program that
- * needs more than we do: a keeper of our own, or a command that resets GPUs.
- */
 static bool enter_sandbox(void)
 {
-    const struct options *options = &mediator.options;
-    int ret;
+    int ret = SANDBOX_ENTER(sandbox_mediator, mediator.options.seccomp);
 
-    if (!options->keeper_socket || options->gpu_reset_command) {
-        log_info("vgpu-mediator itself has no list of system calls: it may have to start %s",
-                 options->keeper_socket ? "the reset command" : "a vgpu-keeper");
-        return true;
-    }
-    ret = SANDBOX_ENTER(sandbox_mediator, options->seccomp);
     if (ret < 0) {
         log_error("the list of system calls can't be set up: %s; --seccomp none does without",
                   strerror(-ret));
@@ -453,6 +516,7 @@ static void free_all(void)
     discovery_free(mediator.discovery);
     discovery_lock_free(mediator.discovery_lock);
     listeners_free(mediator.listeners);
+    host_help_stop();
     session_io_free(mediator.sessions);
     identity_cache_free(mediator.identities);
     supervisor_free(mediator.supervisor);
@@ -519,7 +583,6 @@ int main(int argc, char **argv)
     log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);
     umask(0007);
     signal(SIGABRT, on_abort); /* abort() goes on when it has returned */
-    raise_file_limit();
     mediator.started_ns = clock_now_ns();
 
     ret = uv_loop_init(&mediator.loop);
@@ -530,7 +593,8 @@ int main(int argc, char **argv)
     if (!stop_prepare(&mediator)) {
         return EXIT_FAILED;
     }
-    started = find_qemu_users() && open_keeper() && find_gpus();
+    started = find_qemu_users() && start_reset_launcher() && open_keeper() && find_gpus();
+    raise_file_limit(); /* what was started has the limit that we were given */
     if (started && !make_core()) {
         return EXIT_FAILED; /* some of its parts are there: nothing runs that would have to stop */
     }

@@ -163,8 +163,8 @@ static const struct args_option rows[] = {
      CHOICE(keeper.confine_number, confines), GIVEN(keeper.confine)},
     {"seccomp", NULL,
      "what a system call does that is not in the program's list: it ends the process; it is logged "
-     "by the kernel and made; there is no list. For vgpu-mediator with --keeper-socket and without "
-     "--gpu-reset-command, and for a keeper of our own (default {default})",
+     "by the kernel and made; there is no list. For vgpu-mediator, and for a keeper of our own "
+     "(default {default})",
      CHOICE(seccomp, sandbox_modes), GIVEN(seccomp_text)},
     {"no-nvml", NULL, "no GPU health from NVML: it is judged by the workers alone",
      CLEAR(use_nvml)},
@@ -172,7 +172,7 @@ static const struct args_option rows[] = {
      TEXT(nvml_path)},
     {"gpu-reset-command", "PATH",
      "a program that resets a GPU that needs it, called with the GPU's UUID once nothing runs on "
-     "it any more (default: {default})",
+     "it any more, unless vgpu-keeper has one (default: {default})",
      TEXT(gpu_reset_command)},
     {"enable-test-ops", NULL, "allow the operations that spin, hang, crash and fail",
      FLAG(core.test_ops)},

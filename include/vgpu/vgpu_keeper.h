@@ -34,6 +34,8 @@ enum vgpu_keeper_msg {
     VGPU_KEEPER_PROBE = 7,   /* -> keeper: vgpu_keeper_probe; fds: VGPU_KEEPER_FDS_* */
     VGPU_KEEPER_STARTED = 8, /* -> mediator: vgpu_keeper_process */
     VGPU_KEEPER_ENDED = 9,   /* -> mediator: vgpu_keeper_end; the number is free again */
+    VGPU_KEEPER_HELP = 10,   /* -> keeper: fds: two sockets, each gets a helper (vgpu_host.h) */
+    VGPU_KEEPER_RESET = 11,  /* -> keeper: vgpu_keeper_reset; fds as of PROBE */
 };
 
 typedef struct vgpu_keeper_header {
@@ -55,6 +57,8 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_header) == 24, "vgpu_keeper_header is 24 b
 #define VGPU_KEEPER_OWN_ALL 15u
 /* It ends with its mediator, and its workers with it. */
 #define VGPU_KEEPER_PRIVATE (1u << 8)
+#define VGPU_KEEPER_HELPS (1u << 9)   /* it takes HELP */
+#define VGPU_KEEPER_RESETS (1u << 10) /* it takes RESET: its administrator gave it a command */
 
 typedef struct vgpu_keeper_welcome {
     uint32_t flags; /* VGPU_KEEPER_OWN_*, _PRIVATE */
@@ -123,6 +127,15 @@ typedef struct vgpu_keeper_probe {
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_probe) == 8, "vgpu_keeper_probe is 8 bytes");
 
+#define VGPU_KEEPER_RESET_S 120u /* then the reset command is killed, with what it has started */
+
+/* Which GPU the keeper's own command is to reset.  It runs with the keeper's rights. */
+typedef struct vgpu_keeper_reset {
+    char gpu[VGPU_KEEPER_GPU_BYTES]; /* as in vgpu_keeper_worker */
+} vgpu_keeper_reset;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_reset) == 64, "vgpu_keeper_reset is 64 bytes");
+
 /* What could not be done for a worker that did not start. */
 enum vgpu_keeper_step {
     VGPU_KEEPER_STEP_NONE, /* it ran */
@@ -137,7 +150,7 @@ enum vgpu_keeper_step {
 
 typedef struct vgpu_keeper_end {
     uint32_t step;   /* enum vgpu_keeper_step */
-    int32_t error;   /* errno, when the step is not NONE */
+    int32_t error;   /* errno, when the step is not NONE; of a reset ETIMEDOUT: it was killed */
     uint32_t status; /* else as waitpid() gives it */
     uint32_t pad;
 } vgpu_keeper_end;

@@ -115,24 +115,13 @@ void listen_point_rest(struct listen_point *point, bool rest)
 
 bool listen_point_has_name(const struct listen_point *point)
 {
-    struct stat folder;
-
-    return socket_file_is_there(&point->file) && fstat(point->file.folder_fd, &folder) == 0 &&
-           folder.st_nlink > 0;
-}
-
-static bool same_folder(const struct socket_file *a, const struct socket_file *b)
-{
-    struct stat left, right;
-
-    return fstat(a->folder_fd, &left) == 0 && fstat(b->folder_fd, &right) == 0 &&
-           left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+    return socket_file_is_there(&point->file);
 }
 
 /* That the folder was made for this socket is remembered for its removal. */
 static void inherit_folder(struct socket_file *to, struct socket_file *from)
 {
-    if (to->made_folder || !same_folder(to, from)) {
+    if (to->made_folder || !socket_file_same_folder(to, from)) {
         return;
     }
     to->made_folder = from->made_folder;

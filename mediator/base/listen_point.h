@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "mediator/base/socket_file.h"
+#include "common/socket_file.h"
 
 struct listen_point {
     struct socket_file file;

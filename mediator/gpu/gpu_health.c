@@ -47,7 +47,8 @@ struct watched {
 
 struct gpu_health {
     struct gpu_health_uses uses;
-    const char *library, *reset_command;
+    const char *library;
+    const struct gpu_reset_way *way; /* NULL: GPUs are not reset */
     struct nvml_monitor *monitor;
     uv_timer_t timer;
     uint64_t started_ns;
@@ -67,7 +68,7 @@ struct gpu_health {
 };
 
 struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char *library,
-                                  const char *reset_command)
+                                  const struct gpu_reset_way *reset)
 {
     struct gpu_health *health = calloc(1, sizeof(*health));
 
@@ -75,7 +76,7 @@ struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char
         health->uses = *uses;
         health->started_ns = clock_now_ns();
         health->library = library;
-        health->reset_command = reset_command;
+        health->way = reset;
         for (uint32_t i = 0; i < CORE_GPUS_MAX; i++) {
             health->gpus[i].verdict.available = true;
         }
@@ -114,8 +115,8 @@ static void tell_result(struct gpu_health *health, int error, const struct gpu_r
     char text[GPU_RESET_OUTPUT_BYTES + 128];
 
     if (error < 0) {
-        snprintf(text, sizeof(text), "the reset command %s could not be run: %s",
-                 health->reset_command, strerror(-error));
+        snprintf(text, sizeof(text), "the reset command %s could not be run: %s", health->way->name,
+                 strerror(-error));
     } else if (result->timed_out) {
         snprintf(text, sizeof(text), "the reset command was killed after %u s: %s",
                  GPU_RESET_TIMEOUT_MS / 1000, result->output);
@@ -131,8 +132,7 @@ static void tell_result(struct gpu_health *health, int error, const struct gpu_r
 
 static void run_reset(struct gpu_health *health)
 {
-    int ret = gpu_reset_start(health->reset_command, gpu_uuid(health, health->reset_gpu),
-                              GPU_RESET_TIMEOUT_MS, &health->reset);
+    int ret = gpu_reset_start(health->way, gpu_uuid(health, health->reset_gpu), &health->reset);
 
     if (ret < 0) {
         tell_result(health, ret, NULL);
@@ -146,7 +146,7 @@ static void consider_reset(struct gpu_health *health, uint32_t gpu)
 {
     const struct watched *watched = &health->gpus[gpu];
 
-    if (!health->reset_command || health->state != RESET_IDLE || !watched->verdict.needs_reset ||
+    if (!health->way || health->state != RESET_IDLE || !watched->verdict.needs_reset ||
         (watched->was_reset &&
          clock_now_ns() - watched->reset_ns < GPU_HEALTH_RESET_PAUSE_MS * NS_PER_MS)) {
         return;

@@ -21,6 +21,7 @@
 struct core;
 struct events;
 struct gpu_health;
+struct gpu_reset_way;
 struct gpu_list;
 struct json_out;
 
@@ -33,11 +34,11 @@ struct gpu_health_uses {
 };
 
 /*
- * `library`: NVML's, NULL for the usual one.  `reset_command`: NULL for none;
+ * `library`: NVML's, NULL for the usual one.  `reset`: who resets GPUs, NULL for nobody;
  * both are kept.  NULL when there is no memory.
  */
 struct gpu_health *gpu_health_new(const struct gpu_health_uses *uses, const char *library,
-                                  const char *reset_command);
+                                  const struct gpu_reset_way *reset);
 int gpu_health_start(struct gpu_health *health);
 /* Closes the timer.  A reset command that still runs is left to end by itself. */
 void gpu_health_stop(struct gpu_health *health);

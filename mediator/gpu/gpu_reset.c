@@ -7,55 +7,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-/* How often the end of a program is looked for that has closed its output. */
-#define LOOK_MS 20
-
-extern char **environ;
 
 static uint64_t now_ms(void)
 {
     return clock_now_ns() / NS_PER_MS;
-}
-
-/* Its own group, default signals, no input, its output to us. */
-static int start(const char *command, const char *uuid, int output_fd, pid_t *pid)
-{
-    char *argv[] = {(char *)command, (char *)uuid, NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    int error;
-
-    error = posix_spawn_file_actions_init(&files);
-    if (error) {
-        return -error;
-    }
-    error = posix_spawnattr_init(&attributes);
-    if (error) {
-        posix_spawn_file_actions_destroy(&files);
-        return -error;
-    }
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                              POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    error = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    error = error ? error : posix_spawn_file_actions_adddup2(&files, output_fd, STDOUT_FILENO);
-    error = error ? error : posix_spawn_file_actions_adddup2(&files, output_fd, STDERR_FILENO);
-    error = error ? error : posix_spawn(pid, command, &files, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    return -error;
 }
 
 /* Takes what there is of the output; keeps its beginning. False: no more will come. */
@@ -75,48 +34,77 @@ static bool take_output(int fd, struct gpu_reset_result *result)
     return n < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
-/* Until it has ended.  Its output may stay open longer, held by a child of it. */
-static void wait_for(pid_t pid, int fd, uint64_t deadline_ms, struct gpu_reset_result *result)
+/* Until its end is told.  Its output may stay open longer, held by a child of it.  -errno. */
+static int wait_for(int output_fd, int end_fd, uint64_t deadline_ms,
+                    struct gpu_reset_result *result)
 {
-    bool open = true;
-    int status = 0;
+    struct pollfd look[] = {{.fd = output_fd, .events = POLLIN}, {.fd = end_fd, .events = POLLIN}};
+    vgpu_keeper_end end = {.error = ETIMEDOUT};
+    int status;
 
-    while (waitpid(pid, &status, WNOHANG) != pid) {
-        struct pollfd output = {.fd = open ? fd : -1, .events = POLLIN};
+    while (look[1].revents == 0) {
+        uint64_t now = now_ms();
 
-        if (!result->timed_out && now_ms() >= deadline_ms) {
-            result->timed_out = true;
-            kill(-pid, SIGKILL);
+        if (now >= deadline_ms) {
+            break;
         }
-        if (poll(&output, 1, LOOK_MS) > 0) {
-            open = take_output(fd, result);
+        if (poll(look, 2, (int)(deadline_ms - now) + 1) > 0 && look[0].revents &&
+            !take_output(output_fd, result)) {
+            look[0].fd = -1;
         }
     }
-    take_output(fd, result);
+    if (look[1].revents && read(end_fd, &end, sizeof(end)) != (ssize_t)sizeof(end)) {
+        return -EPIPE;
+    }
+    take_output(output_fd, result);
+    if (end.step != VGPU_KEEPER_STEP_NONE) {
+        return -end.error;
+    }
+    status = (int)end.status;
+    result->timed_out = end.error == ETIMEDOUT;
     result->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return 0;
 }
 
-int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
+static int ask(const struct gpu_reset_way *way, const char *uuid, int output[2], int ends[2])
+{
+    int ret = fcntl(output[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+
+    if (ret == 0) {
+        ret = way->ask(way->opaque, uuid, (int[LAUNCHER_FDS]){output[1], ends[1]});
+    }
+    close(output[1]);
+    close(ends[1]);
+    return ret;
+}
+
+int gpu_reset_run(const struct gpu_reset_way *way, const char *uuid,
                   struct gpu_reset_result *result)
 {
     uint64_t begin_ms = now_ms();
-    int fds[2], ret;
-    pid_t pid = -1;
+    int output[2], ends[2], ret;
 
     memset(result, 0, sizeof(*result));
-    if (pipe2(fds, O_CLOEXEC) < 0) {
+    if (pipe2(output, O_CLOEXEC) < 0) {
         return -errno;
     }
-    ret = fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : start(command, uuid, fds[1], &pid);
-    close(fds[1]);
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        ret = -errno;
+        close(output[0]);
+        close(output[1]);
+        return ret;
+    }
+    ret = ask(way, uuid, output, ends);
     if (ret == 0) {
-        wait_for(pid, fds[0], begin_ms + timeout_ms, result);
+        ret = wait_for(output[0], ends[0], begin_ms + GPU_RESET_TIMEOUT_MS + GPU_RESET_GRACE_MS,
+                       result);
         result->took_ms = now_ms() - begin_ms;
         for (size_t i = strlen(result->output); i > 0 && result->output[i - 1] == ' '; i--) {
             result->output[i - 1] = '\0';
         }
     }
-    close(fds[0]);
+    close(output[0]);
+    close(ends[0]);
     return ret;
 }
 
@@ -126,8 +114,8 @@ int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
 #define OWNER_LEFT 2u
 
 struct gpu_reset {
-    char *command, *uuid;
-    uint32_t timeout_ms;
+    const struct gpu_reset_way *way;
+    char *uuid;
     int error;
     struct gpu_reset_result result;
     /* The second of the two to set its flag frees.  GCC's builtins: its 4.8, which XCP-ng's
@@ -143,7 +131,6 @@ static unsigned set_flag(struct gpu_reset *reset, unsigned flag)
 
 static void free_reset(struct gpu_reset *reset)
 {
-    free(reset->command);
     free(reset->uuid);
     free(reset);
 }
@@ -152,7 +139,7 @@ static void *run(void *opaque)
 {
     struct gpu_reset *reset = opaque;
 
-    reset->error = gpu_reset_run(reset->command, reset->uuid, reset->timeout_ms, &reset->result);
+    reset->error = gpu_reset_run(reset->way, reset->uuid, &reset->result);
     if (set_flag(reset, THREAD_ENDED) & OWNER_LEFT) {
         free_reset(reset);
     }
@@ -176,8 +163,7 @@ static int start_thread(struct gpu_reset *reset)
     return -error;
 }
 
-int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
-                    struct gpu_reset **result)
+int gpu_reset_start(const struct gpu_reset_way *way, const char *uuid, struct gpu_reset **result)
 {
     struct gpu_reset *reset = calloc(1, sizeof(*reset));
     int ret = -ENOMEM;
@@ -185,10 +171,9 @@ int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
     if (!reset) {
         return ret;
     }
-    reset->command = strdup(command);
+    reset->way = way;
     reset->uuid = strdup(uuid);
-    reset->timeout_ms = timeout_ms;
-    if (reset->command && reset->uuid) {
+    if (reset->uuid) {
         ret = start_thread(reset);
     }
     if (ret < 0) {

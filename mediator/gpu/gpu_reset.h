@@ -10,7 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GPU_RESET_TIMEOUT_MS 120000u
+#include "common/launcher.h"
+
+#define GPU_RESET_TIMEOUT_MS (VGPU_KEEPER_RESET_S * 1000u)
+#define GPU_RESET_GRACE_MS 20000u /* then nobody waits for its end any more */
 #define GPU_RESET_OUTPUT_BYTES 512u
 
 struct gpu_reset_result {
@@ -20,12 +23,20 @@ struct gpu_reset_result {
     char output[GPU_RESET_OUTPUT_BYTES]; /* the beginning of what it printed, one line */
 };
 
+/* Who runs the command, with fds as of launcher.h: we, or vgpu-keeper.  It outlives all resets. */
+struct gpu_reset_way {
+    const char *name; /* for people: the command's path, or whose it is */
+    /* The descriptors stay the caller's.  0 or -errno.  Any thread. */
+    int (*ask)(void *opaque, const char *uuid, const int fds[LAUNCHER_FDS]);
+    void *opaque;
+};
+
 /*
- * Runs `command UUID` without a shell and waits for it: call it where blocking
- * is allowed.  Its group is killed after timeout_ms.  0 when it could be
- * started, whatever came of it; else -errno.  `command` is a program's path.
+ * Has it run with this UUID and waits for it: call it where blocking is allowed.  Its group is
+ * killed after GPU_RESET_TIMEOUT_MS by who runs it.  0 when it could be started, whatever came of
+ * it; else -errno.
  */
-int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
+int gpu_reset_run(const struct gpu_reset_way *way, const char *uuid,
                   struct gpu_reset_result *result);
 
 /*
@@ -34,8 +45,7 @@ int gpu_reset_run(const char *command, const char *uuid, uint32_t timeout_ms,
  * returned.  gpu_reset_abandon() lets the command end by itself.
  */
 struct gpu_reset;
-int gpu_reset_start(const char *command, const char *uuid, uint32_t timeout_ms,
-                    struct gpu_reset **reset);
+int gpu_reset_start(const struct gpu_reset_way *way, const char *uuid, struct gpu_reset **reset);
 bool gpu_reset_ended(struct gpu_reset *reset, int *error, struct gpu_reset_result *result);
 void gpu_reset_abandon(struct gpu_reset *reset);
 

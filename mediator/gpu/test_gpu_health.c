@@ -14,6 +14,7 @@
 #include "core/no_effects.h"
 #include "mediator/events.h"
 #include "mediator/gpu/gpu_health.h"
+#include "mediator/gpu/gpu_reset.h"
 #include "mediator/test_loop.h"
 #include "mediator/workers/gpus.h"
 
@@ -62,11 +63,25 @@ static void on_event(void *opaque, const struct event_record *record)
     snprintf(told + used, sizeof(told) - used, "%s: %s\n", record->kind, record->text);
 }
 
+static int ask(void *opaque, const char *uuid, const int fds[LAUNCHER_FDS])
+{
+    return launcher_ask(*(int *)opaque, 0, uuid, fds);
+}
+
+/* `reset_command` NULL: GPUs are not reset. */
 static void start(const char *reset_command)
 {
+    static struct gpu_reset_way way;
+    static int launcher;
+    char *argv[] = {(char *)reset_command, NULL};
+    struct launcher_program program = {
+        .argv = argv, .argument = true, .as_fd = STDOUT_FILENO, .timeout_s = 60};
+
     struct gpu_health_uses uses = {.loop = &loop, .core = core, .events = events, .gpus = &gpus};
 
-    health = gpu_health_new(&uses, library, reset_command);
+    launcher = reset_command ? launcher_start(&program, 1) : -1;
+    way = (struct gpu_reset_way){reset_command, ask, &launcher};
+    health = gpu_health_new(&uses, library, reset_command ? &way : NULL);
     assert_non_null(health);
     assert_int_equal(gpu_health_start(health), 0);
 }

@@ -10,33 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/process_entry.h"
 #include "mediator/identity/qemu_cmdline.h"
 
 #define PROCESS_CMDLINE_MAX 65536u
-#define PROCESS_COMM_BYTES 16u
-#define PROCESS_GROUPS_MAX 32u
-
-/* Tells a process from a later one with the same number, and from what it was before exec. */
-struct process_stamp {
-    uint64_t start_ticks;
-    char comm[PROCESS_COMM_BYTES];
-};
-
-/* What the kernel looks at when it opens a file. */
-struct process_owner {
-    uid_t uid; /* effective */
-    gid_t gid;
-    gid_t groups[PROCESS_GROUPS_MAX];
-    uint32_t group_count; /* may be more than there is room for */
-    bool contained;       /* in a pid namespace below ours: a container */
-};
-
-enum process_program {
-    PROCESS_PROGRAM_UNKNOWN, /* not ours to look at */
-    PROCESS_PROGRAM_QEMU,
-    PROCESS_PROGRAM_OTHER,
-};
-
 struct process {
     pid_t pid;
     struct process_stamp stamp;
@@ -47,8 +24,6 @@ struct process {
     bool ours;    /* a QEMU with a vgpu-stub, as far as it says */
 };
 
-/* -ESRCH: no such process.  Fast: reads nothing of the process's own memory. */
-int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *stamp);
 /*
  * Reads all.  A process is ours if its command line has a vgpu-stub and its program is no other
  * than a QEMU: timeout(1), a shell script or a debugger that has QEMU's arguments on its own
@@ -61,15 +36,5 @@ int process_read_stamp(const char *proc_path, pid_t pid, struct process_stamp *s
  * (xen_identity.h, which logs that).
  */
 int process_read(const char *proc_path, pid_t pid, bool connected, struct process *process);
-/* By its file's name ("qemu-system-x86_64", "qemu-kvm", "kvm"), not by what it calls itself. */
-enum process_program process_read_program(const char *proc_path, pid_t pid);
-/* The owner alone. */
-int process_read_owner(const char *proc_path, pid_t pid, struct process_owner *owner);
-/*
- * An O_PATH descriptor of its root folder, or -errno.  -EPERM: it lives in a user
- * namespace that is not ours, where anybody may go into a chroot of his own: its
- * root and its command line say nothing about who it is.
- */
-int process_open_root(const char *proc_path, pid_t pid);
 
 #endif /* MEDIATOR_IDENTITY_PROCESS_H */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/xenstore.h"
 #include "mediator/identity/xen_identity.h"
 
 #define UUID_TEXT "01234567-89ab-cdef-0123-456789abcdef"
@@ -138,7 +139,7 @@ static int ask(const struct answer *answers, unsigned count)
     int ret;
 
     store_start(&store, answers, count);
-    ret = xen_identity_read(7, PID, uuid, name, sizeof(name));
+    ret = xenstore_read_domain(7, PID, uuid, name, sizeof(name));
     store_stop(&store);
     if (ret < 0) {
         assert_int_equal(uuid[0], 0xEE);
@@ -167,7 +168,7 @@ static void check_found(struct answer vm, struct answer name_answer, const char 
     struct store store;
 
     store_start(&store, answers, 4);
-    assert_int_equal(xen_identity_read(7, PID, uuid, name, sizeof(name)), 0);
+    assert_int_equal(xenstore_read_domain(7, PID, uuid, name, sizeof(name)), 0);
     store_stop(&store);
     uuid_format(uuid, text);
     assert_string_equal(text, UUID_TEXT);
@@ -272,9 +273,10 @@ static void test_nobody_there(void **state)
     char name[16];
 
     setenv("XENSTORED_PATH", "/nonexistent/vgpu/socket", 1);
-    assert_int_equal(xen_identity_read(7, PID, uuid, name, sizeof(name)), -ECONNREFUSED);
+    assert_int_equal(xenstore_read_domain(7, PID, uuid, name, sizeof(name)), -ECONNREFUSED);
     store_start(&store, NULL, 0);
-    assert_int_equal(xen_identity_read(XEN_DOMID_LAST + 1, PID, uuid, name, sizeof(name)), -ENOENT);
+    assert_int_equal(xenstore_read_domain(XENSTORE_DOMID_LAST + 1, PID, uuid, name, sizeof(name)),
+                     -ENOENT);
     store_stop(&store);
 }
 
@@ -421,7 +423,7 @@ static void test_no_xen(void **state)
     if (access("/run/xenstored", F_OK) == 0 || access("/dev/xen", F_OK) == 0) {
         skip(); /* where this test runs, there is one */
     }
-    assert_int_equal(xen_identity_read(7, PID, uuid, name, sizeof(name)), -ENODEV);
+    assert_int_equal(xenstore_read_domain(7, PID, uuid, name, sizeof(name)), -ENODEV);
     memset(&claims, 0, sizeof(claims));
     claims.pid = PID;
     claims.cmdline.has_uuid = true;

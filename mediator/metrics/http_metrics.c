@@ -17,7 +17,7 @@
 #include "common/json_out.h"
 #include "common/ns.h"
 #include "core/metrics/metrics_export.h"
-#include "mediator/base/socket_file.h"
+#include "common/socket_file.h"
 #include "mediator/health/health.h"
 #include "vgpu/vgpu_admin.h"
 

@@ -197,23 +197,6 @@ static void list_sockets(struct qemu *qemu)
     }
 }
 
-/* Does that path lead this QEMU to the same folder as us? */
-static bool folder_is_ours(const struct socket_file *file, const char *path)
-{
-    char error[SOCKET_ERROR_BYTES];
-    struct socket_file here;
-    struct stat theirs, ours;
-    bool same;
-
-    if (socket_file_open(&here, path, false, error, sizeof(error)) < 0) {
-        return false;
-    }
-    same = fstat(file->folder_fd, &theirs) == 0 && fstat(here.folder_fd, &ours) == 0 &&
-           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
-    socket_file_close(&here);
-    return same;
-}
-
 /* ---- why a QEMU can't reach us ---- */
 
 static void end_trouble(struct qemu_socket *socket)
@@ -306,8 +289,17 @@ static void judge_access(const struct qemu *qemu, struct qemu_socket *socket,
          listener_is_shared(listener) ? "" : ", or name the user with --qemu-user");
 }
 
+static int open_folder(const struct qemu *qemu, const struct qemu_socket *socket,
+                       const struct host_root *root, struct socket_file *file, bool *is_hosts,
+                       char *error, size_t error_bytes)
+{
+    return host_help_open(file, qemu->process.pid, qemu->process.stamp.start_ticks, root,
+                          socket->path, strcmp(socket->path, VGPU_SOCKET_PATH) == 0, is_hosts,
+                          error, error_bytes);
+}
+
 static void make_socket(struct discovery *discovery, struct qemu *qemu, struct qemu_socket *socket,
-                        int root_fd, const struct process *now)
+                        const struct host_root *root, const struct process *now)
 {
     struct listeners *listeners = discovery->uses.listeners;
     struct socket_file_owner owner = {now->owner.uid, now->owner.gid, 0600};
@@ -315,10 +307,9 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
     struct core_identity identity;
     struct socket_file file;
     struct listener *listener;
+    bool is_hosts;
 
-    if (socket_file_open_below(&file, root_fd, socket->path,
-                               strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
-                               sizeof(error)) < 0) {
+    if (open_folder(qemu, socket, root, &file, &is_hosts, error, sizeof(error)) < 0) {
         tell(qemu, socket, "no socket can be made at %s in its root: %s", socket->path, error);
         return;
     }
@@ -330,7 +321,7 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
         socket_file_close(&file);
         return;
     }
-    if (folder_is_ours(&file, socket->path)) {
+    if (is_hosts) {
         tell(qemu, socket,
              "its device looks for %s, where nobody listens: start vgpu-mediator with "
              "--socket-path %s, or --vm UUID=%s",
@@ -357,14 +348,14 @@ static void make_socket(struct discovery *discovery, struct qemu *qemu, struct q
 }
 
 /* The socket that was made for it is not in its folder any more. */
-static void make_again(const struct qemu *qemu, struct qemu_socket *socket, int root_fd)
+static void make_again(const struct qemu *qemu, struct qemu_socket *socket,
+                       const struct host_root *root)
 {
     char error[SOCKET_ERROR_BYTES];
     struct socket_file file;
+    bool is_hosts;
 
-    if (socket_file_open_below(&file, root_fd, socket->path,
-                               strcmp(socket->path, VGPU_SOCKET_PATH) == 0, error,
-                               sizeof(error)) < 0 ||
+    if (open_folder(qemu, socket, root, &file, &is_hosts, error, sizeof(error)) < 0 ||
         listener_move(socket->listener, &file, error, sizeof(error)) < 0) {
         tell(qemu, socket, "its socket %s was removed and can't be made again: %s",
              listener_path(socket->listener), error);
@@ -374,12 +365,13 @@ static void make_again(const struct qemu *qemu, struct qemu_socket *socket, int 
 }
 
 static void look_at_socket(struct discovery *discovery, struct qemu *qemu,
-                           struct qemu_socket *socket, int root_fd, const struct process *now)
+                           struct qemu_socket *socket, const struct host_root *root,
+                           const struct process *now)
 {
     if (!socket->listener) {
-        make_socket(discovery, qemu, socket, root_fd, now);
+        make_socket(discovery, qemu, socket, root, now);
     } else if (!listener_has_name(socket->listener)) {
-        make_again(qemu, socket, root_fd);
+        make_again(qemu, socket, root);
     }
 }
 
@@ -399,7 +391,7 @@ static struct qemu *find_qemu(struct discovery *discovery, const struct process 
 static void take_found(struct discovery *discovery, const struct discovery_found *found)
 {
     struct qemu *qemu = find_qemu(discovery, &found->process);
-    struct stat root;
+    const struct host_root *root = &found->root;
 
     if (!qemu) {
         if (!found->fresh || discovery->qemu_count == DISCOVERY_QEMUS_MAX) {
@@ -413,28 +405,28 @@ static void take_found(struct discovery *discovery, const struct discovery_found
                  name_of(&found->process), found->process.cmdline.stub_count);
     }
     qemu->seen = true;
-    if (found->root_fd == -EPERM && qemu->socket_count) {
+    if (found->error == -EPERM && qemu->socket_count) {
         tell(
             qemu, &qemu->sockets[0],
             "it runs in a container or a user namespace of its own, where any user may pose as any "
             "VM: no socket is made for it; --vm UUID=PATH makes one");
     }
-    if (found->root_fd < 0 || fstat(found->root_fd, &root) < 0) {
+    if (found->error < 0) {
         return;
     }
-    if (root.st_dev != qemu->root_device || root.st_ino != qemu->root_inode ||
+    if (root->device != qemu->root_device || root->inode != qemu->root_inode ||
         found->process.owner.uid != qemu->process.owner.uid) {
         /* It went into its chroot, or changed its user: look again at everything. */
         remove_sockets(qemu, discovery);
-        qemu->root_device = root.st_dev;
-        qemu->root_inode = root.st_ino;
+        qemu->root_device = root->device;
+        qemu->root_inode = root->inode;
         qemu->process.owner = found->process.owner;
         for (uint32_t i = 0; i < qemu->socket_count; i++) {
             end_trouble(&qemu->sockets[i]);
         }
     }
     for (uint32_t i = 0; i < qemu->socket_count; i++) {
-        look_at_socket(discovery, qemu, &qemu->sockets[i], found->root_fd, &found->process);
+        look_at_socket(discovery, qemu, &qemu->sockets[i], root, &found->process);
     }
 }
 
@@ -495,8 +487,8 @@ static void take_scan(struct discovery *discovery)
         if (!discovery->stopped) {
             take_found(discovery, &scan->found[i]);
         }
-        if (scan->found[i].root_fd >= 0) {
-            close(scan->found[i].root_fd);
+        if (scan->found[i].root.fd >= 0) {
+            close(scan->found[i].root.fd);
         }
     }
     scan->found_count = 0;

@@ -140,11 +140,16 @@ static void add_found(struct discovery_scan *scan, const struct process *process
     if (!fresh && process_read_owner(proc_path, process->pid, &found->process.owner) < 0) {
         return;
     }
-    found->root_fd = process->foreign ? -EPERM : process_open_root(proc_path, process->pid);
+    found->root.fd = -1;
+    found->error = process->foreign ? -EPERM
+                                    : host_help_root(proc_path, process->pid,
+                                                     process->stamp.start_ticks, &found->root);
     /* Its number may have become another's on the way here. */
-    if (found->root_fd >= 0 && (process_read_stamp(proc_path, process->pid, &after) < 0 ||
-                                after.start_ticks != process->stamp.start_ticks)) {
-        close(found->root_fd);
+    if (found->error == 0 && (process_read_stamp(proc_path, process->pid, &after) < 0 ||
+                              after.start_ticks != process->stamp.start_ticks)) {
+        if (found->root.fd >= 0) {
+            close(found->root.fd);
+        }
         return;
     }
     scan->found_count++;

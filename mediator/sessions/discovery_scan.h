@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mediator/base/host_help.h"
 #include "mediator/identity/process.h"
 
 /* Places that one user may take who is neither root nor known to run QEMUs only. */
@@ -19,8 +20,9 @@
 /* A QEMU that is there. */
 struct discovery_found {
     struct process process;
-    bool fresh;  /* `process` was read now; else only pid, stamp and owner */
-    int root_fd; /* the caller's to close; or -errno, see process_open_root() */
+    bool fresh; /* `process` was read now; else only pid, stamp and owner */
+    int error;  /* of its root: -errno as of host_help_root() */
+    struct host_root root;
 };
 
 /* A QEMU that the caller knows already. */

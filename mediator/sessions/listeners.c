@@ -338,15 +338,10 @@ void listeners_remove_all(struct listeners *listeners)
 struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file)
 {
     struct listener *listener;
-    struct stat want, have;
 
-    if (fstat(file->folder_fd, &want) < 0) {
-        return NULL;
-    }
     LIST_FOREACH (listener, &listeners->all, link) {
         if (strcmp(listener->point.file.name, file->name) == 0 &&
-            fstat(listener->point.file.folder_fd, &have) == 0 && have.st_dev == want.st_dev &&
-            have.st_ino == want.st_ino) {
+            socket_file_same_folder(&listener->point.file, file)) {
             return listener;
         }
     }

@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "core/core.h"
-#include "mediator/base/socket_file.h"
+#include "common/socket_file.h"
 
 #define LISTENERS_MAX 1024u
 #define LISTENER_ACCEPTS_MAX 16u /* each time the loop comes round */

@@ -13,6 +13,7 @@
 #include "mediator/workers/keeper_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,19 +22,21 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/fd_packet.h"
+#include "common/launcher.h"
 #include "common/log.h"
 #include "common/ns.h"
 #include "common/unused.h"
 #include "common/clock.h"
-#include "mediator/workers/keeper_spawn.h"
+#include "mediator/workers/keeper_place.h"
 
 /* Packets at once, before the loop looks at others. */
 #define TAKE_MAX 64u
 #define TROUBLE_BYTES 448u
+/* A keeper that has closed its socket has ended all its workers before. */
+#define CHILD_END_MS 10000
 
 struct held {
     uint64_t number;
@@ -47,7 +50,8 @@ struct keeper_link {
     struct keeper_link_config config;
     struct keeper_link_events events;
     char program[KEEPER_PATH_BYTES];
-    pid_t child; /* ours; 0: none */
+    int launcher;  /* starts ours; -1: none */
+    int child_end; /* tells the end of ours; -1: none runs */
     uv_mutex_t lock;
     int fd; /* -1: none */
     enum step step;
@@ -128,6 +132,22 @@ int keeper_link_probe(struct keeper_link *link, uint64_t number, uint32_t backen
 int keeper_link_kill_probe(struct keeper_link *link, uint64_t number)
 {
     return send_message(link, VGPU_KEEPER_KILL, number, NULL, 0, NULL);
+}
+
+int keeper_link_help(struct keeper_link *link, const int fds[VGPU_KEEPER_FDS])
+{
+    return send_message(link, VGPU_KEEPER_HELP, 0, NULL, 0, fds);
+}
+
+int keeper_link_reset(struct keeper_link *link, const char *gpu, const int fds[VGPU_KEEPER_FDS])
+{
+    vgpu_keeper_reset reset = {.gpu = ""};
+
+    if (strlen(gpu) >= sizeof(reset.gpu)) {
+        return -EINVAL;
+    }
+    strcpy(reset.gpu, gpu);
+    return send_message(link, VGPU_KEEPER_RESET, 0, &reset, sizeof(reset), fds);
 }
 
 uint64_t keeper_link_number(struct keeper_link *link)
@@ -215,6 +235,9 @@ static bool take_listed(struct keeper_link *link)
         return false;
     }
     set_fd(link, link->fd, STEP_LISTED);
+    if (link->config.there) {
+        link->config.there(link);
+    }
     if (link->watched) {
         log_notice("vgpu-keeper (process %" PRIu32 ") is there again", link->welcome.pid);
         hand_over(link);
@@ -312,17 +335,20 @@ static int take_packet(struct keeper_link *link)
 
 /* ---- connecting ---- */
 
+/* It is ending already: its socket has closed.  One that does not is killed. */
 static void reap_child(struct keeper_link *link)
 {
-    int status;
+    struct pollfd end = {.fd = link->child_end, .events = POLLIN};
 
-    if (link->child == 0) {
+    if (link->child_end < 0) {
         return;
     }
-    kill(link->child, SIGKILL); /* it is ending already: its socket has closed */
-    while (waitpid(link->child, &status, 0) < 0 && errno == EINTR) {
+    if (poll(&end, 1, CHILD_END_MS) == 0 && link->welcome.pid) {
+        kill((pid_t)link->welcome.pid, SIGKILL);
+        poll(&end, 1, CHILD_END_MS);
     }
-    link->child = 0;
+    close(link->child_end);
+    link->child_end = -1;
 }
 
 static void drop_held(struct keeper_link *link)
@@ -365,10 +391,12 @@ static int connect_to(struct keeper_link *link)
     return fd;
 }
 
-static int start_one(struct keeper_link *link)
+/* Before the list of system calls: later ones are started by it, too. */
+static int start_launcher(struct keeper_link *link)
 {
     char *argv[KEEPER_LINK_ARGS_MAX + 3];
-    int pair[2], n = 0, ret;
+    struct launcher_program keeper = {.argv = argv, .as_fd = VGPU_KEEPER_FD, .ends_with_us = true};
+    int n = 0;
 
     argv[n++] = link->program;
     argv[n++] = "--private";
@@ -376,16 +404,32 @@ static int start_one(struct keeper_link *link)
         argv[n++] = (char *)link->config.args[i];
     }
     argv[n] = NULL;
+    link->launcher = launcher_start(&keeper, 1);
+    return link->launcher < 0 ? link->launcher : 0;
+}
+
+static int start_one(struct keeper_link *link)
+{
+    int pair[2], ends[2], ret;
+
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
-    ret = keeper_spawn(argv, pair[1], VGPU_KEEPER_FD);
-    close(pair[1]);
-    if (ret < 0) {
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        ret = -errno;
         close(pair[0]);
+        close(pair[1]);
         return ret;
     }
-    link->child = ret;
+    ret = launcher_ask(link->launcher, 0, NULL, (int[LAUNCHER_FDS]){pair[1], ends[1]});
+    close(pair[1]);
+    close(ends[1]);
+    if (ret < 0) {
+        close(pair[0]);
+        close(ends[0]);
+        return ret;
+    }
+    link->child_end = ends[0];
     return pair[0];
 }
 
@@ -439,7 +483,7 @@ int keeper_link_open(const struct keeper_link_config *config, struct keeper_link
         return -ENOMEM;
     }
     link->config = *config;
-    link->fd = -1;
+    link->fd = link->launcher = link->child_end = -1;
     if (!config->socket_path) {
         ret = keeper_find(config->program, link->program);
         if (ret < 0) {
@@ -448,6 +492,9 @@ int keeper_link_open(const struct keeper_link_config *config, struct keeper_link
         }
     } else {
         ret = 0;
+    }
+    if (ret == 0 && !config->socket_path) {
+        ret = start_launcher(link);
     }
     if (ret == 0) {
         ret = begin(link);
@@ -579,7 +626,7 @@ void keeper_link_stop(struct keeper_link *link)
     }
     link->stopping = true;
     uv_close((uv_handle_t *)&link->timer, NULL);
-    if (link->poll && link->child) {
+    if (link->poll && link->child_end >= 0) {
         /* It ends when it sees this, and the loop when it sees that end. */
         shutdown(link->fd, SHUT_WR);
     } else {
@@ -594,6 +641,9 @@ void keeper_link_free(struct keeper_link *link)
         return;
     }
     disconnect(link);
+    if (link->launcher >= 0) {
+        close(link->launcher);
+    }
     uv_mutex_destroy(&link->lock);
     free(link);
 }

@@ -20,12 +20,15 @@
 #define KEEPER_LINK_AGAIN_MS 1000     /* between two tries */
 #define KEEPER_LINK_ARGS_MAX 20u
 
+struct keeper_link;
+
 /* Strings live as long as the link. */
 struct keeper_link_config {
     const char *socket_path; /* of a keeper that runs; NULL: ours */
     const char *program;     /* ours: vgpu-keeper; NULL: beside our own executable */
     /* Ours: more arguments for it, NULL behind the last. */
     const char *args[KEEPER_LINK_ARGS_MAX];
+    void (*there)(struct keeper_link *link); /* each time that one takes orders; NULL: nobody */
 };
 
 /* What the link tells, from the loop. */
@@ -40,11 +43,9 @@ struct keeper_link_events {
     void (*ready)(void *opaque);
 };
 
-struct keeper_link;
-
 /*
  * Waits until the keeper is there and has said what it holds.  -errno with an `error` for the
- * administrator.
+ * administrator.  While there is one thread.
  */
 int keeper_link_open(const struct keeper_link_config *config, struct keeper_link **link,
                      char *error, size_t error_bytes);
@@ -79,5 +80,9 @@ int keeper_link_kill(struct keeper_link *link, uint64_t number);
 int keeper_link_probe(struct keeper_link *link, uint64_t number, uint32_t backend,
                       const int fds[VGPU_KEEPER_FDS]);
 int keeper_link_kill_probe(struct keeper_link *link, uint64_t number);
+/* Two sockets, each for a helper (vgpu_host.h): if its welcome has VGPU_KEEPER_HELPS. */
+int keeper_link_help(struct keeper_link *link, const int fds[VGPU_KEEPER_FDS]);
+/* Any thread.  If its welcome has VGPU_KEEPER_RESETS. */
+int keeper_link_reset(struct keeper_link *link, const char *gpu, const int fds[VGPU_KEEPER_FDS]);
 
 #endif /* MEDIATOR_WORKERS_KEEPER_LINK_H */

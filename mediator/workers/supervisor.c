@@ -28,7 +28,7 @@
 #include "common/log.h"
 #include "common/unused.h"
 #include "common/clock.h"
-#include "mediator/workers/keeper_spawn.h"
+#include "mediator/workers/keeper_place.h"
 #include "mediator/workers/supervisor_internal.h"
 
 /* Frames that are taken from one worker before the next one is read. */

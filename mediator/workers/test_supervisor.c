@@ -19,7 +19,7 @@
 #include "common/clock.h"
 #include "core/no_effects.h"
 #include "mediator/test_loop.h"
-#include "mediator/workers/keeper_spawn.h"
+#include "mediator/workers/keeper_place.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/test_played_worker.h"
 

@@ -15,10 +15,28 @@
 #include "mediator/gpu/gpu_reset.h"
 
 #define UUID "GPU-00000000-0000-0000-0000-000000000007"
-#define LONG_MS 60000
+#define LONG_S 60
 
 static char folder[] = "/tmp/vgpu-reset-XXXXXX";
 static char script[sizeof(folder) + 16], mark[sizeof(folder) + 16];
+
+static int launchers[3];
+static struct gpu_reset_way way, hasty, nowhere;
+
+static int ask(void *opaque, const char *uuid, const int fds[LAUNCHER_FDS])
+{
+    return launcher_ask(*(int *)opaque, 0, uuid, fds);
+}
+
+static void start_launcher(int *launcher, struct gpu_reset_way *made, char *path, unsigned limit_s)
+{
+    char *argv[] = {path, NULL};
+    struct launcher_program program = {
+        .argv = argv, .argument = true, .as_fd = STDOUT_FILENO, .timeout_s = limit_s};
+
+    *launcher = launcher_start(&program, 1);
+    *made = (struct gpu_reset_way){path, ask, launcher};
+}
 
 static void write_script(const char *text)
 {
@@ -35,7 +53,7 @@ static void test_the_command_gets_the_uuid(void **state)
     struct gpu_reset_result result;
 
     write_script("echo \"$# $1\"; echo more >&2");
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), 0);
     assert_true(gpu_reset_succeeded(&result));
     assert_string_equal(result.output, "1 " UUID " more");
 }
@@ -45,12 +63,12 @@ static void test_its_failure_is_told(void **state)
     struct gpu_reset_result result;
 
     write_script("echo 'in use'; exit 19");
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), 0);
     assert_false(gpu_reset_succeeded(&result));
     assert_int_equal(result.status, 19);
     assert_string_equal(result.output, "in use");
     write_script("kill -TERM $$");
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), 0);
     assert_int_equal(result.status, 128 + SIGTERM);
 }
 
@@ -58,10 +76,10 @@ static void test_what_cannot_be_started(void **state)
 {
     struct gpu_reset_result result;
 
-    assert_int_equal(gpu_reset_run("/nonexistent/reset", UUID, LONG_MS, &result), -ENOENT);
+    assert_int_equal(gpu_reset_run(&nowhere, UUID, &result), -ENOENT);
     write_script("exit 0");
     chmod(script, 0600);
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), -EACCES);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), -EACCES);
 }
 
 /* Nothing of what it started goes on. */
@@ -74,10 +92,10 @@ static void test_deadline_ends_the_whole_group(void **state)
 
     snprintf(text, sizeof(text), "sleep 600 & echo $! > %s; echo begun; wait", mark);
     write_script(text);
-    assert_int_equal(gpu_reset_run(script, UUID, 300, &result), 0);
+    assert_int_equal(gpu_reset_run(&hasty, UUID, &result), 0);
     assert_true(result.timed_out);
     assert_false(gpu_reset_succeeded(&result));
-    assert_true(result.took_ms >= 300);
+    assert_true(result.took_ms >= 900);
     assert_int_equal(result.status, 128 + SIGKILL);
     file = fopen(mark, "r");
     if (!file) {
@@ -114,7 +132,7 @@ static void test_output_may_stay_open(void **state)
 
     snprintf(text, sizeof(text), "sleep 600 & echo $! > %s; exit 0", mark);
     write_script(text);
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), 0);
     file = fopen(mark, "r");
     assert_non_null(file);
     assert_int_equal(fscanf(file, "%d", &child), 1);
@@ -130,14 +148,14 @@ static void test_in_a_thread(void **state)
     int error = 1;
 
     write_script("echo done; exit 3");
-    assert_int_equal(gpu_reset_start(script, UUID, LONG_MS, &reset), 0);
+    assert_int_equal(gpu_reset_start(&way, UUID, &reset), 0);
     while (!gpu_reset_ended(reset, &error, &result)) {
         usleep(1000);
     }
     assert_int_equal(error, 0);
     assert_int_equal(result.status, 3);
     assert_string_equal(result.output, "done");
-    assert_int_equal(gpu_reset_start("/nonexistent/reset", UUID, LONG_MS, &reset), 0);
+    assert_int_equal(gpu_reset_start(&nowhere, UUID, &reset), 0);
     while (!gpu_reset_ended(reset, &error, &result)) {
         usleep(1000);
     }
@@ -153,7 +171,7 @@ static void test_abandoned(void **state)
     unlink(mark);
     snprintf(text, sizeof(text), "sleep 0.2; echo 1 > %s", mark);
     write_script(text);
-    assert_int_equal(gpu_reset_start(script, UUID, LONG_MS, &reset), 0);
+    assert_int_equal(gpu_reset_start(&way, UUID, &reset), 0);
     gpu_reset_abandon(reset);
     for (int i = 0; i < 20000 && access(mark, F_OK) < 0; i++) {
         usleep(1000);
@@ -167,7 +185,7 @@ static void test_long_output_is_cut(void **state)
 
     write_script("i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; "
                  "i=$((i+1)); done; printf '\\033[0m\\200'");
-    assert_int_equal(gpu_reset_run(script, UUID, LONG_MS, &result), 0);
+    assert_int_equal(gpu_reset_run(&way, UUID, &result), 0);
     assert_true(gpu_reset_succeeded(&result));
     assert_true(strlen(result.output) > GPU_RESET_OUTPUT_BYTES - 42);
     assert_null(strchr(result.output, '\n'));
@@ -193,6 +211,9 @@ int main(void)
     }
     snprintf(script, sizeof(script), "%s/reset", folder);
     snprintf(mark, sizeof(mark), "%s/mark", folder);
+    start_launcher(&launchers[0], &way, script, LONG_S);
+    start_launcher(&launchers[1], &hasty, script, 1);
+    start_launcher(&launchers[2], &nowhere, "/nonexistent/reset", LONG_S);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(script);
     unlink(mark);

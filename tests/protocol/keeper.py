@@ -12,8 +12,8 @@ import wire
 from mediator import alive, children, program, wait_for
 
 MAGIC, VERSION = 0x4B504756, 1
-WELCOME, REFUSED, HELD, LISTED, START, KILL, PROBE, STARTED, ENDED = range(1, 10)
-OWN_ALL, PRIVATE = 15, 1 << 8
+WELCOME, REFUSED, HELD, LISTED, START, KILL, PROBE, STARTED, ENDED, HELP, RESET = range(1, 12)
+OWN_ALL, PRIVATE, HELPS, RESETS = 15, 1 << 8, 1 << 9, 1 << 10
 HAS_UUID, CUDA, TEST_OPS = 1, 2, 4
 HEADER = struct.Struct("<IHHIIQ")
 WORKER = struct.Struct("<IIIIQ16s64s")

@@ -45,6 +45,12 @@ def children(pid):
     return [child for child in found if alive(child)]
 
 
+def keepers_below(pid):
+    """Its own keeper: a process between the two has started it, and waits for its end."""
+    return [keeper for launcher in children(pid) for starter in children(launcher)
+            for keeper in children(starter)]
+
+
 def alive(pid):
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
@@ -57,9 +63,10 @@ class Mediator:
     """In a folder of its own. Arguments are added to those that keep it there."""
 
     def __init__(self, folder, *arguments, db=None, shared=True, trust=True, backend="cpu",
-                 discovery=False, prefix=(), proc=None):
-        """proc: True: it sees this test's fake QEMUs and no other process; False: all of this
-        host's; None: True where it has to know QEMUs."""
+                 discovery=False, prefix=(), proc=None, user=None):
+        """user: its uid and gid, if it is another than ours. proc: True: it sees this test's fake
+        QEMUs and no other process; False: all of this host's; None: True where it has to know
+        QEMUs."""
         self.folder = pathlib.Path(folder)
         self.socket = self.folder / "vgpu.sock"
         self.admin_socket = self.folder / "admin.sock"
@@ -81,13 +88,15 @@ class Mediator:
             self.command += ["--worker-cache", str(self.folder / "cache")]
         self.command += [str(argument) for argument in arguments]
         self.process = None
+        self.identity = {"user": user, "group": user, "extra_groups": []} if user else {}
 
     def start(self):
         self.log_file = open(self.log_path, "ab")
         # Some tests have workers crash, which a sanitizer must not report as a finding.
         env = {"ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0", **os.environ}
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, env=env,
-                                        stdout=self.log_file, stderr=self.log_file)
+                                        stdout=self.log_file, stderr=self.log_file,
+                                        **self.identity)
         wait_for(lambda: self.process.poll() is not None or self.is_ready(), "the mediator")
         assert self.process.poll() is None, self.log()
         return self
@@ -147,9 +156,10 @@ class Mediator:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def keeper(self):
-        """The pid of its vgpu-keeper, whose children the workers are."""
-        keeper, = children(self.process.pid)
+        """The pid of its own vgpu-keeper, whose children the workers are."""
+        keeper, = keepers_below(self.process.pid)
         return keeper
 
     def workers(self):
-        return [worker for keeper in children(self.process.pid) for worker in children(keeper)]
+        return [worker for keeper in keepers_below(self.process.pid)
+                for worker in children(keeper)]

@@ -1,24 +1,62 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Finding QEMUs: sockets in chroots, whose they are, what hostile chroots can't do."""
 import os
+import pwd
+import socket
 import stat
+import struct
 import subprocess
 
 import pytest
 
+import keeper as kp
 import wire
 from fake_qemu import QEMU_UID, FakeQemu, Proc
-from mediator import Mediator, wait_for
+from keeper import Keeper, Link
+from mediator import Mediator, alive, children, wait_for
 
+NOBODY = pwd.getpwnam("nobody")
 UUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot: run as root")
 
 
-@pytest.fixture
-def mediator(lab):
-    with Mediator(lab, trust=False, discovery=True) as running:
+@pytest.fixture(params=["root", "user"])
+def mediator(lab, request):
+    """As root it does all itself; as another user what needs root is the keeper's."""
+    if request.param == "root":
+        with Mediator(lab, trust=False, discovery=True) as running:
+            yield running
+        return
+    os.chown(lab, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chmod(lab, 0o755)
+    with keeper_for_user(lab) as keeper, \
+            Mediator(lab, "--keeper-socket", keeper.path, trust=False, discovery=True,
+                     user=NOBODY.pw_uid) as running:
+        assert rights_of(running.process.pid) == (NOBODY.pw_uid, 0)
         yield running
+
+
+def keeper_for_user(lab, *arguments):
+    return Keeper(lab, "--mediator-user", NOBODY.pw_name, "--proc", Proc.current.folder, *arguments)
+
+
+def rights_of(pid):
+    """Its uid and its capabilities."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    return int(fields["Uid"].split()[1]), int(fields["CapEff"], 16) | int(fields["CapPrm"], 16)
+
+
+def helpers_of(keeper):
+    """Its children that are the same program."""
+    program, found = os.readlink(f"/proc/{keeper.process.pid}/exe"), []
+    for pid in children(keeper.process.pid):
+        try:
+            found += [pid] if os.readlink(f"/proc/{pid}/exe") == program else []
+        except OSError:
+            pass  # it has ended meanwhile
+    return found
 
 
 def test_a_socket_appears_works_and_goes(mediator, jail):
@@ -190,3 +228,239 @@ def test_a_mediator_of_this_host_leaves_the_tests_alone(lab, jail):
         with of_host.device() as stranger:
             assert stranger.ended()
         assert not qemu.found_by(of_host)
+
+
+# ---- a mediator without root's rights ----
+
+
+@pytest.fixture(name="as_user")
+def _as_user(lab):
+    """A function that makes a mediator of another user, for a keeper."""
+    os.chown(lab, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chmod(lab, 0o755)
+
+    def make(keeper, *arguments):
+        return Mediator(lab, "--keeper-socket", keeper.path, *arguments, trust=False,
+                        discovery=True, user=NOBODY.pw_uid)
+    return make
+
+
+def test_what_a_killed_mediator_made_is_removed(lab, jail, as_user):
+    path = jail / "tmp" / "vgpu-mediator.sock"
+    with keeper_for_user(lab) as keeper, \
+            FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
+        first = as_user(keeper).start()
+        wait_for(path.exists, "the socket")
+        helpers = wait_for(lambda: helpers_of(keeper), "the helpers")
+        first.kill()
+        wait_for(lambda: not path.exists() and not any(map(alive, helpers)), "its end")
+        with as_user(keeper):
+            wait_for(path.exists, "the socket")
+            with wait_for(qemu.connect, "the socket to listen") as device:
+                assert device.add(1, 2) == 3
+
+
+def test_another_keeper_has_other_helpers(lab, jail, as_user):
+    other = lab / "other"
+    (other / "tmp").mkdir(parents=True)
+    with keeper_for_user(lab) as keeper:
+        mediator = as_user(keeper).start()
+        qemu = FakeQemu("-uuid", UUID, "-device", "vgpu-stub", root=jail, uid=QEMU_UID)
+        wait_for((jail / "tmp" / "vgpu-mediator.sock").exists, "the socket")
+        helpers = helpers_of(keeper)
+        keeper.process.kill()
+        wait_for(lambda: not any(map(alive, helpers)), "the helpers to end with it")
+    with keeper_for_user(lab), FakeQemu("-device", "vgpu-stub,vm_id=2", root=other) as second:
+        wait_for((other / "tmp" / "vgpu-mediator.sock").exists, "the other socket")
+        with wait_for(second.connect, "the socket to listen") as device:
+            device.vm_id = 2
+            assert device.add(1, 2) == 3
+        with wait_for(qemu.connect, "the first one, which stays") as device:
+            assert device.add(2, 2) == 4
+        mediator.__exit__(None, None, None)
+        qemu.end()
+
+
+def test_sockets_are_given_to_whom_they_are_for(lab, as_user):
+    """A group that the mediator is not in; a QEMU's user, for the socket of its VM."""
+    group, user = "daemon", pwd.getpwnam("daemon")
+    path = lab / "web.sock"
+    with keeper_for_user(lab) as keeper, \
+            as_user(keeper, "--vm", f"{UUID}={path}", "--qemu-user", user.pw_name) as mediator:
+        assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (NOBODY.pw_uid, 0o600)
+        with FakeQemu("-uuid", UUID, "-chardev", f"socket,id=g,path={path}", "-device",
+                      "vgpu-stub,chardev=g", uid=user.pw_uid, path=path) as qemu:
+            wait_for(lambda: path.stat().st_uid == user.pw_uid, "the socket to be given")
+            with wait_for(qemu.connect, "the socket to be open") as device:
+                assert device.add(1, 2) == 3
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600 and mediator.log()
+    with keeper_for_user(lab) as keeper, as_user(keeper, "--socket-group", group) as mediator:
+        status = mediator.socket.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == \
+            (NOBODY.pw_uid, user.pw_gid, 0o660)
+
+
+def test_the_keepers_socket_is_for_that_user_alone(lab):
+    os.chmod(lab, 0o755)
+    with keeper_for_user(lab) as keeper:
+        status = keeper.path.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == \
+            (0, NOBODY.pw_gid, 0o660)
+        body = ("import socket, sys\n"
+                "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+                "s.connect(sys.argv[1])\n"
+                "sys.exit(len(s.recv(64)) != 48)\n")
+        for uid, gid, can in ((NOBODY.pw_uid, NOBODY.pw_gid, True), (QEMU_UID, QEMU_UID, False),
+                              (QEMU_UID, NOBODY.pw_gid, False)):
+            done = subprocess.run(["/usr/bin/python3", "-c", body, str(keeper.path)], user=uid,
+                                  group=gid, extra_groups=[], check=False, capture_output=True)
+            assert (done.returncode == 0) == can, done.stderr
+        assert "wants to be the mediator: refused" in keeper.log()
+    done = subprocess.run([*keeper.command[:3], "--mediator-user", "no-such-user"],
+                          capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "there is no user no-such-user" in done.stderr
+
+
+# ---- what a helper does for a mediator that was taken over ----
+
+REQUEST = struct.Struct("<IHHIIQIIII108sI")
+REPLY = struct.Struct("<IHHiIIIQQ16s128s384s")
+HOST_MAGIC = 0x48504756
+LOOK, ROOT, DOMAIN, XEN, OPEN, LISTEN, CHECK, CLOSE, GIVE = range(1, 10)
+IS_QEMU, IS_OTHER, IS_FOREIGN, IS_THERE, IS_HOSTS = 1, 2, 4, 8, 16
+KEEP = 0xffffffff
+
+
+class Helper:
+    """Plays the mediator to one."""
+
+    def __init__(self, keeper):
+        self.link = Link(keeper.path)
+        self.link.hello()
+        ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        self.socket, self.other = ends[0][0], ends[1][0]
+        self.socket.settimeout(wire.PATIENCE_S)
+        self.link.say(kp.HELP, fds=[pair[1].fileno() for pair in ends])
+        for pair in ends:
+            pair[1].close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for end in (self.socket, self.other, self.link.socket):
+            end.close()
+
+    def ask(self, kind, pid=0, number=0, ticks=0, uid=KEEP, gid=KEEP, mode=0, flags=0, path=b"",
+            fds=(), magic=HOST_MAGIC, version=1, pad=0):
+        """(error, flags, place, descriptors)"""
+        data = REQUEST.pack(magic, version, kind, pid, number, ticks, uid, gid, mode, flags, path,
+                            pad)
+        socket.send_fds(self.socket, [data], fds)
+        data, got, _, _ = socket.recv_fds(self.socket, 1024, 4)
+        if not data:
+            return None
+        reply = REPLY.unpack(data)
+        assert reply[:3] == (HOST_MAGIC, 1, kind)
+        return reply[3], reply[4], reply[5], got
+
+    def open(self, qemu, path=b"/tmp/vgpu-mediator.sock", **changes):
+        pid = qemu.process.pid
+        return self.ask(OPEN, **{"pid": pid, "ticks": ticks_of(pid), "path": path, **changes})
+
+
+def ticks_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
+
+
+def test_a_helper_makes_what_a_qemu_needs(lab, jail):
+    with keeper_for_user(lab) as keeper, Helper(keeper) as helper, \
+            FakeQemu("-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu:
+        assert helper.ask(LOOK, pid=qemu.process.pid)[:2] == (0, IS_QEMU)
+        error, flags, place, _ = helper.open(qemu)
+        assert (error, flags) == (0, 0) and place > 0
+        error, _, _, (listener,) = helper.ask(LISTEN, number=place)
+        os.close(listener)
+        path = jail / "tmp" / "vgpu-mediator.sock"
+        assert error == 0 and (path.stat().st_uid, path.stat().st_mode & 0o777) == (QEMU_UID, 0o600)
+        assert helper.ask(CHECK, number=place)[:2] == (0, IS_THERE)
+        assert helper.ask(LISTEN, number=place)[0] < 0  # it is made already
+        assert helper.ask(CLOSE, number=place, flags=1)[0] == 0
+        assert not path.exists() and helper.ask(CHECK, number=place)[0] < 0
+
+
+def test_a_helper_makes_nothing_elsewhere(lab, jail):
+    """Not for a process that is no QEMU, not for one that it is no more, not where the host is."""
+    with keeper_for_user(lab) as keeper, Helper(keeper) as helper, \
+            FakeQemu("-device", "vgpu-stub", root=jail, uid=QEMU_UID) as qemu, \
+            FakeQemu("-device", "vgpu-stub", root=jail, program="/usr/bin/dash") as shell, \
+            FakeQemu("-device", "vgpu-stub") as of_host:
+        assert helper.ask(LOOK, pid=shell.process.pid)[:2] == (0, IS_OTHER)
+        assert helper.open(shell)[0] < 0
+        assert helper.open(qemu, ticks=1)[0] < 0
+        assert helper.open(qemu, path=b"/../tmp/x")[0] < 0
+        assert helper.open(qemu, path=b"tmp/x")[0] < 0
+        assert helper.open(qemu, path=b"/none/x")[0] < 0  # only the usual folder is made
+        error, flags, place, _ = helper.open(of_host, path=bytes(lab) + b"/x")
+        assert error == 0 and flags == IS_HOSTS
+        assert helper.ask(LISTEN, number=place)[0] < 0 and not (lab / "x").exists()
+        for number in (0, 2, 1024, 1025, KEEP):
+            assert helper.ask(LISTEN, number=number)[0] < 0
+        assert os.listdir(jail / "tmp") == []
+
+
+def test_a_helper_gives_away_nothing_but_the_mediators_sockets(lab):
+    os.chmod(lab, 0o777)
+    with keeper_for_user(lab) as keeper, Helper(keeper) as helper:
+        def give(name, **changes):
+            fd = os.open(lab / name, os.O_PATH)
+            try:
+                return helper.ask(GIVE, fds=[fd], **{"uid": 1, "gid": 1, "mode": 0o660, **changes})
+            finally:
+                os.close(fd)
+
+        def make(name):
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(str(lab / name))
+        make("of-root")
+        (lab / "file").write_text("")
+        assert give("of-root", uid=1)[0] == 0  # the link is root's: here root is the mediator
+        assert (lab / "of-root").stat().st_uid == 1
+        assert give("of-root")[0] < 0  # not its own any more
+        assert give("file")[0] < 0
+        make("one")
+        os.link(lab / "one", lab / "two")
+        assert give("one")[0] < 0
+        os.unlink(lab / "two")
+        assert give("one", uid=0)[0] < 0 and give("one", mode=0o4777)[0] < 0
+        assert helper.ask(GIVE, uid=1, gid=1, mode=0o600)[0] < 0  # nothing came with it
+        assert (lab / "one").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("changes", [
+    {"magic": 1}, {"version": 2}, {"kind": 0}, {"kind": 10}, {"flags": 2}, {"pad": 1},
+    {"pid": 0x80000000}, {"path": b"x" * 108},
+])
+def test_a_helper_ends_with_who_makes_no_sense(lab, changes):
+    with keeper_for_user(lab) as keeper, Helper(keeper) as helper:
+        assert helper.ask(**{"kind": XEN, **changes}) is None
+        wait_for(lambda: len(helpers_of(keeper)) == 1, "its end")
+        assert keeper.process.poll() is None
+
+
+def test_helpers_end_with_their_mediator_and_are_not_many(lab):
+    with keeper_for_user(lab) as keeper:
+        with Helper(keeper) as helper:
+            wait_for(lambda: len(helpers_of(keeper)) == 2, "both")
+            for _ in range(6):
+                ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                helper.link.say(kp.HELP, fds=[end.fileno() for end in ends])
+                ends[0].close()
+                ends[1].close()
+            wait_for(lambda: helper.ask(XEN)[0] == 0, "an answer")
+            assert len(helpers_of(keeper)) <= 8
+            for pid in helpers_of(keeper):
+                wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 4,
+                         "it to close all of the keeper's")
+        wait_for(lambda: helpers_of(keeper) == [], "their end")

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from keeper import Keeper
+import wire
 from mediator import Mediator, alive, program, wait_for
 
 NO_COMPILER = shutil.which(os.environ.get("CC", "cc")) is None
@@ -150,10 +151,18 @@ def test_a_keeper_that_goes_astray(lab, astray):
         assert mediator.vm(1)["fault_count"] == 0
 
 
-def test_the_mediator_says_when_it_has_no_list(lab):
-    with Mediator(lab) as mediator:
-        assert seccomp_of(mediator.process.pid) == seccomp_of(os.getpid())
-        assert "vgpu-mediator itself has no list of system calls" in mediator.log()
+def test_a_mediator_with_a_keeper_of_its_own_has_a_list(lab, astray):
+    """What it has started, and starts again when that has ended, is not under it."""
+    astray("execve")
+    with Mediator(lab, "--seccomp", "kill", "--gpu-reset-command", "/bin/true") as mediator, \
+            mediator.device(1) as device:
+        assert device.add(1, 2) == 3
+        assert seccomp_of(mediator.process.pid) == "2"
+        os.kill(mediator.keeper(), signal.SIGKILL)
+        wait_for(lambda: device.run(wire.NOP).status == wire.OK, "another keeper")
+        assert device.add(2, 3) == 5
+        os.kill(mediator.process.pid, signal.SIGUSR1)
+        assert mediator.process.wait(60) == -signal.SIGSYS
 
 
 def test_wrong_mode():

@@ -69,8 +69,10 @@ def children(pid, name):
 
 
 def worker_pids(mediator):
-    """Those of its keeper."""
-    return [pid for keeper in children(mediator.process.pid, "vgpu-keeper")
+    """Those of its keeper, which it has started by way of two processes of its own."""
+    return [pid for launcher in children(mediator.process.pid, "vgpu-mediator")
+            for starter in children(launcher, "vgpu-mediator")
+            for keeper in children(starter, "vgpu-keeper")
             for pid in children(keeper, "vgpu-worker")]
 
 

@@ -4,8 +4,8 @@
  * no other one of the same user may: it would find a file that nobody listens on yet, and remove
  * that.  The lock is a file that only its user can open, so nobody else can hold it.
  */
-#ifndef MEDIATOR_BASE_SOCKET_LOCK_H
-#define MEDIATOR_BASE_SOCKET_LOCK_H
+#ifndef COMMON_SOCKET_LOCK_H
+#define COMMON_SOCKET_LOCK_H
 
 /* One for root and, below /tmp, one for each other user (%u). */
 #define SOCKET_LOCK_OF_ROOT "/run/vgpu-sockets.lock"
@@ -18,4 +18,4 @@
  */
 int socket_lock_take(void);
 
-#endif /* MEDIATOR_BASE_SOCKET_LOCK_H */
+#endif /* COMMON_SOCKET_LOCK_H */

@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "common/unused.h"
-#include "mediator/base/socket_file.h"
+#include "common/socket_file.h"
 
 static char root[64];
 static int root_fd;

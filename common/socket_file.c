@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mediator/base/socket_file.h"
+#include "common/socket_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,9 +15,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "mediator/base/socket_lock.h"
+#include "common/socket_lock.h"
 
 #define LISTEN_BACKLOG 512
+#define GROUPS_MAX 1024
+
+static int (*giver)(int fd, const struct socket_file_owner *to);
+
+void socket_file_set_giver(int (*give)(int fd, const struct socket_file_owner *to))
+{
+    giver = give;
+}
 
 static int fail(char *error, size_t error_bytes, int ret, const char *what, const char *name)
 {
@@ -46,6 +54,24 @@ static int set_name(char *to, const char *name)
 }
 
 /* ---- finding the folder ---- */
+
+/* The folder is open: which one is it? */
+static int know_folder(struct socket_file *file)
+{
+    struct stat st;
+
+    if (fstat(file->folder_fd, &st) < 0) {
+        return -errno;
+    }
+    file->folder_device = st.st_dev;
+    file->folder_inode = st.st_ino;
+    return 0;
+}
+
+bool socket_file_same_folder(const struct socket_file *a, const struct socket_file *b)
+{
+    return a->folder_device == b->folder_device && a->folder_inode == b->folder_inode;
+}
 
 static int open_folder(int parent_fd, const char *name)
 {
@@ -118,6 +144,7 @@ int socket_file_open_below(struct socket_file *file, int root_fd, const char *pa
     }
     file->folder_fd = fd;
     ret = part ? set_name(file->name, part) : -EINVAL;
+    ret = ret < 0 ? ret : know_folder(file);
     if (ret < 0) {
         fail(error, error_bytes, ret, "socket path", path);
         socket_file_close(file);
@@ -165,8 +192,8 @@ int socket_file_open(struct socket_file *file, const char *path, bool make_last,
     } else if (file->folder_fd < 0) {
         file->folder_fd = -errno;
     }
-    if (file->folder_fd < 0) {
-        ret = file->folder_fd;
+    ret = file->folder_fd < 0 ? file->folder_fd : know_folder(file);
+    if (ret < 0) {
         socket_file_close(file);
         return fail(error, error_bytes, ret, "opening the folder of", path);
     }
@@ -175,12 +202,26 @@ int socket_file_open(struct socket_file *file, const char *path, bool make_last,
 
 /* ---- making the socket ---- */
 
+static bool is_our_group(gid_t gid)
+{
+    gid_t groups[GROUPS_MAX];
+    int count = getgroups(GROUPS_MAX, groups); /* more of them: -1, as if there were none */
+
+    for (int i = 0; i < count; i++) {
+        if (groups[i] == gid) {
+            return true;
+        }
+    }
+    return getegid() == gid;
+}
+
 struct socket_file_owner socket_file_owner_for(const char *group)
 {
-    const struct group *found = geteuid() == 0 ? getgrnam(group) : NULL;
+    const struct group *found = getgrnam(group);
+    bool may = found && (geteuid() == 0 || is_our_group(found->gr_gid));
 
-    return (struct socket_file_owner){geteuid(), found ? found->gr_gid : SOCKET_KEEP_GID,
-                                      found ? 0660 : 0600};
+    return (struct socket_file_owner){geteuid(), may ? found->gr_gid : SOCKET_KEEP_GID,
+                                      may ? 0660 : 0600};
 }
 
 static void address_of(const struct socket_file *file, struct sockaddr_un *address)
@@ -256,6 +297,9 @@ static int bind_as(int fd, const struct sockaddr_un *address, const struct socke
     gid_t gid = owner->gid == SOCKET_KEEP_GID ? getegid() : owner->gid;
     int old_gid, old_uid, ret;
 
+    if (geteuid() != 0 && (owner->uid != geteuid() || gid != getegid())) {
+        return -EPERM; /* setfsuid() would not say so */
+    }
     /* The file gets the mode that the unbound socket has. */
     if (fchmod(fd, owner->mode) < 0) {
         return -errno;
@@ -298,7 +342,10 @@ static int give(const struct socket_file *file, uid_t from, const struct socket_
     if (st.st_uid != from || st.st_nlink != 1) {
         return -EPERM;
     }
-    return fchownat(file->fd, "", to->uid, to->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+    if (fchownat(file->fd, "", to->uid, to->gid, AT_EMPTY_PATH) == 0) {
+        return 0;
+    }
+    return errno == EPERM && giver ? giver(file->fd, to) : -errno;
 }
 
 /* chmod() of an O_PATH descriptor. */
@@ -314,10 +361,14 @@ int socket_file_give(const struct socket_file *file, uid_t from, const struct so
 {
     int ret = file->fd < 0 ? -ENOENT : give(file, from, to);
 
-    return ret < 0 ? ret : set_mode(file->fd, to->mode);
+    /* Only its owner may, and the giver has done it where that is somebody else now. */
+    return ret < 0 || (geteuid() != 0 && to->uid != geteuid()) ? ret : set_mode(file->fd, to->mode);
 }
 
-/* The folder is not writable for the owner, hence not under its control either. */
+/*
+ * The folder is not writable for the owner, hence not under its control either; or we can't act as
+ * the owner.
+ */
 static int bind_and_give(int fd, struct socket_file *file, const struct sockaddr_un *address,
                          const struct socket_file_owner *owner)
 {
@@ -342,7 +393,11 @@ bool socket_file_is_there(const struct socket_file *file)
 {
     struct stat st;
 
-    return file->fd >= 0 && fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+    if (file->far) {
+        return file->far->is_there(file);
+    }
+    return file->fd >= 0 && fstat(file->folder_fd, &st) == 0 && st.st_nlink > 0 &&
+           fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
            st.st_dev == file->device && st.st_ino == file->inode;
 }
 
@@ -384,8 +439,13 @@ static int listen_locked(struct socket_file *file, const struct socket_file_owne
 int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
                        size_t error_bytes)
 {
-    int lock = socket_lock_take();
-    int fd = listen_locked(file, owner, error, error_bytes);
+    int lock, fd;
+
+    if (file->far) {
+        return file->far->listen(file, error, error_bytes);
+    }
+    lock = socket_lock_take();
+    fd = listen_locked(file, owner, error, error_bytes);
 
     if (lock >= 0) {
         close(lock);
@@ -393,8 +453,18 @@ int socket_file_listen(struct socket_file *file, const struct socket_file_owner 
     return fd;
 }
 
+static void close_far(struct socket_file *file, bool remove)
+{
+    file->far->close(file, remove);
+    socket_file_none(file);
+}
+
 void socket_file_close(struct socket_file *file)
 {
+    if (file->far) {
+        close_far(file, false);
+        return;
+    }
     unpin(file);
     if (file->folder_fd >= 0) {
         close(file->folder_fd);
@@ -408,6 +478,10 @@ void socket_file_close(struct socket_file *file)
 
 void socket_file_remove(struct socket_file *file)
 {
+    if (file->far) {
+        close_far(file, true);
+        return;
+    }
     if (file->folder_fd < 0) {
         return;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * This module makes listening Unix sockets in folders that somebody else may control.
+ * Listening Unix sockets in folders that somebody else may control.
  *
  * A QEMU's chroot belongs to a process that a guest may have taken over.  It
  * can rename, replace and link whatever is in there while we work.  Therefore:
@@ -10,19 +10,33 @@
  * that nothing needs to be given away by name afterwards; and a file is
  * removed only if it is the one that was made here.
  */
-#ifndef MEDIATOR_BASE_SOCKET_FILE_H
-#define MEDIATOR_BASE_SOCKET_FILE_H
+#ifndef COMMON_SOCKET_FILE_H
+#define COMMON_SOCKET_FILE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define SOCKET_NAME_BYTES 80u /* so that /proc/self/fd/N/NAME fits sun_path */
 #define SOCKET_ERROR_BYTES 512u
 #define SOCKET_KEEP_GID ((gid_t)-1)
 
+struct socket_file;
+
+/* How a socket is made and looked after that another process makes for us (host_help.h). */
+struct socket_file_far {
+    int (*listen)(struct socket_file *file, char *error, size_t error_bytes);
+    bool (*is_there)(const struct socket_file *file);
+    void (*close)(struct socket_file *file, bool remove);
+};
+
 struct socket_file {
-    int folder_fd; /* O_PATH */
+    const struct socket_file_far *far; /* NULL: this process makes it; else */
+    uint32_t far_number;               /* its name there; folder_fd, fd and parent_fd are -1 */
+    int folder_fd;                     /* O_PATH */
+    dev_t folder_device;
+    ino_t folder_inode;
     char name[SOCKET_NAME_BYTES];
     int fd; /* of the socket that was made: while it is open no other has its inode; or -1 */
     dev_t device;
@@ -49,8 +63,14 @@ struct socket_file_owner {
     mode_t mode;
 };
 
-/* For this group, if there is one and we are root; else for our own user only. */
+/* For this group, if there is one that we may give a file to; else for our own user only. */
 struct socket_file_owner socket_file_owner_for(const char *group);
+
+/*
+ * Who gives a socket file of ours, open as `fd`, to an owner whom we may not give it to (EPERM).
+ * Once, at the start.  `give` returns 0 or -errno.
+ */
+void socket_file_set_giver(int (*give)(int fd, const struct socket_file_owner *to));
 
 /*
  * Makes the socket and listens.  A dead socket file in its place is replaced; a live one of
@@ -60,7 +80,9 @@ struct socket_file_owner socket_file_owner_for(const char *group);
 int socket_file_listen(struct socket_file *file, const struct socket_file_owner *owner, char *error,
                        size_t error_bytes);
 
-/* Is what was made still there, under its name? */
+/* Do both lie in the same folder, under whatever names? */
+bool socket_file_same_folder(const struct socket_file *a, const struct socket_file *b);
+/* Is what was made still there, under its name, in a folder that is still there? */
 bool socket_file_is_there(const struct socket_file *file);
 /*
  * Gives what was made, and is still owned by `from`, to another owner, whatever has its name by
@@ -84,4 +106,4 @@ int socket_spare(void);
 /* Accepts with the spare one, which is closed: get another after closing this.  Or -1. */
 int socket_spare_accept(int spare_fd, int listen_fd);
 
-#endif /* MEDIATOR_BASE_SOCKET_FILE_H */
+#endif /* COMMON_SOCKET_FILE_H */

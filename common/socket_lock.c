@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mediator/base/socket_lock.h"
+#include "common/socket_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
