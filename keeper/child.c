@@ -49,10 +49,13 @@ static int place_descriptors(const struct child *child)
         (dup2(null_fd, STDOUT_FILENO) < 0 || dup2(child->log_fd, STDERR_FILENO) < 0)) {
         return -errno;
     }
-    if (child->fd == child->as_fd) {
-        return fcntl(child->fd, F_SETFD, 0) < 0 ? -errno : 0;
+    if (child->fd == child->as_fd ? fcntl(child->fd, F_SETFD, 0) < 0
+                                  : dup2(child->fd, child->as_fd) < 0) {
+        return -errno;
     }
-    return dup2(child->fd, child->as_fd) < 0 ? -errno : 0;
+    /* Last: `fd` may have had this number. */
+    return child->kernels_fd >= 0 && dup2(child->kernels_fd, VGPU_WORKER_KERNELS_FD) < 0 ? -errno
+                                                                                         : 0;
 }
 
 /*

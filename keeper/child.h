@@ -19,6 +19,7 @@ struct child {
     int program_fd; /* of the same file, for a child that can't reach its name; -1: none */
     char *const *argv;
     int fd, as_fd;                 /* this descriptor becomes that one */
+    int kernels_fd;                /* becomes VGPU_WORKER_KERNELS_FD; -1: none */
     int log_fd;                    /* its stderr, and then stdout is /dev/null; -1: both are ours */
     const struct confine *confine; /* NULL: it keeps our rights */
     bool pins;                     /* it may lock memory as far as we may */

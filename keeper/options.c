@@ -55,8 +55,7 @@ static const struct args_option rows[] = {
      ARGS_CHOICE(struct keeper_options, confinement, confinements)},
     {"seccomp", NULL,
      "what another system call than those of the lists does, here and in workers: it ends the "
-     "process; it is logged by the kernel and made; there are no lists (default {default}, and log "
-     "in workers with CUDA)",
+     "process; it is logged by the kernel and made; there are no lists (default {default})",
      ARGS_CHOICE(struct keeper_options, seccomp, sandbox_modes),
      .text = offsetof(struct keeper_options, seccomp_text)},
     {"alone-s", "N", "how long workers are kept without a mediator (default {default})",

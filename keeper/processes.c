@@ -19,9 +19,10 @@
 #include "common/unused.h"
 #include "common/uuid.h"
 #include "keeper/child.h"
+#include "keeper/kernels.h"
 
 #define PLACES VGPU_KEEPER_WORKERS_MAX
-#define ARGS_MAX 18
+#define ARGS_MAX 20
 #define LOGS_AT_ONCE 16
 /* Ends before anything else is looked at: what workers leave behind may be many. */
 #define REAP_MAX 64u
@@ -33,6 +34,7 @@ struct processes {
     uint32_t own;
     struct uids *uids; /* NULL without OWN_UID */
     vgpu_keeper_end *failures;
+    struct kernels kernels;
     unsigned living;
     int logs;             /* epoll: the processes' logs, by place */
     uint64_t logs_due_ns; /* of those that wait */
@@ -117,6 +119,8 @@ int processes_new(const struct keeper_options *options, struct processes **made,
     ret = processes->failures && processes->logs >= 0
               ? find_program(processes, options->worker_path, error, error_bytes)
               : -errno;
+    processes->kernels.program = processes->program;
+    processes->kernels.program_fd = processes->program_fd;
     if (ret == 0) {
         ret = confine_as_wanted(processes, options, error, error_bytes);
     }
@@ -329,7 +333,7 @@ static void end(struct processes *processes, struct process *process, const vgpu
 }
 
 static void run(struct processes *processes, struct process *process, char *const argv[], int fd,
-                int as_fd, const struct confine *confine)
+                int as_fd, int kernels_fd, const struct confine *confine)
 {
     const bool is_worker = process->status < 0;
     int log_fd = is_worker ? open_log(processes, process) : -1;
@@ -339,6 +343,7 @@ static void run(struct processes *processes, struct process *process, char *cons
         .argv = argv,
         .fd = fd,
         .as_fd = as_fd,
+        .kernels_fd = kernels_fd,
         .log_fd = log_fd,
         .confine = confine,
         .pins = !is_worker || (process->what.flags & VGPU_KEEPER_CUDA),
@@ -379,7 +384,7 @@ static void start_worker(struct processes *processes, struct process *process, i
     char vm_id[16], memory[24], depth[16], key[UIDS_KEY_BYTES], cache[PATH_MAX] = "";
     struct confine confine = {.parts = processes->own, .program = processes->program};
     char *argv[ARGS_MAX];
-    int n = 0, ret;
+    int n = 0, kernels_fd = -1, ret;
 
     snprintf(vm_id, sizeof(vm_id), "%" PRIu32, what->vm_id);
     snprintf(memory, sizeof(memory), "%" PRIu64, what->memory_limit_bytes);
@@ -404,6 +409,12 @@ static void start_worker(struct processes *processes, struct process *process, i
     if (what->flags & VGPU_KEEPER_TEST_OPS) {
         argv[n++] = "--enable-test-ops";
     }
+    if (what->flags & VGPU_KEEPER_CUDA) {
+        kernels_fd = kernels_for(&processes->kernels, what->gpu);
+    }
+    if (kernels_fd >= 0) {
+        argv[n++] = "--kernels-fd";
+    }
     argv[n] = NULL;
 
     process->uid = geteuid();
@@ -418,7 +429,7 @@ static void start_worker(struct processes *processes, struct process *process, i
         confine.uid = process->uid;
         confine.cache = cache[0] ? cache : NULL;
     }
-    run(processes, process, argv, fd, VGPU_WORKER_FD, processes->own ? &confine : NULL);
+    run(processes, process, argv, fd, VGPU_WORKER_FD, kernels_fd, processes->own ? &confine : NULL);
     process->tell_started = process->pid != 0;
     if (!process->pid && processes->uids) {
         uids_release(processes->uids, key);
@@ -456,7 +467,7 @@ int processes_probe(struct processes *processes, uint64_t number, uint32_t backe
         return -EPROTO;
     }
     process->status = fds[VGPU_KEEPER_FDS_STATUS];
-    run(processes, process, argv, fds[VGPU_KEEPER_FDS_OUTPUT], STDOUT_FILENO, NULL);
+    run(processes, process, argv, fds[VGPU_KEEPER_FDS_OUTPUT], STDOUT_FILENO, -1, NULL);
     close(fds[VGPU_KEEPER_FDS_OUTPUT]);
     return 0;
 }
@@ -512,7 +523,7 @@ static void note_end(struct processes *processes, pid_t pid, int status)
             return;
         }
     }
-    if (processes->on_other_end) {
+    if (!kernels_note_end(&processes->kernels, pid, status) && processes->on_other_end) {
         processes->on_other_end(processes->other_opaque, pid);
     }
 }
@@ -557,6 +568,7 @@ void processes_free(struct processes *processes)
             processes_forget(processes, &processes->all[i]);
         }
     }
+    kernels_close(&processes->kernels);
     uids_free(processes->uids);
     close_fd(&processes->logs);
     if (processes->failures) {

@@ -36,6 +36,7 @@ struct backend_config {
     const char *gpu;             /* UUID or index; NULL: the first one */
     uint64_t memory_limit_bytes; /* 0: none */
     unsigned depth;              /* slots, 1 to WORKER_DEPTH_MAX */
+    int kernels_fd;              /* what compile() has made for this GPU; -1: nothing */
 };
 
 /* One GPU as --probe lists it. */
@@ -111,6 +112,12 @@ struct backend_ops {
      */
     int (*list)(struct backend_gpu *gpus, unsigned max, char driver[32],
                 char reason[BACKEND_REASON_BYTES]);
+
+    /*
+     * Writes our kernels, compiled for this GPU, to `fd`.  0, or -errno after saying on the log
+     * why not.  NULL: there is nothing to compile.
+     */
+    int (*compile)(const char *gpu, int fd);
 };
 
 extern const struct backend_ops backend_cpu;

@@ -36,7 +36,7 @@ static bool started_by_mediator(void)
 }
 
 /* By hand, because close_range() needs Linux 5.9 and a Dom0 may run 4.19. */
-static void close_others(void)
+static void close_others(int keep)
 {
     DIR *listing = opendir("/proc/self/fd");
     struct dirent *entry;
@@ -44,7 +44,7 @@ static void close_others(void)
     while (listing && (entry = readdir(listing)) != NULL) {
         int fd = atoi(entry->d_name);
 
-        if (fd > VGPU_WORKER_FD && fd != dirfd(listing)) {
+        if (fd > VGPU_WORKER_FD && fd != keep && fd != dirfd(listing)) {
             close(fd);
         }
     }
@@ -129,6 +129,12 @@ int main(int argc, char **argv)
     if (options.has_vm_id) {
         snprintf(program, sizeof(program), "vgpu-worker vm %u", options.vm_id);
     }
+    if (options.compile) {
+        log_init(program, options.log_level, false);
+        return options.ops->compile(options.backend.gpu, STDOUT_FILENO) < 0
+                   ? VGPU_WORKER_EXIT_BACKEND
+                   : VGPU_WORKER_EXIT_OK;
+    }
     if (!options.probe && !started_by_mediator()) {
         fputs("vgpu-worker: file descriptor 3 is not the mediator's socket.\n"
               "This program is started by vgpu-mediator, one for each VM and GPU; start that "
@@ -138,7 +144,9 @@ int main(int argc, char **argv)
         return VGPU_WORKER_EXIT_PROTOCOL;
     }
     if (!options.probe) {
-        close_others(); /* before the log begins, which has a descriptor of its own */
+        close_others(
+            options.backend
+                .kernels_fd); /* before the log begins, which has a descriptor of its own */
     }
     log_init(program, options.log_level, false);
     if (options.probe) {

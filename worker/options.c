@@ -13,9 +13,10 @@ static const struct backend_ops *const backend_by_word[] = {NULL, &backend_cpu, 
 /* What the options say, before it is looked at together. */
 struct given {
     struct worker_options options;
-    uint32_t backend;                                     /* of `backends` */
-    uint32_t seccomp;                                     /* enum sandbox_mode */
-    const char *backend_text, *vm_id_text, *seccomp_text; /* NULL: not given */
+    bool has_kernels;
+    uint32_t backend;                      /* of `backends` */
+    uint32_t seccomp;                      /* enum sandbox_mode */
+    const char *backend_text, *vm_id_text; /* NULL: not given */
 };
 
 static const struct args_option rows[] = {
@@ -33,13 +34,16 @@ static const struct args_option rows[] = {
      ARGS_NUMBER(struct given, options.backend.depth, 1, WORKER_DEPTH_MAX, 1)},
     {"seccomp", NULL,
      "what a system call does that is not in the program's list: it ends the worker; it is logged "
-     "by the kernel and made; there is no list (default kill, with CUDA log)",
-     ARGS_CHOICE(struct given, seccomp, sandbox_modes),
-     .text = offsetof(struct given, seccomp_text)},
+     "by the kernel and made; there is no list (default {default})",
+     ARGS_CHOICE(struct given, seccomp, sandbox_modes)},
     {"enable-test-ops", NULL, "take the test operations: spin, hang, crash, fail",
      ARGS_FLAG(struct given, options.test_ops)},
     {"probe", NULL, "print the backend and the GPUs found as JSON, and exit",
      ARGS_FLAG(struct given, options.probe)},
+    {"compile-kernels", NULL, "write our kernels, compiled for the GPU, to standard output",
+     ARGS_FLAG(struct given, options.compile)},
+    {"kernels-fd", NULL, "file descriptor 4 is what --compile-kernels has written",
+     ARGS_FLAG(struct given, has_kernels)},
     {"log-level", "LEVEL", "{range} (default {default})",
      ARGS_LOG_LEVEL(struct given, options.log_level)},
 };
@@ -69,16 +73,18 @@ int options_parse(int argc, char **argv, struct worker_options *options)
     int status = args_parse(&program, argc, argv, &given, NULL);
     bool any = given.backend_text && given.backend == 0;
 
+    given.options.backend.kernels_fd = given.has_kernels ? VGPU_WORKER_KERNELS_FD : -1;
     given.options.has_vm_id = given.vm_id_text != NULL;
     given.options.ops = backend_by_word[given.backend];
     given.options.has_driver = given.options.ops == &backend_cuda || getenv(DRIVER_PATH_VARIABLE);
-    /* What a driver calls is known to who has measured it: scripts/worker-syscalls. */
-    given.options.seccomp = given.seccomp_text         ? (enum sandbox_mode)given.seccomp
-                            : given.options.has_driver ? SANDBOX_LOG
-                                                       : SANDBOX_KILL;
+    given.options.seccomp = (enum sandbox_mode)given.seccomp;
     *options = given.options;
     if (status >= 0) {
         return status;
+    }
+    if (options->compile && (!options->ops || !options->ops->compile)) {
+        fputs("vgpu-worker: --compile-kernels goes with --backend cuda\n", stderr);
+        return VGPU_WORKER_EXIT_PROTOCOL;
     }
     if (!options->probe && any) {
         fputs("vgpu-worker: --backend auto goes with --probe only: the mediator decides once for "

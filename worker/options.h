@@ -19,6 +19,7 @@ struct worker_options {
     enum sandbox_mode seccomp;
     bool test_ops;
     bool probe;
+    bool compile; /* kernels, to standard output */
     enum log_level log_level;
 };
 

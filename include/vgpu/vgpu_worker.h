@@ -29,6 +29,7 @@
 #include "vgpu/vgpu_channel_frames.h"
 
 #define VGPU_WORKER_FD 3
+#define VGPU_WORKER_KERNELS_FD 4      /* with --kernels-fd: see worker/cuda/kernels.h */
 #define VGPU_WORKER_MAGIC 0x4B574756u /* "VGWK" */
 #define VGPU_WORKER_VERSION 1u
 

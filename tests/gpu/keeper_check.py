@@ -67,7 +67,7 @@ class Suite:
                       name in ("null", "zero", "full", "random", "urandom")
                       for names in devices.values() for name in names), devices)
             cache = os.path.join(lab.folder, "cache")
-            if self.backend == "cuda":
+            if self.backend == "cuda" and os.path.isdir(cache):  # VMs without a UUID have none
                 owners = {name: os.stat(os.path.join(cache, name)).st_uid
                           for name in os.listdir(cache)}
                 found = {name: sum(len(files) for _, _, files in
@@ -75,6 +75,8 @@ class Suite:
                 check("each has a cache of compiled kernels, its own, and used it",
                       sorted(owners.values()) == sorted(int(uid[0]) for uid in uids.values())
                       and all(found.values()), dict(owners=owners, files=found))
+            seccomp = {pid: status_of(pid)["Seccomp"] for pid in workers.values()}
+            check("each is under a list of system calls", set(seccomp.values()) == {"2"}, seccomp)
             keeper = lab.admin_must("status").get("keeper")
             self.report.measure("keeper, as vgpu-admin status has it", keeper)
 
@@ -90,6 +92,11 @@ class Suite:
                         times.setdefault(how, []).append(1e3 * (time.monotonic() - before))
         median = {how: round(statistics.median(values), 1) for how, values in times.items()}
         self.report.measure("a VM's first job, ms, median", median)
+        self.report.measure("each of them, ms", {how: [round(one, 1) for one in values]
+                                                 for how, values in times.items()})
+        if self.backend == "cuda":
+            self.report.check("confined it starts as fast as not: its kernels are compiled once",
+                              median["always"] <= 1.3 * median["never"], median)
 
 
 def main():

@@ -3,6 +3,7 @@
 stand-in for the driver has a thread for each stream, and can make copies and kernels slow, so
 that a unit which does not wait for another shows; it ends the process for what a driver refuses."""
 
+import os
 import random
 import struct
 
@@ -11,6 +12,7 @@ import pytest
 import host_channel as hc
 import wire
 from host_channel import Host, handle
+from mediator import Mediator, wait_for
 from test_channel_client import client
 from test_channels import STAND_IN, ready, with_vms
 
@@ -220,3 +222,59 @@ def test_a_channel_that_ends_with_work_in_flight(gpu, lab):
             assert kept.op(wire.NOP)[0] == wire.OK
             assert channel.memory[channel.arena:channel.arena + 4] == b"free"
     assert len(mediator.workers()) == 1
+
+
+@pytest.fixture
+def devices(lab, monkeypatch):
+    """The same for devices; the stand-in says what kernels it gets."""
+    running = []
+
+    def start(**settings):
+        monkeypatch.setenv("LD_LIBRARY_PATH", STAND_IN)
+        for name, value in {"tells_images": 1, **settings}.items():
+            monkeypatch.setenv("STAND_IN_" + name.upper(), str(value))
+        running.append(Mediator(lab, backend="cuda").start())
+        return running[0]
+
+    yield start
+    for mediator in running:
+        mediator.__exit__(None)
+
+
+def kernels_of(mediator, vm_id):
+    """What the worker of a VM has loaded, as the stand-in says; "" until it says so."""
+    lines = [line for line in mediator.log().splitlines()
+             if f"VM {vm_id}: " in line and "stand-in: " in line]
+    return lines[-1].split("stand-in: ")[1] if lines else ""
+
+
+def test_our_kernels_are_compiled_once(devices):
+    """By who is given nothing of any guest; what it has made nobody can change."""
+    mediator = devices()
+    with mediator.device(1) as device:
+        assert device.add(1, 2) == 3
+        wait_for(lambda: kernels_of(mediator, 1), "the first worker")
+    for vm_id in range(2, 60):
+        with mediator.device(vm_id) as device:
+            assert device.add(vm_id, 2) == vm_id + 2
+            if wait_for(lambda: kernels_of(mediator, vm_id), "a worker") == "PTX is loaded":
+                continue
+            worker = mediator.vm(vm_id)["worker_pid"]
+            assert os.readlink(f"/proc/{worker}/fd/4").startswith("/memfd:vgpu-kernels")
+            with open(f"/proc/{worker}/fd/4", "rb") as image:
+                assert image.read(4) == b"\x7fELF"
+            with pytest.raises(PermissionError), open(f"/proc/{worker}/fd/4", "r+b") as image:
+                image.write(b"x")
+                image.flush()
+            break
+    else:
+        pytest.fail("no worker was given compiled kernels")
+
+
+@pytest.mark.parametrize("settings", [{"refuses_images": 1}, {"links": 0}])
+def test_kernels_that_are_of_no_use_are_compiled_by_each(devices, settings):
+    mediator = devices(**settings)
+    for vm_id in range(1, 4):
+        with mediator.device(vm_id) as device:
+            assert device.add(vm_id, 2) == vm_id + 2
+            assert wait_for(lambda: kernels_of(mediator, vm_id), "a worker") == "PTX is loaded"

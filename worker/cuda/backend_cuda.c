@@ -42,7 +42,7 @@
 #include "worker/cuda/bulk_cuda.h"
 #include "worker/cuda/cuda_api.h"
 #include "worker/cuda/cuda_device.h"
-#include "worker/kernels_ptx.h"
+#include "worker/cuda/kernels.h"
 
 #define OPERAND_BYTES 1024u
 #define SLOT_BYTES 2048u
@@ -94,6 +94,7 @@ struct cuda_slot {
 };
 
 struct backend {
+    int kernels_fd; /* -1: none */
     struct cuda_api api;
     struct backend_gpu gpu;
     cuda_device device;
@@ -282,10 +283,8 @@ static enum backend_state cuda_poll(struct backend *cuda, unsigned index,
 static int load_kernels(struct backend *cuda)
 {
     char log[1024] = "";
-    unsigned names[] = {CUDA_JIT_ERROR_LOG, CUDA_JIT_ERROR_LOG_BYTES};
-    void *values[] = {log, (void *)(uintptr_t)sizeof(log)};
     cuda_module module;
-    int status = check(cuda, cuda->api.ModuleLoadDataEx(&module, kernels_ptx, 2, names, values),
+    int status = check(cuda, kernels_load(&cuda->api, cuda->kernels_fd, &module, log, sizeof(log)),
                        "compiling the kernels");
 
     if (status < 0) {
@@ -395,6 +394,7 @@ static int cuda_open(const struct backend_config *config, struct backend **backe
         return -ENOMEM;
     }
     cuda->depth = config->depth;
+    cuda->kernels_fd = config->kernels_fd;
     cuda->account.limit_bytes = config->memory_limit_bytes;
     status = cuda_device_open(&cuda->api, config->gpu, &cuda->gpu, reason);
     if (status < 0) {
@@ -481,4 +481,5 @@ const struct backend_ops backend_cuda = {
     .bulk = cuda_bulk,
     .account = cuda_account,
     .list = cuda_device_list,
+    .compile = kernels_compile,
 };

@@ -143,6 +143,13 @@ static cuda_result do_ModuleLoadDataEx(cuda_module *module, const void *image,
                                        UNUSED unsigned options, UNUSED unsigned *names,
                                        UNUSED void **values)
 {
+    if (memcmp(image, "\177ELF", 4) == 0 && test_setting("STAND_IN_REFUSES_IMAGES", 0)) {
+        return INVALID_VALUE;
+    }
+    if (test_setting("STAND_IN_TELLS_IMAGES", 0)) {
+        fprintf(stderr, "stand-in: %s is loaded\n",
+                memcmp(image, "\177ELF", 4) == 0 ? "an image" : "PTX");
+    }
     *module = (cuda_module)image;
     return CUDA_OK;
 }
@@ -369,6 +376,48 @@ static cuda_result do_LaunchKernel(cuda_function function, unsigned grid_x, unsi
         memcpy(&work.params[i], params[i], (size_t)(function->params[i] - '0'));
     }
     return test_enqueue(stream, &work);
+}
+
+/* What is "compiled" is the text again, behind an image's first bytes. */
+cuda_result cuLinkCreate_v2(unsigned options, unsigned *names, void **values, void **state);
+cuda_result cuLinkAddData_v2(void *state, int type, void *data, size_t bytes, const char *name,
+                             unsigned options, unsigned *names, void **values);
+cuda_result cuLinkComplete(void *state, void **image, size_t *bytes);
+cuda_result cuLinkDestroy(void *state);
+
+static char linked[1 << 20];
+static size_t linked_bytes;
+
+cuda_result cuLinkCreate_v2(UNUSED unsigned options, UNUSED unsigned *names, UNUSED void **values,
+                            void **state)
+{
+    *state = linked;
+    return test_setting("STAND_IN_LINKS", 1) ? CUDA_OK : INVALID_VALUE;
+}
+
+cuda_result cuLinkAddData_v2(void *state, int type, void *data, size_t bytes,
+                             UNUSED const char *name, UNUSED unsigned options,
+                             UNUSED unsigned *names, UNUSED void **values)
+{
+    if (state != linked || type != 1 || bytes > sizeof(linked) - 4) {
+        return INVALID_VALUE;
+    }
+    memcpy(linked, "\177ELF", 4);
+    memcpy(linked + 4, data, bytes);
+    linked_bytes = bytes + 4;
+    return CUDA_OK;
+}
+
+cuda_result cuLinkComplete(UNUSED void *state, void **image, size_t *bytes)
+{
+    *image = linked;
+    *bytes = linked_bytes;
+    return CUDA_OK;
+}
+
+cuda_result cuLinkDestroy(UNUSED void *state)
+{
+    return CUDA_OK;
 }
 
 cuda_result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
