@@ -218,7 +218,7 @@ static bool is_our_group(gid_t gid)
 struct socket_file_owner socket_file_owner_for(const char *group)
 {
     const struct group *found = getgrnam(group);
-    bool may = found && (geteuid() == 0 || is_our_group(found->gr_gid));
+    bool may = found && (geteuid() == 0 || giver || is_our_group(found->gr_gid));
 
     return (struct socket_file_owner){geteuid(), may ? found->gr_gid : SOCKET_KEEP_GID,
                                       may ? 0660 : 0600};
@@ -304,6 +304,9 @@ static int bind_as(int fd, const struct sockaddr_un *address, const struct socke
     if (fchmod(fd, owner->mode) < 0) {
         return -errno;
     }
+    if (geteuid() != 0) {
+        return bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    }
     old_gid = setfsgid(gid);
     old_uid = setfsuid(owner->uid);
     ret = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
@@ -342,10 +345,14 @@ static int give(const struct socket_file *file, uid_t from, const struct socket_
     if (st.st_uid != from || st.st_nlink != 1) {
         return -EPERM;
     }
-    if (fchownat(file->fd, "", to->uid, to->gid, AT_EMPTY_PATH) == 0) {
+    /* As in a folder whose files get its group (setgid). */
+    if (st.st_uid == to->uid && (to->gid == SOCKET_KEEP_GID || st.st_gid == to->gid)) {
         return 0;
     }
-    return errno == EPERM && giver ? giver(file->fd, to) : -errno;
+    if (giver) {
+        return giver(file->fd, to);
+    }
+    return fchownat(file->fd, "", to->uid, to->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 /* chmod() of an O_PATH descriptor. */

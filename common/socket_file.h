@@ -67,8 +67,8 @@ struct socket_file_owner {
 struct socket_file_owner socket_file_owner_for(const char *group);
 
 /*
- * Who gives a socket file of ours, open as `fd`, to an owner whom we may not give it to (EPERM).
- * Once, at the start.  `give` returns 0 or -errno.
+ * Who gives a socket file of ours, open as `fd`, to another owner: for a process that may not.
+ * `give` returns 0 or -errno.
  */
 void socket_file_set_giver(int (*give)(int fd, const struct socket_file_owner *to));
 

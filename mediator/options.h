@@ -34,7 +34,8 @@ struct option_vm_socket {
 };
 
 /* Root's default shared socket beside VGPU_SOCKET_PATH: nobody else can put a file in its place. */
-#define VGPU_ROOT_SOCKET_PATH "/run/vgpu/mediator.sock"
+#define VGPU_ROOT_SOCKET_FOLDER "/run/vgpu"
+#define VGPU_ROOT_SOCKET_PATH VGPU_ROOT_SOCKET_FOLDER "/mediator.sock"
 
 /* Strings belong to argv or the environment. */
 struct options {

@@ -90,7 +90,10 @@ static bool open_default(const struct options *options, struct listeners *listen
 
 static bool open_defaults(const struct options *options, struct listeners *listeners)
 {
-    return (geteuid() != 0 || open_default(options, listeners, VGPU_ROOT_SOCKET_PATH)) &&
+    /* That folder is of who may listen there, as the unit makes it. */
+    bool may = geteuid() == 0 || access(VGPU_ROOT_SOCKET_FOLDER, W_OK) == 0;
+
+    return (!may || open_default(options, listeners, VGPU_ROOT_SOCKET_PATH)) &&
            open_default(options, listeners, VGPU_SOCKET_PATH);
 }
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,6 +206,25 @@ const char *vgpu_db_path(const char *option)
     return env && env[0] ? env : VGPU_DB_PATH;
 }
 
+/* The mediator's user has the folder; root, who makes the file, makes it for that. */
+static void give_to_folders_owner(const char *path, int fd)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    struct stat st;
+
+    if (geteuid() != 0 || length >= sizeof(folder)) {
+        return;
+    }
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    if (stat(length ? folder : slash ? "/" : ".", &st) == 0 && st.st_uid != 0 &&
+        fchown(fd, st.st_uid, st.st_gid) < 0) {
+        return; /* then it is root's, as before there was such a user: the mediator says so */
+    }
+}
+
 /* The file must exist before SQLite opens it, so that it gets our mode, not 0644. */
 static int create_file(struct vgpu_db *db)
 {
@@ -235,6 +255,9 @@ static int create_file(struct vgpu_db *db)
         int err = errno;
         return db_error(db, -err, "cannot create %s: %s%s", db->path, strerror(err),
                         err == EACCES ? "; run this as root" : "");
+    }
+    if (db->created) {
+        give_to_folders_owner(db->path, fd);
     }
     if (fstat(fd, &st) == 0) {
         db->device = st.st_dev;

@@ -34,6 +34,34 @@ rm -r /tmp/lab
 """
 
 
+# As the units have it: what systemd does beyond that takes a running one.
+AS_ITS_USER = """
+mkdir -p -m 0711 /run/vgpu-keeper
+/usr/lib/vgpu/vgpu-own
+vgpu-keeper --socket /run/vgpu-keeper/keeper.sock --mediator-user vgpu-mediator --no-cache \\
+    >/tmp/keeper.log 2>&1 &
+keeper=$!
+n=0; until test -S /run/vgpu-keeper/keeper.sock; do
+    n=$((n + 1)); [ $n -lt 600 ] || { cat /tmp/keeper.log; exit 1; }; sleep 0.1; done
+setpriv --reuid vgpu-mediator --regid vgpu-mediator --clear-groups --inh-caps=-all \\
+    --bounding-set=-all --no-new-privs vgpu-mediator --keeper-socket /run/vgpu-keeper/keeper.sock \\
+    --state /run/vgpu/mediator.state --no-discovery --backend cpu --no-nvml --metrics-listen off \\
+    >/tmp/log 2>&1 &
+mediator=$!
+n=0; until vgpu-admin status >/dev/null 2>&1; do
+    n=$((n + 1)); [ $n -lt 600 ] || { cat /tmp/log /tmp/keeper.log; exit 1; }; sleep 0.1; done
+grep -E "^(Uid|CapEff|CapBnd)" /proc/$mediator/status
+vgpu-admin --toolstack=none register-vm --vm-uuid=7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0009 \\
+    --vm-name=by-root --vm-id=9 || { cat /tmp/log; exit 1; }
+stat -c "%n %U %G %a" /var/vgpu/admin.sock /tmp/vgpu-mediator.sock /run/vgpu/mediator.sock
+kill $mediator; wait $mediator || { cat /tmp/log; exit 1; }
+kill $keeper; wait $keeper
+stat -c "%n %U %G %a" /etc/vgpu /etc/vgpu/vgpu_config.db /var/vgpu /run/vgpu \\
+    /run/vgpu/mediator.state /run/vgpu-discovery.lock
+rm -r /tmp/log /tmp/keeper.log /run/vgpu-keeper
+"""
+
+
 def in_a_root(packages):
     """All but the driver's sources: a compiler and a kernel's headers come with DKMS."""
     return {name: path for name, path in packages.items() if name != "vgpu-dkms"}
@@ -129,6 +157,40 @@ def test_upgrade_from_a_real_one_before(packages, root):
     root.ok("dpkg", "-P", *sorted(packages.keys() | older.keys()))
     left = root.files() - untouched
     assert left <= LISTS_FROM_BEFORE, left
+
+
+def test_whose_the_files_are(packages, root):
+    """The mediator's user has what it needs, and the group vgpu its socket: at once, and after an
+    upgrade from a mediator that was root."""
+    root.install(packages["vgpu-mediator"])
+    wanted = """/var/vgpu/admin.sock vgpu-mediator vgpu 660
+        /tmp/vgpu-mediator.sock vgpu-mediator vgpu-mediator 600
+        /run/vgpu/mediator.sock vgpu-mediator vgpu-mediator 600
+        /etc/vgpu vgpu-mediator vgpu-mediator 750
+        /etc/vgpu/vgpu_config.db vgpu-mediator vgpu-mediator 640
+        /var/vgpu vgpu-mediator vgpu 2755
+        /run/vgpu vgpu-mediator vgpu-mediator 755
+        /run/vgpu/mediator.state vgpu-mediator vgpu-mediator 600
+        /run/vgpu-discovery.lock vgpu-mediator vgpu-mediator 600"""
+    as_root_has_it = """
+        for path in /etc/vgpu /etc/vgpu/vgpu_config.db /var/vgpu /run/vgpu \\
+            /run/vgpu/mediator.state /run/vgpu-discovery.lock; do chown root:root $path; done
+        chmod 755 /var/vgpu"""
+    for before in ("", as_root_has_it):
+        said = root.sh(before + AS_ITS_USER)
+        for line in wanted.splitlines():
+            assert line.strip() in said.splitlines(), said
+        rights = dict(line.split(":", 1) for line in said.splitlines() if "\t" in line)
+        assert "0" not in rights["Uid"].split(), said
+        assert int(rights["CapEff"], 16) == int(rights["CapBnd"], 16) == 0, said
+        assert '"by-root"' in root.ok("vgpu-admin", "list-vms", "--json")
+        root.ok("vgpu-admin", "--toolstack=none", "remove-vm", "--vm-id=9")
+    # What has another name, or is a link, is not given away.
+    assert root.sh("""
+        ln /etc/passwd /etc/vgpu/vgpu_config.db-wal
+        ln -s /etc/passwd /etc/vgpu/vgpu_config.db-shm
+        /usr/lib/vgpu/vgpu-own && stat -c %U /etc/passwd
+        rm /etc/vgpu/vgpu_config.db-wal /etc/vgpu/vgpu_config.db-shm""").strip() == "root"
 
 
 def test_purge_leaves_what_others_made(packages, root):
