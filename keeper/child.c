@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "keeper/child.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,6 +14,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/parse.h"
 
 extern char **environ;
 
@@ -175,4 +178,21 @@ pid_t child_start(const struct child *child)
         _exit(127);
     }
     return pid < 0 ? -errno : pid;
+}
+
+void child_close_others(int keep)
+{
+    DIR *listing = opendir("/proc/self/fd");
+    struct dirent *entry;
+    uint32_t fd;
+
+    while (listing && (entry = readdir(listing)) != NULL) {
+        if (parse_u32(entry->d_name, STDERR_FILENO + 1, INT32_MAX, &fd) && (int)fd != keep &&
+            (int)fd != dirfd(listing)) {
+            close((int)fd);
+        }
+    }
+    if (listing) {
+        closedir(listing);
+    }
 }

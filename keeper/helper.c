@@ -9,9 +9,9 @@
  */
 #include "keeper/helper.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,10 +23,11 @@
 
 #include "common/fd_packet.h"
 #include "common/log.h"
-#include "common/parse.h"
 #include "common/process_entry.h"
 #include "common/socket_file.h"
+#include "common/unused.h"
 #include "common/xenstore.h"
+#include "keeper/child.h"
 #include "vgpu/vgpu_host.h"
 
 #define PID_MAX 0x7fffffffu
@@ -345,22 +346,21 @@ static bool serve_one(struct helper *helper)
 
 /* ---- starting ---- */
 
-/* Workers' sockets must end when the keeper closes them: no copy of them may stay here. */
-static void close_others(int keep)
-{
-    DIR *listing = opendir("/proc/self/fd");
-    struct dirent *entry;
-    uint32_t fd;
+static volatile sig_atomic_t told_to_end;
 
-    while (listing && (entry = readdir(listing)) != NULL) {
-        if (parse_u32(entry->d_name, STDERR_FILENO + 1, INT32_MAX, &fd) && (int)fd != keep &&
-            (int)fd != dirfd(listing)) {
-            close((int)fd);
-        }
+static void note_term(UNUSED int number)
+{
+    told_to_end = 1;
+}
+
+/* False: the keeper's mediator is gone, whoever may have this one's socket now. */
+static bool await_request(const struct helper *helper, const sigset_t *all)
+{
+    struct pollfd look = {.fd = helper->fd, .events = POLLIN};
+
+    while (!told_to_end && ppoll(&look, 1, NULL, all) < 0 && errno == EINTR) {
     }
-    if (listing) {
-        closedir(listing);
-    }
+    return !told_to_end;
 }
 
 /* Each time anew: who has acted as another user, to make a socket, has lost it. */
@@ -371,15 +371,20 @@ static bool ends_with(pid_t parent)
 
 static void run(struct helper *helper, pid_t parent)
 {
-    sigset_t none;
+    struct sigaction on_term;
+    sigset_t none, term;
 
-    signal(SIGTERM, SIG_DFL);
+    memset(&on_term, 0, sizeof(on_term));
+    on_term.sa_handler = note_term;
+    sigaction(SIGTERM, &on_term, NULL);
     signal(SIGCHLD, SIG_DFL);
     sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM); /* comes while a request is awaited, and at no other time */
+    sigprocmask(SIG_SETMASK, &term, NULL);
     setsid(); /* Ctrl-C is the mediator's business */
-    close_others(helper->fd);
-    while (ends_with(parent) && serve_one(helper)) {
+    child_close_others(helper->fd);
+    while (ends_with(parent) && await_request(helper, &none) && serve_one(helper)) {
     }
     for (uint32_t i = 0; i < VGPU_HOST_PLACES_MAX; i++) {
         if (helper->places[i].used) {

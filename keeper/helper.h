@@ -11,7 +11,7 @@
 
 /*
  * Starts one that serves `fd`, of which a copy of ours may stay open, for a mediator that runs as
- * `uid`.  `proc_path`: /proc.  Its pid, or -errno.
+ * `uid`.  It ends with that socket, and at SIGTERM.  `proc_path`: /proc.  Its pid, or -errno.
  */
 pid_t helper_start(int fd, uid_t uid, const char *proc_path);
 

@@ -161,6 +161,7 @@ static void drop_mediator(struct keeper *keeper, const char *why)
     }
     close(keeper->link);
     keeper->link = -1;
+    orders_end_helpers(keeper);
     keeper->alone_since_ns = clock_now_ns();
     processes_each(keeper->processes, begin_anew, keeper);
     if (living > 0) {

@@ -42,4 +42,7 @@ int orders_take(struct keeper *keeper, const uint8_t *bytes, size_t length, cons
  */
 int orders_take_cut(struct keeper *keeper, const uint8_t *bytes);
 
+/* Their mediator is gone: they remove what they have made. */
+void orders_end_helpers(const struct keeper *keeper);
+
 #endif /* KEEPER_KEEPER_INTERNAL_H */

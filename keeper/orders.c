@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -126,4 +127,13 @@ int orders_take_cut(struct keeper *keeper, const uint8_t *bytes)
     return header.type == VGPU_KEEPER_START
                ? processes_refuse(keeper->processes, header.worker, EMFILE)
                : 0;
+}
+
+void orders_end_helpers(const struct keeper *keeper)
+{
+    for (unsigned i = 0; i < HELPERS_MAX; i++) {
+        if (keeper->helpers[i]) {
+            kill(keeper->helpers[i], SIGTERM);
+        }
+    }
 }

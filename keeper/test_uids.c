@@ -4,12 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -141,6 +143,76 @@ static void test_a_folder_keeps_the_uid(void **state)
     uids_free(uids);
 }
 
+/* ... and no keeper with another cache gives it to anybody: his worker could write there. */
+static void test_a_folders_uid_is_not_anothers(void **state)
+{
+    char other_path[80];
+    struct uids_config config = {BASE, 100, lock_path, other_path};
+    struct uids *here, *there;
+    uid_t one;
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    snprintf(other_path, sizeof(other_path), "%s/other", folder);
+    here = open_uids(BASE, 100);
+    one = take(here, "one", cache);
+    uids_release(here, "one");
+    assert_int_equal(uids_new(&config, &there, error, sizeof(error)), 0);
+    assert_int_not_equal(take(there, "one", cache), one); /* its first choice */
+    assert_non_null(strstr(cache, "/other/one"));
+    uids_release(there, "one");
+    uids_free(there);
+    /* One with the same cache has the same folder. */
+    there = open_uids(BASE, 100);
+    assert_int_equal(take(there, "one", cache), one);
+    uids_free(there);
+    uids_free(here);
+}
+
+/* Folders that are being removed, by a process of its own. */
+static unsigned count_gone(void)
+{
+    DIR *listing = opendir(cache_path);
+    struct dirent *entry;
+    unsigned count = 0;
+
+    assert_non_null(listing);
+    while ((entry = readdir(listing)) != NULL) {
+        count += strncmp(entry->d_name, ".gone-", 6) == 0;
+    }
+    closedir(listing);
+    return count;
+}
+
+static void await_removals(void)
+{
+    for (int i = 0; i < 60000 && count_gone() > 0; i++) {
+        usleep(1000);
+    }
+    assert_int_equal(count_gone(), 0);
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+}
+
+/* What a keeper that was killed has left of one. */
+static void test_a_removal_is_taken_up_again(void **state)
+{
+    char path[128];
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(mkdir(cache_path, 0711), 0);
+    snprintf(path, sizeof(path), "%s/.gone-vm-1-2", cache_path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof(path), "%s/.gone-vm-1-2/file", cache_path);
+    close(open(path, O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(count_gone(), 1);
+    uids_free(open_uids(BASE, 2));
+    await_removals();
+}
+
 static void test_folders_of_vms_that_are_gone_make_room(void **state)
 {
     struct uids *uids;
@@ -160,6 +232,7 @@ static void test_folders_of_vms_that_are_gone_make_room(void **state)
     snprintf(cache, sizeof(cache), "%s/one", cache_path);
     assert_int_equal(access(cache, F_OK), 0);
     assert_int_equal(uids_take(uids, "four", &uid, NULL), -EAGAIN);
+    await_removals();
     uids_free(uids);
 }
 
@@ -228,6 +301,8 @@ int main(void)
         TEST(test_a_range_that_is_not_free),
         TEST(test_a_lock_file_that_cannot_be_had),
         TEST(test_a_folder_keeps_the_uid),
+        TEST(test_a_folders_uid_is_not_anothers),
+        TEST(test_a_removal_is_taken_up_again),
         TEST(test_folders_of_vms_that_are_gone_make_room),
         TEST(test_what_is_no_folder_is_no_cache),
         TEST(test_a_tree_is_removed_and_nothing_else),

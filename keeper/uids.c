@@ -5,22 +5,33 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "common/parse.h"
+#include "keeper/child.h"
 #include "keeper/remove_tree.h"
 #include "keeper/sweep.h"
 #include "vgpu/vgpu_keeper.h"
 
 #ifndef F_OFD_SETLK
-#define F_OFD_SETLK 37 /* Linux 3.15; glibc 2.17 has no name for it */
+#define F_OFD_GETLK 36 /* Linux 3.15; glibc 2.17 has no name for it */
+#define F_OFD_SETLK 37
 #endif
+
+/* Behind all uids that there can be. */
+#define FOLDERS_OFFSET (UINT64_C(1) << 32)
+
+/* How the name of a folder begins that is being removed; each_folder() does not see it. */
+#define GONE ".gone-"
 
 /* A VM that has a process. */
 struct holder {
@@ -34,7 +45,7 @@ struct uids {
     struct uids_config config;
     int lock_fd;
     int cache_fd; /* -1: no folders */
-    unsigned folders;
+    unsigned folders, removed;
     struct holder holders[VGPU_KEEPER_WORKERS_MAX];
     uint8_t has_folder[UIDS_COUNT_MAX / 8]; /* whose folder is the index of somebody */
 };
@@ -128,9 +139,17 @@ static bool has_folder(const struct uids *uids, uint32_t index)
     return uids->has_folder[index / 8] >> index % 8 & 1;
 }
 
+static int lock_byte(const struct uids *uids, uint64_t offset, short type);
+
+/*
+ * That we have a folder of this uid is a shared lock behind those of the uids in use.  Another keeper
+ * may have the same folder, if it has the same cache; one with another cache gives the uid to
+ * nobody, for its worker could write into our VM's folder.
+ */
 static void note_folder(struct uids *uids, uint32_t index, bool there)
 {
     if (has_folder(uids, index) != there) {
+        lock_byte(uids, FOLDERS_OFFSET + index, there ? F_RDLCK : F_UNLCK);
         uids->has_folder[index / 8] ^= (uint8_t)(1u << index % 8);
         uids->folders += there ? 1 : -1u;
     }
@@ -164,14 +183,59 @@ static struct holder *holder_of(struct uids *uids, const char *key)
     return NULL;
 }
 
+/* A worker may have filled it with as many files as the disk takes: a process of its own does it. */
+static void remove_in_background(const struct uids *uids, const char *name)
+{
+    pid_t parent = getpid(), pid = fork();
+
+    if (pid < 0) {
+        log_warning("the folder %s/%s can't be removed: %s", uids->config.cache_path, name,
+                    strerror(errno));
+    }
+    if (pid != 0) {
+        return; /* its end is awaited with the workers' */
+    }
+    child_close_others(uids->cache_fd);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+        remove_tree(uids->cache_fd, name) < 0) {
+        log_warning("the folder %s/%s can't be removed: %s", uids->config.cache_path, name,
+                    strerror(errno));
+    }
+    _exit(0);
+}
+
+/* It is nobody's at once; what is in it goes when it goes. */
 static bool remove_folder(struct uids *uids, const char *key)
 {
-    if (remove_tree(uids->cache_fd, key) == 0) {
-        return true;
+    char gone[NAME_MAX + 1];
+
+    snprintf(gone, sizeof(gone), GONE "%.100s-%d-%u", key, (int)getpid(), uids->removed++);
+    if (renameat(uids->cache_fd, key, uids->cache_fd, gone) < 0) {
+        log_warning("the folder %s/%s can't be removed: %s", uids->config.cache_path, key,
+                    strerror(errno));
+        return false;
     }
-    log_warning("the folder %s/%s can't be removed: %s", uids->config.cache_path, key,
-                strerror(errno));
-    return false;
+    remove_in_background(uids, gone);
+    return true;
+}
+
+/* Those that a keeper before was still at. */
+static void remove_the_gone(const struct uids *uids)
+{
+    int fd = openat(uids->cache_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    while (listing && (entry = readdir(listing)) != NULL) {
+        if (strncmp(entry->d_name, GONE, strlen(GONE)) == 0) {
+            remove_in_background(uids, entry->d_name);
+        }
+    }
+    if (listing) {
+        closedir(listing);
+    } else if (fd >= 0) {
+        close(fd);
+    }
 }
 
 /* Calls `see` for each folder until it says false.  What it removes may be seen. */
@@ -235,6 +299,7 @@ static void open_cache(struct uids *uids, bool make)
         return;
     }
     fchmod(uids->cache_fd, 0711);
+    remove_the_gone(uids);
     each_folder(uids, take_over);
 }
 
@@ -271,17 +336,33 @@ static void give_folder(struct uids *uids, const struct holder *holder, char cac
  * A byte of the file, for as long as we live or until it is given back.  -EBUSY: another keeper has
  * it.
  */
-static int lock(const struct uids *uids, uint32_t index, short type)
+static int lock_byte(const struct uids *uids, uint64_t offset, short type)
 {
     struct flock range = {.l_type = type,
                           .l_whence = SEEK_SET,
-                          .l_start = (off_t)uids->config.base + index,
+                          .l_start = (off_t)(uids->config.base + offset),
                           .l_len = 1};
 
     if (fcntl(uids->lock_fd, F_OFD_SETLK, &range) == 0) {
         return 0;
     }
     return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+}
+
+static int lock(const struct uids *uids, uint32_t index, short type)
+{
+    return lock_byte(uids, index, type);
+}
+
+/* Has another keeper a folder of it? */
+static bool is_in_anothers_cache(const struct uids *uids, uint32_t index)
+{
+    struct flock range = {.l_type = F_WRLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)(uids->config.base + FOLDERS_OFFSET + index),
+                          .l_len = 1};
+
+    return fcntl(uids->lock_fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
 }
 
 static bool is_ours(const struct uids *uids, uint32_t index)
@@ -333,7 +414,9 @@ static int choose(struct uids *uids, const char *key, uint32_t *index)
 
     for (uint32_t i = 0; ret == -EBUSY && i < uids->config.count; i++) {
         *index = (first + i) % uids->config.count;
-        ret = has_folder(uids, *index) ? -EBUSY : take_index(uids, *index);
+        ret = has_folder(uids, *index) || is_in_anothers_cache(uids, *index)
+                  ? -EBUSY
+                  : take_index(uids, *index);
     }
     return ret;
 }
