@@ -24,6 +24,10 @@
 #define SECCOMP_RET_LOG 0x7ffc0000u
 #endif
 
+#ifndef SECCOMP_FILTER_FLAG_LOG
+#define SECCOMP_FILTER_FLAG_LOG 2u
+#endif
+
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
@@ -79,7 +83,10 @@ static void put_rule(struct program *program, const struct sandbox_rule *rule)
 static int enter(struct program *program, const struct sandbox_rule *rules, size_t count,
                  enum sandbox_mode mode)
 {
-    const uint32_t other = mode == SANDBOX_LOG ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;
+    const uint32_t other = mode == SANDBOX_LOG      ? SECCOMP_RET_LOG
+                           : mode == SANDBOX_REFUSE ? SECCOMP_RET_ERRNO | EPERM
+                                                    : SECCOMP_RET_KILL_PROCESS;
+    unsigned long flags = SECCOMP_FILTER_FLAG_TSYNC;
     struct sock_fprog what = {0, program->code};
     long ret;
 
@@ -95,7 +102,11 @@ static int enter(struct program *program, const struct sandbox_rule *rules, size
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         return -errno;
     }
-    ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &what);
+    flags |= mode == SANDBOX_REFUSE ? SECCOMP_FILTER_FLAG_LOG : 0;
+    ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &what);
+    if (ret < 0 && errno == EINVAL) { /* before Linux 4.14 */
+        ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &what);
+    }
     return ret < 0 ? -errno : ret > 0 ? -ESRCH : 0; /* a thread with a filter of its own */
 }
 

@@ -25,9 +25,14 @@ enum sandbox_mode {
     SANDBOX_KILL, /* another call ends the process, by SIGSYS */
     SANDBOX_LOG,  /* the kernel logs it (dmesg or the audit log, type 1326), and it is made */
     SANDBOX_NONE,
+    /*
+     * It fails with EPERM, and the kernel logs it where it can.  For a process with a library of a
+     * GPU's driver in it, whose calls differ by version: no option, but what is done without one.
+     */
+    SANDBOX_REFUSE,
 };
 
-/* By enum sandbox_mode, for options. */
+/* By enum sandbox_mode, for options; all but REFUSE. */
 extern const char *const sandbox_modes[];
 
 /* One call.  Of several rules for the same one the first counts whose condition holds. */

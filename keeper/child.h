@@ -36,8 +36,8 @@ pid_t child_start(const struct child *child);
 vgpu_keeper_end *child_failures_new(unsigned count);
 
 /*
- * For a child that goes on as this program: workers' sockets must end when the keeper closes them, so
- * no copy of them may stay open.  `keep` stays, and what is below 3.
+ * For a child that goes on as this program: workers' sockets must end when the keeper closes them,
+ * so no copy of them may stay open.  `keep` stays, and what is below 3.
  */
 void child_close_others(int keep);
 

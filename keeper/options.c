@@ -55,7 +55,8 @@ static const struct args_option rows[] = {
      ARGS_CHOICE(struct keeper_options, confinement, confinements)},
     {"seccomp", NULL,
      "what another system call than those of the lists does, here and in workers: it ends the "
-     "process; it is logged by the kernel and made; there are no lists (default {default})",
+     "process; it is logged by the kernel and made; there are no lists (default {default}; in "
+     "workers with CUDA it fails, EPERM)",
      ARGS_CHOICE(struct keeper_options, seccomp, sandbox_modes),
      .text = offsetof(struct keeper_options, seccomp_text)},
     {"alone-s", "N", "how long workers are kept without a mediator (default {default})",

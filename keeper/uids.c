@@ -142,9 +142,9 @@ static bool has_folder(const struct uids *uids, uint32_t index)
 static int lock_byte(const struct uids *uids, uint64_t offset, short type);
 
 /*
- * That we have a folder of this uid is a shared lock behind those of the uids in use.  Another keeper
- * may have the same folder, if it has the same cache; one with another cache gives the uid to
- * nobody, for its worker could write into our VM's folder.
+ * That we have a folder of this uid is a shared lock behind those of the uids in use.  Another
+ * keeper may have the same folder, if it has the same cache; one with another cache gives the uid
+ * to nobody, for its worker could write into our VM's folder.
  */
 static void note_folder(struct uids *uids, uint32_t index, bool there)
 {
@@ -183,7 +183,7 @@ static struct holder *holder_of(struct uids *uids, const char *key)
     return NULL;
 }
 
-/* A worker may have filled it with as many files as the disk takes: a process of its own does it. */
+/* A worker may have filled it with as many files as the disk takes: not for our loop. */
 static void remove_in_background(const struct uids *uids, const char *name)
 {
     pid_t parent = getpid(), pid = fork();

@@ -499,9 +499,15 @@ static bool start_parts(void)
     return true;
 }
 
+/* NVML is of the driver: another version's calls are to fail, and not to end all VMs' service. */
 static bool enter_sandbox(void)
 {
-    int ret = SANDBOX_ENTER(sandbox_mediator, mediator.options.seccomp);
+    const struct options *options = &mediator.options;
+    bool has_nvml =
+        options->use_nvml && (strcmp(mediator.backend, "cuda") == 0 || options->nvml_path);
+    enum sandbox_mode mode =
+        !options->seccomp_text && has_nvml ? SANDBOX_REFUSE : (enum sandbox_mode)options->seccomp;
+    int ret = SANDBOX_ENTER(sandbox_mediator, mode);
 
     if (ret < 0) {
         log_error("the list of system calls can't be set up: %s; --seccomp none does without",

@@ -164,7 +164,7 @@ static const struct args_option rows[] = {
     {"seccomp", NULL,
      "what a system call does that is not in the program's list: it ends the process; it is logged "
      "by the kernel and made; there is no list. For vgpu-mediator, and for a keeper of our own "
-     "(default {default})",
+     "(default {default}; with NVML it fails, EPERM)",
      CHOICE(seccomp, sandbox_modes), GIVEN(seccomp_text)},
     {"no-nvml", NULL, "no GPU health from NVML: it is judged by the workers alone",
      CLEAR(use_nvml)},

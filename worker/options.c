@@ -14,9 +14,9 @@ static const struct backend_ops *const backend_by_word[] = {NULL, &backend_cpu, 
 struct given {
     struct worker_options options;
     bool has_kernels;
-    uint32_t backend;                      /* of `backends` */
-    uint32_t seccomp;                      /* enum sandbox_mode */
-    const char *backend_text, *vm_id_text; /* NULL: not given */
+    uint32_t backend;                                     /* of `backends` */
+    uint32_t seccomp;                                     /* enum sandbox_mode */
+    const char *backend_text, *vm_id_text, *seccomp_text; /* NULL: not given */
 };
 
 static const struct args_option rows[] = {
@@ -34,8 +34,9 @@ static const struct args_option rows[] = {
      ARGS_NUMBER(struct given, options.backend.depth, 1, WORKER_DEPTH_MAX, 1)},
     {"seccomp", NULL,
      "what a system call does that is not in the program's list: it ends the worker; it is logged "
-     "by the kernel and made; there is no list (default {default})",
-     ARGS_CHOICE(struct given, seccomp, sandbox_modes)},
+     "by the kernel and made; there is no list (default {default}; with CUDA it fails, EPERM)",
+     ARGS_CHOICE(struct given, seccomp, sandbox_modes),
+     .text = offsetof(struct given, seccomp_text)},
     {"enable-test-ops", NULL, "take the test operations: spin, hang, crash, fail",
      ARGS_FLAG(struct given, options.test_ops)},
     {"probe", NULL, "print the backend and the GPUs found as JSON, and exit",
@@ -77,7 +78,10 @@ int options_parse(int argc, char **argv, struct worker_options *options)
     given.options.has_vm_id = given.vm_id_text != NULL;
     given.options.ops = backend_by_word[given.backend];
     given.options.has_driver = given.options.ops == &backend_cuda || getenv(DRIVER_PATH_VARIABLE);
-    given.options.seccomp = (enum sandbox_mode)given.seccomp;
+    /* What a driver calls depends on its version: scripts/worker-syscalls measures it. */
+    given.options.seccomp = given.seccomp_text         ? (enum sandbox_mode)given.seccomp
+                            : given.options.has_driver ? SANDBOX_REFUSE
+                                                       : SANDBOX_KILL;
     *options = given.options;
     if (status >= 0) {
         return status;
