@@ -173,6 +173,8 @@ def test_whose_the_files_are(packages, root):
         /run/vgpu/mediator.state vgpu-mediator vgpu-mediator 600
         /run/vgpu-discovery.lock vgpu-mediator vgpu-mediator 600"""
     as_root_has_it = """
+        mkdir /run/vgpu && touch /run/vgpu/mediator.state /run/vgpu-discovery.lock
+        chmod 600 /run/vgpu/mediator.state /run/vgpu-discovery.lock
         for path in /etc/vgpu /etc/vgpu/vgpu_config.db /var/vgpu /run/vgpu \\
             /run/vgpu/mediator.state /run/vgpu-discovery.lock; do chown root:root $path; done
         chmod 755 /var/vgpu"""
