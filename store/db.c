@@ -219,8 +219,11 @@ static void give_to_folders_owner(const char *path, int fd)
     }
     memcpy(folder, path, length);
     folder[length] = '\0';
-    if (stat(length ? folder : slash ? "/" : ".", &st) == 0 && st.st_uid != 0 &&
-        fchown(fd, st.st_uid, st.st_gid) < 0) {
+    if (stat(length  ? folder
+             : slash ? "/"
+                     : ".",
+             &st) == 0 &&
+        st.st_uid != 0 && fchown(fd, st.st_uid, st.st_gid) < 0) {
         return; /* then it is root's, as before there was such a user: the mediator says so */
     }
 }
