@@ -240,9 +240,10 @@ static void test_a_keeper_that_begins_to_lie_is_replaced(void **state)
     uv_loop_close(&loop);
     before = open_files();
     watch("bad-end", &loop, &link);
-    run_until(&loop, lost_count == 1 && keeper_link_ready(link));
-    assert_int_equal(keeper_link_losses(link), 1);
-    assert_int_equal(held_count, 2);
+    /* Each one lies, perhaps before the loop comes round. */
+    run_until(&loop, lost_count >= 1 && ready_count >= 2);
+    assert_int_equal(keeper_link_losses(link), lost_count);
+    assert_int_equal(held_count, ready_count);
     end_link(&loop, link);
     assert_int_equal(open_files(), before);
 }
