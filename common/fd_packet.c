@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 union control {
@@ -37,30 +36,33 @@ int fd_packet_send(int socket, struct iovec *parts, size_t part_count, const int
     return n < 0 ? -errno : 0;
 }
 
-/* False: there were more than have room. */
-static bool take_descriptors(struct msghdr *message, int *fds, unsigned max, unsigned *count)
+unsigned fd_packet_take(struct msghdr *message, int *fds, unsigned room, void (*refuse)(int fd))
 {
-    bool fit = true;
+    unsigned came = 0;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t bytes = c->cmsg_len - CMSG_LEN(0);
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
             continue;
         }
-        for (size_t i = 0; i < bytes / sizeof(int); i++) {
+        for (size_t i = 0; i < count; i++) {
             int fd;
 
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (*count < max) {
-                fds[(*count)++] = fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+            if (came++ < room) {
+                fds[came - 1] = fd;
             } else {
-                close(fd);
-                fit = false;
+                refuse(fd);
             }
         }
     }
-    return fit;
+    return came;
+}
+
+static void close_it(int fd)
+{
+    close(fd);
 }
 
 ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *fds,
@@ -69,6 +71,7 @@ ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *
     struct iovec part = {bytes, size};
     union control control;
     struct msghdr message;
+    unsigned came;
     bool fit;
     ssize_t n;
 
@@ -83,7 +86,9 @@ ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *
     if (n < 0) {
         return -errno;
     }
-    fit = take_descriptors(&message, fds, fds_max, fd_count);
+    came = fd_packet_take(&message, fds, fds_max, close_it);
+    fit = came <= fds_max;
+    *fd_count = fit ? came : fds_max;
     if (fit && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
         return n;
     }

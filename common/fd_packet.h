@@ -7,6 +7,7 @@
 #define COMMON_FD_PACKET_H
 
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -24,5 +25,11 @@ int fd_packet_send(int socket, struct iovec *parts, size_t part_count, const int
  */
 ssize_t fd_packet_receive(int socket, int flags, void *bytes, size_t size, int *fds,
                           unsigned fds_max, unsigned *fd_count);
+
+/*
+ * The descriptors that came with a message, however it was received: the first `room` of them
+ * stand in fds and are the caller's, `refuse` is called with each of the others.  How many came.
+ */
+unsigned fd_packet_take(struct msghdr *message, int *fds, unsigned room, void (*refuse)(int fd));
 
 #endif /* COMMON_FD_PACKET_H */

@@ -10,7 +10,8 @@
  *   core_session.c  sessions: frames in, identity, HELLO and CONFIG
  *   core_job.c      jobs: acceptance, dispatch, the one answer
  *   core_worker.c   workers: start, stop, loss, deadlines
- *   core_channel.c  channels and their turns
+ *   core_channel.c  channels: who may have one, how it ends
+ *   core_turns.c    their turns on the GPU
  *   core_chunk.c    more memory for them
  *   core_adopt.c    channels of a mediator that was before
  *   core_states.c   which state may follow which
@@ -287,10 +288,6 @@ void core_channels_stop(struct core *core, uint32_t slot, enum vgpu_channel_reas
                         enum vgpu_error refusal);
 void core_channels_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status);
 void core_channels_lost(struct core *core, uint32_t slot);
-void core_channel_turn_over(struct core *core, uint64_t handle);
-/* It was taken out of the queue: it will be queued again. */
-void core_channel_turn_lost(struct core *core, uint64_t handle);
-void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns);
 /* NULL: there is none of this handle. */
 struct core_channel *core_channel_get(struct core *core, uint64_t handle);
 /* Nobody has it any more: its place and its memory are free. */
@@ -307,6 +304,12 @@ struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint6
 bool core_channel_has_session(const struct core *core, const struct core_channel *channel);
 /* Host memory that this VM's channels may have still. */
 uint64_t core_channel_room(const struct core *core, uint32_t slot);
+
+/* core_turns.c */
+void core_channel_turn_over(struct core *core, uint64_t handle);
+/* It was taken out of the queue: it will be queued again. */
+void core_channel_turn_lost(struct core *core, uint64_t handle);
+void core_channels_queue_turns(struct core *core, uint32_t slot, uint64_t now_ns);
 
 /* core_credit.c: the rate limit, for records of channels */
 /* Tells a worker that is ready whether its VM has a limit. */

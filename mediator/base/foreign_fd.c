@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mediator/base/foreign_fd.h"
 
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/fd_packet.h"
 
 void foreign_fd_close(int fd)
 {
@@ -16,24 +17,5 @@ void foreign_fd_close(int fd)
 
 unsigned foreign_fds_take(struct msghdr *message, int *fds, unsigned room)
 {
-    unsigned came = 0;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-            if (came++ < room) {
-                fds[came - 1] = fd;
-            } else {
-                foreign_fd_close(fd);
-            }
-        }
-    }
-    return came;
+    return fd_packet_take(message, fds, room, foreign_fd_close);
 }
