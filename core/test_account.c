@@ -15,7 +15,7 @@
 #define HALF_NS ((int64_t)LONG_JOB_NS / 2) /* two equal VMs: so much of it was VM 8's */
 
 static struct core_vm_kept kept[CORE_VMS_MAX];
-static uint32_t kept_count, finished;
+static uint32_t kept_count;
 static uint64_t worker7, worker8;
 static uint32_t session7, session8;
 
@@ -29,16 +29,6 @@ static void overruns(struct core_config *config)
 {
     config->overrun_ns = 100 * MS;
     config->scheduler.anticipation_ns = 0;
-}
-
-static void finish_after(uint64_t ns)
-{
-    const struct run *run = &w.runs[finished++];
-    const vgpu_worker_done frame = {.gpu_time_ns = ns};
-
-    assert_true(finished <= w.run_count);
-    advance(ns);
-    assert_int_equal(core_worker_done(w.core, run->worker, run->job_id, &frame, NULL, w.now_ns), 0);
 }
 
 static uint32_t arrive(uint32_t vm_id, uint64_t *worker)
@@ -55,7 +45,7 @@ static uint32_t arrive(uint32_t vm_id, uint64_t *worker)
 static void begin(void (*change)(struct core_config *config))
 {
     world_begin(change);
-    finished = 0;
+    w.finished = 0;
     session7 = arrive(7, &worker7);
     session8 = arrive(8, &worker8);
     request(session8, 8, 2);
@@ -71,7 +61,7 @@ static void restart(void (*change)(struct core_config *config))
     }
     world_end();
     world_begin(change);
-    finished = 0;
+    w.finished = 0;
     assert_int_equal(core_import_vms(w.core, kept, kept_count, w.now_ns), kept_count);
 }
 
@@ -92,7 +82,7 @@ static void test_a_debt_outlives_the_mediator(void **state)
     for (uint32_t i = 1; i <= 29; i++) {
         request(session8, 8, i);
         finish_after(100 * MS);
-        assert_int_equal(w.runs[finished - 1].worker, worker8);
+        assert_int_equal(w.runs[w.finished - 1].worker, worker8);
         w.sent_count = 0;
     }
     request(session8, 8, 30);
@@ -161,7 +151,7 @@ static void test_a_suspended_vm(void **state)
     kept[0].account = (struct wfq_account){.debt_ns = 500.0 * MS};
     world_end();
     world_begin(simple);
-    finished = 0;
+    w.finished = 0;
     assert_int_equal(core_import_vms(w.core, kept, 1, w.now_ns), 1);
     assert_true(stats_of(7).scheduler.suspended);
     assert_int_equal(stats_of(7).scheduler.debt_ns, 500 * MS);
@@ -170,10 +160,10 @@ static void test_a_suspended_vm(void **state)
     for (uint32_t i = 0; i < 4; i++) {
         request(session8, 8, i);
         finish_after(100 * MS);
-        assert_int_equal(w.runs[finished].worker, worker8);
+        assert_int_equal(w.runs[w.finished].worker, worker8);
     }
     finish_after(100 * MS);
-    assert_int_equal(w.runs[finished].worker, worker7); /* VM 8 has no more */
+    assert_int_equal(w.runs[w.finished].worker, worker7); /* VM 8 has no more */
     world_end();
 }
 
@@ -349,7 +339,7 @@ static void test_another_vm_gets_the_slot(void **state)
     struct wfq *wfq;
 
     world_begin(simple);
-    finished = 0;
+    w.finished = 0;
     wfq = (struct wfq *)core_gpu_scheduler(w.core, 0);
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t vm_id = i < 2 ? 7 : 8;

@@ -11,7 +11,6 @@
 #define LONG_JOB_NS (3000 * MS)
 #define DEBT_NS ((int64_t)LONG_JOB_NS / 2) /* two equal VMs: half of it was VM 8's */
 
-static uint32_t finished; /* runs that have been answered */
 static uint32_t session7, session8;
 static uint64_t worker7;
 
@@ -20,16 +19,6 @@ static void no_overrun(struct core_config *config)
 {
     config->overrun_ns = 0;
     config->scheduler.anticipation_ns = 0;
-}
-
-static void finish_after(uint64_t ns)
-{
-    const struct run *run = &w.runs[finished++];
-    const vgpu_worker_done frame = {.gpu_time_ns = ns};
-
-    assert_true(finished <= w.run_count);
-    advance(ns);
-    assert_int_equal(core_worker_done(w.core, run->worker, run->job_id, &frame, NULL, w.now_ns), 0);
 }
 
 static uint32_t arrive(uint32_t vm_id)
@@ -44,7 +33,7 @@ static uint32_t arrive(uint32_t vm_id)
 /* VM 7 has had its job and has left; VM 8 has jobs waiting, but the GPU is paused. */
 static void owe(void)
 {
-    finished = 0;
+    w.finished = 0;
     session7 = arrive(7);
     worker7 = w.starts[w.start_count - 1].worker;
     session8 = arrive(8);
@@ -145,7 +134,7 @@ static void test_debt_ends_when_the_gpu_idles(void **state)
     world_begin(no_overrun);
     owe_without_worker();
     core_resume(w.core, CORE_NONE, w.now_ns);
-    while (finished < w.run_count) {
+    while (w.finished < w.run_count) {
         finish_after(MS);
     }
     assert_int_equal(stats_of(8).queue_depth, 0);

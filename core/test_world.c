@@ -272,6 +272,16 @@ void advance(uint64_t ns)
     core_tick(w.core, w.now_ns);
 }
 
+void finish_after(uint64_t ns)
+{
+    const struct run *run = &w.runs[w.finished++];
+    const vgpu_worker_done frame = {.gpu_time_ns = ns};
+
+    assert_true(w.finished <= w.run_count);
+    advance(ns);
+    assert_int_equal(core_worker_done(w.core, run->worker, run->job_id, &frame, NULL, w.now_ns), 0);
+}
+
 const struct sent *last_sent(void)
 {
     assert_true(w.sent_count > 0);

@@ -58,6 +58,7 @@ struct world {
     uint32_t sent_count;
     struct run runs[LOG_MAX];
     uint32_t run_count;
+    uint32_t finished; /* runs that finish_after() has answered */
     struct core_worker_spec starts[LOG_MAX];
     uint32_t start_count;
     uint64_t stopped;
@@ -91,6 +92,9 @@ void deny_unregistered(struct core_config *config);
 
 /* Time passes, deadline by deadline. */
 void advance(uint64_t ns);
+
+/* The next run ends `ns` from now, and has used the GPU all the while. */
+void finish_after(uint64_t ns);
 
 /* UUID: all of its bytes are vm_id, as in vm_config(). */
 uint32_t connect_as(enum core_identity_kind kind, uint32_t vm_id);

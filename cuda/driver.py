@@ -21,10 +21,10 @@ An argument is `name:kind`.  Kinds:
   o.h.KIND a new handle
 Opcodes are only ever appended.
 """
-import os
 import re
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+import tables
+
 VERSION = 13000  # of CUDA; what is newer is unknown here
 
 # Kinds of handles; their numbers are on the wire.
@@ -402,18 +402,13 @@ class Entry:
         return self.name in HAND or self.name in AUTO_BY_NAME or self.name in ALIAS
 
 
-def read(name):
-    with open(os.path.join(HERE, name), encoding="utf-8") as file:
-        return [line.rstrip("\n") for line in file if not line.startswith("#")]
-
-
 def entries():
-    return [Entry(line) for line in read("driver.tsv")]
+    return [Entry(line) for line in tables.read("driver.tsv")]
 
 
 def errors():
     """(number, name, text) of each CUresult."""
-    return [(int(n), name, text) for n, name, text in (x.split("\t") for x in read("errors.tsv"))]
+    return tables.errors("errors.tsv")
 
 
 AUTO_BY_NAME = {row[1]: row for row in AUTO}

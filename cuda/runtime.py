@@ -10,9 +10,8 @@ HAND   written by hand in guest/cudart, with the last-error handling made around
 OWN    written by hand whole: what returns no error, or has its own rule for the last error.
 Everything else is exported and answers cudaErrorNotSupported (801).
 """
-import os
+import tables
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 VERSION = 13000      # what cudaRuntimeGetVersion says
 NODE = "libcudart.so.13"  # the version of each exported symbol, as NVIDIA's library has it
 
@@ -317,16 +316,10 @@ class Function:
         return [self.name + suffix for suffix in self.suffixes]
 
 
-def read(name):
-    with open(os.path.join(HERE, name), encoding="utf-8") as file:
-        return [line.rstrip("\n") for line in file if not line.startswith("#")]
-
-
 def functions():
-    return [Function(line) for line in read("runtime.tsv")]
+    return [Function(line) for line in tables.read("runtime.tsv")]
 
 
 def errors():
     """(number, name, text) of each cudaError_t."""
-    return [(int(n), name, text)
-            for n, name, text in (x.split("\t") for x in read("runtime_errors.tsv"))]
+    return tables.errors("runtime_errors.tsv")
