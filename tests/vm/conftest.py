@@ -2,6 +2,9 @@
 """What the VM tests share.  Each runs twice: with the device loaded into the
 distribution's QEMU ("module") and with the device compiled in ("builtin", QEMU 7.2).
 
+Tests that boot a guest take half a minute each, and see the same device in both: these run once,
+in the one and the other by turns; VGPU_VM_EVERY=1 has them run twice, too.
+
 VGPU_VM_BUILDS=module (or builtin) runs only one of them.  VGPU_XEN_ROOT=FOLDER, as
 tests/xen/fetch-packages.sh prints it: "builtin" is the QEMU that tests/xen uses, too.
 """
@@ -23,6 +26,24 @@ from qtest import Machine, PciDevice
 TREE = pathlib.Path(__file__).resolve().parents[2]
 BUILDS = os.environ.get("VGPU_VM_BUILDS", "module,builtin").split(",")
 SLOT = 5
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "boots: boots a guest; runs in one of the builds only")
+
+
+def pytest_collection_modifyitems(config, items):
+    if len(BUILDS) < 2 or os.environ.get("VGPU_VM_EVERY"):
+        return
+    numbers, dropped = {}, []
+    for item in items:
+        if item.get_closest_marker("boots"):
+            build = item.callspec.params["qemu"]
+            number = numbers.setdefault(item.nodeid.replace(build, ""), len(numbers))
+            if build != BUILDS[number % len(BUILDS)]:
+                dropped.append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
 
 
 def build_qemu(name):

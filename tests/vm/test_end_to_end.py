@@ -21,6 +21,9 @@ from vm import Guest
 BIN = pathlib.Path(os.environ.get("VGPU_BIN", TREE / "build" / "bin"))
 
 
+pytestmark = pytest.mark.boots
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs():
     for name in ("vgpu-mediator", "vgpu-keeper", "vgpu-worker", "vgpu-client"):
@@ -199,7 +202,7 @@ def test_mediator_killed_under_load(mediate, boot, wait):
     mediator = mediate()
     guests = [boot(mediator, f"vm_id={n},wait-mediator={wait}") for n in (1, 2, 3)]
     for guest in guests:
-        guest.start("vgpu-client --json --op vadd-i32 --seconds 7 --keep-going --progress")
+        guest.start("vgpu-client --json --op vadd-i32 --seconds 5 --keep-going --progress")
     for guest in guests:
         guest.first_line()  # a line of progress: it works
     mediator.kill()

@@ -22,6 +22,9 @@ def serve(conn, limit):
     return count
 
 
+pytestmark = pytest.mark.boots
+
+
 @pytest.fixture
 def guest(qemu, folder, guest_mmio):
     made = []
