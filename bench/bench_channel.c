@@ -6,24 +6,20 @@
  * Turns: the same work of a VM that is alone through two mediators, in batches that alternate; one
  * of them has a quantum so long that nothing ever ends a turn while there is work.
  *
- * "Polling" is one NOP at a time, back to back, so that both sides look at the memory.
- * "Sleeping" is one NOP at a time after a pause that is longer than the worker looks, and with
- * a process that goes to sleep at once; 1.0's path has the same pauses.
+ * "Polling", "sleeping": as in nops.h; a process that sleeps does so at once, without looking.
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bench/bench.h"
 #include "bench/daemon.h"
 #include "bench/load.h"
+#include "bench/nops.h"
 #include "common/clock.h"
 #include "vgpu/vgpu.h"
 
-#define BATCH 200u
-#define BATCHES 50u
+#define POLLED 10000u
 #define PAUSES 400u
-#define PAUSE_NS (5 * NS_PER_MS)
 #define DEPTH 64u
 #define POSTED 2000000u
 #define TURN_WORDS 16384u /* so that the place of the memory doesn't matter */
@@ -50,94 +46,31 @@ static struct vgpu *open_device(const struct daemon *daemon, const char *kind, u
     return v;
 }
 
-static void must(struct vgpu *v, int result)
-{
-    if (result < 0) {
-        fprintf(stderr, "bench_channel: %s\n", vgpu_last_error(v));
-        exit(1);
-    }
-}
-
-static double nop_us(struct vgpu *v)
-{
-    uint64_t began_ns = clock_now_ns();
-
-    must(v, vgpu_nop(v));
-    return (double)(clock_now_ns() - began_ns) / 1000;
-}
-
-static void bench_polling(struct vgpu *host, struct vgpu *sock, bool quick)
-{
-    static double host_us[BATCH * BATCHES], sock_us[BATCH * BATCHES];
-    size_t n = 0, count = BATCH * (quick ? BATCHES / 5 : BATCHES);
-    double host_p50, sock_p50;
-
-    for (; n < count; n += BATCH) {
-        for (uint32_t i = 0; i < BATCH; i++) {
-            host_us[n + i] = nop_us(host);
-        }
-        for (uint32_t i = 0; i < BATCH; i++) {
-            sock_us[n + i] = nop_us(sock);
-        }
-    }
-    host_p50 = bench_quantile(host_us, n, 0.5);
-    sock_p50 = bench_quantile(sock_us, n, 0.5);
-    bench_figure("host_nop_polling_p50", "us", host_p50);
-    bench_figure("host_nop_polling_p99", "us", bench_quantile(host_us, n, 0.99));
-    bench_figure("sock_nop_p50", "us", sock_p50);
-    bench_figure_at_most("host_nop_polling_ratio", "ratio", host_p50 / sock_p50, 0.25);
-}
-
-static void bench_sleeping(struct vgpu *host, struct vgpu *sock, bool quick)
-{
-    const struct timespec pause = {.tv_nsec = (long)PAUSE_NS};
-    static double host_us[PAUSES], sock_us[PAUSES];
-    size_t n = 0, count = quick ? PAUSES / 4 : PAUSES;
-    double host_p50, sock_p50;
-
-    for (; n < count; n++) {
-        nanosleep(&pause, NULL);
-        host_us[n] = nop_us(host);
-        nanosleep(&pause, NULL);
-        sock_us[n] = nop_us(sock);
-    }
-    host_p50 = bench_quantile(host_us, n, 0.5);
-    sock_p50 = bench_quantile(sock_us, n, 0.5);
-    bench_figure("host_nop_sleeping_p50", "us", host_p50);
-    bench_figure("sock_nop_sleeping_p50", "us", sock_p50);
-    bench_figure_at_most("host_nop_sleeping_ratio", "ratio", host_p50 / sock_p50, 1.0);
-}
-
-static double per_s(uint64_t count, uint64_t began_ns)
-{
-    return (double)count * NS_PER_S / (double)(clock_now_ns() - began_ns);
-}
-
 /* DEPTH at a time in flight, topped up one by one. */
-static double nops_per_s(struct vgpu *v, uint64_t count)
+static double posted_per_s(struct vgpu *v, uint64_t count)
 {
     uint64_t began_ns = clock_now_ns();
 
     for (uint64_t i = 0; i < count; i++) {
-        must(v, vgpu_post(v, VGPU_OP_NOP, NULL, 0));
-        must(v, vgpu_wait_posted(v, DEPTH - 1));
+        nops_must(v, vgpu_post(v, VGPU_OP_NOP, NULL, 0));
+        nops_must(v, vgpu_wait_posted(v, DEPTH - 1));
     }
-    must(v, vgpu_wait_posted(v, 0));
-    return per_s(count, began_ns);
+    nops_must(v, vgpu_wait_posted(v, 0));
+    return nops_per_s(count, began_ns);
 }
 
 static double fills_per_s(struct vgpu *v, uint64_t count)
 {
     uint64_t buffer, began_ns;
 
-    must(v, vgpu_buffer_new(v, 64, &buffer));
+    nops_must(v, vgpu_buffer_new(v, 64, &buffer));
     began_ns = clock_now_ns();
     for (uint64_t i = 0; i < count; i++) {
-        must(v, vgpu_fill(v, buffer, 16, (uint32_t)i));
-        must(v, vgpu_wait_posted(v, DEPTH - 1));
+        nops_must(v, vgpu_fill(v, buffer, 16, (uint32_t)i));
+        nops_must(v, vgpu_wait_posted(v, DEPTH - 1));
     }
-    must(v, vgpu_wait_posted(v, 0));
-    return per_s(count, began_ns);
+    nops_must(v, vgpu_wait_posted(v, 0));
+    return nops_per_s(count, began_ns);
 }
 
 /* One VM of 1.0 with as many in flight. */
@@ -160,7 +93,7 @@ static void bench_pipelined(const struct daemon *daemon, struct vgpu *host, bool
 {
     uint64_t count = quick ? POSTED / 10 : POSTED;
     double sock = sock_jobs_per_s(daemon, quick);
-    double nops = nops_per_s(host, count), fills = fills_per_s(host, count / 10);
+    double nops = posted_per_s(host, count), fills = fills_per_s(host, count / 10);
 
     bench_figure("sock_pipelined_nop", "jobs/s", sock);
     bench_figure("host_pipelined_nop", "jobs/s", nops);
@@ -174,10 +107,10 @@ static double fills_s(struct vgpu *v, uint64_t buffer)
     uint64_t began_ns = clock_now_ns();
 
     for (uint32_t i = 0; i < TURN_FILLS; i++) {
-        must(v, vgpu_fill(v, buffer, TURN_WORDS, i));
-        must(v, vgpu_wait_posted(v, DEPTH - 1));
+        nops_must(v, vgpu_fill(v, buffer, TURN_WORDS, i));
+        nops_must(v, vgpu_wait_posted(v, DEPTH - 1));
     }
-    must(v, vgpu_wait_posted(v, 0));
+    nops_must(v, vgpu_wait_posted(v, 0));
     return (double)(clock_now_ns() - began_ns) / NS_PER_S;
 }
 
@@ -194,8 +127,8 @@ static void bench_alone(struct vgpu *with_turns, bool quick)
     daemon_prepare(&daemon);
     daemon_start(&daemon, false, endless);
     without = open_device(&daemon, "host", 1, 0);
-    must(with_turns, vgpu_buffer_new(with_turns, TURN_WORDS * 4, &with_buffer));
-    must(without, vgpu_buffer_new(without, TURN_WORDS * 4, &without_buffer));
+    nops_must(with_turns, vgpu_buffer_new(with_turns, TURN_WORDS * 4, &with_buffer));
+    nops_must(without, vgpu_buffer_new(without, TURN_WORDS * 4, &without_buffer));
     fills_s(with_turns, with_buffer);
     fills_s(without, without_buffer);
     for (size_t i = 0; i < count; i++) {
@@ -219,20 +152,21 @@ static void bench_copies(struct vgpu *host)
         fprintf(stderr, "bench_channel: out of memory\n");
         exit(1);
     }
-    must(host, vgpu_buffer_new(host, COPY_BYTES, &buffer));
-    must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
-    must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
+    nops_must(host, vgpu_buffer_new(host, COPY_BYTES, &buffer));
+    nops_must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
+    nops_must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
     began_ns = clock_now_ns();
     for (unsigned i = 0; i < COPIES; i++) {
-        must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
+        nops_must(host, vgpu_upload(host, buffer, 0, bytes, COPY_BYTES));
     }
-    must(host, vgpu_wait_posted(host, 0));
-    bench_figure("host_upload", "GB/s", per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
+    nops_must(host, vgpu_wait_posted(host, 0));
+    bench_figure("host_upload", "GB/s", nops_per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
     began_ns = clock_now_ns();
     for (unsigned i = 0; i < COPIES; i++) {
-        must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
+        nops_must(host, vgpu_download(host, buffer, 0, bytes, COPY_BYTES));
     }
-    bench_figure("host_download", "GB/s", per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
+    bench_figure("host_download", "GB/s",
+                 nops_per_s((uint64_t)COPIES * COPY_BYTES, began_ns) / 1e9);
     free(bytes);
 }
 
@@ -254,11 +188,11 @@ int main(int argc, char **argv)
     host = open_device(&daemon, "host", 1, 0);
     sleeper = open_device(&daemon, "host", 1, 1);
     sock = open_device(&daemon, "sock", 2, 0);
-    nop_us(host);
-    nop_us(sock);
-    bench_sleeping(sleeper, sock, options.quick);
+    nops_one_us(host);
+    nops_one_us(sock);
+    nops_sleeping(sleeper, "host", sock, "sock", options.quick ? PAUSES / 4 : PAUSES, 1.0);
     vgpu_close(sleeper);
-    bench_polling(host, sock, options.quick);
+    nops_polling(host, "host", sock, "sock", options.quick ? POLLED / 5 : POLLED, 0.25);
     bench_pipelined(&daemon, host, options.quick);
     bench_alone(host, options.quick);
     bench_copies(host);
