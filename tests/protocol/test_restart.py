@@ -31,10 +31,7 @@ def end(mediator, planned):
         mediator.process.send_signal(signal.SIGTERM)
         assert mediator.process.wait(60) == 0
     else:
-        # What happened before the last writing is kept: wait for one that is whole.
-        for _ in range(2):
-            before = written(mediator)
-            wait_for(lambda: written(mediator) != before, "the state's writing")
+        wait_for_state(mediator)
         mediator.kill()
     mediator.log_file.close()
 
@@ -45,6 +42,13 @@ def written(mediator):
         return os.stat(mediator.folder / "state").st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def wait_for_state(mediator):
+    """What has happened by now is in it: the second writing from now on began after this."""
+    for _ in range(2):
+        before = written(mediator)
+        wait_for(lambda: written(mediator) != before, "the state's writing")
 
 
 def make_a_debt(mediator, debtor, other, seconds=0.4):
@@ -212,6 +216,8 @@ def stop(mediator, planned):
         mediator.process.send_signal(signal.SIGTERM)
         assert mediator.process.wait(60) == 0
     else:
+        if written(mediator):
+            wait_for_state(mediator)
         mediator.kill()
     mediator.log_file.close()
 
@@ -231,7 +237,6 @@ def test_a_channel_goes_on(lab, planned):
         if planned:
             stop(mediator, True)
         else:
-            wait_for(lambda: (lab / "state").exists(), "the state")
             stop(mediator, False)
         assert channel.op(wire.NOP)[0] == wire.OK
         assert channel.bulk(hc.DOWNLOAD, a=hc.handle(0), count=4096,
@@ -312,7 +317,6 @@ def test_a_process_that_ends_while_no_mediator_is_there(lab):
             plain = stays.open(1)  # of a process that knows nothing of this
             assert plain.op(wire.ADD, (1, 2))[1] == (3,)
             worker = mediator.vm(1)["worker_pid"]
-            wait_for(lambda: (lab / "state").exists(), "the state")
             stop(mediator, False)
             left.close_fds()
         with next_mediator() as again:
@@ -436,7 +440,7 @@ def test_cuda_programs_go_on(lab, planned, monkeypatch):
     with kept_channels(lab, "--state", lab / "state") as next_mediator:
         mediator = next_mediator().start()
         programs = [cuda.start(lab, cuda.TRY, cuda.IMAGE, "8", vm=n % 2) for n in range(4)]
-        wait_for(lambda: (lab / "state").exists() and mediator.vm(1) and mediator.vm(2),
+        wait_for(lambda: mediator.log().count("event=channel_opened") == len(programs),
                  "the programs to be there")
         for _ in range(3):
             stop(mediator, planned)
