@@ -482,6 +482,8 @@ const struct core_identity *core_session_identity(const struct core *core, uint3
 
 /* Has HELLO granted it channels?  Then frames may have descriptors. */
 bool core_session_has_channels(const struct core *core, uint32_t session);
+/* Its channels may have a life of their own. */
+bool core_session_resumes(const struct core *core, uint32_t session);
 /* How many channels of this VM may have contexts: those of profile CUDA that its worker has. */
 uint32_t core_vm_cuda_channels(const struct core *core, uint32_t vm);
 /* How many channels of this session are open. */
@@ -509,7 +511,8 @@ struct core_chunk_held {
 };
 /* What such a worker, which is ready now, has of a channel. */
 struct core_channel_held {
-    uint32_t profile; /* enum vgpu_channel_profile */
+    uint32_t profile;   /* enum vgpu_channel_profile */
+    uint32_t transport; /* enum vgpu_channel_transport */
     uint32_t features;
     VGPUGeometry geometry;
     uint32_t chunk_count; /* beyond chunk 0 */

@@ -44,13 +44,17 @@ uint64_t core_channel_adopt(struct core *core, uint64_t worker,
     struct core_channel *channel;
     struct core_vm *vm;
     struct vgpu_channel_layout layout;
+    uint64_t charged_bytes;
 
     if (slot == CORE_NONE || core->vms[slot].worker.state != CORE_WORKER_READY ||
         !(held->features & VGPU_CHANNEL_LIFE) ||
         (held->profile != VGPU_PROFILE_OPS && held->profile != VGPU_PROFILE_CUDA) ||
-        !vgpu_channel_layout(&held->geometry, &layout) ||
-        core->vms[slot].channel_count >= CORE_CHANNELS_VM_MAX ||
-        layout.bytes > core_channel_room(core, slot)) {
+        held->transport > VGPU_TRANSPORT_COPIED || !vgpu_channel_layout(&held->geometry, &layout) ||
+        core->vms[slot].channel_count >= CORE_CHANNELS_VM_MAX) {
+        return 0;
+    }
+    charged_bytes = core_channel_charge(held->transport, layout.bytes);
+    if (charged_bytes > core_channel_room(core, slot)) {
         return 0;
     }
     vm = &core->vms[slot];
@@ -63,15 +67,15 @@ uint64_t core_channel_adopt(struct core *core, uint64_t worker,
         .handle = channel->handle,
         .vm = slot,
         .open = {.profile = held->profile, .features = held->features, .geometry = held->geometry},
-        .transport = VGPU_TRANSPORT_HOST,
+        .transport = (enum vgpu_channel_transport)held->transport,
         .bytes = layout.bytes,
-        .charged_bytes = layout.bytes,
+        .charged_bytes = charged_bytes,
         .named = true,
         .opened = true,
     };
     vm->channel_count++;
-    vm->channel_bytes += layout.bytes;
-    core->channel_bytes += layout.bytes;
+    vm->channel_bytes += charged_bytes;
+    core->channel_bytes += charged_bytes;
     if (!core_chunks_adopt(core, channel, held)) {
         core_channel_forget(core, channel);
         return 0;
@@ -82,7 +86,7 @@ uint64_t core_channel_adopt(struct core *core, uint64_t worker,
                           .session = CORE_NONE,
                           .vm = slot,
                           .gpu = vm->gpu,
-                          .code = VGPU_TRANSPORT_HOST,
+                          .code = held->transport,
                           .text = "it goes on from the mediator before",
                       });
     core_vm_after(core, slot, now_ns);
@@ -107,6 +111,7 @@ static enum vgpu_error claim(struct core *core, uint32_t session, uint32_t numbe
     }
     channel = handle == CORE_NO_CHANNEL ? NULL : core_channel_get(core, handle);
     if (!channel || channel->state != CORE_CHANNEL_OPEN || channel->vm != slot ||
+        (channel->transport == VGPU_TRANSPORT_HOST) != core->sessions[session].host ||
         core_channel_has_session(core, channel)) {
         return VGPU_ERR_CUDA_ERROR;
     }
@@ -127,7 +132,7 @@ bool core_channel_resume(struct core *core, uint32_t session, const VGPUChannelR
         .payload_len = sizeof(answer),
     };
 
-    if (!core->sessions[session].host || life < 0 || resume->channel >= VGPU_CHANNELS_MAX ||
+    if (!core_session_resumes(core, session) || life < 0 || resume->channel >= VGPU_CHANNELS_MAX ||
         core_channel_numbered(core, session, resume->channel)) {
         return false;
     }

@@ -164,6 +164,11 @@ void core_channel_stop(struct core *core, struct core_channel *channel, uint32_t
     }
 }
 
+uint64_t core_channel_charge(uint32_t transport, uint64_t bytes)
+{
+    return transport == VGPU_TRANSPORT_SHARED ? 0 : bytes;
+}
+
 uint64_t core_channel_room(const struct core *core, uint32_t slot)
 {
     uint64_t of_vm = core->config.channel_memory_vm_bytes - core->vms[slot].channel_bytes;
@@ -208,7 +213,7 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
         return VGPU_ERR_QUEUE_FULL;
     }
     channel->bytes = layout.bytes;
-    channel->charged_bytes = channel->transport == VGPU_TRANSPORT_SHARED ? 0 : layout.bytes;
+    channel->charged_bytes = core_channel_charge(channel->transport, layout.bytes);
     if (channel->charged_bytes > core_channel_room(core, state->vm)) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
@@ -249,7 +254,7 @@ static enum vgpu_error admit(struct core *core, uint32_t session, const VGPUChan
     struct core_channel *channel, wanted = {.session = session, .vm = slot, .open = *open};
     enum vgpu_error status = examine(core, session, open, &wanted);
 
-    if (wanted.transport != VGPU_TRANSPORT_HOST) {
+    if (!core_session_resumes(core, session)) {
         wanted.open.features &= ~VGPU_CHANNEL_LIFE;
     }
     if (status != VGPU_ERR_NONE) {

@@ -58,10 +58,11 @@ static void refuse(struct core *core, uint32_t session, const VGPUChunkAdd *add,
 static void charge(struct core *core, struct core_channel *channel, struct core_chunk *chunk,
                    uint64_t bytes)
 {
-    chunk->bytes = chunk->charged_bytes = bytes;
-    channel->charged_bytes += bytes;
-    core->vms[channel->vm].channel_bytes += bytes;
-    core->channel_bytes += bytes;
+    chunk->bytes = bytes;
+    chunk->charged_bytes = core_channel_charge(channel->transport, bytes);
+    channel->charged_bytes += chunk->charged_bytes;
+    core->vms[channel->vm].channel_bytes += chunk->charged_bytes;
+    core->channel_bytes += chunk->charged_bytes;
 }
 
 static void release(struct core *core, struct core_channel *channel, struct core_chunk *chunk)
@@ -89,7 +90,7 @@ static enum vgpu_error examine(struct core *core, struct core_channel *channel, 
     if (channel->chunks_adding == CORE_CHUNKS_ADDING_MAX) {
         return VGPU_ERR_QUEUE_FULL;
     }
-    if (bytes > core_channel_room(core, channel->vm)) {
+    if (core_channel_charge(channel->transport, bytes) > core_channel_room(core, channel->vm)) {
         return VGPU_ERR_MEMORY_LIMIT;
     }
     return has_places(channel) ? VGPU_ERR_NONE : VGPU_ERR_MEMORY_LIMIT;

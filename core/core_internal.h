@@ -304,6 +304,8 @@ struct core_channel *core_channel_find(struct core *core, uint64_t worker, uint6
 bool core_channel_has_session(const struct core *core, const struct core_channel *channel);
 /* Host memory that this VM's channels may have still. */
 uint64_t core_channel_room(const struct core *core, uint32_t slot);
+/* Of a chunk 0 of so many bytes: what is the guest's own costs nobody anything. */
+uint64_t core_channel_charge(uint32_t transport, uint64_t bytes);
 
 /* core_turns.c */
 void core_channel_turn_over(struct core *core, uint64_t handle);

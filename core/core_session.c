@@ -311,6 +311,9 @@ static void on_hello(struct core *core, uint32_t session, const struct frame *fr
     state->features = hello.features & (state->host ? FEATURES_HOST : FEATURES_GRANTED);
     if (!state->host && core->effects.channel_start) {
         state->features |= hello.features & VGPU_FEATURE_CHANNELS;
+        if (state->features & VGPU_FEATURE_CHANNELS) {
+            state->features |= hello.features & VGPU_FEATURE_RESUME;
+        }
     }
     if (!bind_first(core, session, &frame->header, now_ns)) {
         return;
@@ -507,6 +510,13 @@ static bool on_channel_frame(struct core *core, uint32_t session, const struct f
 bool core_session_has_channels(const struct core *core, uint32_t session)
 {
     return (core->sessions[session].features & VGPU_FEATURE_CHANNELS) != 0;
+}
+
+bool core_session_resumes(const struct core *core, uint32_t session)
+{
+    const struct core_session *state = &core->sessions[session];
+
+    return state->host || (state->features & VGPU_FEATURE_RESUME) != 0;
 }
 
 void core_session_frame(struct core *core, uint32_t session, const struct frame *frame,

@@ -110,12 +110,21 @@ static enum vgpu_error take_chunk(VgpuChannel *channel, const VGPUChannelSetup *
     return VGPU_ERR_NONE;
 }
 
+/* Does a mediator know of the channel? */
+static bool is_known(const VgpuChannel *channel)
+{
+    return vgpu_link_is_up(channel->set->uses.link) && channel->resume == VGPU_RESUME_NONE;
+}
+
 enum vgpu_error vgpu_channel_chunk_add(VgpuChannel *channel)
 {
     g_autofree VGPUChannelSetup *setup = g_new(VGPUChannelSetup, 1);
     enum vgpu_error error;
     uint32_t number;
 
+    if (!is_known(channel)) {
+        return VGPU_ERR_MEDIATOR_UNAVAILABLE;
+    }
     if (!read_setup(channel, setup)) {
         return VGPU_ERR_INVALID_REQUEST;
     }
@@ -182,6 +191,9 @@ enum vgpu_error vgpu_channel_chunk_remove(VgpuChannel *channel)
     g_autofree VGPUChannelSetup *setup = g_new(VGPUChannelSetup, 1);
     VGPUChunkRemove remove = {.channel = cpu_to_le32(channel->number)};
 
+    if (!is_known(channel)) {
+        return VGPU_ERR_MEDIATOR_UNAVAILABLE;
+    }
     if (!read_setup(channel, setup) || !is_there(channel, le32_to_cpu(setup->chunk))) {
         return VGPU_ERR_INVALID_REQUEST;
     }

@@ -15,6 +15,17 @@
 #include "vgpu-copy.h"
 #include "vgpu-event.h"
 
+/* How long an open channel waits for the next mediator, and the pause between two questions. */
+#define VGPU_RESUME_MS 60000
+#define VGPU_RESUME_AGAIN_MS 50
+
+/* Of a channel that has outlived its connection. */
+typedef enum VgpuResume {
+    VGPU_RESUME_NONE,  /* it has not */
+    VGPU_RESUME_AWAY,  /* no mediator knows of it that we could ask */
+    VGPU_RESUME_ASKED, /* RESUME was sent: its answer is owed to us */
+} VgpuResume;
+
 typedef struct VgpuChannel {
     VgpuChannels *set;
     uint32_t number;
@@ -22,10 +33,12 @@ typedef struct VgpuChannel {
     uint32_t reason;
     uint32_t result;
     uint32_t vector;
-    uint32_t transport;   /* enum vgpu_channel_transport: offered, then granted */
-    uint32_t granted;     /* VGPU_CHANNEL_* */
-    bool opened;          /* OPENED with status 0 has come: a CLOSED is owed to us */
-    bool last_word;       /* nothing more comes about it */
+    uint32_t transport; /* enum vgpu_channel_transport: offered, then granted */
+    uint32_t granted;   /* VGPU_CHANNEL_* */
+    bool opened;        /* OPENED with status 0 has come: a CLOSED is owed to us */
+    bool last_word;     /* nothing more comes about it */
+    VgpuResume resume;
+    int life;             /* our end; -1: it has none */
     int lease;            /* our end; -1: the host has let go */
     bool waited;          /* for the lease, once and in vain: not again */
     VGPUChannelOpen open; /* as sent */
@@ -46,6 +59,8 @@ struct VgpuChannels {
     VMChangeStateEntry *state_entry;
     VgpuPieceTree *pieces;
     IOThread *copy_thread; /* of all copy engines; NULL: none yet, or the main loop */
+    QEMUTimer *resume_timer;
+    int64_t resume_until_ms; /* 0: no channel is AWAY */
     bool running;
     bool resetting; /* GENERATION grows when no channel is left */
     uint32_t select;
@@ -71,6 +86,22 @@ static inline void vgpu_channels_notify(VgpuChannels *set, uint32_t vector)
 void vgpu_channel_tell_changed(VgpuChannel *channel);
 /* The channel's copy engine gave up. */
 void vgpu_channel_copy_failed(VgpuChannel *channel);
+/* The last word on an open channel. */
+void vgpu_channel_closed(VgpuChannel *channel, uint32_t reason);
+/* Asks the host to let go. */
+void vgpu_channel_send_close(VgpuChannel *channel);
+
+/* vgpu-channel-resume.c: channels that outlive their connection. */
+void vgpu_channels_resume_init(VgpuChannels *set);
+/* Ends those that are AWAY. */
+void vgpu_channels_resume_end(VgpuChannels *set);
+void vgpu_channels_resume_cleanup(VgpuChannels *set);
+/* The connection is gone.  Returns whether the channel waits for the next one. */
+bool vgpu_channel_resume_later(VgpuChannel *channel);
+/* The answer.  False: it makes no sense. */
+bool vgpu_channel_resumed(VgpuChannel *channel, uint32_t status);
+/* Closes our end: the worker lets go, whether a mediator is there or not. */
+void vgpu_channel_life_end(VgpuChannel *channel);
 
 /* vgpu-channel-open.c: COMMAND_OPEN.  NONE: it is OPENING, on_lease watches its lease. */
 enum vgpu_error vgpu_channel_open(VgpuChannel *channel, IOHandler *on_lease);

@@ -40,6 +40,7 @@ static enum vgpu_error send_open(VgpuChannel *channel, VgpuChunkFrames *frames, 
     channel->reason = VGPU_CLOSED_NONE;
     channel->opened = false;
     channel->last_word = false;
+    channel->resume = VGPU_RESUME_NONE;
     channel->lease = ends[0];
     channel->waited = false;
     g_unix_set_fd_nonblocking(channel->lease, true, NULL);
@@ -73,6 +74,9 @@ static enum vgpu_error open_with(VgpuChannel *channel, const VGPUChannelSetup *s
         return VGPU_ERR_UNSUPPORTED_OP;
     }
     channel->open = setup->open;
+    channel->open.features =
+        cpu_to_le32((le32_to_cpu(setup->open.features) & ~VGPU_CHANNEL_LIFE) |
+                    (vgpu_link_resumes(set->uses.link) ? VGPU_CHANNEL_LIFE : 0));
     channel->open.channel = cpu_to_le32(channel->number);
     channel->open.transports = cpu_to_le32(1u << channel->transport);
     return send_open(channel, frames, on_lease);

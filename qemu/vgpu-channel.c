@@ -16,7 +16,8 @@
  * hangs up, the memory is the guest's again, also when a process of the host has died, and
  * without that anybody's frames are read: so a reset can wait for it.  The *last word* is
  * CLOSED, OPENED with an error, or the end of the connection: before it the number can't be
- * used anew, as frames about the old channel may be under way.
+ * used anew, as frames about the old channel may be under way.  A channel with a life outlives
+ * its connection (vgpu-channel-resume.c); the last word on that one may be our own.
  *
  * The doorbell page of an open channel is an ioeventfd of the worker's descriptor, so a ring
  * under KVM never reaches this file.  Interrupts come as a descriptor that becomes readable.
@@ -85,6 +86,7 @@ static void channel_finish(VgpuChannel *channel)
     }
     vgpu_chunk_release(&channel->chunk0, channel->set->pieces);
     vgpu_channel_chunks_release(channel);
+    vgpu_channel_life_end(channel);
     channel->state = VGPU_REGISTER_FREE;
     if (channel->result == VGPU_RESULT_PENDING) {
         channel->result = VGPU_ERR_NONE; /* of CLOSE */
@@ -95,7 +97,7 @@ static void channel_finish(VgpuChannel *channel)
 
 /*
  * Neither doorbell nor interrupt from here on; the host may still have the memory.  A guest that
- * was reset is told nothing: its memory is another's.
+ * was reset is told nothing: its memory is another's, and nobody may wait for a mediator to say so.
  */
 static void channel_leave(VgpuChannel *channel)
 {
@@ -108,6 +110,9 @@ static void channel_leave(VgpuChannel *channel)
     }
     vgpu_channel_events_end(channel,
                             silent ? VGPU_CLOSED_NONE : (enum vgpu_channel_reason)channel->reason);
+    if (silent || !vgpu_link_is_up(channel->set->uses.link)) {
+        vgpu_channel_life_end(channel);
+    }
     channel->state = VGPU_REGISTER_CLOSING;
 }
 
@@ -129,13 +134,17 @@ static void on_lease(void *opaque)
         return;
     }
     lease_end(channel);
+    if (channel->resume == VGPU_RESUME_AWAY) {
+        vgpu_channel_closed(channel, VGPU_CLOSED_SESSION); /* its worker has ended, too */
+        return;
+    }
     channel_finish(channel);
 }
 
-/* The mediator's last word: the channel was open, and is not any more. */
-static void channel_closed(VgpuChannel *channel, uint32_t reason)
+void vgpu_channel_closed(VgpuChannel *channel, uint32_t reason)
 {
     channel->opened = false;
+    channel->resume = VGPU_RESUME_NONE;
     channel->last_word = true;
     if (channel->state == VGPU_REGISTER_OPEN) {
         channel->reason = reason; /* else it had one before */
@@ -165,9 +174,12 @@ void vgpu_channels_link_lost(VgpuChannels *set)
         if (channel->state == VGPU_REGISTER_FREE || channel->last_word) {
             continue;
         }
+        if (vgpu_channel_resume_later(channel)) {
+            continue;
+        }
         if (channel->opened) {
-            channel_closed(channel, channel->state == VGPU_REGISTER_OPEN ? VGPU_CLOSED_SESSION
-                                                                         : channel->reason);
+            vgpu_channel_closed(channel, channel->state == VGPU_REGISTER_OPEN ? VGPU_CLOSED_SESSION
+                                                                              : channel->reason);
         } else {
             channel_refused(channel, VGPU_ERR_MEDIATOR_UNAVAILABLE);
         }
@@ -199,7 +211,11 @@ static void reset_begin(VgpuChannels *set, enum vgpu_channel_reason reason)
             channel->result = VGPU_ERR_MEDIATOR_UNAVAILABLE;
         }
         channel->reason = reason;
-        channel_leave(channel);
+        if (channel->resume == VGPU_RESUME_AWAY) {
+            vgpu_channel_closed(channel, reason);
+        } else {
+            channel_leave(channel);
+        }
         any = true;
     }
     set->resetting = true;
@@ -287,15 +303,26 @@ void vgpu_channels_reset_registers(VgpuChannels *set)
 
 /* ---- Closing from here ------------------------------------------------------------ */
 
-/* Ends an open channel from here, and asks the host to let go. */
-static void end_channel(VgpuChannel *channel, enum vgpu_channel_reason reason)
+void vgpu_channel_send_close(VgpuChannel *channel)
 {
     VGPUChannelClose closing = {.channel = cpu_to_le32(channel->number)};
 
-    channel->reason = reason;
-    channel_leave(channel);
     vgpu_link_channel(channel->set->uses.link, VGPU_MSG_CHANNEL_CLOSE, &closing, sizeof(closing),
                       NULL, 0);
+}
+
+/* Ends an open channel from here, and asks the host to let go. */
+static void end_channel(VgpuChannel *channel, enum vgpu_channel_reason reason)
+{
+    if (channel->resume == VGPU_RESUME_AWAY) {
+        vgpu_channel_closed(channel, reason); /* nobody is there to ask */
+        return;
+    }
+    channel->reason = reason;
+    channel_leave(channel);
+    if (channel->resume == VGPU_RESUME_NONE) {
+        vgpu_channel_send_close(channel); /* else with the answer */
+    }
 }
 
 static void command_close(VgpuChannel *channel)
@@ -326,10 +353,11 @@ static VgpuChannel *channel_of(VgpuChannels *set, uint32_t number)
 static bool opened_is_right(const VgpuChannel *channel, const VGPUChannelOpened *opened,
                             unsigned fd_count)
 {
-    unsigned expected =
-        channel->transport == VGPU_TRANSPORT_SHARED ? VGPU_FD_INTERRUPT + 1 : VGPU_FD_COUNT;
+    uint32_t features = le32_to_cpu(opened->features);
+    bool unasked = features & ~le32_to_cpu(channel->open.features) & VGPU_CHANNEL_LIFE;
 
-    return fd_count == expected && le32_to_cpu(opened->transport) == channel->transport &&
+    return !unasked && fd_count == vgpu_opened_fd_count(channel->transport, features) &&
+           le32_to_cpu(opened->transport) == channel->transport &&
            memcmp(&opened->geometry, &channel->open.geometry, sizeof(opened->geometry)) == 0 &&
            le64_to_cpu(opened->chunk0_bytes) == channel->chunk0.bytes;
 }
@@ -356,9 +384,12 @@ static int frame_opened(VgpuChannels *set, const VGPUChannelOpened *opened, cons
     }
     channel->state = VGPU_REGISTER_OPEN;
     channel->result = VGPU_ERR_NONE;
-    channel->granted = le32_to_cpu(opened->features);
+    channel->granted = le32_to_cpu(opened->features) & ~VGPU_CHANNEL_LIFE;
     if (!vgpu_channel_events_begin(channel, fds)) {
         return -1;
+    }
+    if (le32_to_cpu(opened->features) & VGPU_CHANNEL_LIFE) {
+        channel->life = fds[fd_count - 1];
     }
     vgpu_channel_tell_changed(channel);
     return fd_count;
@@ -371,8 +402,15 @@ static int frame_closed(VgpuChannels *set, const VGPUChannelClose *closed)
     if (!channel || !channel->opened) {
         return -1;
     }
-    channel_closed(channel, le32_to_cpu(closed->reason));
+    vgpu_channel_closed(channel, le32_to_cpu(closed->reason));
     return 0;
+}
+
+static int frame_resume(VgpuChannels *set, const VGPUChannelResume *resume)
+{
+    VgpuChannel *channel = channel_of(set, le32_to_cpu(resume->channel));
+
+    return channel && vgpu_channel_resumed(channel, le32_to_cpu(resume->status)) ? 0 : -1;
 }
 
 bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *payload,
@@ -383,6 +421,7 @@ bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *pa
         VGPUChannelClose closed;
         VGPUChunkAdded added;
         VGPUChunkRemove removed;
+        VGPUChannelResume resume;
     } frame;
     int taken = -1;
     unsigned i;
@@ -398,6 +437,8 @@ bool vgpu_channels_frame(VgpuChannels *set, uint32_t msg_type, const uint8_t *pa
     } else if (msg_type == VGPU_MSG_CHUNK_REMOVED && payload_bytes == sizeof(frame.removed)) {
         taken = vgpu_channel_chunk_removed(channel_of(set, le32_to_cpu(frame.removed.channel)),
                                            &frame.removed);
+    } else if (msg_type == VGPU_MSG_CHANNEL_RESUME && payload_bytes == sizeof(frame.resume)) {
+        taken = frame_resume(set, &frame.resume);
     } else if (msg_type == VGPU_MSG_CHANNEL_RESET && payload_bytes == 0) {
         taken = 0; /* each channel has had its CLOSED before it */
     }
@@ -520,8 +561,9 @@ VgpuChannels *vgpu_channels_new(const VgpuChannelsUses *uses)
     set->running = runstate_is_running();
     set->pieces = vgpu_piece_tree_new();
     for (i = 0; i < uses->count; i++) {
-        set->all[i] = (VgpuChannel){.set = set, .number = i, .lease = -1};
+        set->all[i] = (VgpuChannel){.set = set, .number = i, .life = -1, .lease = -1};
     }
+    vgpu_channels_resume_init(set);
     vgpu_channels_reset_registers(set);
     memory_region_init_io(uses->bar2, OBJECT(uses->dev), &vgpu_doorbell_ops, set, "vgpu-stub-bar2",
                           uses->count * VGPU_DOORBELL_PAGE);
@@ -535,6 +577,7 @@ void vgpu_channels_free(VgpuChannels *set)
     uint32_t i;
 
     qemu_del_vm_change_state_handler(set->state_entry);
+    vgpu_channels_resume_end(set);
     wait_let_go(set);
     for (i = 0; i < set->uses.count; i++) {
         VgpuChannel *channel = &set->all[i];
@@ -542,11 +585,13 @@ void vgpu_channels_free(VgpuChannels *set)
         if (channel->lease >= 0) {
             lease_end(channel);
         }
+        vgpu_channel_life_end(channel);
         channel->has_events = false;
         vgpu_chunk_release(&channel->chunk0, set->pieces);
         vgpu_channel_chunks_release(channel);
     }
     vgpu_piece_tree_free(set->pieces);
+    vgpu_channels_resume_cleanup(set);
     if (set->copy_thread) {
         iothread_destroy(set->copy_thread);
     }

@@ -41,6 +41,7 @@ uint32_t vgpu_channels_read(VgpuChannels *channels, uint32_t reg);
 void vgpu_channels_write(VgpuChannels *channels, uint32_t reg, uint32_t val);
 
 /* What the link's owner passes on (VgpuLinkOps). */
+void vgpu_channels_link_greeted(VgpuChannels *channels);
 void vgpu_channels_link_lost(VgpuChannels *channels);
 bool vgpu_channels_frame(VgpuChannels *channels, uint32_t msg_type, const uint8_t *payload,
                          uint32_t payload_bytes, const int *fds, unsigned fd_count);

@@ -233,7 +233,7 @@ static void link_send_hello(VgpuLink *link)
 
     link->offered = VGPU_FEATURE_CONFIG;
     if (link->channels_wanted && link_passes_fds(link)) {
-        link->offered |= VGPU_FEATURE_CHANNELS;
+        link->offered |= VGPU_FEATURE_CHANNELS | VGPU_FEATURE_RESUME;
     }
     hello.features = cpu_to_le32(link->offered);
     link_send(link, VGPU_MSG_HELLO, 0, &hello, sizeof(hello));
@@ -308,6 +308,7 @@ static void frame_hello(VgpuLink *link, const uint8_t *payload, uint32_t payload
 {
     if (payload_bytes >= sizeof(VGPUHello)) {
         link->granted = ldl_le_p(payload + offsetof(VGPUHello, features)) & link->offered;
+        link->ops->greeted(link->opaque);
     }
 }
 
@@ -356,6 +357,7 @@ static void frame_dispatch(VgpuLink *link, uint32_t msg_type, uint32_t request_i
     case VGPU_MSG_CHUNK_ADDED:
     case VGPU_MSG_CHUNK_REMOVED:
     case VGPU_MSG_CHANNEL_RESET:
+    case VGPU_MSG_CHANNEL_RESUME:
         if (vgpu_link_has_channels(link)) {
             frame_channel(link, msg_type, payload, payload_bytes, fd_count);
         }
@@ -461,6 +463,9 @@ static void link_opened(VgpuLink *link)
     }
     if (link->up) {
         link->ops->opened(link->opaque);
+    }
+    if (link->up && !link->hello_sent) {
+        link->ops->greeted(link->opaque);
     }
 }
 

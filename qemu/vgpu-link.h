@@ -34,6 +34,11 @@ typedef struct VgpuLinkOps {
     /* The connection is up: requests can be sent. */
     void (*opened)(void *opaque);
     /*
+     * The mediator has said what it grants, or knows nothing of that: vgpu_link_has_channels() and
+     * vgpu_link_resumes() have their values for this connection.
+     */
+    void (*greeted)(void *opaque);
+    /*
      * The connection is gone, and with it the answers to what was sent.  This may be called
      * within the character device's lock, and from within vgpu_link_request(): it must not send.
      */
@@ -135,6 +140,12 @@ uint32_t vgpu_link_request(VgpuLink *link, const uint8_t *payload, uint32_t payl
 static inline bool vgpu_link_has_channels(const VgpuLink *link)
 {
     return link->up && (link->granted & VGPU_FEATURE_CHANNELS) != 0;
+}
+
+/* May its channels have a life, and be resumed by RESUME? */
+static inline bool vgpu_link_resumes(const VgpuLink *link)
+{
+    return vgpu_link_has_channels(link) && (link->granted & VGPU_FEATURE_RESUME) != 0;
 }
 
 /* May so many bytes of frames be sent now, headers included?  Else the peer is slow. */

@@ -33,6 +33,15 @@ static void stub_link_opened(void *opaque)
     }
 }
 
+static void stub_greeted(void *opaque)
+{
+    VgpuStub *s = opaque;
+
+    if (s->channels) {
+        vgpu_channels_link_greeted(s->channels);
+    }
+}
+
 static void stub_link_lost(void *opaque)
 {
     VgpuStub *s = opaque;
@@ -60,6 +69,7 @@ static bool stub_channel_frame(void *opaque, uint32_t msg_type, const uint8_t *p
 
 static const VgpuLinkOps stub_link_ops = {
     .opened = stub_link_opened,
+    .greeted = stub_greeted,
     .lost = stub_link_lost,
     .answered = vgpu_stub_answered,
     .renamed = stub_renamed,

@@ -45,7 +45,7 @@ enum vgpu_channel_transport {
 /* Wanted in OPEN, granted in OPENED.  A bit that a side doesn't know is left out. */
 #define VGPU_CHANNEL_BULK (1u << 0)     /* device buffers and the operations on them */
 #define VGPU_CHANNEL_COHERENT (1u << 1) /* the GPU may read and write chunks while kernels run */
-#define VGPU_CHANNEL_LIFE (1u << 2) /* HOST: it outlives its connection, see VGPUChannelResume */
+#define VGPU_CHANNEL_LIFE (1u << 2)     /* it outlives its mediator, see VGPUChannelResume */
 
 /*
  * The sizes of chunk 0's parts.  The process proposes them, the host checks them against the

@@ -14,10 +14,11 @@
 /*
  * In HELLO, beside those of vgpu_protocol.h.  Without CHANNELS granted, neither side sends a
  * frame of this header.  HOST: this session is a process of the host and one of many of its
- * VM; it sends no REQUEST.
+ * VM; it sends no REQUEST.  RESUME, of a device: its channels may have a life (VGPUChannelResume).
  */
 #define VGPU_FEATURE_CHANNELS (1u << 2)
 #define VGPU_FEATURE_HOST (1u << 3)
+#define VGPU_FEATURE_RESUME (1u << 4)
 
 /*
  * Go on where enum vgpu_msg ends.  "-> mediator" comes from the device or the host process.
@@ -40,15 +41,31 @@ enum vgpu_channel_msg {
 
 #define VGPU_FRAME_FDS_MAX 16u
 
-/* OPENED's descriptors.  All are new, so that no count of an earlier channel is left in them. */
+/*
+ * OPENED's descriptors.  All are new, so that no count of an earlier channel is left in them.
+ * With VGPU_CHANNEL_LIFE one more comes behind them: the end of a pipe, for writing.
+ */
 enum vgpu_channel_fd {
     VGPU_FD_DOORBELL = 0,  /* eventfd: the process (its device) signals, the worker waits */
     VGPU_FD_INTERRUPT = 1, /* eventfd: the worker signals, the process (its device) waits */
     VGPU_FD_CHUNK0 = 2,    /* HOST, COPIED: memfd of chunk 0, sealed: no other size */
     VGPU_FD_COPY = 3,      /* COPIED: memfd of VGPUCopyPage */
-    VGPU_FD_LIFE = 3,      /* HOST with VGPU_CHANNEL_LIFE: the end of a pipe, for writing */
+    VGPU_FD_LIFE = 3,      /* HOST: where the life is */
     VGPU_FD_COUNT
 };
+
+/* With the life. */
+#define VGPU_OPENED_FDS_MAX 5u
+
+/* How many come with an OPENED whose status is 0. */
+static inline unsigned vgpu_opened_fd_count(uint32_t transport, uint32_t features)
+{
+    unsigned count = transport == VGPU_TRANSPORT_SHARED   ? (unsigned)VGPU_FD_CHUNK0
+                     : transport == VGPU_TRANSPORT_COPIED ? (unsigned)VGPU_FD_COUNT
+                                                          : (unsigned)VGPU_FD_COPY;
+
+    return count + ((features & VGPU_CHANNEL_LIFE) != 0);
+}
 
 #define VGPU_PROCESS_NAME_BYTES 16u
 
@@ -99,12 +116,15 @@ typedef struct VGPUChannelClose {
 VGPU_STATIC_ASSERT(sizeof(VGPUChannelClose) == 8, "VGPUChannelClose is 8 bytes");
 
 /*
- * With VGPU_CHANNEL_LIFE the worker and the process go on when the mediator ends.  The process
- * connects to the next one, says HELLO, and RESUME with the end of the pipe that came with OPENED:
- * who has it is the channel's process.  It never writes to it, and has it open as long as it wants
- * the channel: when it is closed, the process is gone.  `channel` is the number that the channel
- * has from now on.  The answer's status: 0: it is this connection's; QUEUE_FULL: ask again, its
- * worker has not been taken over yet; else there is no such channel.
+ * With VGPU_CHANNEL_LIFE the worker and the process go on when the mediator ends.  The process, or
+ * the device for it, connects to the next one, says HELLO, and RESUME with the end of the pipe that
+ * came with OPENED: who has it is the channel's process.  It never writes to it, and has it open as
+ * long as it wants the channel: when it is closed, the process is gone.  `channel` is the number
+ * that the channel has from now on.  The answer's status: 0: it is this connection's; QUEUE_FULL:
+ * ask again, its worker has not been taken over yet; else there is no such channel.
+ *
+ * A device gets it in answer to VGPU_FEATURE_RESUME.  When it closes its end, the worker lets go of
+ * the guest's memory, whether there is a mediator or not.
  */
 typedef struct VGPUChannelResume {
     uint32_t channel; /* below VGPU_CHANNELS_MAX, of no channel that is open */

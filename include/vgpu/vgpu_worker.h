@@ -108,10 +108,10 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_worker_ready) == 144, "vgpu_worker_ready is 144 b
  * The worker maps chunk 0, answers OPENED, and from then on serves its rings.  CLOSE may come
  * at any time and is answered with CLOSED, unless CLOSED was sent already: it is sent once.
  *
- * The descriptors are those of enum vgpu_channel_fd; of a SHARED channel the doorbell, the
- * interrupt and the lease, which the worker closes when it has unmapped the guest's memory.
- * CHUNK_ADD frames follow it; the worker maps exactly their pieces and closes each descriptor
- * at once.
+ * The descriptors are those of enum vgpu_channel_fd that the transport has; then the lease of a
+ * device's channel, which the worker closes when it has unmapped the memory; then, with
+ * VGPU_CHANNEL_LIFE, the life, the pipe's end for reading.  To a SHARED one CHUNK_ADD frames
+ * follow; the worker maps exactly their pieces and closes each descriptor at once.
  */
 typedef struct vgpu_worker_channel {
     uint32_t profile;  /* enum vgpu_channel_profile */
@@ -123,8 +123,8 @@ typedef struct vgpu_worker_channel {
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_channel) == 40, "vgpu_worker_channel is 40 bytes");
 
-#define VGPU_WORKER_FD_LEASE 2u /* SHARED: in the place of chunk 0's */
-#define VGPU_WORKER_FD_LIFE 3u  /* HOST with VGPU_CHANNEL_LIFE: the pipe's end for reading */
+/* With the lease and the life. */
+#define VGPU_WORKER_CHANNEL_FDS_MAX 6u
 
 typedef struct vgpu_worker_held {
     vgpu_worker_channel what;

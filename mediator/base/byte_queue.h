@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define BYTE_QUEUE_FDS_MAX 4u
+#define BYTE_QUEUE_FDS_MAX 5u /* those of an OPENED */
 
 struct byte_queue {
     uint8_t *bytes;

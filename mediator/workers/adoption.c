@@ -189,7 +189,8 @@ static void hand_over(struct worker *worker, struct held_channel *held)
     struct supervisor *supervisor = worker->supervisor;
     const struct core_channel_held channel = {
         .profile = held->what.profile,
-        .features = held->what.transport == VGPU_TRANSPORT_HOST ? held->what.features : 0,
+        .transport = held->what.transport,
+        .features = held->what.features,
         .geometry = held->what.geometry,
         .chunk_count = held->chunk_count,
         .chunks = held->chunks,

@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #include "core/core.h"
+#include "mediator/base/byte_queue.h"
 #include "vgpu/vgpu_channel_device.h"
+
+VGPU_STATIC_ASSERT(VGPU_OPENED_FDS_MAX <= BYTE_QUEUE_FDS_MAX, "they go out with one frame");
 
 /* A part of a shared chunk 0. */
 struct part {
@@ -25,9 +28,9 @@ struct part {
 };
 
 struct descriptors {
-    uint64_t channel; /* 0: free */
-    enum vgpu_channel_transport transport;
-    int lease;              /* -1: none */
+    uint64_t channel;       /* 0: free */
+    int lease;              /* a device's; -1: none */
+    int lives, watches;     /* the ends of its life, the process's and the worker's; -1: none */
     int fds[VGPU_FD_COUNT]; /* enum vgpu_channel_fd; -1: none */
     unsigned part_count;
     STAILQ_HEAD(, part) parts;
@@ -80,7 +83,7 @@ static struct descriptors *find_or_begin(struct channel_memory *memory, uint64_t
     if (made->channel != channel) {
         channel_memory_drop(memory, made->channel);
         made->channel = channel;
-        made->lease = -1;
+        made->lease = made->lives = made->watches = -1;
         for (unsigned i = 0; i < VGPU_FD_COUNT; i++) {
             made->fds[i] = -1;
         }
@@ -199,7 +202,6 @@ static int make_chunk(uint64_t bytes)
     return fd;
 }
 
-/* The process's end is among its descriptors; the worker's is where a device's lease would be. */
 static int make_life(struct descriptors *made)
 {
     int ends[2];
@@ -207,9 +209,10 @@ static int make_life(struct descriptors *made)
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
         return -errno;
     }
-    close_one(&made->lease);
-    made->lease = ends[0];
-    made->fds[VGPU_FD_LIFE] = ends[1];
+    close_one(&made->watches);
+    close_one(&made->lives);
+    made->watches = ends[0];
+    made->lives = ends[1];
     return 0;
 }
 
@@ -217,12 +220,9 @@ int channel_memory_make(struct channel_memory *memory, uint64_t channel,
                         enum vgpu_channel_transport transport, bool life, uint64_t bytes)
 {
     struct descriptors *made = find_or_begin(memory, channel);
-    unsigned count = transport == VGPU_TRANSPORT_SHARED   ? VGPU_FD_CHUNK0
-                     : transport == VGPU_TRANSPORT_COPIED ? VGPU_FD_COUNT
-                                                          : VGPU_FD_COPY;
+    unsigned count = vgpu_opened_fd_count(transport, 0);
     int ret = 0;
 
-    made->transport = transport;
     made->fds[VGPU_FD_DOORBELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     made->fds[VGPU_FD_INTERRUPT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (count > VGPU_FD_CHUNK0) {
@@ -245,14 +245,26 @@ int channel_memory_make(struct channel_memory *memory, uint64_t channel,
     return ret;
 }
 
+/* What both of them get. */
+static unsigned take_common(const struct descriptors *made, int fds[CHANNEL_FDS_MAX])
+{
+    unsigned count = 0;
+
+    while (count < VGPU_FD_COUNT && made->fds[count] >= 0) {
+        fds[count] = made->fds[count];
+        count++;
+    }
+    return count;
+}
+
 unsigned channel_memory_for_session(const struct channel_memory *memory, uint64_t channel,
                                     int fds[CHANNEL_FDS_MAX])
 {
     const struct descriptors *made = find(memory, channel);
-    unsigned count = 0;
+    unsigned count = made ? take_common(made, fds) : 0;
 
-    for (unsigned i = 0; made && i < VGPU_FD_COUNT && made->fds[i] >= 0; i++) {
-        fds[count++] = made->fds[i];
+    if (made && made->lives >= 0) {
+        fds[count++] = made->lives;
     }
     return count;
 }
@@ -261,15 +273,13 @@ unsigned channel_memory_for_worker(const struct channel_memory *memory, uint64_t
                                    int fds[CHANNEL_FDS_MAX])
 {
     const struct descriptors *made = find(memory, channel);
-    unsigned count = channel_memory_for_session(memory, channel, fds);
+    unsigned count = made ? take_common(made, fds) : 0;
 
-    if (!made || made->lease < 0) {
-        return count;
-    }
-    if (made->transport == VGPU_TRANSPORT_SHARED) {
+    if (made && made->lease >= 0) {
         fds[count++] = made->lease;
-    } else if (made->transport == VGPU_TRANSPORT_HOST) {
-        fds[VGPU_WORKER_FD_LIFE] = made->lease; /* in the place of the process's end */
+    }
+    if (made && made->watches >= 0) {
+        fds[count++] = made->watches;
     }
     return count;
 }
@@ -281,8 +291,9 @@ void channel_memory_handed_over(struct channel_memory *memory, uint64_t channel)
     for (unsigned i = 0; made && i < VGPU_FD_COUNT; i++) {
         close_one(&made->fds[i]);
     }
-    if (made && made->transport == VGPU_TRANSPORT_HOST) {
-        close_one(&made->lease);
+    if (made) {
+        close_one(&made->lives);
+        close_one(&made->watches);
     }
 }
 

@@ -13,10 +13,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vgpu/vgpu_channel_frames.h"
+#include "vgpu/vgpu_worker.h"
 
 /* How many descriptors a channel hands over at most. */
-#define CHANNEL_FDS_MAX 4u
+#define CHANNEL_FDS_MAX VGPU_WORKER_CHANNEL_FDS_MAX
 
 struct channel_memory;
 
@@ -39,7 +39,7 @@ int channel_memory_part(struct channel_memory *memory, uint64_t channel, const V
 
 /*
  * Makes two eventfds at 0, and where the transport wants it chunk 0, zeroed, of this size for
- * ever; `life`, of HOST: a pipe, too.  All are CLOEXEC.  0 or -errno.
+ * ever; with `life` a pipe, too.  All are CLOEXEC.  0 or -errno.
  */
 int channel_memory_make(struct channel_memory *memory, uint64_t channel,
                         enum vgpu_channel_transport transport, bool life, uint64_t bytes);

@@ -17,7 +17,7 @@ BULK_FEATURE, LIFE = 1, 4  # of OPEN
 HOST, SHARED, COPIED = range(3)
 ADD = CHUNK = struct.Struct("<4I2Q")
 ADDED = struct.Struct("<4IQ")
-FEATURE_CHANNELS, FEATURE_HOST = 4, 8
+FEATURE_CHANNELS, FEATURE_HOST, FEATURE_RESUME = 4, 8, 16
 HELLO = struct.Struct("<4I")
 GEOMETRY = struct.Struct("<4IQ")
 OPEN = struct.Struct("<4I4IQ2I16s")

@@ -29,8 +29,8 @@ BYTES = 4096 * 3 + 131072  # control page, one mailbox, notices, commands
 class Device(Host):
     """A device's session: it offers guest memory, which here is a memfd."""
 
-    def __init__(self, path, features=hc.FEATURE_CHANNELS | 3):
-        super().__init__(path, features)
+    def __init__(self, path, features=hc.FEATURE_CHANNELS | 3, vm_id=None):
+        super().__init__(path, features, vm_id)
         self.lease, self.leased = os.pipe()
 
     def close(self):
@@ -44,8 +44,9 @@ class Device(Host):
         socket.send_fds(self.sock, [data], fds)
 
     def ask(self, number=0, transports=1 << hc.SHARED, fds=None, geometry=(1, 0, 4096, 131072, 0),
-            **more):
-        self.frame(hc.CHANNEL_OPEN, hc.OPEN.pack(number, 1, transports, 1, *geometry, 1, 0, b"t"),
+            features=hc.BULK_FEATURE, **more):
+        self.frame(hc.CHANNEL_OPEN,
+                   hc.OPEN.pack(number, 1, transports, features, *geometry, 1, 0, b"t"),
                    [self.leased] if fds is None else fds, **more)
 
     def part(self, fd, pieces, number=0, flags=0, size=BYTES, page=4096, count=None, chunk=0,

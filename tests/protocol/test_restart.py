@@ -2,10 +2,12 @@
 """What outlives a mediator: what VMs owe each other, what is counted, who is in quarantine."""
 import contextlib
 import json
+import mmap
 import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import threading
 
@@ -14,6 +16,7 @@ import pytest
 import host_channel as hc
 import test_cuda_guest as cuda
 import wire
+from test_device_channels import BYTES, Device
 from keeper import Keeper
 from mediator import Mediator, alive, program, wait_for
 
@@ -199,6 +202,8 @@ def resume(host, life, number=0):
                                                  ord("A"), 1, 1, hc.CLOSE.size)
                                 + hc.CLOSE.pack(number, 0)], [life])
     kind, payload, _ = host.receive()
+    while kind == wire.MSG_CONFIG:
+        kind, payload, _ = host.receive()
     assert kind == hc.CHANNEL_RESUME
     answer = hc.CLOSE.unpack(payload)
     assert answer[0] == number
@@ -346,6 +351,116 @@ def test_a_channel_whose_vm_is_gone(lab):
                 assert resume_in_time(late, channel.life) == wire.CUDA_ERROR
 
 
+# ---- channels of devices ----
+
+FEATURES = hc.FEATURE_CHANNELS | hc.FEATURE_RESUME | 3
+KEPT = hc.BULK_FEATURE | hc.LIFE
+
+
+class Guest(Device):
+    """A device with one channel, which is another device's after a restart."""
+
+    def open_channel(self, transport):
+        """A Channel.  COPIED: what it has of the memory is the copy; its engine is engine()."""
+        geometry = (1, 0, 4096, 131072, 0)
+        self.ask(0, 1 << transport, features=KEPT)
+        if transport == hc.SHARED:
+            ram = os.memfd_create("ram", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+            os.ftruncate(ram, BYTES)
+            self.part(ram, [(0, BYTES)])
+        words, fds = self.answer()
+        assert words[:4] == (0, wire.OK, transport, KEPT)
+        assert len(fds) == (3 if transport == hc.SHARED else 5)
+        if transport == hc.SHARED:
+            fds.insert(2, ram)
+        else:
+            self.page = mmap.mmap(fds[3], 4096)
+            os.close(fds.pop(3))
+        return hc.Channel(self, 0, fds, (0, wire.OK, transport, KEPT, *geometry, BYTES))
+
+    def run(self, channel, params):
+        channel.put(channel.record(wire.ADD, struct.pack("<4I", 2, 0, *params)))
+        channel.publish()
+
+    def result(self, channel, transport):
+        """The answer's words, when the copy engine has done all that it was asked for."""
+        def done():
+            if transport == hc.COPIED and self.page[:8] != self.page[0x80:0x88]:
+                self.page[0x80:0x88] = self.page[:8]
+                os.write(channel.doorbell, struct.pack("<Q", 1))
+            return channel.word(channel.mailboxes, "I") == channel.seq
+        wait_for(done, "the answer")
+        return channel.answer()[1]
+
+
+@pytest.mark.parametrize("transport", [hc.SHARED, hc.COPIED], ids=["shared", "copied"])
+def test_a_device_channel_goes_on(lab, transport):
+    """Through three restarts, one of them by kill -9; what needs a turn is done by the next one."""
+    with kept_channels(lab, "--state", lab / "state") as next_mediator:
+        mediator = next_mediator().start()
+        device = Guest(lab / "vm0.sock", FEATURES, vm_id=1)
+        assert device.features & hc.FEATURE_RESUME
+        channel = device.open_channel(transport)
+        device.run(channel, (1, 2))
+        assert device.result(channel, transport) == (3,)
+        worker = mediator.vm(1)["worker_pid"]
+        wait_for(lambda: (lab / "state").exists(), "the state")
+        for n, planned in enumerate((True, False, True)):
+            stop(mediator, planned)
+            device.run(channel, (n, 5))  # waits for a turn
+            mediator = next_mediator().start()
+            assert device.result(channel, transport) == (n + 5,)
+            # Nobody of the host can have it, nor a device that says nothing of this.
+            with hc.Host(lab / "vm0.sock", vm_id=1) as process:
+                assert resume_in_time(process, channel.life) == wire.CUDA_ERROR
+            device.sock.close()
+            again = Guest(lab / "vm0.sock", FEATURES, vm_id=1)
+            if transport == hc.COPIED:
+                again.page = device.page
+            again.lease, again.leased, device = device.lease, device.leased, again
+            channel.host = device
+            assert resume_in_time(device, channel.life, n + 7) == wire.OK
+            assert mediator.vm(1)["worker_pid"] == worker
+        device.run(channel, (20, 5))
+        assert device.result(channel, transport) == (25,)
+        device.send(hc.CHANNEL_CLOSE, hc.CLOSE.pack(9, 0))
+        assert device.answer(hc.CHANNEL_CLOSED)[0] == (9, hc.ASKED)
+        assert device.let_go()
+        device.sock.close()
+        mediator.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_device_that_wants_its_memory_back_while_no_mediator_is_there(lab, planned):
+    """A guest that is reset waits for its lease: the worker must not wait for a mediator."""
+    with kept_channels(lab) as next_mediator:
+        mediator = next_mediator().start()
+        device = Guest(lab / "vm0.sock", FEATURES, vm_id=1)
+        channel = device.open_channel(hc.SHARED)
+        worker = mediator.vm(1)["worker_pid"]
+        stop(mediator, planned)
+        os.close(channel.life)
+        channel.life = None
+        assert device.let_go() and alive(worker)
+        assert channel.state() == (1, hc.SESSION)
+        assert "/memfd:ram" not in pathlib.Path(f"/proc/{worker}/maps").read_text()
+        channel.close_fds()
+        device.close()
+
+
+def test_a_device_that_cannot_resume(lab):
+    """Its channels have no life, whatever its guest asks for; they end as ever."""
+    with kept_channels(lab) as next_mediator:
+        mediator = next_mediator().start()
+        with Device(lab / "vm0.sock", hc.FEATURE_CHANNELS | 3, vm_id=1) as device:
+            device.ask(0, 1 << hc.COPIED, features=KEPT)
+            words, fds = device.answer()
+            assert words[:4] == (0, wire.OK, hc.COPIED, hc.BULK_FEATURE) and len(fds) == 4
+            with pytest.raises((wire.Closed, ConnectionResetError)):
+                resume(device, device.leased, 1)
+        stop(mediator, True)
+
+
 # Does each job.  When it is taken over, it announces channels, and never tells of all of them.
 PLAYED_WORKER = """#!/usr/bin/python3 -IS
 import os, socket, struct, sys
@@ -394,6 +509,7 @@ def test_a_worker_that_does_not_tell_of_all_its_channels(lab):
             with again.device(2) as device:  # it is ready, and answers
                 assert device.run(wire.NOP).status == wire.OK
                 wait_for(lambda: "did not tell of all its channels" in again.log(), "its end")
+                wait_for(lambda: "event=worker_lost vm_id=2" in again.log(), "it to be gone")
                 assert device.run(wire.NOP).status == wire.OK
 
 

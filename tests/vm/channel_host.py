@@ -4,6 +4,7 @@
 import fcntl
 import mmap
 import os
+import select
 import struct
 
 import pytest
@@ -14,7 +15,7 @@ from fake_mediator import frame
 
 BAR2, BAR4 = 0xE1000000, 0xE1100000
 CHUNK_AT = 0x1000000
-INVALID, UNSUPPORTED = 1, 8
+INVALID, QUEUE_FULL, UNSUPPORTED = 1, 7, 8
 BYTES = cr.layout_bytes(*cr.SMALLEST)
 GOOD = pieces_at(CHUNK_AT, BYTES)
 MESSAGE_AT, CONFIG_DATA, CHANNEL_DATA = 0x100000, 0x5151, 0x6262
@@ -54,6 +55,7 @@ class Opened:
         self.number, self.transports, self.geometry = words[0], words[2], words[4]
         self.lease, = opening.fds
         self.doorbell, self.interrupt = eventfd(), eventfd()
+        self.life = None  # our end of its pipe, where it has one
 
     def send(self, data, fds=()):
         try:
@@ -61,11 +63,22 @@ class Opened:
         except BrokenPipeError:
             pass  # the device has seen enough
 
-    def reply(self, status=0, transport=cr.SHARED, fds=None, geometry=None, size=BYTES):
+    def reply(self, status=0, transport=cr.SHARED, fds=None, geometry=None, size=BYTES, features=1):
         fds = (self.doorbell, self.interrupt) if fds is None else fds
         self.send(frame(cr.MSG_OPENED, 0, cr.OPENED_FRAME.pack(
-            self.number, status, transport, 1, geometry or self.geometry, size),
+            self.number, status, transport, features, geometry or self.geometry, size),
             pad=len(fds)), fds)
+
+    def reply_with_life(self):
+        self.life, theirs = os.pipe()
+        self.reply(fds=(self.doorbell, self.interrupt, theirs), features=1 | cr.LIFE)
+        os.close(theirs)
+
+    def is_wanted(self):
+        """Does the device have its end of the life?"""
+        poll = select.poll()
+        poll.register(self.life, 0)
+        return not poll.poll(0)
 
     def closed(self, reason):
         self.conn.send(frame(cr.MSG_CLOSED, 0, cr.CLOSE_FRAME.pack(self.number, reason)))
@@ -77,6 +90,8 @@ class Opened:
 
     def close(self):
         self.let_go()
+        if self.life is not None:
+            os.close(self.life)
         for fd in (self.doorbell, self.interrupt, *(fd for add in self.adds for fd in add.fds)):
             os.close(fd)
 
@@ -96,13 +111,13 @@ def opened():
     """opened(driver, conn, number) -> a channel that is open."""
     made = []
 
-    def run(driver, conn, number=0, setup=None, vector=None):
+    def run(driver, conn, number=0, setup=None, vector=None, life=False):
         if vector is not None:
             driver.select(number).device.write(cr.VECTOR, vector)
         setup = setup or setup_bytes(pieces=pieces_at(CHUNK_AT + number * 0x200000, BYTES))
         assert driver.open(number, setup) == cr.PENDING
         made.append(take_open(conn))
-        made[-1].reply()
+        made[-1].reply_with_life() if life else made[-1].reply()
         assert driver.wait_result(number) == 0
         assert driver.of(number, cr.STATE) == cr.OPENED
         return made[-1]

@@ -90,7 +90,8 @@ def test_open_sends_what_the_driver_said(begin, mediator, opened):
     channel = opened(driver, conn, 5)
     number, profile, transports, features, geometry, process, _, name = \
         cr.OPEN_FRAME.unpack(channel.opening.payload)
-    assert (number, profile, transports, features, process) == (5, 1, 1 << cr.SHARED, 1, 4711)
+    assert (number, profile, transports, process) == (5, 1, 1 << cr.SHARED, 4711)
+    assert features == 1 | cr.LIFE  # the device's own wish: HELLO has granted it
     assert geometry == cr.GEOMETRY.pack(*cr.SMALLEST) and name.rstrip(b"\0") == b"test"
     assert driver.changed() == [5] and driver.changed() == []
     assert driver.of(5, cr.TRANSPORT) == cr.SHARED and driver.of(5, cr.GRANTED) == 1

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import channel_regs as cr
-from channel_host import (CHUNK_AT, UNSUPPORTED, BYTES, GOOD,
+from channel_host import (CHUNK_AT, UNSUPPORTED, QUEUE_FULL, BYTES, GOOD,
                           CONFIG_DATA, place_bars, take_open, enable_msix, take_message)
 from channel_regs import pieces_at, setup_bytes
 from fake_mediator import frame
@@ -156,6 +156,106 @@ def test_the_mediator_goes_and_comes_back(begin, mediator, opened):
     opened(driver, conn)
 
 
+# ---- a channel with a life outlives its connection
+
+def resumed(conn, channel):
+    """The device has shown the life of the channel."""
+    got = conn.expect(cr.MSG_RESUME)
+    assert got.payload == cr.CLOSE_FRAME.pack(channel.number, 0)
+    life, = got.fds
+    assert os.fstat(life).st_ino == os.fstat(channel.life).st_ino
+    os.close(life)
+    channel.conn = conn
+
+
+def answer_resume(conn, channel, status):
+    conn.send(frame(cr.MSG_RESUME, 0, cr.CLOSE_FRAME.pack(channel.number, status)))
+
+
+def test_a_channel_goes_on_with_the_next_mediator(begin, mediator, opened):
+    vm, _, driver = begin()
+    conn = mediator.accept()
+    one, two = (opened(driver, conn, number, life=True) for number in (0, 1))
+    for _ in range(2):
+        conn.close()
+        conn = mediator.accept()
+        resumed(conn, one)
+        resumed(conn, two)
+        answer_resume(conn, one, QUEUE_FULL)  # its worker is not taken over yet
+        answer_resume(conn, two, 0)
+        resumed(conn, one)
+        answer_resume(conn, one, 0)
+        conn.sync()
+        assert [driver.of(n, cr.STATE) for n in (0, 1)] == [cr.OPENED] * 2
+    driver.command(0, cr.CLOSE)
+    assert conn.expect(cr.MSG_CLOSE).payload == cr.CLOSE_FRAME.pack(0, 0)
+    assert one.is_wanted() and two.is_wanted()
+    one.let_go()
+    one.closed(cr.R_ASKED)
+    driver.wait_state(0, cr.FREE)
+    assert driver.of(0, cr.REASON) == cr.R_ASKED and not one.is_wanted() and two.is_wanted()
+    assert "vgpu-stub" not in vm.output()
+
+
+def test_a_channel_that_the_next_mediator_does_not_know(begin, mediator, opened):
+    _, _, driver = begin()
+    conn = mediator.accept()
+    channel = opened(driver, conn, life=True)
+    conn.close()
+    conn = mediator.accept()
+    resumed(conn, channel)
+    assert driver.of(0, cr.STATE) == cr.OPENED
+    answer_resume(conn, channel, UNSUPPORTED)
+    driver.wait_state(0, cr.CLOSING)
+    channel.let_go()
+    driver.wait_state(0, cr.FREE)
+    assert driver.of(0, cr.REASON) == cr.R_SESSION and not channel.is_wanted()
+    opened(driver, conn)
+
+
+def test_no_mediator_that_could_take_it_over(begin, mediator, opened):
+    """The worker has ended, too; or the next one is an older one."""
+    _, _, driver = begin()
+    conn = mediator.accept()
+    orphan, channel = (opened(driver, conn, number, life=True) for number in (1, 0))
+    mediator.listener.close()
+    conn.close()
+    orphan.let_go()
+    driver.wait_state(1, cr.FREE)
+    assert driver.of(1, cr.REASON) == cr.R_SESSION and driver.of(0, cr.STATE) == cr.OPENED
+    mediator.listen()
+    conn = mediator.accept(hello=False)
+    hello = conn.expect(8)
+    conn.send(frame(8, hello.request_id, struct.pack("<4I", 0x10000, 5, 0, 0)))
+    driver.wait_state(0, cr.CLOSING)
+    channel.let_go()
+    driver.wait_state(0, cr.FREE)
+    assert driver.of(0, cr.REASON) == cr.R_SESSION and not channel.is_wanted()
+
+
+def test_a_guest_closes_its_channel_between_question_and_answer(begin, mediator, opened):
+    _, _, driver = begin()
+    conn = mediator.accept()
+    one, two = (opened(driver, conn, number, life=True) for number in (0, 1))
+    conn.close()
+    conn = mediator.accept()
+    resumed(conn, one)
+    resumed(conn, two)
+    for number in (0, 1):
+        driver.command(number, cr.CLOSE)
+        assert driver.of(number, cr.STATE) == cr.CLOSING
+    answer_resume(conn, one, 0)
+    assert conn.expect(cr.MSG_CLOSE).payload == cr.CLOSE_FRAME.pack(0, 0)
+    answer_resume(conn, two, QUEUE_FULL)  # nobody has to be asked any more
+    for channel in (one, two):
+        channel.let_go()
+    one.closed(cr.R_ASKED)
+    for number in (0, 1):
+        driver.wait_state(number, cr.FREE)
+        assert driver.of(number, cr.REASON) == cr.R_ASKED
+    conn.sync()
+
+
 def test_no_mediator(begin, mediator):
     mediator.close()
     _, _, driver = begin()
@@ -187,6 +287,9 @@ LIES = {
     "a channel that is not there": lambda c: c.send(
         frame(cr.MSG_CLOSED, 0, cr.CLOSE_FRAME.pack(64, 1))),
     "closed before it was opened": lambda c: c.closed(1),
+    "a life that is none": lambda c: c.reply(features=1 | cr.LIFE),
+    "an answer to no question": lambda c: c.send(
+        frame(cr.MSG_RESUME, 0, cr.CLOSE_FRAME.pack(0, 0))),
     "a short frame": lambda c: c.send(frame(cr.MSG_CLOSED, 0, b"abc")),
     "a long frame": lambda c: c.send(frame(cr.MSG_OPENED, 0, bytes(1024))),
 }

@@ -11,8 +11,10 @@ import pytest
 
 import channel_regs as cr
 import guest_channel as gc
+import regs
 from conftest import Device
 from guest_channel import GuestMemory, enable, hc, open_channel
+from keeper import Keeper  # tests/protocol's
 from qemu_process import wait_for
 from test_end_to_end import BIN, mediate  # noqa: F401  (a fixture)
 from test_life import unplug
@@ -55,6 +57,11 @@ def admin(folder, *words):
     done = subprocess.run([BIN / "vgpu-admin", f"--admin-socket={folder}/admin.sock", *words],
                           stdout=subprocess.PIPE, text=True, check=False)
     return done.stdout
+
+
+def shown_channels(folder):
+    said = json.loads(admin(folder, "show-connections", "--json") or "{}")
+    return sum(one["channels"] for one in said.get("connections", []))
 
 
 def connected(folder):
@@ -377,6 +384,67 @@ def test_a_mediator_that_is_killed(guest, memory):
         "/dev/shm/" not in open(f"/proc/{pid}/maps").read()
     mediator.start()
     wait_for(lambda: open_is_possible(driver, memory), "the mediator serves again")
+
+
+@pytest.mark.parametrize("way", ["shared", "copied"], indirect=True)
+def test_it_goes_on_with_the_next_mediator(guest, memory, folder):
+    """Where a keeper holds the workers: through a planned restart and a kill -9."""
+    with Keeper(folder) as keeper:
+        driver, mediator = guest("", "--keeper-socket", keeper.path)
+        channel = ready(open_channel(driver, memory))
+        other = ready(open_channel(driver, memory, 2, 0x2000000))
+        assert channel.bulk(hc.ALLOC, target=hc.handle(1), count=4096) == 0
+        assert channel.bulk(hc.FILL, target=hc.handle(1), count=1024, value=KNOWN) == 0
+        worker, = keeper.workers()
+        for kill in (False, True):
+            if kill:
+                mediator.kill()
+            else:
+                mediator.process.terminate()
+                assert mediator.process.wait(180) == 0
+            assert channel.op(0)[0] == 0  # what needs no turn needs no mediator
+            channel.put(channel.bulk_record(hc.ADD_I32, target=hc.handle(1), a=hc.handle(1),
+                                            b=hc.handle(1), count=1024))
+            channel.publish()
+            mediator.start()
+            assert channel.answer()[0] == 0
+            wait_for(lambda: connected(folder) and shown_channels(folder) == 2, "both are resumed")
+        assert channel.bulk(hc.DOWNLOAD, a=hc.handle(1), count=4096,
+                            chunk_offset=channel.arena) == 0
+        assert channel.memory[channel.arena:channel.arena + 4096] == \
+            struct.pack("<I", KNOWN * 4) * 1024
+        assert keeper.workers() == [worker] and other.op(0)[0] == 0
+        for number in (0, 2):
+            driver.command(number, cr.CLOSE)
+            assert driver.wait_result(number) == 0
+            assert driver.of(number, cr.REASON) == cr.R_ASKED
+        assert ready(open_channel(driver, memory)).op(0)[0] == 0
+        wait_for(lambda: shown_channels(folder) == 1, "the new one alone")
+        mediator.close()
+
+
+@pytest.mark.parametrize("way", ["shared", "copied"], indirect=True)
+def test_ends_while_no_mediator_is_there(guest, memory, folder):
+    """The guest's own, by each of its ways: the memory is back without anybody's word."""
+    with Keeper(folder) as keeper:
+        driver, mediator = guest("", "--keeper-socket", keeper.path)
+        closing, left = (ready(open_channel(driver, memory, number, 0x1000000 * (number + 1)))
+                         for number in (0, 1))
+        worker, = keeper.workers()
+        mediator.kill()
+        driver.command(0, cr.CLOSE)
+        assert driver.wait_result(0) == 0
+        driver.wait_state(0, cr.FREE)
+        assert left.op(0)[0] == 0 and driver.of(0, cr.REASON) == cr.R_ASKED
+        assert open_channel(driver, memory, 0) == regs.E_MEDIATOR_UNAVAILABLE
+        driver.device.config_write(0x04, 0x0002, 2)  # waits for the worker
+        assert "/dev/shm/" not in open(f"/proc/{worker}/maps").read()
+        driver.device.config_write(0x04, 0x0006, 2)
+        closed_for(driver, 1, cr.R_BUS_MASTER)
+        mediator.start()
+        wait_for(lambda: open_is_possible(driver, memory), "the mediator serves again")
+        assert keeper.workers() == [worker]
+        mediator.close()
 
 
 def test_a_mediator_that_stops(guest, memory):

@@ -11,6 +11,8 @@ import pytest
 
 import channel_regs as cr
 from conftest import chardev
+from guest_channel import hc  # noqa: F401  (tests/protocol is in the path)
+from keeper import Keeper
 from qemu_process import wait_for
 from test_end_to_end import BIN, mediate, programs  # noqa: F401 (fixtures)
 from test_linux_driver import (driver_files, healthy, in_use, kernel, nothing_left,  # noqa: F401
@@ -54,6 +56,14 @@ def admin(mediator, command):
     done = subprocess.run([BIN / "vgpu-admin", "--admin-socket", mediator.folder / "admin.sock",
                            "--json", *command.split()], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+def completed(mediator):
+    """Of VM 1; with the turns of its channels.  0: there is no mediator."""
+    try:
+        return sum(vm["completed"] for vm in admin(mediator, "show-metrics")["vms"])
+    except subprocess.CalledProcessError:
+        return 0
 
 
 def channels(mediator):
@@ -157,6 +167,34 @@ def test_the_mediator_and_its_worker_go(mediate, boot):  # noqa: F811
     assert client(guest, "20 22")[1]["sum"] == 42
     nothing_left(guest)
     healthy(guest)
+
+
+def test_a_program_works_through_three_restarts(mediate, boot, folder):  # noqa: F811
+    """Where a keeper holds the workers: two planned ones and a kill -9; it notices none of them."""
+    with Keeper(folder) as keeper:
+        mediator = mediate("--keeper-socket", keeper.path)
+        guest = boot(mediator)
+        guest.run("{ vgpu-client --json --op vadd-i32 --seconds 3600; echo; echo exit $?; }"
+                  " >/tmp/out 2>&1 & echo $! >/tmp/pid")
+        wait_for(lambda: channels(mediator) == 1, "it works")
+        for kill in (False, True, False):
+            if kill:
+                mediator.kill()
+            else:
+                mediator.process.terminate()
+                assert mediator.process.wait(180) == 0
+            mediator.start()
+            wait_for(lambda: completed(mediator) > 100 and channels(mediator) == 1,
+                     "it is taken over, and works")
+        assert len(keeper.workers()) == 1
+        guest.run("kill -INT $(pidof vgpu-client)")
+        wait_for(lambda: "exit" in guest.run("cat /tmp/out")[1], "its end")
+        output = guest.run("cat /tmp/out")[1]
+        summary = json.loads([line for line in output.splitlines() if "summary" in line][-1])
+        assert (summary["wrong"], summary["errors"], summary["reconnects"]) == (0, 0, 0), output
+        nothing_left(guest)
+        healthy(guest)
+        mediator.close()
 
 
 def test_quarantine_reaches_the_program(mediate, boot):  # noqa: F811

@@ -23,7 +23,7 @@ def test_hello_opens_the_connection(start, mediator):
     start("vm_id=9,pool_id=C,priority=2")
     conn = mediator.accept(hello=False)
     hello = conn.expect(HELLO)
-    assert struct.unpack("<4I", hello.payload) == (0x10000, 5, 0, 0)
+    assert struct.unpack("<4I", hello.payload) == (0x10000, 1 | 4 | 16, 0, 0)
     assert (hello.vm_id, hello.pool_id, hello.priority) == (9, "C", 2)
 
 

@@ -326,9 +326,20 @@ static void drain(int fd)
     (void)n; /* none: another look found the work */
 }
 
+/* A device that closed its end wants its memory back.  Channels may go: from the last one on. */
+static void end_abandoned(struct channel_set *set, const struct pollfd *lives)
+{
+    for (unsigned i = set->count; i-- > 0;) {
+        if (lives[i].revents & (POLLHUP | POLLERR)) {
+            channel_end_and_tell(set, set->all[i], VGPU_CLOSED_SESSION);
+        }
+    }
+}
+
 void channel_set_sleep(struct channel_set *set, int socket)
 {
-    struct pollfd fds[CHANNEL_SET_MAX + 1] = {{.fd = socket, .events = POLLIN}};
+    struct pollfd fds[2 * CHANNEL_SET_MAX + 1] = {{.fd = socket, .events = POLLIN}};
+    struct pollfd *lives = fds + 1 + set->count;
     const struct timespec look = {.tv_nsec = LOOK_NS};
     bool work = false, flying = false;
 
@@ -339,10 +350,12 @@ void channel_set_sleep(struct channel_set *set, int socket)
         vgpu_park(&set->all[i]->control->worker_parked);
         copier_park(&set->all[i]->outbox.copier);
         fds[i + 1] = (struct pollfd){.fd = set->all[i]->doorbell, .events = POLLIN};
+        /* Whoever is closing lets go as soon as it can. */
+        lives[i].fd = set->all[i]->closing ? -1 : mapping_watched_life(set->all[i]->mapping);
         work |= has_work(set, set->all[i], flown);
     }
     if (!work) {
-        ppoll(fds, set->count + 1, flying ? &look : NULL, NULL);
+        ppoll(fds, 2 * set->count + 1, flying ? &look : NULL, NULL);
     }
     for (unsigned i = 0; i < set->count; i++) {
         vgpu_unpark(&set->all[i]->control->worker_parked);
@@ -351,4 +364,5 @@ void channel_set_sleep(struct channel_set *set, int socket)
             drain(set->all[i]->doorbell);
         }
     }
+    end_abandoned(set, lives);
 }

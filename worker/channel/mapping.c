@@ -71,10 +71,9 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
 {
     struct channel_mapping *begun = calloc(1, sizeof(*begun));
     enum vgpu_error error = VGPU_ERR_NONE;
-    bool has_life =
-        what->transport == VGPU_TRANSPORT_HOST && (what->features & VGPU_CHANNEL_LIFE) != 0;
-    unsigned expected =
-        what->transport == VGPU_TRANSPORT_COPIED || has_life ? VGPU_FD_COUNT : VGPU_FD_COPY;
+    bool has_life = (what->features & VGPU_CHANNEL_LIFE) != 0;
+    unsigned expected = vgpu_opened_fd_count(what->transport, what->features) +
+                        (what->transport != VGPU_TRANSPORT_HOST); /* the lease */
 
     if (!begun || what->transport > VGPU_TRANSPORT_COPIED || fd_count != expected ||
         !vgpu_channel_layout(&what->geometry, &begun->layout)) {
@@ -86,10 +85,9 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
     begun->what = *what;
     begun->doorbell = fds[VGPU_FD_DOORBELL];
     begun->interrupt = fds[VGPU_FD_INTERRUPT];
-    begun->lease = -1;
-    begun->life = has_life ? fds[VGPU_WORKER_FD_LIFE] : -1;
+    begun->lease = what->transport == VGPU_TRANSPORT_HOST ? -1 : fds[expected - 1 - has_life];
+    begun->life = has_life ? fds[expected - 1] : -1;
     if (what->transport == VGPU_TRANSPORT_SHARED) {
-        begun->lease = fds[VGPU_WORKER_FD_LEASE];
         begun->stretch.bytes = begun->layout.bytes;
     } else {
         error = map_whole(begun, fds[VGPU_FD_CHUNK0]);
@@ -113,6 +111,11 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
 int mapping_life(const struct channel_mapping *mapping)
 {
     return mapping->life;
+}
+
+int mapping_watched_life(const struct channel_mapping *mapping)
+{
+    return mapping->what.transport == VGPU_TRANSPORT_HOST ? -1 : mapping->life;
 }
 
 bool mapping_is_complete(const struct channel_mapping *mapping)

@@ -51,7 +51,7 @@ static inline bool stretch_is_complete(const struct stretch *stretch)
 void stretch_free(struct stretch *stretch);
 
 /* How many descriptors come with a frame at most. */
-#define MAPPING_FDS_MAX 4u
+#define MAPPING_FDS_MAX VGPU_WORKER_CHANNEL_FDS_MAX
 
 struct channel_mapping {
     LIST_ENTRY(channel_mapping) link; /* of its owner, while it is not complete */
@@ -78,6 +78,11 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
 
 /* The pipe's end that says whether its process lives; -1: it has none. */
 int mapping_life(const struct channel_mapping *mapping);
+/*
+ * To be watched: when it hangs up, the device wants its memory back, perhaps where no mediator is
+ * to say so.  -1: of a process of the host, or none.
+ */
+int mapping_watched_life(const struct channel_mapping *mapping);
 
 /* Is all of chunk 0 mapped? */
 bool mapping_is_complete(const struct channel_mapping *mapping);

@@ -452,7 +452,8 @@ static bool has_signal(struct driver_channel *channel)
 static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
 {
     struct pollfd fds[] = {{.fd = channel->doorbell, .events = POLLIN},
-                           {.fd = channel->wake, .events = POLLIN}};
+                           {.fd = channel->wake, .events = POLLIN},
+                           {.fd = mapping_watched_life(channel->mapping)}};
     uint64_t pause_ns = quiet_ns / PAUSE_SHARE, wait_ns;
     struct timespec pause;
 
@@ -465,13 +466,17 @@ static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
     pause = clock_timespec(wait_ns);
     vgpu_park(&channel->control->worker_parked);
     if (!has_signal(channel)) {
-        ppoll(fds, 2, wait_ns ? &pause : NULL, NULL);
+        ppoll(fds, 3, wait_ns ? &pause : NULL, NULL);
     }
     vgpu_unpark(&channel->control->worker_parked);
     for (unsigned i = 0; i < 2; i++) {
         if (fds[i].revents & POLLIN) {
             drain(fds[i].fd);
         }
+    }
+    if ((fds[2].revents & (POLLHUP | POLLERR)) &&
+        __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE) == 0) {
+        end_self(channel, VGPU_CLOSED_SESSION); /* its device wants the memory back */
     }
 }
 
