@@ -161,7 +161,11 @@ enum vgpu_error channel_set_add(struct channel_set *set, struct channel_mapping 
 {
     struct channel *channel = calloc(1, sizeof(*channel));
 
-    if (!channel || set->count == CHANNEL_SET_MAX || mapping->what.profile != VGPU_PROFILE_OPS) {
+    if (!channel) {
+        mapping_free(mapping);
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    if (set->count == CHANNEL_SET_MAX || mapping->what.profile != VGPU_PROFILE_OPS) {
         free(channel);
         mapping_free(mapping);
         return VGPU_ERR_UNSUPPORTED_OP;

@@ -75,7 +75,11 @@ enum vgpu_error mapping_begin(uint64_t handle, const vgpu_worker_channel *what, 
     unsigned expected = vgpu_opened_fd_count(what->transport, what->features) +
                         (what->transport != VGPU_TRANSPORT_HOST); /* the lease */
 
-    if (!begun || what->transport > VGPU_TRANSPORT_COPIED || fd_count != expected ||
+    if (!begun) {
+        close_all(fds, fd_count);
+        return VGPU_ERR_MEMORY_LIMIT;
+    }
+    if (what->transport > VGPU_TRANSPORT_COPIED || fd_count != expected ||
         !vgpu_channel_layout(&what->geometry, &begun->layout)) {
         close_all(fds, fd_count);
         free(begun);
