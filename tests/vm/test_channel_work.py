@@ -13,7 +13,7 @@ import channel_regs as cr
 import guest_channel as gc
 import regs
 from conftest import Device
-from guest_channel import GuestMemory, enable, hc, open_channel
+from guest_channel import GuestMemory, add_chunk, enable, hc, open_channel, remove_chunk
 from keeper import Keeper  # tests/protocol's
 from qemu_process import wait_for
 from test_end_to_end import BIN, mediate  # noqa: F401  (a fixture)
@@ -395,6 +395,7 @@ def test_it_goes_on_with_the_next_mediator(guest, memory, folder):
         other = ready(open_channel(driver, memory, 2, 0x2000000))
         assert channel.bulk(hc.ALLOC, target=hc.handle(1), count=4096) == 0
         assert channel.bulk(hc.FILL, target=hc.handle(1), count=1024, value=KNOWN) == 0
+        assert add_chunk(driver, 0, 1, [(0x3000000, 8192)]) == 0
         worker, = keeper.workers()
         for kill in (False, True):
             if kill:
@@ -403,6 +404,9 @@ def test_it_goes_on_with_the_next_mediator(guest, memory, folder):
                 mediator.process.terminate()
                 assert mediator.process.wait(180) == 0
             assert channel.op(0)[0] == 0  # what needs no turn needs no mediator
+            for command in (add_chunk(driver, 0, 2, [(0x3100000, 4096)]),
+                            remove_chunk(driver, 0, 1)):
+                assert command == regs.E_MEDIATOR_UNAVAILABLE
             channel.put(channel.bulk_record(hc.ADD_I32, target=hc.handle(1), a=hc.handle(1),
                                             b=hc.handle(1), count=1024))
             channel.publish()
@@ -413,6 +417,11 @@ def test_it_goes_on_with_the_next_mediator(guest, memory, folder):
                             chunk_offset=channel.arena) == 0
         assert channel.memory[channel.arena:channel.arena + 4096] == \
             struct.pack("<I", KNOWN * 4) * 1024
+        assert channel.bulk(hc.DOWNLOAD, a=hc.handle(1), count=4096, chunk=1,
+                            chunk_offset=4096) == 0
+        assert memory.bytes[0x3001000:0x3001004] == struct.pack("<I", KNOWN * 4)
+        assert remove_chunk(driver, 0, 1) == 0
+        assert add_chunk(driver, 0, 1, [(0x3000000, 4096)]) == 0
         assert keeper.workers() == [worker] and other.op(0)[0] == 0
         for number in (0, 2):
             driver.command(number, cr.CLOSE)
