@@ -29,10 +29,12 @@ VERSION = 13000  # of CUDA; what is newer is unknown here
 
 # Kinds of handles; their numbers are on the wire.
 KINDS = {"CONTEXT": 1, "MODULE": 2, "FUNCTION": 3, "LIBRARY": 4, "KERNEL": 5, "STREAM": 6,
-         "EVENT": 7, "POOL": 8, "LINK": 9, "BLAS": 24, "DNN": 25, "DNN_DESC": 26}
+         "EVENT": 7, "POOL": 8, "LINK": 9, "GRAPH": 10, "GRAPH_EXEC": 11, "GRAPH_NODE": 12,
+         "PHYSICAL": 13, "BLAS": 24, "DNN": 25, "DNN_DESC": 26}
 TYPES = {"CONTEXT": "CUcontext", "MODULE": "CUmodule", "FUNCTION": "CUfunction",
          "LIBRARY": "CUlibrary", "KERNEL": "CUkernel", "STREAM": "CUstream", "EVENT": "CUevent",
-         "POOL": "CUmemoryPool", "LINK": "CUlinkState"}
+         "POOL": "CUmemoryPool", "LINK": "CUlinkState", "GRAPH": "CUgraph",
+         "GRAPH_EXEC": "CUgraphExec", "GRAPH_NODE": "CUgraphNode"}
 
 # How a call travels.
 ASK = "ask"        # one round trip; the answer is the result
@@ -42,6 +44,7 @@ WAIT = "wait"      # answered when the GPU is there
 TURN = "turn"        # needs the VM's turn: it puts work on the GPU
 BARRIER = "barrier"  # the driver would wait: first nothing of the context may be in flight
 FREE = "free"        # needs no context
+FREE_BARRIER = "free barrier"
 
 # These take streams and events of any context; everywhere else one that is not of the current
 # context is no handle, and so are modules and functions.
@@ -79,6 +82,27 @@ RECORDS = [
     (0x01A, "POOL_GET", ASK, FREE),
     (0x01B, "POOL_SET", ASK, FREE),
     (0x01C, "CLUSTERS", ASK, None),
+    (0x01D, "CAPTURE_BEGIN", ASK, BARRIER),
+    (0x01E, "CAPTURE_END", ASK, None),
+    (0x01F, "CAPTURE_INFO", ASK, None),
+    (0x020, "GRAPH_CLONE", ASK, None),
+    (0x021, "GRAPH_INSTANTIATE", ASK, None),
+    (0x022, "GRAPH_UPDATE", ASK, None),
+    (0x023, "GRAPH_LAUNCH", FORGET, TURN),
+    (0x024, "GRAPH_NODES", ASK, None),
+    # Virtual memory management.
+    (0x025, "GRANULARITY", ASK, FREE),
+    (0x026, "RESERVE", ASK, FREE),
+    (0x027, "RESERVE_END", ASK, FREE),
+    (0x028, "PHYSICAL", ASK, FREE),
+    (0x029, "PHYSICAL_END", ASK, FREE),
+    (0x02A, "MAP", ASK, FREE),
+    (0x02B, "UNMAP", ASK, FREE_BARRIER),
+    (0x02C, "ACCESS", ASK, FREE),
+    (0x02D, "ACCESS_OF", ASK, FREE),
+    (0x02E, "HOST_FUNC", FORGET, None),
+    (0x02F, "TENSOR_TILED", ASK, FREE),
+    (0x030, "TENSOR_REPLACE", ASK, FREE),
     # Of the front end of cuBLAS (cublas.py).
     (0x080, "BLAS_CREATE", ASK, BARRIER),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
@@ -170,6 +194,12 @@ AUTO = [
     (0x135, "cuOccupancyAvailableDynamicSMemPerBlock", ASK, None,
      "dynamicSmemSize:o.size func:h.FUNCTION numBlocks:i32 blockSize:i32"),
     (0x136, "cuMemPoolTrimTo", ASK, BARRIER, "pool:h.POOL minBytesToKeep:size"),
+    (0x137, "cuGraphCreate", ASK, None, "phGraph:o.h.GRAPH flags:u32"),
+    (0x138, "cuGraphDestroy", ASK, None, "hGraph:d.GRAPH"),
+    (0x139, "cuGraphExecDestroy", ASK, None, "hGraphExec:d.GRAPH_EXEC"),
+    (0x13A, "cuGraphExecGetFlags", ASK, None, "hGraphExec:h.GRAPH_EXEC flags:o.u64"),
+    (0x13B, "cuGraphUpload", FORGET, TURN, "hGraphExec:h.GRAPH_EXEC hStream:stream"),
+    (0x13C, "cuGraphNodeGetType", ASK, None, "hNode:h.GRAPH_NODE type:o.i32"),
 ]
 
 # Bytes that a call uses behind each address: C in terms of its arguments, by saturating helpers.
@@ -335,7 +365,65 @@ CODE = {
         "size_t (*blockSizeToDynamicSMemSize)(int), size_t dynamicSMemSize, "
         "int blockSizeLimit, unsigned int flags",
 }
-HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE}
+GRAPHS = {
+    "cuStreamBeginCapture": "CUstream hStream",
+    "cuStreamBeginCapture_v2": "CUstream hStream, int captureMode",
+    "cuStreamEndCapture": "CUstream hStream, CUgraph *phGraph",
+    "cuStreamGetCaptureInfo": "CUstream hStream, unsigned int *captureStatus_out, "
+                              "unsigned long long *id_out",
+    "cuStreamGetCaptureInfo_v2": "CUstream hStream, unsigned int *captureStatus_out, "
+                                 "unsigned long long *id_out, CUgraph *graph_out, "
+                                 "const CUgraphNode **dependencies_out, "
+                                 "size_t *numDependencies_out",
+    "cuStreamGetCaptureInfo_v3": "CUstream hStream, unsigned int *captureStatus_out, "
+                                 "unsigned long long *id_out, CUgraph *graph_out, "
+                                 "const CUgraphNode **dependencies_out, "
+                                 "const CUgraphEdgeData **edgeData_out, "
+                                 "size_t *numDependencies_out",
+    "cuGraphClone": "CUgraph *phGraphClone, CUgraph originalGraph",
+    "cuGraphInstantiate": "CUgraphExec *phGraphExec, CUgraph hGraph, CUgraphNode *phErrorNode, "
+                          "char *logBuffer, size_t bufferSize",
+    "cuGraphInstantiateWithFlags": "CUgraphExec *phGraphExec, CUgraph hGraph, "
+                                   "unsigned long long flags",
+    "cuGraphInstantiateWithParams": "CUgraphExec *phGraphExec, CUgraph hGraph, "
+                                    "CUgraphInstantiateParams *instantiateParams",
+    "cuGraphExecUpdate": "CUgraphExec hGraphExec, CUgraph hGraph, CUgraphNode *hErrorNode_out, "
+                         "int *updateResult_out",
+    "cuGraphExecUpdate_v2": "CUgraphExec hGraphExec, CUgraph hGraph, "
+                            "CUgraphExecUpdateResultInfo *resultInfo",
+    "cuGraphLaunch": "CUgraphExec hGraphExec, CUstream hStream",
+    "cuGraphGetNodes": "CUgraph hGraph, CUgraphNode *nodes, size_t *numNodes",
+    "cuGraphGetRootNodes": "CUgraph hGraph, CUgraphNode *rootNodes, size_t *numRootNodes",
+}
+VIRTUAL = {
+    "cuMemGetAllocationGranularity": "size_t *granularity, const CUmemAllocationProp *prop, "
+                                     "unsigned int option",
+    "cuMemAddressReserve": "CUdeviceptr *ptr, size_t size, size_t alignment, CUdeviceptr addr, "
+                           "unsigned long long flags",
+    "cuMemAddressFree": "CUdeviceptr ptr, size_t size",
+    "cuMemCreate": "CUmemGenericAllocationHandle *handle, size_t size, "
+                   "const CUmemAllocationProp *prop, unsigned long long flags",
+    "cuMemRelease": "CUmemGenericAllocationHandle handle",
+    "cuMemMap": "CUdeviceptr ptr, size_t size, size_t offset, "
+                "CUmemGenericAllocationHandle handle, unsigned long long flags",
+    "cuMemUnmap": "CUdeviceptr ptr, size_t size",
+    "cuMemSetAccess": "CUdeviceptr ptr, size_t size, const CUmemAccessDesc *desc, size_t count",
+    "cuMemGetAccess": "unsigned long long *flags, const CUmemLocation *location, CUdeviceptr ptr",
+    "cuMemGetAllocationPropertiesFromHandle": "CUmemAllocationProp *prop, "
+                                              "CUmemGenericAllocationHandle handle",
+}
+OTHERS = {
+    "cuLaunchHostFunc": "CUstream hStream, CUhostFn fn, void *userData",
+    "cuStreamAddCallback": "CUstream hStream, CUstreamCallback callback, void *userData, "
+                           "unsigned int flags",
+    "cuTensorMapEncodeTiled":
+        "CUtensorMap *tensorMap, unsigned int tensorDataType, unsigned int tensorRank, "
+        "void *globalAddress, const uint64_t *globalDim, const uint64_t *globalStrides, "
+        "const unsigned int *boxDim, const unsigned int *elementStrides, unsigned int interleave, "
+        "unsigned int swizzle, unsigned int l2Promotion, unsigned int oobFill",
+    "cuTensorMapReplaceAddress": "CUtensorMap *tensorMap, void *globalAddress",
+}
+HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE, **GRAPHS, **VIRTUAL, **OTHERS}
 
 ALIAS = {
     "cuStreamDestroy": "cuStreamDestroy_v2", "cuEventDestroy": "cuEventDestroy_v2",
@@ -345,7 +433,7 @@ ALIAS = {
     "cuDevicePrimaryCtxSetFlags": "cuDevicePrimaryCtxSetFlags_v2",
     "cuCtxCreate": "cuCtxCreate_v2", "cuCtxDestroy": "cuCtxDestroy_v2",
     "cuCtxDetach": "cuCtxDestroy_v2", "cuCtxPushCurrent": "cuCtxPushCurrent_v2",
-    "cuCtxPopCurrent": "cuCtxPopCurrent_v2",
+    "cuCtxPopCurrent": "cuCtxPopCurrent_v2", "cuGraphInstantiate_v2": "cuGraphInstantiate",
 }
 
 REAL = {
@@ -382,6 +470,31 @@ REAL = {
     "cuOccupancyMaxActiveClusters": "int *, CUfunction, const CUlaunchConfig *",
     "cuOccupancyMaxPotentialClusterSize": "int *, CUfunction, const CUlaunchConfig *",
     "cuThreadExchangeStreamCaptureMode": "int *",
+    "cuStreamBeginCapture_v2": "CUstream, int",
+    "cuStreamEndCapture": "CUstream, CUgraph *",
+    "cuStreamGetCaptureInfo_v2": "CUstream, unsigned *, unsigned long long *, CUgraph *, "
+                                 "const CUgraphNode **, size_t *",
+    "cuGraphClone": "CUgraph *, CUgraph",
+    "cuGraphInstantiateWithFlags": "CUgraphExec *, CUgraph, unsigned long long",
+    "cuGraphExecUpdate_v2": "CUgraphExec, CUgraph, CUgraphExecUpdateResultInfo *",
+    "cuGraphLaunch": "CUgraphExec, CUstream",
+    "cuGraphGetNodes": "CUgraph, CUgraphNode *, size_t *",
+    "cuGraphGetRootNodes": "CUgraph, CUgraphNode *, size_t *",
+    "cuMemGetAllocationGranularity": "size_t *, const CUmemAllocationProp *, unsigned",
+    "cuMemAddressReserve": "CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long",
+    "cuMemAddressFree": "CUdeviceptr, size_t",
+    "cuMemCreate": "CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, "
+                   "unsigned long long",
+    "cuMemRelease": "CUmemGenericAllocationHandle",
+    "cuMemMap": "CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long",
+    "cuMemUnmap": "CUdeviceptr, size_t",
+    "cuMemSetAccess": "CUdeviceptr, size_t, const CUmemAccessDesc *, size_t",
+    "cuMemGetAccess": "unsigned long long *, const CUmemLocation *, CUdeviceptr",
+    "cuStreamWaitValue32_v2": "CUstream, CUdeviceptr, unsigned, unsigned",
+    "cuTensorMapEncodeTiled": "CUtensorMap *, unsigned, unsigned, void *, const uint64_t *, "
+                              "const uint64_t *, const unsigned *, const unsigned *, unsigned, "
+                              "unsigned, unsigned, unsigned",
+    "cuTensorMapReplaceAddress": "CUtensorMap *, void *",
 }
 
 
@@ -412,6 +525,11 @@ def errors():
 
 
 AUTO_BY_NAME = {row[1]: row for row in AUTO}
+
+
+def words(first):
+    """Each thing that the worker does first, or sees to."""
+    return first.split() if first else []
 
 
 def arguments(text):

@@ -51,7 +51,7 @@ def ops():
                  "    CUDA_FOREIGN = 64,\n};\n")
     lines.append("#define CUDA_OPS(X) \\")
     for op, name, how, first, *_ in driver.RECORDS + driver.AUTO:
-        flags = f"CUDA_{how.upper()}" + (f" | CUDA_{first.upper()}" if first else "")
+        flags = " | ".join(f"CUDA_{word.upper()}" for word in (how, *driver.words(first)))
         flags += " | CUDA_FOREIGN" if name in driver.FOREIGN else ""
         lines.append(f"    X({name}, {flags}) \\")
     lines.append("    /* end */\n\n#endif")

@@ -11,7 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum cuda_range_kind { CUDA_RANGE_DEVICE, CUDA_RANGE_ASYNC, CUDA_RANGE_GLOBAL, CUDA_RANGE_PINNED };
+enum cuda_range_kind {
+    CUDA_RANGE_DEVICE,
+    CUDA_RANGE_ASYNC,
+    CUDA_RANGE_GLOBAL,
+    CUDA_RANGE_PINNED,
+    CUDA_RANGE_MAPPED, /* by virtual memory management: one may go on in the next */
+};
 
 struct cuda_range {
     uint64_t start, bytes;
@@ -103,6 +109,34 @@ static inline bool cuda_ranges_remove(struct cuda_range_map *map, uint64_t start
     return true;
 }
 
+/* Takes what is mapped between them out.  There is room for one more: a range may be cut in two. */
+static inline void cuda_ranges_cut(struct cuda_range_map *map, uint64_t start, uint64_t bytes)
+{
+    uint64_t end = start + bytes;
+
+    for (size_t i = 0; i < map->count;) {
+        struct cuda_range *range = &map->all[i], rest = *range;
+        uint64_t range_end = range->start + range->bytes;
+
+        if (range->kind != CUDA_RANGE_MAPPED || range_end <= start || range->start >= end) {
+            i++;
+            continue;
+        }
+        rest.start = end;
+        rest.bytes = range_end > end ? range_end - end : 0;
+        range->bytes = range->start < start ? start - range->start : 0;
+        if (range->bytes == 0) {
+            cuda_ranges_remove(map, range->start);
+        } else {
+            i++;
+        }
+        if (rest.bytes) {
+            cuda_ranges_insert(map, &rest);
+            i++;
+        }
+    }
+}
+
 /* All of a context. */
 static inline void cuda_ranges_forget(struct cuda_range_map *map, const void *context)
 {
@@ -116,7 +150,7 @@ static inline void cuda_ranges_forget(struct cuda_range_map *map, const void *co
     map->count = kept;
 }
 
-/* Do all `bytes` lie in one?  None always do. */
+/* Do all `bytes` lie in one, or in mapped ones side by side?  None always do. */
 static inline bool cuda_ranges_hold(const struct cuda_range_map *map, uint64_t address,
                                     uint64_t bytes)
 {
@@ -125,8 +159,19 @@ static inline bool cuda_ranges_hold(const struct cuda_range_map *map, uint64_t a
     if (bytes == 0) {
         return true;
     }
-    range = cuda_ranges_find(map, address);
-    return range && bytes <= range->bytes - (address - range->start);
+    for (range = cuda_ranges_find(map, address); range; range = cuda_ranges_find(map, address)) {
+        uint64_t there = range->bytes - (address - range->start);
+
+        if (bytes <= there) {
+            return true;
+        }
+        if (range->kind != CUDA_RANGE_MAPPED) {
+            return false;
+        }
+        bytes -= there;
+        address += there;
+    }
+    return false;
 }
 
 /* Sums that never wrap round. */

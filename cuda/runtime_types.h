@@ -19,18 +19,12 @@ typedef CUkernel cudaKernel_t;
 typedef CUfunction cudaFunction_t;
 typedef CUlibrary cudaLibrary_t;
 typedef CUmemoryPool cudaMemPool_t;
-typedef struct CUgraph_st *CUgraph;
-typedef struct CUgraphNode_st *CUgraphNode;
-typedef struct CUgraphExec_st *CUgraphExec;
 typedef CUgraph cudaGraph_t;
 typedef CUgraphNode cudaGraphNode_t;
 typedef CUgraphExec cudaGraphExec_t;
 typedef void (*cudaHostFn_t)(void *data);
 typedef void (*cudaStreamCallback_t)(cudaStream_t stream, cudaError_t status, void *data);
 
-typedef struct CUgraphEdgeData {
-    unsigned char from_port, to_port, type, reserved[5];
-} CUgraphEdgeData;
 typedef CUgraphEdgeData cudaGraphEdgeData;
 
 /* As CUDA_KERNEL_NODE_PARAMS_v2. */

@@ -114,6 +114,28 @@ enum { CUDA_CLUSTERS_ACTIVE = 0, CUDA_CLUSTERS_SIZE = 1 };
 /* GET_FUNCTION: what the handle that it starts from is. */
 enum { CUDA_GET_OF_MODULE = 0, CUDA_GET_OF_LIBRARY = 1, CUDA_GET_OF_KERNEL = 2 };
 
+/* TENSOR_TILED's payload: arrays of `rank`, strides of one less. */
+#define CUDA_TENSOR_RANKS 5u
+
+typedef struct CUDATensorTiled {
+    uint64_t address, dims[CUDA_TENSOR_RANKS], strides[CUDA_TENSOR_RANKS];
+    uint32_t box[CUDA_TENSOR_RANKS], element_strides[CUDA_TENSOR_RANKS];
+    uint32_t type, rank, interleave, swizzle, l2_promotion, fill;
+} CUDATensorTiled;
+
+VGPU_STATIC_ASSERT(sizeof(CUDATensorTiled) == 152, "CUDATensorTiled is 152 bytes");
+
+/* GRAPH_NODES: which of them; and its answer: handles of those from args[2] on. */
+enum { CUDA_NODES_ALL = 0, CUDA_NODES_ROOTS = 1 };
+#define CUDA_NODES_AT_ONCE 480u
+
+typedef struct CUDANodes {
+    uint64_t total, count;
+    uint64_t handles[CUDA_NODES_AT_ONCE];
+} CUDANodes;
+
+VGPU_STATIC_ASSERT(sizeof(CUDANodes) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
 /* The answer to MODULE_LOAD and LIBRARY_LOAD is the logs: error log, then information log. */
 typedef struct CUDALogs {
     uint32_t error_bytes, info_bytes;

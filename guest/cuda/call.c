@@ -109,16 +109,23 @@ static bool sleep_a_turn(condition *holds, uint64_t number, void *what)
     return lives;
 }
 
-/* A process whose contexts are lost keeps the error that lost them. */
+/*
+ * A process whose contexts are lost keeps the error that lost them.  Work that ran past the VM's
+ * time limit is what natively a GPU with a display ends: CUDA_ERROR_LAUNCH_TIMEOUT.
+ */
 static CUresult lost(const char *why)
 {
     uint32_t sticky = VGPU_LOAD_RELAXED(&cuda_process.control->sticky);
+    bool late =
+        cuda_process.link->dead == VGPU_ERR_TIMEOUT ||
+        (is_closed() && VGPU_LOAD_RELAXED(&cuda_process.control->reason) == VGPU_CLOSED_TIMEOUT);
 
     if (sticky && !cuda_process_is_small) {
         return (CUresult)sticky;
     }
-    cuda_lose(why);
-    return CUDA_ERROR_DEVICE_UNAVAILABLE;
+    cuda_lose(late ? CUDA_ERROR_LAUNCH_TIMEOUT : CUDA_ERROR_DEVICE_UNAVAILABLE,
+              late ? "its work ran past the time limit and was ended" : why);
+    return cuda_state_result();
 }
 
 /* Where there are processors to spare a thread looks for as long as the driver's would. */
@@ -201,6 +208,9 @@ CUresult cuda_begin(struct cuda_call *call, uint16_t op, unsigned needs)
 
     if (cuda_state() != CUDA_READY) {
         return cuda_state_result();
+    }
+    if (cuda_in_host_func()) {
+        return CUDA_ERROR_NOT_PERMITTED;
     }
     context = cuda_current();
     memset(&call->head, 0, sizeof(call->head));

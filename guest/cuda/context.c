@@ -94,6 +94,7 @@ static CUresult end(struct cuda_context *context)
     result = cuda_ask(&call);
     if (result == CUDA_SUCCESS) {
         context->alive = false;
+        cuda_gates_drop(context);
         cuda_objects_drop(context);
         cuda_pinned_drop(context);
         cuda_ranges_drop(context);

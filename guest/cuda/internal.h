@@ -34,7 +34,7 @@
 enum cuda_state {
     CUDA_BEFORE = 0, /* cuInit has not succeeded */
     CUDA_READY = 1,
-    CUDA_LOST = 2,   /* the channel has ended: every call is CUDA_ERROR_DEVICE_UNAVAILABLE */
+    CUDA_LOST = 2,   /* the channel has ended: every call is lost_by */
     CUDA_FORKED = 3, /* a child of fork(): nothing works, as with the driver itself (not small) */
     CUDA_ENDED = 4,  /* the program is leaving */
 };
@@ -48,6 +48,7 @@ struct cuda_process {
     uint64_t pinned; /* offset in it where pinned memory begins */
     uint64_t arena_bytes;
     CUDASnapshot snapshot;
+    int lost_by;     /* while LOST: what every call gets; atomic */
     bool blocking;   /* CUDA_LAUNCH_BLOCKING */
     bool spare_cpus; /* a thread that looks takes no processor from another one */
 };
@@ -67,8 +68,8 @@ static inline int cuda_state(void)
 extern bool cuda_process_is_small;
 /* Opens the channel, once; what cuInit answers. */
 CUresult cuda_open(void);
-/* The channel is gone: this is said once, and every later call fails. */
-void cuda_lose(const char *why);
+/* The channel is gone: this is said once, and every later call fails with `result`. */
+void cuda_lose(CUresult result, const char *why);
 /* What a call gets in a state other than READY. */
 CUresult cuda_state_result(void);
 /* One line on stderr, after "libcuda (vgpu): ". */
@@ -178,13 +179,19 @@ void cuda_objects_drop(const struct cuda_context *context);
 
 /* ---- contexts ---- */
 
+struct cuda_gates {
+    uint32_t *words; /* pinned */
+    bool busy[];
+};
+
 struct cuda_context {
     uint64_t handle;
     unsigned flags;
     bool primary, alive;
     uint64_t id;
-    uint64_t work; /* records that may put something on the GPU, so far; atomic */
-    uint64_t idle; /* how many of them a synchronisation has seen the end of; atomic */
+    uint64_t work;            /* records that may put something on the GPU, so far; atomic */
+    uint64_t idle;            /* how many of them a synchronisation has seen the end of; atomic */
+    struct cuda_gates *gates; /* of its host functions; NULL: there was none yet */
 };
 
 /* Has the program waited for all that it put on the GPU? */
@@ -200,6 +207,8 @@ struct cuda_context *cuda_current(void);
 /* ---- addresses ---- */
 
 void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind);
+/* What virtual memory management had mapped there is no more. */
+void cuda_range_unmap(uint64_t start, uint64_t bytes);
 /* A variable; owner: the handle that it came from. */
 void cuda_range_add_global(uint64_t start, uint64_t bytes, uint64_t owner);
 /* Variables whose owners have gone. */
@@ -217,6 +226,20 @@ bool cuda_range_next_pinned(const struct cuda_context *context, uint64_t after,
                             struct cuda_range *range);
 /* All `bytes` lie in one; no bytes always do. */
 bool cuda_range_ok(uint64_t address, uint64_t bytes);
+
+/* ---- host functions ---- */
+
+/* Is it one that calls?  It may not. */
+bool cuda_in_host_func(void);
+/* The GPU has come to this one. */
+void cuda_host_func_ready(uint64_t number);
+/* Of a context that ends: all of them have run. */
+void cuda_gates_drop(struct cuda_context *context);
+
+/* ---- graphs ---- */
+
+/* Captures that were begun and not ended by the program: more than there are, never fewer. */
+unsigned cuda_captures(void);
 
 /* ---- code ---- */
 

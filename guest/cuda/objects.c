@@ -86,7 +86,9 @@ void cuda_object_made(struct cuda_call *call, CUresult result, void *to)
     pthread_mutex_lock(&lock);
     if (result == CUDA_SUCCESS) {
         object->context =
-            kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL ? NULL : call->context;
+            kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_PHYSICAL
+                ? NULL
+                : call->context;
         object->function = NULL;
         object->of = 0;
         __atomic_store_n(&object->handle, handle, __ATOMIC_RELEASE);
@@ -108,7 +110,8 @@ void cuda_object_end(uint64_t handle, CUresult result)
         }
         pthread_mutex_unlock(&lock);
         if (vgpu_handle_kind(handle) == CUDA_KIND_MODULE ||
-            vgpu_handle_kind(handle) == CUDA_KIND_LIBRARY) {
+            vgpu_handle_kind(handle) == CUDA_KIND_LIBRARY ||
+            vgpu_handle_kind(handle) == CUDA_KIND_GRAPH) {
             cuda_objects_drop(NULL);
         }
     }

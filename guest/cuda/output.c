@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What kernels print: the worker sends it in notices, before the answer to the call that waited. */
+/* Notices: what kernels print, which comes before the answer to the call that waited, and which
+ * host functions are to run. */
 #include <stdio.h>
 
 #include "guest/cuda/internal.h"
@@ -24,6 +25,8 @@ static bool take_notice(struct vgpu_ring *ring)
     vgpu_ring_get(ring, rest, bytes - sizeof(notice));
     if (notice.kind == VGPU_NOTICE_OUTPUT) {
         fwrite(rest, 1, notice.bytes - sizeof(notice), stdout);
+    } else if (notice.kind == VGPU_NOTICE_CALLBACK) {
+        cuda_host_func_ready(notice.value);
     }
     return true;
 }

@@ -44,10 +44,12 @@ void cuda_say(const char *format, ...)
 
 /* ---- states ---- */
 
-void cuda_lose(const char *why)
+void cuda_lose(CUresult result, const char *why)
 {
-    int expected = CUDA_READY;
+    int expected = CUDA_READY, none = CUDA_SUCCESS;
 
+    __atomic_compare_exchange_n(&cuda_process.lost_by, &none, result, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_ACQUIRE);
     if (__atomic_compare_exchange_n(&cuda_process.state, &expected, CUDA_LOST, false,
                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
         !cuda_process_is_small) {
@@ -58,7 +60,7 @@ void cuda_lose(const char *why)
 CUresult cuda_state_result(void)
 {
     switch (cuda_state()) {
-    case CUDA_LOST: return CUDA_ERROR_DEVICE_UNAVAILABLE;
+    case CUDA_LOST: return __atomic_load_n(&cuda_process.lost_by, __ATOMIC_ACQUIRE);
     case CUDA_ENDED: return CUDA_ERROR_DEINITIALIZED;
     default: return CUDA_ERROR_NOT_INITIALIZED;
     }
@@ -353,6 +355,7 @@ static CUresult open_locked(void)
     if (result) {
         return result;
     }
+    __atomic_store_n(&cuda_process.lost_by, CUDA_SUCCESS, __ATOMIC_RELAXED);
     __atomic_store_n(&cuda_process.state, CUDA_READY, __ATOMIC_RELEASE);
     result = agree_on_window();
     if (result) {

@@ -11,7 +11,7 @@ static void add(struct cuda_range range)
     if (range.start == 0 || range.bytes == 0) {
         return;
     }
-    range.context = cuda_current();
+    range.context = range.kind == CUDA_RANGE_MAPPED ? NULL : cuda_current();
     pthread_rwlock_wrlock(&lock);
     range.serial = next_serial++;
     /* Without memory for it, copies to it are refused; the allocation itself is there. */
@@ -22,6 +22,15 @@ static void add(struct cuda_range range)
 void cuda_range_add(uint64_t start, uint64_t bytes, enum cuda_range_kind kind)
 {
     add((struct cuda_range){.start = start, .bytes = bytes, .kind = kind});
+}
+
+void cuda_range_unmap(uint64_t start, uint64_t bytes)
+{
+    pthread_rwlock_wrlock(&lock);
+    if (cuda_ranges_reserve(&map)) {
+        cuda_ranges_cut(&map, start, bytes);
+    }
+    pthread_rwlock_unlock(&lock);
 }
 
 void cuda_range_add_global(uint64_t start, uint64_t bytes, uint64_t owner)

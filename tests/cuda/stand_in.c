@@ -47,6 +47,9 @@ void stand_in_context_dies(const struct context *context)
         if (object->context != context || object->kind == DEAD) {
             continue;
         }
+        if (object->kind == STREAM) {
+            stand_in_capture_ends((struct stream *)object);
+        }
         if (object->kind == MODULE) {
             stand_in_module_dies((struct module *)object);
         }
@@ -68,7 +71,8 @@ bool stand_in_take(struct context *context, uint64_t bytes)
 EXPORT unsigned vgpu_stand_in_alive(const char *kind)
 {
     static const char *const names[] = {"context", "module",  "function", "stream",
-                                        "event",   "library", "kernel",   "pool"};
+                                        "event",   "library", "kernel",   "pool",
+                                        "graph",   "exec",    "node",     "physical"};
     unsigned count = 0;
 
     for (const struct object *object = GPU->objects; object; object = object->next) {

@@ -25,6 +25,10 @@ enum kind {
     LIBRARY,
     KERNEL,
     POOL,
+    GRAPH,
+    GRAPH_EXEC,
+    GRAPH_NODE,
+    PHYSICAL,
     KIND_END
 };
 
@@ -47,6 +51,7 @@ struct stream {
     unsigned flags;
     int priority;
     uint64_t id;
+    struct capture *capture; /* NULL: it is not captured */
 };
 
 struct event {
@@ -54,6 +59,7 @@ struct event {
     unsigned flags;
     unsigned asked, done; /* how often recorded, and reached */
     double at_ms;
+    struct capture *capture; /* in which it was recorded last; NULL: in none */
 };
 
 struct function {
@@ -103,7 +109,7 @@ struct pool {
     uint64_t threshold, reserved, used;
 };
 
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_RECORD, WORK_WAIT };
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_RECORD, WORK_WAIT, WORK_VALUE };
 
 struct work {
     struct work *next;
@@ -175,6 +181,14 @@ void stand_in_module_dies(struct module *module);
 void stand_in_never_wait(const char *function, const struct context *context);
 /* The same of the context that an allocation belongs to. */
 void stand_in_owner_never_waits(const char *function, CUdeviceptr address);
+/* Takes work of a stream that is captured, and a wait that makes one so.  Under the lock. */
+bool stand_in_captured(struct work *work);
+/* The stream dies, or its capture ends. */
+void stand_in_capture_ends(struct stream *stream);
+/* Ends the process if a stream of the context is captured. */
+void stand_in_spoils(const char *function, const struct context *context);
+/* Is all of it memory of the GPU, or registered? */
+bool stand_in_is_memory(const void *memory, uint64_t bytes);
 /* NULL: the default stream. */
 struct stream *stand_in_stream(const char *function, CUstream stream);
 /* In the current context, not yet queued. */

@@ -277,6 +277,32 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
     return cuLaunchKernelEx(&config, function, params, extra);
 }
 
+/* What it has of its own is the address and a mark. */
+EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap *map, unsigned type, unsigned rank,
+                                       void *address, const uint64_t *dims, const uint64_t *strides,
+                                       const unsigned *box, const unsigned *element_strides,
+                                       unsigned interleave, unsigned swizzle, unsigned promotion,
+                                       unsigned fill)
+{
+    if (rank < 1 || rank > 5 || type > 12 || interleave > 2 || swizzle > 3 || promotion > 3 ||
+        fill > 1 || (uintptr_t)address % 16 || box[0] > 256 || element_strides[0] < 1) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    memset(map, 0, sizeof(*map));
+    map->opaque[0] = (uintptr_t)address;
+    map->opaque[1] = dims[rank - 1] ^ (rank > 1 ? strides[rank - 2] : 0) ^ 0x7e50;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuTensorMapReplaceAddress(CUtensorMap *map, void *address)
+{
+    if ((uintptr_t)address % 16) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    map->opaque[0] = (uintptr_t)address;
+    return CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction handle,
                                              const CUlaunchConfig *config)
 {

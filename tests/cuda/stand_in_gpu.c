@@ -240,6 +240,11 @@ static void set_memory(const struct work *work)
     }
 }
 
+static bool has_value(const struct work *work)
+{
+    return (int32_t)(__atomic_load_n((uint32_t *)work->to, __ATOMIC_ACQUIRE) - work->value) >= 0;
+}
+
 static void start(struct work *work)
 {
     struct gpu *gpu = &stand_in_gpu;
@@ -260,6 +265,7 @@ static void start(struct work *work)
         work->event->at_ms = stand_in_now_ms();
         break;
     case WORK_WAIT: break;
+    case WORK_VALUE: work->until_ms = has_value(work) ? 0 : WAITS; break;
     }
     if (result != CUDA_SUCCESS && !gpu->lost) {
         gpu->lost = result;
@@ -316,7 +322,11 @@ static bool step(void)
             did = true;
         }
         if (work->started && work->until_ms == WAITS && !stand_in_gpu.lost) {
-            stand_in_kernel(work, &work->until_ms);
+            if (work->kind == WORK_KERNEL) {
+                stand_in_kernel(work, &work->until_ms);
+            } else {
+                work->until_ms = has_value(work) ? 0 : WAITS;
+            }
         }
         if (!work->started || ((work->until_ms == WAITS || work->until_ms > stand_in_now_ms()) &&
                                !stand_in_gpu.lost)) {
@@ -366,6 +376,9 @@ void stand_in_queue(struct work *work)
     struct gpu *gpu = &stand_in_gpu;
     pthread_t thread;
 
+    if (stand_in_captured(work)) {
+        return;
+    }
     if (!gpu->running) {
         gpu->running = true;
         pthread_create(&thread, NULL, run, NULL);

@@ -172,6 +172,16 @@ static void *device(const char *function, CUdeviceptr address, uint64_t bytes)
     return (void *)(uintptr_t)address;
 }
 
+bool stand_in_is_memory(const void *memory, uint64_t bytes)
+{
+    uint64_t address = (uint64_t)(uintptr_t)memory;
+    bool ok;
+
+    LOCKED(ok = cuda_ranges_hold(&GPU->memory, address, bytes) ||
+                cuda_ranges_hold(&GPU->registered, address, bytes));
+    return ok;
+}
+
 static bool is_registered(const void *memory, uint64_t bytes)
 {
     bool ok;

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define CAPTURED_EVENT 907
+
 static uint64_t next_id = 13;
 
 EXPORT CUresult cuStreamCreateWithPriority(CUstream *out, unsigned flags, int priority)
@@ -31,6 +33,7 @@ EXPORT CUresult cuStreamDestroy_v2(CUstream handle)
     struct stream *stream = CHECK(handle, STREAM);
 
     NEED_CONTEXT;
+    stand_in_capture_ends(stream);
     stand_in_dies(&stream->object);
     return CUDA_SUCCESS;
 }
@@ -62,14 +65,6 @@ EXPORT CUresult cuStreamGetId(CUstream handle, unsigned long long *id)
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuStreamIsCapturing(CUstream handle, unsigned *status)
-{
-    stand_in_stream(__func__, handle);
-    NEED_CONTEXT;
-    *status = 0; /* it has no captures */
-    return CUDA_SUCCESS;
-}
-
 static bool stream_is_busy(const struct stream *stream)
 {
     bool busy = false;
@@ -87,6 +82,9 @@ EXPORT CUresult cuStreamQuery(CUstream handle)
     struct stream *stream = stand_in_stream(__func__, handle);
 
     NEED_CONTEXT;
+    if (stream && stream->capture) {
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
     return stream_is_busy(stream) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 
@@ -142,7 +140,7 @@ static CUresult record(struct event *event, struct stream *stream)
     }
     work = stand_in_work(WORK_RECORD, stream);
     work->event = event;
-    LOCKED(work->generation = ++event->asked; stand_in_queue(work));
+    LOCKED(work->generation = ++event->asked; event->capture = NULL; stand_in_queue(work));
     return CUDA_SUCCESS;
 }
 
@@ -167,6 +165,8 @@ EXPORT CUresult cuCtxRecordEvent(CUcontext context, CUevent handle)
 
     CHECK(context, CONTEXT);
     NEED_CONTEXT;
+    stand_in_spoils(__func__, stand_in_current);
+    event->capture = NULL;
     pthread_mutex_lock(&GPU->lock);
     event->asked++;
     if (stand_in_current->in_flight == 0) {
@@ -192,6 +192,9 @@ EXPORT CUresult cuEventQuery(CUevent handle)
     if (GPU->lost) {
         return GPU->lost;
     }
+    if (event->capture) {
+        return CAPTURED_EVENT;
+    }
     LOCKED(done = event->done == event->asked);
     if (done) {
         stand_in_pools_shrink();
@@ -211,6 +214,23 @@ EXPORT CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end)
         return CUDA_ERROR_NOT_READY;
     }
     *ms = (float)(b->at_ms - a->at_ms);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr address, unsigned value,
+                                       unsigned flags)
+{
+    struct work *work;
+
+    NEED_CONTEXT;
+    if (flags != 0 || address % 4 != 0 ||
+        !stand_in_is_memory((const void *)(uintptr_t)address, sizeof(value))) {
+        stand_in_abort(__func__, "it would wait for memory that is none of the GPU's");
+    }
+    work = stand_in_work(WORK_VALUE, stand_in_stream(__func__, stream));
+    work->to = (uint8_t *)(uintptr_t)address;
+    work->value = value;
+    LOCKED(stand_in_queue(work));
     return CUDA_SUCCESS;
 }
 

@@ -36,9 +36,14 @@ CUresult cuda_state_result(void)
     return CUDA_ERROR_NOT_INITIALIZED;
 }
 
-void cuda_lose(const char *why)
+void cuda_lose(CUresult result, const char *why)
 {
-    fail_msg("%s", why);
+    fail_msg("%d: %s", result, why);
+}
+
+bool cuda_in_host_func(void)
+{
+    return false;
 }
 
 struct cuda_context *cuda_current(void)

@@ -9,11 +9,13 @@ Needs Python's standard library and an NVIDIA driver; numba_program.py runs wher
 Numba.  Without a usable GPU it says so and exits with 77."""
 
 import argparse
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -134,6 +136,27 @@ class Suite:
             "together_of_alone": round(sum(pair) / alone, 4),
             "share_error_points": round(abs(pair[0] / sum(pair) - 0.5) * 100, 2)})
 
+    def lines_agree(self, name):
+        """A program that prints each call and its result: the same lines as natively."""
+        native, status = self.text(None, 1, self.program(name), self.image)
+        self.report.check(name + " natively", status == 0, native[-300:] if status else "")
+        with self.lab() as lab:
+            us, status = self.text(lab, 1, self.program(name), self.image)
+        pairs = list(itertools.zip_longest(native.splitlines(), us.splitlines()))
+        wrong = ["%s / %s" % pair for pair in pairs if pair[0] != pair[1]]
+        self.report.check("%s: %d lines as natively" % (name, len(pairs)), not wrong,
+                          "; ".join(wrong[:20]))
+        self.report.measure(name, native.splitlines())
+
+    def graphs(self):
+        self.lines_agree("graph_driver")
+
+    def host_functions(self):
+        self.lines_agree("host_driver")
+
+    def virtual(self):
+        self.lines_agree("virtual_driver")
+
     def printing(self):
         """In its place among what the program prints, as natively.  Whether waiting for an event
         brings it, too, is the driver's affair, and shown only."""
@@ -168,6 +191,68 @@ class Suite:
             out, status = self.text(lab, 1, self.program("try_driver"), self.image, "1")
             self.report.check("the next program of the VM", status == 0, out[-300:])
 
+    def neighbours(self, lab, what, vms, trouble):
+        """What programs of other VMs lose by `trouble`, which runs beside them: nothing.  A count
+        is of whole rounds of a program that checks every value."""
+        done, over = {vm: 0 for vm in vms}, threading.Event()
+        failed = []
+
+        def rounds(vm):
+            while not over.is_set():
+                out, status = self.text(lab, vm, self.program("try_driver"), self.image, "2")
+                done[vm] += status == 0
+                if status:
+                    failed.append("VM %d: %s" % (vm, out[-200:]))
+
+        threads = [threading.Thread(target=rounds, args=(vm,)) for vm in vms]
+        for thread in threads:
+            thread.start()
+        try:
+            trouble()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        self.report.check("%s: neighbours lose nothing" % what,
+                          not failed and all(done.values()), failed or done)
+
+    def hang(self):
+        """A kernel without an end: its program gets an error, and others go on."""
+        with self.lab("--job-timeout-ms", "3000") as lab:
+            def trouble():
+                out, _ = self.text(lab, 1, self.program("fault_driver"), self.image, "hang")
+                said = dict(line.rsplit(" ", 1) for line in out.splitlines()
+                            if not line.startswith("libcuda"))
+                self.report.check("a hang is 702 in the call that waits", said.get("sync") == "702",
+                                  out[-300:])
+            self.neighbours(lab, "a hang", (2, 3), trouble)
+            out, status = self.text(lab, 1, self.program("try_driver"), self.image, "1")
+            self.report.check("the next program of the VM", status == 0, out[-300:])
+
+    def memory_storm(self):
+        uuids = {vm: "00000000-0000-4000-8000-00000000000%d" % vm for vm in (1, 2, 3)}
+        vms = [["--vm-name=v%d" % vm, "--vm-id=%d" % vm, "--vm-uuid=" + uuid]
+               for vm, uuid in uuids.items()]
+        with Lab(self.bin_dir, test_ops=False, db=vms) as lab:
+            lab.admin_must("set-memory-limit", "--vm-name=v1", "--limit=4G")
+
+            def trouble():
+                out, status = self.text(lab, 1, self.program("storm_driver"), self.image, "20")
+                self.report.check("refused 20 times over, and nothing else", status == 0,
+                                  out[-300:])
+            self.neighbours(lab, "an out-of-memory storm", (2, 3), trouble)
+
+    def killed(self):
+        """kill -9, also beside programs of the same VM."""
+        with self.lab() as lab:
+            def trouble():
+                for _ in range(5):
+                    victim = self.start(lab, 1, self.program("bench_driver"), self.image, "30")
+                    time.sleep(1.5)  # it is launching, or beginning to: either is a case
+                    victim.kill()
+                    victim.wait()
+            self.neighbours(lab, "kill -9", (1, 2), trouble)
+
     def numba(self):
         program = os.path.join(HERE, "numba_program.py")
         with self.lab() as lab:
@@ -201,9 +286,13 @@ def main():
     report = Report()
     suite = Suite(report, args.bin_dir, args.rounds)
     sections = [("programs", suite.programs_agree), ("parity", suite.parity),
-                ("printing", suite.printing), ("copies", suite.copies),
+                ("printing", suite.printing), ("graphs", suite.graphs),
+                ("virtual", suite.virtual), ("host", suite.host_functions),
+                ("copies", suite.copies),
                 ("figures", suite.figures),
-                ("faults", suite.faults), ("numba", suite.numba), ("shares", suite.shares)]
+                ("faults", suite.faults), ("hang", suite.hang),
+                ("memory_storm", suite.memory_storm), ("killed", suite.killed),
+                ("numba", suite.numba), ("shares", suite.shares)]
     report.run([(name, section) for name, section in sections
                 if not args.only or name in args.only])
     return report.finish(args.out)

@@ -25,6 +25,10 @@ TRY = BUILD / "tests" / "cuda" / "try_driver"
 PARITY = BUILD / "tests" / "cuda" / "parity_driver"
 PRINT = BUILD / "tests" / "cuda" / "print_driver"
 COPIES = BUILD / "tests" / "cuda" / "copies_driver"
+GRAPH = BUILD / "tests" / "cuda" / "graph_driver"
+VIRTUAL = BUILD / "tests" / "cuda" / "virtual_driver"
+HOST = BUILD / "tests" / "cuda" / "host_driver"
+STORM = BUILD / "tests" / "cuda" / "storm_driver"
 FAULT = BUILD / "tests" / "cuda" / "fault_driver"
 IMAGE = TREE / "tests" / "cuda" / "images" / "stand_in.txt"
 UUIDS = ["11111111-2222-3333-4444-00000000000%d" % n for n in range(1, 4)]
@@ -68,6 +72,40 @@ def test_what_is_easily_guessed_wrong(running, lab):
     said = [line for line in finish(start(lab, PARITY, IMAGE)).splitlines()
             if not line.startswith("libcuda (vgpu):")]
     assert said == (IMAGE.parent / "parity.txt").read_text().splitlines()
+
+
+def test_captures_and_graphs(running, lab):
+    said = finish(start(lab, GRAPH, IMAGE))
+    assert said.splitlines() == (IMAGE.parent / "graph.txt").read_text().splitlines()
+    assert "came late" not in running.log_path.read_text()
+
+
+def test_virtual_memory_management(running, lab):
+    said = finish(start(lab, VIRTUAL, IMAGE))
+    assert said.splitlines() == (IMAGE.parent / "virtual.txt").read_text().splitlines()
+
+
+def test_host_functions_and_tensor_maps(running, lab):
+    said = finish(start(lab, HOST, IMAGE))
+    assert said.splitlines() == (IMAGE.parent / "host.txt").read_text().splitlines()
+
+
+def test_a_program_may_end_in_a_host_function(running, lab):
+    """The gate that nobody opens any more holds nobody up: the worker lives, for others, too."""
+    finish(start(lab, TRY, IMAGE, "1"))
+    worker = children(running.process.pid)
+    program = r"""
+import ctypes, os, sys, time
+cuda, context, stream = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p(), ctypes.c_void_p()
+function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: os._exit(0))
+assert cuda.cuInit(0) == cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+assert cuda.cuCtxSetCurrent(context) == cuda.cuStreamCreate(ctypes.byref(stream), 1) == 0
+assert cuda.cuLaunchHostFunc(stream, function, None) == 0
+cuda.cuStreamSynchronize(stream)
+"""
+    finish(start(lab, sys.executable, "-c", program, LIBRARY))
+    finish(start(lab, TRY, IMAGE, "1"))
+    assert children(running.process.pid) == worker
 
 
 def test_each_launch_waited_for(running, lab):
@@ -189,6 +227,28 @@ def test_killed_programs_leave_nothing(running, lab):
         worker = worker or children(running.process.pid)
     finish(start(lab, TRY, IMAGE))
     assert children(running.process.pid) == worker
+
+
+def test_a_hang_is_ended_and_others_go_on(lab, monkeypatch):
+    """The program gets the code that a time limit has natively, from then on in every call."""
+    monkeypatch.setenv("VGPU_CUDA_DRIVER", str(STAND_IN))
+    vms = [word for n, uuid in enumerate(UUIDS) for word in ("--vm", f"{uuid}={lab}/vm{n}.sock")]
+    with Mediator(lab, *vms, "--job-timeout-ms", "2000", shared=False, trust=False) as mediator:
+        other = start(lab, TRY, IMAGE, vm=1)
+        output = finish(start(lab, FAULT, IMAGE, "hang"))
+        said = dict(line.rsplit(" ", 1) for line in output.splitlines() if line[-1].isdigit())
+        assert said.pop("launch") == "0"
+        assert said.pop("cuDeviceGetAttribute") == "0"
+        assert set(said.values()) == {"702"}, output
+        assert "past the time limit" in output
+        finish(other)
+        finish(start(lab, TRY, IMAGE))
+        assert mediator.log_path.read_text().count("event=job_timeout") == 1
+
+
+def test_without_memory_nothing_else_fails(running, lab):
+    finish(start(lab, STORM, IMAGE, "1"))
+    finish(start(lab, TRY, IMAGE))
 
 
 # ---- the library by itself ----

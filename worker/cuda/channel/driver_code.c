@@ -407,6 +407,10 @@ CUresult driver_run_launch(struct driver_call *call)
     if (result) {
         return result;
     }
+    if (call->channel->captures) {
+        call->touched[call->touched_count++] =
+            (struct driver_memop){.address = call->args[CUDA_LAUNCH_FUNCTION]};
+    }
     function = entry->real;
     extra[1] = (void *)(uintptr_t)(call->payload + config.numAttrs * sizeof(*attributes));
     if (config.numAttrs) {

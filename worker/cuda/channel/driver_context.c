@@ -18,7 +18,6 @@ static const struct attribute {
     {99, 0},  /* registered host memory */
     {100, 0}, /* pageable memory by the host's page tables */
     {101, 0}, /* direct access to managed memory */
-    {102, 0}, /* virtual memory management */
     {103, 0}, /* handles as file descriptors */
     {110, 0}, /* GPUDirect RDMA */
     {116, 0}, /* GPUDirect RDMA flush */
@@ -196,6 +195,7 @@ CUresult driver_context_end(struct driver_channel *channel, struct driver_contex
     dnn_handles_end(channel, vgpu_handle_index(context->handle));
     driver_memory_drop(channel, context);
     driver_unpin(channel, context);
+    driver_graphs_end(channel, context);
     result = channel->api->cuCtxDestroy_v2(context->real);
     driver_count(&channel->set->figures.contexts_ended);
     context->real = NULL;
@@ -249,6 +249,9 @@ CUresult driver_run_stream_sync(struct driver_call *call)
     if (call->arg_count < 1 || !driver_stream(call, call->args[0], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
+    if (driver_is_captured(call)) {
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
     call->fence = driver_fence_stream(call->channel, call->stream_context, stream, &result);
     return result;
 }
@@ -275,6 +278,7 @@ CUresult driver_run_lane_end(struct driver_call *call)
 
         if (context->real && context->per_thread[lane]) {
             driver_enter(call->channel, context);
+            driver_capture_over(call->channel, context, &context->lane_captures[lane]);
             call->api->cuStreamDestroy_v2(context->per_thread[lane]);
             context->per_thread[lane] = NULL;
         }

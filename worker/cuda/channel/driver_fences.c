@@ -60,7 +60,7 @@ static struct driver_fence *new_fence(struct driver_channel *channel,
     }
     fence->life = context->life;
     fence->users = 1;
-    fence->done = false;
+    fence->done = fence->looks = false;
     fence->result = CUDA_SUCCESS;
     return fence;
 }
@@ -88,6 +88,9 @@ struct driver_fence *driver_fence_context(struct driver_channel *channel,
 
     if (fence) {
         fence->work = context->work;
+        fence->looks = context->captures > 0;
+    }
+    if (fence && !fence->looks) {
         *result = channel->api->cuCtxRecordEvent(context->real, fence->event);
         if (*result != CUDA_SUCCESS) {
             driver_fence_drop(channel, fence);
@@ -134,7 +137,8 @@ bool driver_fence_done(struct driver_channel *channel, struct driver_fence *fenc
         CUresult result = driver_enter(channel, fence->context);
 
         if (result == CUDA_SUCCESS) {
-            result = channel->api->cuEventQuery(fence->event);
+            result = fence->looks ? driver_streams_state(channel, fence->context)
+                                  : channel->api->cuEventQuery(fence->event);
         }
         if (result != CUDA_ERROR_NOT_READY) {
             fence->done = true;
@@ -185,6 +189,7 @@ void driver_fences_end(struct driver_channel *channel)
 {
     drop_if_any(channel, &channel->held);
     drop_if_any(channel, &channel->turn_fence);
+    driver_gates_end(channel);
     for (unsigned lane = 0; lane < channel->wait_high; lane++) {
         drop_if_any(channel, &channel->waits[lane].fence);
         channel->waits[lane].active = false;
@@ -369,6 +374,9 @@ bool driver_look(struct driver_channel *channel)
         if (channel->waits[lane].active) {
             did |= look_at_lane(channel, lane);
         }
+    }
+    if (channel->gate_count) {
+        did |= driver_look_at_gates(channel);
     }
     return look_at_marks(channel) || did;
 }

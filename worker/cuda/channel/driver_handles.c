@@ -84,8 +84,8 @@ struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handl
                                         void *real, CUresult result)
 {
     struct driver_entry *entry = place_of(call->channel, handle, false);
-    bool free_of_contexts =
-        kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_POOL;
+    bool free_of_contexts = kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_KERNEL ||
+                            kind == CUDA_KIND_POOL || kind == CUDA_KIND_PHYSICAL;
     bool has_origin =
         kind == CUDA_KIND_MODULE || kind == CUDA_KIND_KERNEL || kind == CUDA_KIND_FUNCTION;
     uint64_t of = has_origin && call->arg_count > 1 ? call->args[1] : 0;
@@ -109,6 +109,8 @@ static void end_entry(struct driver_channel *channel, struct driver_entry *entry
 {
     channel->stream_count -= vgpu_handle_kind(entry->handle) == CUDA_KIND_STREAM;
     channel->dnn_descs -= vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN_DESC;
+    driver_capture_over(channel, &channel->contexts[entry->context], &entry->captures);
+    driver_memops_drop(entry->memops);
     driver_discharge(channel, entry->charged_bytes);
     *entry = (struct driver_entry){0};
 }
@@ -142,7 +144,7 @@ void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult resul
         return;
     }
     end_entry(call->channel, entry);
-    if (kind == CUDA_KIND_MODULE || kind == CUDA_KIND_LIBRARY) {
+    if (kind == CUDA_KIND_MODULE || kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_GRAPH) {
         drop_orphans(call->channel);
     }
 }

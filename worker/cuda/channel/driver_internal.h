@@ -22,6 +22,7 @@
 
 #define DRIVER_RETIRE_MAX 64u /* payloads that the GPU may still read */
 #define DRIVER_MARKS_MAX 64u
+#define DRIVER_GATES_MAX 64u
 #define DRIVER_FENCES_FREE 64u   /* that are kept for the next use, of each context */
 #define DRIVER_STREAMS_MAX 1024u /* that a process may create: each takes memory of the driver */
 #define DRIVER_PIN_BYTES (64ull << 20)
@@ -34,8 +35,15 @@ struct driver_fence {
     uint64_t life; /* the context's, when it was made: events go with their context */
     uint64_t work; /* the context's, when it was set over all of the context */
     unsigned users;
+    bool looks; /* it has no event: each stream of the context is looked at */
     bool done;
     CUresult result;
+};
+
+/* What a node of a graph uses: memory, or a function, by its handle and no bytes. */
+struct driver_memop {
+    uint64_t capture; /* the driver's number of the one that it came from */
+    uint64_t address, bytes;
 };
 
 struct driver_context {
@@ -48,7 +56,9 @@ struct driver_context {
     uint64_t charged_bytes; /* of the context itself and its limits (driver_account.c) */
     uint64_t local_bytes;   /* of each thread, charged */
     uint64_t limits[5];     /* by their numbers, as charged; 0: not looked at yet */
-    CUstream per_thread[VGPU_LANES_MAX]; /* NULL: not made yet */
+    unsigned captures, blocking_captures;  /* under way, and of blocking streams (driver_graph.c) */
+    uint8_t lane_captures[VGPU_LANES_MAX]; /* not 0: of the lane's own stream */
+    CUstream per_thread[VGPU_LANES_MAX];   /* NULL: not made yet */
     struct driver_fence *free_fences[DRIVER_FENCES_FREE];
     unsigned free_count;
 };
@@ -61,6 +71,17 @@ struct driver_entry {
     uint64_t charged_bytes; /* of an image */
     uint32_t local_bytes;   /* of each thread of a function, once local_known */
     bool local_known;
+    uint8_t captures;             /* not 0: of this stream one is under way */
+    struct driver_memops *memops; /* of a graph; NULL: none */
+};
+
+/* A host function under way (driver_host.c). */
+struct driver_gate {
+    uint64_t word; /* its address, in the window */
+    uint32_t value;
+    uint64_t number;
+    struct driver_fence *before; /* NULL: the process has heard of it */
+    struct driver_fence *behind;
 };
 
 /* What a lane waits for. */
@@ -113,7 +134,13 @@ struct driver_channel {
     uint32_t entry_room;
     unsigned stream_count; /* of the entries */
     unsigned dnn_descs;
+    unsigned captures;           /* under way, in all contexts */
+    struct driver_memop *memops; /* of them */
+    size_t memop_count, memop_room;
     struct cuda_range_map ranges;
+    /* Virtual memory management; a mapping's context is its struct driver_physical. */
+    struct cuda_range_map reservations, mappings;
+    uint64_t reserved_bytes; /* addresses */
     CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
     uint64_t resident_threads;    /* that the GPU can hold at a time */
     uint64_t charged_bytes;       /* driver_account.c: in all, */
@@ -124,6 +151,8 @@ struct driver_channel {
     CUresult late[VGPU_LANES_MAX];
     uint64_t late_count, refused_count;
     bool library_was_late; /* a status of cuBLAS or the like; that is said once */
+    struct driver_gate gates[DRIVER_GATES_MAX];
+    unsigned gate_count;
     struct driver_image image;
     struct {
         pthread_mutex_t lock; /* the driver may print in threads of its own */
@@ -159,6 +188,8 @@ struct driver_channel {
     uint64_t unit_ns, mark_done_ns;
     uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
     CUDAFunction function;   /* an answer under way */
+    CUDANodes nodes;
+    CUtensorMap tensor_map;
     CUDALogs logs;
     CUDAAccount account;
     _Alignas(8) uint8_t record[VGPU_RECORD_BYTES_MAX];
@@ -183,8 +214,11 @@ struct driver_call {
     CUstream stream; /* that it used, for a fence behind it */
     struct driver_context *stream_context;
     bool has_stream;
-    struct driver_fence *fence; /* the answer comes when it is done; NULL: at once */
-    uint64_t wait_event;        /* or when this event is */
+    struct driver_fence *fence;     /* the answer comes when it is done; NULL: at once */
+    uint64_t wait_event;            /* or when this event is */
+    uint64_t capture;               /* that its stream is in, see driver_is_captured() */
+    struct driver_memop touched[2]; /* while there are captures */
+    unsigned touched_count;
 };
 
 typedef CUresult driver_decoder(struct driver_call *call);
@@ -206,7 +240,12 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_dnn_create, driver_run_dnn_destroy,
     driver_run_dnn_desc, driver_run_dnn_desc_end, driver_run_dnn_set, driver_run_dnn_finalize,
     driver_run_dnn_get, driver_run_dnn_execute, driver_run_dnn_old, driver_run_dnn_size,
-    driver_run_account;
+    driver_run_account, driver_run_capture_begin, driver_run_capture_end, driver_run_capture_info,
+    driver_run_graph_clone, driver_run_graph_instantiate, driver_run_graph_update,
+    driver_run_graph_launch, driver_run_graph_nodes, driver_run_granularity, driver_run_reserve,
+    driver_run_reserve_end, driver_run_physical, driver_run_physical_end, driver_run_map,
+    driver_run_unmap, driver_run_access, driver_run_access_of, driver_run_host_func,
+    driver_run_tensor_tiled, driver_run_tensor_replace;
 
 /* ---- handles ---- */
 
@@ -242,6 +281,8 @@ void dnn_handles_end(struct driver_channel *channel, uint32_t context);
 /* ---- memory ---- */
 
 bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes);
+/* Pinned memory that the GPU knows, all of it. */
+bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, uint64_t bytes);
 /* A variable; owner: the handle that it came from. */
 void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes,
                          uint64_t owner);
@@ -251,6 +292,10 @@ void driver_globals_drop(struct driver_channel *channel);
 void driver_memory_drop(struct driver_channel *channel, const struct driver_context *context);
 /* Pinned memory that the context registered is registered no more; the context is current. */
 void driver_unpin(struct driver_channel *channel, const struct driver_context *context);
+/* Does ACCESS change what may be accessed already? */
+bool driver_access_changes(const struct driver_call *call);
+/* What is mapped, and all behind it. */
+void driver_virtual_end(struct driver_channel *channel);
 /* What is left, when no context is. */
 void driver_memory_end(struct driver_channel *channel);
 
@@ -289,6 +334,32 @@ CUfunction driver_function(struct driver_call *call, uint64_t handle, CUresult *
 void driver_image_drop(struct driver_channel *channel);
 /* May the driver read it: a fat binary, ELF or text, and all that its headers name is in it? */
 bool driver_image_is_whole(const uint8_t *image, uint64_t bytes);
+
+/* ---- captures and graphs (driver_graph.c) ---- */
+
+/* Does what the call puts into its stream become part of a graph? */
+bool driver_is_captured(struct driver_call *call);
+/* It did, with this result: what it uses is noted. */
+CUresult driver_captured(struct driver_call *call, CUresult result);
+/* NOT_READY: some stream of the context that is not captured has work. */
+CUresult driver_streams_state(struct driver_channel *channel, const struct driver_context *context);
+/* A capture of the context ends, if *mark says that there is one. */
+void driver_capture_over(struct driver_channel *channel, struct driver_context *context,
+                         uint8_t *mark);
+/* A graph that has them ends. */
+void driver_memops_drop(struct driver_memops *memops);
+/* Before a context ends. */
+void driver_graphs_end(struct driver_channel *channel, struct driver_context *context);
+
+/* ---- host functions (driver_host.c) ---- */
+
+/* May there be one more under way? */
+bool driver_host_fits(const struct driver_channel *channel);
+/* True: something changed. */
+bool driver_look_at_gates(struct driver_channel *channel);
+/* Whatever waits for the process goes on. */
+void driver_open_gates(struct driver_channel *channel);
+void driver_gates_end(struct driver_channel *channel);
 
 /* ---- contexts ---- */
 

@@ -55,9 +55,13 @@ void driver_memory_end(struct driver_channel *channel)
         channel->api->cuMemPoolDestroy(channel->pool);
         channel->pool = NULL;
     }
+    driver_virtual_end(channel);
     driver_account_end(channel);
     free(channel->ranges.all);
     channel->ranges = (struct cuda_range_map){0};
+    free(channel->memops);
+    channel->memops = NULL;
+    channel->memop_count = channel->memop_room = 0;
 }
 
 /* ---- ranges ---- */
@@ -73,7 +77,7 @@ static bool in_window(const struct driver_channel *channel, uint64_t address, ui
 }
 
 /* The GPU knows it under this address, all of it. */
-static bool is_pinned(const struct driver_channel *channel, uint64_t address, uint64_t bytes)
+bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, uint64_t bytes)
 {
     uint64_t offset = address - (uint64_t)(uintptr_t)channel->window;
 
@@ -91,8 +95,12 @@ static bool is_pinned(const struct driver_channel *channel, uint64_t address, ui
 
 bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
 {
+    if (call->channel->captures && bytes && call->touched_count < 2) {
+        call->touched[call->touched_count++] =
+            (struct driver_memop){.address = address, .bytes = bytes};
+    }
     return cuda_ranges_hold(&call->channel->ranges, address, bytes) ||
-           is_pinned(call->channel, address, bytes);
+           driver_pinned_ok(call->channel, address, bytes);
 }
 
 /* There is memory for one range more: reserved before the driver is asked. */
@@ -209,6 +217,9 @@ CUresult driver_run_alloc_async(struct driver_call *call)
     if (call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
+    if (driver_is_captured(call)) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
     if (bytes == 0) {
         give(call, 0); /* as natively, nothing to free */
         return CUDA_SUCCESS;
@@ -239,6 +250,9 @@ CUresult driver_run_free_async(struct driver_call *call)
 
     if (call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (driver_is_captured(call)) {
+        return CUDA_ERROR_NOT_SUPPORTED;
     }
     if (!range) {
         return CUDA_ERROR_INVALID_VALUE;
@@ -412,6 +426,9 @@ static CUresult check_copy(struct driver_call *call, CUstream *stream)
     }
     if (call->arg_count < 4 || !driver_stream(call, call->args[2], stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (driver_is_captured(call)) {
+        return CUDA_ERROR_NOT_SUPPORTED; /* at a launch the bytes would be others */
     }
     return call->args[1] > 0 && driver_range_ok(call, call->args[0], call->args[1])
                ? CUDA_SUCCESS

@@ -177,7 +177,7 @@ void driver_output_flush(struct driver_channel *channel, struct driver_context *
     struct driver_fence *fence;
     CUresult result;
 
-    if (!channel->output.prints) {
+    if (!channel->output.prints || context->captures) { /* it would spoil a capture */
         return;
     }
     /* Only where it does not wait: other threads' work would be waited for, too. */

@@ -174,6 +174,7 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     call->has_stream = false;
     call->fence = NULL;
     call->wait_event = 0;
+    call->touched_count = 0;
     if (record->record.bytes < sizeof(*record) || record->arg_count > CUDA_ARGS_MAX) {
         return false;
     }
@@ -207,6 +208,8 @@ static bool waits_for_all(const struct driver_call *call)
 
     switch (call->record->record.op) {
     case CUDA_OP_CTX_DESTROY:
+    case CUDA_OP_UNMAP:
+    case CUDA_OP_ACCESS:
     case CUDA_OP_cuLibraryUnload:
     case CUDA_OP_cuMemPoolTrimTo:
     case CUDA_OP_ALLOC_ASYNC: return true;
@@ -239,6 +242,7 @@ static bool is_barrier(struct driver_call *call, uint8_t flags)
         return range && range->kind == CUDA_RANGE_DEVICE;
     case CUDA_OP_ALLOC_ASYNC: /* it trims the pool where that is full */
         return call->arg_count > 0 && driver_pool_is_full(call->channel, call->args[0]);
+    case CUDA_OP_ACCESS: /* what may be in use loses it */ return driver_access_changes(call);
     case CUDA_OP_BLAS_CALL: /* the library's first one of a kind */
     case CUDA_OP_LT_MATMUL:
     case CUDA_OP_DNN_EXECUTE:
@@ -270,6 +274,9 @@ static bool must_wait(struct driver_call *call, uint8_t flags)
 
     if (channel->retire_last - channel->retire_first == DRIVER_RETIRE_MAX) {
         return true; /* more payloads than an arena has pieces are under way */
+    }
+    if (call->record->record.op == CUDA_OP_HOST_FUNC && !driver_host_fits(channel)) {
+        return true;
     }
     if (is_barrier(call, flags) && wait_for_idle(call)) {
         return true;
@@ -314,6 +321,9 @@ static CUresult perform(struct driver_call *call)
         driver_stream(call, CU_STREAM_PER_THREAD, &call->stream);
     }
     result = driver_decoders[op](call);
+    if (driver_is_captured(call)) {
+        return driver_captured(call, result);
+    }
     if (result == CUDA_SUCCESS && call->has_stream && call->context) {
         call->stream_context->work++; /* something may stand in a stream now */
     }
@@ -437,7 +447,7 @@ static void look_after_process(struct driver_channel *channel)
 /* Does the thread wait for something that gives no signal? */
 static bool waits_for_gpu(const struct driver_channel *channel)
 {
-    return channel->wait_count || channel->held || channel->in_turn ||
+    return channel->wait_count || channel->gate_count || channel->held || channel->in_turn ||
            channel->retire_first != channel->retire_last ||
            channel->mark_first != channel->mark_last;
 }
@@ -523,7 +533,10 @@ void *driver_thread(void *opaque)
 {
     struct driver_channel *channel = opaque;
     unsigned steps = 0;
-    int reason;
+    int reason, relaxed = 2;
+
+    channel->api->cuThreadExchangeStreamCaptureMode(
+        &relaxed); /* no call of ours spoils a capture */
 
     for (unsigned looks = 0; !(reason = __atomic_load_n(&channel->stop, __ATOMIC_ACQUIRE));
          looks++) {

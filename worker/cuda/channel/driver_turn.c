@@ -175,6 +175,7 @@ void driver_let_go(struct driver_channel *channel)
     uint64_t start_ns = clock_now_ns();
     const struct timespec pause = {.tv_nsec = NS_PER_MS};
 
+    driver_open_gates(channel);
     begin_pass(channel);
     while (!gpu_is_idle(channel)) {
         if (clock_now_ns() - start_ns > GRACE_NS) {
