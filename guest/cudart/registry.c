@@ -353,7 +353,7 @@ cudaError_t rt_variable(const void *host, CUdeviceptr *address, size_t *bytes)
         /* Asked each time: after cudaDeviceReset it may lie elsewhere. */
         error = rt_driver.cuLibraryGetGlobal(address, bytes, library, symbol->name);
     }
-    return error == cudaErrorSymbolNotFound ? cudaErrorInvalidSymbol : error;
+    return error;
 }
 
 /* ---- kernels that the driver gave ---- */

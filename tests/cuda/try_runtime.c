@@ -298,7 +298,7 @@ static void try_symbols(void)
     expect("at its address", (int)back, 4711);
     GIVES(cudaErrorInvalidSymbol, cudaGetSymbolAddress(&address, &wrong));
     GIVES(cudaErrorInvalidSymbol, cudaGetSymbolAddress(&address, NULL));
-    GIVES(cudaErrorInvalidSymbol, cudaGetSymbolSize(&bytes, &no_such_variable));
+    GIVES(cudaErrorSymbolNotFound, cudaGetSymbolSize(&bytes, &no_such_variable));
     GIVES(cudaErrorInvalidValue,
           cudaMemcpyToSymbol(&counter, &value, 4, 4, cudaMemcpyHostToDevice));
     GIVES(cudaErrorInvalidValue,
