@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +16,7 @@
 #include "common/unused.h"
 #include "core/job_trace.h"
 #include "mediator/base/host_help.h"
+#include "mediator/base/own_process.h"
 #include "mediator/control/commands.h"
 #include "mediator/control/driver_watch.h"
 #include "mediator/control/external.h"
@@ -67,36 +66,6 @@ static uint32_t qemu_user_count;
 static int reset_launcher = -1;
 
 /* ---- starting; each says what is wrong ---- */
-
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED) {
-        return;
-    }
-    limit.rlim_cur = FILES_WANTED;
-    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < FILES_WANTED) {
-        log_warning("at most %ju open files are allowed, %u would be needed for all VMs that are "
-                    "possible: raise LimitNOFILE= (or ulimit -n)",
-                    (uintmax_t)limit.rlim_max, FILES_WANTED);
-        limit.rlim_cur = limit.rlim_max;
-    }
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-/* 0 to 2 must be something: a socket there would get our log lines. */
-static void fill_standard_fds(void)
-{
-    int fd;
-
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0) {
-        close(fd);
-    }
-}
 
 /* What needs root is asked of the keeper, by one who is not. */
 static void get_help(struct keeper_link *keeper)
@@ -562,17 +531,6 @@ static bool ask_for_the_test(void)
     return true;
 }
 
-/* Libraries of ours end the process so where the host refuses what they can't do without. */
-static void on_abort(UNUSED int number)
-{
-    static const char text[] =
-        "vgpu-mediator: error: the process ends itself: a library, or a check of its own, can't go "
-        "on (was memory or a descriptor refused?); it may be started again at once\n";
-    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
-
-    (void)n;
-}
-
 int main(int argc, char **argv)
 {
     enum options_result parsed = options_parse(&mediator.options, argc, argv);
@@ -585,10 +543,10 @@ int main(int argc, char **argv)
     if (mediator.options.test_mode && !ask_for_the_test()) {
         return EXIT_USAGE;
     }
-    fill_standard_fds();
+    own_process_fill_standard_fds();
     log_init("vgpu-mediator", mediator.options.log_level, mediator.options.log_json);
     umask(0007);
-    signal(SIGABRT, on_abort); /* abort() goes on when it has returned */
+    own_process_explain_abort();
     mediator.started_ns = clock_now_ns();
 
     ret = uv_loop_init(&mediator.loop);
@@ -600,7 +558,8 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     }
     started = find_qemu_users() && start_reset_launcher() && open_keeper() && find_gpus();
-    raise_file_limit(); /* what was started has the limit that we were given */
+    /* What was started has the limit that we were given. */
+    own_process_raise_file_limit(FILES_WANTED);
     if (started && !make_core()) {
         return EXIT_FAILED; /* some of its parts are there: nothing runs that would have to stop */
     }

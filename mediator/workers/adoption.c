@@ -30,6 +30,9 @@
 #include "mediator/workers/keeper_link.h"
 #include "mediator/workers/supervisor_internal.h"
 
+/* For a job without a time limit: a year. */
+#define WITHOUT_LIMIT_NS (UINT64_C(31536000) * NS_PER_S)
+
 /* False: it does not take it. */
 static bool say(struct worker *worker, uint16_t type, uint64_t number)
 {
@@ -372,4 +375,24 @@ void adoption_on_timer(uv_timer_t *timer)
     if (supervisor->orphans_until_ns == 0 && !incomplete && !lives_any(supervisor->lives)) {
         uv_timer_stop(timer);
     }
+}
+
+void adoption_report(struct worker *worker)
+{
+    struct core *core = worker->supervisor->uses.core;
+
+    worker_now_ready(worker);
+    core_worker_ready(core, worker->handle, &worker->ready, clock_now_ns());
+    adoption_hand_over(worker);
+}
+
+/* What the mediator before has asked of it may take as long as any job. */
+void adoption_report_claimed(struct worker *worker)
+{
+    const struct supervisor_uses *uses = &worker->supervisor->uses;
+    uint64_t limit_ns = uses->config->job_timeout_ns;
+
+    worker_enter(worker, WORKER_ENDS);
+    core_worker_begun(uses->core, worker->handle,
+                      clock_now_ns() + (limit_ns ? limit_ns : WITHOUT_LIMIT_NS));
 }

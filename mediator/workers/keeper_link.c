@@ -13,10 +13,8 @@
 #include "mediator/workers/keeper_link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,18 +23,16 @@
 #include <unistd.h>
 
 #include "common/fd_packet.h"
-#include "common/launcher.h"
 #include "common/log.h"
 #include "common/ns.h"
 #include "common/unused.h"
 #include "common/clock.h"
+#include "mediator/workers/keeper_child.h"
 #include "mediator/workers/keeper_place.h"
 
 /* Packets at once, before the loop looks at others. */
 #define TAKE_MAX 64u
 #define TROUBLE_BYTES 448u
-/* A keeper that has closed its socket has ended all its workers before. */
-#define CHILD_END_MS 10000
 
 struct held {
     uint64_t number;
@@ -49,9 +45,7 @@ enum step { STEP_NONE, STEP_CONNECTED, STEP_WELCOME, STEP_LISTED };
 struct keeper_link {
     struct keeper_link_config config;
     struct keeper_link_events events;
-    char program[KEEPER_PATH_BYTES];
-    int launcher;  /* starts ours; -1: none */
-    int child_end; /* tells the end of ours; -1: none runs */
+    struct keeper_child child; /* unused with a socket_path */
     uv_mutex_t lock;
     int fd; /* -1: none */
     enum step step;
@@ -335,22 +329,6 @@ static int take_packet(struct keeper_link *link)
 
 /* ---- connecting ---- */
 
-/* It is ending already: its socket has closed.  One that does not is killed. */
-static void reap_child(struct keeper_link *link)
-{
-    struct pollfd end = {.fd = link->child_end, .events = POLLIN};
-
-    if (link->child_end < 0) {
-        return;
-    }
-    if (poll(&end, 1, CHILD_END_MS) == 0 && link->welcome.pid) {
-        kill((pid_t)link->welcome.pid, SIGKILL);
-        poll(&end, 1, CHILD_END_MS);
-    }
-    close(link->child_end);
-    link->child_end = -1;
-}
-
 static void drop_held(struct keeper_link *link)
 {
     for (uint32_t i = 0; i < link->held_count; i++) {
@@ -369,7 +347,7 @@ static void disconnect(struct keeper_link *link)
     if (fd >= 0) {
         close(fd);
     }
-    reap_child(link);
+    keeper_child_reap(&link->child, link->welcome.pid);
     drop_held(link);
     link->full = false;
 }
@@ -391,53 +369,11 @@ static int connect_to(struct keeper_link *link)
     return fd;
 }
 
-/* Before the list of system calls: later ones are started by it, too. */
-static int start_launcher(struct keeper_link *link)
-{
-    char *argv[KEEPER_LINK_ARGS_MAX + 3];
-    struct launcher_program keeper = {.argv = argv, .as_fd = VGPU_KEEPER_FD, .ends_with_us = true};
-    int n = 0;
-
-    argv[n++] = link->program;
-    argv[n++] = "--private";
-    for (unsigned i = 0; i < KEEPER_LINK_ARGS_MAX && link->config.args[i]; i++) {
-        argv[n++] = (char *)link->config.args[i];
-    }
-    argv[n] = NULL;
-    link->launcher = launcher_start(&keeper, 1);
-    return link->launcher < 0 ? link->launcher : 0;
-}
-
-static int start_one(struct keeper_link *link)
-{
-    int pair[2], ends[2], ret;
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return -errno;
-    }
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        ret = -errno;
-        close(pair[0]);
-        close(pair[1]);
-        return ret;
-    }
-    ret = launcher_ask(link->launcher, 0, NULL, (int[LAUNCHER_FDS]){pair[1], ends[1]});
-    close(pair[1]);
-    close(ends[1]);
-    if (ret < 0) {
-        close(pair[0]);
-        close(ends[0]);
-        return ret;
-    }
-    link->child_end = ends[0];
-    return pair[0];
-}
-
 /* 0, or -errno and the trouble is known. */
 static int begin(struct keeper_link *link)
 {
-    const char *where = link->config.socket_path ? link->config.socket_path : link->program;
-    int fd = link->config.socket_path ? connect_to(link) : start_one(link);
+    const char *where = link->config.socket_path ? link->config.socket_path : link->child.program;
+    int fd = link->config.socket_path ? connect_to(link) : keeper_child_start(&link->child);
 
     if (fd < 0) {
         snprintf(link->trouble, sizeof(link->trouble), "cannot %s %.300s: %s",
@@ -483,18 +419,19 @@ int keeper_link_open(const struct keeper_link_config *config, struct keeper_link
         return -ENOMEM;
     }
     link->config = *config;
-    link->fd = link->launcher = link->child_end = -1;
+    link->fd = -1;
+    keeper_child_init(&link->child);
     if (!config->socket_path) {
-        ret = keeper_find(config->program, link->program);
+        ret = keeper_find(config->program, link->child.program);
         if (ret < 0) {
             snprintf(link->trouble, sizeof(link->trouble), "%.300s cannot be used: %s",
-                     link->program, strerror(-ret));
+                     link->child.program, strerror(-ret));
         }
     } else {
         ret = 0;
     }
     if (ret == 0 && !config->socket_path) {
-        ret = start_launcher(link);
+        ret = keeper_child_prepare(&link->child, link->config.args);
     }
     if (ret == 0) {
         ret = begin(link);
@@ -626,7 +563,7 @@ void keeper_link_stop(struct keeper_link *link)
     }
     link->stopping = true;
     uv_close((uv_handle_t *)&link->timer, NULL);
-    if (link->poll && link->child_end >= 0) {
+    if (link->poll && keeper_child_runs(&link->child)) {
         /* It ends when it sees this, and the loop when it sees that end. */
         shutdown(link->fd, SHUT_WR);
     } else {
@@ -641,9 +578,7 @@ void keeper_link_free(struct keeper_link *link)
         return;
     }
     disconnect(link);
-    if (link->launcher >= 0) {
-        close(link->launcher);
-    }
+    keeper_child_destroy(&link->child);
     uv_mutex_destroy(&link->lock);
     free(link);
 }

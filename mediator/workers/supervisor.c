@@ -33,8 +33,6 @@
 
 /* Frames that are taken from one worker before the next one is read. */
 #define DRAIN_MAX 32u
-/* For a job without a time limit: a year. */
-#define WITHOUT_LIMIT_NS (UINT64_C(31536000) * NS_PER_S)
 
 static void on_socket(uv_poll_t *poll, int status, int events);
 static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd);
@@ -516,26 +514,6 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
     start_waiting(supervisor);
 }
 
-static void report_adopted(struct worker *worker)
-{
-    struct core *core = worker->supervisor->uses.core;
-
-    worker_now_ready(worker);
-    core_worker_ready(core, worker->handle, &worker->ready, clock_now_ns());
-    adoption_hand_over(worker);
-}
-
-/* What the mediator before has asked of it may take as long as any job. */
-static void report_claimed(struct worker *worker)
-{
-    const struct supervisor_uses *uses = &worker->supervisor->uses;
-    uint64_t limit_ns = uses->config->job_timeout_ns;
-
-    worker_enter(worker, WORKER_ENDS);
-    core_worker_begun(uses->core, worker->handle,
-                      clock_now_ns() + (limit_ns ? limit_ns : WITHOUT_LIMIT_NS));
-}
-
 bool supervisor_settle(struct supervisor *supervisor)
 {
     struct worker *worker, *next;
@@ -549,9 +527,9 @@ bool supervisor_settle(struct supervisor *supervisor)
         if (worker->step == WORKER_FAILED) {
             report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)worker->error);
         } else if (worker->step == WORKER_ADOPTED) {
-            report_adopted(worker);
+            adoption_report(worker);
         } else if (worker->step == WORKER_CLAIMED) {
-            report_claimed(worker);
+            adoption_report_claimed(worker);
         }
     }
     return true;

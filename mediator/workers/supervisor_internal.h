@@ -133,6 +133,9 @@ bool adoption_take_chunk(struct worker *worker, uint64_t number, const uint8_t *
                          size_t length);
 /* A worker that is READY: what it has of channels goes to the core. */
 void adoption_hand_over(struct worker *worker);
+/* Tells the core of one that was given to it: it is ready, or another mediator's job ends first. */
+void adoption_report(struct worker *worker);
+void adoption_report_claimed(struct worker *worker);
 /* Is all there that such a worker announced? */
 bool adoption_has_all(const struct worker *worker);
 void adoption_forget_held(struct worker *worker);
