@@ -2,7 +2,8 @@
 /*
  * The files of the simulator share these declarations.
  *
- *   world.c   life, the loop, the core's effects, results
+ *   world.c   life, the loop, results
+ *   effects.c what the core asks for, and the trace of it
  *   guest.c   VMs: when they send what, and what they make of the replies
  *   gpu.c     workers and GPUs: who computes when
  *   faults.c  the fault mix
@@ -185,6 +186,10 @@ int sim_run_recorded(const struct sim_config *config, struct sim_result *result,
 void sim_core_up(struct sim *sim);
 void sim_core_down(struct sim *sim);
 int sim_apply_vms(struct sim *sim);
+
+/* effects.c */
+/* For core_new(); `sim` outlives the core. */
+void sim_effects_table(struct sim *sim, struct core_effects *effects);
 
 /* guest.c */
 void sim_guest_init(struct sim *sim, uint32_t index, uint32_t group);
