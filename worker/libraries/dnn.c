@@ -7,15 +7,12 @@
  * and gets a copy of ours.  Which tensors these are goes from each descriptor to those that it is
  * set in or that are made from it, up to the plan.
  */
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "cuda/dnn.h"
-#include "worker/cuda/cublas_api.h"
 #include "worker/cuda/channel/driver_internal.h"
-#include "worker/libraries/dnn_old.h"
+#include "worker/libraries/dnn_library.h"
 #include "worker/libraries/dnn_run.h"
 #include "worker/libraries/library_call.h"
 
@@ -40,70 +37,6 @@ struct desc {
     DNNValue *values; /* tensors by value that it is about */
 };
 
-static struct {
-    bool looked, there;
-    size_t (*GetVersion)(void);
-    int (*Create)(void **handle);
-    int (*Destroy)(void *handle);
-    int (*SetStream)(void *handle, CUstream stream);
-    int (*BackendCreateDescriptor)(int kind, void **desc);
-    int (*BackendDestroyDescriptor)(void *desc);
-    int (*BackendSetAttribute)(void *desc, int name, int type, int64_t count, const void *elements);
-    int (*BackendGetAttribute)(void *desc, int name, int type, int64_t wanted, int64_t *count,
-                               void *elements);
-    int (*BackendFinalize)(void *desc);
-    int (*BackendExecute)(void *handle, void *plan, void *pack);
-} dnn;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- the host's library ---- */
-
-static bool find_all(void *opened)
-{
-    const struct {
-        const char *name;
-        void *function;
-    } rows[] = {
-        {"cudnnGetVersion", &dnn.GetVersion},
-        {"cudnnCreate", &dnn.Create},
-        {"cudnnDestroy", &dnn.Destroy},
-        {"cudnnSetStream", &dnn.SetStream},
-        {"cudnnBackendCreateDescriptor", &dnn.BackendCreateDescriptor},
-        {"cudnnBackendDestroyDescriptor", &dnn.BackendDestroyDescriptor},
-        {"cudnnBackendSetAttribute", &dnn.BackendSetAttribute},
-        {"cudnnBackendGetAttribute", &dnn.BackendGetAttribute},
-        {"cudnnBackendFinalize", &dnn.BackendFinalize},
-        {"cudnnBackendExecute", &dnn.BackendExecute},
-    };
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        void *symbol = dlsym(opened, rows[i].name);
-
-        if (!symbol) {
-            return false;
-        }
-        memcpy(rows[i].function, &symbol, sizeof(symbol));
-    }
-    return dnn_old_find(opened);
-}
-
-static bool is_there(void)
-{
-    pthread_mutex_lock(&lock);
-    if (!dnn.looked) {
-        void *opened = host_library_open("VGPU_CUDNN", "libcudnn.so.9");
-
-        dnn.looked = true;
-        dnn.there = opened && find_all(opened);
-        if (!dnn.there) {
-            log_warning("a program asks for cuDNN 9, which this host has not: install "
-                        "libcudnn.so.9 in /usr/local/cuda/lib64 or the usual library folders");
-        }
-    }
-    pthread_mutex_unlock(&lock);
-    return dnn.there;
-}
-
 /* ---- handles ---- */
 
 static unsigned count_of(const struct driver_channel *channel, unsigned kind)
@@ -124,7 +57,7 @@ static struct dnn *create(struct driver_channel *channel)
         return NULL;
     }
     made = calloc(1, sizeof(*made));
-    if (!made || dnn.Create(&made->real)) {
+    if (!made || dnn_library.Create(&made->real)) {
         free(made);
         driver_discharge(channel, HANDLE_BYTES);
         return NULL;
@@ -134,7 +67,7 @@ static struct dnn *create(struct driver_channel *channel)
 
 static void end_handle(struct dnn *handle)
 {
-    dnn.Destroy(handle->real);
+    dnn_library.Destroy(handle->real);
     free(handle);
 }
 
@@ -146,11 +79,11 @@ CUresult driver_run_dnn_create(struct driver_call *call)
     if (call->arg_count < 2) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (!is_there()) {
+    if (!dnn_library_is_there()) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
     call->out[0] = DNN_SUCCESS;
-    call->out[1] = dnn.GetVersion();
+    call->out[1] = dnn_library.GetVersion();
     call->out_count = 2;
     if (call->args[1]) {
         return CUDA_SUCCESS;
@@ -193,7 +126,7 @@ CUresult driver_run_dnn_destroy(struct driver_call *call)
 
 static void end_desc(struct desc *desc)
 {
-    dnn.BackendDestroyDescriptor(desc->real);
+    dnn_library.BackendDestroyDescriptor(desc->real);
     free(desc->values);
     free(desc);
 }
@@ -238,7 +171,7 @@ CUresult driver_run_dnn_desc(struct driver_call *call)
         !driver_handle_free(call, call->args[0], CUDA_KIND_DNN_DESC)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (!is_there()) {
+    if (!dnn_library_is_there()) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
     desc = call->channel->dnn_descs < OBJECTS_MAX ? calloc(1, sizeof(*desc)) : NULL;
@@ -247,7 +180,7 @@ CUresult driver_run_dnn_desc(struct driver_call *call)
     }
     desc->kind = (uint32_t)call->args[1];
     desc->data_type = -1;
-    status = dnn.BackendCreateDescriptor((int)desc->kind, &desc->real);
+    status = dnn_library.BackendCreateDescriptor((int)desc->kind, &desc->real);
     if (status) {
         free(desc);
         return answer(call, status);
@@ -334,8 +267,8 @@ static int set_descs(struct driver_call *call, struct desc *desc, int name, uint
         status = inherit(desc, descs[i]) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
     }
     return status ? status
-                  : dnn.BackendSetAttribute(desc->real, name, DNN_TYPE_DESCRIPTOR, (int64_t)count,
-                                            reals);
+                  : dnn_library.BackendSetAttribute(desc->real, name, DNN_TYPE_DESCRIPTOR,
+                                                    (int64_t)count, reals);
 }
 
 static int set_handle(struct driver_call *call, struct desc *desc, int name, uint64_t count)
@@ -348,7 +281,8 @@ static int set_handle(struct driver_call *call, struct desc *desc, int name, uin
     }
     memcpy(&number, call->payload, sizeof(number));
     handle = driver_handle(call, number, CUDA_KIND_DNN);
-    return handle ? dnn.BackendSetAttribute(desc->real, name, DNN_TYPE_HANDLE, 1, &handle->real)
+    return handle ? dnn_library.BackendSetAttribute(desc->real, name, DNN_TYPE_HANDLE, 1,
+                                                    &handle->real)
                   : DNN_BAD_PARAM;
 }
 
@@ -383,7 +317,7 @@ static int set_attribute(struct driver_call *call, struct desc *desc)
     if (type == DNN_TYPE_HANDLE) {
         return set_handle(call, desc, name, count);
     }
-    status = dnn.BackendSetAttribute(desc->real, name, type, (int64_t)count, call->payload);
+    status = dnn_library.BackendSetAttribute(desc->real, name, type, (int64_t)count, call->payload);
     if (!status && desc->kind == DNN_TENSOR) {
         look_at_tensor(desc, name, call->payload, call->payload_bytes);
     }
@@ -408,8 +342,9 @@ static int get_descs(struct driver_call *call, const struct desc *desc, DNNGot *
     int status = reals_of(call, wanted, reals, descs, false);
 
     if (!status) {
-        status = dnn.BackendGetAttribute(desc->real, (int)call->args[1], DNN_TYPE_DESCRIPTOR,
-                                         (int64_t)wanted, &got->count, wanted ? reals : NULL);
+        status =
+            dnn_library.BackendGetAttribute(desc->real, (int)call->args[1], DNN_TYPE_DESCRIPTOR,
+                                            (int64_t)wanted, &got->count, wanted ? reals : NULL);
     }
     for (uint64_t i = 0; !status && i < wanted && (int64_t)i < got->count; i++) {
         descs[i]->is_final = true;
@@ -432,8 +367,9 @@ static int get_attribute(struct driver_call *call, const struct desc *desc, DNNG
     if (wanted > sizeof(got->bytes) / bytes) {
         wanted = sizeof(got->bytes) / bytes;
     }
-    return dnn.BackendGetAttribute(desc->real, (int)call->args[1], (int)call->args[2],
-                                   (int64_t)wanted, &got->count, wanted ? got->bytes : NULL);
+    return dnn_library.BackendGetAttribute(desc->real, (int)call->args[1], (int)call->args[2],
+                                           (int64_t)wanted, &got->count,
+                                           wanted ? got->bytes : NULL);
 }
 
 CUresult driver_run_dnn_get(struct driver_call *call)
@@ -463,10 +399,10 @@ static int finalize(struct desc *desc)
     if (desc->kind == DNN_TENSOR && desc->by_value && (!value.bytes || !add_value(desc, &value))) {
         return DNN_NOT_SUPPORTED;
     }
-    status = dnn.BackendFinalize(desc->real);
+    status = dnn_library.BackendFinalize(desc->real);
     if (!status && desc->kind == DNN_PLAN) {
-        status = dnn.BackendGetAttribute(desc->real, DNN_PLAN_WORKSPACE_BYTES, DNN_TYPE_INT64, 1,
-                                         &count, &bytes);
+        status = dnn_library.BackendGetAttribute(desc->real, DNN_PLAN_WORKSPACE_BYTES,
+                                                 DNN_TYPE_INT64, 1, &count, &bytes);
         desc->workspace_bytes = bytes > 0 ? (uint64_t)bytes : 0;
     }
     desc->is_final = status == DNN_SUCCESS;
@@ -514,7 +450,8 @@ void *dnn_real(const struct dnn *handle)
 
 int dnn_set_stream(struct dnn *handle, CUstream stream)
 {
-    int status = stream == handle->stream ? DNN_SUCCESS : dnn.SetStream(handle->real, stream);
+    int status =
+        stream == handle->stream ? DNN_SUCCESS : dnn_library.SetStream(handle->real, stream);
 
     handle->stream = status ? handle->stream : stream;
     return status;
@@ -542,29 +479,31 @@ static int places_of(struct driver_call *call, const struct desc *plan, DNNEntry
 static int make_pack(void *pack, uint32_t count, const int64_t ids[], void *const places[],
                      void *workspace)
 {
-    int status = dnn.BackendSetAttribute(pack, DNN_PACK_POINTERS, DNN_TYPE_VOID_PTR, count, places);
+    int status =
+        dnn_library.BackendSetAttribute(pack, DNN_PACK_POINTERS, DNN_TYPE_VOID_PTR, count, places);
 
-    status =
-        status ? status : dnn.BackendSetAttribute(pack, DNN_PACK_IDS, DNN_TYPE_INT64, count, ids);
+    status = status
+                 ? status
+                 : dnn_library.BackendSetAttribute(pack, DNN_PACK_IDS, DNN_TYPE_INT64, count, ids);
     status = status ? status
-                    : dnn.BackendSetAttribute(pack, DNN_PACK_WORKSPACE, DNN_TYPE_VOID_PTR, 1,
-                                              &workspace);
-    return status ? status : dnn.BackendFinalize(pack);
+                    : dnn_library.BackendSetAttribute(pack, DNN_PACK_WORKSPACE, DNN_TYPE_VOID_PTR,
+                                                      1, &workspace);
+    return status ? status : dnn_library.BackendFinalize(pack);
 }
 
 static int execute_pack(struct dnn *handle, const struct desc *plan, uint32_t count,
                         const int64_t ids[], void *const places[], uint64_t workspace)
 {
     void *pack = NULL;
-    int status = dnn.BackendCreateDescriptor(DNN_VARIANT_PACK, &pack);
+    int status = dnn_library.BackendCreateDescriptor(DNN_VARIANT_PACK, &pack);
 
     if (status) {
         return status;
     }
     status = make_pack(pack, count, ids, places,
                        (void *)(uintptr_t)workspace); /* NOLINT(performance-no-int-to-ptr) */
-    status = status ? status : dnn.BackendExecute(handle->real, plan->real, pack);
-    dnn.BackendDestroyDescriptor(pack);
+    status = status ? status : dnn_library.BackendExecute(handle->real, plan->real, pack);
+    dnn_library.BackendDestroyDescriptor(pack);
     return status;
 }
 
