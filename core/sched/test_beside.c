@@ -3,25 +3,11 @@
  * VMs beside jobs aside share the time that these leave; and who comes back cuts turns, now and
  * then early, all the time late.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-#include "core/sched/scheduler_wfq.h"
+#include "core/sched/test_wfq_world.h"
 
 #define MS NS_PER_MS
 #define US NS_PER_US
 #define VMS 5u
-#define JOBS 64u
-
-static struct wfq *wfq;
-static struct wfq_job jobs[JOBS]; /* in turn: none is in the scheduler for that long */
-static uint32_t used;
-static uint64_t now_ns;
 
 /* VMs of equal weight, all ready. */
 static void begin(enum wfq_policy_id policy)
@@ -36,37 +22,12 @@ static void begin(enum wfq_policy_id policy)
         .overrun_ns = 100 * MS,
         .policy = policy,
     };
-    const struct wfq_vm_params params = {.weight = 50, .priority = 1, .pool = 'A'};
+    struct wfq_vm_params params[VMS];
 
-    wfq = wfq_init(&config);
-    assert_non_null(wfq);
-    now_ns = NS_PER_S;
-    used = 0;
     for (uint32_t vm = 0; vm < VMS; vm++) {
-        wfq_vm_attach(wfq, vm, &params);
-        wfq_vm_set_ready(wfq, vm, true, now_ns);
+        params[vm] = (struct wfq_vm_params){.weight = 50, .priority = 1, .pool = 'A'};
     }
-}
-
-static void submit(uint32_t vm, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct wfq_job *job = &jobs[used++ % JOBS];
-
-        memset(job, 0, sizeof(*job));
-        job->vm = vm;
-        wfq_enqueue(wfq, job, now_ns);
-    }
-}
-
-/* The next job is `vm`'s. */
-static struct wfq_job *take(uint32_t vm)
-{
-    struct wfq_job *job = wfq_dequeue(wfq, now_ns);
-
-    assert_non_null(job);
-    assert_int_equal(job->vm, vm);
-    return job;
+    begin_vms(&config, params, NS_PER_S);
 }
 
 static void take_none(void)
@@ -79,23 +40,6 @@ static void finish(struct wfq_job *job, uint64_t ns, uint64_t reported_ns)
 {
     now_ns += ns;
     wfq_complete(wfq, job, reported_ns, true, now_ns);
-}
-
-static struct wfq_vm_stats stats_of(uint32_t vm)
-{
-    struct wfq_vm_stats stats;
-
-    wfq_get_vm_stats(wfq, vm, now_ns, &stats);
-    return stats;
-}
-
-static void end(void)
-{
-    for (uint32_t vm = 0; vm < VMS; vm++) {
-        while (wfq_take_queued(wfq, vm, now_ns)) {
-        }
-    }
-    wfq_destroy(wfq);
 }
 
 /* `vm` has a job that overran and runs aside, and is suspended; the others are even. */

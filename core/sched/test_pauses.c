@@ -3,25 +3,13 @@
  * What pauses, fills and switches cost, and whose turn it is then.  Each value is worked out by
  * hand beside it.  A switch is 135 us; a turn earns its price back by 45 us for each ms.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
-#include "core/sched/scheduler_wfq.h"
+#include "core/sched/test_wfq_world.h"
 
 #define MS ((int64_t)NS_PER_MS)
 #define US ((int64_t)NS_PER_US)
 #define VMS 4u
-#define JOBS 64u
-
-static struct wfq *wfq;
-static struct wfq_job jobs[JOBS]; /* in turn: none is in the scheduler for that long */
-static uint32_t used;
-static uint64_t now_ns;
 
 /* VMs of these weights, all ready; their pauses may be filled for so much of their due. */
 static void begin_slack(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1,
@@ -36,18 +24,12 @@ static void begin_slack(enum wfq_policy_id policy, uint32_t weight0, uint32_t we
         .slack_permille = slack_permille,
         .policy = policy,
     };
-    const uint32_t weights[VMS] = {weight0, weight1, weight2, 1};
+    const struct wfq_vm_params params[VMS] = {{.weight = weight0, .pool = 'A'},
+                                              {.weight = weight1, .pool = 'A'},
+                                              {.weight = weight2, .pool = 'A'},
+                                              {.weight = 1, .pool = 'A'}};
 
-    wfq = wfq_init(&config);
-    assert_non_null(wfq);
-    now_ns = NS_PER_MS;
-    used = 0;
-    for (uint32_t vm = 0; vm < VMS; vm++) {
-        const struct wfq_vm_params params = {.weight = weights[vm], .pool = 'A'};
-
-        wfq_vm_attach(wfq, vm, &params);
-        wfq_vm_set_ready(wfq, vm, true, now_ns);
-    }
+    begin_vms(&config, params, NS_PER_MS);
 }
 
 static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1, uint32_t weight2)
@@ -55,40 +37,11 @@ static void begin(enum wfq_policy_id policy, uint32_t weight0, uint32_t weight1,
     begin_slack(policy, weight0, weight1, weight2, 80);
 }
 
-static void submit(uint32_t vm, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct wfq_job *job = &jobs[used++ % JOBS];
-
-        memset(job, 0, sizeof(*job));
-        job->vm = vm;
-        wfq_enqueue(wfq, job, now_ns);
-    }
-}
-
-/* The next job is `vm`'s. */
-static struct wfq_job *take(uint32_t vm)
-{
-    struct wfq_job *job = wfq_dequeue(wfq, now_ns);
-
-    assert_non_null(job);
-    assert_int_equal(job->vm, vm);
-    return job;
-}
-
 /* It ends after so long, and has used the GPU all the while. */
 static void finish(struct wfq_job *job, int64_t ns)
 {
     now_ns += (uint64_t)ns;
     wfq_complete(wfq, job, (uint64_t)ns, false, now_ns);
-}
-
-static struct wfq_vm_stats stats_of(uint32_t vm)
-{
-    struct wfq_vm_stats stats;
-
-    wfq_get_vm_stats(wfq, vm, now_ns, &stats);
-    return stats;
 }
 
 static int64_t lag_of(uint32_t vm)
@@ -102,15 +55,6 @@ static void assert_ns(int64_t is, int64_t right)
     if (llabs(is - right) > 2) {
         fail_msg("%lld ns, %lld would be right", (long long)is, (long long)right);
     }
-}
-
-static void end(void)
-{
-    for (uint32_t vm = 0; vm < VMS; vm++) {
-        while (wfq_take_queued(wfq, vm, now_ns)) {
-        }
-    }
-    wfq_destroy(wfq);
 }
 
 /* VM 1 has a job of 1 ms, twice, and pauses for so long after each. */
