@@ -8,7 +8,6 @@ itself in the same run.
 Needs Python's standard library and an NVIDIA driver; numba_program.py runs where Python has
 Numba.  Without a usable GPU it says so and exits with 77."""
 
-import argparse
 import itertools
 import json
 import os
@@ -20,7 +19,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 from lab import Lab  # noqa: E402
-from report import Report, skip  # noqa: E402
+from report import Report, parser_of, skipped_without_gpu  # noqa: E402
 
 # Figures of bench_driver: what of native is wanted, as a factor or a sum.
 WANTED = {"launch_sync_us": lambda native: native * 1.15, "launch_us": lambda native: native * 1.05,
@@ -271,29 +270,24 @@ class Suite:
                                         said["saxpy_launch_us"])
 
 
+# Methods of Suite.
+SECTIONS = {"programs": "programs_agree", "parity": "parity", "printing": "printing",
+            "graphs": "graphs", "virtual": "virtual", "host": "host_functions",
+            "copies": "copies", "figures": "figures", "faults": "faults", "hang": "hang",
+            "memory_storm": "memory_storm", "killed": "killed", "numba": "numba",
+            "shares": "shares"}
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out")
-    parser.add_argument("--only", action="append")
+    parser = parser_of(__doc__, SECTIONS, backends=("cuda",))
     parser.add_argument("--rounds", type=int, default=3, help="of the figures, which are medians")
     args = parser.parse_args()
-    probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
-                           capture_output=True, text=True, check=False).stdout
-    if '"cuda"' not in probe:
-        return skip(args.out, "no CUDA here: " + probe[-200:])
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
     report = Report()
     suite = Suite(report, args.bin_dir, args.rounds)
-    sections = [("programs", suite.programs_agree), ("parity", suite.parity),
-                ("printing", suite.printing), ("graphs", suite.graphs),
-                ("virtual", suite.virtual), ("host", suite.host_functions),
-                ("copies", suite.copies),
-                ("figures", suite.figures),
-                ("faults", suite.faults), ("hang", suite.hang),
-                ("memory_storm", suite.memory_storm), ("killed", suite.killed),
-                ("numba", suite.numba), ("shares", suite.shares)]
-    report.run([(name, section) for name, section in sections
+    report.run([(name, getattr(suite, method)) for name, method in SECTIONS.items()
                 if not args.only or name in args.only])
     return report.finish(args.out)
 

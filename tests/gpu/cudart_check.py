@@ -9,7 +9,6 @@ Needs Python's standard library, an NVIDIA driver and NVIDIA's libcudart.so.13 (
 a Python package; VGPU_NVIDIA_CUDART says in which folder); programs of nvcc where there is one.
 Without a usable GPU it says so and exits with 77."""
 
-import argparse
 import glob
 import os
 import shutil
@@ -19,7 +18,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 from lab import Lab  # noqa: E402
-from report import Report, skip  # noqa: E402
+from report import Report, parser_of, skipped_without_gpu  # noqa: E402
 
 PLACES = ["/usr/local/cuda*/lib64", "/usr/lib/x86_64-linux-gnu",
           *(os.path.join(path, "nvidia", "*", "lib") for path in sys.path if path)]
@@ -123,23 +122,18 @@ class Suite:
                 self.three_ways(name, program)
 
 
+SECTIONS = ("values", "faults", "cublas", "cudnn", "nvcc")
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out")
-    parser.add_argument("--only", action="append")
+    parser = parser_of(__doc__, SECTIONS, backends=("cuda",))
     args = parser.parse_args()
-    probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
-                           capture_output=True, text=True, check=False).stdout
-    if '"cuda"' not in probe:
-        return skip(args.out, "no CUDA here: " + probe[-200:])
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
     report = Report()
     suite = Suite(report, args.bin_dir)
-    sections = [("values", suite.values), ("faults", suite.faults), ("cublas", suite.cublas),
-                ("cudnn", suite.cudnn),
-                ("nvcc", suite.nvcc)]
-    report.run([(name, section) for name, section in sections
+    report.run([(name, getattr(suite, name)) for name in SECTIONS
                 if not args.only or name in args.only])
     return report.finish(args.out)
 

@@ -44,12 +44,12 @@ def cpu_seconds(pid):
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def parser_of(doc, sections=()):
+def parser_of(doc, sections=(), backends=("cuda", "cpu")):
     """The options that checks have in common; `doc` is the script's own, `sections` its parts."""
     parser = argparse.ArgumentParser(description=doc.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
     parser.add_argument("--out", help="write the report as JSON to this file")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--backend", choices=backends, default="cuda")
     if sections:
         parser.add_argument("--only", action="append", metavar="NAME", choices=sections,
                             help="only this section: " + ", ".join(sections))  # fmt: skip

@@ -10,16 +10,14 @@ natively and not through us is a difference, which fails the check unless EXPECT
 reason; that list may only shrink.  Without a usable GPU, or where none of the suites is installed,
 it says so and exits with 77."""
 
-import argparse
 import importlib.util
 import os
 import subprocess
 import sys
 import xml.etree.ElementTree
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-from lab import Lab  # noqa: E402
-from report import Report, skip  # noqa: E402
+from lab import Lab
+from report import Report, parser_of, skip, skipped_without_gpu
 
 # Name: (module that has it, package of its tests, what of them by pytest's -k).
 SUITES = {
@@ -107,18 +105,14 @@ class Suite:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out")
+    parser = parser_of(__doc__, backends=("cuda",))
     parser.add_argument("--suite", action="append", choices=sorted(SUITES))
     parser.add_argument("--limit", type=int, default=600, help="seconds for each run of a suite")
     parser.add_argument("--processes", type=int, default=8)
     args = parser.parse_args()
-    probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
-                           capture_output=True, text=True, check=False).stdout
-    if '"cuda"' not in probe:
-        return skip(args.out, "no CUDA here: " + probe[-200:])
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
     wanted = [name for name in args.suite or SUITES if is_installed(name)]
     if not wanted:
         return skip(args.out, "none of the suites is installed here")

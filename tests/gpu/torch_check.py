@@ -8,7 +8,6 @@ Each program is a process of its own and prints numbers; those of both ways are 
 within a tolerance.  For each it says: ok, or the first error, and what our libraries refused.
 Needs the package in the Python that runs this.  Without a usable GPU it exits with 77."""
 
-import argparse
 import concurrent.futures
 import importlib.util
 import math
@@ -18,10 +17,9 @@ import subprocess
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-from frameworks import JAX, TORCH  # noqa: E402
-from lab import Lab  # noqa: E402
-from report import Report, skip  # noqa: E402
+from frameworks import JAX, TORCH
+from lab import Lab
+from report import Report, parser_of, skip, skipped_without_gpu
 
 TIMEOUT_S = 90
 AT_ONCE = 4
@@ -95,19 +93,17 @@ class Suite:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default=os.path.join(HERE, "..", "..", "build", "bin"))
-    parser.add_argument("--out")
-    parser.add_argument("--only", action="append")
+    names = [name.replace(" ", "_") for name in {**TORCH, **JAX}]
+    parser = parser_of(__doc__, names, backends=("cuda",))
     parser.add_argument("--jax", action="store_true", help="JAX in PyTorch's place")
     parser.add_argument("--no-native", action="store_true", help="through us alone")
     args = parser.parse_args()
     package = "jax" if args.jax else "torch"
-    probe = subprocess.run([os.path.join(args.bin_dir, "vgpu-worker"), "--probe"],
-                           capture_output=True, text=True, check=False).stdout
-    if '"cuda"' not in probe or not importlib.util.find_spec(package):
-        return skip(args.out, f"no CUDA or no {package} here: " + probe[-200:])
+    status = skipped_without_gpu(args)
+    if status is not None:
+        return status
+    if not importlib.util.find_spec(package):
+        return skip(args.out, f"no {package} here")
     report = Report()
     Suite(report, args.bin_dir, package).run(JAX if args.jax else TORCH, args.only,
                                              not args.no_native)
