@@ -91,6 +91,9 @@ static int become(const struct launcher_program *program, const struct order *or
         argv[n++] = (char *)order->argument;
     }
     argv[n] = NULL;
+    if (!argv[0]) {
+        return EINVAL;
+    }
     execv(argv[0], argv);
     return errno;
 }

@@ -93,9 +93,15 @@ int cublasLtHeuristicsCacheSetCapacity(size_t to)
     return BLAS_SUCCESS;
 }
 
+/* As they travel: two that differ in a byte are two questions. */
+static bool same_bytes(const void *one, const void *other, size_t count)
+{
+    return memcmp(one, other, count) == 0;
+}
+
 static bool is_answer(const struct answer *answer, uint64_t of, const BLASLtQuery *query)
 {
-    return answer && answer->of == of && memcmp(&answer->query, query, sizeof(*query)) == 0;
+    return answer && answer->of == of && same_bytes(&answer->query, query, sizeof(*query));
 }
 
 static bool find_answer(uint64_t of, const BLASLtQuery *query, uint64_t key, BLASLtResults *to)

@@ -182,6 +182,7 @@ static void try_stream(CUmodule module, unsigned launches)
     OK(cuModuleGetFunction(&increment, module, "increment"));
     OK(cuMemAlloc(&memory, sizeof(value)));
     OK(cuMemcpyHtoD(memory, &value, sizeof(value)));
+    OK(cuCtxSynchronize()); /* by its contract the copy may still be on its way */
     OK(cuStreamCreate(&stream, 1));
     OK(cuStreamCreate(&other, 0));
     OK(cuEventCreate(&start, 0));
