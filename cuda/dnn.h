@@ -32,6 +32,7 @@
 #define DNN_VALUES_MAX 128u    /* tensors by value of a plan */
 #define DNN_ENTRIES_MAX 512u   /* of a variant pack */
 #define DNN_VALUE_BYTES 16u
+#define DNN_HANDLES_MAX 32u /* of a process */
 #define DNN_GOT_BYTES 3072u
 
 /* Results of the library that this code gives. */
@@ -70,6 +71,8 @@ enum {
     DNN_PLAN_WORKSPACE_BYTES = 402,
     DNN_PLAN_JSON = 405, /* would bring tensors that nobody has looked at */
     DNN_TENSOR_DATA_TYPE = 901,
+    DNN_TENSOR_DIMENSIONS = 902,
+    DNN_TENSOR_VECTOR_COUNT = 904,
     DNN_TENSOR_ID = 906,
     DNN_TENSOR_BY_VALUE = 908,
     DNN_PACK_IDS = 1000,

@@ -253,13 +253,16 @@ int cudnnBackendSetAttribute(void *descriptor, int attributeName, int attributeT
     return ask(&call);
 }
 
-static void take_elements(const DNNGot *got, void *to, int64_t wanted, uint32_t bytes)
+/* What is longer than an answer (a plan's text) would reach the program in part. */
+static int take_elements(const DNNGot *got, void *to, int64_t wanted, uint32_t bytes)
 {
     uint64_t count = (uint64_t)(got->count < wanted ? got->count : wanted);
 
-    if (got->count > 0 && count <= sizeof(got->bytes) / bytes) {
-        memcpy(to, got->bytes, count * bytes);
+    if (got->count > 0 && count > sizeof(got->bytes) / bytes) {
+        return DNN_NOT_SUPPORTED;
     }
+    memcpy(to, got->bytes, got->count > 0 ? count * bytes : 0);
+    return DNN_SUCCESS;
 }
 
 /* Descriptors that the worker has filled. */
@@ -314,10 +317,9 @@ int cudnnBackendGetAttribute(void *descriptor, int attributeName, int attributeT
     }
     if (of_descs) {
         fill(arrayOfElements, wanted, got.count);
-    } else if (wanted) {
-        take_elements(&got, arrayOfElements, wanted, bytes);
+        return DNN_SUCCESS;
     }
-    return DNN_SUCCESS;
+    return wanted ? take_elements(&got, arrayOfElements, wanted, bytes) : DNN_SUCCESS;
 }
 
 /* ---- execution ---- */

@@ -16,6 +16,8 @@
 #define ALGO_MARK 0x616c676f5f6d6172ull
 #define DEAD_MARK 0xdeadu
 #define WORKSPACE_BYTES 1024u
+#define GPU_LOW 0x200000000000ull /* where the stand-in's GPU has memory */
+#define GPU_HIGH 0x300000000000ull
 
 enum { OF_FLOAT = 0, COMPUTE_FLOAT = 68 };
 
@@ -197,6 +199,10 @@ static uint64_t factor(int pointer_mode, const void *value)
 
     if (pointer_mode == BLAS_LT_POINTER_DEVICE) {
         return (uint64_t)(uintptr_t)value;
+    }
+    if ((uintptr_t)value >= GPU_LOW && (uintptr_t)value < GPU_HIGH) {
+        fprintf(stderr, "stand-in cuBLASLt: a factor lies on the GPU, no processor can read it\n");
+        abort();
     }
     memcpy(&word, value, sizeof(float));
     return word;

@@ -23,6 +23,7 @@
 #define ATTRIBUTE_BYTES 64u
 #define VERSION 91900
 #define WORKSPACE_BYTES 16
+#define TEXT_BYTES 5000 /* of a plan: more than an answer of the worker holds */
 
 enum {
     HEURISTIC = 4,
@@ -32,12 +33,12 @@ enum {
     OPERATION_X = 751,
     OPERATION_B = 752,
     OPERATION_Y = 753,
+    GRAPH_HANDLE = 800,
     GRAPH_OPERATIONS = 801,
     HEURISTIC_GRAPH = 201,
     HEURISTIC_RESULTS = 202,
     CONFIG_GRAPH = -1, /* not of the interface: what the configuration is of */
     PLAN_CONFIG = 401,
-    TENSOR_DIMENSIONS = 902,
 };
 
 struct attribute {
@@ -229,6 +230,11 @@ EXPORT int cudnnBackendGetAttribute(void *opaque, int name, int type, int64_t wa
         *count = 1;
         return DNN_SUCCESS;
     }
+    if (desc->kind == DNN_PLAN && name == DNN_PLAN_JSON && type == DNN_TYPE_CHAR) {
+        *count = TEXT_BYTES;
+        memset(elements, 'x', (size_t)(wanted < TEXT_BYTES ? wanted : TEXT_BYTES));
+        return DNN_SUCCESS;
+    }
     if (!attribute || attribute->type != type) {
         return DNN_NOT_SUPPORTED;
     }
@@ -239,6 +245,16 @@ EXPORT int cudnnBackendGetAttribute(void *opaque, int name, int type, int64_t wa
     return DNN_SUCCESS;
 }
 
+/* It asks the handle that was set, which the program may not have destroyed. */
+static void look_at_handle(struct desc *graph)
+{
+    struct attribute *attribute = attribute_of(graph, GRAPH_HANDLE);
+
+    if (graph->kind == GRAPH && attribute) {
+        check(*(void **)attribute->bytes);
+    }
+}
+
 EXPORT int cudnnBackendFinalize(void *opaque)
 {
     struct desc *desc = desc_of(opaque);
@@ -246,6 +262,10 @@ EXPORT int cudnnBackendFinalize(void *opaque)
     if (desc->kind == OPERATION &&
         (!child(desc, OPERATION_X) || !child(desc, OPERATION_B) || !child(desc, OPERATION_Y))) {
         return DNN_BAD_PARAM;
+    }
+    look_at_handle(desc);
+    if (desc->kind == HEURISTIC && child(desc, HEURISTIC_GRAPH)) {
+        look_at_handle(child(desc, HEURISTIC_GRAPH));
     }
     desc->is_final = true;
     return DNN_SUCCESS;
@@ -384,7 +404,7 @@ EXPORT int cudnnBackendExecute(void *opaque, void *plan_opaque, void *pack_opaqu
     size_t bytes = sizeof(call);
     void *extra[] = {(void *)1, &call, (void *)2, &bytes, NULL};
     CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, handle->stream, NULL, 0};
-    struct attribute *dimensions = attribute_of(x, TENSOR_DIMENSIONS);
+    struct attribute *dimensions = attribute_of(x, DNN_TENSOR_DIMENSIONS);
     CUmodule module;
 
     if (!plan->was_run) { /* it loads code, and so waits for what is in flight */

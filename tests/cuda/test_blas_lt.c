@@ -164,6 +164,7 @@ static void fields(void **state)
         BAD(problem.desc.amax, OUTSIDE),
         BAD(problem.desc.d_out_scale, OUTSIDE),
         NOT(problem.desc.scale_type, 1000),
+        NOT(problem.desc.compute_type, 1000),
         NOT(has_algo, 1), /* zeros are none that was handed out */
 #undef BAD
 #undef NOT
@@ -205,6 +206,82 @@ static void edges(void **state)
     call.problem.desc.a_mode = 1;
     assert_int_equal(status_of(c, &call), BLAS_NOT_SUPPORTED);
     rig_settle(c);
+}
+
+/* The library has the pointer mode that was checked, whatever else the process says it has set. */
+static void factors_on_the_gpu(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    BLASLtMatmul call = matmul();
+
+    call.problem.desc.set = 0;
+    call.problem.desc.pointer_mode = BLAS_LT_POINTER_DEVICE;
+    call.alpha[0] = call.beta[0] = memory + 2048;
+    assert_int_equal(status_of(c, &call), BLAS_SUCCESS);
+    rig_settle(c);
+}
+
+/* In bytes these strides are more than 64 bits hold. */
+static void strides_that_overflow(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    BLASLtMatmul call = matmul();
+
+    for (unsigned i = 0; i < BLAS_LT_MATRICES; i++) {
+        call.problem.layouts[i].batch = 2;
+    }
+    call.problem.desc.set = UINT32_MAX;
+    call.problem.desc.epilogue = BLAS_LT_EPILOGUE_BIAS;
+    call.problem.desc.bias_type = FLOAT;
+    call.problem.desc.bias = memory + 2048;
+    assert_int_equal(status_of(c, &call), BLAS_SUCCESS);
+    call.problem.desc.bias_stride = 1ll << 62;
+    assert_int_equal(status_of(c, &call), BLAS_INVALID_VALUE);
+    call.problem.desc.bias_stride = 0;
+    call.problem.desc.pointer_mode = BLAS_LT_POINTER_DEVICE;
+    call.alpha[0] = call.beta[0] = memory + 3072;
+    assert_int_equal(status_of(c, &call), BLAS_SUCCESS);
+    call.problem.desc.alpha_stride = 1ll << 62;
+    assert_int_equal(status_of(c, &call), BLAS_INVALID_VALUE);
+    rig_settle(c);
+}
+
+/* The library looks up such numbers in tables of its own. */
+static void questions_of_no_sense(void **state)
+{
+    static const struct {
+        size_t offset, bytes;
+        int64_t value;
+        int status;
+    } rows[] = {
+#define ROW(field, value, status)                                                                  \
+    {offsetof(BLASLtQuery, field), sizeof(((BLASLtQuery *)0)->field), value, status}
+        ROW(problem.desc.transa, 99, BLAS_INVALID_VALUE),
+        ROW(problem.desc.transb, -1, BLAS_INVALID_VALUE),
+        ROW(problem.desc.pointer_mode, 99, BLAS_INVALID_VALUE),
+        ROW(problem.desc.epilogue, 0, BLAS_INVALID_VALUE),
+        ROW(problem.desc.epilogue, 1 << 30, BLAS_INVALID_VALUE),
+        ROW(problem.desc.fill_mode, -2, BLAS_INVALID_VALUE),
+        ROW(problem.desc.compute_type, -1, BLAS_NOT_SUPPORTED),
+        ROW(problem.desc.scale_type, 1 << 20, BLAS_NOT_SUPPORTED),
+        ROW(LAYOUT(2, type), -1, BLAS_NOT_SUPPORTED),
+        ROW(LAYOUT(2, type), 1 << 20, BLAS_NOT_SUPPORTED),
+        ROW(LAYOUT(2, order), 99, BLAS_NOT_SUPPORTED),
+        ROW(LAYOUT(2, batch), -1, BLAS_NOT_SUPPORTED),
+#undef ROW
+    };
+    struct rig_channel *c = channel_of(state);
+
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        BLASLtQuery query = {.problem = matmul().problem,
+                             .preference = {.mark = BLAS_LT_PREFERENCE_MARK},
+                             .wanted = 1};
+
+        memcpy((uint8_t *)&query + rows[i].offset, &rows[i].value, rows[i].bytes);
+        print_message("row %u\n", i);
+        assert_int_equal(send(c, BLAS(1), CUDA_OP_LT_HEURISTIC, &query, sizeof(query)), 0);
+        assert_int_equal(c->out[0], rows[i].status);
+    }
 }
 
 static void questions(void **state)
@@ -312,7 +389,10 @@ int main(void)
         WITH_RIG(a_product_that_is_well),
         WITH_RIG(fields),
         WITH_RIG(edges),
+        WITH_RIG(factors_on_the_gpu),
+        WITH_RIG(strides_that_overflow),
         WITH_RIG(questions),
+        WITH_RIG(questions_of_no_sense),
         WITH_RIG(handles_and_lengths),
         WITH_RIG(a_handle_of_its_own_takes_nothing),
         cmocka_unit_test(algorithms_that_were_handed_out),

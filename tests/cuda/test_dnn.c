@@ -27,8 +27,10 @@ enum {
     OPERATION_X = 751,
     OPERATION_B = 752,
     OPERATION_Y = 753,
+    GRAPH_HANDLE = 800,
     GRAPH_OPERATIONS = 801,
-    TENSOR_DIMENSIONS = 902,
+    KERNEL_CACHE = 43,
+    KERNEL_CACHE_JSON = 2402,
     X = 11,
     B = 12,
     Y = 13,
@@ -109,17 +111,22 @@ static int finalize(struct rig_channel *c, uint64_t desc)
     return (int32_t)c->out[0];
 }
 
-static void tensor(struct rig_channel *c, uint64_t desc, int64_t id, uint8_t by_value)
+static int tensor_of(struct rig_channel *c, uint64_t desc, int64_t id, uint8_t by_value,
+                     int64_t elements)
 {
-    const int64_t four = 4;
     const int32_t data_type = 0;
 
     make(c, desc, DNN_TENSOR);
     assert_int_equal(set(c, desc, DNN_TENSOR_ID, DNN_TYPE_INT64, 1, &id, 8), 0);
-    assert_int_equal(set(c, desc, TENSOR_DIMENSIONS, DNN_TYPE_INT64, 1, &four, 8), 0);
+    assert_int_equal(set(c, desc, DNN_TENSOR_DIMENSIONS, DNN_TYPE_INT64, 1, &elements, 8), 0);
     assert_int_equal(set(c, desc, DNN_TENSOR_DATA_TYPE, DNN_TYPE_DATA_TYPE, 1, &data_type, 4), 0);
     assert_int_equal(set(c, desc, DNN_TENSOR_BY_VALUE, DNN_TYPE_BOOLEAN, 1, &by_value, 1), 0);
-    assert_int_equal(finalize(c, desc), 0);
+    return finalize(c, desc);
+}
+
+static void tensor(struct rig_channel *c, uint64_t desc, int64_t id, uint8_t by_value)
+{
+    assert_int_equal(tensor_of(c, desc, id, by_value, by_value ? 1 : 4), DNN_SUCCESS);
 }
 
 /* Descriptor 8 is a plan of y = x * b, b by value. */
@@ -208,6 +215,30 @@ static void an_execution(void **state)
                      CUDA_ERROR_INVALID_HANDLE);
 }
 
+/* Kernels of a plan go with it, whichever graph has them. */
+static void a_graph_of_a_plan_that_has_ended_does_not_run(void **state)
+{
+    const uint64_t stream = RIG_HANDLE(CUDA_KIND_STREAM, 300);
+    const uint64_t graph = RIG_HANDLE(CUDA_KIND_GRAPH, 301);
+    const uint64_t exec = RIG_HANDLE(CUDA_KIND_GRAPH_EXEC, 302);
+    struct rig_channel *c = channel_of(state);
+    struct pack pack = pack_of();
+
+    plan(c);
+    assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, stream, 1), 0);
+    assert_int_equal(status_of(c, &pack), DNN_SUCCESS);
+    rig_settle(c);
+    pack.head.stream = stream;
+    assert_int_equal(RIG_CALL(c, CAPTURE_BEGIN, 1, stream, 0), 0);
+    assert_int_equal(status_of(c, &pack), DNN_SUCCESS);
+    assert_int_equal(RIG_CALL(c, CAPTURE_END, 1, graph, stream), 0);
+    assert_int_equal(RIG_CALL(c, GRAPH_INSTANTIATE, 1, exec, graph, 0), 0);
+    assert_int_equal(RIG_CALL(c, GRAPH_LAUNCH, 1, exec, stream), 0);
+    rig_settle(c);
+    assert_int_equal(RIG_CALL(c, DNN_DESC_END, 1, DESC(8)), 0);
+    assert_int_equal(RIG_CALL(c, GRAPH_LAUNCH, 1, exec, stream), CUDA_ERROR_INVALID_VALUE);
+}
+
 /* An address where the library reads a value would be one of this process, and the other way. */
 static void packs(void **state)
 {
@@ -259,9 +290,9 @@ static void attributes(void **state)
                          CUDA_ERROR_INVALID_HANDLE);
     }
     assert_int_equal(set_desc(c, DESC(1), GRAPH_OPERATIONS, DESC(2)), DNN_NOT_FINALIZED);
-    assert_int_equal(set(c, DESC(1), 800, DNN_TYPE_HANDLE, 1, &handle, 8), DNN_SUCCESS);
+    assert_int_equal(set(c, DESC(1), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8), DNN_SUCCESS);
     handle = DNN(7);
-    assert_int_equal(set(c, DESC(1), 800, DNN_TYPE_HANDLE, 1, &handle, 8), DNN_BAD_PARAM);
+    assert_int_equal(set(c, DESC(1), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8), DNN_BAD_PARAM);
     assert_int_equal(set(c, DESC(1), 1, DNN_TYPE_VOID_PTR, 1, &address, 8), DNN_NOT_SUPPORTED);
     assert_int_equal(set(c, DESC(1), DNN_PLAN_JSON, DNN_TYPE_CHAR, 8, &address, 8),
                      DNN_NOT_SUPPORTED);
@@ -374,6 +405,69 @@ static void the_older_interface(void **state)
     assert_int_equal(alive_in_library(), before);
 }
 
+/* Of more the library would read what lies behind the copy of its value. */
+static void a_tensor_by_value_has_one_element(void **state)
+{
+    static const int64_t many[] = {1, 1, INT64_MAX};
+    struct rig_channel *c = channel_of(state);
+    const int64_t four = 4;
+
+    assert_int_equal(tensor_of(c, DESC(1), B, 1, 4), DNN_NOT_SUPPORTED);
+    assert_int_equal(tensor_of(c, DESC(2), B, 1, -1), DNN_NOT_SUPPORTED);
+    make(c, DESC(3), DNN_TENSOR);
+    assert_int_equal(set(c, DESC(3), DNN_TENSOR_DIMENSIONS, DNN_TYPE_INT64, 3, many, 24), 0);
+    assert_int_equal(set(c, DESC(3), DNN_TENSOR_DATA_TYPE, DNN_TYPE_DATA_TYPE, 1, "\0\0\0", 4), 0);
+    assert_int_equal(set(c, DESC(3), DNN_TENSOR_BY_VALUE, DNN_TYPE_BOOLEAN, 1, "\1", 1), 0);
+    assert_int_equal(finalize(c, DESC(3)), DNN_NOT_SUPPORTED);
+    make(c, DESC(4), DNN_TENSOR);
+    assert_int_equal(set(c, DESC(4), DNN_TENSOR_DATA_TYPE, DNN_TYPE_DATA_TYPE, 1, "\0\0\0", 4), 0);
+    assert_int_equal(set(c, DESC(4), DNN_TENSOR_VECTOR_COUNT, DNN_TYPE_INT64, 1, &four, 8), 0);
+    assert_int_equal(set(c, DESC(4), DNN_TENSOR_BY_VALUE, DNN_TYPE_BOOLEAN, 1, "\1", 1), 0);
+    assert_int_equal(finalize(c, DESC(4)), DNN_NOT_SUPPORTED);
+}
+
+/* They would bring plans or kernels that nobody has looked at. */
+static void texts_are_not_read_back(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+
+    make(c, DESC(1), KERNEL_CACHE);
+    assert_int_equal(set(c, DESC(1), KERNEL_CACHE_JSON, DNN_TYPE_CHAR, 3, "{}", 3),
+                     DNN_NOT_SUPPORTED);
+}
+
+/* The library keeps the handle's own address, and uses it where the process has ended it. */
+static void a_handle_lives_as_long_as_descriptors_use_it(void **state)
+{
+    struct rig_channel *c = channel_of(state);
+    uint64_t before = c->channel->charged_bytes, handle = DNN(2);
+    unsigned alive = alive_in_library();
+
+    for (unsigned round = 0; round < 40; round++) { /* more often than there are handles */
+        assert_int_equal(RIG_CALL(c, DNN_CREATE, 1, DNN(2), 0), 0);
+        make(c, DESC(1), GRAPH);
+        make(c, DESC(2), HEURISTIC);
+        assert_int_equal(set(c, DESC(1), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8), 0);
+        assert_int_equal(set(c, DESC(1), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8), 0);
+        assert_int_equal(RIG_CALL(c, DNN_DESTROY, 1, DNN(2)), 0);
+        assert_int_equal(RIG_CALL(c, DNN_DESTROY, 1, DNN(2)), CUDA_ERROR_INVALID_HANDLE);
+        assert_int_equal(set(c, DESC(2), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8),
+                         DNN_BAD_PARAM);
+        assert_int_equal(finalize(c, DESC(1)), DNN_SUCCESS);
+        assert_int_equal(set_desc(c, DESC(2), HEURISTIC_GRAPH, DESC(1)), DNN_SUCCESS);
+        assert_int_equal(RIG_CALL(c, DNN_DESC_END, 1, DESC(1)), 0);
+        assert_int_equal(finalize(c, DESC(2)), DNN_SUCCESS); /* it comes from the first one */
+        assert_int_equal(c->channel->charged_bytes - before, (uint64_t)HANDLE_MIB << 20);
+        assert_int_equal(RIG_CALL(c, DNN_DESC_END, 1, DESC(2)), 0);
+        assert_int_equal(c->channel->charged_bytes, before);
+        assert_int_equal(alive_in_library(), alive);
+    }
+    assert_int_equal(RIG_CALL(c, DNN_CREATE, 1, DNN(2), 0), 0);
+    make(c, DESC(1), GRAPH);
+    assert_int_equal(set(c, DESC(1), GRAPH_HANDLE, DNN_TYPE_HANDLE, 1, &handle, 8), 0);
+    assert_int_equal(RIG_CALL(c, DNN_DESTROY, 1, DNN(2)), 0); /* both end with their context */
+}
+
 static void what_a_handle_takes_is_charged(void **state)
 {
     struct rig_channel *c = channel_of(state);
@@ -414,9 +508,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_RIG(an_execution),
+        WITH_RIG(a_graph_of_a_plan_that_has_ended_does_not_run),
         WITH_RIG(packs),
         WITH_RIG(attributes),
         WITH_RIG(descriptors),
+        WITH_RIG(a_tensor_by_value_has_one_element),
+        WITH_RIG(texts_are_not_read_back),
+        WITH_RIG(a_handle_lives_as_long_as_descriptors_use_it),
         WITH_RIG(the_older_interface),
         WITH_RIG(what_a_handle_takes_is_charged),
         WITH_RIG(all_ends_with_its_context),

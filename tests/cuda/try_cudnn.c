@@ -39,7 +39,6 @@ enum {
     GRAPH_HANDLE = 800,
     GRAPH_OPERATIONS = 801,
     TENSOR_ALIGNMENT = 900,
-    TENSOR_DIMENSIONS = 902,
     TENSOR_STRIDES = 903,
     TYPE_POINTWISE = 14,
     TYPE_HEURISTIC = 8,
@@ -84,7 +83,7 @@ static void *tensor(int64_t id, bool by_value)
 
     SET(desc, TENSOR_ALIGNMENT, DNN_TYPE_INT64, alignment);
     SET(desc, DNN_TENSOR_DATA_TYPE, DNN_TYPE_DATA_TYPE, types);
-    SET(desc, TENSOR_DIMENSIONS, DNN_TYPE_INT64, dimensions);
+    SET(desc, DNN_TENSOR_DIMENSIONS, DNN_TYPE_INT64, dimensions);
     SET(desc, TENSOR_STRIDES, DNN_TYPE_INT64, strides);
     SET(desc, DNN_TENSOR_ID, DNN_TYPE_INT64, ids);
     SET(desc, DNN_TENSOR_BY_VALUE, DNN_TYPE_BOOLEAN, values);
@@ -201,11 +200,18 @@ static void try_wrong(struct dnn_handle *handle, void *plan)
 {
     const int64_t numbers[] = {1};
     void *desc = made(DNN_TENSOR), *none = NULL;
+    char text[8192];
+    int64_t count = 0;
+    int status;
 
     TRUE(cudnnBackendSetAttribute(plan, PLAN_CONFIG, DNN_TYPE_INT64, 1, numbers) != 0);
     TRUE(cudnnBackendCreateDescriptor(63, &none) != 0);
     if (!IS_NATIVE) { /* the library believes that it is a pack */
         TRUE(cudnnBackendExecute(handle, plan, desc) != 0);
+        /* All of it, or nothing. */
+        status = cudnnBackendGetAttribute(plan, DNN_PLAN_JSON, DNN_TYPE_CHAR, sizeof(text), &count,
+                                          text);
+        TRUE(status != 0 || count <= (int64_t)DNN_GOT_BYTES);
     }
     OK(cudnnBackendDestroyDescriptor(desc));
 }

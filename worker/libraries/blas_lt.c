@@ -48,6 +48,9 @@ static const struct blas_lt_attribute preference_rows[] = {
 /* The first attributes are what the library makes it of. */
 enum { DESC_MADE_OF = 2 };
 
+/* It says where the library reads the factors: it has what was checked, set or not. */
+enum { DESC_POINTER_MODE = 2 };
+
 bool blas_lt_find(void *opened, bool (*find)(void *opened, const char *name, void *function))
 {
     return find(opened, "cublasLtMatmulDescCreate", &lt.MatmulDescCreate) &&
@@ -80,7 +83,7 @@ static int make_desc(void **to, const BLASLtDesc *desc)
     int status = lt.MatmulDescCreate(to, desc->compute_type, desc->scale_type);
 
     for (size_t i = DESC_MADE_OF; i < COUNT(desc_rows) && !status; i++) {
-        if (desc->set >> i & 1) {
+        if (desc->set >> i & 1 || desc_rows[i].number == DESC_POINTER_MODE) {
             status = set(lt.MatmulDescSetAttribute, *to, &desc_rows[i], desc);
         }
     }
@@ -152,8 +155,9 @@ static void drop(const struct real *real)
 static int ask(struct blas *blas, const BLASLtQuery *query, BLASLtResults *results)
 {
     struct real real = {.desc = NULL};
-    int status = make(&real, &query->problem), count = 0;
+    int status = blas_lt_check_problem(&query->problem), count = 0;
 
+    status = status ? status : make(&real, &query->problem);
     status = status ? status : make_preference(&real.preference, &query->preference);
     if (!status) {
         status = lt.GetHeuristic(blas->real, real.desc, real.layouts[0], real.layouts[1],

@@ -13,10 +13,10 @@ static uint64_t times(uint64_t count, uint64_t bytes)
     return blas_clamp((unsigned __int128)count * bytes);
 }
 
-/* `batch` pieces, each of `one` bytes, `stride` bytes apart. */
-static uint64_t batched(uint64_t one, int64_t stride_bytes, int32_t batch)
+/* One for each of the batch, `stride` elements apart; without a stride it is the same for all. */
+static uint64_t batched(uint64_t one, int64_t stride, uint64_t element, int32_t batch)
 {
-    return blas_batch(one, stride_bytes, batch, 1);
+    return blas_batch(one, stride, stride ? batch : 1, element);
 }
 
 static bool is_size(uint64_t count)
@@ -84,6 +84,9 @@ static void check_numbers(struct check *check)
     if (desc->epilogue == 0 || desc->epilogue > BLAS_LT_EPILOGUE_ALL) {
         check->status = BLAS_INVALID_VALUE;
     }
+    if (blas_scalar_bytes(desc->compute_type, 0) == 0) {
+        unsupported(check);
+    }
 }
 
 /* Do they fit together?  What lies behind each follows from its own layout. */
@@ -138,8 +141,7 @@ static void check_factors(struct check *check)
     }
     if (!blas_lt_alpha_is_value(mode)) {
         need(check, check->matmul->alpha[0],
-             batched(all, desc->alpha_stride < 0 ? -1 : desc->alpha_stride * (int64_t)bytes,
-                     desc->alpha_stride ? check->d->batch : 1));
+             batched(all, desc->alpha_stride, bytes, check->d->batch));
     }
     if (!blas_lt_beta_is_value(mode) && !blas_lt_beta_is_zero(mode)) {
         need(check, check->matmul->beta[0], all);
@@ -170,8 +172,7 @@ static void check_bias(struct check *check)
         return;
     }
     need(check, desc->bias,
-         batched(times(count, element), desc->bias_stride * (int64_t)element,
-                 desc->bias_stride ? check->d->batch : 1));
+         batched(times(count, element), desc->bias_stride, element, check->d->batch));
 }
 
 /* A mask of bits for RELU, elements for GELU. */
@@ -190,7 +191,7 @@ static void check_aux(struct check *check)
         return;
     }
     one = blas_matrix(0, (long long)check->d->rows, (long long)check->d->cols, desc->aux_ld, 1);
-    all = blas_batch(one, desc->aux_stride, desc->aux_stride ? check->d->batch : 1, 1);
+    all = batched(one, desc->aux_stride, 1, check->d->batch);
     /* In whole bytes, of which the product of the three saturates. */
     need(check, desc->aux, all == UINT64_MAX ? all : (times(all, bits) + 7) / 8);
 }
@@ -220,6 +221,22 @@ static void check_scales(struct check *check)
     check_scale(check, desc->d_out_scale, desc->d_out_mode, d->rows);
     check_scale(check, desc->amax, SCALE_SCALAR, 1);
     check_scale(check, desc->aux_amax, SCALE_SCALAR, 1);
+}
+
+int blas_lt_check_problem(const BLASLtProblem *problem)
+{
+    struct check check = {.desc = &problem->desc};
+
+    check_numbers(&check);
+    if (blas_type_bytes(problem->desc.scale_type) == 0) {
+        unsupported(&check);
+    }
+    for (unsigned i = 0; i < BLAS_LT_MATRICES; i++) {
+        if (blas_lt_layout_bytes(&problem->layouts[i]) == UINT64_MAX) {
+            unsupported(&check);
+        }
+    }
+    return check.status;
 }
 
 int blas_lt_check(struct driver_call *call, const BLASLtMatmul *matmul)

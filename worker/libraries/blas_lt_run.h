@@ -17,6 +17,8 @@ bool blas_lt_find(void *opened, bool (*find)(void *opened, const char *name, voi
 
 /* Whether all that a product reads or writes is the process's; a cublasStatus_t. */
 int blas_lt_check(struct driver_call *call, const BLASLtMatmul *matmul);
+/* Whether a question's numbers are such as the library may look up; a cublasStatus_t. */
+int blas_lt_check_problem(const BLASLtProblem *problem);
 /* Bytes of a matrix, all of its batch; UINT64_MAX: it makes no sense or is not supported. */
 uint64_t blas_lt_layout_bytes(const BLASLtLayout *layout);
 

@@ -5,7 +5,8 @@
  * The library believes handles and addresses.  So descriptors are looked up, and of each tensor
  * is known whether it is given by value: then the library reads it at an address of this process,
  * and gets a copy of ours.  Which tensors these are goes from each descriptor to those that it is
- * set in or that are made from it, up to the plan.
+ * set in or that are made from it, up to the plan.  In the same way it is known which handles a
+ * descriptor may still use (dnn_handles.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,137 +17,52 @@
 #include "worker/libraries/dnn_run.h"
 #include "worker/libraries/library_call.h"
 
-#define HANDLES_MAX 32u            /* of one process */
-#define HANDLE_BYTES (12ull << 20) /* that the library takes of the GPU for each */
-#define OBJECTS_MAX 65536u         /* descriptors of one process */
-
-struct dnn {
-    void *real;
-    CUstream stream;
-};
+#define OBJECTS_MAX 65536u /* descriptors of one process */
 
 /* What is known of a descriptor. */
 struct desc {
     void *real;
     uint32_t kind;
-    bool is_final, by_value;
+    bool is_final, by_value, is_long; /* a tensor of more than one element */
     int32_t data_type;
+    uint32_t handles; /* that it may use: a bit for each place */
     int64_t id;
     uint64_t workspace_bytes; /* of a plan */
     uint32_t count;
     DNNValue *values; /* tensors by value that it is about */
 };
 
-/* ---- handles ---- */
-
-static unsigned count_of(const struct driver_channel *channel, unsigned kind)
-{
-    unsigned count = 0;
-
-    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
-        count += vgpu_handle_kind(channel->entries[i].handle) == kind;
-    }
-    return count;
-}
-
-static struct dnn *create(struct driver_channel *channel)
-{
-    struct dnn *made;
-
-    if (count_of(channel, CUDA_KIND_DNN) >= HANDLES_MAX || !driver_charge(channel, HANDLE_BYTES)) {
-        return NULL;
-    }
-    made = calloc(1, sizeof(*made));
-    if (!made || dnn_library.Create(&made->real)) {
-        free(made);
-        driver_discharge(channel, HANDLE_BYTES);
-        return NULL;
-    }
-    return made;
-}
-
-static void end_handle(struct dnn *handle)
-{
-    dnn_library.Destroy(handle->real);
-    free(handle);
-}
-
-CUresult driver_run_dnn_create(struct driver_call *call)
-{
-    struct driver_entry *entry;
-    struct dnn *made;
-
-    if (call->arg_count < 2) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    if (!dnn_library_is_there()) {
-        return CUDA_ERROR_NOT_SUPPORTED;
-    }
-    call->out[0] = DNN_SUCCESS;
-    call->out[1] = dnn_library.GetVersion();
-    call->out_count = 2;
-    if (call->args[1]) {
-        return CUDA_SUCCESS;
-    }
-    if (!driver_handle_free(call, call->args[0], CUDA_KIND_DNN)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    made = create(call->channel);
-    if (!made) {
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    entry = driver_handle_made(call, call->args[0], CUDA_KIND_DNN, made, CUDA_SUCCESS);
-    if (!entry) {
-        end_handle(made);
-        driver_discharge(call->channel, HANDLE_BYTES);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    entry->charged_bytes = HANDLE_BYTES;
-    return CUDA_SUCCESS;
-}
-
-struct dnn *dnn_of(struct driver_call *call)
-{
-    return call->arg_count > 0 ? driver_handle(call, call->args[0], CUDA_KIND_DNN) : NULL;
-}
-
-CUresult driver_run_dnn_destroy(struct driver_call *call)
-{
-    struct dnn *handle = dnn_of(call);
-
-    if (!handle) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    end_handle(handle);
-    driver_handle_end(call, call->args[0], CUDA_SUCCESS);
-    return CUDA_SUCCESS;
-}
-
 /* ---- descriptors ---- */
 
-static void end_desc(struct desc *desc)
+static void end_desc(struct driver_channel *channel, struct desc *desc)
 {
     dnn_library.BackendDestroyDescriptor(desc->real);
+    dnn_handles_leave(channel, desc->handles);
     free(desc->values);
     free(desc);
 }
 
-void dnn_handles_end(struct driver_channel *channel, uint32_t context)
+static void end_all(struct driver_channel *channel, uint32_t context, unsigned kind)
 {
     for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
         struct driver_entry *entry = &channel->entries[i];
 
-        if (entry->context != context || !entry->real) {
+        if (entry->context != context || !entry->real || vgpu_handle_kind(entry->handle) != kind) {
             continue;
         }
-        if (vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN_DESC) {
-            end_desc(entry->real);
-            entry->real = NULL; /* the entry goes with its context, in a moment */
-        } else if (vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN) {
-            end_handle(entry->real);
-            entry->real = NULL;
+        if (kind == CUDA_KIND_DNN) {
+            dnn_handle_end(channel, entry->real);
+        } else {
+            end_desc(channel, entry->real);
         }
+        entry->real = NULL; /* the entry goes with its context, in a moment */
     }
+}
+
+void dnn_handles_end(struct driver_channel *channel, uint32_t context)
+{
+    end_all(channel, context, CUDA_KIND_DNN_DESC);
+    end_all(channel, context, CUDA_KIND_DNN);
 }
 
 static CUresult answer(struct driver_call *call, int status)
@@ -186,7 +102,7 @@ CUresult driver_run_dnn_desc(struct driver_call *call)
         return answer(call, status);
     }
     if (!driver_handle_made(call, call->args[0], CUDA_KIND_DNN_DESC, desc, CUDA_SUCCESS)) {
-        end_desc(desc);
+        end_desc(call->channel, desc);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     return answer(call, DNN_SUCCESS);
@@ -199,7 +115,7 @@ CUresult driver_run_dnn_desc_end(struct driver_call *call)
     if (!desc) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    end_desc(desc);
+    end_desc(call->channel, desc);
     driver_handle_end(call, call->args[0], CUDA_SUCCESS);
     return CUDA_SUCCESS;
 }
@@ -225,8 +141,9 @@ static bool add_value(struct desc *desc, const DNNValue *value)
     return true;
 }
 
-static bool inherit(struct desc *desc, const struct desc *from)
+static bool inherit(struct driver_channel *channel, struct desc *desc, const struct desc *from)
 {
+    dnn_handles_use(channel, &desc->handles, from->handles);
     for (uint32_t i = 0; i < from->count; i++) {
         if (!add_value(desc, &from->values[i])) {
             return false;
@@ -264,7 +181,7 @@ static int set_descs(struct driver_call *call, struct desc *desc, int name, uint
     int status = reals_of(call, count, reals, descs, true);
 
     for (uint64_t i = 0; i < count && !status; i++) {
-        status = inherit(desc, descs[i]) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
+        status = inherit(call->channel, desc, descs[i]) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
     }
     return status ? status
                   : dnn_library.BackendSetAttribute(desc->real, name, DNN_TYPE_DESCRIPTOR,
@@ -275,15 +192,30 @@ static int set_handle(struct driver_call *call, struct desc *desc, int name, uin
 {
     struct dnn *handle;
     uint64_t number;
+    void *real;
 
     if (count != 1 || call->payload_bytes != sizeof(number)) {
         return DNN_BAD_PARAM;
     }
     memcpy(&number, call->payload, sizeof(number));
     handle = driver_handle(call, number, CUDA_KIND_DNN);
-    return handle ? dnn_library.BackendSetAttribute(desc->real, name, DNN_TYPE_HANDLE, 1,
-                                                    &handle->real)
-                  : DNN_BAD_PARAM;
+    if (!handle) {
+        return DNN_BAD_PARAM;
+    }
+    dnn_handles_use(call->channel, &desc->handles, dnn_handle_bit(handle));
+    real = dnn_real(handle);
+    return dnn_library.BackendSetAttribute(desc->real, name, DNN_TYPE_HANDLE, 1, &real);
+}
+
+static bool are_ones(const uint8_t *value, uint32_t bytes)
+{
+    const int64_t one = 1;
+    uint32_t at = 0;
+
+    while (at < bytes && bytes - at >= sizeof(one) && memcmp(value + at, &one, sizeof(one)) == 0) {
+        at += sizeof(one);
+    }
+    return at == bytes;
 }
 
 /* What a tensor is known by here. */
@@ -295,6 +227,8 @@ static void look_at_tensor(struct desc *desc, int name, const uint8_t *value, ui
         memcpy(&desc->id, value, sizeof(desc->id));
     } else if (name == DNN_TENSOR_BY_VALUE && bytes == 1) {
         desc->by_value = *value != 0;
+    } else if (name == DNN_TENSOR_DIMENSIONS || name == DNN_TENSOR_VECTOR_COUNT) {
+        desc->is_long |= !are_ones(value, bytes);
     }
 }
 
@@ -310,6 +244,9 @@ static int set_attribute(struct driver_call *call, struct desc *desc)
     }
     if (desc->is_final || count > DNN_ELEMENTS_MAX || call->payload_bytes != count * bytes) {
         return DNN_BAD_PARAM;
+    }
+    if (type == DNN_TYPE_CHAR) { /* texts are read back: plans and the like that nobody looked at */
+        return DNN_NOT_SUPPORTED;
     }
     if (type == DNN_TYPE_DESCRIPTOR) {
         return set_descs(call, desc, name, count);
@@ -348,7 +285,7 @@ static int get_descs(struct driver_call *call, const struct desc *desc, DNNGot *
     }
     for (uint64_t i = 0; !status && i < wanted && (int64_t)i < got->count; i++) {
         descs[i]->is_final = true;
-        status = inherit(descs[i], desc) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
+        status = inherit(call->channel, descs[i], desc) ? DNN_SUCCESS : DNN_NOT_SUPPORTED;
     }
     return status;
 }
@@ -396,7 +333,9 @@ static int finalize(struct desc *desc)
     if (desc->is_final) {
         return DNN_BAD_PARAM;
     }
-    if (desc->kind == DNN_TENSOR && desc->by_value && (!value.bytes || !add_value(desc, &value))) {
+    /* Of a value that is longer than its copy the library would read what lies behind that. */
+    if (desc->kind == DNN_TENSOR && desc->by_value &&
+        (desc->is_long || !value.bytes || !add_value(desc, &value))) {
         return DNN_NOT_SUPPORTED;
     }
     status = dnn_library.BackendFinalize(desc->real);
@@ -441,20 +380,6 @@ static bool is_by_value(const struct desc *plan, int64_t id)
         }
     }
     return false;
-}
-
-void *dnn_real(const struct dnn *handle)
-{
-    return handle->real;
-}
-
-int dnn_set_stream(struct dnn *handle, CUstream stream)
-{
-    int status =
-        stream == handle->stream ? DNN_SUCCESS : dnn_library.SetStream(handle->real, stream);
-
-    handle->stream = status ? handle->stream : stream;
-    return status;
 }
 
 /* Each tensor's place: the process's memory on the GPU, or a copy of its value in `entries`. */
@@ -502,7 +427,7 @@ static int execute_pack(struct dnn *handle, const struct desc *plan, uint32_t co
     }
     status = make_pack(pack, count, ids, places,
                        (void *)(uintptr_t)workspace); /* NOLINT(performance-no-int-to-ptr) */
-    status = status ? status : dnn_library.BackendExecute(handle->real, plan->real, pack);
+    status = status ? status : dnn_library.BackendExecute(dnn_real(handle), plan->real, pack);
     dnn_library.BackendDestroyDescriptor(pack);
     return status;
 }
@@ -542,6 +467,9 @@ CUresult driver_run_dnn_execute(struct driver_call *call)
     }
     if (plan->kind != DNN_PLAN || !plan->is_final) {
         return library_answer(call, "cuDNN", DNN_BAD_PARAM);
+    }
+    if (call->channel->captures) { /* its kernels go with it: no graph runs them then */
+        call->touched[call->touched_count++] = (struct driver_memop){.address = call->args[1]};
     }
     return library_answer(call, "cuDNN", execute(call, handle, plan));
 }

@@ -13,5 +13,13 @@ struct dnn *dnn_of(struct driver_call *call);
 void *dnn_real(const struct dnn *handle);
 /* A cudnnStatus_t. */
 int dnn_set_stream(struct dnn *handle, CUstream stream);
+/* By the process, or with its context.  It lives on while a descriptor uses it. */
+void dnn_handle_end(struct driver_channel *channel, struct dnn *handle);
+
+/* Handles that a descriptor uses: a bit for each. */
+uint32_t dnn_handle_bit(const struct dnn *handle);
+/* From now on also `more`, which live. */
+void dnn_handles_use(struct driver_channel *channel, uint32_t *used, uint32_t more);
+void dnn_handles_leave(struct driver_channel *channel, uint32_t used);
 
 #endif

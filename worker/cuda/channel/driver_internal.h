@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "cuda/dnn.h"
 #include "cuda/ranges.h"
 #include "cuda/wire.h"
 #include "cuda_ops.h"
@@ -134,8 +135,10 @@ struct driver_channel {
     uint32_t entry_room;
     unsigned stream_count; /* of the entries */
     unsigned dnn_descs;
-    unsigned captures;           /* under way, in all contexts */
-    struct driver_memop *memops; /* of them */
+    struct dnn
+        *dnn_handles[DNN_HANDLES_MAX]; /* dnn_handles.c's; also ended ones that are used yet */
+    unsigned captures;                 /* under way, in all contexts */
+    struct driver_memop *memops;       /* of them */
     size_t memop_count, memop_room;
     struct cuda_range_map ranges;
     /* Virtual memory management; a mapping's context is its struct driver_physical. */
