@@ -18,6 +18,7 @@ struct node {
     struct object object;
     struct work *work;
     struct node *next;
+    struct node *older; /* of all that ever lived: else a dead one would be taken for a leak */
 };
 
 struct graph {
@@ -33,6 +34,7 @@ struct capture {
 };
 
 static uint64_t next_id = 100;
+static struct node *youngest; /* atomic */
 
 static struct graph *new_graph(enum kind kind)
 {
@@ -49,6 +51,7 @@ static void add(struct graph *graph, struct work *work)
 
     node->object.kind = GRAPH_NODE;
     node->work = work;
+    node->older = __atomic_exchange_n(&youngest, node, __ATOMIC_ACQ_REL);
     *graph->last = node;
     graph->last = &node->next;
     graph->count++;
