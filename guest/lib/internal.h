@@ -48,6 +48,13 @@ struct vgpu_transport {
     void (*close)(struct vgpu *v);
 };
 
+/*
+ * Is it a socket to send work to without being told so?  Not one that anybody could have put
+ * there: it is root's, ours, of the user whose `mediators_folder` is, or in a folder that only root
+ * can write to.
+ */
+bool vgpu_socket_is_trusted(const char *path, const char *mediators_folder);
+
 struct vgpu {
     const struct vgpu_transport *transport;
     void *link; /* the transport's own state */

@@ -10,6 +10,9 @@
 
 #include "channel.h"
 
+/* Of the user whose mediator this host's is: docs/packages.md. */
+#define MEDIATORS_FOLDER "/run/vgpu"
+
 /* Why this thread's last vgpu_open() failed, when there is no handle to ask. */
 static __thread uint32_t open_error_code;
 static __thread char open_error_text[VGPU_TEXT_BYTES];
@@ -53,13 +56,37 @@ void vgpu_options_init(struct vgpu_options *options)
     options->priority = VGPU_PRIORITY_MEDIUM;
 }
 
-/* A socket that anybody could have put there is none to send work to. */
-static bool is_own_socket(const char *path)
+/* Nobody but root has put it there: whoever's it is. */
+static bool is_in_folder_of_root(const char *path)
 {
+    char folder[VGPU_PATH_BYTES];
+    const char *slash = strrchr(path, '/');
     struct stat about;
 
-    return stat(path, &about) == 0 && S_ISSOCK(about.st_mode) &&
-           (about.st_uid == 0 || about.st_uid == geteuid());
+    if (!slash || slash == path || (size_t)(slash - path) >= sizeof(folder)) {
+        return false;
+    }
+    memcpy(folder, path, (size_t)(slash - path));
+    folder[slash - path] = '\0';
+    return stat(folder, &about) == 0 && about.st_uid == 0 && (about.st_mode & 0022) == 0;
+}
+
+bool vgpu_socket_is_trusted(const char *path, const char *mediators_folder)
+{
+    struct stat about, folder;
+
+    if (stat(path, &about) < 0 || !S_ISSOCK(about.st_mode)) {
+        return false;
+    }
+    return about.st_uid == 0 || about.st_uid == geteuid() ||
+           (stat(mediators_folder, &folder) == 0 && S_ISDIR(folder.st_mode) &&
+            folder.st_uid == about.st_uid) ||
+           is_in_folder_of_root(path);
+}
+
+static bool is_trusted(const char *path)
+{
+    return vgpu_socket_is_trusted(path, MEDIATORS_FOLDER);
 }
 
 static uint32_t open_pci(struct vgpu *v)
@@ -74,14 +101,13 @@ static uint32_t open_dev(struct vgpu *v)
 
 static uint32_t open_sock(struct vgpu *v)
 {
-    return is_own_socket(VGPU_SOCKET_PATH) ? vgpu_sock_open(v, VGPU_SOCKET_PATH)
-                                           : VGPU_ERR_NO_DEVICE;
+    return is_trusted(VGPU_SOCKET_PATH) ? vgpu_sock_open(v, VGPU_SOCKET_PATH) : VGPU_ERR_NO_DEVICE;
 }
 
 static uint32_t open_host(struct vgpu *v)
 {
-    return is_own_socket(VGPU_HOST_SOCKET_PATH) ? vgpu_host_open(v, VGPU_HOST_SOCKET_PATH)
-                                                : VGPU_ERR_NO_DEVICE;
+    return is_trusted(VGPU_HOST_SOCKET_PATH) ? vgpu_host_open(v, VGPU_HOST_SOCKET_PATH)
+                                             : VGPU_ERR_NO_DEVICE;
 }
 
 /* The best that there is.  If none works, the error is of one that is there and refuses. */

@@ -120,7 +120,9 @@ VGPU_API void vgpu_options_init(struct vgpu_options *options);
  * Open a device.  `spec`:
  *     NULL or "auto"       the first of these that works: dev, pci, sock, and host with
  *                          VGPU_HOST_SOCKET_PATH; the two sockets only if they are there and
- *                          belong to root or to this user
+ *                          belong to root, to this user or to the mediator's,
+ *                          whose folder /run/vgpu is, or if only root can have
+ *                          put them there
  *     "dev:/dev/vgpu0"     the guest's driver, with a channel; "dev": the first that there is
  *     "pci:0000:00:05.0"   the device at that address ("pci:00:05.0" also), without a driver,
  *                          as root; "pci": the first
