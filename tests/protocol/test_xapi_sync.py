@@ -295,6 +295,19 @@ def test_an_administrator_hears_whose_settings_these_are(host, kit):
     assert "xapi" not in " ".join(notes("set-weight", "--weight=9", f"--vm-uuid={UUID[1]}"))
 
 
+def test_a_link_where_its_file_is_made_is_not_followed(host):
+    victim = host.kit.folder / "passwd"
+    victim.write_text("root", encoding="utf-8")
+    new = host.state.with_name(host.state.name + ".new")
+    for n, link in enumerate((new.symlink_to, lambda to: os.link(to, new))):
+        link(victim)
+        host.xapi.set(n, record(UUID[n], f"vm {n}", ALL))
+        host.once()
+        assert victim.read_text(encoding="utf-8") == "root"
+        kept = json.loads(host.state.read_text(encoding="utf-8"))["registered"]
+        assert set(kept) == set(UUID[:n + 1])
+
+
 def test_what_an_administrator_did_meanwhile_is_put_back(host):
     host.xapi.set("web", record(UUID[1], "web", {"vgpu-weight": "20"}))
     host.start("--resync-s=1")
