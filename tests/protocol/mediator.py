@@ -59,6 +59,14 @@ def alive(pid):
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def serves_a_vm(pid):
+    """Not so: the process that compiles our kernels for a GPU, once, at a keeper's start."""
+    try:
+        return b"--vm-id" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 class Mediator:
     """In a folder of its own. Arguments are added to those that keep it there."""
 
@@ -162,4 +170,4 @@ class Mediator:
 
     def workers(self):
         return [worker for keeper in keepers_below(self.process.pid)
-                for worker in children(keeper)]
+                for worker in children(keeper) if serves_a_vm(worker)]
