@@ -490,6 +490,7 @@ static uint32_t host_open(struct vgpu *v, uint64_t deadline_ns)
     uint32_t code;
 
     link->frames.socket = link->doorbell = link->interrupt = link->life = -1;
+    link->step = PRESENT; /* a handle that opens again had lost one */
     link->channel.transport = VGPU_TRANSPORT_HOST;
     code = connect_to(v);
     if (code == VGPU_ERR_NONE) {
