@@ -110,15 +110,25 @@ struct condition {
     uint64_t number;
 };
 
+/* The longest that a signal which got lost can cost. */
+#define LOOK_AGAIN_MS 1000
+
 static uint32_t sleep_until_signal(struct vgpu *v, uint64_t deadline_ns)
 {
     struct channel_link *link = v->link;
     uint64_t now = vgpu_now_ns(v);
+    uint32_t code;
+    int rest_ms;
 
     if (now >= deadline_ns) {
         return vgpu_channel_dead(v, VGPU_ERR_TIMEOUT, "no answer within the time limit (timeout)");
     }
-    return link->way->sleep(v, vgpu_rest_ms(now, deadline_ns));
+    rest_ms = vgpu_rest_ms(now, deadline_ns);
+    code = link->way->sleep(v, rest_ms < LOOK_AGAIN_MS ? rest_ms : LOOK_AGAIN_MS);
+    if (code == VGPU_ERR_NONE && vgpu_now_ns(v) - now >= LOOK_AGAIN_MS * NS_PER_MS) {
+        link->way->ring(v); /* a doorbell for nothing is allowed; one that got lost is made good */
+    }
+    return code;
 }
 
 static uint32_t wait_for(struct vgpu *v, const struct condition *condition, uint64_t deadline_ns)
