@@ -170,6 +170,7 @@ static bool sum_up(const struct options *options, struct sum *sum)
     FILE *file = fopen(options->out, "r");
     struct line line;
 
+    /* cppcheck-suppress unknownEvaluationOrder; these are designators */
     *sum = (struct sum){.worst = {.worst = SIM_UNJUDGED + 1}, .plain = {.plain = SIM_UNJUDGED + 1}};
     while (file && read_line(options, file, &line)) {
         sum->mixes++;

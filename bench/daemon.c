@@ -107,7 +107,7 @@ void daemon_run(const struct daemon *daemon, const char *program, const char *co
     int status;
     pid_t pid;
 
-    for (unsigned i = 0; args[i] && i < DAEMON_ARGS_MAX; i++) {
+    for (unsigned i = 0; i < DAEMON_ARGS_MAX && args[i]; i++) {
         argv[i + 1] = args[i];
     }
     pid = spawn(program, argv, daemon->log, -1);

@@ -89,7 +89,7 @@ static void draw_job(struct sim_length *length, double lo, double hi, struct rng
 
 static void set(struct sim_group *group, const struct knob *knob, double value)
 {
-    char *field = (char *)group + knob->offset;
+    void *field = (char *)group + knob->offset;
 
     switch (knob->type) {
     case U32: *(uint32_t *)field = (uint32_t)(value + 0.5); break;
@@ -102,7 +102,7 @@ static void set(struct sim_group *group, const struct knob *knob, double value)
 
 static double get(const struct sim_group *group, const struct knob *knob)
 {
-    const char *field = (const char *)group + knob->offset;
+    const void *field = (const char *)group + knob->offset;
 
     switch (knob->type) {
     case U32: return *(const uint32_t *)field;

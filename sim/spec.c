@@ -93,14 +93,14 @@ static bool parse_length(const char *text, double min, double max, struct sim_le
 
 static bool set_key(struct sim_group *group, const struct key *key, const char *value)
 {
-    char *field = (char *)group + key->offset;
+    void *field = (char *)group + key->offset;
     double number = 0;
 
     if (key->type == LENGTH) {
-        return parse_length(value, key->min, key->max, (struct sim_length *)field);
+        return parse_length(value, key->min, key->max, field);
     }
     if (key->type == POOL) {
-        *field = value[0];
+        *(char *)field = value[0];
         return value[0] >= VGPU_POOL_FIRST && value[0] <= VGPU_POOL_LAST && value[1] == '\0';
     }
     if (!parse_real(value, key->min, key->max, &number)) {
@@ -204,7 +204,7 @@ int sim_spec_parse(const char *text, struct sim_config *config, char *error, siz
 
 static void print_value(const struct sim_group *group, const struct key *key, FILE *out)
 {
-    const char *field = (const char *)group + key->offset;
+    const void *field = (const char *)group + key->offset;
     const struct sim_length *length = (const struct sim_length *)field;
 
     switch (key->type) {
@@ -216,7 +216,7 @@ static void print_value(const struct sim_group *group, const struct key *key, FI
         fprintf(out, "%s=%g", key->name, (double)*(const uint64_t *)field / NS_PER_MS);
         break;
     case REAL: fprintf(out, "%s=%g", key->name, *(const double *)field); break;
-    case POOL: fprintf(out, "%s=%c", key->name, *field); break;
+    case POOL: fprintf(out, "%s=%c", key->name, *(const char *)field); break;
     case LENGTH:
         fprintf(out, "%s=%s%u", key->name,
                 length->kind == SIM_LENGTH_EXPONENTIAL ? "exp:"

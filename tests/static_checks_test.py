@@ -5,12 +5,14 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import contracts_check  # noqa: E402
+import cppcheck_check  # noqa: E402
 import layering_check  # noqa: E402
 import messages_check  # noqa: E402
 import names_check  # noqa: E402
@@ -443,8 +445,19 @@ class UnitTests(Sample):
         self.assertEqual(self.run_main(unit_tests_check)[0], 2)
 
 
+class Compiled(Sample):
+    """A small tree with a build that compiles some of its files."""
+
+    def register(self, *paths):
+        """The files that the build compiles, named as meson names them."""
+        build = os.path.join(self.root, "build")
+        self.write("build/compile_commands.json", json.dumps([
+            {"directory": build, "file": f"../{path}", "command": f"cc -I.. -c ../{path}"}
+            for path in paths]))
+
+
 @unittest.skipUnless(tree.find_clang_tool("clang-tidy", tidy_check.VERSION), "no clang-tidy")
-class Tidy(Sample):
+class Tidy(Compiled):
     GOOD = "int first(const int *p);\nint first(const int *p)\n{\n    return p[0];\n}\n"
     BAD = ("int first(void);\nint first(void)\n{\n    const int *p = (void *)0;\n\n"
            "    return p[0];\n}\n")
@@ -454,13 +467,6 @@ class Tidy(Sample):
         self.write(".clang-tidy", "Checks: '-*,clang-analyzer-*'\nHeaderFilterRegex: '.*'\n")
         self.write("core/a.c", self.GOOD)
         self.register("core/a.c")
-
-    def register(self, *paths):
-        """The files that the build compiles, named as meson names them."""
-        build = os.path.join(self.root, "build")
-        self.write("build/compile_commands.json", json.dumps([
-            {"directory": build, "file": f"../{path}", "command": f"cc -I.. -c ../{path}"}
-            for path in paths]))
 
     def expect(self, status, last, *parts):
         got, out = self.run_main(tidy_check)
@@ -507,6 +513,52 @@ class Tidy(Sample):
     def test_nothing_to_look_at_is_no_success(self):
         self.register()
         self.assertEqual(self.run_main(tidy_check)[0], 2)
+
+
+@unittest.skipUnless(shutil.which("cppcheck"), "no cppcheck")
+class Cppcheck(Compiled):
+    GOOD = "int last(const int p[4])\n{\n    return p[3];\n}\n"
+    BAD = "int last(void)\n{\n    const int p[4] = {0};\n\n    return p[4];\n}\n"
+
+    def setUp(self):
+        super().setUp()
+        self.write(".cppcheck", "# a reason\nunusedStructMember\n")
+        self.write("core/a.c", self.GOOD)
+        self.register("core/a.c")
+
+    def expect(self, status, last, *parts):
+        got, out = self.run_main(cppcheck_check)
+        self.assertEqual((got, out.splitlines()[-1]), (status, last), out)
+        for part in parts:
+            self.assertIn(part, out)
+
+    def test_looks_again_after_a_change(self):
+        self.expect(0, "1 files, 0 violations")
+        self.write("core/a.c", self.BAD)
+        for _ in range(2):
+            self.expect(1, "1 files, 1 violations", "core/a.c:5: ", "[arrayIndexOutOfBounds]")
+
+    def test_a_place_or_a_check_may_be_left_out(self):
+        reason = "    /* cppcheck-suppress arrayIndexOutOfBounds; a sample */\n"
+        self.write("core/a.c", self.BAD.replace("    return", reason + "    return"))
+        self.expect(0, "1 files, 0 violations")
+        self.write("core/a.c", self.BAD)
+        self.write(".cppcheck", "# a reason\narrayIndexOutOfBounds\n")
+        self.expect(0, "1 files, 0 violations")
+
+    def test_lists_of_sys_queue_are_no_syntax_error(self):
+        self.write("core/a.c", "#include <sys/queue.h>\n"
+                   "TAILQ_HEAD(all, one);\nstruct one {\n    TAILQ_ENTRY(one) link;\n};\n" +
+                   self.BAD)
+        self.expect(1, "1 files, 1 violations", "core/a.c:10: ")
+
+    def test_what_is_wrong_in_dot_cppcheck_is_no_success(self):
+        self.write(".cppcheck", "#\n")
+        self.assertEqual(self.run_main(cppcheck_check)[0], 1)
+
+    def test_nothing_to_look_at_is_no_success(self):
+        self.register()
+        self.assertEqual(self.run_main(cppcheck_check)[0], 2)
 
 
 if __name__ == "__main__":

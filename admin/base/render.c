@@ -158,6 +158,7 @@ void render_cell(struct render_table *table, enum render_style style, const char
         abort();
     }
     table->cells[table->cell_count++] = (struct cell){style, copy};
+    /* cppcheck-suppress memleak; its end is render_table_free() */
 }
 
 /* What dropped columns have left over goes back to those that were cut before. */
@@ -407,7 +408,7 @@ static void print_table(const struct render_table *t, struct part *part, bool *s
 
     measure(t, part);
     two = needs_two_parts(t, part);
-    for (int round = 0; round <= two; round++) {
+    for (int round = 0; round <= (two ? 1 : 0); round++) {
         for (size_t c = 0; c < n; c++) {
             bool later = t->columns[c].flags & COLUMN_LATER;
 

@@ -254,6 +254,7 @@ static void print_group(const struct scanned *scanned, size_t count, char pool)
         if ((vm ? vm->pool_id : 0) != pool) {
             continue;
         }
+        /* cppcheck-suppress nullPointerRedundantCheck; one of the two lists has it */
         render_cell(t, STYLE_PLAIN, "%s", s->host ? s->host->name : vm->vm_name);
         render_cell(t, s->host && s->host->running ? STYLE_GOOD : STYLE_DIM, "%s",
                     s->host ? s->host->state : "unknown to the toolstack");

@@ -291,7 +291,7 @@ int toolstack_find(struct toolstack *t, const char *uuid, struct toolstack_vm *v
     char lower[TOOLSTACK_UUID_BYTES];
     size_t i;
 
-    for (i = 0; uuid[i] && i < sizeof(lower) - 1; i++) {
+    for (i = 0; i < sizeof(lower) - 1 && uuid[i]; i++) {
         lower[i] = (char)tolower((unsigned char)uuid[i]);
     }
     lower[i] = '\0';

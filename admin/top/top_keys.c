@@ -162,7 +162,7 @@ const char *top_prompt(struct top *top)
         snprintf(top->prompt, sizeof(top->prompt), "Show only: %s_", top->filter);
         break;
     case TOP_MODE_WEIGHT:
-        snprintf(top->prompt, sizeof(top->prompt), "New weight, %d to %d: %s_", VGPU_WEIGHT_MIN,
+        snprintf(top->prompt, sizeof(top->prompt), "New weight, %u to %u: %s_", VGPU_WEIGHT_MIN,
                  VGPU_WEIGHT_MAX, top->typed);
         break;
     case TOP_MODE_CONFIRM:

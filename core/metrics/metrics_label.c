@@ -40,6 +40,7 @@ void metrics_label(char label[METRICS_LABEL_BYTES], const char *name, uint32_t v
 
     memset(rest, 0, METRICS_LABEL_BYTES - used);
     if (used == 0) {
+        /* cppcheck-suppress duplicateExpressionTernary; it knows no PRIu32 */
         snprintf(rest, SUFFIX_BYTES, attempt ? "vm %" PRIu32 ", %" PRIu32 : "vm %" PRIu32, vm_id,
                  attempt + 1);
     } else if (attempt == 1) {

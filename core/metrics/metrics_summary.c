@@ -13,7 +13,7 @@ static const char *lower_case(const char *ascii, char out[REASON_BYTES])
 {
     size_t i;
 
-    for (i = 0; ascii[i] && i < REASON_BYTES - 1; i++) {
+    for (i = 0; i < REASON_BYTES - 1 && ascii[i]; i++) {
         out[i] = ascii[i] >= 'A' && ascii[i] <= 'Z' ? (char)(ascii[i] - 'A' + 'a') : ascii[i];
     }
     out[i] = '\0';

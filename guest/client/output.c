@@ -14,7 +14,9 @@ void client_print_json_string(const char *text)
 
     putchar('"');
     while (*text) {
-        fwrite(escaped, json_escape(&text, escaped), 1, stdout);
+        size_t bytes = json_escape(&text, escaped);
+
+        fwrite(escaped, bytes, 1, stdout);
     }
     putchar('"');
 }

@@ -11,10 +11,12 @@ static CUresult ask(struct cuda_call *call, const void *bytes, uint32_t count, C
     CUresult result;
 
     cuda_add_bytes(call, bytes, count);
+    /* cppcheck-suppress autoVariables; the call ends here */
     call->reply = &answer;
     call->reply_bytes = sizeof(answer);
     result = cuda_ask(call);
     if (result == CUDA_SUCCESS) {
+        /* cppcheck-suppress uninitvar; cuda_ask() fills it */
         *map = answer;
     }
     return result;

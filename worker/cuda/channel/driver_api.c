@@ -71,7 +71,7 @@ int driver_api_open(const struct driver_api **out)
         CUresult (*otherwise)(void) = missing;
 
         memcpy((char *)&api + symbols[i].offset, symbol ? (void *)&symbol : (void *)&otherwise,
-               sizeof(symbol));
+               sizeof(void *));
     }
     if (!dlsym(library, "cuCtxRecordEvent") || !dlsym(library, "cuFuncGetParamInfo")) {
         log_error("the CUDA driver is too old for guests' programs: 12.5 (555) or later is needed");
