@@ -4,12 +4,19 @@
  *
  * The baseline has the same shape with nothing in it: this process asks a relay
  * on a stream socket, the relay asks an echo process on a SEQPACKET socket, and
- * both only read and write, blocking, as many bytes as a NOP's frames have.  It
- * and the real mediator are asked in turn, a batch each, so that whatever
- * disturbs the machine disturbs both; the ratio is of the medians.
+ * both only read and write, blocking, as many bytes as a NOP's frames have.
+ *
+ * Whether two processes share a processor decides more than all that they do, and the kernel's
+ * scheduler decides it anew for each pair.  So both ways get the same places: this process on one
+ * processor, the relay and the mediator on the next, the echo process and the worker on a third
+ * (with two processors: on the first).  They are asked in turn, a short slice each, so that
+ * whatever disturbs the machine disturbs both.  A slice's ratio is that of its medians, and the
+ * figure is the median of the slices' ratios.  A second ratio, with all of them on one processor,
+ * has no waking of another processor in it: there the mediator's own work shows.
  */
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +33,9 @@
 #include "common/clock.h"
 #include "vgpu/vgpu_worker.h"
 
-#define BATCH 200u
-#define BATCHES 200u
+#define SLICE 20u
+#define SLICES 2000u
+#define WARM_UP 200u
 #define RUN_BYTES (sizeof(vgpu_worker_header) + sizeof(vgpu_worker_run))
 #define DONE_BYTES (sizeof(vgpu_worker_header) + sizeof(vgpu_worker_done))
 
@@ -150,8 +158,8 @@ static void bench_worker(const struct daemon *daemon, bool quick)
                                          .type = VGPU_WORKER_RUN,
                                          .length = RUN_BYTES},
                               .run = {.opcode = VGPU_OP_NOP}};
-    static double trips[BATCH * BATCHES];
-    size_t count = quick ? BATCH * BATCHES / 10 : BATCH * BATCHES;
+    static double trips[SLICE * SLICES];
+    size_t count = quick ? SLICE * SLICES / 10 : SLICE * SLICES;
     char bytes[VGPU_WORKER_FRAME_MAX];
     vgpu_worker_header header;
     pid_t pid;
@@ -181,9 +189,48 @@ static void bench_worker(const struct daemon *daemon, bool quick)
                  bench_quantile(trips, count, 0.5));
 }
 
-static void bench_latency(const struct daemon *daemon, bool quick)
+/* The i-th of the processors that this program may use, round and round. */
+static int nth_processor(const cpu_set_t *usable, int i)
 {
-    struct nop_frame frame = {
+    int skip = i % CPU_COUNT(usable), cpu = 0;
+
+    while (!CPU_ISSET(cpu, usable) || skip-- > 0) {
+        cpu++;
+    }
+    return cpu;
+}
+
+/* A process of a way, by its place in it. */
+static void pin(pid_t pid, const cpu_set_t *usable, int place)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(nth_processor(usable, place), &one);
+    if (sched_setaffinity(pid, sizeof(one), &one) < 0) {
+        die("cannot choose a process's processor");
+    }
+}
+
+/* The processes of both ways, by their places. */
+struct ways {
+    int bare_fd, real_fd;
+    pid_t bare[2], mediator, worker; /* bare[0] echoes, bare[1] relays */
+};
+
+static void pin_ways(const struct ways *ways, const cpu_set_t *usable, bool apart)
+{
+    pin(0, usable, 0);
+    pin(ways->bare[1], usable, apart ? 1 : 0);
+    pin(ways->mediator, usable, apart ? 1 : 0);
+    pin(ways->bare[0], usable, apart ? 2 : 0);
+    pin(ways->worker, usable, apart ? 2 : 0);
+}
+
+/* The median of a slice; sorts it. */
+static double slice_us(int fd, bool check, double *trips)
+{
+    static struct nop_frame frame = {
         .header = {.magic = VGPU_SOCKET_MAGIC,
                    .msg_type = VGPU_MSG_REQUEST,
                    .vm_id = 1,
@@ -192,34 +239,72 @@ static void bench_latency(const struct daemon *daemon, bool quick)
                    .payload_len = sizeof(VGPURequest)},
         .request = {.version = VGPU_PROTOCOL_VERSION, .opcode = VGPU_OP_NOP},
     };
-    static double bare[BATCH * BATCHES], real[BATCH * BATCHES];
-    uint32_t batches = quick ? BATCHES / 10 : BATCHES;
-    size_t n = 0;
-    pid_t pids[2];
-    int bare_fd = start_baseline(pids), real_fd = connect_to(daemon->socket);
-    double bare_us, real_us;
 
-    for (uint32_t i = 0; i < BATCH; i++) { /* the first ones wait for the worker's start */
-        one_trip_us(bare_fd, &frame, false);
-        one_trip_us(real_fd, &frame, true);
+    for (unsigned i = 0; i < SLICE; i++) {
+        trips[i] = one_trip_us(fd, &frame, check);
     }
-    for (uint32_t batch = 0; batch < batches; batch++, n += BATCH) {
-        for (uint32_t i = 0; i < BATCH; i++) {
-            bare[n + i] = one_trip_us(bare_fd, &frame, false);
-        }
-        for (uint32_t i = 0; i < BATCH; i++) {
-            real[n + i] = one_trip_us(real_fd, &frame, true);
-        }
+    return bench_quantile(trips, SLICE, 0.5);
+}
+
+/* Both ways' trips, and the median of the slices' ratios. */
+static double compare(const struct ways *ways, uint32_t slices, double *bare, double *real)
+{
+    static double ratios[SLICES];
+
+    for (uint32_t i = 0; i < slices; i++) {
+        double bare_us = slice_us(ways->bare_fd, false, bare + (size_t)i * SLICE);
+
+        ratios[i] = slice_us(ways->real_fd, true, real + (size_t)i * SLICE) / bare_us;
     }
-    close(bare_fd);
-    close(real_fd);
-    waitpid(pids[0], NULL, 0);
-    waitpid(pids[1], NULL, 0);
-    bare_us = bench_quantile(bare, n, 0.5);
-    real_us = bench_quantile(real, n, 0.5);
-    bench_figure("bare two-hop ping-pong, p50", "us", bare_us);
-    bench_figure("NOP through mediator and worker, p50", "us", real_us);
-    bench_figure_at_most("NOP against ping-pong, p50", "ratio", real_us / bare_us, 1.15);
+    return bench_quantile(ratios, slices, 0.5);
+}
+
+static void start_ways(struct ways *ways, const struct daemon *daemon)
+{
+    double trips[SLICE];
+
+    ways->bare_fd = start_baseline(ways->bare);
+    ways->real_fd = connect_to(daemon->socket);
+    for (uint32_t i = 0; i < WARM_UP; i += SLICE) { /* the first ones wait for the worker's start */
+        slice_us(ways->bare_fd, false, trips);
+        slice_us(ways->real_fd, true, trips);
+    }
+    ways->mediator = daemon->pid;
+    ways->worker = daemon_find_worker(daemon);
+}
+
+static void stop_ways(struct ways *ways)
+{
+    close(ways->bare_fd);
+    close(ways->real_fd);
+    waitpid(ways->bare[0], NULL, 0);
+    waitpid(ways->bare[1], NULL, 0);
+}
+
+static void bench_latency(const struct daemon *daemon, bool quick)
+{
+    static double bare[SLICE * SLICES], real[SLICE * SLICES];
+    uint32_t slices = quick ? SLICES / 10 : SLICES;
+    size_t n = (size_t)slices * SLICE;
+    double together, apart;
+    struct ways ways;
+    cpu_set_t usable;
+
+    if (sched_getaffinity(0, sizeof(usable), &usable) < 0) {
+        die("cannot see which processors there are");
+    }
+    start_ways(&ways, daemon);
+    pin_ways(&ways, &usable, false);
+    together = compare(&ways, slices, bare, real);
+    pin_ways(&ways, &usable, true);
+    apart = compare(&ways, slices, bare, real);
+    sched_setaffinity(0, sizeof(usable), &usable);
+    sched_setaffinity(ways.mediator, sizeof(usable), &usable);
+    stop_ways(&ways);
+    bench_figure("bare two-hop ping-pong, p50", "us", bench_quantile(bare, n, 0.5));
+    bench_figure("NOP through mediator and worker, p50", "us", bench_quantile(real, n, 0.5));
+    bench_figure_at_most("NOP against ping-pong, p50", "ratio", apart, 1.15);
+    bench_figure("the same, all on one processor", "ratio", together);
     bench_figure("bare two-hop ping-pong, p99", "us", bench_quantile(bare, n, 0.99));
     bench_figure("NOP through mediator and worker, p99", "us", bench_quantile(real, n, 0.99));
 }

@@ -179,6 +179,61 @@ void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra)
     }
 }
 
+/* A process's parent (0: there is none, or no such process), and its name. */
+static pid_t parent_of(pid_t pid, char name[16])
+{
+    char path[32], text[256] = "";
+    const char *end;
+    FILE *file;
+    int parent = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "r");
+    if (!file) {
+        return 0;
+    }
+    end = fgets(text, sizeof(text), file) ? strrchr(text, ')') : NULL;
+    if (!end || sscanf(text, "%*d (%15[^)]", name) != 1 || sscanf(end, ") %*c %d", &parent) != 1) {
+        parent = 0;
+    }
+    fclose(file);
+    return parent;
+}
+
+static bool is_worker_of(pid_t pid, pid_t mediator)
+{
+    char name[16] = "", other[16];
+    pid_t above = parent_of(pid, name);
+
+    if (strcmp(name, "vgpu-worker") != 0) {
+        return false;
+    }
+    while (above > 0 && above != mediator) {
+        above = parent_of(above, other);
+    }
+    return above == mediator;
+}
+
+pid_t daemon_find_worker(const struct daemon *daemon)
+{
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    pid_t found = 0;
+
+    while (!found && processes && (entry = readdir(processes)) != NULL) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+        found = pid > 0 && is_worker_of(pid, daemon->pid) ? pid : 0;
+    }
+    if (processes) {
+        closedir(processes);
+    }
+    if (!found) {
+        die(daemon, "it has no", "vgpu-worker");
+    }
+    return found;
+}
+
 void daemon_stop(struct daemon *daemon)
 {
     int status = 0;

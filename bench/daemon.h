@@ -43,6 +43,8 @@ int daemon_start_worker(const struct daemon *daemon, pid_t *pid);
  * otherwise --no-db.
  */
 void daemon_start(struct daemon *daemon, bool with_db, const char *const *extra);
+/* A worker that it has started; there is one. */
+pid_t daemon_find_worker(const struct daemon *daemon);
 void daemon_stop(struct daemon *daemon);
 /* Stops it, too, and removes the folder. */
 void daemon_remove(struct daemon *daemon);
