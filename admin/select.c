@@ -162,16 +162,17 @@ json_t *admin_vm_json(const vgpu_vm_config_t *vm)
 {
     char pool[2] = {vm->pool_id, '\0'};
 
-    return json_pack("{s:I, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I, s:o, "
-                     "s:o}",
-                     "vm_id", (json_int_t)vm->vm_id, "uuid", text_or_null(vm->vm_uuid), "name",
-                     text_or_null(vm->vm_name), "pool", pool, "priority",
-                     priority_name(vm->priority), "weight", json_number(vm->weight),
-                     "max_jobs_per_sec", (json_int_t)vm->max_jobs_per_sec, "burst",
-                     (json_int_t)vm->burst, "max_queue_depth", (json_int_t)vm->max_queue_depth,
-                     "memory_limit_bytes", (json_int_t)vm->memory_limit_bytes, "quarantined",
-                     (int)vm->quarantined, "quarantined_at", text_or_null(vm->quarantined_at),
-                     "quarantine_reason", text_or_null(vm->quarantine_reason), "error_count",
-                     (json_int_t)vm->error_count, "created_at", text_or_null(vm->created_at),
-                     "updated_at", text_or_null(vm->updated_at));
+    return json_pack(
+        "{s:I, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, "
+        "s:o, s:I, s:o, s:o}",
+        "vm_id", (json_int_t)vm->vm_id, "uuid", text_or_null(vm->vm_uuid), "name",
+        text_or_null(vm->vm_name), "pool", pool, "priority", priority_name(vm->priority), "weight",
+        json_number(vm->weight), "max_jobs_per_sec", (json_int_t)vm->max_jobs_per_sec, "burst",
+        (json_int_t)vm->burst, "max_queue_depth", (json_int_t)vm->max_queue_depth,
+        "memory_limit_bytes", (json_int_t)vm->memory_limit_bytes, "max_processes",
+        (json_int_t)vm->max_processes, "max_kernel_ms", (json_int_t)vm->max_kernel_ms,
+        "host_memory_bytes", (json_int_t)vm->host_memory_bytes, "quarantined", (int)vm->quarantined,
+        "quarantined_at", text_or_null(vm->quarantined_at), "quarantine_reason",
+        text_or_null(vm->quarantine_reason), "error_count", (json_int_t)vm->error_count,
+        "created_at", text_or_null(vm->created_at), "updated_at", text_or_null(vm->updated_at));
 }

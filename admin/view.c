@@ -44,6 +44,9 @@ static void take_vm(struct vgpu_config_snapshot *config, const json_t *vm)
     to->burst = (uint32_t)json_get_int(vm, "burst", 0);
     to->max_queue_depth = (uint32_t)json_get_int(vm, "max_queue_depth", 0);
     to->memory_limit_bytes = (uint64_t)json_get_int(vm, "memory_limit_bytes", 0);
+    to->max_processes = (uint32_t)json_get_int(vm, "max_processes", 0);
+    to->max_kernel_ms = (uint32_t)json_get_int(vm, "max_kernel_ms", 0);
+    to->host_memory_bytes = (uint64_t)json_get_int(vm, "host_memory_bytes", 0);
     to->error_count = (uint32_t)json_get_int(vm, "fault_count", 0);
 }
 

@@ -31,6 +31,8 @@ const char *core_event_name(enum core_event_kind kind)
         [CORE_EVENT_GPU_BACK] = "gpu_back",
         [CORE_EVENT_CHANNEL_OPENED] = "channel_opened",
         [CORE_EVENT_CHANNEL_CLOSED] = "channel_closed",
+        [CORE_EVENT_PROGRAM_REFUSED] = "program_refused",
+        [CORE_EVENT_KERNEL_TIMEOUT] = "kernel_timeout",
     };
 
     return kind < CORE_EVENT_KIND_COUNT ? names[kind] : "unknown";
@@ -136,6 +138,7 @@ static void count_event(struct core *core, const struct core_event *event)
         metrics_record_count(core->metrics, event->vm, METRICS_WORKER_RESTARTS, 1);
         break;
     case CORE_EVENT_JOB_TIMEOUT:
+    case CORE_EVENT_KERNEL_TIMEOUT:
         metrics_record_count(core->metrics, event->vm, METRICS_TIMEOUTS, 1);
         break;
     case CORE_EVENT_FAULT: metrics_record_count(core->metrics, event->vm, METRICS_FAULTS, 1); break;

@@ -79,6 +79,7 @@ struct core_worker_spec {
     uint32_t vm_id;
     uint32_t gpu;                /* index given by core_gpu_add() */
     uint64_t memory_limit_bytes; /* 0 = none */
+    uint64_t host_memory_bytes;  /* of it and all that it starts; 0 = no limit */
     bool has_uuid;               /* else only the vm_id says whose it is */
     uint8_t uuid[CORE_UUID_BYTES];
 };
@@ -103,8 +104,10 @@ enum core_event_kind {
     CORE_EVENT_VM_PLACED, /* gpu */
     CORE_EVENT_GPU_LOST,
     CORE_EVENT_GPU_BACK,
-    CORE_EVENT_CHANNEL_OPENED, /* value: its number; code: enum vgpu_channel_transport */
-    CORE_EVENT_CHANNEL_CLOSED, /* value: its number; code: enum vgpu_channel_reason */
+    CORE_EVENT_CHANNEL_OPENED,  /* value: its number; code: enum vgpu_channel_transport */
+    CORE_EVENT_CHANNEL_CLOSED,  /* value: its number; code: enum vgpu_channel_reason */
+    CORE_EVENT_PROGRAM_REFUSED, /* it has as many as it may, value; text: the VM's name */
+    CORE_EVENT_KERNEL_TIMEOUT,  /* its worker is killed; value: ns it ran; text: the VM's name */
     CORE_EVENT_KIND_COUNT
 };
 
@@ -219,6 +222,8 @@ struct core_effects {
      * core_credit_ask().  May be NULL.
      */
     void (*worker_credit)(void *opaque, uint64_t worker, uint32_t records);
+    /* How long a kernel of its programs may run; 0: no limit, as at its start.  May be NULL. */
+    void (*worker_limits)(void *opaque, uint64_t worker, uint64_t kernel_ns);
     /* Others wait: the turn of a channel that the worker has is to end then.  May be NULL. */
     void (*turn_yield)(void *opaque, uint64_t worker, uint64_t yield_ns);
     /* Like worker_run(); it ends with core_worker_done(). */
@@ -305,6 +310,9 @@ struct core_vm_config {
     uint32_t burst;              /* 0 = derived from the rate */
     uint32_t max_queue_depth;    /* 0 = no limit but the hard one */
     uint64_t memory_limit_bytes; /* 0 = no limit */
+    uint32_t max_processes;      /* CUDA programs at a time; 0 = no limit */
+    uint32_t max_kernel_ms;      /* of such a program's kernel; 0 = no limit but the job timeout */
+    uint64_t host_memory_bytes;  /* of its worker; 0 = no limit */
     bool quarantined;
     uint32_t error_count;
 };
@@ -402,7 +410,7 @@ uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid);
  * and what is counted of it.  Written to a file as it is: a change of it is one of
  * CORE_KEPT_VERSION.
  */
-#define CORE_KEPT_VERSION 1u
+#define CORE_KEPT_VERSION 2u
 struct core_vm_kept {
     struct core_vm_config config; /* of an unregistered VM all counts, of others who it is */
     bool registered;
@@ -534,6 +542,9 @@ void core_credit_ask(struct core *core, uint64_t worker, uint64_t now_ns);
 void core_chunk_added(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk,
                       uint32_t status);
 void core_chunk_removed(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk);
+/* A kernel of the channel's program has run for so long, past the limit that the worker knows. */
+void core_kernel_late(struct core *core, uint64_t worker, uint64_t channel, uint32_t ran_ms,
+                      uint64_t now_ns);
 /* There are records that need the GPU. */
 void core_turn_want(struct core *core, uint64_t worker, uint64_t channel, uint64_t now_ns);
 

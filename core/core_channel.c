@@ -192,8 +192,8 @@ static bool choose_transport(const struct core_session *session, const VGPUChann
 }
 
 /* Fills in the channel's transport and sizes. */
-static enum vgpu_error examine(const struct core *core, uint32_t session,
-                               const VGPUChannelOpen *open, struct core_channel *channel)
+static enum vgpu_error examine(struct core *core, uint32_t session, const VGPUChannelOpen *open,
+                               struct core_channel *channel)
 {
     const struct core_session *state = &core->sessions[session];
     const struct core_vm *vm = &core->vms[state->vm];
@@ -211,6 +211,13 @@ static enum vgpu_error examine(const struct core *core, uint32_t session,
     }
     if (vm->channel_count >= CORE_CHANNELS_VM_MAX) {
         return VGPU_ERR_QUEUE_FULL;
+    }
+    if (open->profile == VGPU_PROFILE_CUDA) {
+        enum vgpu_error status = core_program_admit(core, session);
+
+        if (status != VGPU_ERR_NONE) {
+            return status;
+        }
     }
     channel->bytes = layout.bytes;
     channel->charged_bytes = core_channel_charge(channel->transport, layout.bytes);

@@ -64,11 +64,13 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     struct core_vm_config old = vm->config;
     bool shown =
         old.vm_id != config->vm_id || old.pool != config->pool || old.priority != config->priority;
-    bool changed = shown || old.weight != config->weight ||
-                   old.max_jobs_per_sec != config->max_jobs_per_sec || old.burst != config->burst ||
-                   old.max_queue_depth != config->max_queue_depth ||
-                   old.memory_limit_bytes != config->memory_limit_bytes ||
-                   old.quarantined != config->quarantined || strcmp(old.name, config->name) != 0;
+    bool changed =
+        shown || old.weight != config->weight || old.max_jobs_per_sec != config->max_jobs_per_sec ||
+        old.burst != config->burst || old.max_queue_depth != config->max_queue_depth ||
+        old.memory_limit_bytes != config->memory_limit_bytes ||
+        old.max_processes != config->max_processes || old.max_kernel_ms != config->max_kernel_ms ||
+        old.host_memory_bytes != config->host_memory_bytes ||
+        old.quarantined != config->quarantined || strcmp(old.name, config->name) != 0;
 
     vm->registered = true;
     vm->config = *config;
@@ -85,6 +87,7 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
     if ((config->max_jobs_per_sec != 0) != (old.max_jobs_per_sec != 0)) {
         core_credit_tell(core, slot);
     }
+    core_program_tell(core, slot);
     /* In BACKOFF there is none to stop, and jobs may wait for the next one. */
     if (old.memory_limit_bytes != config->memory_limit_bytes &&
         vm->worker.state != CORE_WORKER_BACKOFF) {

@@ -64,7 +64,8 @@ enum core_stop {
 struct core_worker {
     enum core_worker_state state;
     uint64_t handle;         /* 0 in NONE and BACKOFF */
-    uint32_t flags;          /* VGPU_WORKER_TIME_ELAPSED */
+    uint32_t flags;          /* VGPU_WORKER_TIME_ELAPSED and the like */
+    uint64_t told_kernel_ns; /* by LIMITS; 0: nothing, or no limit */
     uint64_t since_ns;       /* of the state */
     uint64_t backoff_ns;     /* 0 = the next loss is answered at once */
     uint32_t start_failures; /* in a row */
@@ -319,6 +320,12 @@ void core_credit_tell(struct core *core, uint32_t slot);
 /* Gives what there is by now to a worker that waits for it. */
 void core_credit_give(struct core *core, uint32_t slot, uint64_t now_ns);
 
+/* core_program.c: limits of programs on the CUDA driver interface */
+/* May it have one more?  NONE: yes; else what its channel is refused with. */
+enum vgpu_error core_program_admit(struct core *core, uint32_t session);
+/* Tells a worker that is ready how long a kernel may run, if it has not heard so. */
+void core_program_tell(struct core *core, uint32_t slot);
+
 /* core_chunk.c */
 /*
  * SHARED: do the pieces of a frame go on with a chunk of this size, of which so much is named, in
@@ -347,6 +354,9 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns);
 void core_worker_stop(struct core *core, uint32_t slot, enum core_stop why, uint64_t now_ns);
 /* No longer quarantined: what still runs may go on. */
 void core_worker_spare(struct core *core, uint32_t slot, uint64_t now_ns);
+/* Work of its ran past a limit: the worker is killed, and the VM's to blame.  The channel, 0: the
+ * one whose turn it is, is told that it was late; the others lose their worker. */
+void core_worker_late(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns);
 /* The job that was running is to blame; counts it, and quarantines at the threshold. */
 void core_worker_fault(struct core *core, uint32_t slot, enum vgpu_error code, uint64_t job_id,
                        uint64_t now_ns);

@@ -43,12 +43,14 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
     vm->worker.faulted = false;
     vm->worker.overdue = false;
     vm->worker.killed = false;
+    vm->worker.told_kernel_ns = 0;
     core_vm_arm(core, slot);
     spec = (struct core_worker_spec){
         .worker = vm->worker.handle,
         .vm_id = vm->config.vm_id,
         .gpu = vm->gpu,
         .memory_limit_bytes = vm->config.memory_limit_bytes,
+        .host_memory_bytes = vm->config.host_memory_bytes,
         .has_uuid = vm->config.has_uuid,
     };
     memcpy(spec.uuid, vm->config.uuid, sizeof(spec.uuid));
@@ -341,6 +343,7 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
     if (vm->limiter.rate_hz) {
         core_credit_tell(core, slot); /* before its first channel */
     }
+    core_program_tell(core, slot);
     core_channels_start(core, slot);
     core_vm_after(core, slot, now_ns);
 }
@@ -410,6 +413,25 @@ void core_vm_arm(struct core *core, uint32_t slot)
     }
 }
 
+void core_worker_late(struct core *core, uint32_t slot, uint64_t channel, uint64_t now_ns)
+{
+    struct core_vm *vm = &core->vms[slot];
+    struct core_channel *late = core_channel_get(core, channel);
+    bool is_oldest = vm->in_flight_count && vm->in_flight[0]->channel == channel;
+
+    vm->timeouts++;
+    core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, vm->in_flight_count ? vm->in_flight[0]->id : 0,
+                      now_ns);
+    if (late) {
+        core_channel_stop(core, late, VGPU_CLOSED_TIMEOUT);
+    }
+    core_channels_stop(core, slot, late ? VGPU_CLOSED_WORKER_LOST : VGPU_CLOSED_TIMEOUT,
+                       VGPU_ERR_NONE);
+    kill_worker(core, slot, now_ns);
+    fail_in_flight(core, slot, is_oldest ? VGPU_ERR_TIMEOUT : VGPU_ERR_CUDA_ERROR,
+                   VGPU_ERR_CUDA_ERROR, now_ns);
+}
+
 static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
 {
     struct core_vm *vm = &core->vms[slot];
@@ -429,13 +451,9 @@ static void watch_job(struct core *core, uint32_t slot, uint64_t now_ns)
         event.kind = CORE_EVENT_JOB_OVERRUN;
         core_report(core, &event);
     } else if (verdict == WD_TIMEOUT) {
-        vm->timeouts++;
         event.kind = CORE_EVENT_JOB_TIMEOUT;
         core_report(core, &event);
-        core_worker_fault(core, slot, VGPU_ERR_TIMEOUT, event.job_id, now_ns);
-        core_channels_stop(core, slot, VGPU_CLOSED_TIMEOUT, VGPU_ERR_NONE);
-        kill_worker(core, slot, now_ns);
-        fail_in_flight(core, slot, VGPU_ERR_TIMEOUT, VGPU_ERR_CUDA_ERROR, now_ns);
+        core_worker_late(core, slot, vm->in_flight_count ? vm->in_flight[0]->channel : 0, now_ns);
     }
 }
 

@@ -86,8 +86,11 @@ static void on_channel_send(void *opaque, uint32_t session, uint64_t channel,
 
 static void on_channel_stop(void *opaque, uint64_t worker, uint64_t channel, uint32_t reason)
 {
-    assert_int_equal(channel, w.channel.handle);
-    w.channel.stop_reason = reason;
+    if (channel == w.channel.handle) {
+        w.channel.stop_reason = reason;
+    } else {
+        w.other_stop_reason = reason;
+    }
 }
 
 static void on_channel_free(void *opaque, uint64_t channel)
@@ -133,6 +136,11 @@ static void on_credit(void *opaque, uint64_t worker, uint32_t records)
     w.credits[w.credit_count++ % 8] = records;
 }
 
+static void on_limits(void *opaque, uint64_t worker, uint64_t kernel_ns)
+{
+    w.limits[w.limit_count++ % 8] = kernel_ns;
+}
+
 static void on_yield(void *opaque, uint64_t worker, uint64_t yield_ns)
 {
     assert_int_equal(worker, w.channel.worker);
@@ -175,6 +183,7 @@ void world_begin(void (*change)(struct core_config *config))
         .chunk_part = on_chunk_part,
         .chunk_start = on_chunk_start,
         .worker_credit = on_credit,
+        .worker_limits = on_limits,
         .turn_yield = on_yield,
         .chunk_send = on_chunk_send,
         .chunk_stop = on_chunk_stop,
@@ -245,7 +254,8 @@ void request(uint32_t session, uint32_t vm_id, uint32_t request_id)
 
 void worker_ready(uint64_t worker)
 {
-    const vgpu_worker_ready ready = {.backend = VGPU_BACKEND_CPU};
+    const vgpu_worker_ready ready = {.backend = VGPU_BACKEND_CPU,
+                                     .flags = VGPU_WORKER_TAKES_LIMITS};
 
     core_worker_ready(w.core, worker, &ready, w.now_ns);
 }

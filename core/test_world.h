@@ -71,7 +71,10 @@ struct world {
     struct core_event last_persisted;
     struct world_channel channel;
     uint32_t credits[8], credit_count; /* what workers were told */
-    uint64_t yield_ns;                 /* ... about their turn, last */
+    uint64_t limits[8];                /* likewise, of their programs' kernels */
+    uint32_t limit_count;
+    uint32_t other_stop_reason; /* of channels that are not the latest */
+    uint64_t yield_ns;          /* ... about their turn, last */
     /* The latest lease and part of a chunk that came, and what their effects are to answer. */
     int frame_fd; /* comes with each frame_in(), unless it is 0 */
     uint64_t leased;

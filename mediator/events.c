@@ -186,7 +186,7 @@ static bool caused_by_guest(enum core_event_kind kind)
 static bool is_cheap(enum core_event_kind kind)
 {
     return kind == CORE_EVENT_REJECTED || kind == CORE_EVENT_REQUEST_INVALID ||
-           kind == CORE_EVENT_NOT_SERVED;
+           kind == CORE_EVENT_NOT_SERVED || kind == CORE_EVENT_PROGRAM_REFUSED;
 }
 
 static enum log_level level_of(enum core_event_kind kind)
@@ -366,6 +366,20 @@ static void describe(const struct events *events, const struct core_event *event
         snprintf(text, bytes, "channel %" PRIu64 " closed: %s", event->value,
                  channel_reason(event->code));
         break;
+    case CORE_EVENT_PROGRAM_REFUSED:
+        snprintf(text, bytes,
+                 "a CUDA program is refused: %" PRIu64 " of its programs have the GPU, as many as "
+                 "may at a time. To let more in: vgpu-admin set-program-limits --vm-id=%" PRIu32
+                 " --max-processes=N",
+                 event->value, event->vm_id);
+        break;
+    case CORE_EVENT_KERNEL_TIMEOUT:
+        snprintf(text, bytes,
+                 "a CUDA program's kernel ran for %" PRIu64 " ms, past the VM's limit: its worker "
+                 "is killed, and the program gets CUDA_ERROR_LAUNCH_TIMEOUT. To let kernels run "
+                 "longer: vgpu-admin set-program-limits --vm-id=%" PRIu32 " --max-kernel-ms=MS",
+                 ms, event->vm_id);
+        break;
     case CORE_EVENT_GPU_LOST:
         snprintf(text, bytes, "GPU %" PRIu32 " is not available any more", event->gpu);
         break;
@@ -417,7 +431,8 @@ static void log_event(enum log_level level, const struct core_event *event, cons
     if (event->kind == CORE_EVENT_FAULT || event->kind == CORE_EVENT_QUARANTINED) {
         fields[count++] = (struct log_field){"fault_count", NULL, (int64_t)event->value};
     }
-    if (event->kind == CORE_EVENT_JOB_OVERRUN || event->kind == CORE_EVENT_JOB_TIMEOUT) {
+    if (event->kind == CORE_EVENT_JOB_OVERRUN || event->kind == CORE_EVENT_JOB_TIMEOUT ||
+        event->kind == CORE_EVENT_KERNEL_TIMEOUT) {
         fields[count++] = (struct log_field){"ran_ns", NULL, (int64_t)event->value};
     }
     if (of_vm) {

@@ -15,7 +15,8 @@ struct vgpu_db {
     enum vgpu_db_mode mode;
     dev_t device; /* of the file that was opened */
     ino_t inode;
-    bool created; /* the file was made by this open */
+    bool created;              /* the file was made by this open */
+    bool lacks_program_limits; /* the columns of DB_VM_PROGRAM_LIMITS */
     char actor[VGPU_EVENT_ACTOR_BYTES];
     char error[VGPU_DB_ERROR_BYTES];
 };
@@ -59,6 +60,8 @@ void db_column_text(sqlite3_stmt *stmt, int column, char *buffer, size_t size);
     "vm_id, vm_uuid, vm_name, pool_id, priority, weight, max_jobs_per_sec, burst, "                \
     "max_queue_depth, memory_limit_bytes, quarantined, quarantined_at, quarantine_reason, "        \
     "error_count, created_at, updated_at"
+/* ... and those that a file of an earlier version 3 lacks. */
+#define DB_VM_PROGRAM_LIMITS ", max_processes, max_kernel_ms, host_memory_bytes"
 void db_read_vm(sqlite3_stmt *stmt, vgpu_vm_config_t *config);
 
 /* Within a transaction. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reading: rows into structures, and the whole configuration at one moment. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,19 @@ void db_read_vm(sqlite3_stmt *stmt, vgpu_vm_config_t *vm)
     vm->error_count = (uint32_t)column_bounded(stmt, 13, UINT32_MAX);
     db_column_text(stmt, 14, vm->created_at, sizeof(vm->created_at));
     db_column_text(stmt, 15, vm->updated_at, sizeof(vm->updated_at));
+    vm->max_processes = (uint32_t)column_bounded(stmt, 16, VGPU_PROCESSES_MAX);
+    vm->max_kernel_ms = (uint32_t)column_bounded(stmt, 17, VGPU_KERNEL_MS_MAX);
+    vm->host_memory_bytes = column_bounded(stmt, 18, INT64_MAX);
+}
+
+/* Rows of VMs, as db_read_vm() takes them. */
+static int prepare_vms(struct vgpu_db *db, const char *which, sqlite3_stmt **stmt)
+{
+    char query[512];
+
+    snprintf(query, sizeof(query), "SELECT " DB_VM_COLUMNS "%s FROM vms %s",
+             db->lacks_program_limits ? ", 0, 0, 0" : DB_VM_PROGRAM_LIMITS, which);
+    return db_prepare(db, query, stmt);
 }
 
 static int get_one(struct vgpu_db *db, sqlite3_stmt *stmt, vgpu_vm_config_t *config)
@@ -61,7 +75,7 @@ static int get_one(struct vgpu_db *db, sqlite3_stmt *stmt, vgpu_vm_config_t *con
 int vgpu_get_vm_config(struct vgpu_db *db, const char *vm_uuid, vgpu_vm_config_t *config)
 {
     sqlite3_stmt *stmt;
-    int result = db_prepare(db, "SELECT " DB_VM_COLUMNS " FROM vms WHERE vm_uuid = ?", &stmt);
+    int result = prepare_vms(db, "WHERE vm_uuid = ?", &stmt);
 
     if (result < 0) {
         return result;
@@ -79,7 +93,7 @@ int vgpu_get_vm_config(struct vgpu_db *db, const char *vm_uuid, vgpu_vm_config_t
 int vgpu_get_vm_config_by_id(struct vgpu_db *db, uint32_t vm_id, vgpu_vm_config_t *config)
 {
     sqlite3_stmt *stmt;
-    int result = db_prepare(db, "SELECT " DB_VM_COLUMNS " FROM vms WHERE vm_id = ?", &stmt);
+    int result = prepare_vms(db, "WHERE vm_id = ?", &stmt);
 
     if (result < 0) {
         return result;
@@ -179,7 +193,7 @@ static int load_vms(struct vgpu_db *db, struct vgpu_config_snapshot *s)
     if (!s->vms) {
         return db_error(db, -ENOMEM, "out of memory");
     }
-    result = db_prepare(db, "SELECT " DB_VM_COLUMNS " FROM vms ORDER BY vm_id", &stmt);
+    result = prepare_vms(db, "ORDER BY vm_id", &stmt);
     if (result < 0) {
         return result;
     }

@@ -346,6 +346,49 @@ static int allow_fractions(struct vgpu_db *db)
     return result;
 }
 
+static int lacks_program_limits(struct vgpu_db *db)
+{
+    int64_t has;
+    int result = db_query_int(db,
+                              "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = "
+                              "'vms' AND sql LIKE '%host_memory_bytes%'",
+                              &has);
+
+    db->lacks_program_limits = result == 0 && has == 0;
+    return result;
+}
+
+/*
+ * The first files of version 3 have no limits of CUDA programs.  The columns get their place at the
+ * end, as in a new file; an earlier program names its columns and goes on with the file.  Who may
+ * only read takes them for 0.
+ */
+static int add_program_limits(struct vgpu_db *db)
+{
+    static const char add[] =
+        "ALTER TABLE vms ADD COLUMN max_processes INTEGER NOT NULL DEFAULT 0 "
+        "CHECK (typeof(max_processes) = 'integer' AND max_processes BETWEEN 0 AND 65536);"
+        "ALTER TABLE vms ADD COLUMN max_kernel_ms INTEGER NOT NULL DEFAULT 0 "
+        "CHECK (typeof(max_kernel_ms) = 'integer' AND max_kernel_ms BETWEEN 0 AND 86400000);"
+        "ALTER TABLE vms ADD COLUMN host_memory_bytes INTEGER NOT NULL DEFAULT 0 "
+        "CHECK (typeof(host_memory_bytes) = 'integer' AND host_memory_bytes >= 0);";
+    int result = lacks_program_limits(db);
+
+    if (result < 0 || !db->lacks_program_limits || db->mode == VGPU_DB_READ) {
+        return result;
+    }
+    result = db_begin(db);
+    if (result == 0) {
+        result = lacks_program_limits(db); /* another program may have been first */
+        if (result == 0 && db->lacks_program_limits) {
+            result = db_exec(db, add, "adding the limits of CUDA programs");
+        }
+        result = db_end(db, result);
+    }
+    db->lacks_program_limits &= result < 0;
+    return result;
+}
+
 int db_schema_prepare(struct vgpu_db *db)
 {
     enum content content;
@@ -374,6 +417,9 @@ int db_schema_prepare(struct vgpu_db *db)
     }
     if (result == 0 && db->mode != VGPU_DB_READ) {
         result = allow_fractions(db);
+    }
+    if (result == 0) {
+        result = add_program_limits(db);
     }
     if (result == 0 && db->mode != VGPU_DB_READ) {
         result = db_use_wal(db);

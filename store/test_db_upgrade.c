@@ -187,6 +187,57 @@ static void test_whole_weights_before(void **state)
     assert_int_equal(support_int(path, "PRAGMA schema_version"), schema);
 }
 
+/* One of version 3 from before there were limits of CUDA programs. */
+static void test_without_program_limits(void **state)
+{
+    char *path = *state;
+    struct vgpu_db *db = support_open(path, VGPU_DB_CREATE);
+    vgpu_vm_config_t vm, values = {.max_processes = 3, .max_kernel_ms = 1500};
+    int64_t schema;
+
+    support_register(db, UUID_1, "one");
+    vgpu_db_close(db);
+    support_sql(path, "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = "
+                      "substr(sql, 1, instr(sql, ',\n    max_processes') - 1) || ')' "
+                      "WHERE name = 'vms'");
+    assert_int_equal(support_int(path, "SELECT count(*) FROM pragma_table_info('vms')"), 16);
+    /* Reading doesn't touch it, and finds no limits. */
+    schema = support_int(path, "PRAGMA schema_version");
+    db = support_open(path, VGPU_DB_READ);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_int_equal(vm.max_processes, 0);
+    vgpu_db_close(db);
+    assert_int_equal(support_int(path, "PRAGMA schema_version"), schema);
+
+    values.host_memory_bytes = 5ull << 30;
+    db = support_open(path, VGPU_DB_WRITE);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_true(vm.max_processes == 0 && vm.max_kernel_ms == 0 && vm.host_memory_bytes == 0);
+    assert_int_equal(vgpu_update_vm(db, UUID_1,
+                                    VGPU_VM_PROCESSES | VGPU_VM_KERNEL_MS | VGPU_VM_HOST_MEMORY,
+                                    &values, NULL, &vm),
+                     0);
+    vgpu_db_close(db);
+    db = support_open(path, VGPU_DB_READ);
+    assert_int_equal(vgpu_get_vm_config(db, UUID_1, &vm), 0);
+    assert_true(vm.max_processes == 3 && vm.max_kernel_ms == 1500);
+    assert_true(vm.host_memory_bytes == 5ull << 30);
+    vgpu_db_close(db);
+    assert_int_equal(support_int(path, "SELECT count(*) FROM pragma_integrity_check WHERE "
+                                       "integrity_check = 'ok'"),
+                     1);
+    /* The rules hold as in a new file, and what an earlier program writes is taken. */
+    assert_int_equal(support_int(path, "SELECT sql LIKE '%max_kernel_ms BETWEEN 0 AND 86400000%' "
+                                       "FROM sqlite_master WHERE name = 'vms'"),
+                     1);
+    support_sql(path, "INSERT INTO vms (vm_id, vm_uuid, pool_id) VALUES (77, 'old', 'A')");
+    assert_int_equal(support_int(path, "SELECT max_kernel_ms FROM vms WHERE vm_id = 77"), 0);
+    /* The second time there is nothing to do. */
+    schema = support_int(path, "PRAGMA schema_version");
+    vgpu_db_close(support_open(path, VGPU_DB_WRITE));
+    assert_int_equal(support_int(path, "PRAGMA schema_version"), schema);
+}
+
 /* Weights keep their number at the upgrade. */
 static void test_weights_keep_their_number(void **state)
 {
@@ -473,6 +524,7 @@ int main(void)
         TEST(test_same_schema),
         TEST(test_untidy_rows),
         TEST(test_whole_weights_before),
+        TEST(test_without_program_limits),
         TEST(test_weights_keep_their_number),
         TEST(test_refused_rows),
         TEST(test_refused_rows_are_told),

@@ -101,6 +101,16 @@ static int check_values(struct vgpu_db *db, const vgpu_vm_config_t *vm, uint32_t
         result = check_range(db, "the memory limit", vm->memory_limit_bytes, 0, INT64_MAX);
     }
     if (result == 0) {
+        result =
+            check_range(db, "the number of programs", vm->max_processes, 0, VGPU_PROCESSES_MAX);
+    }
+    if (result == 0) {
+        result = check_range(db, "a kernel's time", vm->max_kernel_ms, 0, VGPU_KERNEL_MS_MAX);
+    }
+    if (result == 0) {
+        result = check_range(db, "the host memory", vm->host_memory_bytes, 0, INT64_MAX);
+    }
+    if (result == 0) {
         result = check_pool(db, vm->pool_id);
     }
     return result;
@@ -144,6 +154,9 @@ static void bind_vm(sqlite3_stmt *stmt, const vgpu_vm_config_t *vm)
     sqlite3_bind_int64(stmt, 8, vm->burst);
     sqlite3_bind_int64(stmt, 9, vm->max_queue_depth);
     sqlite3_bind_int64(stmt, 10, (int64_t)vm->memory_limit_bytes);
+    sqlite3_bind_int64(stmt, 11, vm->max_processes);
+    sqlite3_bind_int64(stmt, 12, vm->max_kernel_ms);
+    sqlite3_bind_int64(stmt, 13, (int64_t)vm->host_memory_bytes);
 }
 
 /* ---- Register and remove ----------------------------------------------------- */
@@ -203,8 +216,9 @@ static int register_vm(struct vgpu_db *db, vgpu_vm_config_t *vm)
     if (result == 0) {
         result = db_prepare(db,
                             "INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, "
-                            "max_jobs_per_sec, burst, max_queue_depth, memory_limit_bytes) "
-                            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                            "max_jobs_per_sec, burst, max_queue_depth, memory_limit_bytes, "
+                            "max_processes, max_kernel_ms, host_memory_bytes) "
+                            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                             &stmt);
     }
     if (result == 0) {
@@ -312,6 +326,16 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b,
         note(detail, "memory limit %llu -> %llu bytes", (unsigned long long)a->memory_limit_bytes,
              (unsigned long long)b->memory_limit_bytes);
     }
+    if (a->max_processes != b->max_processes) {
+        note(detail, "programs %u -> %u", a->max_processes, b->max_processes);
+    }
+    if (a->max_kernel_ms != b->max_kernel_ms) {
+        note(detail, "kernel time %u -> %u ms", a->max_kernel_ms, b->max_kernel_ms);
+    }
+    if (a->host_memory_bytes != b->host_memory_bytes) {
+        note(detail, "host memory %llu -> %llu bytes", (unsigned long long)a->host_memory_bytes,
+             (unsigned long long)b->host_memory_bytes);
+    }
     if (strcmp(a->vm_name, b->vm_name) != 0) {
         note(detail, "name \"%s\" -> \"%s\"", a->vm_name, b->vm_name);
     }
@@ -346,6 +370,15 @@ static void merge(vgpu_vm_config_t *vm, unsigned fields, const vgpu_vm_config_t 
     if (fields & VGPU_VM_MEMORY_LIMIT) {
         vm->memory_limit_bytes = values->memory_limit_bytes;
     }
+    if (fields & VGPU_VM_PROCESSES) {
+        vm->max_processes = values->max_processes;
+    }
+    if (fields & VGPU_VM_KERNEL_MS) {
+        vm->max_kernel_ms = values->max_kernel_ms;
+    }
+    if (fields & VGPU_VM_HOST_MEMORY) {
+        vm->host_memory_bytes = values->host_memory_bytes;
+    }
 }
 
 static int update_vm(struct vgpu_db *db, const char *vm_uuid, unsigned fields,
@@ -372,7 +405,8 @@ static int update_vm(struct vgpu_db *db, const char *vm_uuid, unsigned fields,
         result = db_prepare(db,
                             "UPDATE vms SET vm_id = ?1, vm_name = ?3, pool_id = ?4, priority = ?5,"
                             "weight = ?6, max_jobs_per_sec = ?7, burst = ?8, max_queue_depth = ?9,"
-                            "memory_limit_bytes = ?10, updated_at = CURRENT_TIMESTAMP "
+                            "memory_limit_bytes = ?10, max_processes = ?11, max_kernel_ms = ?12,"
+                            "host_memory_bytes = ?13, updated_at = CURRENT_TIMESTAMP "
                             "WHERE vm_uuid = ?2",
                             &stmt);
     }

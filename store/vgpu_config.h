@@ -47,6 +47,8 @@
 #define VGPU_DB_POOL_GPUS_MAX 64u
 #define VGPU_RATE_MAX 1000000u       /* jobs a second, burst */
 #define VGPU_QUEUE_DEPTH_MAX 65536u  /* jobs */
+#define VGPU_PROCESSES_MAX 65536u    /* CUDA programs */
+#define VGPU_KERNEL_MS_MAX 86400000u /* a day */
 #define VGPU_DB_BUSY_TIMEOUT_MS 5000 /* how long a writer waits for another */
 
 /* ---- A VM ---------------------------------------------------------------- */
@@ -63,6 +65,9 @@ typedef struct vgpu_vm_config {
     uint32_t burst;              /* jobs that may come at once; 0: a tenth of the rate */
     uint32_t max_queue_depth;    /* jobs that may wait; 0: no limit; see common/vm_limits.h */
     uint64_t memory_limit_bytes; /* GPU memory; 0: no limit */
+    uint32_t max_processes;      /* CUDA programs at a time; 0: no limit */
+    uint32_t max_kernel_ms;      /* of a program's kernel; 0: no limit */
+    uint64_t host_memory_bytes;  /* of its worker; 0: no limit */
     uint32_t error_count;        /* faults since it was last cleared */
     char created_at[VGPU_TIME_BYTES];
     char updated_at[VGPU_TIME_BYTES];
@@ -157,6 +162,9 @@ enum vgpu_vm_field {
     VGPU_VM_BURST = 1 << 6,
     VGPU_VM_QUEUE_DEPTH = 1 << 7,
     VGPU_VM_MEMORY_LIMIT = 1 << 8,
+    VGPU_VM_PROCESSES = 1 << 9,
+    VGPU_VM_KERNEL_MS = 1 << 10,
+    VGPU_VM_HOST_MEMORY = 1 << 11,
 };
 
 /*

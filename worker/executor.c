@@ -238,6 +238,7 @@ enum vgpu_worker_exit executor_run(const struct executor_config *config, bool *i
     e->credit = VGPU_WORKER_CREDIT_ALL;
     e->spins = get_nprocs() > 1 ? CHANNEL_SET_SPINS : 1;
     config->ops->describe(config->backend, &e->ready);
+    e->ready.flags |= VGPU_WORKER_TAKES_LIMITS;
     if (executor_send(e, VGPU_WORKER_READY, 0, &e->ready, sizeof(e->ready), NULL, 0) == 0) {
         status = serve(e);
     }

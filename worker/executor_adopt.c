@@ -44,6 +44,7 @@ int executor_adopted(struct executor *e, uint64_t number)
     int ret;
 
     drop_partials(e);
+    e->limits = (vgpu_worker_limits){0}; /* this one says its own */
     ready.held = e->channels ? channel_set_count_lives(e->channels) : 0;
     ready.held += e->has_drivers ? driver_set_count_lives(&e->drivers) : 0;
     ret = executor_send(e, VGPU_WORKER_READY, number, &ready, sizeof(ready), NULL, 0);
@@ -51,6 +52,7 @@ int executor_adopted(struct executor *e, uint64_t number)
         channel_set_adopt(e->channels, &e->held, &heirs);
     }
     if (ret == 0 && e->has_drivers) {
+        driver_set_limit(&e->drivers, e->limits.kernel_ns);
         driver_set_adopt(&e->drivers, &e->held, &heirs);
     }
     return ret;

@@ -73,6 +73,7 @@ static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *m
                                              .account = e->config->ops->account(e->config->backend),
                                              .vm_id = e->config->vm_id,
                                          });
+        driver_set_limit(&e->drivers, e->limits.kernel_ns);
     }
     if (!e->has_drivers) {
         mapping_free(mapping);
@@ -285,6 +286,18 @@ enum take executor_take_credit(struct executor *e, size_t length)
     e->credit = word.value;
     if (e->channels) {
         channel_set_credit(e->channels, word.value);
+    }
+    return TAKE_JOB;
+}
+
+enum take executor_take_limits(struct executor *e, size_t length)
+{
+    if (length != sizeof(vgpu_worker_header) + sizeof(e->limits)) {
+        return executor_malformed("LIMITS has the wrong length", length);
+    }
+    memcpy(&e->limits, e->frame + sizeof(vgpu_worker_header), sizeof(e->limits));
+    if (e->has_drivers) {
+        driver_set_limit(&e->drivers, e->limits.kernel_ns);
     }
     return TAKE_JOB;
 }

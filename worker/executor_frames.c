@@ -127,6 +127,7 @@ enum take executor_take_frame(struct executor *e, int flags)
     case VGPU_WORKER_CHUNK_REMOVE: return executor_remove_chunk(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CHANNEL_CLOSE: return executor_close_channel(e, (size_t)n, header.job_id);
     case VGPU_WORKER_CREDIT: return executor_take_credit(e, (size_t)n);
+    case VGPU_WORKER_LIMITS: return executor_take_limits(e, (size_t)n);
     case VGPU_WORKER_CLAIM: return executor_take_claim(e, (size_t)n, header.job_id);
     default: return executor_malformed("type is none that a worker takes", (size_t)n);
     }

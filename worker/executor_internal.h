@@ -45,6 +45,7 @@ struct executor {
     unsigned spins, idle_looks; /* at the rings: how many before sleep, how many so far */
     unsigned looks;             /* for LOOKS_FOR_SOCKET */
     uint32_t credit;            /* as the mediator last said, for channels to come */
+    vgpu_worker_limits limits;  /* likewise */
     const VGPUTurnPage *turn_page;
     uint64_t held; /* the last number that a channel without a mediator had */
     /* One byte more than any valid frame, so that a longer one shows. */
@@ -105,5 +106,6 @@ enum take executor_take_turn_page(struct executor *e, size_t length, int *fds, u
 int executor_adopted(struct executor *e, uint64_t number);
 enum take executor_take_claim(struct executor *e, size_t length, uint64_t number);
 enum take executor_take_credit(struct executor *e, size_t length);
+enum take executor_take_limits(struct executor *e, size_t length);
 
 #endif /* WORKER_EXECUTOR_INTERNAL_H */

@@ -258,6 +258,47 @@ static int run_set_memory_limit(struct admin *admin)
     return status;
 }
 
+static int run_set_program_limits(struct admin *admin)
+{
+    vgpu_vm_config_t values = {0};
+    unsigned fields = 0;
+    uint64_t number;
+    int status = ADMIN_OK;
+
+    if (admin_option(admin, "max-processes")) {
+        status = admin_uint(admin, "max-processes", 0, VGPU_PROCESSES_MAX, &number);
+        values.max_processes = (uint32_t)number;
+        fields |= VGPU_VM_PROCESSES;
+    }
+    if (status == ADMIN_OK && admin_option(admin, "max-kernel-ms")) {
+        status = admin_uint(admin, "max-kernel-ms", 0, VGPU_KERNEL_MS_MAX, &number);
+        values.max_kernel_ms = (uint32_t)number;
+        fields |= VGPU_VM_KERNEL_MS;
+    }
+    if (status == ADMIN_OK && fields == 0) {
+        return admin_fail(admin, ADMIN_USAGE,
+                          "set-program-limits needs --max-processes=N or --max-kernel-ms=MS (0: no "
+                          "limit)");
+    }
+    return status != ADMIN_OK ? status : commands_change_vm(admin, true, fields, &values);
+}
+
+/* A limit as a cell; 0: there is none. */
+static void limit_cell(struct render_table *t, uint64_t limit, const char *text)
+{
+    render_cell(t, limit ? STYLE_PLAIN : STYLE_DIM, "%s", limit ? text : "no limit");
+}
+
+static void program_cells(struct render_table *t, const vgpu_vm_config_t *vm)
+{
+    char text[RENDER_BYTES];
+
+    snprintf(text, sizeof(text), "%u", vm->max_processes);
+    limit_cell(t, vm->max_processes, text);
+    snprintf(text, sizeof(text), "%u ms", vm->max_kernel_ms);
+    limit_cell(t, vm->max_kernel_ms, text);
+}
+
 static int run_show_rate_limits(struct admin *admin)
 {
     static const struct render_column columns[] = {
@@ -268,6 +309,8 @@ static int run_show_rate_limits(struct admin *admin)
         {"BURST", COLUMN_RIGHT},
         {"QUEUE DEPTH", COLUMN_RIGHT},
         {"MEMORY LIMIT", COLUMN_RIGHT | COLUMN_DROP},
+        {"PROGRAMS", COLUMN_RIGHT | COLUMN_DROP},
+        {"KERNEL", COLUMN_RIGHT | COLUMN_DROP},
     };
     char text[RENDER_BYTES], depth[COMMANDS_LIMIT_BYTES];
     bool hard = false;
@@ -304,11 +347,8 @@ static int run_show_rate_limits(struct admin *admin)
         hard |= vm_limit_queue_depth(vm->max_queue_depth) != vm->max_queue_depth;
         render_cell(t, vm->max_queue_depth ? STYLE_PLAIN : STYLE_DIM, "%s",
                     commands_queue_depth_text(vm->max_queue_depth, depth));
-        if (vm->memory_limit_bytes) {
-            render_cell(t, STYLE_PLAIN, "%s", render_bytes((double)vm->memory_limit_bytes, text));
-        } else {
-            render_cell(t, STYLE_DIM, "no limit");
-        }
+        limit_cell(t, vm->memory_limit_bytes, render_bytes((double)vm->memory_limit_bytes, text));
+        program_cells(t, vm);
     }
     render_table_end(t, "No VM is registered. vgpu-admin register-vm registers one.");
     if (hard) {
@@ -392,6 +432,28 @@ const struct admin_command commands_limits[] = {
                                        .required = true,
                                        .alias = "memory"}),
         .run = run_set_memory_limit,
+    },
+    {
+        .name = "set-program-limits",
+        .group = GROUP,
+        .summary = "Limit the CUDA programs of a VM",
+        .usage = ADMIN_WHICH_VM " [--max-processes=N] [--max-kernel-ms=MS]",
+        .details =
+            "For programs on the CUDA driver interface; it holds at once, and 0 takes a limit\n"
+            "away. A program beyond the number gets CUDA_ERROR_DEVICE_UNAVAILABLE from cuInit;\n"
+            "those that run go on. A kernel, or a graph, that runs longer than its limit is\n"
+            "ended with its VM's worker: its program gets CUDA_ERROR_LAUNCH_TIMEOUT, other\n"
+            "programs of the VM CUDA_ERROR_DEVICE_UNAVAILABLE, other VMs go on. It counts as a\n"
+            "fault. Without a limit vgpu-mediator --job-timeout-ms ends it, as in any case.",
+        .example = "vgpu-admin set-program-limits --vm-name=\"web 1\" --max-processes=8 "
+                   "--max-kernel-ms=2000",
+        ADMIN_TAKES(
+            ADMIN_OPTIONS_VM,
+            {.name = "max-processes", .metavar = "N", .help = "programs at a time, 0: no limit"},
+            {.name = "max-kernel-ms",
+             .metavar = "MS",
+             .help = "how long a kernel may run, 0: no limit of the VM's own"}),
+        .run = run_set_program_limits,
     },
     {0},
 };

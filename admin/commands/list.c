@@ -196,6 +196,14 @@ static int run_show(struct admin *admin)
     render_pair("Memory limit", STYLE_PLAIN, "%s",
                 vm->memory_limit_bytes ? render_bytes((double)vm->memory_limit_bytes, bytes)
                                        : "none");
+    render_pair("CUDA programs", STYLE_PLAIN, "%s",
+                vm->max_processes ? limit_text(vm->max_processes, number) : "none");
+    render_pair("Kernel time", STYLE_PLAIN, "%s%s",
+                vm->max_kernel_ms ? limit_text(vm->max_kernel_ms, number) : "none",
+                vm->max_kernel_ms ? " ms" : "");
+    render_pair("Host memory", STYLE_PLAIN, "%s",
+                vm->host_memory_bytes ? render_bytes((double)vm->host_memory_bytes, bytes)
+                                      : "none");
     if (vm->quarantined) {
         render_pair("State", STYLE_BAD, "quarantined since %s UTC%s%s", vm->quarantined_at,
                     vm->quarantine_reason[0] ? ": " : "", vm->quarantine_reason);

@@ -199,6 +199,16 @@ static void add_number(char *message, size_t bytes, const char *what, uint64_t o
     }
 }
 
+static void add_size(char *message, size_t bytes, const char *what, uint64_t old, uint64_t new)
+{
+    char before[RENDER_BYTES], after[RENDER_BYTES];
+
+    if (old != new) {
+        add_change(message, bytes, what, old ? render_bytes((double)old, before) : "no limit",
+                   new ? render_bytes((double)new, after) : "no limit");
+    }
+}
+
 const char *commands_queue_depth_text(uint32_t configured, char out[COMMANDS_LIMIT_BYTES])
 {
     uint32_t enforced = vm_limit_queue_depth(configured);
@@ -241,12 +251,10 @@ static void describe(const vgpu_vm_config_t *a, const vgpu_vm_config_t *b, char 
         add_change(message, bytes, "queue depth", before,
                    commands_queue_depth_text(b->max_queue_depth, after));
     }
-    if (a->memory_limit_bytes != b->memory_limit_bytes) {
-        add_change(
-            message, bytes, "memory limit",
-            a->memory_limit_bytes ? render_bytes((double)a->memory_limit_bytes, old) : "no limit",
-            b->memory_limit_bytes ? render_bytes((double)b->memory_limit_bytes, new) : "no limit");
-    }
+    add_size(message, bytes, "memory limit", a->memory_limit_bytes, b->memory_limit_bytes);
+    add_number(message, bytes, "programs", a->max_processes, b->max_processes, "no limit");
+    add_number(message, bytes, "kernel ms", a->max_kernel_ms, b->max_kernel_ms, "no limit");
+    add_size(message, bytes, "host memory", a->host_memory_bytes, b->host_memory_bytes);
     if (strcmp(a->vm_name, b->vm_name) != 0) {
         add_change(message, bytes, "name", a->vm_name[0] ? a->vm_name : "none", b->vm_name);
     }

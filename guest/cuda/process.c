@@ -301,11 +301,16 @@ static CUresult connect_channel(const char *name)
             cuda_say("no GPU: the programs of this VM have all the host memory that their channels "
                      "may take; end one, give each less by VGPU_CUDA_PINNED_MIB, or ask the "
                      "host's administrator for more (vgpu-mediator --channel-memory-vm-mib)");
+        } else if (code == VGPU_ERR_RATE_LIMITED) {
+            cuda_say("no GPU: this VM has as many CUDA programs as it may have at a time; end one, "
+                     "or ask the host's administrator for more (vgpu-admin set-program-limits "
+                     "--max-processes)");
         } else {
             cuda_say("no GPU: %s", vgpu_last_error(NULL));
         }
         return code == VGPU_ERR_MEDIATOR_UNAVAILABLE || code == VGPU_ERR_QUEUE_FULL ||
-                       code == VGPU_ERR_MEMORY_LIMIT || code == VGPU_ERR_GPU_UNAVAILABLE
+                       code == VGPU_ERR_MEMORY_LIMIT || code == VGPU_ERR_GPU_UNAVAILABLE ||
+                       code == VGPU_ERR_RATE_LIMITED
                    ? CUDA_ERROR_DEVICE_UNAVAILABLE
                    : CUDA_ERROR_NO_DEVICE;
     }

@@ -60,6 +60,9 @@ enum vgpu_worker_msg {
     VGPU_WORKER_CLAIM = 22,      /* -> worker: vgpu_worker_claim */
     VGPU_WORKER_FIGURES = 23,    /* -> mediator: vgpu_worker_figures; one a second, and one for each
                                     channel that ends, where the mediator has read all else */
+    VGPU_WORKER_LIMITS = 24,     /* -> worker: vgpu_worker_limits */
+    VGPU_WORKER_LATE = 25,       /* -> mediator: vgpu_worker_word, ms: a kernel of the channel has
+                                    run for so long, past the limit; said again each second */
 };
 
 typedef struct vgpu_worker_header {
@@ -86,13 +89,15 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_worker_header) == 24, "vgpu_worker_header is 24 b
  * includes what other workers took meanwhile.  Not set: time that only this
  * worker used (the CPU backend's thread time). */
 #define VGPU_WORKER_TIME_ELAPSED (1u << 0)
+/* It takes LIMITS. */
+#define VGPU_WORKER_TAKES_LIMITS (1u << 1)
 
 #define VGPU_WORKER_NAME_BYTES 64u
 #define VGPU_WORKER_UUID_BYTES 48u
 
 typedef struct vgpu_worker_ready {
     uint32_t backend; /* enum vgpu_backend */
-    uint32_t flags;   /* VGPU_WORKER_TIME_ELAPSED */
+    uint32_t flags;   /* VGPU_WORKER_TIME_ELAPSED, VGPU_WORKER_TAKES_LIMITS */
     uint32_t compute_major;
     uint32_t compute_minor;
     uint32_t multiprocessors;
@@ -144,6 +149,13 @@ typedef struct vgpu_worker_claim {
  * CREDIT_ALL: there is no limit, as at the worker's start.
  */
 #define VGPU_WORKER_CREDIT_ALL UINT32_MAX
+
+/* Limits of programs on the CUDA driver interface; as at the worker's start: none. */
+typedef struct vgpu_worker_limits {
+    uint64_t kernel_ns; /* 0: no limit */
+} vgpu_worker_limits;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_limits) == 8, "vgpu_worker_limits is 8 bytes");
 
 /*
  * Chunks 1 and up of a channel that is open.  Each CHUNK, and the last CHUNK_ADD of one that is

@@ -122,6 +122,9 @@ static bool convert_vm(const vgpu_vm_config_t *from, struct core_vm_config *to)
     to->burst = from->burst;
     to->max_queue_depth = from->max_queue_depth;
     to->memory_limit_bytes = from->memory_limit_bytes;
+    to->max_processes = from->max_processes;
+    to->max_kernel_ms = from->max_kernel_ms;
+    to->host_memory_bytes = from->host_memory_bytes;
     to->quarantined = from->quarantined;
     to->error_count = from->error_count;
     return to->has_uuid;

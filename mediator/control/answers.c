@@ -192,6 +192,9 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_uint(json, "burst", stats->config.burst);
     jout_uint(json, "max_queue_depth", stats->config.max_queue_depth);
     jout_uint(json, "memory_limit_bytes", stats->config.memory_limit_bytes);
+    jout_uint(json, "max_processes", stats->config.max_processes);
+    jout_uint(json, "max_kernel_ms", stats->config.max_kernel_ms);
+    jout_uint(json, "host_memory_bytes", stats->config.host_memory_bytes);
     put_limits(json, &stats->limits);
     jout_bool(json, "registered", stats->registered);
     jout_bool(json, "connected", stats->session != CORE_NONE);

@@ -80,6 +80,7 @@ void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t worker, uint6
 /* For the turn that it has. */
 void supervisor_yield(struct supervisor *supervisor, uint64_t worker, uint64_t yield_ns);
 void supervisor_credit(struct supervisor *supervisor, uint64_t worker, uint32_t records);
+void supervisor_limits(struct supervisor *supervisor, uint64_t worker, uint64_t kernel_ns);
 void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                      uint64_t channel, uint64_t budget_ns);
 void supervisor_stop_worker(struct supervisor *supervisor, uint64_t worker, bool kill);

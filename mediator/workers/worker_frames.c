@@ -93,6 +93,21 @@ static void take_channel(struct worker *worker, const vgpu_worker_header *header
     }
 }
 
+static void take_late(struct worker *worker, uint64_t channel, const uint8_t *body, size_t length)
+{
+    vgpu_worker_word word;
+
+    if (length != sizeof(word)) {
+        worker_kill_for_protocol(worker, "sent a wrong frame about a kernel");
+        return;
+    }
+    memcpy(&word, body, sizeof(word));
+    if (worker->step == WORKER_READY) { /* else it says it again */
+        core_kernel_late(worker->supervisor->uses.core, worker->handle, channel, word.value,
+                         clock_now_ns());
+    }
+}
+
 static void take_ask(struct worker *worker, size_t length)
 {
     if (worker->step == WORKER_ORPHAN || worker->step == WORKER_ADOPTED) {
@@ -188,6 +203,7 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     case VGPU_WORKER_CHANNEL_CLOSED:
     case VGPU_WORKER_WANT: take_channel(worker, &header, bytes, length); break;
     case VGPU_WORKER_ASK: take_ask(worker, length); break;
+    case VGPU_WORKER_LATE: take_late(worker, header.job_id, bytes, length); break;
     case VGPU_WORKER_FIGURES: take_figures(worker, bytes, length); break;
     case VGPU_WORKER_CHUNK_ADDED:
     case VGPU_WORKER_CHUNK_REMOVED: take_chunk(worker, &header, bytes, length); break;
@@ -414,6 +430,13 @@ void supervisor_credit(struct supervisor *supervisor, uint64_t handle, uint32_t 
     vgpu_worker_word body = {.value = records};
 
     send_fixed(supervisor, handle, VGPU_WORKER_CREDIT, 0, &body, sizeof(body), NULL, 0);
+}
+
+void supervisor_limits(struct supervisor *supervisor, uint64_t handle, uint64_t kernel_ns)
+{
+    vgpu_worker_limits body = {.kernel_ns = kernel_ns};
+
+    send_fixed(supervisor, handle, VGPU_WORKER_LIMITS, 0, &body, sizeof(body), NULL, 0);
 }
 
 void supervisor_turn(struct supervisor *supervisor, uint64_t handle, uint64_t job_id,

@@ -55,7 +55,15 @@ CREATE TABLE IF NOT EXISTS vms (
                        CHECK (typeof(error_count) = 'integer'
                               AND error_count BETWEEN 0 AND 4294967295),
     created_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
-    updated_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+    updated_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    max_processes      INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(max_processes) = 'integer'
+                              AND max_processes BETWEEN 0 AND 65536),
+    max_kernel_ms      INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(max_kernel_ms) = 'integer'
+                              AND max_kernel_ms BETWEEN 0 AND 86400000),
+    host_memory_bytes  INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(host_memory_bytes) = 'integer' AND host_memory_bytes >= 0)
 );
 -- Without these columns it is Phase 2's, and this fails.
 SELECT burst, memory_limit_bytes, quarantine_reason FROM vms LIMIT 0;

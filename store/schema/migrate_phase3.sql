@@ -82,7 +82,15 @@ CREATE TABLE vms (
                        CHECK (typeof(error_count) = 'integer'
                               AND error_count BETWEEN 0 AND 4294967295),
     created_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
-    updated_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+    updated_at         TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    max_processes      INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(max_processes) = 'integer'
+                              AND max_processes BETWEEN 0 AND 65536),
+    max_kernel_ms      INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(max_kernel_ms) = 'integer'
+                              AND max_kernel_ms BETWEEN 0 AND 86400000),
+    host_memory_bytes  INTEGER NOT NULL DEFAULT 0
+                       CHECK (typeof(host_memory_bytes) = 'integer' AND host_memory_bytes >= 0)
 );
 CREATE INDEX idx_vm_pool ON vms (pool_id);
 
@@ -112,7 +120,8 @@ SELECT DISTINCT upper(pool_id), 'Pool ' || upper(pool_id) FROM vms_before WHERE 
 
 INSERT INTO vms (vm_id, vm_uuid, vm_name, pool_id, priority, weight, max_jobs_per_sec, burst,
                  max_queue_depth, memory_limit_bytes, quarantined, quarantined_at,
-                 quarantine_reason, error_count, created_at, updated_at)
+                 quarantine_reason, error_count, created_at, updated_at, max_processes,
+                 max_kernel_ms, host_memory_bytes)
 SELECT vm_id, vm_uuid, vm_name, upper(coalesce(pool_id, 'A')), coalesce(priority, 1),
        CASE WHEN typeof(old_weight) = 'real' AND old_weight = 1.0 THEN 50
             ELSE max(1, min(100, round(coalesce(old_weight, 50), 2))) END,
@@ -125,7 +134,7 @@ SELECT vm_id, vm_uuid, vm_name, upper(coalesce(pool_id, 'A')), coalesce(priority
        CASE WHEN coalesce(old_quarantined, 0) <> 0
             THEN coalesce(old_reason, 'quarantined before the upgrade') END,
        max(0, CAST(coalesce(old_errors, 0) AS INTEGER)),
-       created_at, updated_at
+       created_at, updated_at, old_processes, old_kernel, old_host
   FROM (SELECT v.vm_id, v.vm_uuid, v.vm_name, v.pool_id, v.priority, v.created_at, v.updated_at,
                (SELECT weight FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_weight,
                (SELECT max_jobs_per_sec FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_rate,
@@ -138,11 +147,16 @@ SELECT vm_id, vm_uuid, vm_name, upper(coalesce(pool_id, 'A')), coalesce(priority
                (SELECT quarantined_at FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_at,
                (SELECT quarantine_reason FROM vms_before AS x WHERE x.rowid = v.rowid)
                    AS old_reason,
-               (SELECT error_count FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_errors
+               (SELECT error_count FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_errors,
+               (SELECT max_processes FROM vms_before AS x WHERE x.rowid = v.rowid)
+                   AS old_processes,
+               (SELECT max_kernel_ms FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_kernel,
+               (SELECT host_memory_bytes FROM vms_before AS x WHERE x.rowid = v.rowid) AS old_host
           FROM vms_before AS v,
                (SELECT 50 AS weight, 0 AS max_jobs_per_sec, 0 AS burst, 0 AS max_queue_depth,
                        0 AS memory_limit_bytes, 0 AS quarantined, NULL AS quarantined_at,
-                       NULL AS quarantine_reason, 0 AS error_count) AS defaults);
+                       NULL AS quarantine_reason, 0 AS error_count, 0 AS max_processes,
+                       0 AS max_kernel_ms, 0 AS host_memory_bytes) AS defaults);
 
 DROP TABLE vms_before;
 DROP TABLE pools_before;

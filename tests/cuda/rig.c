@@ -32,12 +32,16 @@ const char rig_image[] = "vgpu-test\nkernel add 8 8 8 4\nkernel increment 8\nker
         }                                                                                          \
     } while (0)
 
+uint32_t rig_late_ms;
+
 static void tell(void *opaque, uint16_t type, uint64_t handle, uint32_t value)
 {
     (void)opaque;
     (void)handle;
-    (void)value;
-    MUST(type == VGPU_WORKER_WANT);
+    MUST(type == VGPU_WORKER_WANT || type == VGPU_WORKER_LATE);
+    if (type == VGPU_WORKER_LATE) {
+        rig_late_ms = value;
+    }
 }
 
 void rig_open(struct rig *rig, uint64_t limit_bytes)

@@ -43,6 +43,10 @@ struct rig {
     unsigned count;
 };
 
+/* What a channel said last of a kernel that ran past its limit; 0: nothing.  Only of channels to
+ * which the test gives a handle. */
+extern uint32_t rig_late_ms;
+
 /* Nothing opens: the process ends.  limit_bytes: of all channels' memory; 0: none. */
 void rig_open(struct rig *rig, uint64_t limit_bytes);
 /* One channel more. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "common/ns.h"
 #include "tests/cuda/rig.h"
 
 #define MODULE RIG_HANDLE(CUDA_KIND_MODULE, 0)
@@ -63,11 +64,79 @@ static void a_turn_ends_with_its_work(void **state)
     rig_close(&rig);
 }
 
+#define LIMIT_MS 300u
+
+/* Its context is in two streams: what is done in one hides nothing of the other. */
+static void a_kernel_that_runs_past_its_limit(void **state)
+{
+    static struct rig rig;
+    struct rig_channel *c;
+    uint64_t word;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    c->channel->handle = 1;
+    rig_begin(c);
+    assert_int_equal(rig_function(c, 1, MODULE, 1, "await"), 0);
+    assert_int_equal(rig_function(c, 1, MODULE, 2, "increment"), 0);
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(i), 1), 0);
+    }
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 16), 0);
+    word = c->out[0];
+    assert_int_equal(RIG_CALL(c, cuMemsetD32_v2, 1, word, 0, 4), 0);
+    rig_settle(c);
+    driver_set_limit(&rig.set, LIMIT_MS * (uint64_t)NS_PER_MS);
+    rig_late_ms = 0;
+    assert_int_equal(rig_launch(c, 1, AWAIT, STREAM(1), &word, 8), 0);
+    word += 8;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(rig_launch(c, 1, INCREMENT, STREAM(2), &word, 8), 0);
+    }
+    word -= 8;
+    while (rig_late_ms == 0) {
+        rig_step(c);
+    }
+    assert_true(rig_late_ms >= LIMIT_MS);
+    driver_set_limit(&rig.set, 0);
+    assert_int_equal(rig_launch(c, 1, INCREMENT, STREAM(2), &word, 8), 0);
+    rig_settle(c);
+    rig_close(&rig);
+}
+
+/* Each of them keeps to the limit, so all of them together are nothing to end. */
+static void many_kernels_below_the_limit(void **state)
+{
+    static struct rig rig;
+    struct rig_channel *c;
+    uint32_t ns = 40000000;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    c->channel->handle = 1;
+    rig_begin(c);
+    assert_int_equal(rig_function(c, 1, MODULE, 1, "spin"), 0);
+    rig_settle(c);
+    driver_set_limit(&rig.set, NS_PER_S);
+    rig_late_ms = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 1), 0, &ns, sizeof(ns)),
+                         0);
+    }
+    rig_settle(c);
+    assert_int_equal(rig_late_ms, 0);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kernel_may_wait_for_a_later_launch),
         cmocka_unit_test(a_turn_ends_with_its_work),
+        cmocka_unit_test(a_kernel_that_runs_past_its_limit),
+        cmocka_unit_test(many_kernels_below_the_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

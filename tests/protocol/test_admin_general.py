@@ -22,7 +22,8 @@ COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], t
 # What issue and documentation promise.
 EXPECTED = """register-vm attach-vm detach-vm scan-vms list-vms show-vm set-pool set-priority
 set-vm-id update-vm remove-vm status set-weight show-weights set-rate-limit show-rate-limits
-set-memory-limit quarantine-vm clear-quarantine show-metrics show-health reload-config
+set-memory-limit set-program-limits quarantine-vm clear-quarantine show-metrics show-health
+reload-config
 create-pool remove-pool assign-gpu show-pools set-policy pause resume prefer-vm show-connections
 events init-db migrate check-config restore-db test-mode top trace-job""".split()
 

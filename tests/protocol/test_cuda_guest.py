@@ -51,8 +51,8 @@ def running(lab, monkeypatch):
 def start(lab, *command, vm=0, **settings):
     return subprocess.Popen([RUN, "--socket", lab / f"vm{vm}.sock", "--vm-id", str(vm + 1), "--",
                              *command],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=dict(os.environ, **settings))
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, env=dict(os.environ, **settings))
 
 
 def finish(program, status=0):

@@ -15,7 +15,8 @@ from mediator import BIN, TREE, Mediator, wait_for
 
 PROGRAM = TREE / "packaging" / "xcp-ng" / "vgpu-xapi-sync"
 ALL = {"vgpu-pool": "B", "vgpu-priority": "high", "vgpu-weight": "62.5", "vgpu-rate": "100",
-       "vgpu-burst": "20", "vgpu-queue-depth": "16", "vgpu-memory-limit": "16G"}
+       "vgpu-burst": "20", "vgpu-queue-depth": "16", "vgpu-memory-limit": "16G",
+       "vgpu-max-processes": "8", "vgpu-max-kernel-ms": "2000"}
 
 
 class Host:
@@ -85,7 +86,8 @@ def test_all_settings_of_all_vms(host):
     vms = host.vms()
     assert set(vms) == {UUID[1], UUID[2]}
     wanted = {"name": "web 1", "pool": "B", "priority": "high", "weight": 62.5, "burst": 20,
-              "max_jobs_per_sec": 100, "max_queue_depth": 16, "memory_limit_bytes": 16 << 30}
+              "max_jobs_per_sec": 100, "max_queue_depth": 16, "memory_limit_bytes": 16 << 30,
+              "max_processes": 8, "max_kernel_ms": 2000}
     assert {key: vms[UUID[1]][key] for key in wanted} == wanted
     plain = vms[UUID[2]]
     assert (plain["pool"], plain["priority"], plain["weight"]) == ("A", "medium", 50)

@@ -20,6 +20,7 @@
 #define UNITS_MIN_KNOWN 2u
 #define UNITS_MAX 512u
 #define UNITS_PER_MARK 32u
+#define UNITS_PER_MARK_LIMITED 8u /* where kernels have a limit, see driver_late.c */
 /* Nothing has ended for so long: units may wait for each other, so more are let through. */
 #define OVERRUN_NS (100 * (uint64_t)NS_PER_MS)
 
@@ -300,29 +301,41 @@ static unsigned units_that_fit(const struct driver_channel *channel)
     return most < UNITS_MIN_KNOWN ? UNITS_MIN_KNOWN : most > UNITS_MAX ? UNITS_MAX : (unsigned)most;
 }
 
-void driver_unit_submitted(struct driver_call *call)
+void driver_mark(struct driver_channel *channel, struct driver_context *context, CUstream stream)
 {
-    struct driver_channel *channel = call->channel;
     unsigned place = channel->mark_last % DRIVER_MARKS_MAX;
-    unsigned fits = channel->units_fit ? channel->units_fit : UNITS_MIN;
-    unsigned each = fits / 4 > UNITS_PER_MARK ? UNITS_PER_MARK : fits < 8 ? 1 : fits / 4;
     CUresult result;
 
-    channel->in_flight++;
-    channel->unmarked++;
-    driver_count(&channel->set->figures.units);
-    channel->last_work_ns = 0;
-    if (channel->unmarked < each || channel->mark_last - channel->mark_first == DRIVER_MARKS_MAX) {
+    if (!context->real || channel->mark_last - channel->mark_first == DRIVER_MARKS_MAX) {
         return;
     }
-    /* One stream's mark: cheaper than the context's, and enough to see how fast work goes. */
-    channel->marks[place].fence =
-        driver_fence_stream(channel, call->context, call->stream, &result);
+    channel->marks[place].fence = stream ? driver_fence_stream(channel, context, stream, &result)
+                                         : driver_fence_context(channel, context, &result);
     if (channel->marks[place].fence) {
         channel->marks[place].units = channel->unmarked;
         channel->marks[place].at_ns = clock_now_ns();
         channel->mark_last++;
         channel->unmarked = 0;
+    }
+}
+
+void driver_unit_submitted(struct driver_call *call)
+{
+    struct driver_channel *channel = call->channel;
+    bool limited = driver_kernel_limit_ns(channel) != 0;
+    unsigned most = limited ? UNITS_PER_MARK_LIMITED : UNITS_PER_MARK;
+    unsigned fits = channel->units_fit ? channel->units_fit : UNITS_MIN;
+    unsigned each = fits / 4 > most ? most : fits < 8 ? 1 : fits / 4;
+
+    channel->in_flight++;
+    channel->unmarked++;
+    channel->unit_context = call->context;
+    driver_count(&channel->set->figures.units);
+    channel->last_work_ns = 0;
+    if (channel->unmarked >= each) {
+        /* One stream's mark is cheaper than the context's, and enough to see how fast work goes;
+         * but behind it another stream's unit may run for ever. */
+        driver_mark(channel, call->context, limited ? NULL : call->stream);
     }
 }
 

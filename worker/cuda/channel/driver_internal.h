@@ -189,6 +189,10 @@ struct driver_channel {
     unsigned mark_first, mark_last, in_flight, unmarked;
     unsigned units_fit; /* may be in flight; 0: nothing is known yet */
     uint64_t unit_ns, mark_done_ns;
+    struct driver_context *unit_context; /* of the last unit */
+    /* For the limit of a kernel's time: units without a mark since; the GPU last waited for the
+     * process; the mediator was last told of one that is late. */
+    uint64_t unmarked_since_ns, waited_until_ns, late_told_ns;
     uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
     CUDAFunction function;   /* an answer under way */
     CUDANodes nodes;
@@ -396,6 +400,8 @@ void driver_retire_behind(struct driver_call *call, struct driver_fence *fence);
 bool driver_look(struct driver_channel *channel);
 /* The call has submitted one unit more. */
 void driver_unit_submitted(struct driver_call *call);
+/* A fence behind all units so far, of the stream, or of the context where it is NULL. */
+void driver_mark(struct driver_channel *channel, struct driver_context *context, CUstream stream);
 /* May one more be submitted now? */
 bool driver_unit_fits(const struct driver_channel *channel);
 
@@ -415,6 +421,13 @@ void driver_want_turn(struct driver_channel *channel);
 bool driver_look_after_turn(struct driver_channel *channel);
 /* May a unit be submitted although the turn takes no more? */
 bool driver_late_unit(struct driver_channel *channel);
+
+/* ---- the time of a kernel (driver_late.c) ---- */
+
+/* The VM's limit; 0: there is none. */
+uint64_t driver_kernel_limit_ns(const struct driver_channel *channel);
+/* Has one run past it?  Then the mediator is told. */
+void driver_look_for_late(struct driver_channel *channel);
 
 /* ---- what kernels print (driver_output.c) ---- */
 

@@ -147,6 +147,11 @@ static void stop(struct driver_channel *channel, enum vgpu_channel_reason reason
     wake_thread(channel);
 }
 
+void driver_set_limit(struct driver_set *set, uint64_t kernel_ns)
+{
+    __atomic_store_n(&set->kernel_limit_ns, kernel_ns, __ATOMIC_RELAXED);
+}
+
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason)
 {
     struct driver_channel *channel = find(set, handle);

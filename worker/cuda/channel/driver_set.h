@@ -31,8 +31,8 @@
 struct driver_set_uses {
     void *opaque;
     /*
-     * Tells the mediator; type: CHANNEL_CLOSED with a value, or WANT without.  Called by the
-     * channels' own threads.
+     * Tells the mediator; type: CHANNEL_CLOSED or LATE with a value, or WANT without.  Called by
+     * the channels' own threads.
      */
     void (*tell)(void *opaque, uint16_t type, uint64_t channel, uint32_t value);
     /* Tells the figures, the last ones of a channel; by the channels' own threads.  False: not
@@ -55,8 +55,9 @@ struct driver_set {
         uint64_t units, copies, turns, refused, contexts_made, contexts_ended; /* atomic */
         uint64_t told, told_ns; /* atomic: which were told, and when */
     } figures;
-    int over;          /* eventfd: a turn or a channel is over */
-    uint64_t turns_ns; /* atomic: the time of all turns that are over */
+    int over;                 /* eventfd: a turn or a channel is over */
+    uint64_t turns_ns;        /* atomic: the time of all turns that are over */
+    uint64_t kernel_limit_ns; /* atomic: how long a kernel may run; 0: no limit */
     int live; /* atomic: channels that have made a context, and whose threads have not let go */
     /* A thread that looks without a pause takes no processor from another one: a little, long. */
     bool spare_cpu, spare_cpus;
@@ -68,6 +69,8 @@ void driver_set_end(struct driver_set *set);
 
 /* Takes a complete mapping, whatever it answers. */
 enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *mapping);
+/* From now on a kernel may run so long; 0: no limit, as at first. */
+void driver_set_limit(struct driver_set *set, uint64_t kernel_ns);
 /* True: it was one of these; CHANNEL_CLOSED is told when it has let go. */
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason);
 

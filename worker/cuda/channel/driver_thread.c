@@ -525,6 +525,7 @@ bool driver_step(struct driver_channel *channel)
     }
     did |= serve(channel);
     did |= driver_look_after_turn(channel);
+    driver_look_for_late(channel);
     look_after_process(channel);
     return did;
 }

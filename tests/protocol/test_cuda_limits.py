@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Limits of a VM's CUDA programs: how many at a time, and how long a kernel may run; changed while
+programs run."""
+
+import sys
+
+import pytest
+
+from mediator import Mediator, wait_for
+from test_cuda_guest import (HAS_SANITIZER, IMAGE, LIBRARY, PRIMARY, STAND_IN, TRY, UUIDS, finish,
+                             start)
+from test_mediator_db import db, execute, reload  # noqa: F401
+
+pytestmark = pytest.mark.skipif(HAS_SANITIZER,
+                                reason="programs that use our libcuda have no sanitizer")
+
+# It says "ready" when it has a context, and waits until its stdin ends; then it asks once more.
+HOLD = PRIMARY + r"""
+print("ready", flush=True)
+sys.stdin.read()
+free, total = ctypes.c_size_t(), ctypes.c_size_t()
+print(cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)), flush=True)
+"""
+# It launches a kernel of the image, says so, and prints what synchronising answers.
+LAUNCH = PRIMARY + r"""
+module, function = ctypes.c_void_p(), ctypes.c_void_p()
+ok(cuda.cuModuleLoadData(ctypes.byref(module), open(sys.argv[2], "rb").read()))
+ok(cuda.cuModuleGetFunction(ctypes.byref(function), module, sys.argv[3].encode()))
+ok(cuda.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, None, None, None))
+print("ready", flush=True)
+print(cuda.cuCtxSynchronize(), flush=True)
+print(cuda.cuCtxSynchronize(), flush=True)
+"""
+
+
+@pytest.fixture
+def running(lab, db, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("VGPU_CUDA_DRIVER", str(STAND_IN))
+    for n in (1, 2):
+        execute(db, "INSERT INTO vms (vm_id, vm_uuid, vm_name) VALUES (?, ?, ?)", n, UUIDS[n - 1],
+                f"web {n}")
+    vms = [word for n in (0, 1) for word in ("--vm", f"{UUIDS[n]}={lab}/vm{n}.sock")]
+    with Mediator(lab, *vms, db=db, shared=False, trust=False) as mediator:
+        yield mediator
+
+
+def limit(mediator, db, **columns):  # noqa: F811
+    for column, value in columns.items():
+        execute(db, f"UPDATE vms SET {column} = ? WHERE vm_id = 1", value)
+    reload(mediator)
+
+
+def ready(program):
+    assert program.stdout.readline() == "ready\n"
+    return program
+
+
+def held(lab, vm=0):
+    return ready(start(lab, sys.executable, "-c", HOLD, LIBRARY, vm=vm))
+
+
+def let_go(program):
+    """What its last call answers: its stdin ends."""
+    return finish(program).strip().splitlines()[-1]
+
+
+def codes(program):
+    return [line for line in finish(program).splitlines() if line.isdigit()]
+
+
+def test_programs_at_a_time(running, lab, db):  # noqa: F811
+    limit(running, db, max_processes=1)
+    assert running.vm(1)["max_processes"] == 1
+    first = held(lab)
+    other = held(lab, vm=1)
+    output = finish(start(lab, TRY, IMAGE, "1"), 1)
+    assert "as many CUDA programs as it may have at a time" in output
+    assert "cuInit fails" in output, output
+    wait_for(lambda: "a CUDA program is refused: 1 of its programs" in running.log(), "the log")
+    assert "(web 1)" in running.log() and "set-program-limits --vm-id=1" in running.log()
+    # Live, and both ways: a lower limit ends nobody.
+    limit(running, db, max_processes=2)
+    second = held(lab)
+    limit(running, db, max_processes=1)
+    assert let_go(second) == "0"
+    finish(start(lab, TRY, IMAGE, "1"), 1)
+    assert let_go(first) == "0"
+    finish(start(lab, TRY, IMAGE, "1"))
+    assert let_go(other) == "0"
+
+
+def test_programs_one_after_the_other(running, lab, db):  # noqa: F811
+    """The place of one that has just ended, or was killed, is the next one's."""
+    limit(running, db, max_processes=1)
+    for n in range(4):
+        program = held(lab)
+        if n % 2:
+            program.kill()
+            program.communicate()
+        else:
+            assert let_go(program) == "0"
+    finish(start(lab, TRY, IMAGE, "1"))
+    assert "is refused" not in running.log()
+
+
+def test_a_kernel_past_its_limit(running, lab, db):  # noqa: F811
+    """The limit comes while the kernel runs.  Its program gets the code that a limit has natively,
+    the VM's other one loses its device, another VM's goes on."""
+    beside, other = held(lab), held(lab, vm=1)
+    late = ready(start(lab, sys.executable, "-c", LAUNCH, LIBRARY, IMAGE, "hang"))
+    limit(running, db, max_kernel_ms=300)
+    assert codes(late) == ["702", "702"]
+    assert let_go(beside) == "46"
+    assert let_go(other) == "0"
+    log = running.log()
+    assert "past the VM's limit" in log and "(web 1)" in log, log
+    assert log.count("event=kernel_timeout") == 1 and "event=job_timeout" not in log
+    assert running.vm(1)["fault_count"] == 1 and running.vm(2)["fault_count"] == 0
+    # The next worker has the limit from its start; kernels that keep to it are never ended.
+    finish(start(lab, TRY, IMAGE))
+    late = ready(start(lab, sys.executable, "-c", LAUNCH, LIBRARY, IMAGE, "hang"))
+    assert codes(late) == ["702", "702"]
+    assert running.log().count("event=kernel_timeout") == 2
+
+
+def test_a_host_function_is_no_kernel(running, lab, db):  # noqa: F811
+    """What waits for the program itself does not run."""
+    limit(running, db, max_kernel_ms=200)
+    program = PRIMARY + r"""
+import time
+module, nop, stream = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: time.sleep(1))
+ok(cuda.cuModuleLoadData(ctypes.byref(module), open(sys.argv[2], "rb").read()))
+ok(cuda.cuModuleGetFunction(ctypes.byref(nop), module, b"nop"))
+ok(cuda.cuStreamCreate(ctypes.byref(stream), 1))
+ok(cuda.cuLaunchHostFunc(stream, function, None))
+for _ in range(3):
+    ok(cuda.cuLaunchKernel(nop, 1, 1, 1, 1, 1, 1, 0, stream, None, None))
+print(cuda.cuStreamSynchronize(stream))
+"""
+    assert finish(start(lab, sys.executable, "-c", program, LIBRARY, IMAGE)).strip() == "0"
+    assert "kernel_timeout" not in running.log()
