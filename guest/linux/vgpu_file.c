@@ -118,7 +118,9 @@ static int vgpu_do_wait(struct vgpu_channel *ch, struct vgpu_ioctl_wait *wait)
 	if (READ_ONCE(ch->dev->gone))
 		return -ENODEV;
 	wait->events = atomic64_read(&ch->events);
-	WRITE_ONCE(ch->told, wait->events);
+	/* A call that the kernel makes again must find what came when it was broken off. */
+	if (!ret || ret == -ETIME)
+		WRITE_ONCE(ch->told, wait->events);
 	wait->state = vgpu_state_of(ch);
 	wait->reason = ch->reason;
 	return ret;

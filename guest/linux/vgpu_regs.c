@@ -112,6 +112,23 @@ static void vgpu_look_at_command(struct vgpu_channel *ch, u32 state, u32 result)
 	ch->pending = 0;
 }
 
+/*
+ * The device goes on between two reads.  So STATE is read after RESULT: what has ended is then in
+ * the state that it ended with, or in a later one.  And a command that ends between the two is
+ * looked at again, since its state would belong to a result that was not seen.
+ */
+static u32 vgpu_read_state(struct vgpu_dev *dev, u32 *result)
+{
+	u32 state;
+
+	*result = vgpu_reg_read(dev, VGPU_REG2_RESULT);
+	state = vgpu_reg_read(dev, VGPU_REG2_STATE);
+	if (*result != VGPU_RESULT_PENDING)
+		return state;
+	*result = vgpu_reg_read(dev, VGPU_REG2_RESULT);
+	return *result == VGPU_RESULT_PENDING ? state : vgpu_reg_read(dev, VGPU_REG2_STATE);
+}
+
 /* What the registers say of one channel.  It may be freed here, but for the caller's reference. */
 static void vgpu_look_at(struct vgpu_channel *ch)
 {
@@ -120,8 +137,7 @@ static void vgpu_look_at(struct vgpu_channel *ch)
 
 	kref_get(&ch->ref);
 	vgpu_reg_write(dev, VGPU_REG2_SELECT, ch->number);
-	state = vgpu_reg_read(dev, VGPU_REG2_STATE);
-	result = vgpu_reg_read(dev, VGPU_REG2_RESULT);
+	state = vgpu_read_state(dev, &result);
 	vgpu_look_at_command(ch, state, result);
 	if (state == VGPU_REGISTER_FREE && ch->phase != VGPU_PHASE_OVER) {
 		vgpu_channel_over(ch, vgpu_reg_read(dev, VGPU_REG2_REASON));
