@@ -103,6 +103,18 @@ RECORDS = [
     (0x02E, "HOST_FUNC", FORGET, None),
     (0x02F, "TENSOR_TILED", ASK, FREE),
     (0x030, "TENSOR_REPLACE", ASK, FREE),
+    # Nodes of graphs.
+    (0x031, "GRAPH_ADD", ASK, None),
+    (0x032, "GRAPH_SET", ASK, None),
+    (0x033, "GRAPH_GET", ASK, None),
+    (0x034, "GRAPH_LINK", ASK, None),
+    (0x035, "GRAPH_EDGES", ASK, None),
+    (0x036, "GRAPH_CHILD", ASK, None),
+    (0x037, "GRAPH_FIND", ASK, None),
+    (0x038, "GRAPH_ATTRIBUTE", ASK, None),
+    # Copies of rows and slices.
+    (0x039, "COPY_ROWS", FORGET, None),
+    (0x03A, "COPY_WITHIN", FORGET, TURN),
     # Of the front end of cuBLAS (cublas.py).
     (0x080, "BLAS_CREATE", ASK, BARRIER),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
@@ -200,6 +212,13 @@ AUTO = [
     (0x13A, "cuGraphExecGetFlags", ASK, None, "hGraphExec:h.GRAPH_EXEC flags:o.u64"),
     (0x13B, "cuGraphUpload", FORGET, TURN, "hGraphExec:h.GRAPH_EXEC hStream:stream"),
     (0x13C, "cuGraphNodeGetType", ASK, None, "hNode:h.GRAPH_NODE type:o.i32"),
+    (0x13D, "cuGraphDestroyNode", ASK, None, "hNode:d.GRAPH_NODE"),
+    (0x13E, "cuGraphNodeGetEnabled", ASK, None,
+     "hGraphExec:h.GRAPH_EXEC hNode:h.GRAPH_NODE isEnabled:o.u32"),
+    (0x13F, "cuGraphNodeSetEnabled", ASK, None,
+     "hGraphExec:h.GRAPH_EXEC hNode:h.GRAPH_NODE isEnabled:u32"),
+    (0x140, "cuGraphKernelNodeCopyAttributes", ASK, None,
+     "dst:h.GRAPH_NODE src:h.GRAPH_NODE"),
 ]
 
 # Bytes that a call uses behind each address: C in terms of its arguments, by saturating helpers.
@@ -216,7 +235,9 @@ ALIGN = {f"cuMemset{d}{bits}{form}": bits // 8 for bits in (16, 32) for form in 
          for d in ("D", "D2D")}
 
 # The worker's side of these is by hand: decode_NAME in worker/cuda/channel.
-OWN_DECODER = {"cuCtxSetLimit", "cuMemPoolTrimTo"}
+OWN_DECODER = {"cuCtxSetLimit", "cuMemPoolTrimTo", "cuGraphDestroy", "cuGraphDestroyNode",
+               "cuGraphNodeGetEnabled", "cuGraphNodeSetEnabled",
+               "cuGraphKernelNodeCopyAttributes"}
 
 # After these the library's own notes of a kernel are put right: (handle, attribute, value).
 CHANGES = {"cuKernelSetAttribute": ("kernel", "attrib", "val")}
@@ -309,6 +330,11 @@ MEMORY = {
                             "CUstream hStream",
     "cuMemcpyDtoHAsync_v2": "void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, "
                             "CUstream hStream",
+    "cuMemcpy2D_v2": "const CUmemcpy2D *pCopy",
+    "cuMemcpy2DUnaligned_v2": "const CUmemcpy2D *pCopy",
+    "cuMemcpy2DAsync_v2": "const CUmemcpy2D *pCopy, CUstream hStream",
+    "cuMemcpy3D_v2": "const CUmemcpy3D *pCopy",
+    "cuMemcpy3DAsync_v2": "const CUmemcpy3D *pCopy, CUstream hStream",
     "cuMemcpy": "CUdeviceptr dst, CUdeviceptr src, size_t ByteCount",
     "cuMemcpyAsync": "CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream",
     "cuPointerGetAttribute": "void *data, int attribute, CUdeviceptr ptr",
@@ -395,6 +421,78 @@ GRAPHS = {
     "cuGraphGetNodes": "CUgraph hGraph, CUgraphNode *nodes, size_t *numNodes",
     "cuGraphGetRootNodes": "CUgraph hGraph, CUgraphNode *rootNodes, size_t *numRootNodes",
 }
+NODE_ADD = "CUgraphNode *phGraphNode, CUgraph hGraph, const CUgraphNode *dependencies, " \
+           "size_t numDependencies"
+EDGES = "const CUgraphEdgeData *edgeData"
+LINK = "CUgraph hGraph, const CUgraphNode *from, const CUgraphNode *to"
+NODES = {
+    "cuStreamBeginCaptureToGraph": "CUstream hStream, CUgraph hGraph, "
+                                   "const CUgraphNode *dependencies, "
+                                   "const CUgraphEdgeData *dependencyData, "
+                                   "size_t numDependencies, int captureMode",
+    "cuGraphAddKernelNode": f"{NODE_ADD}, const CUkernelNodeParams *nodeParams",
+    "cuGraphAddKernelNode_v2": f"{NODE_ADD}, const CUkernelNodeParams *nodeParams",
+    "cuGraphAddMemcpyNode": f"{NODE_ADD}, const CUmemcpy3D *copyParams, CUcontext ctx",
+    "cuGraphAddMemsetNode": f"{NODE_ADD}, const CUmemsetNodeParams *memsetParams, CUcontext ctx",
+    "cuGraphAddChildGraphNode": f"{NODE_ADD}, CUgraph childGraph",
+    "cuGraphAddEmptyNode": NODE_ADD,
+    "cuGraphAddEventRecordNode": f"{NODE_ADD}, CUevent event",
+    "cuGraphAddEventWaitNode": f"{NODE_ADD}, CUevent event",
+    "cuGraphAddNode": f"{NODE_ADD}, CUgraphNodeParams *nodeParams",
+    "cuGraphAddNode_v2": "CUgraphNode *phGraphNode, CUgraph hGraph, "
+                         "const CUgraphNode *dependencies, "
+                         "const CUgraphEdgeData *dependencyData, size_t numDependencies, "
+                         "CUgraphNodeParams *nodeParams",
+    "cuGraphKernelNodeGetParams": "CUgraphNode hNode, CUkernelNodeParams *nodeParams",
+    "cuGraphKernelNodeGetParams_v2": "CUgraphNode hNode, CUkernelNodeParams *nodeParams",
+    "cuGraphKernelNodeSetParams": "CUgraphNode hNode, const CUkernelNodeParams *nodeParams",
+    "cuGraphKernelNodeSetParams_v2": "CUgraphNode hNode, const CUkernelNodeParams *nodeParams",
+    "cuGraphMemcpyNodeGetParams": "CUgraphNode hNode, CUmemcpy3D *nodeParams",
+    "cuGraphMemcpyNodeSetParams": "CUgraphNode hNode, const CUmemcpy3D *nodeParams",
+    "cuGraphMemsetNodeGetParams": "CUgraphNode hNode, CUmemsetNodeParams *nodeParams",
+    "cuGraphMemsetNodeSetParams": "CUgraphNode hNode, const CUmemsetNodeParams *nodeParams",
+    "cuGraphChildGraphNodeGetGraph": "CUgraphNode hNode, CUgraph *phGraph",
+    "cuGraphEventRecordNodeGetEvent": "CUgraphNode hNode, CUevent *event_out",
+    "cuGraphEventRecordNodeSetEvent": "CUgraphNode hNode, CUevent event",
+    "cuGraphEventWaitNodeGetEvent": "CUgraphNode hNode, CUevent *event_out",
+    "cuGraphEventWaitNodeSetEvent": "CUgraphNode hNode, CUevent event",
+    "cuGraphNodeSetParams": "CUgraphNode hNode, CUgraphNodeParams *nodeParams",
+    "cuGraphExecNodeSetParams": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                "CUgraphNodeParams *nodeParams",
+    "cuGraphExecKernelNodeSetParams": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                      "const CUkernelNodeParams *nodeParams",
+    "cuGraphExecKernelNodeSetParams_v2": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                         "const CUkernelNodeParams *nodeParams",
+    "cuGraphExecMemcpyNodeSetParams": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                      "const CUmemcpy3D *copyParams, CUcontext ctx",
+    "cuGraphExecMemsetNodeSetParams": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                      "const CUmemsetNodeParams *memsetParams, CUcontext ctx",
+    "cuGraphExecChildGraphNodeSetParams": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                          "CUgraph childGraph",
+    "cuGraphExecEventRecordNodeSetEvent": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                          "CUevent event",
+    "cuGraphExecEventWaitNodeSetEvent": "CUgraphExec hGraphExec, CUgraphNode hNode, "
+                                        "CUevent event",
+    "cuGraphKernelNodeGetAttribute": "CUgraphNode hNode, unsigned int attr, void *value_out",
+    "cuGraphKernelNodeSetAttribute": "CUgraphNode hNode, unsigned int attr, const void *value",
+    "cuGraphNodeFindInClone": "CUgraphNode *phNode, CUgraphNode hOriginalNode, "
+                              "CUgraph hClonedGraph",
+    "cuGraphAddDependencies": f"{LINK}, size_t numDependencies",
+    "cuGraphAddDependencies_v2": f"{LINK}, {EDGES}, size_t numDependencies",
+    "cuGraphRemoveDependencies": f"{LINK}, size_t numDependencies",
+    "cuGraphRemoveDependencies_v2": f"{LINK}, {EDGES}, size_t numDependencies",
+    "cuGraphGetEdges": "CUgraph hGraph, CUgraphNode *from, CUgraphNode *to, size_t *numEdges",
+    "cuGraphGetEdges_v2": "CUgraph hGraph, CUgraphNode *from, CUgraphNode *to, "
+                          "CUgraphEdgeData *edgeData, size_t *numEdges",
+    "cuGraphNodeGetDependencies": "CUgraphNode hNode, CUgraphNode *dependencies, "
+                                  "size_t *numDependencies",
+    "cuGraphNodeGetDependencies_v2": "CUgraphNode hNode, CUgraphNode *dependencies, "
+                                     "CUgraphEdgeData *edgeData, size_t *numDependencies",
+    "cuGraphNodeGetDependentNodes": "CUgraphNode hNode, CUgraphNode *dependentNodes, "
+                                    "size_t *numDependentNodes",
+    "cuGraphNodeGetDependentNodes_v2": "CUgraphNode hNode, CUgraphNode *dependentNodes, "
+                                       "CUgraphEdgeData *edgeData, size_t *numDependentNodes",
+}
 VIRTUAL = {
     "cuMemGetAllocationGranularity": "size_t *granularity, const CUmemAllocationProp *prop, "
                                      "unsigned int option",
@@ -423,7 +521,7 @@ OTHERS = {
         "unsigned int swizzle, unsigned int l2Promotion, unsigned int oobFill",
     "cuTensorMapReplaceAddress": "CUtensorMap *tensorMap, void *globalAddress",
 }
-HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE, **GRAPHS, **VIRTUAL, **OTHERS}
+HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE, **GRAPHS, **NODES, **VIRTUAL, **OTHERS}
 
 ALIAS = {
     "cuStreamDestroy": "cuStreamDestroy_v2", "cuEventDestroy": "cuEventDestroy_v2",
@@ -436,6 +534,8 @@ ALIAS = {
     "cuCtxPopCurrent": "cuCtxPopCurrent_v2", "cuGraphInstantiate_v2": "cuGraphInstantiate",
 }
 
+REAL_ADD = "CUgraphNode *, CUgraph, const CUgraphNode *, size_t"
+REAL_LINK = "CUgraph, const CUgraphNode *, const CUgraphNode *, const CUgraphEdgeData *, size_t"
 REAL = {
     "cuInit": "unsigned", "cuDriverGetVersion": "int *",
     "cuDeviceGet": "CUdevice *, int", "cuDeviceGetName": "char *, int, CUdevice",
@@ -449,6 +549,7 @@ REAL = {
     "cuMemFreeAsync": "CUdeviceptr, CUstream",
     "cuMemcpyHtoDAsync_v2": "CUdeviceptr, const void *, size_t, CUstream",
     "cuMemcpyDtoHAsync_v2": "void *, CUdeviceptr, size_t, CUstream",
+    "cuMemcpy3DAsync_v2": "const CUmemcpy3D *, CUstream",
     "cuMemHostRegister_v2": "void *, size_t, unsigned", "cuMemHostUnregister": "void *",
     "cuModuleLoadDataEx": "CUmodule *, const void *, unsigned, unsigned *, void **",
     "cuModuleGetFunction": "CUfunction *, CUmodule, const char *",
@@ -480,6 +581,43 @@ REAL = {
     "cuGraphLaunch": "CUgraphExec, CUstream",
     "cuGraphGetNodes": "CUgraph, CUgraphNode *, size_t *",
     "cuGraphGetRootNodes": "CUgraph, CUgraphNode *, size_t *",
+    "cuStreamBeginCaptureToGraph": "CUstream, CUgraph, const CUgraphNode *, "
+                                   "const CUgraphEdgeData *, size_t, int",
+    "cuGraphAddKernelNode_v2": f"{REAL_ADD}, const CUkernelNodeParams *",
+    "cuGraphAddMemcpyNode": f"{REAL_ADD}, const CUmemcpy3D *, CUcontext",
+    "cuGraphAddMemsetNode": f"{REAL_ADD}, const CUmemsetNodeParams *, CUcontext",
+    "cuGraphAddChildGraphNode": f"{REAL_ADD}, CUgraph",
+    "cuGraphAddNode_v2": "CUgraphNode *, CUgraph, const CUgraphNode *, const CUgraphEdgeData *, "
+                         "size_t, CUgraphNodeParams *",
+    "cuGraphAddEmptyNode": REAL_ADD,
+    "cuGraphAddEventRecordNode": f"{REAL_ADD}, CUevent",
+    "cuGraphAddEventWaitNode": f"{REAL_ADD}, CUevent",
+    "cuGraphKernelNodeGetParams_v2": "CUgraphNode, CUkernelNodeParams *",
+    "cuGraphKernelNodeSetParams_v2": "CUgraphNode, const CUkernelNodeParams *",
+    "cuGraphMemcpyNodeGetParams": "CUgraphNode, CUmemcpy3D *",
+    "cuGraphMemcpyNodeSetParams": "CUgraphNode, const CUmemcpy3D *",
+    "cuGraphMemsetNodeGetParams": "CUgraphNode, CUmemsetNodeParams *",
+    "cuGraphMemsetNodeSetParams": "CUgraphNode, const CUmemsetNodeParams *",
+    "cuGraphChildGraphNodeGetGraph": "CUgraphNode, CUgraph *",
+    "cuGraphEventRecordNodeGetEvent": "CUgraphNode, CUevent *",
+    "cuGraphEventRecordNodeSetEvent": "CUgraphNode, CUevent",
+    "cuGraphEventWaitNodeGetEvent": "CUgraphNode, CUevent *",
+    "cuGraphEventWaitNodeSetEvent": "CUgraphNode, CUevent",
+    "cuGraphExecKernelNodeSetParams_v2": "CUgraphExec, CUgraphNode, const CUkernelNodeParams *",
+    "cuGraphExecMemcpyNodeSetParams": "CUgraphExec, CUgraphNode, const CUmemcpy3D *, CUcontext",
+    "cuGraphExecMemsetNodeSetParams": "CUgraphExec, CUgraphNode, const CUmemsetNodeParams *, "
+                                      "CUcontext",
+    "cuGraphExecChildGraphNodeSetParams": "CUgraphExec, CUgraphNode, CUgraph",
+    "cuGraphExecEventRecordNodeSetEvent": "CUgraphExec, CUgraphNode, CUevent",
+    "cuGraphExecEventWaitNodeSetEvent": "CUgraphExec, CUgraphNode, CUevent",
+    "cuGraphKernelNodeGetAttribute": "CUgraphNode, unsigned, void *",
+    "cuGraphKernelNodeSetAttribute": "CUgraphNode, unsigned, const void *",
+    "cuGraphNodeFindInClone": "CUgraphNode *, CUgraphNode, CUgraph",
+    "cuGraphAddDependencies_v2": REAL_LINK,
+    "cuGraphRemoveDependencies_v2": REAL_LINK,
+    "cuGraphGetEdges_v2": "CUgraph, CUgraphNode *, CUgraphNode *, CUgraphEdgeData *, size_t *",
+    "cuGraphNodeGetDependencies_v2": "CUgraphNode, CUgraphNode *, CUgraphEdgeData *, size_t *",
+    "cuGraphNodeGetDependentNodes_v2": "CUgraphNode, CUgraphNode *, CUgraphEdgeData *, size_t *",
     "cuMemGetAllocationGranularity": "size_t *, const CUmemAllocationProp *, unsigned",
     "cuMemAddressReserve": "CUdeviceptr *, size_t, size_t, CUdeviceptr, unsigned long long",
     "cuMemAddressFree": "CUdeviceptr, size_t",

@@ -67,6 +67,110 @@ typedef struct CUgraphEdgeData {
     unsigned char from_port, to_port, type, reserved[5];
 } CUgraphEdgeData;
 
+/* ---- nodes of graphs ---- */
+
+enum {
+    CU_NODE_KERNEL = 0,
+    CU_NODE_COPY = 1,
+    CU_NODE_SET = 2,
+    CU_NODE_HOST = 3,
+    CU_NODE_GRAPH = 4,
+    CU_NODE_EMPTY = 5,
+    CU_NODE_WAIT_EVENT = 6,
+    CU_NODE_EVENT_RECORD = 7,
+    CU_NODE_ALLOC = 10,
+    CU_NODE_FREE = 11,
+};
+
+/* The first form ends before `kern`. */
+typedef struct CUkernelNodeParams {
+    CUfunction func;
+    unsigned gridDimX, gridDimY, gridDimZ;
+    unsigned blockDimX, blockDimY, blockDimZ;
+    unsigned sharedMemBytes;
+    void **kernelParams, **extra;
+    CUkernel kern;
+    CUcontext ctx;
+} CUkernelNodeParams;
+
+#define CU_KERNEL_NODE_PARAMS_V1_BYTES offsetof(CUkernelNodeParams, kern)
+
+/* `ctx` is of the second form alone. */
+typedef struct CUmemsetNodeParams {
+    CUdeviceptr dst;
+    size_t pitch;
+    unsigned value, elementSize;
+    size_t width, height;
+    CUcontext ctx;
+} CUmemsetNodeParams;
+
+#define CU_MEMSET_NODE_PARAMS_V1_BYTES offsetof(CUmemsetNodeParams, ctx)
+
+enum { CU_MEMORY_HOST = 1, CU_MEMORY_DEVICE = 2, CU_MEMORY_ARRAY = 3, CU_MEMORY_UNIFIED = 4 };
+
+typedef struct CUarray_st *CUarray;
+
+typedef struct CUmemcpy2D {
+    size_t srcXInBytes, srcY;
+    int srcMemoryType;
+    const void *srcHost;
+    CUdeviceptr srcDevice;
+    CUarray srcArray;
+    size_t srcPitch;
+    size_t dstXInBytes, dstY;
+    int dstMemoryType;
+    void *dstHost;
+    CUdeviceptr dstDevice;
+    CUarray dstArray;
+    size_t dstPitch;
+    size_t WidthInBytes, Height;
+} CUmemcpy2D;
+
+typedef struct CUmemcpy3D {
+    size_t srcXInBytes, srcY, srcZ, srcLOD;
+    int srcMemoryType;
+    const void *srcHost;
+    CUdeviceptr srcDevice;
+    CUarray srcArray;
+    void *reserved0;
+    size_t srcPitch, srcHeight;
+    size_t dstXInBytes, dstY, dstZ, dstLOD;
+    int dstMemoryType;
+    void *dstHost;
+    CUdeviceptr dstDevice;
+    CUarray dstArray;
+    void *reserved1;
+    size_t dstPitch, dstHeight;
+    size_t WidthInBytes, Height, Depth;
+} CUmemcpy3D;
+
+/* What cuGraphAddNode and its like take: one form for all kinds. */
+typedef struct CUgraphNodeParams {
+    int type, reserved0[3];
+    union {
+        long long reserved1[29];
+        CUkernelNodeParams kernel;
+        struct {
+            int flags, reserved;
+            CUcontext ctx;
+            CUmemcpy3D params;
+        } copy;
+        CUmemsetNodeParams set;
+        struct {
+            CUgraph graph;
+            int ownership; /* 0: a copy of it; 1: it goes into the node */
+        } child;
+        CUevent event;
+    } of;
+    long long reserved2;
+} CUgraphNodeParams;
+
+_Static_assert(sizeof(CUkernelNodeParams) == 72, "as NVIDIA's header has it");
+_Static_assert(sizeof(CUmemsetNodeParams) == 48, "as NVIDIA's header has it");
+_Static_assert(sizeof(CUmemcpy2D) == 128, "as NVIDIA's header has it");
+_Static_assert(sizeof(CUmemcpy3D) == 200, "as NVIDIA's header has it");
+_Static_assert(sizeof(CUgraphNodeParams) == 256, "as NVIDIA's header has it");
+
 typedef struct CUgraphExecUpdateResultInfo {
     int result;
     CUgraphNode errorNode, errorFromNode;

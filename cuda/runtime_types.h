@@ -27,15 +27,6 @@ typedef void (*cudaStreamCallback_t)(cudaStream_t stream, cudaError_t status, vo
 
 typedef CUgraphEdgeData cudaGraphEdgeData;
 
-/* As CUDA_KERNEL_NODE_PARAMS_v2. */
-typedef struct CUkernelNodeParams {
-    CUfunction func;
-    unsigned gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes;
-    void **kernelParams, **extra;
-    CUkernel kern;
-    CUcontext ctx;
-} CUkernelNodeParams;
-
 /* Passed on as it is. */
 #define RT_NUMBER(name) enum name { name##_largest = 0x7fffffff }
 RT_NUMBER(cudaDeviceAttr);

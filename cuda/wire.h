@@ -30,6 +30,8 @@
 #define CUDA_WINDOW_LOW 0x300000000000ull
 #define CUDA_WINDOW_HIGH 0x3f0000000000ull
 #define CUDA_WINDOW_ALIGN (2u << 20)
+/* The arena is registered with the driver in parts of this size, from its beginning on. */
+#define CUDA_PIN_BYTES (64ull << 20)
 
 typedef struct CUDARecord {
     VGPURecord record;
@@ -135,6 +137,71 @@ typedef struct CUDANodes {
 } CUDANodes;
 
 VGPU_STATIC_ASSERT(sizeof(CUDANodes) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/*
+ * What a node of a graph does, by its kind.  GRAPH_ADD's payload: this, CUDAEdge for each node
+ * before it (args[3] of them), and a kernel's parameters; args[4] is a graph's ownership.
+ * GRAPH_SET's: this, and the parameters.  GRAPH_GET's answer: the same.
+ */
+typedef struct CUDASide {
+    uint64_t address, x, y, z, pitch, height;
+    uint32_t type, reserved; /* CU_MEMORY_HOST: pinned, in place of what the process calls it */
+} CUDASide;
+
+typedef struct CUDACopy {
+    CUDASide src, dst;
+    uint64_t width, height, depth;
+} CUDACopy;
+
+typedef struct CUDAKernelNode {
+    uint64_t function;
+    uint32_t grid[3], block[3], shared_bytes, param_bytes;
+} CUDAKernelNode;
+
+typedef struct CUDASetNode {
+    uint64_t address, pitch, width, height;
+    uint32_t value, element_bytes;
+} CUDASetNode;
+
+typedef struct CUDANode {
+    union {
+        CUDAKernelNode kernel;
+        CUDACopy copy;
+        CUDASetNode set;
+        uint64_t handle; /* an event, or a graph */
+    } of;
+} CUDANode;
+
+VGPU_STATIC_ASSERT(sizeof(CUDANode) == 136, "CUDANode is 136 bytes");
+
+/* Nodes of a list in one record, each with its edge's data. */
+#define CUDA_EDGES_AT_ONCE 200u
+/* Of a kernel node: what an answer can carry. */
+#define CUDA_NODE_PARAM_BYTES_MAX (VGPU_MAILBOX_BODY_BYTES - (uint32_t)sizeof(CUDANode))
+
+/* GRAPH_LINK: args[1]. */
+enum { CUDA_LINK_ADD = 0, CUDA_LINK_REMOVE = 1 };
+
+/* GRAPH_EDGES: which; the nodes of a graph have handles already. */
+enum { CUDA_EDGES_OF_GRAPH = 0, CUDA_EDGES_BEFORE = 1, CUDA_EDGES_BEHIND = 2 };
+
+typedef struct CUDAEdge {
+    uint64_t from, to;
+    CUgraphEdgeData data;
+} CUDAEdge;
+
+/* Its answer: those from args[2] on.  GRAPH_LINK's payload: the same structures. */
+#define CUDA_EDGES_OUT_MAX 160u
+
+typedef struct CUDAEdges {
+    uint64_t total, count;
+    CUDAEdge edges[CUDA_EDGES_OUT_MAX];
+} CUDAEdges;
+
+VGPU_STATIC_ASSERT(sizeof(CUDAEdges) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox");
+
+/* GRAPH_ATTRIBUTE: args[1]. */
+enum { CUDA_SWITCH_GET = 0, CUDA_SWITCH_SET = 1 };
 
 /* The answer to MODULE_LOAD and LIBRARY_LOAD is the logs: error log, then information log. */
 typedef struct CUDALogs {

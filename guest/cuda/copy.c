@@ -24,11 +24,7 @@ static struct {
     uint64_t number; /* the record that used it last */
 } pieces[CUDA_PIECES];
 
-/*
- * The piece whose last use is longest ago, once that is over.  NOT_READY: others have all of them,
- * and the caller has some itself, so that it must not wait for theirs.
- */
-static CUresult take_piece(unsigned *piece, bool has_others)
+CUresult cuda_piece_take(unsigned *piece, bool has_others)
 {
     uint64_t number;
     unsigned best;
@@ -58,7 +54,7 @@ static CUresult take_piece(unsigned *piece, bool has_others)
     return cuda_wait_over(number);
 }
 
-static void give_piece(unsigned piece, uint64_t number)
+void cuda_piece_give(unsigned piece, uint64_t number)
 {
     pthread_mutex_lock(&pieces_lock);
     pieces[piece].taken = false;
@@ -67,7 +63,7 @@ static void give_piece(unsigned piece, uint64_t number)
     pthread_mutex_unlock(&pieces_lock);
 }
 
-static uint8_t *piece_bytes(unsigned piece)
+uint8_t *cuda_piece_bytes(unsigned piece)
 {
     return cuda_process.arena + (uint64_t)piece * CUDA_PIECE_BYTES;
 }
@@ -111,13 +107,13 @@ static CUresult copy_in(struct cuda_call *call, CUdeviceptr dst, const uint8_t *
         uint64_t part = bytes < CUDA_PIECE_BYTES ? bytes : CUDA_PIECE_BYTES;
         unsigned piece;
 
-        result = take_piece(&piece, false);
+        result = cuda_piece_take(&piece, false);
         if (result == CUDA_SUCCESS) {
-            memcpy(piece_bytes(piece), from, part);
+            memcpy(cuda_piece_bytes(piece), from, part);
             call->number = 0;
             result = send_in(call, dst, part, stream, mode, (uint64_t)piece * CUDA_PIECE_BYTES);
         }
-        give_piece(piece, call->number);
+        cuda_piece_give(piece, call->number);
         dst += part;
         from += part;
         bytes -= part;
@@ -196,9 +192,9 @@ static CUresult land(struct flight *flight)
     CUresult result = cuda_wait_over(flight->number);
 
     if (result == CUDA_SUCCESS) {
-        copy_past_caches(flight->to, piece_bytes(flight->piece), flight->bytes);
+        copy_past_caches(flight->to, cuda_piece_bytes(flight->piece), flight->bytes);
     }
-    give_piece(flight->piece, flight->number);
+    cuda_piece_give(flight->piece, flight->number);
     return result;
 }
 
@@ -234,7 +230,7 @@ static CUresult copy_out(struct cuda_call *call, uint8_t *to, CUdeviceptr src, u
             result = land(&flights[first++ % FLIGHTS]);
             continue;
         }
-        result = take_piece(&flight->piece, first < last);
+        result = cuda_piece_take(&flight->piece, first < last);
         if (result == CUDA_ERROR_NOT_READY) {
             result = land(&flights[first++ % FLIGHTS]);
             continue;

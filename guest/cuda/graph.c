@@ -25,6 +25,13 @@ unsigned cuda_captures(void)
     return __atomic_load_n(&captures, __ATOMIC_RELAXED);
 }
 
+void cuda_capture_begun(CUresult result)
+{
+    if (result == CUDA_SUCCESS) {
+        __atomic_add_fetch(&captures, 1, __ATOMIC_RELAXED);
+    }
+}
+
 /* cppcheck-suppress funcArgOrderDifferent; the generated names differ */
 CUresult hand_cuStreamBeginCapture_v2(CUstream hStream, int mode, int per_thread)
 {
@@ -39,9 +46,7 @@ CUresult hand_cuStreamBeginCapture_v2(CUstream hStream, int mode, int per_thread
     }
     cuda_add(&call, (uint64_t)(unsigned)mode);
     result = cuda_ask(&call);
-    if (result == CUDA_SUCCESS) {
-        __atomic_add_fetch(&captures, 1, __ATOMIC_RELAXED);
-    }
+    cuda_capture_begun(result);
     return result;
 }
 
@@ -55,6 +60,7 @@ CUresult hand_cuStreamEndCapture(CUstream hStream, CUgraph *phGraph, int per_thr
     struct cuda_call call;
     CUresult result = cuda_begin(&call, CUDA_OP_CAPTURE_END, CUDA_NEEDS_CONTEXT);
     CUgraph graph = NULL;
+    bool made;
 
     if (result) {
         return result;
@@ -68,7 +74,11 @@ CUresult hand_cuStreamEndCapture(CUstream hStream, CUgraph *phGraph, int per_thr
     }
     call.args[0] = cuda_object_new(&call, CUDA_KIND_GRAPH);
     result = cuda_ask(&call);
-    cuda_object_made(&call, result, &graph);
+    made = result == CUDA_SUCCESS && call.out[0] == call.args[0];
+    cuda_object_made(&call, made ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND, &graph);
+    if (result == CUDA_SUCCESS && !made) {
+        memcpy(&graph, &call.out[0], sizeof(graph)); /* the one in which it went on */
+    }
     if (result == CUDA_SUCCESS) {
         __atomic_sub_fetch(&captures, 1, __ATOMIC_RELAXED);
     }

@@ -160,6 +160,7 @@ struct cuda_object {
     struct cuda_context *context; /* NULL: of none */
     uint64_t of; /* a function's module, library or kernel; a module's library; or 0 */
     struct cuda_function *function;
+    void *kept; /* what the program was shown of it */
 };
 
 /* A new handle's number, for a call that creates it; 0: there is no more room. */
@@ -168,6 +169,8 @@ uint64_t cuda_object_new(struct cuda_call *call, unsigned kind);
 void cuda_object_made(struct cuda_call *call, CUresult result, void *to);
 /* What it came from, with which it ends. */
 void cuda_object_of(uint64_t handle, uint64_t of);
+/* Memory that lives as long as it, in place of what it had. */
+void cuda_object_keep(uint64_t handle, void *memory);
 /* After a call that ends it. */
 void cuda_object_end(uint64_t handle, CUresult result);
 /* NULL: no live handle of this kind (KERNEL also serves as FUNCTION). */
@@ -240,6 +243,25 @@ void cuda_gates_drop(struct cuda_context *context);
 
 /* Captures that were begun and not ended by the program: more than there are, never fewer. */
 unsigned cuda_captures(void);
+/* One more, if it succeeded. */
+void cuda_capture_begun(CUresult result);
+
+/* ---- pieces of the arena, for ordinary memory ---- */
+
+/*
+ * The piece whose last use is longest ago, once that is over.  NOT_READY: others have all of them,
+ * and the caller has some itself, so that it must not wait for theirs.
+ */
+CUresult cuda_piece_take(unsigned *piece, bool has_others);
+/* After the record with this number that uses it. */
+void cuda_piece_give(unsigned piece, uint64_t number);
+uint8_t *cuda_piece_bytes(unsigned piece);
+
+/* ---- copies in two and three dimensions ---- */
+
+/* As a record has it, checked; not 0: it is none.  NOT_SUPPORTED: of ordinary memory. */
+CUresult cuda_take_copy(const CUmemcpy3D *from, CUDACopy *to);
+void cuda_give_copy(const CUDACopy *from, CUmemcpy3D *to);
 
 /* ---- code ---- */
 
@@ -248,6 +270,12 @@ const void *cuda_image(const void *image, uint64_t *bytes);
 
 /* What is known of a function or kernel; asks the worker where needed.  NULL: *result says why. */
 struct cuda_function *cuda_function_of(uint64_t handle, CUresult *result);
+/*
+ * Parameters as a node of a graph has them: all that the function takes, in a row.  `buffer` holds
+ * CUDA_PARAM_BYTES_MAX; *bytes of it are used.
+ */
+CUresult cuda_pack(uint64_t function, void **kernelParams, void **extra, uint8_t *buffer,
+                   uint32_t *bytes);
 /* The caller has changed what the driver accepts of it. */
 void cuda_function_changed(struct cuda_function *function);
 /* The worker has set this attribute of a function or kernel. */

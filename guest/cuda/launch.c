@@ -76,6 +76,31 @@ static CUresult pack(const struct cuda_function *function, void **kernelParams, 
     return CUDA_SUCCESS;
 }
 
+CUresult cuda_pack(uint64_t handle, void **kernelParams, void **extra, uint8_t *buffer,
+                   uint32_t *bytes)
+{
+    struct packed packed;
+    CUresult result;
+    const struct cuda_function *function = cuda_function_of(handle, &result);
+
+    if (!function) {
+        return result;
+    }
+    result = pack(function, kernelParams, extra, buffer, &packed);
+    if (result) {
+        return result;
+    }
+    if (packed.count > function->param_bytes) {
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    }
+    if (packed.bytes != buffer) {
+        memset(buffer, 0, function->param_bytes);
+        memcpy(buffer, packed.bytes, packed.count);
+    }
+    *bytes = function->param_bytes;
+    return CUDA_SUCCESS;
+}
+
 /* ---- which configurations were accepted ---- */
 
 static uint64_t mix(uint64_t hash, uint64_t value)

@@ -68,6 +68,8 @@ static void drop(struct cuda_object *object)
         free(object->function);
     }
     __atomic_store_n(&object->handle, 0, __ATOMIC_RELEASE);
+    free(object->kept);
+    object->kept = NULL;
     object->function = NULL;
     object->context = NULL;
     object->of = 0;
@@ -90,6 +92,7 @@ void cuda_object_made(struct cuda_call *call, CUresult result, void *to)
                 ? NULL
                 : call->context;
         object->function = NULL;
+        object->kept = NULL;
         object->of = 0;
         __atomic_store_n(&object->handle, handle, __ATOMIC_RELEASE);
         memcpy(to, &handle, sizeof(handle));
@@ -111,7 +114,8 @@ void cuda_object_end(uint64_t handle, CUresult result)
         pthread_mutex_unlock(&lock);
         if (vgpu_handle_kind(handle) == CUDA_KIND_MODULE ||
             vgpu_handle_kind(handle) == CUDA_KIND_LIBRARY ||
-            vgpu_handle_kind(handle) == CUDA_KIND_GRAPH) {
+            vgpu_handle_kind(handle) == CUDA_KIND_GRAPH ||
+            vgpu_handle_kind(handle) == CUDA_KIND_GRAPH_NODE) {
             cuda_objects_drop(NULL);
         }
     }
@@ -161,6 +165,20 @@ void cuda_object_of(uint64_t handle, uint64_t of)
 
     if (object) {
         object->of = of;
+    }
+}
+
+void cuda_object_keep(uint64_t handle, void *memory)
+{
+    struct cuda_object *object = cuda_object(handle, vgpu_handle_kind(handle));
+
+    if (object) {
+        pthread_mutex_lock(&lock);
+        free(object->kept);
+        object->kept = memory;
+        pthread_mutex_unlock(&lock);
+    } else {
+        free(memory);
     }
 }
 

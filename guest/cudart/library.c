@@ -121,5 +121,5 @@ cudaError_t hand_cudaGraphAddMemsetNode(cudaGraphNode_t *pGraphNode, cudaGraph_t
     /* The parameters have the driver's own form. */
     return error ? error
                  : rt_driver.cuGraphAddMemsetNode(pGraphNode, graph, pDependencies, numDependencies,
-                                                  pMemsetParams, context);
+                                                  (const void *)pMemsetParams, context);
 }

@@ -109,7 +109,7 @@ struct pool {
     uint64_t threshold, reserved, used;
 };
 
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_RECORD, WORK_WAIT, WORK_VALUE };
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_ROWS, WORK_SET, WORK_RECORD, WORK_WAIT, WORK_VALUE };
 
 struct work {
     struct work *next;
@@ -124,11 +124,13 @@ struct work {
     const uint8_t *from;
     uint8_t *own; /* the bytes were taken at the call */
     uint64_t width, height, pitch;
+    CUmemcpy3D rows;
     uint32_t value;
     unsigned unit;
     const struct function *function;
     uint8_t params[PARAM_BYTES_MAX];
     uint64_t threads;
+    unsigned grid[3], block[3], shared_bytes;
 };
 
 /* All of it is under this lock. */

@@ -261,6 +261,9 @@ EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction handle
         memcpy(work->params, extra[1], bytes);
     }
     work->function = function;
+    memcpy(work->grid, &config->gridDimX, sizeof(work->grid));
+    memcpy(work->block, &config->blockDimX, sizeof(work->block));
+    work->shared_bytes = config->sharedMemBytes;
     work->threads = threads * config->gridDimX * config->gridDimY * config->gridDimZ;
     LOCKED(stand_in_queue(work));
     return CUDA_SUCCESS;

@@ -240,6 +240,27 @@ static void set_memory(const struct work *work)
     }
 }
 
+static void copy_rows(const CUmemcpy3D *copy)
+{
+    bool from_host = copy->srcMemoryType == CU_MEMORY_HOST;
+    bool to_host = copy->dstMemoryType == CU_MEMORY_HOST;
+    uint64_t from = from_host ? (uintptr_t)copy->srcHost : copy->srcDevice;
+    uint64_t to = to_host ? (uintptr_t)copy->dstHost : copy->dstDevice;
+
+    for (uint64_t z = 0; z < copy->Depth; z++) {
+        for (uint64_t y = 0; y < copy->Height; y++) {
+            uint64_t source =
+                ((copy->srcZ + z) * copy->srcHeight + copy->srcY + y) * copy->srcPitch;
+            uint64_t target =
+                ((copy->dstZ + z) * copy->dstHeight + copy->dstY + y) * copy->dstPitch;
+
+            memmove((void *)(uintptr_t)(to + target + copy->dstXInBytes),
+                    (const void *)(uintptr_t)(from + source + copy->srcXInBytes),
+                    copy->WidthInBytes);
+        }
+    }
+}
+
 static bool has_value(const struct work *work)
 {
     return (int32_t)(__atomic_load_n((uint32_t *)work->to, __ATOMIC_ACQUIRE) - work->value) >= 0;
@@ -257,6 +278,7 @@ static void start(struct work *work)
         result = gpu->lost ? gpu->lost : stand_in_kernel(work, &work->until_ms);
         break;
     case WORK_COPY: memmove(work->to, work->own ? work->own : work->from, work->width); break;
+    case WORK_ROWS: copy_rows(&work->rows); break;
     case WORK_SET: set_memory(work); break;
     case WORK_RECORD:
         /* An earlier mark of it may stand in a slower stream. */

@@ -3,7 +3,7 @@
  * The stand-in's captures and graphs: a list of work in the order of its capture, which a launch
  * queues into one stream.  What a real driver would run into at a launch ends the process.
  */
-#include "tests/cuda/stand_in.h"
+#include "tests/cuda/stand_in_graph.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,47 +14,59 @@
 #define UPDATE_FAILED 910
 #define TOPOLOGY_CHANGED 2
 
-struct node {
-    struct object object;
-    struct work *work;
-    struct node *next;
-    struct node *older; /* of all that ever lived: else a dead one would be taken for a leak */
-};
-
-struct graph {
-    struct object object;
-    struct node *first, **last;
-    size_t count;
-};
-
 struct capture {
     struct stream *origin;
     struct graph *graph;
+    struct node *last; /* that it has made */
+    CUgraphNode shown;
+    bool fills; /* a graph of the program's */
     uint64_t id;
 };
 
 static uint64_t next_id = 100;
 static struct node *youngest; /* atomic */
 
-static struct graph *new_graph(enum kind kind)
+struct graph *stand_in_graph_new(enum kind kind)
 {
     struct graph *graph = calloc(1, sizeof(*graph));
 
     graph->last = &graph->first;
+    graph->last_edge = &graph->edges;
     stand_in_born(&graph->object, kind, NULL);
     return graph;
 }
 
-static void add(struct graph *graph, struct work *work)
+struct node *stand_in_node_new(struct graph *graph, int type)
 {
     struct node *node = calloc(1, sizeof(*node));
 
     node->object.kind = GRAPH_NODE;
-    node->work = work;
+    node->type = type;
+    node->graph = graph;
     node->older = __atomic_exchange_n(&youngest, node, __ATOMIC_ACQ_REL);
     *graph->last = node;
     graph->last = &node->next;
     graph->count++;
+    return node;
+}
+
+void stand_in_edge_new(struct graph *graph, struct node *from, struct node *to,
+                       const CUgraphEdgeData *data)
+{
+    struct edge *edge = calloc(1, sizeof(*edge));
+
+    edge->from = from;
+    edge->to = to;
+    edge->data = data ? *data : (CUgraphEdgeData){0};
+    *graph->last_edge = edge;
+    graph->last_edge = &edge->next;
+}
+
+static int type_of(const struct work *work)
+{
+    return work->kind == WORK_KERNEL                            ? CU_NODE_KERNEL
+           : work->kind == WORK_COPY || work->kind == WORK_ROWS ? CU_NODE_COPY
+                                                                : CU_NODE_SET;
 }
 
 static struct work *copy_of(const struct work *work)
@@ -66,22 +78,69 @@ static struct work *copy_of(const struct work *work)
     return again;
 }
 
-static void empty(struct graph *graph)
+void stand_in_graph_empty(struct graph *graph)
 {
     for (struct node *node = graph->first; node; node = node->next) {
         node->object.kind = DEAD;
         free(node->work);
         node->work = NULL;
+        if (node->child) {
+            stand_in_graph_empty(node->child);
+            stand_in_dies(&node->child->object);
+            node->child = NULL;
+        }
+    }
+    while (graph->edges) {
+        struct edge *edge = graph->edges;
+
+        graph->edges = edge->next;
+        free(edge);
     }
     graph->first = NULL;
     graph->last = &graph->first;
+    graph->last_edge = &graph->edges;
     graph->count = 0;
 }
 
-static void copy_nodes(struct graph *to, const struct graph *from)
+struct node *stand_in_node_in(struct graph *graph, const struct node *original)
 {
-    for (const struct node *node = from->first; node; node = node->next) {
-        add(to, copy_of(node->work));
+    struct node *found = NULL;
+
+    for (struct node *node = graph->first; node && !found; node = node->next) {
+        found = node->original == original ? node
+                : node->child              ? stand_in_node_in(node->child, original)
+                                           : NULL;
+    }
+    return found;
+}
+
+static struct node *own_node_in(struct graph *graph, const struct node *original)
+{
+    for (struct node *node = graph->first; node; node = node->next) {
+        if (node->original == original) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+void stand_in_graph_copy(struct graph *to, const struct graph *from)
+{
+    for (struct node *node = from->first; node; node = node->next) {
+        struct node *again = stand_in_node_new(to, node->type);
+
+        again->original = node;
+        again->event = node->event;
+        again->work = node->work ? copy_of(node->work) : NULL;
+        memcpy(again->attributes, node->attributes, sizeof(again->attributes));
+        if (node->child) {
+            again->child = stand_in_graph_new(GRAPH);
+            again->child->owner = again;
+            stand_in_graph_copy(again->child, node->child);
+        }
+    }
+    for (const struct edge *edge = from->edges; edge; edge = edge->next) {
+        stand_in_edge_new(to, own_node_in(to, edge->from), own_node_in(to, edge->to), &edge->data);
     }
 }
 
@@ -108,7 +167,8 @@ bool stand_in_captured(struct work *work)
     if (work->kind == WORK_RECORD || work->kind == WORK_WAIT) {
         free(work);
     } else {
-        add(capture->graph, work);
+        capture->last = stand_in_node_new(capture->graph, type_of(work));
+        capture->last->work = work;
     }
     return true;
 }
@@ -138,16 +198,17 @@ void stand_in_capture_ends(struct stream *stream)
             ((struct event *)object)->capture = NULL;
         }
     }
+    capture->graph->fills -= capture->fills;
     free(capture);
 }
 
-EXPORT CUresult cuStreamBeginCapture_v2(CUstream handle, int mode)
+static CUresult begin_capture(const char *function, CUstream handle, struct graph *graph, int mode)
 {
-    struct stream *stream = stand_in_stream(__func__, handle);
+    struct stream *stream = stand_in_stream(function, handle);
 
     NEED_CONTEXT;
     if (mode != 2) {
-        stand_in_abort(__func__, "a capture that forbids other programs' calls");
+        stand_in_abort(function, "a capture that forbids other programs' calls");
     }
     if (!stream) {
         return UNSUPPORTED;
@@ -155,11 +216,36 @@ EXPORT CUresult cuStreamBeginCapture_v2(CUstream handle, int mode)
     if (stream->capture) {
         return ILLEGAL_STATE;
     }
-    stand_in_never_wait(__func__, stand_in_current); /* the worker's own rule */
+    stand_in_never_wait(function, stand_in_current); /* the worker's own rule */
+    if (graph) {
+        graph->fills++;
+    }
     stream->capture = calloc(1, sizeof(*stream->capture));
-    *stream->capture =
-        (struct capture){.origin = stream, .graph = new_graph(GRAPH), .id = next_id++};
+    *stream->capture = (struct capture){.origin = stream,
+                                        .graph = graph ? graph : stand_in_graph_new(GRAPH),
+                                        .fills = graph != NULL,
+                                        .id = next_id++};
     return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode)
+{
+    return begin_capture(__func__, stream, NULL, mode);
+}
+
+EXPORT CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph,
+                                            const CUgraphNode *before, const CUgraphEdgeData *data,
+                                            size_t count, int mode)
+{
+    struct graph *into = CHECK(graph, GRAPH);
+
+    (void)data;
+    for (size_t i = 0; i < count; i++) {
+        if (((struct node *)CHECK(before[i], GRAPH_NODE))->graph != into) {
+            stand_in_abort(__func__, "a node of another graph");
+        }
+    }
+    return begin_capture(__func__, stream, into, mode);
 }
 
 EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph *out)
@@ -195,12 +281,15 @@ EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream handle, unsigned *status, uns
     struct stream *stream = stand_in_stream(__func__, handle);
 
     (void)graph;
-    (void)dependencies;
-    (void)count;
     NEED_CONTEXT;
     *status = stream && stream->capture;
     if (*status && id) {
         *id = stream->capture->id;
+    }
+    if (*status && dependencies) {
+        stream->capture->shown = (CUgraphNode)stream->capture->last;
+        *dependencies = &stream->capture->shown;
+        *count = stream->capture->last ? 1 : 0;
     }
     return CUDA_SUCCESS;
 }
@@ -209,7 +298,7 @@ EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream handle, unsigned *status, uns
 
 EXPORT CUresult cuGraphCreate(CUgraph *out, unsigned flags)
 {
-    *out = flags ? NULL : (CUgraph)new_graph(GRAPH);
+    *out = flags ? NULL : (CUgraph)stand_in_graph_new(GRAPH);
     return flags ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
@@ -217,7 +306,10 @@ EXPORT CUresult cuGraphDestroy(CUgraph handle)
 {
     struct graph *graph = CHECK(handle, GRAPH);
 
-    empty(graph);
+    if (graph->fills || graph->owner) {
+        stand_in_abort(__func__, "a capture goes on in it, or it is of a node");
+    }
+    stand_in_graph_empty(graph);
     stand_in_dies(&graph->object);
     return CUDA_SUCCESS;
 }
@@ -225,9 +317,9 @@ EXPORT CUresult cuGraphDestroy(CUgraph handle)
 EXPORT CUresult cuGraphClone(CUgraph *out, CUgraph handle)
 {
     const struct graph *graph = CHECK(handle, GRAPH);
-    struct graph *again = new_graph(GRAPH);
+    struct graph *again = stand_in_graph_new(GRAPH);
 
-    copy_nodes(again, graph);
+    stand_in_graph_copy(again, graph);
     *out = (CUgraph)again;
     return CUDA_SUCCESS;
 }
@@ -242,8 +334,9 @@ EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph handle,
     if (flags & ~9ull) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    exec = new_graph(GRAPH_EXEC);
-    copy_nodes(exec, graph);
+    exec = stand_in_graph_new(GRAPH_EXEC);
+    stand_in_graph_copy(exec, graph);
+    exec->source = CHECK(handle, GRAPH);
     *out = (CUgraphExec)exec;
     return CUDA_SUCCESS;
 }
@@ -252,7 +345,7 @@ EXPORT CUresult cuGraphExecDestroy(CUgraphExec handle)
 {
     struct graph *exec = CHECK(handle, GRAPH_EXEC);
 
-    empty(exec);
+    stand_in_graph_empty(exec);
     stand_in_dies(&exec->object);
     return CUDA_SUCCESS;
 }
@@ -262,6 +355,18 @@ EXPORT CUresult cuGraphExecGetFlags(CUgraphExec handle, unsigned long long *flag
     CHECK(handle, GRAPH_EXEC);
     *flags = 0;
     return CUDA_SUCCESS;
+}
+
+/* The nodes stay, and do what those of the other graph do. */
+static void take_work(struct graph *exec, const struct graph *graph)
+{
+    const struct node *from = graph->first;
+
+    for (struct node *node = exec->first; node; node = node->next, from = from->next) {
+        free(node->work);
+        node->work = from->work ? copy_of(from->work) : NULL;
+        node->event = from->event;
+    }
 }
 
 EXPORT CUresult cuGraphExecUpdate_v2(CUgraphExec handle, CUgraph with,
@@ -274,12 +379,11 @@ EXPORT CUresult cuGraphExecUpdate_v2(CUgraphExec handle, CUgraph with,
     if (info->result) {
         return UPDATE_FAILED;
     }
-    empty(exec);
-    copy_nodes(exec, graph);
+    take_work(exec, graph);
     return CUDA_SUCCESS;
 }
 
-static void check_work(const char *function, const struct work *work)
+void stand_in_check_work(const char *function, const struct work *work)
 {
     bool lives = true;
 
@@ -288,6 +392,8 @@ static void check_work(const char *function, const struct work *work)
     } else if (work->kind == WORK_COPY) {
         lives = stand_in_is_memory(work->to, work->width) &&
                 stand_in_is_memory(work->from, work->width);
+    } else if (work->kind == WORK_ROWS) {
+        free(stand_in_rows(function, &work->rows, NULL));
     } else if (work->kind == WORK_SET) {
         lives = stand_in_is_memory(
             work->to, bytes_of_2d(work->pitch, work->width * work->unit, work->height));
@@ -305,20 +411,77 @@ EXPORT CUresult cuGraphUpload(CUgraphExec handle, CUstream stream)
     return CUDA_SUCCESS;
 }
 
+static bool is_next(const struct graph *graph, const struct node *node)
+{
+    for (const struct edge *edge = graph->edges; edge; edge = edge->next) {
+        if (edge->to == node && !edge->from->passed) {
+            return false;
+        }
+    }
+    return !node->passed;
+}
+
+static void launch(struct graph *graph, struct stream *stream);
+
+static void launch_node(struct node *node, struct stream *stream)
+{
+    struct work *work;
+
+    if (node->disabled) {
+        return;
+    }
+    if (node->type == CU_NODE_GRAPH) {
+        launch(node->child, stream);
+        return;
+    }
+    if (node->type == CU_NODE_EVENT_RECORD || node->type == CU_NODE_WAIT_EVENT) {
+        struct event *event = stand_in_check(__func__, node->event, EVENT);
+
+        work = stand_in_work(node->type == CU_NODE_WAIT_EVENT ? WORK_WAIT : WORK_RECORD, stream);
+        work->event = event;
+        LOCKED(work->generation = work->kind == WORK_RECORD ? ++event->asked : event->asked;
+               stand_in_queue(work));
+        return;
+    }
+    if (node->work) {
+        work = copy_of(node->work);
+        stand_in_check_work(__func__, work);
+        work->stream = stream;
+        work->context = stand_in_current;
+        LOCKED(stand_in_queue(work));
+    }
+}
+
+/* Whoever has nothing before it that is not done comes next. */
+static void launch(struct graph *graph, struct stream *stream)
+{
+    size_t left = graph->count;
+
+    for (struct node *node = graph->first; node; node = node->next) {
+        node->passed = false;
+    }
+    while (left > 0) {
+        struct node *next = graph->first;
+
+        while (next && !is_next(graph, next)) {
+            next = next->next;
+        }
+        if (!next) {
+            stand_in_abort(__func__, "the graph has a circle");
+        }
+        next->passed = true;
+        launch_node(next, stream);
+        left--;
+    }
+}
+
 EXPORT CUresult cuGraphLaunch(CUgraphExec handle, CUstream into)
 {
     struct graph *exec = CHECK(handle, GRAPH_EXEC);
     struct stream *stream = stand_in_stream(__func__, into);
 
     NEED_CONTEXT;
-    for (const struct node *node = exec->first; node; node = node->next) {
-        struct work *work = copy_of(node->work);
-
-        check_work(__func__, work);
-        work->stream = stream;
-        work->context = stand_in_current;
-        LOCKED(stand_in_queue(work));
-    }
+    launch(exec, stream);
     return CUDA_SUCCESS;
 }
 
@@ -341,13 +504,31 @@ EXPORT CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode *nodes, size_t *coun
 
 EXPORT CUresult cuGraphGetRootNodes(CUgraph handle, CUgraphNode *nodes, size_t *count)
 {
-    return nodes_of(CHECK(handle, GRAPH), nodes, count, 1);
+    const struct graph *graph = CHECK(handle, GRAPH);
+    size_t at = 0;
+
+    if (!graph->edges) {
+        return nodes_of(graph, nodes, count, 1); /* a capture's, which come one after the other */
+    }
+    for (struct node *node = graph->first; node; node = node->next) {
+        bool is_root = true;
+
+        for (const struct edge *edge = graph->edges; edge; edge = edge->next) {
+            is_root = is_root && edge->to != node;
+        }
+        if (is_root && nodes && at < *count) {
+            nodes[at] = (CUgraphNode)node;
+        }
+        at += is_root;
+    }
+    *count = nodes && at > *count ? *count : at;
+    return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuGraphNodeGetType(CUgraphNode handle, int *type)
 {
     const struct node *node = CHECK(handle, GRAPH_NODE);
 
-    *type = node->work->kind == WORK_KERNEL ? 0 : node->work->kind == WORK_COPY ? 1 : 2;
+    *type = node->type;
     return CUDA_SUCCESS;
 }

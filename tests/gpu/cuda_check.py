@@ -150,6 +150,9 @@ class Suite:
     def graphs(self):
         self.lines_agree("graph_driver")
 
+    def nodes(self):
+        self.lines_agree("nodes_driver")
+
     def host_functions(self):
         self.lines_agree("host_driver")
 
@@ -272,7 +275,7 @@ class Suite:
 
 # Methods of Suite.
 SECTIONS = {"programs": "programs_agree", "parity": "parity", "printing": "printing",
-            "graphs": "graphs", "virtual": "virtual", "host": "host_functions",
+            "graphs": "graphs", "nodes": "nodes", "virtual": "virtual", "host": "host_functions",
             "copies": "copies", "figures": "figures", "faults": "faults", "hang": "hang",
             "memory_storm": "memory_storm", "killed": "killed", "numba": "numba",
             "shares": "shares"}

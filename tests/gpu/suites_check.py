@@ -5,53 +5,65 @@ in the same run.
 
   tests/gpu/suites_check.py [--bin-dir build/bin] [--out FILE.json] [--suite NAME]... [--limit S]
 
-Each suite is run natively and then through us, by pytest in several processes.  What passes
-natively and not through us is a difference, which fails the check unless EXPECTED has it with a
-reason; that list may only shrink.  Without a usable GPU, or where none of the suites is installed,
-it says so and exits with 77."""
+Each suite is run natively and then through us, a process for each of its modules, some of them at
+the same time.  What passes natively and not through us is a difference, which fails the check
+unless EXPECTED has it with a reason; that list may only shrink.  Without a usable GPU, or where
+none of the suites is installed, it says so and exits with 77."""
 
+import concurrent.futures
 import importlib.util
+import json
 import os
+import queue
+import re
 import subprocess
 import sys
-import xml.etree.ElementTree
 
 from lab import Lab
 from report import Report, parser_of, skip, skipped_without_gpu
 
-# Name: (module that has it, package of its tests, what of them by pytest's -k).
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Name: (package that has it, folder of its tests there, their package's name, which modules).
 SUITES = {
-    "numba-cudadrv": ("numba_cuda", "numba.cuda.tests.cudadrv", ""),
-    "numba-cudapy-1": ("numba_cuda", "numba.cuda.tests.cudapy",
-                       "test_array or test_atomics or test_blackscholes or test_boolean or "
-                       "test_casting or test_complex or test_const or test_copy or test_device"),
-    "numba-cudapy-2": ("numba_cuda", "numba.cuda.tests.cudapy",
-                       "test_event or test_fastmath or test_gufunc or test_idiv or test_intr or "
-                       "test_lang or test_laplace or test_local or test_math or test_matmul"),
-    "numba-cudapy-3": ("numba_cuda", "numba.cuda.tests.cudapy",
-                       "test_mandel or test_montecarlo or test_multithreads or test_operator or "
-                       "test_powi or test_print or test_random or test_record or test_reduction or "
-                       "test_retrieve or test_sm or test_stream or test_sync or test_vector or "
-                       "test_warp"),
+    "numba-cudadrv": ("numba_cuda", "numba/cuda/tests/cudadrv", "numba.cuda.tests.cudadrv", ""),
+    "numba-cudapy-1": ("numba_cuda", "numba/cuda/tests/cudapy", "numba.cuda.tests.cudapy",
+                       "test_[a-d]"),
+    "numba-cudapy-2": ("numba_cuda", "numba/cuda/tests/cudapy", "numba.cuda.tests.cudapy",
+                       "test_[e-l]"),
+    "numba-cudapy-3": ("numba_cuda", "numba/cuda/tests/cudapy", "numba.cuda.tests.cudapy",
+                       "test_[m-z]"),
+    "numba-nocuda": ("numba_cuda", "numba/cuda/tests/nocuda", "numba.cuda.tests.nocuda", ""),
 }
 # Test's name: why it can't pass here.
 EXPECTED = {}
 
 
+def folder_of(suite):
+    package, folder, *_ = SUITES[suite]
+    spec = importlib.util.find_spec(package)
+    return os.path.join(list(spec.submodule_search_locations)[0], folder) if spec else ""
+
+
+def modules_of(suite):
+    _, _, name, which = SUITES[suite]
+    return sorted("%s.%s" % (name, file[:-3]) for file in os.listdir(folder_of(suite))
+                  if file.startswith("test_") and file.endswith(".py")
+                  and re.match(which, file))
+
+
 def is_installed(suite):
-    return importlib.util.find_spec(SUITES[suite][0]) is not None
+    return os.path.isdir(folder_of(suite))
 
 
 def outcomes(path):
-    """Each test's name: passed, failed or skipped, with its first line."""
+    """Each test's name: passed, failed, skipped or begun, and why."""
     found = {}
-    for case in xml.etree.ElementTree.parse(path).iter("testcase"):
-        what, said = "passed", ""
-        for child in case:
-            if child.tag in ("failure", "error", "skipped"):
-                what = "skipped" if child.tag == "skipped" else "failed"
-                said = (child.get("message") or "").splitlines()[:1]
-        found["%s.%s" % (case.get("classname"), case.get("name"))] = (what, "".join(said)[:200])
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                name, what, why = json.loads(line)
+                if found.get(name, ("begun",))[0] != "failed":
+                    found[name] = (what, why)
     return found
 
 
@@ -62,32 +74,50 @@ class Suite:
         tree = os.path.dirname(os.path.abspath(bin_dir))
         self.run_tool = os.path.join(tree, "guest", "cuda", "vgpu-run")
 
-    def pytest(self, suite, lab, folder):
-        path = os.path.join(folder, "%s-%s.xml" % (suite, "us" if lab else "native"))
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line",
-                   "--junitxml=" + path, "-n", str(self.processes), "--dist=loadscope",
-                   "--timeout=60", "-o", "consider_namespace_packages=true", "--pyargs",
-                   SUITES[suite][1]]
-        if SUITES[suite][2]:
-            command += ["-k", SUITES[suite][2]]
+    def module(self, module, lab, folder, vms):
+        """Its tests' outcomes, and the end of what it said.  A test may end its contexts by a
+        fault, so at the same time each has a VM, and so a worker, of its own."""
+        vm = vms.get()
+        try:
+            return self.run_module(module, lab, folder, vm)
+        finally:
+            vms.put(vm)
+
+    def run_module(self, module, lab, folder, vm):
+        path = os.path.join(folder, "%s-%s" % (module, "us" if lab else "native"))
+        command = [sys.executable, os.path.join(HERE, "unit_outcomes.py"), path, module]
         if lab:
-            command = [self.run_tool, "--socket", lab.socket, "--vm-id", "1", "--", *command]
+            command = [self.run_tool, "--socket", lab.socket, "--vm-id", str(vm), "--", *command]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False,
-                                  timeout=self.limit_s, cwd=folder)
-            said = done.stdout[-300:] + done.stderr[-300:]
+                                  timeout=self.limit_s, cwd=folder, errors="replace")
+            said = done.stderr[-300:] if done.returncode else ""
         except subprocess.TimeoutExpired:
-            return {}, "not over after %d s" % self.limit_s
-        return (outcomes(path), said) if os.path.exists(path) else ({}, said)
+            said = "not over after %d s" % self.limit_s
+        return outcomes(path), said
+
+    def all(self, suite, lab, folder):
+        found, said, vms = {}, [], queue.SimpleQueue()
+        for vm in range(1, self.processes + 1):
+            vms.put(vm)
+        with concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
+            runs = {module: pool.submit(self.module, module, lab, folder, vms)
+                    for module in modules_of(suite)}
+            for module, run in runs.items():
+                tests, words = run.result()
+                found.update(tests)
+                if words:
+                    said.append("%s: %s" % (module, words))
+        return found, said
 
     def run(self, suite):
         with Lab(self.bin_dir, test_ops=False) as lab:
-            native, said_native = self.pytest(suite, None, lab.folder)
-            us, said_us = self.pytest(suite, lab, lab.folder)
+            native, said_native = self.all(suite, None, lab.folder)
+            us, said_us = self.all(suite, lab, lab.folder)
             log = lab.log_text()
         differences, allowed = {}, 0
         for name, (what, _) in native.items():
-            other = us.get(name, ("missing", said_us[-100:]))
+            other = us.get(name, ("missing", ""))
             if what == "passed" and other[0] != "passed":
                 allowed += name in EXPECTED
                 differences[name] = "%s: %s" % other
@@ -95,19 +125,22 @@ class Suite:
                           "passed" in {what for what, _ in native.values()}
                           and len(differences) == allowed,
                           "; ".join("%s %s" % item for item in list(differences.items())[:40])
-                          if differences else said_native)
+                          if differences else "".join(said_native)[-500:])
         counts = {who: {what: sum(found[0] == what for found in rows.values())
-                        for what in ("passed", "failed", "skipped")}
+                        for what in ("passed", "failed", "skipped", "begun")}
                   for who, rows in (("native", native), ("us", us))}
         refused = sorted({line.split("called ")[1].split(",")[0] for line in log.splitlines()
                           if "a program called" in line})
-        self.report.measure(suite, {**counts, "differences": differences, "refused": refused})
+        self.report.measure(suite, {**counts, "differences": differences, "refused": refused,
+                                    "failed_natively": sorted(n for n, w in native.items()
+                                                              if w[0] == "failed"),
+                                    "said": {"native": said_native, "us": said_us}})
 
 
 def main():
     parser = parser_of(__doc__, backends=("cuda",))
     parser.add_argument("--suite", action="append", choices=sorted(SUITES))
-    parser.add_argument("--limit", type=int, default=600, help="seconds for each run of a suite")
+    parser.add_argument("--limit", type=int, default=120, help="seconds for each module of a suite")
     parser.add_argument("--processes", type=int, default=8)
     args = parser.parse_args()
     status = skipped_without_gpu(args)

@@ -26,6 +26,7 @@ PARITY = BUILD / "tests" / "cuda" / "parity_driver"
 PRINT = BUILD / "tests" / "cuda" / "print_driver"
 COPIES = BUILD / "tests" / "cuda" / "copies_driver"
 GRAPH = BUILD / "tests" / "cuda" / "graph_driver"
+NODES = BUILD / "tests" / "cuda" / "nodes_driver"
 VIRTUAL = BUILD / "tests" / "cuda" / "virtual_driver"
 HOST = BUILD / "tests" / "cuda" / "host_driver"
 STORM = BUILD / "tests" / "cuda" / "storm_driver"
@@ -77,6 +78,12 @@ def test_what_is_easily_guessed_wrong(running, lab):
 def test_captures_and_graphs(running, lab):
     said = finish(start(lab, GRAPH, IMAGE))
     assert said.splitlines() == (IMAGE.parent / "graph.txt").read_text().splitlines()
+    assert "came late" not in running.log_path.read_text()
+
+
+def test_nodes_of_graphs_and_copies_of_rows(running, lab):
+    said = finish(start(lab, NODES, IMAGE))
+    assert said.splitlines() == (IMAGE.parent / "nodes.txt").read_text().splitlines()
     assert "came late" not in running.log_path.read_text()
 
 

@@ -468,8 +468,6 @@ CUresult driver_run_dnn_execute(struct driver_call *call)
     if (plan->kind != DNN_PLAN || !plan->is_final) {
         return library_answer(call, "cuDNN", DNN_BAD_PARAM);
     }
-    if (call->channel->captures) { /* its kernels go with it: no graph runs them then */
-        call->touched[call->touched_count++] = (struct driver_memop){.address = call->args[1]};
-    }
+    driver_touch(call, call->args[1], 0); /* its kernels go with it: no graph runs them then */
     return library_answer(call, "cuDNN", execute(call, handle, plan));
 }

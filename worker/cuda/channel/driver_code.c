@@ -376,8 +376,7 @@ static CUresult take_configuration(struct driver_call *call, unsigned arg_count,
     return CUDA_SUCCESS;
 }
 
-/* What a launch may make the driver allocate is charged before. */
-static CUresult charge_local(struct driver_call *call, struct driver_entry *entry)
+CUresult driver_charge_local(struct driver_call *call, struct driver_entry *entry)
 {
     CUfunction function = entry->real;
     CUresult result = CUDA_SUCCESS;
@@ -403,14 +402,11 @@ CUresult driver_run_launch(struct driver_call *call)
     CUfunction function;
     CUresult result = take_configuration(call, CUDA_LAUNCH_ARGS, &entry, &config, attributes);
 
-    result = result ? result : charge_local(call, entry);
+    result = result ? result : driver_charge_local(call, entry);
     if (result) {
         return result;
     }
-    if (call->channel->captures) {
-        call->touched[call->touched_count++] =
-            (struct driver_memop){.address = call->args[CUDA_LAUNCH_FUNCTION]};
-    }
+    driver_touch(call, call->args[CUDA_LAUNCH_FUNCTION], 0);
     function = entry->real;
     extra[1] = (void *)(uintptr_t)(call->payload + config.numAttrs * sizeof(*attributes));
     if (config.numAttrs) {

@@ -9,10 +9,6 @@
  * of the graph, and no event may be set over all of the context, which would spoil the capture.  So
  * what is captured is no work (driver_is_captured), and a fence over the context looks at each of
  * its other streams instead (driver_streams_state).  Nothing is in flight when a capture begins.
- *
- * The driver keeps a graph's functions, and the addresses of its copies and memsets.  A function
- * may be unloaded, and what was freed may be something else of this process later, so they are
- * looked up again whenever the graph is to run.
  */
 #include "worker/cuda/channel/driver_internal.h"
 
@@ -21,92 +17,11 @@
 
 #define MODE_RELAXED 2
 #define CAPTURES_MAX 64u
-#define MEMOPS_MAX 65536u /* of all captures under way, and of each graph */
 #define NODES_MAX (1u << 20)
 #define DEVICE_LAUNCH 4u /* kernels launch it: past the VM's turns */
 #define INSTANTIATE_FLAGS 9u
 #define CAPTURE_PLAIN 1u
 #define CAPTURE_BLOCKING 2u /* of a stream that the default stream waits for */
-
-struct driver_memops {
-    unsigned users;
-    size_t count;
-    struct driver_memop all[];
-};
-
-/* ---- what a graph uses ---- */
-
-void driver_memops_drop(struct driver_memops *memops)
-{
-    if (memops && --memops->users == 0) {
-        free(memops);
-    }
-}
-
-static struct driver_memops *share(struct driver_memops *memops)
-{
-    if (memops) {
-        memops->users++;
-    }
-    return memops;
-}
-
-static bool may_run(struct driver_call *call, const struct driver_memops *memops)
-{
-    for (size_t i = 0; memops && i < memops->count; i++) {
-        const struct driver_memop *memop = &memops->all[i];
-
-        if (memop->bytes ? !driver_range_ok(call, memop->address, memop->bytes)
-                         : !driver_handle_lives(call->channel, memop->address)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* False: there are too many. */
-static bool note_memop(struct driver_channel *channel, const struct driver_memop *memop)
-{
-    if (channel->memop_count == channel->memop_room) {
-        size_t room = channel->memop_room ? channel->memop_room * 2 : 64;
-        struct driver_memop *more =
-            room <= MEMOPS_MAX ? realloc(channel->memops, room * sizeof(*more)) : NULL;
-
-        if (!more) {
-            return false;
-        }
-        channel->memops = more;
-        channel->memop_room = room;
-    }
-    channel->memops[channel->memop_count++] = *memop;
-    return true;
-}
-
-/* Those of one capture, which is over.  NULL: there are none, or no memory, which *well says. */
-static struct driver_memops *take_memops(struct driver_channel *channel, uint64_t capture,
-                                         bool *well)
-{
-    struct driver_memops *memops =
-        channel->memop_count
-            ? malloc(sizeof(*memops) + channel->memop_count * sizeof(struct driver_memop))
-            : NULL;
-    size_t kept = 0;
-
-    *well = channel->memop_count == 0 || memops;
-    if (memops) {
-        memops->users = 1;
-        memops->count = 0;
-    }
-    for (size_t i = 0; i < channel->memop_count; i++) {
-        if (channel->memops[i].capture != capture) {
-            channel->memops[kept++] = channel->memops[i];
-        } else if (memops) {
-            memops->all[memops->count++] = channel->memops[i];
-        }
-    }
-    channel->memop_count = kept;
-    return memops;
-}
 
 /* ---- captures ---- */
 
@@ -124,11 +39,42 @@ bool driver_is_captured(struct driver_call *call)
     return status != 0;
 }
 
+/* Does the call make one node of the stream's capture, and no more? */
+static bool makes_one_node(const struct driver_call *call)
+{
+    uint16_t op = call->record->record.op;
+
+    return op == CUDA_OP_LAUNCH ||
+           (op >= CUDA_OP_cuMemsetD8_v2 && op <= CUDA_OP_cuMemcpyDtoDAsync_v2);
+}
+
+/* The node that the call has made: what the stream's next one would come behind. */
+static const void *captured_node(struct driver_call *call)
+{
+    const CUgraphNode *last = NULL;
+    unsigned status = 0;
+    size_t count = 0;
+
+    return makes_one_node(call) &&
+                   call->api->cuStreamGetCaptureInfo_v2(call->stream, &status, NULL, NULL, &last,
+                                                        &count) == CUDA_SUCCESS &&
+                   status && count == 1
+               ? *last
+               : NULL;
+}
+
 CUresult driver_captured(struct driver_call *call, CUresult result)
 {
+    const struct driver_memop never = {.capture = call->capture}; /* no handle is 0 */
+    const void *node = result == CUDA_SUCCESS ? captured_node(call) : NULL;
+
+    if (call->touched_more && !driver_memops_note(call->channel, &never)) {
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    }
     for (unsigned i = 0; i < call->touched_count && result == CUDA_SUCCESS; i++) {
         call->touched[i].capture = call->capture;
-        if (!note_memop(call->channel, &call->touched[i])) {
+        call->touched[i].node = node;
+        if (!driver_memops_note(call->channel, &call->touched[i])) {
             result = CUDA_ERROR_OUT_OF_MEMORY;
         }
     }
@@ -190,6 +136,91 @@ static CUresult take_stream(struct driver_call *call, uint64_t value, CUstream *
     return driver_stream(call, value, stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
+/* ---- captures that go on in a graph of the process ---- */
+
+/* Where that of a capture stands, or 0 for a free place; -1: none. */
+static int fill_of(const struct driver_channel *channel, uint64_t capture)
+{
+    for (int i = 0; i < (int)DRIVER_FILLS_MAX; i++) {
+        if (channel->fills[i].capture == capture && (capture || !channel->fills[i].graph)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* The nodes that the payload names, of a graph; edges may be NULL.  Not 0: they are none of it. */
+static CUresult take_nodes(struct driver_call *call, uint64_t graph, size_t count,
+                           CUgraphNode *nodes, CUgraphEdgeData *data)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct driver_entry *node;
+        CUDAEdge edge;
+
+        memcpy(&edge, call->payload + i * sizeof(edge), sizeof(edge));
+        node = driver_entry(call, edge.from, CUDA_KIND_GRAPH_NODE);
+        if (!node || node->of != graph) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
+        nodes[i] = node->real;
+        data[i] = edge.data;
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult begin_in_graph(struct driver_call *call, CUstream stream)
+{
+    struct driver_channel *channel = call->channel;
+    struct driver_entry *graph = driver_graph_of(call, 2, CUDA_KIND_GRAPH);
+    size_t count = call->payload_bytes / sizeof(CUDAEdge);
+    CUgraphNode nodes[CUDA_EDGES_AT_ONCE];
+    CUgraphEdgeData data[CUDA_EDGES_AT_ONCE];
+    int place = fill_of(channel, 0);
+    CUresult result;
+
+    if (!graph || graph->filled || count > CUDA_EDGES_AT_ONCE) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (place < 0) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = take_nodes(call, graph->handle, count, nodes, data);
+    if (result) {
+        return result;
+    }
+    result = call->api->cuStreamBeginCaptureToGraph(stream, graph->real, count ? nodes : NULL,
+                                                    count ? data : NULL, count, MODE_RELAXED);
+    if (result == CUDA_SUCCESS) {
+        call->has_stream = true;
+        call->stream = stream;
+        channel->captures++; /* so that it is looked at */
+        driver_is_captured(call);
+        channel->captures--;
+        channel->fills[place].capture = call->capture;
+        channel->fills[place].graph = graph->handle;
+        graph->filled = true;
+    }
+    return result;
+}
+
+/* The graph in which the capture went on; NULL: it has made one. */
+static struct driver_entry *end_fill(struct driver_call *call)
+{
+    struct driver_channel *channel = call->channel;
+    int place = fill_of(channel, call->capture);
+    struct driver_entry *graph;
+
+    if (call->capture == 0 || place < 0) {
+        return NULL;
+    }
+    graph = driver_handle_entry(channel, channel->fills[place].graph);
+    channel->fills[place].capture = channel->fills[place].graph = 0;
+    if (graph) {
+        graph->filled = false;
+    }
+    return graph;
+}
+
 CUresult driver_run_capture_begin(struct driver_call *call)
 {
     CUstream stream;
@@ -211,7 +242,8 @@ CUresult driver_run_capture_begin(struct driver_call *call)
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     call->api->cuStreamGetFlags(stream, &flags);
-    result = call->api->cuStreamBeginCapture_v2(stream, MODE_RELAXED);
+    result = call->arg_count > 2 ? begin_in_graph(call, stream)
+                                 : call->api->cuStreamBeginCapture_v2(stream, MODE_RELAXED);
     mark = mark_of(call, call->args[0]);
     if (result == CUDA_SUCCESS && !*mark) {
         *mark = flags & 1 ? CAPTURE_PLAIN : CAPTURE_BLOCKING;
@@ -222,11 +254,35 @@ CUresult driver_run_capture_begin(struct driver_call *call)
     return result;
 }
 
+/* What the capture used is now the graph's; without memory for that it never runs. */
+static void fill(struct driver_entry *graph, struct driver_memops *memops, bool well)
+{
+    graph->unknown |= !well || !driver_memops_reserve(graph, driver_memops_count(memops));
+    for (size_t i = 0; !graph->unknown && i < driver_memops_count(memops); i++) {
+        driver_memops_add(graph, driver_memops_at(memops, i));
+    }
+    driver_memops_drop(memops);
+}
+
+static CUresult new_graph(struct driver_call *call, CUgraph graph, struct driver_memops *memops,
+                          CUresult result)
+{
+    struct driver_entry *entry =
+        driver_handle_made(call, call->args[0], CUDA_KIND_GRAPH, graph, result);
+
+    if (entry) {
+        entry->memops = memops;
+    } else {
+        driver_memops_drop(memops);
+    }
+    return result;
+}
+
 CUresult driver_run_capture_end(struct driver_call *call)
 {
     struct driver_channel *channel = call->channel;
+    struct driver_entry *filled;
     struct driver_memops *memops;
-    struct driver_entry *entry;
     CUstream stream;
     CUgraph graph = NULL;
     unsigned status = 0;
@@ -246,18 +302,19 @@ CUresult driver_run_capture_end(struct driver_call *call)
         return result ? result : CUDA_ERROR_UNKNOWN; /* it goes on */
     }
     driver_capture_over(channel, call->context, mark_of(call, call->args[1]));
-    memops = take_memops(channel, call->capture, &well);
+    well = driver_memops_take(channel, call->capture, &memops);
+    filled = end_fill(call);
+    call->out[0] = filled ? filled->handle : call->args[0];
+    call->out_count = 1;
+    if (filled) {
+        fill(filled, memops, well);
+        return result ? result : well ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    }
     if (result == CUDA_SUCCESS && !well) {
         call->api->cuGraphDestroy(graph);
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
-    entry = driver_handle_made(call, call->args[0], CUDA_KIND_GRAPH, graph, result);
-    if (entry) {
-        entry->memops = memops;
-    } else {
-        driver_memops_drop(memops);
-    }
-    return result;
+    return new_graph(call, graph, memops, result);
 }
 
 CUresult driver_run_capture_info(struct driver_call *call)
@@ -279,101 +336,177 @@ CUresult driver_run_capture_info(struct driver_call *call)
 
 /* ---- graphs ---- */
 
-static struct driver_entry *graph_of(struct driver_call *call, unsigned at, unsigned kind)
+struct driver_entry *driver_graph_of(struct driver_call *call, unsigned at, unsigned kind)
 {
     return call->arg_count > at ? driver_entry(call, call->args[at], kind) : NULL;
 }
 
+/* What it uses is said of the clone's own nodes. */
+static CUresult rename_nodes(struct driver_call *call, struct driver_memops *memops, CUgraph clone)
+{
+    for (size_t i = 0; i < driver_memops_count(memops); i++) {
+        struct driver_memop *memop = driver_memops_own(memops, i);
+        CUgraphNode node = NULL;
+
+        if (memop->node && call->api->cuGraphNodeFindInClone(&node, (CUgraphNode)memop->node,
+                                                             clone) != CUDA_SUCCESS) {
+            node = NULL;
+        }
+        memop->node = node;
+    }
+    return CUDA_SUCCESS;
+}
+
 CUresult driver_run_graph_clone(struct driver_call *call)
 {
-    struct driver_entry *from = graph_of(call, 1, CUDA_KIND_GRAPH), *entry;
-    struct driver_memops *memops;
+    struct driver_entry *from = driver_graph_of(call, 1, CUDA_KIND_GRAPH), *entry;
+    struct driver_entry list = {0};
     CUgraph graph = NULL;
     CUresult result;
 
     if (!from || !driver_handle_free(call, call->args[0], CUDA_KIND_GRAPH)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    from = graph_of(call, 1, CUDA_KIND_GRAPH); /* the table may have moved */
-    memops = from->memops;
+    from = driver_graph_of(call, 1, CUDA_KIND_GRAPH); /* the table may have moved */
+    if (from->unknown || from->filled) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!driver_memops_of_graph(call->channel, from, &list.memops) ||
+        !driver_memops_reserve(&list, 0)) {
+        driver_memops_drop(list.memops);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     result = call->api->cuGraphClone(&graph, from->real);
+    result = result ? result : rename_nodes(call, list.memops, graph);
     entry = driver_handle_made(call, call->args[0], CUDA_KIND_GRAPH, graph, result);
     if (entry) {
-        entry->memops = share(memops);
+        entry->memops = list.memops;
+    } else {
+        driver_memops_drop(list.memops);
     }
     return result;
+}
+
+/* All that a graph uses, all of which is there: the caller's to drop. */
+static CUresult whole_graph(struct driver_call *call, const struct driver_entry *graph,
+                            struct driver_memops **memops)
+{
+    if (graph->unknown || graph->filled) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!driver_memops_of_graph(call->channel, graph, memops)) {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    if (!driver_memops_live(call, *memops)) {
+        driver_memops_drop(*memops);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
 }
 
 CUresult driver_run_graph_instantiate(struct driver_call *call)
 {
     struct driver_entry *from, *entry;
     struct driver_memops *memops;
+    uint64_t source;
     CUgraphExec exec = NULL;
     CUresult result;
 
     if (call->arg_count < 3 || !driver_handle_free(call, call->args[0], CUDA_KIND_GRAPH_EXEC)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    from = graph_of(call, 1, CUDA_KIND_GRAPH);
+    from = driver_graph_of(call, 1, CUDA_KIND_GRAPH);
     if (!from) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
     if (call->args[2] & DEVICE_LAUNCH) {
         return CUDA_ERROR_NOT_SUPPORTED;
     }
-    if ((call->args[2] & ~(uint64_t)INSTANTIATE_FLAGS) || !may_run(call, from->memops)) {
+    if (call->args[2] & ~(uint64_t)INSTANTIATE_FLAGS) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    memops = from->memops;
+    result = whole_graph(call, from, &memops);
+    if (result) {
+        return result;
+    }
+    source = from->handle;
     result = call->api->cuGraphInstantiateWithFlags(&exec, from->real, call->args[2]);
     entry = driver_handle_made(call, call->args[0], CUDA_KIND_GRAPH_EXEC, exec, result);
     if (entry) {
-        entry->memops = share(memops);
+        entry->memops = memops;
+        entry->source = source;
+    } else {
+        driver_memops_drop(memops);
     }
     return result;
 }
 
+/* The nodes of another graph do for the instance what those of its own did, which keep to name
+ * them: so what was used is named by none from now on. */
+static bool take_over(struct driver_entry *exec, struct driver_memops *memops, uint64_t graph)
+{
+    struct driver_entry list = {.memops = memops};
+
+    if (exec->source != graph) {
+        if (!driver_memops_reserve(&list, 0)) {
+            driver_memops_drop(memops);
+            return false;
+        }
+        for (size_t i = 0; i < driver_memops_count(list.memops); i++) {
+            driver_memops_own(list.memops, i)->node = NULL;
+        }
+    }
+    driver_memops_drop(exec->memops);
+    exec->memops = list.memops;
+    return true;
+}
+
 CUresult driver_run_graph_update(struct driver_call *call)
 {
-    struct driver_entry *exec = graph_of(call, 0, CUDA_KIND_GRAPH_EXEC);
-    struct driver_entry *graph = graph_of(call, 1, CUDA_KIND_GRAPH);
+    struct driver_entry *exec = driver_graph_of(call, 0, CUDA_KIND_GRAPH_EXEC);
+    struct driver_entry *graph = driver_graph_of(call, 1, CUDA_KIND_GRAPH);
     CUgraphExecUpdateResultInfo info = {0};
+    struct driver_memops *memops;
     CUresult result;
 
     if (!exec || !graph) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    if (!may_run(call, graph->memops)) {
-        return CUDA_ERROR_INVALID_VALUE;
+    result = whole_graph(call, graph, &memops);
+    if (result) {
+        return result;
     }
     result = call->api->cuGraphExecUpdate_v2(exec->real, graph->real, &info);
     call->out[0] = (uint32_t)info.result;
     call->out_count = 1;
-    if (result == CUDA_SUCCESS) {
-        driver_memops_drop(exec->memops);
-        exec->memops = share(graph->memops);
+    if (result) {
+        driver_memops_drop(memops);
+    } else if (!take_over(exec, memops, graph->handle)) {
+        exec->unknown = true;
+        result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     return result;
 }
 
 CUresult driver_run_graph_launch(struct driver_call *call)
 {
-    struct driver_entry *exec = graph_of(call, 0, CUDA_KIND_GRAPH_EXEC);
+    struct driver_entry *exec = driver_graph_of(call, 0, CUDA_KIND_GRAPH_EXEC);
     CUstream stream;
 
     if (!exec || call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
-    if (!may_run(call, exec->memops)) {
+    if (exec->unknown || !driver_memops_live(call, exec->memops)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     call->touched_count = 0;
     if (driver_is_captured(call)) {
-        for (size_t i = 0; exec->memops && i < exec->memops->count; i++) {
-            struct driver_memop memop = exec->memops->all[i];
+        for (size_t i = 0; i < driver_memops_count(exec->memops); i++) {
+            struct driver_memop memop = *driver_memops_at(exec->memops, i);
 
             memop.capture = call->capture;
-            if (!note_memop(call->channel, &memop)) {
+            memop.node = NULL;
+            if (!driver_memops_note(call->channel, &memop)) {
                 return CUDA_ERROR_OUT_OF_MEMORY;
             }
         }
@@ -382,29 +515,6 @@ CUresult driver_run_graph_launch(struct driver_call *call)
 }
 
 /* ---- nodes ---- */
-
-/* The handle that a node has, or `fresh`; 0: it gets none. */
-static uint64_t node_handle(struct driver_call *call, uint64_t graph, CUgraphNode node,
-                            uint64_t fresh)
-{
-    struct driver_channel *channel = call->channel;
-    struct driver_entry *entry;
-
-    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
-        entry = &channel->entries[i];
-        if (entry->real == node && vgpu_handle_kind(entry->handle) == CUDA_KIND_GRAPH_NODE) {
-            return entry->handle;
-        }
-    }
-    if (!driver_handle_free(call, fresh, CUDA_KIND_GRAPH_NODE)) {
-        return 0;
-    }
-    entry = driver_handle_made(call, fresh, CUDA_KIND_GRAPH_NODE, node, CUDA_SUCCESS);
-    if (entry) {
-        entry->of = graph;
-    }
-    return entry ? fresh : 0;
-}
 
 /* The nodes of a graph from `first` on; the payload has a new handle for each. */
 static CUresult give_nodes(struct driver_call *call, const CUgraphNode *nodes, size_t total)
@@ -418,7 +528,7 @@ static CUresult give_nodes(struct driver_call *call, const CUgraphNode *nodes, s
                            (answer->count + 1) * sizeof(fresh) <= call->payload_bytes;
          i++) {
         memcpy(&fresh, call->payload + answer->count * sizeof(fresh), sizeof(fresh));
-        answer->handles[answer->count] = node_handle(call, call->args[1], nodes[i], fresh);
+        answer->handles[answer->count] = driver_node_handle(call, call->args[1], nodes[i], fresh);
         if (answer->handles[answer->count++] == 0) {
             return CUDA_ERROR_INVALID_HANDLE;
         }
@@ -431,7 +541,7 @@ static CUresult give_nodes(struct driver_call *call, const CUgraphNode *nodes, s
 
 CUresult driver_run_graph_nodes(struct driver_call *call)
 {
-    struct driver_entry *graph = graph_of(call, 1, CUDA_KIND_GRAPH);
+    struct driver_entry *graph = driver_graph_of(call, 1, CUDA_KIND_GRAPH);
     CUresult (*ask)(CUgraph, CUgraphNode *, size_t *);
     CUgraphNode *nodes;
     size_t total = 0;
@@ -458,11 +568,73 @@ CUresult driver_run_graph_nodes(struct driver_call *call)
 
 /* ---- the end ---- */
 
+CUresult decode_cuGraphDestroy(struct driver_call *call)
+{
+    struct driver_entry *graph = driver_graph_of(call, 0, CUDA_KIND_GRAPH);
+    CUresult result;
+
+    if (!graph) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (graph->of || graph->filled) {
+        return CUDA_ERROR_INVALID_VALUE; /* a node's own, or a capture goes on in it */
+    }
+    result = call->api->cuGraphDestroy(graph->real);
+    driver_handle_end(call, call->args[0], result);
+    return result;
+}
+
+/* One that no handle stands for. */
+static void destroy_new(struct driver_channel *channel, CUgraph graph)
+{
+    for (uint32_t i = CUDA_CONTEXTS_MAX; graph && i < channel->entry_room; i++) {
+        if (channel->entries[i].real == graph &&
+            vgpu_handle_kind(channel->entries[i].handle) == CUDA_KIND_GRAPH) {
+            return;
+        }
+    }
+    if (graph) {
+        channel->api->cuGraphDestroy(graph);
+    }
+}
+
+/* One that goes on in a graph of the process ends with its stream, and the graph stays. */
+static void end_captures(struct driver_channel *channel, struct driver_context *context)
+{
+    uint32_t index = vgpu_handle_index(context->handle);
+
+    for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
+        struct driver_entry *entry = &channel->entries[i];
+        CUgraph graph = NULL;
+
+        if (entry->context == index && entry->captures) {
+            channel->api->cuStreamEndCapture(entry->real, &graph);
+            destroy_new(channel, graph);
+        }
+    }
+    for (unsigned lane = 0; lane < VGPU_LANES_MAX; lane++) {
+        CUgraph graph = NULL;
+
+        if (context->lane_captures[lane]) {
+            channel->api->cuStreamEndCapture(context->per_thread[lane], &graph);
+            destroy_new(channel, graph);
+        }
+    }
+    for (unsigned i = 0; i < DRIVER_FILLS_MAX; i++) {
+        const struct driver_entry *graph = driver_handle_entry(channel, channel->fills[i].graph);
+
+        if (!graph || graph->context == index) {
+            channel->fills[i].capture = channel->fills[i].graph = 0;
+        }
+    }
+}
+
 /* They belong to no context for the driver, but their kernels do. */
 void driver_graphs_end(struct driver_channel *channel, struct driver_context *context)
 {
     uint32_t index = vgpu_handle_index(context->handle);
 
+    end_captures(channel, context);
     for (uint32_t i = CUDA_CONTEXTS_MAX; i < channel->entry_room; i++) {
         struct driver_entry *entry = &channel->entries[i];
         unsigned kind = vgpu_handle_kind(entry->handle);
@@ -472,7 +644,7 @@ void driver_graphs_end(struct driver_channel *channel, struct driver_context *co
         }
         if (kind == CUDA_KIND_GRAPH_EXEC) {
             channel->api->cuGraphExecDestroy(entry->real);
-        } else if (kind == CUDA_KIND_GRAPH) {
+        } else if (kind == CUDA_KIND_GRAPH && !entry->of) {
             channel->api->cuGraphDestroy(entry->real);
         }
     }

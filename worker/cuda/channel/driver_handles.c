@@ -40,11 +40,16 @@ static bool is_kind(uint64_t handle, unsigned kind)
     return is == kind || (kind == CUDA_KIND_FUNCTION && is == CUDA_KIND_KERNEL);
 }
 
-bool driver_handle_lives(struct driver_channel *channel, uint64_t handle)
+struct driver_entry *driver_handle_entry(struct driver_channel *channel, uint64_t handle)
 {
     struct driver_entry *entry = place_of(channel, handle, false);
 
-    return entry && entry->handle == handle;
+    return entry && entry->handle == handle ? entry : NULL;
+}
+
+bool driver_handle_lives(struct driver_channel *channel, uint64_t handle)
+{
+    return driver_handle_entry(channel, handle) != NULL;
 }
 
 struct driver_entry *driver_entry(struct driver_call *call, uint64_t handle, unsigned kind)
@@ -144,7 +149,8 @@ void driver_handle_end(struct driver_call *call, uint64_t handle, CUresult resul
         return;
     }
     end_entry(call->channel, entry);
-    if (kind == CUDA_KIND_MODULE || kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_GRAPH) {
+    if (kind == CUDA_KIND_MODULE || kind == CUDA_KIND_LIBRARY || kind == CUDA_KIND_GRAPH ||
+        kind == CUDA_KIND_GRAPH_NODE) {
         drop_orphans(call->channel);
     }
 }

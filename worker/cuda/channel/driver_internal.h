@@ -26,8 +26,9 @@
 #define DRIVER_GATES_MAX 64u
 #define DRIVER_FENCES_FREE 64u   /* that are kept for the next use, of each context */
 #define DRIVER_STREAMS_MAX 1024u /* that a process may create: each takes memory of the driver */
-#define DRIVER_PIN_BYTES (64ull << 20)
-#define DRIVER_WINDOW_PARTS (VGPU_ARENA_BYTES_MAX / DRIVER_PIN_BYTES + 1)
+#define DRIVER_TOUCHED_MAX 64u   /* ranges that one call uses */
+#define DRIVER_FILLS_MAX 16u     /* captures that go on in graphs of the process, at a time */
+#define DRIVER_WINDOW_PARTS (VGPU_ARENA_BYTES_MAX / CUDA_PIN_BYTES + 1)
 
 /* A point in the GPU's work. */
 struct driver_fence {
@@ -41,9 +42,10 @@ struct driver_fence {
     CUresult result;
 };
 
-/* What a node of a graph uses: memory, or a function, by its handle and no bytes. */
+/* What a node of a graph uses: memory, or a function or an event, by its handle and no bytes. */
 struct driver_memop {
     uint64_t capture; /* the driver's number of the one that it came from */
+    const void *node; /* the driver's; NULL: it is not known */
     uint64_t address, bytes;
 };
 
@@ -73,7 +75,10 @@ struct driver_entry {
     uint32_t local_bytes;   /* of each thread of a function, once local_known */
     bool local_known;
     uint8_t captures;             /* not 0: of this stream one is under way */
+    bool filled;                  /* a capture goes on in this graph */
+    bool unknown;                 /* what it uses could not be noted: it never runs */
     struct driver_memops *memops; /* of a graph; NULL: none */
+    uint64_t source;              /* an instance's graph, which may have gone */
 };
 
 /* A host function under way (driver_host.c). */
@@ -140,6 +145,9 @@ struct driver_channel {
     unsigned captures;                 /* under way, in all contexts */
     struct driver_memop *memops;       /* of them */
     size_t memop_count, memop_room;
+    struct {
+        uint64_t capture, graph; /* the handle of the one that it goes on in; 0: free */
+    } fills[DRIVER_FILLS_MAX];
     struct cuda_range_map ranges;
     /* Virtual memory management; a mapping's context is its struct driver_physical. */
     struct cuda_range_map reservations, mappings;
@@ -196,6 +204,11 @@ struct driver_channel {
     uint64_t quiet_since_ns; /* nothing to do since; 0: there is */
     CUDAFunction function;   /* an answer under way */
     CUDANodes nodes;
+    CUDAEdges edges;
+    struct {
+        CUDANode node;
+        uint8_t params[CUDA_NODE_PARAM_BYTES_MAX];
+    } node;
     CUtensorMap tensor_map;
     CUDALogs logs;
     CUDAAccount account;
@@ -221,11 +234,12 @@ struct driver_call {
     CUstream stream; /* that it used, for a fence behind it */
     struct driver_context *stream_context;
     bool has_stream;
-    struct driver_fence *fence;     /* the answer comes when it is done; NULL: at once */
-    uint64_t wait_event;            /* or when this event is */
-    uint64_t capture;               /* that its stream is in, see driver_is_captured() */
-    struct driver_memop touched[2]; /* while there are captures */
+    struct driver_fence *fence; /* the answer comes when it is done; NULL: at once */
+    uint64_t wait_event;        /* or when this event is */
+    uint64_t capture;           /* that its stream is in, see driver_is_captured() */
+    struct driver_memop touched[DRIVER_TOUCHED_MAX]; /* while there are captures */
     unsigned touched_count;
+    bool touched_more; /* than there is room for: no graph of it runs */
 };
 
 typedef CUresult driver_decoder(struct driver_call *call);
@@ -234,7 +248,9 @@ extern driver_decoder *const driver_decoders[CUDA_OP_END];
 extern const uint8_t driver_flags[CUDA_OP_END];
 
 /* By hand, where the others of their kind are generated. */
-driver_decoder decode_cuCtxSetLimit, decode_cuMemPoolTrimTo;
+driver_decoder decode_cuCtxSetLimit, decode_cuMemPoolTrimTo, decode_cuGraphDestroy,
+    decode_cuGraphDestroyNode, decode_cuGraphNodeGetEnabled, decode_cuGraphNodeSetEnabled,
+    decode_cuGraphKernelNodeCopyAttributes;
 
 driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, driver_run_ctx_sync,
     driver_run_stream_sync, driver_run_event_sync, driver_run_lane_end, driver_run_alloc,
@@ -252,7 +268,9 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_graph_launch, driver_run_graph_nodes, driver_run_granularity, driver_run_reserve,
     driver_run_reserve_end, driver_run_physical, driver_run_physical_end, driver_run_map,
     driver_run_unmap, driver_run_access, driver_run_access_of, driver_run_host_func,
-    driver_run_tensor_tiled, driver_run_tensor_replace;
+    driver_run_tensor_tiled, driver_run_tensor_replace, driver_run_graph_add, driver_run_graph_set,
+    driver_run_graph_get, driver_run_graph_link, driver_run_graph_edges, driver_run_graph_child,
+    driver_run_graph_find, driver_run_graph_attribute, driver_run_copy_rows, driver_run_copy_within;
 
 /* ---- handles ---- */
 
@@ -262,6 +280,7 @@ struct driver_entry *driver_entry(struct driver_call *call, uint64_t handle, uns
 void *driver_handle(struct driver_call *call, uint64_t handle, unsigned kind);
 /* Of whatever kind and context. */
 bool driver_handle_lives(struct driver_channel *channel, uint64_t handle);
+struct driver_entry *driver_handle_entry(struct driver_channel *channel, uint64_t handle);
 /* May a new object of this kind have this one?  Asked before the driver makes it. */
 bool driver_handle_free(struct driver_call *call, uint64_t handle, unsigned kind);
 /* May there be one stream more? */
@@ -288,8 +307,13 @@ void dnn_handles_end(struct driver_channel *channel, uint32_t context);
 /* ---- memory ---- */
 
 bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes);
+/* The call uses it: memory, or what the handle stands for where bytes is 0. */
+void driver_touch(struct driver_call *call, uint64_t address, uint64_t bytes);
 /* Pinned memory that the GPU knows, all of it. */
 bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, uint64_t bytes);
+/* Registers the part of the arena that holds this, if it is not yet; not 0: it is none, or in more
+ * than one part, which the driver takes for no memory. */
+CUresult driver_pin_part(struct driver_call *call, uint64_t address, uint64_t bytes);
 /* A variable; owner: the handle that it came from. */
 void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes,
                          uint64_t owner);
@@ -338,6 +362,8 @@ void driver_account_end(struct driver_channel *channel);
  * only where it launches, or asks how many fit.  *result is why there is none. */
 CUfunction driver_function(struct driver_call *call, uint64_t handle, CUresult *result);
 
+/* What a launch of it may make the driver allocate is charged before. */
+CUresult driver_charge_local(struct driver_call *call, struct driver_entry *function);
 void driver_image_drop(struct driver_channel *channel);
 /* May the driver read it: a fat binary, ELF or text, and all that its headers name is in it? */
 bool driver_image_is_whole(const uint8_t *image, uint64_t bytes);
@@ -353,8 +379,42 @@ CUresult driver_streams_state(struct driver_channel *channel, const struct drive
 /* A capture of the context ends, if *mark says that there is one. */
 void driver_capture_over(struct driver_channel *channel, struct driver_context *context,
                          uint8_t *mark);
-/* A graph that has them ends. */
+/* What graphs use (driver_memops.c).  A list is shared until one of its users changes it. */
 void driver_memops_drop(struct driver_memops *memops);
+struct driver_memops *driver_memops_share(struct driver_memops *memops);
+/* Is all of it there? */
+bool driver_memops_live(struct driver_call *call, const struct driver_memops *memops);
+/* Room for so many more in the graph's own list.  False: no memory, or too many. */
+bool driver_memops_reserve(struct driver_entry *graph, size_t count);
+/* There is room. */
+void driver_memops_add(struct driver_entry *graph, const struct driver_memop *memop);
+/* What this node uses is taken out of the list, for others then; false: no memory. */
+bool driver_memops_remove(struct driver_entry *graph, const void *node);
+/* All of a graph, with those of the graphs inside of it that have handles.  False: no memory. */
+bool driver_memops_of_graph(struct driver_channel *channel, const struct driver_entry *graph,
+                            struct driver_memops **all);
+/* As many as there are, with this one for the node of each. */
+size_t driver_memops_count(const struct driver_memops *memops);
+const struct driver_memop *driver_memops_at(const struct driver_memops *memops, size_t place);
+/* The list is the caller's own. */
+struct driver_memop *driver_memops_own(struct driver_memops *memops, size_t place);
+/* Those of one capture, which is over.  False: no memory; they are gone all the same. */
+bool driver_memops_take(struct driver_channel *channel, uint64_t capture,
+                        struct driver_memops **memops);
+/* One more of the captures under way.  False: there are too many. */
+bool driver_memops_note(struct driver_channel *channel, const struct driver_memop *memop);
+
+/* ---- nodes of graphs (driver_nodes.c) ---- */
+
+/* The argument as a live handle of the kind; NULL: it is none. */
+struct driver_entry *driver_graph_of(struct driver_call *call, unsigned at, unsigned kind);
+/* The handle that a node has, or `fresh`, of the graph with this handle; 0: it gets none. */
+uint64_t driver_node_handle(struct driver_call *call, uint64_t graph, CUgraphNode node,
+                            uint64_t fresh);
+/* Is it this graph, or one inside of it? */
+bool driver_graph_is_in(struct driver_channel *channel, uint64_t graph, uint64_t outer);
+/* The record's copy as the driver takes it, all of it checked.  The host's memory is pinned. */
+CUresult driver_take_copy(struct driver_call *call, const CUDACopy *from, CUmemcpy3D *copy);
 /* Before a context ends. */
 void driver_graphs_end(struct driver_channel *channel, struct driver_context *context);
 

@@ -84,7 +84,7 @@ bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, ui
     if (!in_window(channel, address, bytes) || bytes == 0) {
         return false;
     }
-    for (uint64_t part = offset / DRIVER_PIN_BYTES; part <= (offset + bytes - 1) / DRIVER_PIN_BYTES;
+    for (uint64_t part = offset / CUDA_PIN_BYTES; part <= (offset + bytes - 1) / CUDA_PIN_BYTES;
          part++) {
         if (!channel->pinned[part]) {
             return false;
@@ -93,11 +93,22 @@ bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, ui
     return true;
 }
 
-bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
+void driver_touch(struct driver_call *call, uint64_t address, uint64_t bytes)
 {
-    if (call->channel->captures && bytes && call->touched_count < 2) {
+    if (call->channel->captures == 0) {
+        return;
+    }
+    call->touched_more |= call->touched_count == DRIVER_TOUCHED_MAX;
+    if (call->touched_count < DRIVER_TOUCHED_MAX) {
         call->touched[call->touched_count++] =
             (struct driver_memop){.address = address, .bytes = bytes};
+    }
+}
+
+bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
+{
+    if (bytes) {
+        driver_touch(call, address, bytes);
     }
     return cuda_ranges_hold(&call->channel->ranges, address, bytes) ||
            driver_pinned_ok(call->channel, address, bytes);
@@ -353,10 +364,10 @@ static CUresult pin(struct driver_call *call, uint64_t offset, uint64_t bytes)
     uint64_t end = channel->geometry.arena_bytes;
     CUresult result = CUDA_SUCCESS;
 
-    for (uint64_t part = offset / DRIVER_PIN_BYTES;
-         part <= (offset + bytes - 1) / DRIVER_PIN_BYTES && result == CUDA_SUCCESS; part++) {
-        uint64_t from = part * DRIVER_PIN_BYTES;
-        uint64_t count = end - from < DRIVER_PIN_BYTES ? end - from : DRIVER_PIN_BYTES;
+    for (uint64_t part = offset / CUDA_PIN_BYTES;
+         part <= (offset + bytes - 1) / CUDA_PIN_BYTES && result == CUDA_SUCCESS; part++) {
+        uint64_t from = part * CUDA_PIN_BYTES;
+        uint64_t count = end - from < CUDA_PIN_BYTES ? end - from : CUDA_PIN_BYTES;
 
         if (!channel->pinned[part]) {
             result = call->api->cuMemHostRegister_v2(
@@ -367,13 +378,26 @@ static CUresult pin(struct driver_call *call, uint64_t offset, uint64_t bytes)
     return result;
 }
 
+CUresult driver_pin_part(struct driver_call *call, uint64_t address, uint64_t bytes)
+{
+    uint64_t offset = address - (uint64_t)(uintptr_t)call->channel->window;
+
+    if (bytes == 0 || !in_window(call->channel, address, bytes)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (offset / CUDA_PIN_BYTES != (offset + bytes - 1) / CUDA_PIN_BYTES) {
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    return pin(call, offset, bytes);
+}
+
 /* The registration goes with its context, so it is taken back; who needs the memory later
  * registers it again. */
 void driver_unpin(struct driver_channel *channel, const struct driver_context *context)
 {
     for (unsigned part = 0; part < DRIVER_WINDOW_PARTS; part++) {
         if (channel->pinned[part] == context) {
-            channel->api->cuMemHostUnregister(channel->window + part * DRIVER_PIN_BYTES);
+            channel->api->cuMemHostUnregister(channel->window + part * CUDA_PIN_BYTES);
             channel->pinned[part] = NULL;
         }
     }
@@ -501,7 +525,7 @@ static CUresult check_pinned(struct driver_call *call, unsigned host, CUstream *
 static uint64_t part_of(const struct driver_channel *channel, uint64_t host, uint64_t bytes)
 {
     uint64_t offset = host - (uint64_t)(uintptr_t)channel->window;
-    uint64_t left = DRIVER_PIN_BYTES - offset % DRIVER_PIN_BYTES;
+    uint64_t left = CUDA_PIN_BYTES - offset % CUDA_PIN_BYTES;
 
     return bytes < left ? bytes : left;
 }
@@ -536,4 +560,50 @@ CUresult driver_run_pinned_in(struct driver_call *call)
 CUresult driver_run_pinned_out(struct driver_call *call)
 {
     return copy_pinned(call, 0);
+}
+
+/* ---- rows and slices ---- */
+
+/* Stream, and whether the process waits for the end of the host's memory's use; the payload is a
+ * CUDACopy. */
+static CUresult copy_rows(struct driver_call *call, bool within)
+{
+    CUDACopy from;
+    CUmemcpy3D copy;
+    CUstream stream;
+    CUresult result;
+
+    if (call->arg_count < 2 || !driver_stream(call, call->args[0], &stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (call->payload_bytes < sizeof(from)) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    memcpy(&from, call->payload, sizeof(from));
+    if (within != (from.src.type == CU_MEMORY_DEVICE && from.dst.type == CU_MEMORY_DEVICE)) {
+        return CUDA_ERROR_INVALID_VALUE; /* what the GPU does alone needs a turn */
+    }
+    if (call->args[1] && driver_is_captured(call)) {
+        return CUDA_ERROR_NOT_SUPPORTED; /* at a launch the bytes would be others */
+    }
+    result = driver_take_copy(call, &from, &copy);
+    result = result ? result : call->api->cuMemcpy3DAsync_v2(&copy, stream);
+    if (call->args[1]) {
+        return behind_copy(call, result, stream);
+    }
+    if (!within) {
+        call->context->work++;
+        driver_count(&call->channel->set->figures.copies);
+    }
+    return result;
+}
+
+CUresult driver_run_copy_rows(struct driver_call *call)
+{
+    return copy_rows(call, false);
+}
+
+CUresult driver_run_copy_within(struct driver_call *call)
+{
+    return copy_rows(call, true);
 }

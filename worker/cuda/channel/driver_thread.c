@@ -175,6 +175,7 @@ static bool parse(struct driver_channel *channel, struct driver_call *call)
     call->fence = NULL;
     call->wait_event = 0;
     call->touched_count = 0;
+    call->touched_more = false;
     if (record->record.bytes < sizeof(*record) || record->arg_count > CUDA_ARGS_MAX) {
         return false;
     }
