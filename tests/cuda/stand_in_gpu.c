@@ -277,7 +277,11 @@ static void start(struct work *work)
     case WORK_KERNEL:
         result = gpu->lost ? gpu->lost : stand_in_kernel(work, &work->until_ms);
         break;
-    case WORK_COPY: memmove(work->to, work->own ? work->own : work->from, work->width); break;
+    case WORK_COPY:
+        if (work->width > 0) {
+            memmove(work->to, work->own ? work->own : work->from, work->width);
+        }
+        break;
     case WORK_ROWS: copy_rows(&work->rows); break;
     case WORK_SET: set_memory(work); break;
     case WORK_RECORD:
