@@ -283,13 +283,14 @@ void sim_check_settled(struct sim *sim, struct sim_worker *worker, const struct 
     }
     /* A lie, or a late start, is held to the time since it was handed out. */
     if (wall_ns > vm->longest_job_ns &&
-        (failed || overlapped || vm->group->slow_ns > 0 || sim_group_lies(vm->group))) {
+        (failed || overlapped || vm->group->slow_ns + vm->group->gap_ns > 0 ||
+         sim_group_lies(vm->group))) {
         vm->longest_job_ns = wall_ns;
     }
     if (job->used_ns > vm->longest_job_ns) {
         vm->longest_job_ns = job->used_ns;
     }
-    if (vm->group->slow_ns > 0) {
+    if (vm->group->slow_ns + vm->group->gap_ns > 0) {
         sim_judge_length(sim, vm, wall_ns);
     }
     worker->head_since_ns = sim->now_ns;

@@ -164,6 +164,16 @@ static void end_job(struct sim *sim, struct sim_worker *worker)
     }
     memmove(worker->queue, worker->queue + 1, --worker->queued * sizeof(worker->queue[0]));
     worker->done[worker->done_count++] = job;
+    if (worker->queued > 0 && sim->vms[worker->vm].group->gap_ns > 0) {
+        uint64_t from_ns =
+            sim->now_ns +
+            (uint64_t)rng_exponential(&sim->worker_rng, (double)sim->vms[worker->vm].group->gap_ns);
+
+        if (worker->queue[0].arrives_ns < from_ns) {
+            worker->queue[0].arrives_ns = from_ns;
+            add_event(sim, from_ns, SIM_EVENT_WORKER_JOB, worker->handle, 0);
+        }
+    }
     add_event(sim, sim->now_ns + sim->config->link_ns, SIM_EVENT_WORKER_DONE, worker->handle, 0);
 }
 

@@ -67,7 +67,7 @@ static bool by_the_clock(const struct sim_group *group)
 static bool is_judged(const struct sim_group *group)
 {
     return group->crash + group->hang + group->fail + group->invalid == 0 && group->slow_ns == 0 &&
-           !sim_group_lies(group);
+           group->gap_ns == 0 && !sim_group_lies(group);
 }
 
 /* Are all VMs of the group the same when they are alone? */

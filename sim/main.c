@@ -124,7 +124,7 @@ static const struct args_program program = {
         "  limits: limit jobs/s, limit_burst, qdepth\n"
         "  faults, each a probability per job: crash, hang, fail, invalid; disconnect_ms mean\n"
         "  time between lost connections, away_ms (200) until it is back; slow_us a worker\n"
-        "  takes to take up a job\n"
+        "  takes to take up a job, gap_us from one to the next that is with it\n"
         "  attacks: batch 1 = a new batch of `depth` when all are answered; after tiny jobs of\n"
         "  tiny_us (1) come huge (1) of job_us; lies of its worker about GPU time: lie_factor,\n"
         "  lie_step down to it with each job, lie_us always, lie_every so many jobs; every\n"

@@ -60,6 +60,7 @@ struct sim_group {
     uint64_t disconnect_ns;     /* mean time between losses of the connection, 0 = never */
     uint64_t away_ns;           /* ... and how long it stays away then, mean */
     uint64_t slow_ns;           /* the worker takes so long (mean) to take up a job */
+    uint64_t gap_ns;            /* ... and so long from one job to the next that is with it */
     uint32_t batch;             /* closed loop: 1 = new requests when all are answered */
     uint32_t tiny, huge;        /* after so many jobs of tiny_us come so many of `job` */
     uint32_t tiny_us;

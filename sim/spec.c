@@ -42,6 +42,7 @@ static const struct key {
     {"disconnect_ms", NS_FROM_MS, offsetof(struct sim_group, disconnect_ns), 0, 1e9},
     {"away_ms", NS_FROM_MS, offsetof(struct sim_group, away_ns), 0, 1e9},
     {"slow_us", NS_FROM_US, offsetof(struct sim_group, slow_ns), 0, 1e8},
+    {"gap_us", NS_FROM_US, offsetof(struct sim_group, gap_ns), 0, 1e8},
     {"batch", U32, offsetof(struct sim_group, batch), 0, 1},
     {"tiny", U32, offsetof(struct sim_group, tiny), 0, 1e6},
     {"tiny_us", U32, offsetof(struct sim_group, tiny_us), 1, VGPU_TEST_SPIN_MAX_US},

@@ -449,6 +449,42 @@ static void test_late_news_cost_nothing(void **state)
     end();
 }
 
+/*
+ * Tiny jobs go ahead sixteen at a time.  One end that is told of 190 us late makes them no long
+ * ones; one of 2 ms may be a job of 2 ms that says 2 us, and then no second one goes ahead.
+ */
+static void test_late_news_make_no_long_jobs(void **state)
+{
+    struct wfq_job *flying[WFQ_DEPTH_MAX] = {0}, *job;
+    uint32_t count = 0;
+
+    begin(WFQ_POLICY_WFQ, 50, 50, 1);
+    submit(0, 40);
+    for (int i = 0; i < 20; i++) {
+        finish(take(0), 2 * US);
+    }
+    flying[0] = take(0);
+    now_ns += 190 * NS_PER_US;
+    wfq_complete(wfq, flying[0], 2 * NS_PER_US, false, now_ns);
+    for (int i = 0; i < 8; i++) {
+        finish(take(0), 2 * US);
+    }
+    submit(0, 40);
+    while ((job = wfq_dequeue(wfq, now_ns)) != NULL) {
+        flying[count++] = job;
+    }
+    assert_int_equal(count, WFQ_DEPTH_MAX);
+    now_ns += 2 * NS_PER_MS;
+    for (uint32_t i = 0; i < count; i++) {
+        now_ns += 2 * NS_PER_US;
+        wfq_complete(wfq, flying[i], 2 * NS_PER_US, false, now_ns);
+    }
+    take(0);
+    take(0);
+    assert_null(wfq_dequeue(wfq, now_ns));
+    end();
+}
+
 /* VM 0's worker is new; its first job is told of after so long, and has used 5 us. */
 static uint64_t first_job_after(uint64_t ns)
 {
@@ -525,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_wf2q_passes_over_who_is_ahead),
         cmocka_unit_test(test_a_slow_worker_pays_for_what_it_holds),
         cmocka_unit_test(test_late_news_cost_nothing),
+        cmocka_unit_test(test_late_news_make_no_long_jobs),
         cmocka_unit_test(test_the_first_job_of_a_worker_may_be_late),
         cmocka_unit_test(test_only_the_first_job_may_be_late),
     };

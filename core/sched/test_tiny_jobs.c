@@ -114,12 +114,36 @@ static void test_small_lies_add_up(void **state)
     assert_true(share > 48.5 && share < 51);
 }
 
+/*
+ * The host takes 20 us between two jobs until the next one has begun and we know: jobs of 0.2 ms
+ * lose a tenth by that, longer ones next to nothing.  By what they report their shares are equal.
+ */
+static void test_a_late_host_costs_no_share(void **state)
+{
+    static const uint64_t held_ns[VMS] = {225000, 1025000}, used_ns[VMS] = {205000, 1005000};
+    double share = working_share(held_ns, used_ns), used;
+
+    used = share * 1005 / 1025 / (share * 1005 / 1025 + (100 - share) * 205 / 225);
+    assert_true(used > 0.495 && used < 0.505);
+}
+
+/* Who says so of time that its jobs did use has 25 us of each by that and 2 %, and no more. */
+static void test_a_late_host_is_no_excuse(void **state)
+{
+    static const uint64_t held_ns[VMS] = {400000, 400000}, used_ns[VMS] = {205000, 400000};
+    double share = working_share(held_ns, used_ns);
+
+    assert_true(share > 47 && share < 50); /* 1 / (1 + 1 / (1 - 33 / 400)) is 0.478 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flood_of_empty_jobs),
         cmocka_unit_test(test_a_report_is_held_to_the_clock),
         cmocka_unit_test(test_small_lies_add_up),
+        cmocka_unit_test(test_a_late_host_costs_no_share),
+        cmocka_unit_test(test_a_late_host_is_no_excuse),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,9 +395,9 @@ void wfq_charge_switch(struct wfq *wfq, uint32_t vm, bool filled);
 uint64_t wfq_believe_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t reported_ns,
                         uint64_t now_ns);
 /* `job` ended, not aside, having used so much: accounts and V, but not yet the arrays of those who
- * could run.  Returns what it is charged. */
+ * could run.  Returns what it is charged; *length_ns: of that without the gap to the next one. */
 uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t used_ns,
-                        uint64_t now_ns);
+                        uint64_t now_ns, uint64_t *length_ns);
 
 /* wfq_aside.c */
 

@@ -88,16 +88,26 @@ static bool was_interrupted(const struct wfq *wfq, const struct wfq_job *job, ui
     return state->interrupted && !before;
 }
 
-/* What the VM's jobs are like. */
-static void learn(struct vm_state *state, uint64_t cost_ns, uint64_t longest_ns)
+/*
+ * What the job itself was like, or the scheduler would make short what it takes for long: where few
+ * are handed out ahead there is a gap behind each.  What goes beyond the report may be that the
+ * host was late, and is remembered as long as a longest job is only if it is more than what goes
+ * ahead anyway.
+ */
+static uint64_t seemed_ns(const struct wfq *wfq, uint64_t length_ns, uint64_t reported_ns)
 {
-    state->average_ns = wfq_average_ns(state->average_ns, cost_ns, WFQ_NEWEST_JOB);
-    longest_ns = cost_ns > longest_ns ? cost_ns : longest_ns;
-    if (longest_ns > state->max_job_ns) {
-        state->max_job_ns = longest_ns;
+    return length_ns > reported_ns + wfq->config.ahead_ns ? length_ns : reported_ns;
+}
+
+/* What the VM's jobs are like. */
+static void learn(struct vm_state *state, uint64_t length_ns, uint64_t seemed_ns, uint64_t most_ns)
+{
+    state->average_ns = wfq_average_ns(state->average_ns, length_ns, WFQ_NEWEST_JOB);
+    if (most_ns > state->max_job_ns) {
+        state->max_job_ns = most_ns;
     }
-    if (state->recent_longest_ns == UNKNOWN || cost_ns > state->recent_longest_ns) {
-        state->recent_longest_ns = cost_ns;
+    if (state->recent_longest_ns == UNKNOWN || seemed_ns > state->recent_longest_ns) {
+        state->recent_longest_ns = seemed_ns;
     } else {
         state->recent_longest_ns -= state->recent_longest_ns / FORGET_LONGEST;
     }
@@ -108,7 +118,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
 {
     uint32_t vm = job->vm;
     struct vm_state *state = &wfq->vms[vm];
-    uint64_t used_ns = gpu_time_ns, cost_ns, longest_ns = 0;
+    uint64_t used_ns = gpu_time_ns, reported_ns, cost_ns, length_ns, most_ns;
 
     assert(job->in_flight && job_list_first(&state->in_flight) == job);
     wfq_account_idlers(wfq, now_ns);
@@ -118,14 +128,17 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     }
     if (state->aside) {
         used_ns = cost_ns = wfq_charge_aside(wfq, job, gpu_time_ns, elapsed, now_ns);
+        reported_ns = length_ns = cost_ns;
     } else {
         if (elapsed) {
             used_ns = wfq_own_part_ns(wfq, used_ns, wfq->taken_ns - job->taken_mark_ns);
         }
+        reported_ns = used_ns;
         used_ns = wfq_believe_ns(wfq, job, used_ns, now_ns);
-        cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns);
+        reported_ns = reported_ns < used_ns ? reported_ns : used_ns;
+        cost_ns = wfq_charge_job(wfq, job, used_ns, now_ns, &length_ns);
         if (elapsed && was_interrupted(wfq, job, gpu_time_ns)) {
-            cost_ns = state->average_ns;
+            cost_ns = length_ns = reported_ns = state->average_ns;
         }
         wfq->pending_ns -= wfq_pending_ns(job);
         if (job->guest) {
@@ -134,9 +147,12 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
             wfq->in_flight--;
         }
     }
+    most_ns = cost_ns;
     if (wfq_was_beside(wfq, job)) {
         /* So long its neighbour's account was not final. */
-        longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
+        uint64_t longest_ns = wfq_since_ns(now_ns, state->head_started_ns);
+
+        most_ns = longest_ns > most_ns ? longest_ns : most_ns;
     }
     note_handed(state, cost_ns, wfq->config.ahead_ns);
     job_list_take(&state->in_flight);
@@ -146,7 +162,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
     state->completed++;
     state->gpu_time_ns += used_ns;
     wfq->busy_ns += used_ns;
-    learn(state, cost_ns, longest_ns);
+    learn(state, length_ns, seemed_ns(wfq, length_ns, reported_ns), most_ns);
     state->last_completed_ns = wfq->last_completed_ns = now_ns;
     state->head_started_ns = now_ns;
     if (state->in_flight.count > 0) {

@@ -162,6 +162,23 @@ class Debts(unittest.TestCase):
             self.examine(seed)
 
 
+class LateHosts(unittest.TestCase):
+    """Processors of the host make workers wait, and us: that makes no VM's jobs long."""
+
+    def test_weights_are_shares_of_what_is_reported(self):
+        spec = ";".join("weight=%d,job_us=%d,depth=16,gap_us=20" % vm for vm in
+                        ((80, 210), (60, 1000), (40, 3000), (20, 10000)))
+        vms = result_of("--vms", spec, "--seconds", "20")["vms"]
+        for vm, due in zip(vms, (0.4, 0.3, 0.2, 0.1)):
+            self.assertAlmostEqual(vm["share"], due, delta=0.01)
+
+    def test_tiny_jobs_still_go_ahead(self):
+        vms = result_of("--vms", "n=64,job_us=1,depth=32,slow_us=10", "--seconds", "3")["vms"]
+        jobs = [vm["jobs"] for vm in vms]
+        self.assertGreater(sum(jobs), 3 * 220000)
+        self.assertGreater(min(jobs), 0.75 * sum(jobs) / 64)
+
+
 class Channels(unittest.TestCase):
     """VMs whose jobs are records, which the core gives turns; the same promises hold, or
     result_of() fails."""
