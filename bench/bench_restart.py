@@ -79,7 +79,8 @@ class Host:
 
 
 class VM:
-    """Its device: it connects again at once, and asks again."""
+    """Its device, and a guest that asks again.  A connection that is lost is made again after
+    --reconnect-ms, as QEMU does for a device."""
 
     def __init__(self, host, number, loop):
         self.host, self.number, self.loop = host, number, loop
@@ -87,6 +88,7 @@ class VM:
         self.sent = self.answers = self.wrong = self.told = self.busy = 0
         self.answered_ns = 0
         self.due_ns = None  # when it asks next; None: it waits for an answer
+        self.connect_ns = 0  # when it tries next
 
     def connect(self):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -95,6 +97,7 @@ class VM:
         except OSError as error:
             assert error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN), error
             sock.close()
+            self.connect_ns = time.monotonic_ns() + self.loop.reconnect_ns
             return
         self.sock, self.bytes = sock, b""
         self.loop.add(self)
@@ -116,6 +119,7 @@ class VM:
         self.loop.remove(self)
         self.sock.close()
         self.sock = None
+        self.connect_ns = time.monotonic_ns() + self.loop.reconnect_ns
 
     def read(self):
         try:
@@ -148,8 +152,8 @@ class VM:
 
 
 class Loop:
-    def __init__(self, host, count, think_ns):
-        self.think_ns = think_ns
+    def __init__(self, host, count, think_ns, reconnect_ns):
+        self.think_ns, self.reconnect_ns = think_ns, reconnect_ns
         self.poll = select.epoll()
         self.by_fd = {}
         self.ending = False
@@ -167,7 +171,8 @@ class Loop:
         now_ns = time.monotonic_ns()
         for vm in self.vms:
             if vm.sock is None:
-                vm.connect()
+                if now_ns >= vm.connect_ns:
+                    vm.connect()
             elif vm.due_ns is not None and now_ns >= vm.due_ns and not self.ending:
                 vm.ask()
         for fd, _ in self.poll.poll(0.001):
@@ -201,7 +206,7 @@ def measure(programs, args):
     """A dictionary of figures; one of the two versions, from start to end."""
     with tempfile.TemporaryDirectory(prefix="vgpu-restart-") as folder:
         host = Host(folder, programs, args.backend, args.work_us)
-        loop = Loop(host, args.vms, int(args.think_ms * 1e6))
+        loop = Loop(host, args.vms, int(args.think_ms * 1e6), int(args.reconnect_ms * 1e6))
         try:
             host.start()
             loop.until(lambda: loop.all_answered_since(0), "all VMs have an answer")
@@ -258,6 +263,9 @@ def main():
     parser.add_argument("--work-us", type=int, default=200, help="of each request (200)")
     parser.add_argument("--think-ms", type=float, default=20, metavar="MS",
                         help="of a VM between an answer and its next request (20)")
+    parser.add_argument("--reconnect-ms", type=float, default=1000, metavar="MS",
+                        help="from the loss of a VM's connection to its next try (1000, as QEMU "
+                        "does for a vgpu-stub; 0: at once)")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     totals = {"new": {}, **({"old": {}} if args.old else {})}
@@ -266,7 +274,8 @@ def main():
             add(total, measure(args.old if name == "old" else args.bin_dir, args))
     for name, total in totals.items():
         print_line(name, total)
-    result = {"vms": args.vms, "processors": os.cpu_count(), **totals}
+    result = {"vms": args.vms, "processors": os.cpu_count(), "reconnect_ms": args.reconnect_ms,
+              **totals}
     if args.old:
         result["ratio"] = (statistics.median(totals["new"]["gaps_s"]) /
                            statistics.median(totals["old"]["gaps_s"]))

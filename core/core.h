@@ -488,6 +488,34 @@ bool core_session_stats(const struct core *core, uint32_t session,
 /* Who the host knows it to be; NULL = no such session.  Valid while the session is open. */
 const struct core_identity *core_session_identity(const struct core *core, uint32_t session);
 
+/*
+ * What a session is, beside its connection and its identity, for a mediator that goes on with it.
+ * Written as it is: a change of it is one of CORE_SESSION_KEPT_VERSION.
+ */
+#define CORE_SESSION_KEPT_VERSION 1u
+struct core_session_kept {
+    uint32_t features;
+    uint32_t claimed_id; /* these three: of the frame that said which VM it is */
+    uint8_t claimed_pool, claimed_priority;
+    uint8_t spoke; /* such a frame has come */
+    uint8_t hello;
+    uint64_t opened_ns;
+    uint64_t requests, protocol_errors;
+};
+
+/*
+ * False: nobody can go on with it: a process of the host, which finds its channels again by itself;
+ * a session with channels; one with requests that are not answered; one of which nobody knows who
+ * it is.  Every byte of *kept is written.
+ */
+bool core_session_export(const struct core *core, uint32_t session, struct core_session_kept *kept);
+/*
+ * Right behind core_session_open(), instead of its first frame.  It says nothing to the peer but a
+ * CONFIG, and may close the session, as a first frame may.
+ */
+void core_session_import(struct core *core, uint32_t session, const struct core_session_kept *kept,
+                         uint64_t now_ns);
+
 /* Has HELLO granted it channels?  Then frames may have descriptors. */
 bool core_session_has_channels(const struct core *core, uint32_t session);
 /* Its channels may have a life of their own. */

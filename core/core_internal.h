@@ -253,6 +253,8 @@ void core_job_submit(struct core *core, uint32_t session, uint32_t request_id, c
 /* The oldest job in flight ended; gpu_time_ns is charged. */
 void core_job_end(struct core *core, uint32_t slot, enum vgpu_error status, uint64_t gpu_time_ns,
                   const vgpu_worker_done *done, const void *body, uint64_t now_ns);
+/* Requests of this VM that are accepted and not answered yet. */
+uint32_t core_vm_requests_left(const struct core_vm *vm);
 /* Everything that waits is answered with `status`, unless its session is gone. */
 void core_jobs_refuse_waiting(struct core *core, uint32_t slot, enum vgpu_error status,
                               uint64_t now_ns);

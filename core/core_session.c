@@ -278,6 +278,58 @@ void core_session_bind_waiting(struct core *core, uint64_t now_ns)
     }
 }
 
+/* ---- over a restart ---- */
+
+bool core_session_export(const struct core *core, uint32_t session, struct core_session_kept *kept)
+{
+    const struct core_session *state;
+    bool known;
+
+    if (session >= CORE_SESSIONS_MAX || core->sessions[session].state == CORE_SESSION_FREE) {
+        return false;
+    }
+    state = &core->sessions[session];
+    known = state->state != CORE_SESSION_OPEN || state->identity.kind != CORE_IDENTITY_CLAIM;
+    if (!known || state->host || state->resetting || core_session_channels(core, session) > 0 ||
+        (state->vm != CORE_NONE && core_vm_requests_left(&core->vms[state->vm]) > 0)) {
+        return false;
+    }
+    memset(kept, 0, sizeof(*kept));
+    kept->features = state->features;
+    kept->claimed_id = state->claimed_id;
+    kept->claimed_pool = state->claimed_pool;
+    kept->claimed_priority = state->claimed_priority;
+    kept->spoke = state->state != CORE_SESSION_OPEN;
+    kept->hello = state->hello;
+    kept->opened_ns = state->opened_ns;
+    kept->requests = state->requests;
+    kept->protocol_errors = state->protocol_errors;
+    return true;
+}
+
+void core_session_import(struct core *core, uint32_t session, const struct core_session_kept *kept,
+                         uint64_t now_ns)
+{
+    struct core_session *state = &core->sessions[session];
+    const VGPUSocketHeader first = {
+        .vm_id = kept->claimed_id,
+        .pool_id = kept->claimed_pool,
+        .priority = kept->claimed_priority,
+    };
+
+    state->hello = kept->hello;
+    state->features = kept->features & (FEATURES_GRANTED | VGPU_FEATURE_RESUME |
+                                        (core->effects.channel_start ? VGPU_FEATURE_CHANNELS : 0));
+    state->opened_ns = kept->opened_ns;
+    state->requests = kept->requests;
+    state->protocol_errors = kept->protocol_errors;
+    /* What it is called now may have changed meanwhile. */
+    if (kept->spoke && bind_first(core, session, &first, now_ns) &&
+        state->state == CORE_SESSION_BOUND && (state->features & VGPU_FEATURE_CONFIG)) {
+        core_session_send_config(core, session);
+    }
+}
+
 /* ---- frames ---- */
 
 static void protocol_error(struct core *core, uint32_t session, const char *text, uint64_t now_ns)

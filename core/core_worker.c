@@ -160,16 +160,22 @@ static void kill_worker(struct core *core, uint32_t slot, uint64_t now_ns)
     core->effects.worker_stop(core->effects.opaque, vm->worker.handle, true);
 }
 
+uint32_t core_vm_requests_left(const struct core_vm *vm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; vm->used && vm->job_count > 0 && i < CORE_VM_JOBS_MAX; i++) {
+        count += vm->jobs[i].id != 0 && vm->jobs[i].channel == 0;
+    }
+    return count;
+}
+
 uint32_t core_requests_left(const struct core *core)
 {
     uint32_t count = 0;
 
     for (uint32_t slot = 0; slot < core->vm_high; slot++) {
-        const struct core_vm *vm = &core->vms[slot];
-
-        for (uint32_t i = 0; vm->used && vm->job_count > 0 && i < CORE_VM_JOBS_MAX; i++) {
-            count += vm->jobs[i].id != 0 && vm->jobs[i].channel == 0;
-        }
+        count += core_vm_requests_left(&core->vms[slot]);
     }
     return count;
 }

@@ -334,6 +334,124 @@ static void test_a_thousand_sessions(void **state)
     world_end();
 }
 
+/* ---- over a restart ---- */
+
+/* The session as the mediator behind this one has it; no VM is known to that one. */
+static uint32_t go_on(uint32_t session, enum core_identity_kind kind, uint32_t vm_id)
+{
+    struct core_session_kept kept;
+    uint32_t again;
+
+    assert_true(core_session_export(w.core, session, &kept));
+    world_end();
+    world_begin(NULL);
+    again = connect_as(kind, vm_id);
+    core_session_import(w.core, again, &kept, w.now_ns);
+    return again;
+}
+
+static void test_a_session_goes_on_in_the_next_core(void **state)
+{
+    const VGPUHello hello = {.version = 1, .features = VGPU_FEATURE_CONFIG};
+    struct core_session_stats stats;
+    struct core_session_kept kept;
+    uint32_t session;
+
+    world_begin(NULL);
+    session = connect_as(CORE_IDENTITY_UUID, 7);
+    frame_in(session, VGPU_MSG_HELLO, 7, 1, &hello, sizeof(hello));
+    request(session, 7, 2);
+    assert_false(core_session_export(w.core, session, &kept)); /* an answer is due */
+    worker_ready(w.starts[0].worker);
+    done(&w.runs[0], VGPU_ERR_NONE);
+    session = go_on(session, CORE_IDENTITY_UUID, 7);
+    assert_int_equal(w.sent_count, 1); /* no second answer to its HELLO */
+    assert_int_equal(last_sent()->header.msg_type, VGPU_MSG_CONFIG);
+    assert_true(core_session_stats(w.core, session, &stats));
+    assert_true(stats.hello);
+    assert_int_equal(stats.features, VGPU_FEATURE_CONFIG);
+    assert_int_equal(stats.requests, 1);
+    assert_int_not_equal(stats.vm, CORE_NONE);
+    request(session, 7, 3);
+    assert_int_equal(w.start_count, 1);
+    frame_in(session, VGPU_MSG_HELLO, 7, 4, &hello, sizeof(hello));
+    assert_int_equal(w.closed_reason, CORE_CLOSE_PROTOCOL); /* it has said that already */
+    world_end();
+}
+
+static void test_a_session_goes_on_under_another_vm_id(void **state)
+{
+    const VGPUHello hello = {.version = 1, .features = VGPU_FEATURE_CONFIG};
+    struct core_vm_config renamed = vm_config(7, 1);
+    struct core_session_kept kept;
+    uint32_t session;
+
+    world_begin(NULL);
+    session = connect_as(CORE_IDENTITY_UUID, 7);
+    frame_in(session, VGPU_MSG_HELLO, 7, 1, &hello, sizeof(hello));
+    assert_true(core_session_export(w.core, session, &kept));
+    world_end();
+    world_begin(NULL);
+    renamed.vm_id = 9;
+    apply(&renamed, 1);
+    session = connect_as(CORE_IDENTITY_UUID, 7);
+    core_session_import(w.core, session, &kept, w.now_ns);
+    assert_int_equal(last_sent()->config.vm_id, 9);
+    request(session, 7, 2); /* it has not heard of that yet */
+    request(session, 9, 3);
+    assert_int_equal(stats_of(9).submitted, 2);
+    world_end();
+}
+
+static void test_who_may_not_be_served_any_more_is_told_so(void **state)
+{
+    struct core_session_kept kept;
+    uint32_t session;
+
+    world_begin(NULL);
+    session = ready_vm(7);
+    assert_true(core_session_export(w.core, session, &kept));
+    world_end();
+    world_begin(deny_unregistered);
+    session = connect_as(CORE_IDENTITY_CLAIM, 7);
+    core_session_import(w.core, session, &kept, w.now_ns);
+    request(session, 7, 2);
+    assert_int_equal(last_sent()->response.status, VGPU_ERR_VM_NOT_REGISTERED);
+    world_end();
+}
+
+static void test_two_sessions_of_a_vm_do_not_both_go_on(void **state)
+{
+    struct core_session_kept kept;
+    uint32_t first, second;
+
+    world_begin(NULL);
+    first = ready_vm(7);
+    assert_true(core_session_export(w.core, first, &kept));
+    second = connect_as(CORE_IDENTITY_CLAIM, 7);
+    core_session_import(w.core, second, &kept, w.now_ns);
+    assert_int_equal(w.closed_session, second);
+    assert_int_equal(w.closed_reason, CORE_CLOSE_DUPLICATE);
+    world_end();
+}
+
+static void test_who_nobody_knows_does_not_go_on(void **state)
+{
+    struct core_session_kept kept;
+    uint32_t silent, known;
+
+    world_begin(NULL);
+    silent = connect_as(CORE_IDENTITY_CLAIM, 7);
+    assert_false(core_session_export(w.core, silent, &kept));
+    assert_false(core_session_export(w.core, CORE_SESSIONS_MAX, &kept));
+    assert_false(core_session_export(w.core, 99, &kept));
+    /* A 1.0 device that has not spoken yet may take its time after that, too. */
+    known = go_on(connect_as(CORE_IDENTITY_UUID, 8), CORE_IDENTITY_UUID, 8);
+    request(known, 8, 1);
+    assert_int_equal(w.start_count, 1);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +469,11 @@ int main(void)
         cmocka_unit_test(test_nonsense_closes),
         cmocka_unit_test(test_pool_without_gpu),
         cmocka_unit_test(test_a_thousand_sessions),
+        cmocka_unit_test(test_a_session_goes_on_in_the_next_core),
+        cmocka_unit_test(test_a_session_goes_on_under_another_vm_id),
+        cmocka_unit_test(test_who_may_not_be_served_any_more_is_told_so),
+        cmocka_unit_test(test_two_sessions_of_a_vm_do_not_both_go_on),
+        cmocka_unit_test(test_who_nobody_knows_does_not_go_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,8 +35,8 @@
 #include "common/ns.h"
 #include "keeper/listener.h"
 
-/* Two per worker, its socket and its log, and some. */
-#define FILES_WANTED (2u * VGPU_KEEPER_WORKERS_MAX + 64u)
+/* Two per worker, its socket and its log, two per parked connection, and some. */
+#define FILES_WANTED (2u * (VGPU_KEEPER_WORKERS_MAX + VGPU_KEEPER_PARKED_MAX) + 64u)
 /* Messages from the mediator before anything else is looked at. */
 #define TAKE_MAX 64u
 /* The kinds that are taken: of each at most one is pending. */
@@ -44,8 +44,8 @@
 
 /* ---- to the mediator ---- */
 
-static int tell(struct keeper *keeper, uint16_t type, uint64_t number, void *body, size_t bytes,
-                const int *fd)
+static int tell_with(struct keeper *keeper, uint16_t type, uint64_t number, void *body,
+                     size_t bytes, const int *fds, unsigned fd_count)
 {
     vgpu_keeper_header header = {
         .magic = VGPU_KEEPER_MAGIC,
@@ -55,11 +55,16 @@ static int tell(struct keeper *keeper, uint16_t type, uint64_t number, void *bod
         .worker = number,
     };
     struct iovec parts[] = {{&header, sizeof(header)}, {body, bytes}};
-    int ret = fd_packet_send(keeper->link, parts, bytes ? 2 : 1, fd, fd ? 1 : 0);
+    int ret = fd_packet_send(keeper->link, parts, bytes ? 2 : 1, fds, fd_count);
 
     /* Whatever else is wrong with the link, its end follows. */
     keeper->full |= ret < 0;
     return ret;
+}
+
+static int tell(struct keeper *keeper, uint16_t type, uint64_t number, void *body, size_t bytes)
+{
+    return tell_with(keeper, type, number, body, bytes, NULL, 0);
 }
 
 static int tell_welcome(struct keeper *keeper)
@@ -69,7 +74,8 @@ static int tell_welcome(struct keeper *keeper)
         .flags = processes_own(keeper->processes) |
                  (keeper->options->socket_path ? 0 : VGPU_KEEPER_PRIVATE) |
                  (orders_may_help(keeper) ? VGPU_KEEPER_HELPS : 0) |
-                 (keeper->options->reset_command ? VGPU_KEEPER_RESETS : 0),
+                 (keeper->options->reset_command ? VGPU_KEEPER_RESETS : 0) |
+                 (keeper->options->socket_path ? VGPU_KEEPER_PARKS : 0),
         .pid = (uint32_t)getpid(),
         .uid = geteuid(),
         .uid_base = uids->base,
@@ -77,7 +83,7 @@ static int tell_welcome(struct keeper *keeper)
         .held = processes_living(keeper->processes),
     };
 
-    return tell(keeper, VGPU_KEEPER_WELCOME, 0, &welcome, sizeof(welcome), NULL);
+    return tell(keeper, VGPU_KEEPER_WELCOME, 0, &welcome, sizeof(welcome));
 }
 
 static bool tell_held(void *opaque, struct process *process)
@@ -86,8 +92,8 @@ static bool tell_held(void *opaque, struct process *process)
     vgpu_keeper_held held = {.process = {(uint32_t)process->pid, process->uid},
                              .worker = process->what};
 
-    if (process->tell_held && tell(keeper, VGPU_KEEPER_HELD, process->number, &held, sizeof(held),
-                                   &process->socket) == 0) {
+    if (process->tell_held && tell_with(keeper, VGPU_KEEPER_HELD, process->number, &held,
+                                        sizeof(held), &process->socket, 1) == 0) {
         process->tell_held = false;
     }
     return !keeper->full;
@@ -100,16 +106,28 @@ static bool tell_news(void *opaque, struct process *process)
 
     /* One that has ended meanwhile: its end says enough. */
     if (process->tell_started &&
-        (process->tell_ended || tell(keeper, VGPU_KEEPER_STARTED, process->number, &started,
-                                     sizeof(started), NULL) == 0)) {
+        (process->tell_ended ||
+         tell(keeper, VGPU_KEEPER_STARTED, process->number, &started, sizeof(started)) == 0)) {
         process->tell_started = false;
     }
     if (process->tell_ended && !keeper->full &&
-        tell(keeper, VGPU_KEEPER_ENDED, process->number, &process->end, sizeof(process->end),
-             NULL) == 0) {
+        tell(keeper, VGPU_KEEPER_ENDED, process->number, &process->end, sizeof(process->end)) ==
+            0) {
         processes_forget(keeper->processes, process);
     }
     return !keeper->full;
+}
+
+static void tell_parked(struct keeper *keeper)
+{
+    const int *fds;
+
+    while (!keeper->full && (fds = parked_next(&keeper->parked)) != NULL) {
+        if (tell_with(keeper, VGPU_KEEPER_PARKED, 0, NULL, 0, fds, VGPU_KEEPER_FDS) == 0) {
+            parked_drop_next(&keeper->parked);
+        }
+    }
+    keeper->tell_parked = keeper->full;
 }
 
 static void tell_all(struct keeper *keeper)
@@ -120,11 +138,13 @@ static void tell_all(struct keeper *keeper)
     }
     if (!keeper->full && keeper->tell_listed) {
         processes_each(keeper->processes, tell_held, keeper);
-        keeper->tell_listed =
-            keeper->full || tell(keeper, VGPU_KEEPER_LISTED, 0, NULL, 0, NULL) < 0;
+        keeper->tell_listed = keeper->full || tell(keeper, VGPU_KEEPER_LISTED, 0, NULL, 0) < 0;
     }
     if (!keeper->full) {
         processes_each(keeper->processes, tell_news, keeper);
+    }
+    if (!keeper->full && keeper->tell_parked) {
+        tell_parked(keeper);
     }
 }
 
@@ -161,6 +181,7 @@ static void drop_mediator(struct keeper *keeper, const char *why)
     }
     close(keeper->link);
     keeper->link = -1;
+    keeper->tell_parked = false;
     orders_end_helpers(keeper);
     keeper->alone_since_ns = clock_now_ns();
     processes_each(keeper->processes, begin_anew, keeper);
@@ -218,36 +239,6 @@ static void turn_away(struct keeper *keeper)
     keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void on_listener(struct keeper *keeper)
-{
-    int link = accept4(keeper->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    struct ucred peer = {0};
-    socklen_t length = sizeof(peer);
-
-    if (link < 0) {
-        turn_away(keeper);
-        return;
-    }
-    if (getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
-        (peer.uid != 0 && peer.uid != keeper->allowed_uid)) {
-        log_warning("process %d of uid %u wants to be the mediator: refused", (int)peer.pid,
-                    (unsigned)peer.uid);
-        close(link);
-        return;
-    }
-    if (keeper->link >= 0 && mediator_is_gone(keeper)) {
-        drop_mediator(keeper, NULL);
-    }
-    if (keeper->link >= 0) {
-        log_warning("process %d wants to be the mediator beside process %d: refused", (int)peer.pid,
-                    (int)keeper->mediator);
-        refuse(keeper, link);
-        return;
-    }
-    log_info("vgpu-mediator (process %d) is here", (int)peer.pid);
-    greet(keeper, link, peer.pid, peer.uid);
-}
-
 /* ---- from the mediator ---- */
 
 static void on_other_end(void *opaque, pid_t pid)
@@ -289,6 +280,38 @@ static void on_link(struct keeper *keeper)
     if (!keeper->full) {
         tell_all(keeper);
     }
+}
+
+/* ---- who wants to be the mediator ---- */
+
+static void on_listener(struct keeper *keeper)
+{
+    int link = accept4(keeper->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+
+    if (link < 0) {
+        turn_away(keeper);
+        return;
+    }
+    if (getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
+        (peer.uid != 0 && peer.uid != keeper->allowed_uid)) {
+        log_warning("process %d of uid %u wants to be the mediator: refused", (int)peer.pid,
+                    (unsigned)peer.uid);
+        close(link);
+        return;
+    }
+    while (keeper->link >= 0 && mediator_is_gone(keeper)) {
+        on_link(keeper); /* up to its last word */
+    }
+    if (keeper->link >= 0) {
+        log_warning("process %d wants to be the mediator beside process %d: refused", (int)peer.pid,
+                    (int)keeper->mediator);
+        refuse(keeper, link);
+        return;
+    }
+    log_info("vgpu-mediator (process %d) is here", (int)peer.pid);
+    greet(keeper, link, peer.pid, peer.uid);
 }
 
 /* ---- signals and time ---- */
@@ -335,16 +358,31 @@ static int alone_ms(struct keeper *keeper, uint64_t now_ns)
     return -1;
 }
 
+/* ms until parked connections end; -1: there are none. */
+static int parked_ms(struct keeper *keeper, uint64_t now_ns)
+{
+    uint32_t ended = parked_expire(&keeper->parked, now_ns);
+
+    if (ended > 0) {
+        log_notice("no mediator came for %" PRIu32 " connections of devices: they are closed",
+                   ended);
+    }
+    return keeper->parked.count > 0 ? ms_until(keeper->parked.until_ns, now_ns) : -1;
+}
+
+/* -1: never. */
+static int sooner(int a_ms, int b_ms)
+{
+    return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 static int wait_ms(struct keeper *keeper)
 {
     uint64_t now_ns = clock_now_ns(), due_ns = processes_logs_due_ns(keeper->processes);
-    int alone = alone_ms(keeper, now_ns);
+    int due = sooner(alone_ms(keeper, now_ns), parked_ms(keeper, now_ns));
     int logs = due_ns == UINT64_MAX ? -1 : ms_until(due_ns, now_ns);
 
-    if (keeper->reap_more) {
-        return 0;
-    }
-    return alone < 0 || (logs >= 0 && logs < alone) ? logs : alone;
+    return keeper->reap_more ? 0 : sooner(due, logs);
 }
 
 void keeper_run(struct keeper *keeper)
@@ -510,6 +548,7 @@ void keeper_free(struct keeper *keeper)
 {
     /* First the workers: who sees the socket's end may count on their being gone. */
     processes_free(keeper->processes);
+    parked_drop_all(&keeper->parked);
     if (keeper->link >= 0) {
         close(keeper->link);
     }

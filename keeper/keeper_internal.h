@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "keeper/keeper.h"
+#include "keeper/parked.h"
 #include "keeper/processes.h"
 
 /* Of one mediator at a time two; those of the one before may not have ended yet. */
@@ -24,7 +25,8 @@ struct keeper {
     uid_t mediator_uid;
     pid_t helpers[HELPERS_MAX]; /* 0: none */
     uid_t allowed_uid;          /* may connect, besides root */
-    bool tell_welcome, tell_listed;
+    struct parked parked;
+    bool tell_welcome, tell_listed, tell_parked;
     bool full;      /* the mediator's socket takes no more now */
     bool reap_more; /* children have ended that no signal tells of any more */
     bool stopping;

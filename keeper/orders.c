@@ -4,8 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/launcher.h"
 #include "common/log.h"
+#include "common/ns.h"
 #include "keeper/helper.h"
 #include "keeper/keeper_internal.h"
 
@@ -67,6 +69,15 @@ static void take_help(struct keeper *keeper, const int *fds)
     }
 }
 
+/* No longer than the workers wait, without whom a connection is worth nothing. */
+static void take_park(struct keeper *keeper, const int *fds)
+{
+    uint64_t alone_s = keeper->options->alone_s;
+    uint64_t park_s = alone_s < VGPU_KEEPER_PARK_S ? alone_s : VGPU_KEEPER_PARK_S;
+
+    parked_add(&keeper->parked, fds, clock_now_ns() + park_s * NS_PER_S);
+}
+
 int orders_take(struct keeper *keeper, const uint8_t *bytes, size_t length, const int *fds,
                 unsigned fd_count)
 {
@@ -103,6 +114,15 @@ int orders_take(struct keeper *keeper, const uint8_t *bytes, size_t length, cons
         if (header.type == VGPU_KEEPER_HELP && body_bytes == 0 && fd_count == VGPU_KEEPER_FDS &&
             orders_may_help(keeper)) {
             take_help(keeper, fds);
+            return 0;
+        }
+        if (header.type == VGPU_KEEPER_PARK && body_bytes == 0 && fd_count == VGPU_KEEPER_FDS &&
+            keeper->options->socket_path) {
+            take_park(keeper, fds);
+            return 0;
+        }
+        if (header.type == VGPU_KEEPER_FETCH && body_bytes == 0 && fd_count == 0) {
+            keeper->tell_parked = true;
             return 0;
         }
         if (header.type == VGPU_KEEPER_KILL && body_bytes == 0 && fd_count == 0) {

@@ -44,6 +44,7 @@
 #include "mediator/metrics/own_metrics.h"
 #include "mediator/sockets.h"
 #include "mediator/sessions/session_io.h"
+#include "mediator/sessions/session_park.h"
 #include "mediator/metrics/shares.h"
 #include "mediator/metrics/stats_log.h"
 #include "mediator/state/kept_state.h"
@@ -206,6 +207,13 @@ static bool make_parts(void)
         .qemu_users = qemu_users,
         .qemu_user_count = qemu_user_count,
     });
+    mediator.session_park = session_park_new(&(struct session_park_uses){
+        .loop = &mediator.loop,
+        .core = mediator.core,
+        .sessions = mediator.sessions,
+        .listeners = mediator.listeners,
+        .keeper = mediator.keeper,
+    });
     mediator.channel_memory = channel_memory_new();
     mediator.supervisor = supervisor_new(&(struct supervisor_uses){
         .loop = &mediator.loop,
@@ -219,7 +227,8 @@ static bool make_parts(void)
     mediator.health = health_new();
     mediator.health_watch = health_watch_new(&mediator);
     return mediator.health && mediator.health_watch && mediator.sessions && mediator.identities &&
-           mediator.listeners && mediator.supervisor && mediator.shares && mediator.stats_log;
+           mediator.listeners && mediator.session_park && mediator.supervisor && mediator.shares &&
+           mediator.stats_log;
 }
 
 static bool add_gpus(void)
@@ -412,6 +421,7 @@ static int start_discovery_in_turn(void)
 static bool start_parts(void)
 {
     char error[SOCKET_ERROR_BYTES];
+    int ret;
 
     if (supervisor_start(mediator.supervisor) < 0 || effects_start(&mediator) < 0 ||
         shares_start(mediator.shares) < 0 ||
@@ -461,6 +471,12 @@ static bool start_parts(void)
         log_error("cannot start to keep the VMs' accounts");
         return false;
     }
+    /* They are answered again when all else is there. */
+    ret = session_park_start(mediator.session_park);
+    if (ret < 0) {
+        log_warning("vgpu-keeper can't be asked for the connections that were there before: %s",
+                    strerror(-ret));
+    }
     if (mediator.options.trust_claims) {
         log_warning("--trust-claims: peers that are no QEMU may say which VM they are; this is "
                     "for laboratories only");
@@ -492,6 +508,7 @@ static void free_all(void)
     discovery_lock_free(mediator.discovery_lock);
     listeners_free(mediator.listeners);
     host_help_stop();
+    session_park_free(mediator.session_park);
     session_io_free(mediator.sessions);
     identity_cache_free(mediator.identities);
     supervisor_free(mediator.supervisor);

@@ -57,6 +57,7 @@ struct kept_state;
 struct listeners;
 struct own_metrics;
 struct session_io;
+struct session_park;
 struct shares;
 struct stats_log;
 struct supervisor;
@@ -69,6 +70,7 @@ struct mediator {
 
     struct effects *effects;
     struct session_io *sessions;
+    struct session_park *session_park;
     struct listeners *listeners;
     struct discovery *discovery; /* NULL with --no-discovery, or while another one does it */
     struct discovery_lock *discovery_lock; /* NULL where it is not needed */

@@ -6,7 +6,8 @@
  * A SOCK_SEQPACKET socket, one packet a message: the header, then the type's body.  The keeper
  * serves one mediator at a time.  It begins with WELCOME, one HELD for each worker that it has,
  * and LISTED; or with REFUSED, and closes.  From then on the mediator says START, KILL and PROBE
- * and is told STARTED and ENDED.  There is no order between messages about different workers.
+ * and is told STARTED and ENDED; PARK and FETCH are about connections of devices.  There is no
+ * order between messages about different workers.
  *
  * A worker's number is chosen by the mediator: never 0, never one that is in use or was HELD.
  * START and HELD hand over descriptors: the keeper keeps the mediator's end of each worker's
@@ -36,6 +37,9 @@ enum vgpu_keeper_msg {
     VGPU_KEEPER_ENDED = 9,   /* -> mediator: vgpu_keeper_end; the number is free again */
     VGPU_KEEPER_HELP = 10,   /* -> keeper: fds: two sockets, each gets a helper (vgpu_host.h) */
     VGPU_KEEPER_RESET = 11,  /* -> keeper: vgpu_keeper_reset; fds as of PROBE */
+    VGPU_KEEPER_PARK = 12,   /* -> keeper: fds: VGPU_KEEPER_FDS_CONNECTION, _STORY */
+    VGPU_KEEPER_FETCH = 13,  /* -> keeper: what is parked, PARKED for each */
+    VGPU_KEEPER_PARKED = 14, /* -> mediator: fds as of PARK; the keeper keeps no copy */
 };
 
 typedef struct vgpu_keeper_header {
@@ -59,6 +63,16 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_header) == 24, "vgpu_keeper_header is 24 b
 #define VGPU_KEEPER_PRIVATE (1u << 8)
 #define VGPU_KEEPER_HELPS (1u << 9)   /* it takes HELP */
 #define VGPU_KEEPER_RESETS (1u << 10) /* it takes RESET: its administrator gave it a command */
+
+#define VGPU_KEEPER_PARKS (1u << 11) /* it takes PARK and FETCH */
+
+/*
+ * A mediator that stops PARKs the connections of its devices; the next one FETCHes them, so that
+ * the devices notice nothing.  Each has a story with it, memory that the keeper does not look at.
+ * What nobody has fetched for VGPU_KEEPER_PARK_S is closed, as is what is too much.
+ */
+#define VGPU_KEEPER_PARK_S 10u
+#define VGPU_KEEPER_PARKED_MAX 2048u
 
 typedef struct vgpu_keeper_welcome {
     uint32_t flags; /* VGPU_KEEPER_OWN_*, _PRIVATE */
@@ -104,6 +118,9 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_worker) == 104, "vgpu_keeper_worker is 104
 /* Those of PROBE. */
 #define VGPU_KEEPER_FDS_OUTPUT 0 /* its standard output */
 #define VGPU_KEEPER_FDS_STATUS 1 /* gets one vgpu_keeper_end when it has ended */
+/* Those of PARK and PARKED. */
+#define VGPU_KEEPER_FDS_CONNECTION 0
+#define VGPU_KEEPER_FDS_STORY 1
 #define VGPU_KEEPER_FDS 2
 
 typedef struct vgpu_keeper_held {

@@ -33,6 +33,7 @@
 #include "mediator/sessions/discovery_lock.h"
 #include "mediator/sessions/listeners.h"
 #include "mediator/sessions/session_io.h"
+#include "mediator/sessions/session_park.h"
 #include "mediator/state/kept_state.h"
 #include "mediator/workers/keeper_link.h"
 #include "mediator/workers/supervisor.h"
@@ -103,11 +104,25 @@ static bool workers_stay(const struct mediator *self)
            !(keeper_link_welcome(self->keeper)->flags & VGPU_KEEPER_PRIVATE);
 }
 
+/* Who was not ready has what belongs to the one that is. */
+static void leave_connections(struct mediator *self)
+{
+    uint32_t left = self->started ? session_park_leave(self->session_park) : 0;
+
+    if (left > 0) {
+        log_notice("the connections of %" PRIu32 " devices wait with vgpu-keeper for the next "
+                   "mediator, %u s",
+                   left, VGPU_KEEPER_PARK_S);
+    }
+}
+
 static void end_sessions(struct mediator *self)
 {
     kept_state_stop(self->kept_state); /* before those who are owed leave and give that up */
+    session_park_stop(self->session_park);
     if (workers_stay(self)) {
         core_leave(self->core); /* so do channels whose processes can find them again */
+        leave_connections(self);
     }
     listeners_remove_all(self->listeners);
     session_io_close_all(self->sessions);

@@ -348,6 +348,34 @@ struct listener *listeners_find(struct listeners *listeners, const struct socket
     return NULL;
 }
 
+/* Is the listener, as it is now, one that would have made this identity? */
+static bool still_knows(const struct listener *listener, const struct core_identity *identity)
+{
+    const struct core_identity *own = &listener->identity;
+
+    if (listener->shared) {
+        return identity->kind != CORE_IDENTITY_CLAIM || listener->listeners->uses.trust_claims;
+    }
+    return own->kind == identity->kind &&
+           memcmp(own->uuid, identity->uuid, sizeof(own->uuid)) == 0 &&
+           own->vm_id_count == identity->vm_id_count &&
+           memcmp(own->vm_ids, identity->vm_ids, own->vm_id_count * sizeof(own->vm_ids[0])) == 0;
+}
+
+int listeners_readmit(struct listeners *listeners, const char *path,
+                      const struct core_identity *identity, struct listener **result)
+{
+    struct listener *listener;
+
+    LIST_FOREACH (listener, &listeners->all, link) {
+        if (strcmp(listener->path, path) == 0) {
+            *result = listener;
+            return still_knows(listener, identity) ? 0 : -EPERM;
+        }
+    }
+    return -ENOENT;
+}
+
 /* ---- may they be opened? ---- */
 
 static bool is_qemu_user(const struct listeners *listeners, uid_t uid)

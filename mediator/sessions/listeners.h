@@ -73,6 +73,14 @@ void listener_make_shared(struct listener *listener);
 struct listener *listeners_find(struct listeners *listeners, const struct socket_file *file);
 
 /*
+ * A connection goes on that another mediator accepted at this path, and knew as `identity`.  0 with
+ * the listener that stands for it now; -ENOENT: nobody listens there yet; -EPERM: who connects
+ * there is somebody else now.
+ */
+int listeners_readmit(struct listeners *listeners, const char *path,
+                      const struct core_identity *identity, struct listener **listener);
+
+/*
  * A QEMU was found that may not open the socket.  If the socket is this VM's own (--vm), and the
  * QEMU runs as one of qemu_users, its file is given to that user.  False: it was not.
  */

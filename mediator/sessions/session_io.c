@@ -493,24 +493,17 @@ static bool too_many_spare(const struct session_io *io, const struct core_identi
     return spare >= SESSION_SPARE_VM_MAX;
 }
 
-void session_io_accept(struct session_io *io, const struct listener *listener, const char *path,
-                       int fd, const struct session_peer *peer,
-                       const struct core_identity *identity)
+/* A connection whose session is open.  NULL: it ends, or has ended. */
+static struct connection *add_connection(struct session_io *io, const struct listener *listener,
+                                         const char *path, int fd, const struct session_peer *peer,
+                                         const struct core_identity *identity)
 {
-    struct connection *conn;
+    struct connection *conn = calloc(1, sizeof(*conn));
 
-    if (too_many_spare(io, identity)) {
-        events_session_note(io->events, peer->pid,
-                            "its VM has too many connections that serve nothing: connection "
-                            "refused; one vgpu-stub needs one");
-        close(fd);
-        return;
-    }
-    conn = calloc(1, sizeof(*conn));
     if (!conn || uv_poll_init(io->loop, &conn->poll, fd) < 0) {
         free(conn);
         close(fd);
-        return;
+        return NULL;
     }
     conn->poll.data = conn;
     conn->io = io;
@@ -527,13 +520,90 @@ void session_io_accept(struct session_io *io, const struct listener *listener, c
         events_session_note(io->events, peer->pid, "all sessions are taken: connection refused");
         conn->state = CONNECTION_CLOSING;
         mark_dirty(conn);
-        return;
+        return NULL;
     }
     if (handle_map_put(&io->by_session, conn->session, conn) < 0) {
         mark_broken(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+void session_io_accept(struct session_io *io, const struct listener *listener, const char *path,
+                       int fd, const struct session_peer *peer,
+                       const struct core_identity *identity)
+{
+    struct connection *conn;
+
+    if (too_many_spare(io, identity)) {
+        events_session_note(io->events, peer->pid,
+                            "its VM has too many connections that serve nothing: connection "
+                            "refused; one vgpu-stub needs one");
+        close(fd);
         return;
     }
-    update_poll(conn);
+    conn = add_connection(io, listener, path, fd, peer, identity);
+    if (conn) {
+        update_poll(conn);
+    }
+}
+
+/* ---- over a restart ---- */
+
+void session_io_hand_over(struct session_io *io,
+                          bool (*take)(void *opaque, const struct session_left *left), void *opaque)
+{
+    struct connection *conn;
+
+    assert(io->deaf);
+    LIST_FOREACH (conn, &io->all, link) {
+        int ret = conn->state == CONNECTION_OPEN ? flush(conn) : -EPIPE;
+        struct session_left left = {
+            .fd = conn->fd,
+            .session = conn->session,
+            .path = conn->path,
+            .peer = conn->peer,
+            .in = conn->reader.bytes,
+            .in_bytes = conn->reader.used,
+            .out = conn->out.bytes + conn->out.head,
+            .out_bytes = conn->out.length,
+        };
+
+        if ((ret < 0 && ret != -EAGAIN) || !conn->listener || conn->fd_count > 0 ||
+            !STAILQ_EMPTY(&conn->fd_frames)) {
+            continue;
+        }
+        if (take(opaque, &left)) {
+            byte_queue_destroy(&conn->out);
+            mark_broken(conn);
+        }
+    }
+}
+
+int session_io_take_over(struct session_io *io, const struct listener *listener,
+                         const struct session_left *left, const struct core_identity *identity,
+                         const struct core_session_kept *kept)
+{
+    struct connection *conn;
+
+    conn = add_connection(io, listener, left->path, left->fd, &left->peer, identity);
+    if (!conn) {
+        return -ENOSPC;
+    }
+    if (left->in_bytes >= sizeof(conn->reader.bytes) ||
+        byte_queue_add(&conn->out, left->out, left->out_bytes, SESSION_OUT_MAX_BYTES) < 0) {
+        mark_broken(conn);
+        return -EINVAL;
+    }
+    memcpy(conn->reader.bytes, left->in, left->in_bytes);
+    conn->reader.used = (uint32_t)left->in_bytes;
+    conn->added = left->out_bytes;
+    conn->spoke = kept->spoke;
+    core_session_import(io->core, conn->session, kept, clock_now_ns());
+    if (conn->state == CONNECTION_OPEN) {
+        mark_dirty(conn); /* writes what waits, then it is read again */
+    }
+    return 0;
 }
 
 void session_io_listener_gone(struct session_io *io, const struct listener *listener)

@@ -56,6 +56,35 @@ bool session_io_admit(struct session_io *io, const struct listener *listener,
 void session_io_listener_gone(struct session_io *io, const struct listener *listener);
 /* No connection is read any more: what was accepted is answered, and nothing else comes. */
 void session_io_read_no_more(struct session_io *io);
+/*
+ * A connection that goes on in the next mediator, as session_park.h moves it there.  Nothing here
+ * is the receiver's but for the time of the call.
+ */
+struct session_left {
+    int fd;
+    uint32_t session;
+    const char *path; /* of the socket that it came through */
+    struct session_peer peer;
+    const uint8_t *in;  /* the beginning of a frame */
+    size_t in_bytes;    /* less than VGPU_SOCKET_FRAME_MAX */
+    const uint8_t *out; /* what the peer has not taken yet */
+    size_t out_bytes;   /* SESSION_OUT_MAX_BYTES at most */
+};
+
+/*
+ * When nothing is read any more: offers each connection to `take`, but for those whose descriptors
+ * are under way.  True: somebody else has it now; here it ends without a word to the peer.
+ */
+void session_io_hand_over(struct session_io *io,
+                          bool (*take)(void *opaque, const struct session_left *left),
+                          void *opaque);
+/*
+ * The other end of that, with a descriptor, a listener and a path as of session_io_accept().
+ * -errno: it is closed.
+ */
+int session_io_take_over(struct session_io *io, const struct listener *listener,
+                         const struct session_left *left, const struct core_identity *identity,
+                         const struct core_session_kept *kept);
 /* Closes all, after writing what can be written at once. */
 void session_io_close_all(struct session_io *io);
 

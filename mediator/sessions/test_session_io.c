@@ -2,6 +2,7 @@
 /* Connections on real sockets, with a real core: bytes in, answers out, and who is turned away. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -503,6 +504,137 @@ static void test_when_all_sessions_are_taken_it_is_said_and_closed(void **state)
     assert_silent(claimant(1));
 }
 
+/* ---- over a restart ---- */
+
+static struct {
+    struct session_left left;
+    uint8_t in[VGPU_SOCKET_FRAME_MAX], out[SESSION_OUT_MAX_BYTES];
+    struct core_session_kept kept;
+    struct core_identity identity;
+    uint32_t count;
+    bool refuse;
+} moved;
+
+static bool take_left(UNUSED void *opaque, const struct session_left *left)
+{
+    moved.count++;
+    if (moved.refuse || !core_session_export(core, left->session, &moved.kept)) {
+        return false;
+    }
+    moved.left = *left;
+    moved.left.fd = fcntl(left->fd, F_DUPFD_CLOEXEC, 0);
+    memcpy(moved.in, left->in, left->in_bytes);
+    memcpy(moved.out, left->out, left->out_bytes);
+    moved.left.in = moved.in;
+    moved.left.out = moved.out;
+    moved.identity = *core_session_identity(core, left->session);
+    return true;
+}
+
+/* All that one mediator does to stop, and the next one to start. */
+static int move_over(void)
+{
+    moved.count = 0;
+    session_io_read_no_more(io);
+    session_io_hand_over(io, take_left, NULL);
+    session_io_close_all(io);
+    session_io_flush(io);
+    assert_int_equal(session_io_count(io), 0);
+    end_loop(&loop);
+    session_io_free(io);
+    events_free(events);
+    core_free(core);
+    return setup(NULL);
+}
+
+static void test_a_connection_goes_on_where_it_was(void **state)
+{
+    const struct core_identity known = {.kind = CORE_IDENTITY_UUID, .uuid = {7}};
+    VGPUSocketHeader frames[2] = {header_of(VGPU_MSG_PING, 1, 0), header_of(VGPU_MSG_PING, 2, 0)};
+    int fd = connect_to(FIRST, 1, &known);
+    uint32_t their_count;
+
+    write_all(fd, frames, sizeof(frames) - 7);
+    turns();
+    assert_pong(fd, 1);
+    their_count = peer_count;
+    assert_int_equal(move_over(), 0);
+    peer_count = their_count;
+    assert_int_equal(moved.count, 1);
+    assert_int_equal(moved.left.in_bytes, sizeof(frames[1]) - 7);
+    assert_silent(fd); /* it was not told of any end */
+    assert_int_equal(session_io_take_over(io, FIRST, &moved.left, &moved.identity, &moved.kept), 0);
+    turns();
+    assert_silent(fd);
+    write_all(fd, (const char *)frames + sizeof(frames) - 7, 7);
+    turns();
+    assert_pong(fd, 2);
+}
+
+static void test_what_a_peer_has_not_taken_yet_goes_on_with_it(void **state)
+{
+    const struct core_identity known = {.kind = CORE_IDENTITY_UUID, .uuid = {7}};
+    int fd = connect_to(FIRST, 1, &known);
+    uint32_t sent = 0, their_count;
+
+    /* Until neither the socket nor we take more. */
+    for (uint32_t quiet = 0; quiet < 16; quiet++) {
+        const VGPUSocketHeader header = header_of(VGPU_MSG_PING, sent + 1, 0);
+
+        if (write(fd, &header, sizeof(header)) == sizeof(header)) {
+            sent++;
+            quiet = 0;
+        }
+        turn();
+    }
+    their_count = peer_count;
+    assert_int_equal(move_over(), 0);
+    peer_count = their_count;
+    assert_true(moved.left.out_bytes > 0);
+    assert_int_equal(session_io_take_over(io, FIRST, &moved.left, &moved.identity, &moved.kept), 0);
+    for (uint32_t i = 1; i <= sent; i++) {
+        struct pollfd look = {.fd = fd, .events = POLLIN};
+
+        while (poll(&look, 1, 0) == 0) {
+            turn();
+        }
+        assert_pong(fd, i); /* each once, in their order */
+    }
+    turns();
+    assert_silent(fd);
+}
+
+static void test_a_connection_that_nobody_takes_ends(void **state)
+{
+    const struct core_identity known = {.kind = CORE_IDENTITY_UUID, .uuid = {7}};
+    int fd = connect_to(FIRST, 1, &known), gone = connect_to(FIRST, 2, &known);
+    uint32_t their_count = peer_count;
+
+    session_io_listener_gone(io, SECOND);
+    close(gone);
+    moved.refuse = true;
+    assert_int_equal(move_over(), 0);
+    moved.refuse = false;
+    peer_count = their_count - 1;
+    assert_true(is_closed(fd));
+}
+
+static void test_nonsense_is_not_taken_over(void **state)
+{
+    const struct core_identity known = {.kind = CORE_IDENTITY_UUID, .uuid = {7}};
+    struct session_left left = {.path = "/run/first", .in = moved.in};
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    peers[peer_count++] = pair[1];
+    left.fd = pair[0];
+    left.in_bytes = VGPU_SOCKET_FRAME_MAX + 1;
+    assert_int_equal(session_io_take_over(io, FIRST, &left, &known, &moved.kept), -EINVAL);
+    session_io_flush(io);
+    turns();
+    assert_true(is_closed(pair[1]));
+}
+
 static void test_each_reason_for_a_close_has_words(void **state)
 {
     for (int reason = CORE_CLOSE_PROTOCOL; reason <= CORE_CLOSE_REMOVED; reason++) {
@@ -531,6 +663,10 @@ int main(void)
         TEST(test_a_listener_may_have_so_many_silent_connections),
         TEST(test_a_vm_may_have_so_many_connections_that_serve_nothing),
         TEST(test_when_all_sessions_are_taken_it_is_said_and_closed),
+        TEST(test_a_connection_goes_on_where_it_was),
+        TEST(test_what_a_peer_has_not_taken_yet_goes_on_with_it),
+        TEST(test_a_connection_that_nobody_takes_ends),
+        TEST(test_nonsense_is_not_taken_over),
         cmocka_unit_test(test_each_reason_for_a_close_has_words),
     };
 

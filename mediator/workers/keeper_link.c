@@ -60,6 +60,9 @@ struct keeper_link {
     uv_poll_t *poll; /* of this connection */
     uv_timer_t timer;
     bool watched, stopping;
+    uint64_t park_until_ns; /* 0: nothing was parked yet */
+    void (*parked)(void *opaque, const int fds[VGPU_KEEPER_FDS]);
+    void *parked_opaque;
 };
 
 /* ---- sending ---- */
@@ -142,6 +145,35 @@ int keeper_link_reset(struct keeper_link *link, const char *gpu, const int fds[V
     }
     strcpy(reset.gpu, gpu);
     return send_message(link, VGPU_KEEPER_RESET, 0, &reset, sizeof(reset), fds);
+}
+
+int keeper_link_park(struct keeper_link *link, const int fds[VGPU_KEEPER_FDS])
+{
+    int ret;
+
+    if (!(link->welcome.flags & VGPU_KEEPER_PARKS)) {
+        return -EOPNOTSUPP;
+    }
+    if (link->park_until_ns == 0) {
+        link->park_until_ns = clock_now_ns() + KEEPER_LINK_PARK_MS * NS_PER_MS;
+    }
+    while ((ret = send_message(link, VGPU_KEEPER_PARK, 0, NULL, 0, fds)) == -EAGAIN &&
+           clock_now_ns() < link->park_until_ns) {
+        struct pollfd room = {.fd = link->fd, .events = POLLOUT};
+
+        poll(&room, 1, 1); /* there may be room, and too many descriptors under way */
+    }
+    return ret;
+}
+
+int keeper_link_fetch(struct keeper_link *link,
+                      void (*parked)(void *opaque, const int fds[VGPU_KEEPER_FDS]), void *opaque)
+{
+    link->parked = parked;
+    link->parked_opaque = opaque;
+    return link->welcome.flags & VGPU_KEEPER_PARKS
+               ? send_message(link, VGPU_KEEPER_FETCH, 0, NULL, 0, NULL)
+               : -EOPNOTSUPP;
 }
 
 uint64_t keeper_link_number(struct keeper_link *link)
@@ -239,6 +271,13 @@ static bool take_listed(struct keeper_link *link)
     return true;
 }
 
+static void close_fds(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
 union body {
     vgpu_keeper_welcome welcome;
     vgpu_keeper_held held;
@@ -246,16 +285,21 @@ union body {
     vgpu_keeper_end end;
 };
 
-/* False: no keeper of this build says so.  `fd` is taken over, -1: none. */
+/* False: no keeper of this build says so.  `fds` are taken over. */
 static bool take_message(struct keeper_link *link, const vgpu_keeper_header *header,
-                         const union body *body, size_t bytes, int fd)
+                         const union body *body, size_t bytes, const int *fds, unsigned fd_count)
 {
-    if (header->type == VGPU_KEEPER_HELD && bytes == sizeof(body->held) && fd >= 0 &&
+    if (header->type == VGPU_KEEPER_HELD && bytes == sizeof(body->held) && fd_count == 1 &&
         link->step == STEP_WELCOME) {
-        return take_held(link, header->worker, &body->held, fd);
+        return take_held(link, header->worker, &body->held, fds[0]);
     }
-    if (fd >= 0) {
-        close(fd);
+    if (header->type == VGPU_KEEPER_PARKED && bytes == 0 && fd_count == VGPU_KEEPER_FDS &&
+        link->parked) {
+        link->parked(link->parked_opaque, fds);
+        return true;
+    }
+    if (fd_count > 0) {
+        close_fds(fds, fd_count);
         return false;
     }
     switch (header->type) {
@@ -293,9 +337,9 @@ static int take_packet(struct keeper_link *link)
         union body body;
     } packet;
     unsigned fd_count;
-    int fd = -1;
-    ssize_t n =
-        fd_packet_receive(link->fd, MSG_DONTWAIT, &packet, sizeof(packet), &fd, 1, &fd_count);
+    int fds[VGPU_KEEPER_FDS];
+    ssize_t n = fd_packet_receive(link->fd, MSG_DONTWAIT, &packet, sizeof(packet), fds,
+                                  VGPU_KEEPER_FDS, &fd_count);
 
     if (n == -EAGAIN) {
         return -EAGAIN;
@@ -308,12 +352,15 @@ static int take_packet(struct keeper_link *link)
     }
     if (n >= (ssize_t)sizeof(packet.header) && packet.header.magic == VGPU_KEEPER_MAGIC &&
         packet.header.version == VGPU_KEEPER_VERSION && packet.header.length == (size_t)n) {
-        if (take_message(link, &packet.header, &packet.body, (size_t)n - sizeof(packet.header),
-                         fd_count ? fd : -1)) {
+        if (take_message(link, &packet.header, &packet.body, (size_t)n - sizeof(packet.header), fds,
+                         fd_count)) {
             return 0;
         }
-    } else if (n > 0 && fd_count) {
-        close(fd);
+    } else if (n > 0) {
+        close_fds(fds, fd_count);
+    }
+    if (n == -EMFILE && packet.header.type == VGPU_KEEPER_PARKED) {
+        return 0; /* that device connects again */
     }
     if (n == -EMFILE) {
         snprintf(link->trouble, sizeof(link->trouble),

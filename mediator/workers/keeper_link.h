@@ -18,6 +18,7 @@
 
 #define KEEPER_LINK_DEADLINE_MS 20000 /* of keeper_link_open() */
 #define KEEPER_LINK_AGAIN_MS 1000     /* between two tries */
+#define KEEPER_LINK_PARK_MS 500
 #define KEEPER_LINK_ARGS_MAX 20u
 
 struct keeper_link;
@@ -82,6 +83,14 @@ int keeper_link_probe(struct keeper_link *link, uint64_t number, uint32_t backen
 int keeper_link_kill_probe(struct keeper_link *link, uint64_t number);
 /* Two sockets, each for a helper (vgpu_host.h): if its welcome has VGPU_KEEPER_HELPS. */
 int keeper_link_help(struct keeper_link *link, const int fds[VGPU_KEEPER_FDS]);
+/*
+ * A connection and its story for the next mediator, if its welcome has VGPU_KEEPER_PARKS.  Waits
+ * for room, KEEPER_LINK_PARK_MS in all: for who stops.
+ */
+int keeper_link_park(struct keeper_link *link, const int fds[VGPU_KEEPER_FDS]);
+/* What the mediator before has parked: `parked` is called from the loop, with what is its own. */
+int keeper_link_fetch(struct keeper_link *link,
+                      void (*parked)(void *opaque, const int fds[VGPU_KEEPER_FDS]), void *opaque);
 /* Any thread.  If its welcome has VGPU_KEEPER_RESETS. */
 int keeper_link_reset(struct keeper_link *link, const char *gpu, const int fds[VGPU_KEEPER_FDS]);
 

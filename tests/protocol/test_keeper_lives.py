@@ -104,15 +104,131 @@ def test_a_planned_restart_answers_what_was_accepted_and_keeps_the_workers(lab):
             mediator.process.send_signal(signal.SIGTERM)
             for device in devices:
                 assert [device.read().status for _ in range(10)] == [wire.OK] * 10
-                assert device.ended()
             assert mediator.process.wait(60) == 0
             assert set(keeper.workers()) == workers
             mediator.process.poll()
-        with with_keeper(lab, keeper) as again:
-            for vm_id in (1, 2, 3):
-                with again.device(vm_id) as device:
-                    assert device.add(vm_id, 20) == vm_id + 20
+        with with_keeper(lab, keeper):
+            for vm_id, device in enumerate(devices, 1):
+                assert device.add(vm_id, 20) == vm_id + 20  # the connections are the same
             assert set(keeper.workers()) == workers
+
+
+def stop(mediator):
+    mediator.process.send_signal(signal.SIGTERM)
+    assert mediator.process.wait(60) == 0
+
+
+def test_a_request_that_finds_no_mediator_is_answered_by_the_next(lab):
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper) as mediator:
+            old, new, half = (mediator.device(vm_id) for vm_id in (1, 2, 3))
+            old.add(1, 1)
+            assert new.hello(features=1)[1] == 1
+            assert new.read().msg == wire.MSG_CONFIG
+            half.add(1, 1)
+            request = half.frame(wire.MSG_REQUEST, wire.request_body(wire.ADD, (4, 4)),
+                                 request_id=9)
+            half.send(request[:31])
+            wait_for(lambda: mediator.vm(3)["completed"] == 1, "the first half to be read")
+            stop(mediator)
+        old.submit(wire.ADD, (2, 2))
+        new.submit(wire.ADD, (3, 3))
+        half.send(request[31:])
+        assert all(device.sock.fileno() >= 0 for device in (old, new, half))
+        with with_keeper(lab, keeper) as again:
+            assert old.read().results == (4,)
+            assert new.read().msg == wire.MSG_CONFIG  # its vm_id may be another one by now
+            assert new.read().results == (6,)
+            answer = half.read()
+            assert (answer.request_id, answer.results) == (9, (8,))
+            with again.admin() as admin:
+                shown = admin.call(wire.SHOW_CONNECTIONS)["connections"]
+            assert sorted(c["vm_id"] for c in shown) == [1, 2, 3]
+            # And once more, into a third one.
+            stop(again)
+        with with_keeper(lab, keeper):
+            assert old.add(5, 5) == 10
+
+
+def test_connections_that_no_mediator_comes_for(lab):
+    with Keeper(lab, "--alone-s", "0") as keeper:
+        with with_keeper(lab, keeper) as mediator:
+            device = mediator.device(1)
+            device.add(1, 1)
+            stop(mediator)
+            assert device.ended()
+        wait_for(lambda: "no mediator came for 1 connections" in keeper.log(), "the word on it")
+
+
+def test_a_keeper_that_ends_closes_what_it_holds(lab):
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper) as mediator:
+            device = mediator.device(1)
+            device.add(1, 1)
+            stop(mediator)
+    assert device.ended()
+
+
+def test_a_socket_that_is_another_vms_now(lab):
+    """Who connected there before is not believed any more."""
+    uuids = ["11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"]
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper, "--vm", f"{uuids[0]}={lab}/vm.sock") as mediator, \
+                wire.Device(lab / "vm.sock", 5) as device, mediator.device(6) as other:
+            device.add(1, 1)
+            other.add(1, 1)
+            stop(mediator)
+            with with_keeper(lab, keeper, "--vm", f"{uuids[1]}={lab}/vm.sock"):
+                assert device.ended()
+                assert other.add(3, 3) == 6
+                with wire.Device(lab / "vm.sock", 7) as another:
+                    assert another.add(2, 3) == 5
+
+
+def test_claims_are_not_believed_where_the_next_mediator_believes_none(lab):
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper) as mediator, mediator.device(1) as device:
+            device.add(1, 1)
+            stop(mediator)
+            with with_keeper(lab, keeper, trust=False):
+                assert device.ended()
+
+
+def test_what_another_build_has_left(lab):
+    """A story that this one can't read costs its connection, and nothing else."""
+    with Keeper(lab) as keeper:
+        with Link(keeper.path) as link:
+            link.hello()
+            for size in (0, 100, 4096):
+                ours, theirs = socket.socketpair()
+                story = os.memfd_create("story")
+                os.write(story, b"V" * size)
+                link.say(kp.PARK, fds=[theirs.fileno(), story])
+                theirs.close()
+                os.close(story)
+        with with_keeper(lab, keeper) as mediator, mediator.device(1) as device:
+            assert ours.recv(1) == b""
+            assert device.add(1, 2) == 3
+
+
+def test_more_connections_than_a_socket_holds(lab):
+    """All go on, and neither side waits for the other."""
+    count = 300
+    with Keeper(lab) as keeper:
+        with with_keeper(lab, keeper) as mediator:
+            devices = [mediator.device(n) for n in range(1, count + 1)]
+            for device in devices:
+                device.submit(wire.NOP)
+            for device in devices:
+                assert device.read().status == wire.OK
+            stop(mediator)
+        with with_keeper(lab, keeper):
+            for device in devices:
+                device.submit(wire.NOP)
+            for device in devices:
+                assert device.read().status == wire.OK
+        for device in devices:
+            device.close()
 
 
 def test_a_worker_that_fits_no_more_is_replaced(lab):
