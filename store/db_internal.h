@@ -51,6 +51,12 @@ int db_end(struct vgpu_db *db, int result);
 
 /* All pages of one open database into another one: a code of SQLite's. */
 int db_copy(sqlite3 *to, sqlite3 *from);
+/*
+ * Opens a file that is there, to write to it, if `path` is that file and no symbolic link.  Links
+ * on the way to its folder are fine: SQLITE_OPEN_NOFOLLOW alone refuses these, too.  As
+ * sqlite3_open_v2().
+ */
+int db_open_itself(const char *path, sqlite3 **sql);
 
 /* Copies a text column; cuts it off at a character's boundary if it is too long. */
 void db_column_text(sqlite3_stmt *stmt, int column, char *buffer, size_t size);

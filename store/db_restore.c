@@ -8,6 +8,9 @@
  * old one takes in its -wal and keeps a name of its own; what is left of -wal, -shm and
  * -journal goes; then one rename().  Killed anywhere on this way, the database is the
  * old one or the new one.
+ *
+ * It is root who restores, in a folder of the mediator's user.  What that user may have put in a
+ * file's place, a link, is never followed.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -121,6 +124,12 @@ static int open_backup(struct restore *r, const char *backup, struct vgpu_db **d
     struct stat ours, theirs;
     int result;
 
+    if (lstat(r->path, &ours) == 0 && S_ISLNK(ours.st_mode)) {
+        return failed(
+            r, -ELOOP,
+            "%s is a symbolic link; name the file itself (--db FILE), nothing was changed",
+            r->path);
+    }
     if (stat(r->path, &ours) == 0 && stat(backup, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
         ours.st_ino == theirs.st_ino) {
         return failed(r, -EINVAL, "%s is the database itself and no backup of it", backup);
@@ -163,8 +172,8 @@ static int make_partial(struct restore *r)
         return result;
     }
     /* As the old one was: whoever may read it goes on to. */
-    if (stat(r->path, &st) == 0) {
-        if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0) {
+    if (lstat(r->path, &st) == 0) {
+        if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 0777) < 0) {
             result = failed(r, -errno, "cannot give %s the owner and mode of %s: %s", r->partial,
                             r->path, strerror(errno));
         }
@@ -201,7 +210,7 @@ static int sync_folder(struct restore *r)
 static int copy_backup(struct restore *r, struct vgpu_db *backup)
 {
     sqlite3 *copy = NULL;
-    int result = 0, rc = sqlite3_open_v2(r->partial, &copy, SQLITE_OPEN_READWRITE, NULL);
+    int result = 0, rc = db_open_itself(r->partial, &copy);
 
     if (rc == SQLITE_OK) {
         rc = db_copy(copy, backup->sql);
@@ -212,7 +221,7 @@ static int copy_backup(struct restore *r, struct vgpu_db *backup)
                         copy ? sqlite3_errmsg(copy) : "out of memory");
     }
     sqlite3_close(copy);
-    return result < 0 ? result : sync_file(r, r->partial, O_RDWR);
+    return result < 0 ? result : sync_file(r, r->partial, O_RDWR | O_NOFOLLOW);
 }
 
 /* ---- the change ---- */
@@ -222,7 +231,7 @@ static void take_in_wal(const char *path)
 {
     sqlite3 *sql = NULL;
 
-    if (sqlite3_open_v2(path, &sql, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {
+    if (db_open_itself(path, &sql) == SQLITE_OK) {
         sqlite3_exec(sql, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
     }
     sqlite3_close(sql);

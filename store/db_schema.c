@@ -71,6 +71,27 @@ static int inspect(struct vgpu_db *db, enum content *content)
     return 0;
 }
 
+int db_open_itself(const char *path, sqlite3 **sql)
+{
+    char *copy = strdup(path), *folder = copy ? realpath(dirname(copy), NULL) : NULL;
+    const char *slash = strrchr(path, '/');
+    char *real = NULL;
+    int rc = SQLITE_NOMEM;
+
+    *sql = NULL;
+    if (copy && !folder) {
+        rc = SQLITE_CANTOPEN;
+    } else if (folder && asprintf(&real, "%s/%s", folder, slash ? slash + 1 : path) >= 0) {
+        rc = sqlite3_open_v2(real, sql, SQLITE_OPEN_READWRITE | OPEN_NOFOLLOW, NULL);
+    } else {
+        real = NULL;
+    }
+    free(real);
+    free(folder);
+    free(copy);
+    return rc;
+}
+
 static int sync_path(const char *path, int flags)
 {
     int fd = open(path, flags | O_CLOEXEC);
@@ -114,7 +135,7 @@ static int copy_database(struct vgpu_db *db, const char *to)
         return db_error(db, -errno, "cannot create the backup %s: %s", to, strerror(errno));
     }
     close(fd);
-    rc = sqlite3_open_v2(to, &copy, SQLITE_OPEN_READWRITE | OPEN_NOFOLLOW, NULL);
+    rc = db_open_itself(to, &copy);
     if (rc == SQLITE_OK) {
         rc = sqlite3_open_v2(db->path, &source, SQLITE_OPEN_READONLY, NULL);
     }

@@ -223,6 +223,37 @@ static void test_somebody_has_it_open(void **state)
 }
 
 /* The group asks by the admin socket and gets no file. */
+/* Root restores in a folder of another user: a link there leads nowhere. */
+static void test_links(void **state)
+{
+    const char *path = *state;
+    char backup[512], target[512], folder[512], beside[600], *kept;
+    struct stat before, after;
+
+    backup_then_change(path, backup);
+    file_beside(path, ".target", target);
+    assert_int_equal(rename(path, target), 0);
+    assert_int_equal(chmod(target, 04640), 0);
+    assert_int_equal(stat(target, &before), 0);
+    assert_int_equal(symlink(target, path), 0);
+    assert_int_equal(restore(path, backup, &kept, "is a symbolic link"), -ELOOP);
+    assert_int_equal(stat(target, &after), 0);
+    assert_int_equal(after.st_mode, before.st_mode);
+    assert_int_equal(after.st_ino, before.st_ino);
+    assert_int_equal(support_int(target, VMS), 2);
+    /* A folder may be one, and no bit but those of read and write is taken over. */
+    assert_int_equal(unlink(path), 0);
+    file_beside(path, ".folder", folder);
+    assert_int_equal(symlink(".", folder), 0);
+    snprintf(beside, sizeof(beside), "%s/%s", folder, strrchr(target, '/') + 1);
+    assert_int_equal(restore(beside, backup, &kept, NULL), 0);
+    free(kept);
+    assert_int_equal(stat(target, &after), 0);
+    assert_int_equal(after.st_mode & 07777, 0640);
+    assert_int_equal(unlink(folder), 0);
+    assert_int_equal(unlink(target), 0);
+}
+
 static void test_a_new_database_is_not_the_groups(void **state)
 {
     const char *path = *state;
@@ -249,6 +280,7 @@ int main(void)
         TEST(test_a_damaged_database_is_replaced),
         TEST(test_backups_that_are_none),
         TEST(test_somebody_has_it_open),
+        TEST(test_links),
         TEST(test_a_new_database_is_not_the_groups),
     };
 

@@ -116,6 +116,25 @@ static void test_a_link_in_the_backups_place(void **state)
     free(partial);
 }
 
+/* A folder may be reached by a link, as /var/run is. */
+static void test_a_linked_folder(void **state)
+{
+    char *path = *state, *folder = NULL, *there = NULL;
+    struct vgpu_db *db;
+
+    assert_true(asprintf(&folder, "%s.folder", path) > 0);
+    assert_int_equal(symlink(".", folder), 0);
+    assert_true(asprintf(&there, "%s/%s", folder, strrchr(path, '/') + 1) > 0);
+    support_make_old(path, SHAPE_ALTERED);
+    db = support_open(there, VGPU_DB_WRITE);
+    check_rows(db, SHAPE_ALTERED);
+    assert_non_null(vgpu_db_backup_path(db));
+    vgpu_db_close(db);
+    unlink(folder);
+    free(folder);
+    free(there);
+}
+
 /* A new database has the same tables, to the letter. */
 static void check_same_schema(const char *path)
 {
@@ -521,6 +540,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_every_shape),
         TEST(test_a_link_in_the_backups_place),
+        TEST(test_a_linked_folder),
         TEST(test_same_schema),
         TEST(test_untidy_rows),
         TEST(test_whole_weights_before),

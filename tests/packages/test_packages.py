@@ -187,6 +187,11 @@ def test_whose_the_files_are(packages, root):
         assert int(rights["CapEff"], 16) == int(rights["CapBnd"], 16) == 0, said
         assert '"by-root"' in root.ok("vgpu-admin", "list-vms", "--json")
         root.ok("vgpu-admin", "--toolstack=none", "remove-vm", "--vm-id=9")
+    # SQLite reads it first of all: a mediator that may not would not start.
+    assert root.sh("""
+        umask 077 && : >/etc/vgpu/vgpu_config.db-journal
+        /usr/lib/vgpu/vgpu-own && stat -c %U /etc/vgpu/vgpu_config.db-journal
+        rm /etc/vgpu/vgpu_config.db-journal""").strip() == "vgpu-mediator"
     # What has another name, or is a link, is not given away.
     assert root.sh("""
         ln /etc/passwd /etc/vgpu/vgpu_config.db-wal
