@@ -143,6 +143,7 @@ static void on_lease(void *opaque)
 
 void vgpu_channel_closed(VgpuChannel *channel, uint32_t reason)
 {
+    vgpu_channel_life_end(channel); /* nobody else will tell a worker that still has it */
     channel->opened = false;
     channel->resume = VGPU_RESUME_NONE;
     channel->last_word = true;

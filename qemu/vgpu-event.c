@@ -106,10 +106,18 @@ void vgpu_signal(int fd)
     };
     struct iocb *list = &read_nothing;
     unsigned tries = empty < 0 ? 0 : READS_MAX;
+    bool sent = false;
 
-    /* EAGAIN: others have not reaped theirs yet. */
-    while (tries-- > 0 && syscall(SYS_io_submit, reads, 1, &list) < 0 && errno == EAGAIN) {
-        reap();
+    while (tries-- > 0 && !sent) {
+        sent = syscall(SYS_io_submit, reads, 1, &list) == 1;
+        if (!sent && errno != EAGAIN) {
+            break;
+        }
+        reap(); /* others may not have reaped theirs yet */
     }
-    reap();
+    if (!sent) {
+        error_report_once(
+            "vgpu-stub: a signal to a worker got lost (%s): programs ring again after 1 s",
+            strerror(errno));
+    }
 }

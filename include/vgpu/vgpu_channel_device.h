@@ -34,7 +34,7 @@
 #define VGPU_REG2_CHANNELS 0x84Cu        /* RO  channels, and pages of BAR2; 0: no protocol 2 */
 #define VGPU_REG2_SELECT 0x850u          /* RW  the channel that the registers below are about */
 #define VGPU_REG2_COMMAND 0x854u         /* W   enum vgpu_channel_command */
-#define VGPU_REG2_STATE 0x858u           /* RO  enum vgpu_register_state */
+#define VGPU_REG2_STATE 0x858u           /* RO  enum vgpu_register_state; read after RESULT */
 #define VGPU_REG2_REASON 0x85Cu          /* RO  enum vgpu_channel_reason of its last end */
 #define VGPU_REG2_RESULT 0x860u          /* RO  of its last command: enum vgpu_error or PENDING */
 #define VGPU_REG2_SETUP_LO 0x864u        /* RW  DMA address of a VGPUChannelSetup; one for all */

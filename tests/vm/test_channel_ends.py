@@ -207,6 +207,7 @@ def test_a_channel_that_the_next_mediator_does_not_know(begin, mediator, opened)
     assert driver.of(0, cr.STATE) == cr.OPENED
     answer_resume(conn, channel, UNSUPPORTED)
     driver.wait_state(0, cr.CLOSING)
+    assert not channel.is_wanted()  # so a worker that still has it lets go
     channel.let_go()
     driver.wait_state(0, cr.FREE)
     assert driver.of(0, cr.REASON) == cr.R_SESSION and not channel.is_wanted()
@@ -228,6 +229,7 @@ def test_no_mediator_that_could_take_it_over(begin, mediator, opened):
     hello = conn.expect(8)
     conn.send(frame(8, hello.request_id, struct.pack("<4I", 0x10000, 5, 0, 0)))
     driver.wait_state(0, cr.CLOSING)
+    assert not channel.is_wanted()
     channel.let_go()
     driver.wait_state(0, cr.FREE)
     assert driver.of(0, cr.REASON) == cr.R_SESSION and not channel.is_wanted()
@@ -247,6 +249,7 @@ def test_a_guest_closes_its_channel_between_question_and_answer(begin, mediator,
     answer_resume(conn, one, 0)
     assert conn.expect(cr.MSG_CLOSE).payload == cr.CLOSE_FRAME.pack(0, 0)
     answer_resume(conn, two, QUEUE_FULL)  # nobody has to be asked any more
+    wait_for(lambda: not two.is_wanted(), "its worker, whom nobody has taken over, lets go")
     for channel in (one, two):
         channel.let_go()
     one.closed(cr.R_ASKED)
