@@ -12,8 +12,8 @@
 
 #include "guest/cuda/internal.h"
 
-/* A sleeper looks again so often, for what nobody thought of. */
-#define LOOK_MS 60000
+/* A sleeper looks and rings again so often: the longest that a lost signal can cost. */
+#define LOOK_MS 1000
 #define AWAKE_NS 4000000u
 
 static pthread_mutex_t ring_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -70,8 +70,14 @@ static bool watch(void)
     watched = true;
     vgpu_park(&cuda_process.control->process_parked);
     if (!any_holds() && !is_closed()) {
+        uint64_t start_ns;
+
         pthread_mutex_unlock(&watch_lock);
+        start_ns = vgpu_system_clock.now_ns(NULL);
         lives = cuda_process.link->way->sleep(cuda_process.v, LOOK_MS) == VGPU_ERR_NONE;
+        if (lives && vgpu_system_clock.now_ns(NULL) - start_ns >= LOOK_MS * NS_PER_MS) {
+            cuda_process.link->way->ring(cuda_process.v); /* for nothing is allowed */
+        }
         pthread_mutex_lock(&watch_lock);
     }
     vgpu_unpark(&cuda_process.control->process_parked);

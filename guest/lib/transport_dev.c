@@ -30,7 +30,7 @@ static void dev_ring(struct vgpu *v)
     struct dev_link *link = v->link;
 
     *link->doorbell = 1;
-    link->channel.mmio_writes++;
+    __atomic_fetch_add(&link->channel.mmio_writes, 1, __ATOMIC_RELAXED); /* libcuda's threads */
 }
 
 static uint32_t device_gone(struct vgpu *v)
