@@ -121,14 +121,18 @@ static bool sleep_in_turn(struct executor *e, bool room)
 /* Looks at the head once. */
 static enum backend_state look_at_head(struct executor *e)
 {
-    struct slot *slot = &e->slots[e->head];
-    const bool goes_on = e->count > 1 && e->slots[(e->head + 1) % e->config->depth].channel;
+    struct slot *slot = &e->slots[e->head], *next = &e->slots[(e->head + 1) % e->config->depth];
+    const bool goes_on = e->count > 1 && next->channel;
+    const bool same = goes_on && next->channel == slot->channel;
+    bool begun = false;
 
     if (slot->channel && e->has_drivers && !slot->own_thread) {
         slot->own_thread = driver_set_begin_turn(&e->drivers, slot->channel, slot->budget_ns);
     }
     if (slot->own_thread) {
-        if (driver_set_turn_over(&e->drivers, slot->channel, goes_on, &slot->result.gpu_time_ns)) {
+        if (driver_set_turn_over(&e->drivers, slot->channel, goes_on, same ? next->budget_ns : 0,
+                                 &slot->result.gpu_time_ns, &begun)) {
+            next->own_thread |= begun;
             slot->channel = 0;
             slot->own_thread = false;
             slot->state = BACKEND_DONE;

@@ -64,6 +64,81 @@ static void a_turn_ends_with_its_work(void **state)
     rig_close(&rig);
 }
 
+static void step_until_over(struct rig_channel *c, uint64_t turns)
+{
+    while (c->channel->turns_over < turns) {
+        rig_step(c);
+    }
+}
+
+/* What its thread begins by itself is the executor's next turn, once, and no other one. */
+static void a_turn_goes_on_in_the_next_one(void **state)
+{
+    static struct rig rig;
+    struct driver_channel *channel;
+    struct rig_channel *c;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    channel = c->channel;
+    rig_begin(c);
+    assert_int_equal(rig_function(c, 1, MODULE, 1, "nop"), 0);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 1), 0, NULL, 0), 0);
+    channel->goes_on = 1;
+    channel->next_budget_ns = 1234;
+    step_until_over(c, 1);
+    assert_int_equal(channel->budget_ns, 1234);
+    assert_int_equal(channel->next_budget_ns, 0);
+    assert_true(channel->in_turn && !channel->closing);
+    assert_true(channel->used_ns[0] > 0);
+    channel->next_budget_ns = 5678; /* nobody has heard of the first one's end */
+    step_until_over(c, 2);
+    assert_int_equal(channel->budget_ns, 0);
+    assert_int_equal(channel->next_budget_ns, 5678);
+    assert_false(channel->in_turn);
+    channel->goes_on = 0;
+    rig_close(&rig);
+}
+
+/* The executor's side: what it has offered and nobody took is its own again. */
+static void the_executor_hears_of_each_end(void **state)
+{
+    static struct rig rig;
+    struct driver_channel *channel;
+    struct rig_channel *c;
+    uint64_t used_ns = 0;
+    bool begun = false;
+
+    (void)state;
+    rig_open(&rig, 0);
+    c = rig_channel(&rig);
+    channel = c->channel;
+    channel->handle = 7;
+    rig.set.all[rig.set.count++] = channel;
+    assert_true(driver_set_begin_turn(&rig.set, 7, 1000));
+    assert_false(driver_set_turn_over(&rig.set, 7, true, 2000, &used_ns, &begun));
+    assert_int_equal(channel->next_budget_ns, 2000);
+    step_until_over(c, 1); /* it goes on at once */
+    assert_int_equal(channel->budget_ns, 2000);
+    assert_true(driver_set_turn_over(&rig.set, 7, true, 3000, &used_ns, &begun));
+    assert_true(begun);
+    assert_false(driver_set_turn_over(&rig.set, 7, false, 0, &used_ns, &begun));
+    step_until_over(c, 2); /* nobody has offered another one */
+    assert_true(driver_set_turn_over(&rig.set, 7, false, 0, &used_ns, &begun));
+    assert_false(begun);
+    assert_true(driver_set_begin_turn(&rig.set, 7, UINT64_MAX));
+    assert_false(driver_set_turn_over(&rig.set, 7, true, 4000, &used_ns, &begun));
+    channel->goes_on = 0;
+    channel->budget_ns = 1; /* it ends as a turn that nothing follows */
+    step_until_over(c, 3);
+    assert_true(driver_set_turn_over(&rig.set, 7, true, 4000, &used_ns, &begun));
+    assert_false(begun);
+    assert_int_equal(channel->next_budget_ns, 0);
+    rig.set.count--;
+    rig_close(&rig);
+}
+
 #define LIMIT_MS 300u
 
 /* Its context is in two streams: what is done in one hides nothing of the other. */
@@ -135,6 +210,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kernel_may_wait_for_a_later_launch),
         cmocka_unit_test(a_turn_ends_with_its_work),
+        cmocka_unit_test(a_turn_goes_on_in_the_next_one),
+        cmocka_unit_test(the_executor_hears_of_each_end),
         cmocka_unit_test(a_kernel_that_runs_past_its_limit),
         cmocka_unit_test(many_kernels_below_the_limit),
     };

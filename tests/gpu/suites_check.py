@@ -18,6 +18,7 @@ import queue
 import re
 import subprocess
 import sys
+import time
 
 from lab import Lab
 from report import Report, parser_of, skip, skipped_without_gpu
@@ -74,34 +75,38 @@ class Suite:
         tree = os.path.dirname(os.path.abspath(bin_dir))
         self.run_tool = os.path.join(tree, "guest", "cuda", "vgpu-run")
 
-    def module(self, module, lab, folder, vms):
+    def module(self, module, lab, folder, vms, end_s):
         """Its tests' outcomes, and the end of what it said.  A test may end its contexts by a
         fault, so at the same time each has a VM, and so a worker, of its own."""
         vm = vms.get()
         try:
-            return self.run_module(module, lab, folder, vm)
+            left_s = end_s - time.monotonic()
+            if left_s < 1:
+                return {}, "not begun in the time that there was"
+            return self.run_module(module, lab, folder, vm, left_s)
         finally:
             vms.put(vm)
 
-    def run_module(self, module, lab, folder, vm):
+    def run_module(self, module, lab, folder, vm, left_s):
         path = os.path.join(folder, "%s-%s" % (module, "us" if lab else "native"))
         command = [sys.executable, os.path.join(HERE, "unit_outcomes.py"), path, module]
         if lab:
             command = [self.run_tool, "--socket", lab.socket, "--vm-id", str(vm), "--", *command]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False,
-                                  timeout=self.limit_s, cwd=folder, errors="replace")
+                                  timeout=left_s, cwd=folder, errors="replace")
             said = done.stderr[-300:] if done.returncode else ""
         except subprocess.TimeoutExpired:
-            said = "not over after %d s" % self.limit_s
+            said = "not over after %d s" % left_s
         return outcomes(path), said
 
     def all(self, suite, lab, folder):
         found, said, vms = {}, [], queue.SimpleQueue()
+        end_s = time.monotonic() + self.limit_s
         for vm in range(1, self.processes + 1):
             vms.put(vm)
         with concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
-            runs = {module: pool.submit(self.module, module, lab, folder, vms)
+            runs = {module: pool.submit(self.module, module, lab, folder, vms, end_s)
                     for module in modules_of(suite)}
             for module, run in runs.items():
                 tests, words = run.result()
@@ -140,7 +145,7 @@ class Suite:
 def main():
     parser = parser_of(__doc__, backends=("cuda",))
     parser.add_argument("--suite", action="append", choices=sorted(SUITES))
-    parser.add_argument("--limit", type=int, default=120, help="seconds for each module of a suite")
+    parser.add_argument("--limit", type=int, default=600, help="seconds for each run of a suite")
     parser.add_argument("--processes", type=int, default=8)
     args = parser.parse_args()
     status = skipped_without_gpu(args)

@@ -19,7 +19,7 @@
 #define UNITS_MIN 8u
 #define UNITS_MIN_KNOWN 2u
 #define UNITS_MAX 512u
-#define UNITS_PER_MARK 32u
+#define UNITS_PER_MARK 128u
 #define UNITS_PER_MARK_LIMITED 8u /* where kernels have a limit, see driver_late.c */
 /* Nothing has ended for so long: units may wait for each other, so more are let through. */
 #define OVERRUN_NS (100 * (uint64_t)NS_PER_MS)

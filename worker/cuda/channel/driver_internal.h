@@ -27,6 +27,7 @@
 #define DRIVER_FENCES_FREE 64u   /* that are kept for the next use, of each context */
 #define DRIVER_STREAMS_MAX 1024u /* that a process may create: each takes memory of the driver */
 #define DRIVER_TOUCHED_MAX 64u   /* ranges that one call uses */
+#define DRIVER_TURNS_UNHEARD 2u  /* of one channel: the head's, and the next one */
 #define DRIVER_FILLS_MAX 16u     /* captures that go on in graphs of the process, at a time */
 #define DRIVER_WINDOW_PARTS (VGPU_ARENA_BYTES_MAX / CUDA_PIN_BYTES + 1)
 
@@ -129,7 +130,13 @@ struct driver_channel {
     int ended;          /* the ring thread has let go */
     uint64_t budget_ns; /* not 0: a turn, from the executor; 0 again when it is over */
     int goes_on;        /* the next turn is there already */
-    uint64_t used_ns;   /* of the last turn */
+    /* That turn's, which may be begun without asking; 0 again once it is.  In the meantime only
+     * the executor puts it there, or takes it back. */
+    uint64_t next_budget_ns;
+    bool next_is_put;    /* the executor's own: that it has put one there */
+    uint64_t turns_over; /* so many, of which the executor has heard of turns_heard; */
+    uint64_t turns_heard;
+    uint64_t used_ns[DRIVER_TURNS_UNHEARD]; /* ... and what each took */
 
     /* The ring thread's own. */
     uint8_t *window; /* the arena at the process's address; NULL: before INIT */

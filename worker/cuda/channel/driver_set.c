@@ -239,20 +239,49 @@ bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t bud
     return true;
 }
 
-bool driver_set_turn_over(struct driver_set *set, uint64_t handle, bool goes_on, uint64_t *used_ns)
+/* The executor's: the channel's next turn is there.  It may have begun it when this one is over. */
+static void put_next(struct driver_channel *channel, uint64_t budget_ns)
+{
+    if (budget_ns && !channel->next_is_put) {
+        channel->next_is_put = true;
+        __atomic_store_n(&channel->next_budget_ns, budget_ns, __ATOMIC_RELEASE);
+    }
+}
+
+static bool take_back_next(struct driver_channel *channel)
+{
+    bool begun = channel->next_is_put &&
+                 __atomic_exchange_n(&channel->next_budget_ns, 0, __ATOMIC_ACQ_REL) == 0;
+
+    channel->next_is_put = false;
+    return begun;
+}
+
+bool driver_set_turn_over(struct driver_set *set, uint64_t handle, bool goes_on,
+                          uint64_t next_budget_ns, uint64_t *used_ns, bool *begun)
 {
     struct driver_channel *channel = find(set, handle);
-    uint64_t count;
+    uint64_t count, over;
     ssize_t n = read(set->over, &count, sizeof(count));
 
     (void)n;
-    if (channel) {
-        __atomic_store_n(&channel->goes_on, goes_on, __ATOMIC_RELEASE);
+    *used_ns = 0;
+    *begun = false;
+    if (!channel) {
+        return true;
     }
-    if (channel && !__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE) &&
-        __atomic_load_n(&channel->budget_ns, __ATOMIC_ACQUIRE) != 0) {
-        return false;
+    __atomic_store_n(&channel->goes_on, goes_on, __ATOMIC_RELEASE);
+    over = __atomic_load_n(&channel->turns_over, __ATOMIC_ACQUIRE);
+    if (over != channel->turns_heard) {
+        *used_ns = __atomic_load_n(&channel->used_ns[channel->turns_heard % DRIVER_TURNS_UNHEARD],
+                                   __ATOMIC_RELAXED);
+        *begun = take_back_next(channel);
+        __atomic_store_n(&channel->turns_heard, channel->turns_heard + 1, __ATOMIC_RELEASE);
+        return true;
     }
-    *used_ns = channel ? __atomic_load_n(&channel->used_ns, __ATOMIC_RELAXED) : 0;
-    return true;
+    if (__atomic_load_n(&channel->ended, __ATOMIC_ACQUIRE)) {
+        return true;
+    }
+    put_next(channel, next_budget_ns);
+    return false;
 }

@@ -5,8 +5,8 @@
  * A turn begins with the mediator's word and lasts until its budget is used, or until nothing
  * has come for ANTICIPATION after the GPU ended its work; then the thread waits until the GPU
  * has done what is in flight, and says how long it all took.  In the second half of a turn it asks
- * for the next one.  Where nobody else waits that is there before the end, and the GPU goes on
- * working from the one to the other.
+ * for the next one.  Where nobody else waits that is there before the end: the thread goes on with
+ * it, and the GPU from the one to the other.
  */
 #include "worker/cuda/channel/driver_internal.h"
 
@@ -45,20 +45,38 @@ static void begin_turn(struct driver_channel *channel)
     channel->last_work_ns = 0;
 }
 
-static void end_turn(struct driver_channel *channel, uint64_t now_ns, bool drained)
+/* next_budget_ns: of the turn that begins with this one's end; 0: the executor begins it. */
+static void end_turn(struct driver_channel *channel, uint64_t now_ns, uint64_t next_budget_ns)
 {
     uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
+    uint64_t over = channel->turns_over;
 
     driver_count(&channel->set->figures.turns);
-    channel->in_turn = false;
-    channel->closing = false;
-    if (drained) {
-        channel->in_flight = channel->unmarked = 0;
-    }
     __atomic_add_fetch(&channel->set->turns_ns, used_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&channel->used_ns, used_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&channel->used_ns[over % DRIVER_TURNS_UNHEARD], used_ns, __ATOMIC_RELAXED);
+    if (next_budget_ns) {
+        begin_turn(channel);
+        channel->turn_start_ns = now_ns;
+    } else {
+        channel->in_turn = false;
+        channel->closing = false;
+    }
+    __atomic_store_n(&channel->budget_ns, next_budget_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->turns_over, over + 1, __ATOMIC_RELEASE);
     driver_signal(channel->set->over);
+}
+
+/*
+ * The next turn is there, so this one ends without a pause.  Where it is this channel's it goes on
+ * with that one at once: a launch costs some microseconds, and the executor's thread takes fifty to
+ * hear of the end.
+ */
+static void go_on(struct driver_channel *channel, uint64_t now_ns)
+{
+    bool heard = __atomic_load_n(&channel->turns_heard, __ATOMIC_ACQUIRE) == channel->turns_over;
+
+    end_turn(channel, now_ns,
+             heard ? __atomic_exchange_n(&channel->next_budget_ns, 0, __ATOMIC_ACQ_REL) : 0);
 }
 
 /* From now on the GPU is seen to be idle once it has done what is submitted now. */
@@ -146,7 +164,7 @@ bool driver_look_after_turn(struct driver_channel *channel)
             driver_want_turn(channel); /* who is alone gets it before this one ends */
         }
         if (used && __atomic_load_n(&channel->goes_on, __ATOMIC_ACQUIRE)) {
-            end_turn(channel, now_ns, false);
+            go_on(channel, now_ns);
             return true;
         }
         if (!used && !quiet) {
@@ -160,7 +178,8 @@ bool driver_look_after_turn(struct driver_channel *channel)
         return false;
     }
     driver_look(channel);
-    end_turn(channel, clock_now_ns(), true);
+    channel->in_flight = channel->unmarked = 0;
+    end_turn(channel, clock_now_ns(), 0);
     return true;
 }
 
