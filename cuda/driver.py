@@ -115,6 +115,8 @@ RECORDS = [
     # Copies of rows and slices.
     (0x039, "COPY_ROWS", FORGET, None),
     (0x03A, "COPY_WITHIN", FORGET, TURN),
+    (0x03B, "POOL_CREATE", ASK, FREE),
+    (0x03C, "POOL_DESTROY", ASK, FREE),
     # Of the front end of cuBLAS (cublas.py).
     (0x080, "BLAS_CREATE", ASK, BARRIER),
     (0x081, "BLAS_DESTROY", ASK, BARRIER),
@@ -234,6 +236,9 @@ for bits in (8, 16, 32):
 ALIGN = {f"cuMemset{d}{bits}{form}": bits // 8 for bits in (16, 32) for form in ("_v2", "Async")
          for d in ("D", "D2D")}
 
+# Where this address is pinned memory the call waits for the GPU.
+HOST_WAITS = {f"cuMemset{d}{bits}_v2": "dstDevice" for bits in (8, 16, 32) for d in ("D", "D2D")}
+
 # The worker's side of these is by hand: decode_NAME in worker/cuda/channel.
 OWN_DECODER = {"cuCtxSetLimit", "cuMemPoolTrimTo", "cuGraphDestroy", "cuGraphDestroyNode",
                "cuGraphNodeGetEnabled", "cuGraphNodeSetEnabled",
@@ -272,6 +277,7 @@ DEVICE = {
                                         "CUdevice dstDevice",
     "cuDeviceGetDefaultMemPool": "CUmemoryPool *pool_out, CUdevice dev",
     "cuDeviceGetMemPool": "CUmemoryPool *pool, CUdevice dev",
+    "cuDeviceSetMemPool": "CUdevice dev, CUmemoryPool pool",
     "cuProfilerInitialize": "const char *configFile, const char *outputFile, int outputMode",
     "cuProfilerStart": "void",
     "cuProfilerStop": "void",
@@ -317,6 +323,10 @@ MEMORY = {
     "cuMemAllocFromPoolAsync": "CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, "
                                "CUstream hStream",
     "cuMemFreeAsync": "CUdeviceptr dptr, CUstream hStream",
+    "cuMemPoolCreate": "CUmemoryPool *pool, const CUmemPoolProps *poolProps",
+    "cuMemPoolDestroy": "CUmemoryPool pool",
+    "cuMemPoolSetAccess": "CUmemoryPool pool, const CUmemAccessDesc *map, size_t count",
+    "cuMemPoolGetAccess": "int *flags, CUmemoryPool memPool, CUmemLocation *location",
     "cuMemPoolGetAttribute": "CUmemoryPool pool, int attr, void *value",
     "cuMemPoolSetAttribute": "CUmemoryPool pool, int attr, void *value",
     "cuMemHostAlloc": "void **pp, size_t bytesize, unsigned int Flags",
@@ -324,6 +334,8 @@ MEMORY = {
     "cuMemFreeHost": "void *p",
     "cuMemHostGetDevicePointer_v2": "CUdeviceptr *pdptr, void *p, unsigned int Flags",
     "cuMemHostGetFlags": "unsigned int *pFlags, void *p",
+    "cuMemHostRegister_v2": "void *p, size_t bytesize, unsigned int Flags",
+    "cuMemHostUnregister": "void *p",
     "cuMemcpyHtoD_v2": "CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount",
     "cuMemcpyDtoH_v2": "void *dstHost, CUdeviceptr srcDevice, size_t ByteCount",
     "cuMemcpyHtoDAsync_v2": "CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, "
@@ -524,6 +536,7 @@ OTHERS = {
 HAND = {**DEVICE, **CONTEXT, **MEMORY, **CODE, **GRAPHS, **NODES, **VIRTUAL, **OTHERS}
 
 ALIAS = {
+    "cuMemHostRegister": "cuMemHostRegister_v2",
     "cuStreamDestroy": "cuStreamDestroy_v2", "cuEventDestroy": "cuEventDestroy_v2",
     "cuEventElapsedTime": "cuEventElapsedTime_v2", "cuDeviceGetUuid_v2": "cuDeviceGetUuid",
     "cuDevicePrimaryCtxRelease": "cuDevicePrimaryCtxRelease_v2",

@@ -138,7 +138,11 @@ def auto_body(row):
         at += 0 if kind == "dev" or (is_out(kind) and parts[1] != "h") else 1
     if before:
         lines.append(before)
-    lines.append(f"    result = cuda_{how}(&call);")
+    if name in driver.HOST_WAITS:
+        lines.append(f"    result = cuda_is_pinned({driver.HOST_WAITS[name]}) ? cuda_wait(&call)\n"
+                     f"                                                 : cuda_{how}(&call);")
+    else:
+        lines.append(f"    result = cuda_{how}(&call);")
     for item in after:
         if isinstance(item, str):
             lines.append(item)

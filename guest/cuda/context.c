@@ -97,6 +97,7 @@ static CUresult end(struct cuda_context *context)
         cuda_gates_drop(context);
         cuda_objects_drop(context);
         cuda_pinned_drop(context);
+        cuda_registered_drop(context);
         cuda_ranges_drop(context);
     }
     return result;

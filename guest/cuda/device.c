@@ -355,40 +355,6 @@ CUresult hand_cuDeviceGetP2PAtomicCapabilities(unsigned int *capabilities, const
     return CUDA_ERROR_INVALID_DEVICE; /* a device is no peer of its own */
 }
 
-/* The one pool that there is has one handle. */
-static CUresult default_pool(CUmemoryPool *pool, CUdevice dev)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uint64_t known;
-    CUresult result = need(pool, dev);
-    struct cuda_call call;
-
-    RETURN_IF(result, result);
-    pthread_mutex_lock(&lock);
-    if (!known) {
-        result = cuda_begin(&call, CUDA_OP_POOL_OF, 0);
-        if (!result) {
-            cuda_add(&call, cuda_object_new(&call, CUDA_KIND_POOL));
-            call.context = NULL; /* it outlives them */
-            result = cuda_ask(&call);
-            cuda_object_made(&call, result, &known);
-        }
-    }
-    pthread_mutex_unlock(&lock);
-    *pool = (CUmemoryPool)(uintptr_t)known; /* NOLINT(performance-no-int-to-ptr): a handle */
-    return result;
-}
-
-CUresult hand_cuDeviceGetDefaultMemPool(CUmemoryPool *pool_out, CUdevice dev)
-{
-    return default_pool(pool_out, dev);
-}
-
-CUresult hand_cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice dev)
-{
-    return default_pool(pool, dev);
-}
-
 /* ---- accepted without effect ---- */
 
 CUresult hand_cuProfilerInitialize(const char *configFile, const char *outputFile, int outputMode)

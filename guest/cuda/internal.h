@@ -227,8 +227,14 @@ void cuda_pinned_drop(const struct cuda_context *context);
 /* The next range of pinned memory of the context, from `after` on; false: none. */
 bool cuda_range_next_pinned(const struct cuda_context *context, uint64_t after,
                             struct cuda_range *range);
+bool cuda_is_pinned(uint64_t address);
 /* All `bytes` lie in one; no bytes always do. */
 bool cuda_range_ok(uint64_t address, uint64_t bytes);
+
+/* Memory of the program that it has registered (register.c); false: none there. */
+bool cuda_registered_find(uint64_t address, struct cuda_range *range);
+/* Of a context that ends. */
+void cuda_registered_drop(const struct cuda_context *context);
 
 /* ---- host functions ---- */
 

@@ -118,115 +118,6 @@ CUresult hand_cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdevic
     return CUDA_SUCCESS;
 }
 
-static CUresult alloc_async(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream,
-                            int mode)
-{
-    struct cuda_call call;
-    CUresult result = cuda_begin(&call, CUDA_OP_ALLOC_ASYNC, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    if (!dptr) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    cuda_add(&call, bytesize);
-    if ((pool && !cuda_object((uint64_t)(uintptr_t)pool, CUDA_KIND_POOL)) ||
-        !cuda_add_stream(&call, hStream, mode)) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    result = cuda_ask(&call);
-    if (result == CUDA_SUCCESS) {
-        *dptr = call.out[0];
-        cuda_range_add(*dptr, bytesize, CUDA_RANGE_ASYNC);
-    }
-    return result;
-}
-
-CUresult hand_cuMemAllocAsync(CUdeviceptr *dptr, size_t bytesize, CUstream hStream, int mode)
-{
-    return alloc_async(dptr, bytesize, NULL, hStream, mode);
-}
-
-CUresult hand_cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool,
-                                      CUstream hStream, int mode)
-{
-    /* There is one pool, so its own is the default one. */
-    return pool ? alloc_async(dptr, bytesize, pool, hStream, mode) : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult hand_cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream, int mode)
-{
-    struct cuda_call call;
-    struct cuda_range range;
-    CUresult result = cuda_begin(&call, CUDA_OP_FREE_ASYNC, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    if (!cuda_range_find(dptr, &range) || range.start != dptr ||
-        (range.kind != CUDA_RANGE_DEVICE && range.kind != CUDA_RANGE_ASYNC)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    cuda_add(&call, dptr);
-    if (!cuda_add_stream(&call, hStream, mode)) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    cuda_range_remove(dptr);
-    return cuda_ask(&call);
-}
-
-/* ---- pools ---- */
-
-static CUresult begin_pool(struct cuda_call *call, uint16_t op, CUmemoryPool pool, int attr,
-                           const void *value)
-{
-    CUresult result = cuda_begin(call, op, 0);
-
-    if (result) {
-        return result;
-    }
-    if (!value || attr < 1 || attr > CUDA_POOL_ATTRIBUTE_LAST) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    if (!cuda_add_handle(call, (uint64_t)(uintptr_t)pool, CUDA_KIND_POOL)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    cuda_add(call, (uint64_t)attr);
-    return CUDA_SUCCESS;
-}
-
-static size_t pool_value_bytes(int attr)
-{
-    return attr <= CUDA_POOL_ATTRIBUTE_INT_LAST ? sizeof(int) : sizeof(uint64_t);
-}
-
-CUresult hand_cuMemPoolGetAttribute(CUmemoryPool pool, int attr, void *value)
-{
-    struct cuda_call call;
-    CUresult result = begin_pool(&call, CUDA_OP_POOL_GET, pool, attr, value);
-
-    result = result ? result : cuda_ask(&call);
-    if (result == CUDA_SUCCESS) {
-        memcpy(value, &call.out[0], pool_value_bytes(attr));
-    }
-    return result;
-}
-
-CUresult hand_cuMemPoolSetAttribute(CUmemoryPool pool, int attr, void *value)
-{
-    struct cuda_call call;
-    uint64_t number = 0;
-    CUresult result = begin_pool(&call, CUDA_OP_POOL_SET, pool, attr, value);
-
-    if (result) {
-        return result;
-    }
-    memcpy(&number, value, pool_value_bytes(attr));
-    cuda_add(&call, number);
-    return cuda_ask(&call);
-}
-
 /* ---- pinned ---- */
 
 /* Blocks of the arena in use, sorted by their offsets. */
@@ -378,6 +269,10 @@ CUresult hand_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned
     struct cuda_range range;
     CUresult result = find_pinned(p, &range);
 
+    if (result == CUDA_ERROR_INVALID_VALUE &&
+        cuda_registered_find((uint64_t)(uintptr_t)p, &range)) {
+        return CUDA_ERROR_NOT_SUPPORTED; /* the worker doesn't have it */
+    }
     if (result == CUDA_SUCCESS && (!pdptr || Flags)) {
         result = CUDA_ERROR_INVALID_VALUE;
     }
@@ -392,6 +287,10 @@ CUresult hand_cuMemHostGetFlags(unsigned int *pFlags, void *p)
     struct cuda_range range;
     CUresult result = find_pinned(p, &range);
 
+    if (result == CUDA_ERROR_INVALID_VALUE &&
+        cuda_registered_find((uint64_t)(uintptr_t)p, &range)) {
+        result = CUDA_SUCCESS;
+    }
     if (result == CUDA_SUCCESS && !pFlags) {
         result = CUDA_ERROR_INVALID_VALUE;
     }

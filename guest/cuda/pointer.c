@@ -67,6 +67,23 @@ static bool put_nothing(void *to, int attribute)
     }
 }
 
+/* Of registered memory the GPU has no address. */
+static bool put_registered(void *to, int attribute, const struct cuda_range *range, CUdeviceptr ptr)
+{
+    const struct cuda_context *context = range->context;
+
+    switch (attribute) {
+    case ATTRIBUTE_CONTEXT: put64(to, context ? context->handle : 0); return true;
+    case ATTRIBUTE_MEMORY_TYPE: put32(to, MEMORY_HOST); return true;
+    case ATTRIBUTE_HOST_POINTER: put64(to, ptr); return true;
+    case ATTRIBUTE_DEVICE_ORDINAL: put32(to, 0); return true;
+    case ATTRIBUTE_RANGE_START: put64(to, range->start); return true;
+    case ATTRIBUTE_RANGE_SIZE: put64(to, range->bytes); return true;
+    case ATTRIBUTE_DEVICE_POINTER: return false;
+    default: return put_nothing(to, attribute);
+    }
+}
+
 static bool put_known(void *to, int attribute, const struct cuda_range *range, CUdeviceptr ptr)
 {
     const struct cuda_context *context = range->context;
@@ -94,7 +111,13 @@ CUresult hand_cuPointerGetAttribute(void *data, int attribute, CUdeviceptr ptr)
     if (cuda_state() != CUDA_READY) {
         return cuda_state_result();
     }
-    return data && cuda_range_find(ptr, &range) && put_known(data, attribute, &range, ptr)
+    if (!data) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (cuda_range_find(ptr, &range)) {
+        return put_known(data, attribute, &range, ptr) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    }
+    return cuda_registered_find(ptr, &range) && put_registered(data, attribute, &range, ptr)
                ? CUDA_SUCCESS
                : CUDA_ERROR_INVALID_VALUE;
 }
@@ -103,7 +126,7 @@ CUresult hand_cuPointerGetAttributes(unsigned int numAttributes, int *attributes
                                      CUdeviceptr ptr)
 {
     struct cuda_range range;
-    bool found;
+    bool found, registered;
 
     if (cuda_state() != CUDA_READY) {
         return cuda_state_result();
@@ -112,12 +135,15 @@ CUresult hand_cuPointerGetAttributes(unsigned int numAttributes, int *attributes
         return CUDA_ERROR_INVALID_VALUE;
     }
     found = cuda_range_find(ptr, &range);
+    registered = !found && cuda_registered_find(ptr, &range);
     for (unsigned i = 0; i < numAttributes; i++) {
         if (!put_nothing(data[i], attributes[i])) {
             return CUDA_ERROR_INVALID_VALUE;
         }
         if (found) {
             put_known(data[i], attributes[i], &range, ptr);
+        } else if (registered) {
+            put_registered(data[i], attributes[i], &range, ptr);
         }
     }
     return CUDA_SUCCESS;

@@ -87,6 +87,13 @@ bool cuda_range_find(uint64_t address, struct cuda_range *range)
     return found != NULL;
 }
 
+bool cuda_is_pinned(uint64_t address)
+{
+    struct cuda_range range;
+
+    return cuda_range_find(address, &range) && range.kind == CUDA_RANGE_PINNED;
+}
+
 bool cuda_range_remove(uint64_t start)
 {
     bool found;

@@ -203,6 +203,49 @@ static void a_pool_is_trimmed_when_nothing_runs(void **state)
     assert_all_charged(rig);
 }
 
+/* One that the process has destroyed is charged until its last allocation has gone. */
+static void pools_of_its_own(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_channel *c = &rig->channels[0];
+    const uint64_t pool = RIG_HANDLE(CUDA_KIND_POOL, 20), other = RIG_HANDLE(CUDA_KIND_POOL, 21);
+    uint64_t before = rig->account.used_bytes, one, two;
+
+    assert_int_equal(RIG_CALL(c, POOL_CREATE, 0, pool, 0), 0);
+    assert_int_equal(RIG_CALL(c, POOL_CREATE, 0, other, 0), 0);
+    assert_int_equal(RIG_CALL(c, POOL_CREATE, 0, other, 0), CUDA_ERROR_INVALID_HANDLE);
+    assert_int_equal(RIG_CALL(c, POOL_SET, 0, pool, POOL_THRESHOLD, UINT64_MAX), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 200 * MIB, 0, pool), 0);
+    one = c->out[0];
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 100 * MIB, 0, other), 0);
+    two = c->out[0];
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 300 * MIB, 0, other), 2);
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 1, 0, two), CUDA_ERROR_INVALID_HANDLE);
+    assert_all_charged(rig);
+    assert_int_equal(RIG_CALL(c, POOL_DESTROY, 0, other), 0);
+    assert_int_equal(RIG_CALL(c, POOL_DESTROY, 0, other), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 1, 0, other), CUDA_ERROR_INVALID_HANDLE);
+    assert_int_equal(rig_alive("pool"), 2);
+    assert_all_charged(rig);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 1, two, 0), 0);
+    assert_int_equal(rig_alive("pool"), 1);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 1, one, 0), 0);
+    /* What one keeps makes room for another one. */
+    assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 400 * MIB, 0), 0);
+    assert_all_charged(rig);
+    assert_int_equal(RIG_CALL(c, FREE_ASYNC, 1, c->out[0], 0), 0);
+    assert_int_equal(RIG_CALL(c, POOL_OF, 0, other), 0);
+    assert_int_equal(RIG_CALL(c, POOL_DESTROY, 0, other), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(RIG_CALL(c, CTX_SYNC, 1, 0), 0);
+    assert_int_equal(RIG_CALL(c, POOL_DESTROY, 0, pool), 0);
+    assert_int_equal(RIG_CALL(c, cuMemPoolTrimTo, 1, other, 0), 0);
+    assert_int_equal(rig->account.used_bytes, before);
+    for (unsigned i = 1; i < DRIVER_POOLS_MAX; i++) {
+        assert_int_equal(RIG_CALL(c, POOL_CREATE, 0, RIG_HANDLE(CUDA_KIND_POOL, 30 + i), 0), 0);
+    }
+    assert_int_equal(RIG_CALL(c, POOL_CREATE, 0, RIG_HANDLE(CUDA_KIND_POOL, 30), 0), 2);
+}
+
 static void what_a_process_leaves(void **state)
 {
     struct rig *rig = *state;
@@ -286,6 +329,7 @@ int main(void)
         TEST(local_memory_of_a_kernel),
         TEST(a_pool_keeps_what_it_reserved),
         TEST(a_pool_is_trimmed_when_nothing_runs),
+        TEST(pools_of_its_own),
         TEST(what_a_process_leaves),
         TEST(contexts_after_the_first),
         TEST(one_account_for_all_profiles),

@@ -150,6 +150,9 @@ class Suite:
     def graphs(self):
         self.lines_agree("graph_driver")
 
+    def memory(self):
+        self.lines_agree("memory_driver")
+
     def nodes(self):
         self.lines_agree("nodes_driver")
 
@@ -275,10 +278,10 @@ class Suite:
 
 # Methods of Suite.
 SECTIONS = {"programs": "programs_agree", "parity": "parity", "printing": "printing",
-            "graphs": "graphs", "nodes": "nodes", "virtual": "virtual", "host": "host_functions",
-            "copies": "copies", "figures": "figures", "faults": "faults", "hang": "hang",
-            "memory_storm": "memory_storm", "killed": "killed", "numba": "numba",
-            "shares": "shares"}
+            "graphs": "graphs", "nodes": "nodes", "memory": "memory", "virtual": "virtual",
+            "host": "host_functions", "copies": "copies", "figures": "figures",
+            "faults": "faults", "hang": "hang", "memory_storm": "memory_storm",
+            "killed": "killed", "numba": "numba", "shares": "shares"}
 
 
 def main():

@@ -36,7 +36,22 @@ SUITES = {
     "numba-nocuda": ("numba_cuda", "numba/cuda/tests/nocuda", "numba.cuda.tests.nocuda", ""),
 }
 # Test's name: why it can't pass here.
-EXPECTED = {}
+NO_MANAGED = "managed memory is refused, and the device says that it has none"
+EXPECTED = {
+    "numba.cuda.tests.cudadrv.test_cuda_memory.TestCudaMemory.test_managed_memory": NO_MANAGED,
+    "numba.cuda.tests.cudadrv.test_deallocations.TestDeallocation.test_del_managed_memory":
+        NO_MANAGED,
+    "numba.cuda.tests.cudadrv.test_managed_alloc.TestManagedAlloc."
+    "test_managed_alloc_driver_host_attach": NO_MANAGED,
+    "numba.cuda.tests.cudadrv.test_managed_alloc.TestManagedAlloc."
+    "test_managed_alloc_driver_undersubscribe": NO_MANAGED,
+    "numba.cuda.tests.cudapy.test_cuda_array_interface.TestCudaArrayInterface."
+    "test_produce_managed_no_stream": NO_MANAGED,
+    "numba.cuda.tests.cudapy.test_cuda_array_interface.TestCudaArrayInterface."
+    "test_produce_managed_stream": NO_MANAGED,
+    "numba.cuda.tests.cudadrv.test_deallocations.TestDeallocation.test_del_mapped_contextmanager":
+        "registered memory has no address for kernels",
+}
 
 
 def folder_of(suite):

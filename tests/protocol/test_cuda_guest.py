@@ -26,6 +26,7 @@ PARITY = BUILD / "tests" / "cuda" / "parity_driver"
 PRINT = BUILD / "tests" / "cuda" / "print_driver"
 COPIES = BUILD / "tests" / "cuda" / "copies_driver"
 GRAPH = BUILD / "tests" / "cuda" / "graph_driver"
+MEMORY = BUILD / "tests" / "cuda" / "memory_driver"
 NODES = BUILD / "tests" / "cuda" / "nodes_driver"
 VIRTUAL = BUILD / "tests" / "cuda" / "virtual_driver"
 HOST = BUILD / "tests" / "cuda" / "host_driver"
@@ -85,6 +86,11 @@ def test_nodes_of_graphs_and_copies_of_rows(running, lab):
     said = finish(start(lab, NODES, IMAGE))
     assert said.splitlines() == (IMAGE.parent / "nodes.txt").read_text().splitlines()
     assert "came late" not in running.log_path.read_text()
+
+
+def test_pools_and_registered_memory(running, lab):
+    said = finish(start(lab, MEMORY, IMAGE))
+    assert said.splitlines() == (IMAGE.parent / "memory.txt").read_text().splitlines()
 
 
 def test_virtual_memory_management(running, lab):

@@ -134,22 +134,26 @@ void driver_allocation_ended(struct driver_channel *channel, uint64_t address, u
     }
 }
 
-/* ---- the pool ---- */
+/* ---- pools ---- */
 
-static uint64_t pool_bytes(const struct driver_channel *channel, int attribute)
+static uint64_t pool_bytes(const struct driver_channel *channel, const struct driver_pool *pool,
+                           int attribute)
 {
     uint64_t value = 0;
 
-    return channel->pool && channel->api->cuMemPoolGetAttribute(channel->pool, attribute, &value) ==
-                                CUDA_SUCCESS
+    return pool->real && channel->api->cuMemPoolGetAttribute(pool->real, attribute, &value) ==
+                             CUDA_SUCCESS
                ? value
                : 0;
 }
 
 void driver_pool_look(struct driver_channel *channel)
 {
-    uint64_t now = pool_bytes(channel, POOL_RESERVED), before = channel->pool_bytes;
+    uint64_t now = 0, before = channel->pool_bytes;
 
+    for (unsigned i = 0; i < DRIVER_POOLS_MAX; i++) {
+        now += pool_bytes(channel, &channel->pools[i], POOL_RESERVED);
+    }
     channel->pool_bytes = now;
     if (now > before) {
         driver_charge_taken(channel, now - before);
@@ -159,29 +163,33 @@ void driver_pool_look(struct driver_channel *channel)
 }
 
 /* What the pool may have to reserve for so many bytes more. */
-static uint64_t pool_growth(struct driver_channel *channel, uint64_t bytes)
+static uint64_t pool_growth(struct driver_channel *channel, const struct driver_pool *pool,
+                            uint64_t bytes)
 {
-    uint64_t reserved = pool_bytes(channel, POOL_RESERVED), used = pool_bytes(channel, POOL_USED);
+    uint64_t reserved = pool_bytes(channel, pool, POOL_RESERVED);
+    uint64_t used = pool_bytes(channel, pool, POOL_USED);
     uint64_t unused = reserved > used ? reserved - used : 0;
 
     return bytes <= unused ? 0 : driver_rounded(bytes, POOL_STEP_BYTES);
 }
 
-bool driver_pool_is_full(struct driver_channel *channel, uint64_t bytes)
+bool driver_pool_is_full(struct driver_channel *channel, const struct driver_pool *pool,
+                         uint64_t bytes)
 {
     const struct memory_account *account = channel->set->uses.account;
 
     /* Mostly it fits, whatever the pool has; then the driver isn't asked. */
-    if (!channel->pool || memory_fits(account, driver_rounded(bytes, POOL_STEP_BYTES))) {
+    if (!pool || memory_fits(account, driver_rounded(bytes, POOL_STEP_BYTES))) {
         return false;
     }
     driver_pool_look(channel);
-    return !memory_fits(account, pool_growth(channel, bytes));
+    return channel->pool_bytes > 0 && !memory_fits(account, pool_growth(channel, pool, bytes));
 }
 
-bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes)
+bool driver_charge_pool(struct driver_channel *channel, const struct driver_pool *pool,
+                        uint64_t bytes, uint64_t *charged_bytes)
 {
-    *charged_bytes = pool_growth(channel, bytes);
+    *charged_bytes = pool_growth(channel, pool, bytes);
     if (*charged_bytes > UINT64_MAX / 2) {
         return false;
     }
@@ -191,9 +199,14 @@ bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t
     if (driver_busy_context(channel)) {
         return false; /* the driver would wait */
     }
-    /* What it keeps for later goes first, as the driver itself would do. */
-    channel->api->cuMemPoolTrimTo(channel->pool, 0);
-    *charged_bytes = pool_growth(channel, bytes);
+    /* What they keep for later goes first, as the driver itself would do. */
+    for (unsigned i = 0; i < DRIVER_POOLS_MAX; i++) {
+        if (channel->pools[i].real) {
+            channel->api->cuMemPoolTrimTo(channel->pools[i].real, 0);
+        }
+    }
+    driver_pool_look(channel);
+    *charged_bytes = pool_growth(channel, pool, bytes);
     return driver_charge(channel, *charged_bytes);
 }
 

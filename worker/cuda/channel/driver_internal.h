@@ -26,6 +26,7 @@
 #define DRIVER_GATES_MAX 64u
 #define DRIVER_FENCES_FREE 64u   /* that are kept for the next use, of each context */
 #define DRIVER_STREAMS_MAX 1024u /* that a process may create: each takes memory of the driver */
+#define DRIVER_POOLS_MAX 64u     /* of a process */
 #define DRIVER_TOUCHED_MAX 64u   /* ranges that one call uses */
 #define DRIVER_TURNS_UNHEARD 2u  /* of one channel: the head's, and the next one */
 #define DRIVER_FILLS_MAX 16u     /* captures that go on in graphs of the process, at a time */
@@ -105,6 +106,13 @@ struct driver_image {
     uint64_t count, room;
 };
 
+/* Memory that is allocated in a stream's order. */
+struct driver_pool {
+    CUmemoryPool real;
+    size_t users; /* allocations */
+    bool ended;   /* by the process; it goes with its last allocation */
+};
+
 struct driver_channel {
     /* Set by whoever opens it. */
     uint64_t handle;  /* atomic; 0: no mediator knows it */
@@ -159,10 +167,11 @@ struct driver_channel {
     /* Virtual memory management; a mapping's context is its struct driver_physical. */
     struct cuda_range_map reservations, mappings;
     uint64_t reserved_bytes; /* addresses */
-    CUmemoryPool pool; /* what is the device's default pool to the process; NULL: not made yet */
+    /* The first is what is the device's default pool to the process; real is NULL: none. */
+    struct driver_pool pools[DRIVER_POOLS_MAX];
     uint64_t resident_threads;    /* that the GPU can hold at a time */
     uint64_t charged_bytes;       /* driver_account.c: in all, */
-    uint64_t pool_bytes;          /* ... of the pool, */
+    uint64_t pool_bytes;          /* ... of the pools, */
     struct cuda_range_map blocks; /* ... blocks of small allocations; serial: how many of them */
     struct driver_wait waits[VGPU_LANES_MAX];
     unsigned wait_count, wait_high; /* active ones; none is above */
@@ -265,19 +274,20 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_pinned_in, driver_run_pinned_out, driver_run_pin, driver_run_image,
     driver_run_module_load, driver_run_library_load, driver_run_get_function,
     driver_run_set_attribute, driver_run_launch, driver_run_alloc_async, driver_run_free_async,
-    driver_run_pool_of, driver_run_refused, driver_run_pool_get, driver_run_pool_set,
-    driver_run_clusters, driver_run_blas_create, driver_run_blas_destroy, driver_run_blas_call,
-    driver_run_lt_matmul, driver_run_lt_heuristic, driver_run_dnn_create, driver_run_dnn_destroy,
-    driver_run_dnn_desc, driver_run_dnn_desc_end, driver_run_dnn_set, driver_run_dnn_finalize,
-    driver_run_dnn_get, driver_run_dnn_execute, driver_run_dnn_old, driver_run_dnn_size,
-    driver_run_account, driver_run_capture_begin, driver_run_capture_end, driver_run_capture_info,
-    driver_run_graph_clone, driver_run_graph_instantiate, driver_run_graph_update,
-    driver_run_graph_launch, driver_run_graph_nodes, driver_run_granularity, driver_run_reserve,
-    driver_run_reserve_end, driver_run_physical, driver_run_physical_end, driver_run_map,
-    driver_run_unmap, driver_run_access, driver_run_access_of, driver_run_host_func,
-    driver_run_tensor_tiled, driver_run_tensor_replace, driver_run_graph_add, driver_run_graph_set,
-    driver_run_graph_get, driver_run_graph_link, driver_run_graph_edges, driver_run_graph_child,
-    driver_run_graph_find, driver_run_graph_attribute, driver_run_copy_rows, driver_run_copy_within;
+    driver_run_pool_of, driver_run_pool_create, driver_run_pool_destroy, driver_run_refused,
+    driver_run_pool_get, driver_run_pool_set, driver_run_clusters, driver_run_blas_create,
+    driver_run_blas_destroy, driver_run_blas_call, driver_run_lt_matmul, driver_run_lt_heuristic,
+    driver_run_dnn_create, driver_run_dnn_destroy, driver_run_dnn_desc, driver_run_dnn_desc_end,
+    driver_run_dnn_set, driver_run_dnn_finalize, driver_run_dnn_get, driver_run_dnn_execute,
+    driver_run_dnn_old, driver_run_dnn_size, driver_run_account, driver_run_capture_begin,
+    driver_run_capture_end, driver_run_capture_info, driver_run_graph_clone,
+    driver_run_graph_instantiate, driver_run_graph_update, driver_run_graph_launch,
+    driver_run_graph_nodes, driver_run_granularity, driver_run_reserve, driver_run_reserve_end,
+    driver_run_physical, driver_run_physical_end, driver_run_map, driver_run_unmap,
+    driver_run_access, driver_run_access_of, driver_run_host_func, driver_run_tensor_tiled,
+    driver_run_tensor_replace, driver_run_graph_add, driver_run_graph_set, driver_run_graph_get,
+    driver_run_graph_link, driver_run_graph_edges, driver_run_graph_child, driver_run_graph_find,
+    driver_run_graph_attribute, driver_run_copy_rows, driver_run_copy_within;
 
 /* ---- handles ---- */
 
@@ -321,6 +331,9 @@ bool driver_pinned_ok(const struct driver_channel *channel, uint64_t address, ui
 /* Registers the part of the arena that holds this, if it is not yet; not 0: it is none, or in more
  * than one part, which the driver takes for no memory. */
 CUresult driver_pin_part(struct driver_call *call, uint64_t address, uint64_t bytes);
+/* There is memory for one range more: reserved before the driver is asked.  pool: its place. */
+void driver_range_add(struct driver_call *call, uint64_t address, uint64_t bytes,
+                      enum cuda_range_kind kind, uint64_t pool);
 /* A variable; owner: the handle that it came from. */
 void driver_range_global(struct driver_call *call, uint64_t address, uint64_t bytes,
                          uint64_t owner);
@@ -350,11 +363,18 @@ bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
 void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
                             uint64_t charged_bytes);
 void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes);
-/* Would an allocation of so many bytes from the pool need more than the VM may have?  Then the pool
- * is trimmed for it, if nothing is in flight. */
-bool driver_pool_is_full(struct driver_channel *channel, uint64_t bytes);
+/* Would an allocation of so many bytes from the pool need more than the VM may have?  Then pools
+ * are trimmed for it, if nothing is in flight. */
+bool driver_pool_is_full(struct driver_channel *channel, const struct driver_pool *pool,
+                         uint64_t bytes);
 /* Before an allocation from the pool; what it takes then is told by driver_pool_look(). */
-bool driver_charge_pool(struct driver_channel *channel, uint64_t bytes, uint64_t *charged_bytes);
+bool driver_charge_pool(struct driver_channel *channel, const struct driver_pool *pool,
+                        uint64_t bytes, uint64_t *charged_bytes);
+/* An allocation from the pool with this place has gone. */
+void driver_pool_released(struct driver_channel *channel, uint64_t number);
+void driver_pools_end(struct driver_channel *channel);
+/* Which pool ALLOC_ASYNC is from; NULL: the handle is none. */
+struct driver_pool *driver_pool_of(struct driver_call *call);
 void driver_pool_look(struct driver_channel *channel);
 /* Before a context is made, and after it has gone. */
 bool driver_charge_context(struct driver_channel *channel, struct driver_context *context);

@@ -29,6 +29,7 @@ void driver_memory_drop(struct driver_channel *channel, const struct driver_cont
             driver_allocation_ended(channel, range->start, range->bytes);
         } else if (range->context == context && range->kind == CUDA_RANGE_ASYNC) {
             channel->api->cuMemFree_v2(range->start);
+            driver_pool_released(channel, range->serial);
         }
     }
     driver_pool_look(channel);
@@ -51,10 +52,7 @@ void driver_globals_drop(struct driver_channel *channel)
 
 void driver_memory_end(struct driver_channel *channel)
 {
-    if (channel->pool) {
-        channel->api->cuMemPoolDestroy(channel->pool);
-        channel->pool = NULL;
-    }
+    driver_pools_end(channel);
     driver_virtual_end(channel);
     driver_account_end(channel);
     free(channel->ranges.all);
@@ -114,12 +112,11 @@ bool driver_range_ok(struct driver_call *call, uint64_t address, uint64_t bytes)
            driver_pinned_ok(call->channel, address, bytes);
 }
 
-/* There is memory for one range more: reserved before the driver is asked. */
-static void add_range(struct driver_call *call, uint64_t address, uint64_t bytes,
-                      enum cuda_range_kind kind)
+void driver_range_add(struct driver_call *call, uint64_t address, uint64_t bytes,
+                      enum cuda_range_kind kind, uint64_t pool)
 {
     struct cuda_range range = {
-        .start = address, .bytes = bytes, .kind = kind, .context = call->context};
+        .start = address, .bytes = bytes, .kind = kind, .serial = pool, .context = call->context};
 
     cuda_ranges_insert(&call->channel->ranges, &range);
 }
@@ -166,7 +163,7 @@ CUresult driver_run_alloc(struct driver_call *call)
         return result;
     }
     driver_allocation_made(channel, address, bytes, charged_bytes);
-    add_range(call, address, bytes, CUDA_RANGE_DEVICE);
+    driver_range_add(call, address, bytes, CUDA_RANGE_DEVICE, 0);
     give(call, address);
     return CUDA_SUCCESS;
 }
@@ -185,6 +182,7 @@ static void forget(struct driver_call *call, const struct cuda_range *range)
     if (range->kind == CUDA_RANGE_DEVICE) {
         driver_allocation_ended(call->channel, range->start, range->bytes);
     } else {
+        driver_pool_released(call->channel, range->serial);
         driver_pool_look(call->channel);
     }
     cuda_ranges_remove(&call->channel->ranges, call->args[0]);
@@ -201,54 +199,6 @@ CUresult driver_run_free(struct driver_call *call)
     result = call->api->cuMemFree_v2(call->args[0]);
     if (result == CUDA_SUCCESS) {
         forget(call, range);
-    }
-    return result;
-}
-
-/* Other programs share this process: the device's own default pool would be theirs, too. */
-static CUresult make_pool(struct driver_call *call)
-{
-    const CUmemPoolProps properties = {
-        .allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
-        .location = {CU_MEM_LOCATION_TYPE_DEVICE, call->device},
-    };
-
-    return call->channel->pool ? CUDA_SUCCESS
-                               : call->api->cuMemPoolCreate(&call->channel->pool, &properties);
-}
-
-CUresult driver_run_alloc_async(struct driver_call *call)
-{
-    struct driver_channel *channel = call->channel;
-    CUdeviceptr address = 0;
-    uint64_t bytes = call->args[0], charged_bytes;
-    CUstream stream;
-    CUresult result;
-
-    if (call->arg_count < 2 || !driver_stream(call, call->args[1], &stream)) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    if (driver_is_captured(call)) {
-        return CUDA_ERROR_NOT_SUPPORTED;
-    }
-    if (bytes == 0) {
-        give(call, 0); /* as natively, nothing to free */
-        return CUDA_SUCCESS;
-    }
-    result = make_pool(call);
-    if (result != CUDA_SUCCESS) {
-        return result;
-    }
-    if (!cuda_ranges_reserve(&channel->ranges) ||
-        !driver_charge_pool(channel, bytes, &charged_bytes)) {
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    result = call->api->cuMemAllocFromPoolAsync(&address, bytes, channel->pool, stream);
-    driver_discharge(channel, charged_bytes);
-    driver_pool_look(channel);
-    if (result == CUDA_SUCCESS) {
-        add_range(call, address, bytes, CUDA_RANGE_ASYNC);
-        give(call, address);
     }
     return result;
 }
@@ -310,49 +260,6 @@ CUresult driver_run_account(struct driver_call *call)
     call->reply = &channel->account;
     call->reply_bytes = sizeof(channel->account);
     return CUDA_SUCCESS;
-}
-
-CUresult driver_run_pool_of(struct driver_call *call)
-{
-    CUresult result;
-
-    if (call->arg_count < 1 || !driver_handle_free(call, call->args[0], CUDA_KIND_POOL)) {
-        return CUDA_ERROR_INVALID_HANDLE;
-    }
-    result = make_pool(call);
-    driver_handle_made(call, call->args[0], CUDA_KIND_POOL, call->channel->pool, result);
-    return result;
-}
-
-/* An attribute of a pool, and what it has room for; NULL: it is none, or no pool. */
-static CUmemoryPool pool_and_attribute(struct driver_call *call, unsigned arg_count)
-{
-    return call->arg_count >= arg_count && call->args[1] >= 1 &&
-                   call->args[1] <= CUDA_POOL_ATTRIBUTE_LAST
-               ? driver_handle(call, call->args[0], CUDA_KIND_POOL)
-               : NULL;
-}
-
-CUresult driver_run_pool_get(struct driver_call *call)
-{
-    CUmemoryPool pool = pool_and_attribute(call, 2);
-
-    call->out[0] = 0;
-    call->out_count = 1;
-    return pool ? call->api->cuMemPoolGetAttribute(pool, (int)call->args[1], &call->out[0])
-                : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult driver_run_pool_set(struct driver_call *call)
-{
-    CUmemoryPool pool = pool_and_attribute(call, 3);
-    uint64_t value = pool ? call->args[2] : 0;
-
-    CUresult result = pool ? call->api->cuMemPoolSetAttribute(pool, (int)call->args[1], &value)
-                           : CUDA_ERROR_INVALID_VALUE;
-
-    driver_pool_look(call->channel);
-    return result;
 }
 
 /* ---- pinned memory ---- */

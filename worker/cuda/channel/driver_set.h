@@ -82,8 +82,8 @@ bool driver_set_claim(struct driver_set *set, uint64_t number, uint64_t handle);
 /* True: the handle is one of these, and its turn has begun (or is over at once). */
 bool driver_set_begin_turn(struct driver_set *set, uint64_t handle, uint64_t budget_ns);
 /*
- * Is the turn over?  Then *used_ns is what it took.  goes_on: the next turn is there, for any
- * channel; next_budget_ns: for this one, which may begin it by itself: then *begun says that it has.
+ * Is the turn over?  Then *used_ns is what it took.  goes_on: the next turn is there, of any
+ * channel; next_budget_ns: of this one, which may begin it by itself: *begun says that it has.
  */
 bool driver_set_turn_over(struct driver_set *set, uint64_t handle, bool goes_on,
                           uint64_t next_budget_ns, uint64_t *used_ns, bool *begun);

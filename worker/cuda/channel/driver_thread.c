@@ -242,7 +242,8 @@ static bool is_barrier(struct driver_call *call, uint8_t flags)
         range = freed_range(call);
         return range && range->kind == CUDA_RANGE_DEVICE;
     case CUDA_OP_ALLOC_ASYNC: /* it trims the pool where that is full */
-        return call->arg_count > 0 && driver_pool_is_full(call->channel, call->args[0]);
+        return call->arg_count > 0 &&
+               driver_pool_is_full(call->channel, driver_pool_of(call), call->args[0]);
     case CUDA_OP_ACCESS: /* what may be in use loses it */ return driver_access_changes(call);
     case CUDA_OP_BLAS_CALL: /* the library's first one of a kind */
     case CUDA_OP_LT_MATMUL:
