@@ -8,7 +8,8 @@
 #
 # With packages these are installed; else what BUILD_DIR would install.  BOOT_ROOT=FOLDER keeps the
 # root folder and uses it again.  It takes root, a network the first time, and two minutes; so it is
-# no part of scripts/check.  Exit status: 0 all is well, 1 something isn't, 77 it can't be tried here.
+# no part of scripts/check.  Exit status: 0 all is well, 1 something isn't, 77 it can't be tried
+# here.
 set -eu
 
 skip() {
