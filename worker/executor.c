@@ -54,6 +54,7 @@
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "worker/executor_internal.h"
@@ -72,7 +73,7 @@ static void serve_channels(struct executor *e, bool busy)
     } else if (++e->idle_looks >= e->spins) {
         e->idle_looks = 0;
         e->looks = 0;
-        channel_set_sleep(e->channels, e->config->fd);
+        channel_set_sleep(e->channels, e->config->fd, e->has_drivers ? e->drivers.over : -1);
     } else if (e->idle_looks % LOOKS_FOR_YIELD == 0) {
         sched_yield(); /* the process may wait for this very processor */
     } else {
@@ -177,6 +178,25 @@ static bool stays_awake(const struct executor *e)
            clock_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
 }
 
+/* Nothing is to be done: sleeps until the next frame, or until a channel with a thread has ended. */
+static enum take sleep_for_frame(struct executor *e)
+{
+    struct pollfd fds[] = {{.fd = e->config->fd, .events = POLLIN},
+                           {.fd = e->drivers.over, .events = POLLIN}};
+
+    uint64_t count;
+
+    if (!e->has_drivers || e->drivers.count == 0) {
+        return executor_take_frame(e, 0);
+    }
+    if (poll(fds, 2, -1) > 0 && (fds[1].revents & POLLIN)) {
+        ssize_t n = read(e->drivers.over, &count, sizeof(count));
+
+        (void)n;
+    }
+    return executor_take_frame(e, MSG_DONTWAIT);
+}
+
 static enum vgpu_worker_exit serve(struct executor *e)
 {
     bool quitting = false;
@@ -185,10 +205,14 @@ static enum vgpu_worker_exit serve(struct executor *e)
         bool room = !quitting && e->count < e->config->depth;
         enum take taken = TAKE_NOTHING;
 
+        if (e->has_drivers) {
+            driver_set_release(&e->drivers);
+        }
         /* While it looks at rings it looks at the socket now and then: that is a system call. */
         if (room && (!executor_has_channels(e) || e->looks++ % LOOKS_FOR_SOCKET == 0)) {
-            taken = executor_take_frame(
-                e, e->count > 0 || executor_has_channels(e) || stays_awake(e) ? MSG_DONTWAIT : 0);
+            taken = e->count > 0 || executor_has_channels(e) || stays_awake(e)
+                        ? executor_take_frame(e, MSG_DONTWAIT)
+                        : sleep_for_frame(e);
         }
         switch (taken) {
         case TAKE_CLOSED: return VGPU_WORKER_EXIT_OK;

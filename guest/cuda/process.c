@@ -2,8 +2,9 @@
 /*
  * The process's connection to its worker: opening, losing, fork and exit, and its threads.
  *
- * Where the device is, VGPU_CUDA_DEVICE says ("host:/path" of a mediator's socket).  A mediator
- * without a database also wants to hear which VM this is: VGPU_CUDA_VM_ID (1).
+ * Where the device is, VGPU_CUDA_DEVICE says ("dev:/dev/vgpu0" in a guest, "host:/path" of a
+ * mediator's socket); without it, the first that is found.  A mediator without a database also
+ * wants to hear from a process of the host which VM this is: VGPU_CUDA_VM_ID (1).
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -167,11 +168,13 @@ struct cuda_thread *cuda_thread(void)
 
 /* ---- opening ---- */
 
+static const char the_first[] = "auto";
+
 static const char *device_name(void)
 {
     const char *name = getenv("VGPU_CUDA_DEVICE");
 
-    return name && *name ? name : NULL;
+    return name && *name ? name : the_first;
 }
 
 /* A number of the environment, or what stands for one that is absent or out of bounds. */
@@ -192,8 +195,10 @@ static uint64_t pinned_bytes(void)
 }
 
 /* A second mapping of the arena, at an address that is free here; NULL: there is none. */
-static uint8_t *map_window(uint64_t address, uint8_t *arena, uint64_t bytes)
+static uint8_t *map_window(uint64_t address)
 {
+    struct channel_link *link = cuda_process.link;
+    uint64_t bytes = link->geometry.arena_bytes;
     void *wanted = (void *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr): agreed on */
     void *place = mmap(wanted, bytes, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
@@ -204,7 +209,7 @@ static uint8_t *map_window(uint64_t address, uint8_t *arena, uint64_t bytes)
         }
         return NULL;
     }
-    if (mremap(arena, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) != place) {
+    if (!link->way->map_again(cuda_process.v, link->layout.arena, bytes, place)) {
         munmap(place, bytes);
         return NULL;
     }
@@ -242,7 +247,6 @@ static void leave_channel(void)
 static CUresult agree_on_window(void)
 {
     struct channel_link *link = cuda_process.link;
-    uint8_t *arena = link->chunk0 + link->layout.arena;
     uint64_t seed = (uint64_t)getpid() * 0x9E3779B97F4A7C15u;
     CUresult result = CUDA_ERROR_DEVICE_UNAVAILABLE;
 
@@ -252,7 +256,7 @@ static CUresult agree_on_window(void)
         uint64_t address = CUDA_WINDOW_LOW + (seed >> 8) % steps * CUDA_WINDOW_ALIGN;
 
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        cuda_process.arena = map_window(address, arena, link->geometry.arena_bytes);
+        cuda_process.arena = map_window(address);
         if (!cuda_process.arena) {
             continue;
         }
@@ -306,7 +310,11 @@ static CUresult connect_channel(const char *name)
                      "or ask the host's administrator for more (vgpu-admin set-program-limits "
                      "--max-processes)");
         } else {
-            cuda_say("no GPU: %s", vgpu_last_error(NULL));
+            cuda_say("no GPU: %s%s", vgpu_last_error(NULL),
+                     name == the_first && code == VGPU_ERR_NO_DEVICE
+                         ? " (on a host or in a container: start the program by vgpu-run --socket "
+                           "PATH, or set VGPU_CUDA_DEVICE to host:PATH of the mediator's socket)"
+                         : "");
         }
         return code == VGPU_ERR_MEDIATOR_UNAVAILABLE || code == VGPU_ERR_QUEUE_FULL ||
                        code == VGPU_ERR_MEMORY_LIMIT || code == VGPU_ERR_GPU_UNAVAILABLE ||
@@ -346,11 +354,6 @@ static CUresult open_locked(void)
         return cuda_state() == CUDA_READY ? CUDA_SUCCESS : cuda_state_result();
     }
     if (hides_devices(visible)) {
-        return CUDA_ERROR_NO_DEVICE;
-    }
-    if (!name) {
-        cuda_say("no GPU: VGPU_CUDA_DEVICE is not set; start the program by vgpu-run, or set it to "
-                 "host:/path of the mediator's socket");
         return CUDA_ERROR_NO_DEVICE;
     }
     cuda_process.blocking = blocking && strcmp(blocking, "0") != 0 && *blocking;

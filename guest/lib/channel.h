@@ -43,6 +43,11 @@ struct channel_way {
      */
     uint32_t (*add_chunk)(struct vgpu *v, struct channel_chunk *chunk);
     uint32_t (*remove_chunk)(struct vgpu *v, uint32_t number);
+    /*
+     * Maps a range of chunk 0, in whole pages, once more, over the addresses from `place` on, which
+     * the caller has reserved.  False: they are as they were.
+     */
+    bool (*map_again)(struct vgpu *v, uint64_t offset, uint64_t bytes, void *place);
     /* Gives back what open() got, all or a part of it; open() may be called again. */
     void (*close)(struct vgpu *v);
 };
@@ -92,7 +97,7 @@ struct channel_wish {
 };
 
 /*
- * vgpu_open() of "host:/path" for a channel of another profile.  The caller writes its rings
+ * vgpu_open() for a channel of another profile: of "auto", "dev" and "host:/path".  The caller writes its rings
  * and waits on its doorbells by itself; vgpu_close() ends it.  *wish must outlive the handle.
  */
 int vgpu_open_channel(const char *spec, const struct channel_wish *wish, struct vgpu **out);

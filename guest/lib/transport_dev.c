@@ -22,6 +22,7 @@
 struct dev_link {
     struct channel_link channel;
     int fd;                      /* -1: not open */
+    uint64_t mmap_offset;        /* chunk 0's */
     volatile uint32_t *doorbell; /* NULL: not mapped */
 };
 
@@ -133,6 +134,7 @@ static uint32_t map_channel(struct vgpu *v, const struct vgpu_ioctl_open *open)
         return vgpu_set_error(v, VGPU_ERR_BAD_RESPONSE,
                               "%s: the channel's memory has not the agreed size", v->description);
     }
+    link->mmap_offset = open->mmap_offset;
     memory = mmap(NULL, open->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, link->fd,
                   (off_t)open->mmap_offset);
     if (memory != MAP_FAILED) {
@@ -169,6 +171,15 @@ static uint32_t dev_open(struct vgpu *v, uint64_t deadline_ns)
     }
     link->channel.transport = open_channel.transport;
     return map_channel(v, &open_channel);
+}
+
+/* The driver's memory can't be moved to another place (mremap), but be mapped twice. */
+static bool dev_map_again(struct vgpu *v, uint64_t offset, uint64_t bytes, void *place)
+{
+    struct dev_link *link = v->link;
+
+    return mmap(place, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, link->fd,
+                (off_t)(link->mmap_offset + offset)) == place;
 }
 
 /* What CHUNK_ADD and CHUNK_REMOVE say when they fail. */
@@ -230,6 +241,7 @@ static const struct channel_way dev_way = {
     .sleep = dev_sleep,
     .add_chunk = dev_add_chunk,
     .remove_chunk = dev_remove_chunk,
+    .map_again = dev_map_again,
     .close = dev_close,
 };
 

@@ -484,6 +484,14 @@ static uint32_t host_remove_chunk(struct vgpu *v, uint32_t number)
     return code;
 }
 
+static bool host_map_again(struct vgpu *v, uint64_t offset, uint64_t bytes, void *place)
+{
+    const struct channel_link *link = v->link;
+
+    /* Of shared memory, "moving" nothing is a second mapping. */
+    return mremap(link->chunk0 + offset, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place;
+}
+
 static uint32_t host_open(struct vgpu *v, uint64_t deadline_ns)
 {
     struct host_link *link = v->link;
@@ -505,6 +513,7 @@ static const struct channel_way host_way = {
     .sleep = host_sleep,
     .add_chunk = host_add_chunk,
     .remove_chunk = host_remove_chunk,
+    .map_again = host_map_again,
     .close = host_close,
 };
 

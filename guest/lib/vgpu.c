@@ -113,7 +113,10 @@ static uint32_t open_host(struct vgpu *v)
 /* The best that there is.  If none works, the error is of one that is there and refuses. */
 static uint32_t open_best(struct vgpu *v)
 {
-    static uint32_t (*const ways[])(struct vgpu *) = {open_dev, open_pci, open_sock, open_host};
+    static uint32_t (*const all[])(struct vgpu *) = {open_dev, open_pci, open_sock, open_host};
+    static uint32_t (*const channels[])(struct vgpu *) = {open_dev, open_host};
+    uint32_t (*const *ways)(struct vgpu *) = v->wish ? channels : all;
+    size_t count = v->wish ? sizeof(channels) / sizeof(channels[0]) : sizeof(all) / sizeof(all[0]);
     uint32_t said = VGPU_ERR_NO_DEVICE;
     char text[VGPU_TEXT_BYTES] = "";
 
@@ -121,15 +124,16 @@ static uint32_t open_best(struct vgpu *v)
     if (strcmp(vgpu_sysfs_root(v->options.sysfs_root), "/sys") != 0) {
         return open_pci(v);
     }
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t code = ways[i](v);
 
         if (code == VGPU_ERR_NONE) {
             v->error_code = VGPU_ERR_NONE;
             return code;
         }
-        /* That there is no device at all, pci says best. */
-        if (said == VGPU_ERR_NO_DEVICE && (code != said || ways[i] == open_pci)) {
+        /* That there is no device at all, pci says best; where a channel is wanted, dev. */
+        if (said == VGPU_ERR_NO_DEVICE &&
+            (code != said || ways[i] == (v->wish ? open_dev : open_pci))) {
             said = code;
             memcpy(text, v->error_text, sizeof(text));
         }
@@ -201,6 +205,10 @@ static int open_with(const char *spec, const struct vgpu_options *options,
     v->clock = vgpu_system_clock;
     v->random = v->clock.now_ns(NULL) ^ ((uint64_t)getpid() << 40) ^ (uintptr_t)v;
     code = open_checked(v, spec, options);
+    if (code == VGPU_ERR_NONE && wish && !vgpu_channel_of(v)) {
+        code = v->error_code;
+        v->transport->close(v);
+    }
     if (code != VGPU_ERR_NONE) {
         open_error_code = code;
         memcpy(open_error_text, v->error_text, sizeof(open_error_text));

@@ -153,6 +153,14 @@ def test_what_kernels_print_is_the_programs(running, lab):
                                           for n in range(3))
 
 
+def test_the_memory_of_a_program_that_ended_is_given_back(running, lab):
+    """At once, not when the next one comes: the driver of a guest waits for it."""
+    finish(start(lab, TRY, IMAGE, "1"))
+    worker, = children(running.process.pid)
+    wait_for(lambda: "vgpu-channel" not in pathlib.Path(f"/proc/{worker}/maps").read_text(),
+             "the worker has let go")
+
+
 PRIMARY = r"""
 import ctypes, sys
 cuda, context = ctypes.CDLL(sys.argv[1]), ctypes.c_void_p()

@@ -25,14 +25,15 @@ def boot(qemu, folder, kernel, driver_files):  # noqa: F811
     """boot(mediator, properties, arguments...) -> a guest with the driver and vgpu-client."""
     made = []
 
-    def run(mediator, properties="vm_id=1", *arguments, **more):
+    def run(mediator, properties="vm_id=1", *arguments, memory_mib=256, more_files=(), **more):
         place = folder / f"guest{len(made)}"
         place.mkdir()
-        guest = Guest(qemu, place, [*chardev(mediator.path), *cr.memfd_machine(256),
+        guest = Guest(qemu, place, [*chardev(mediator.path), *cr.memfd_machine(memory_mib),
                                     "-device", f"vgpu-stub,id=gpu0,chardev=link,{properties}",
                                     "-smp", "2", *arguments],
-                      files={**driver_files, "/bin/vgpu-client": BIN / "vgpu-client"},
-                      kernel=kernel[0], **more)
+                      files={**driver_files, "/bin/vgpu-client": BIN / "vgpu-client",
+                             **dict(more_files)},
+                      kernel=kernel[0], memory_mib=memory_mib, **more)
         made.append(guest)
         assert guest.run("insmod /vgpu.ko") == (0, "")
         # The chardev connects after a second when the mediator was slower than QEMU.

@@ -340,9 +340,9 @@ static void end_abandoned(struct channel_set *set, const struct pollfd *lives)
     }
 }
 
-void channel_set_sleep(struct channel_set *set, int socket)
+void channel_set_sleep(struct channel_set *set, int socket, int other)
 {
-    struct pollfd fds[2 * CHANNEL_SET_MAX + 1] = {{.fd = socket, .events = POLLIN}};
+    struct pollfd fds[2 * CHANNEL_SET_MAX + 2] = {{.fd = socket, .events = POLLIN}};
     struct pollfd *lives = fds + 1 + set->count;
     const struct timespec look = {.tv_nsec = LOOK_NS};
     bool work = false, flying = false;
@@ -359,7 +359,11 @@ void channel_set_sleep(struct channel_set *set, int socket)
         work |= has_work(set, set->all[i], flown);
     }
     if (!work) {
-        ppoll(fds, 2 * set->count + 1, flying ? &look : NULL, NULL);
+        fds[2 * set->count + 1] = (struct pollfd){.fd = other, .events = POLLIN};
+        ppoll(fds, 2 * set->count + 2, flying ? &look : NULL, NULL);
+    }
+    if (fds[2 * set->count + 1].revents & POLLIN) {
+        drain(other);
     }
     for (unsigned i = 0; i < set->count; i++) {
         vgpu_unpark(&set->all[i]->control->worker_parked);

@@ -101,7 +101,10 @@ struct channel_turn {
 bool channel_set_turn(struct channel_set *set, uint64_t channel, const struct channel_turn *turn,
                       uint64_t *used_ns);
 
-/* Sleeps until the socket is readable or a doorbell rings, unless there is work. */
-void channel_set_sleep(struct channel_set *set, int socket);
+/*
+ * Sleeps until the socket is readable or a doorbell rings, unless there is work.  `other`, -1 for
+ * none, is an eventfd that ends the sleep, too, and is drained.
+ */
+void channel_set_sleep(struct channel_set *set, int socket, int other);
 
 #endif /* WORKER_CHANNEL_CHANNEL_SET_H */

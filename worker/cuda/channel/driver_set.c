@@ -25,12 +25,19 @@ bool driver_set_init(struct driver_set *set, const struct driver_set_uses *uses)
     return set->over >= 0;
 }
 
-void driver_channel_free(struct driver_channel *channel)
+static void unmap(struct driver_channel *channel)
 {
     if (channel->window) {
         munmap(channel->window, channel->geometry.arena_bytes);
     }
     mapping_free(channel->mapping);
+    channel->window = NULL;
+    channel->mapping = NULL;
+}
+
+void driver_channel_free(struct driver_channel *channel)
+{
+    unmap(channel);
     close(channel->wake);
     free(channel->entries);
     driver_image_drop(channel);
@@ -60,6 +67,20 @@ static void reap(struct driver_set *set)
             set->all[i] = set->all[--set->count];
             pthread_mutex_unlock(&set->lock);
             driver_channel_free(channel);
+        }
+    }
+}
+
+/* What else they have costs little; figures and turns are still asked for. */
+void driver_set_release(struct driver_set *set)
+{
+    if (!__atomic_load_n(&set->to_release, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    __atomic_store_n(&set->to_release, 0, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < set->count; i++) {
+        if (__atomic_load_n(&set->all[i]->ended, __ATOMIC_SEQ_CST)) {
+            unmap(set->all[i]);
         }
     }
 }

@@ -56,6 +56,7 @@ struct driver_set {
         uint64_t told, told_ns; /* atomic: which were told, and when */
     } figures;
     int over;                 /* eventfd: a turn or a channel is over */
+    int to_release;           /* atomic: channels have let go whose memory is still mapped */
     uint64_t turns_ns;        /* atomic: the time of all turns that are over */
     uint64_t kernel_limit_ns; /* atomic: how long a kernel may run; 0: no limit */
     int live; /* atomic: channels that have made a context, and whose threads have not let go */
@@ -73,6 +74,12 @@ enum vgpu_error driver_set_add(struct driver_set *set, struct channel_mapping *m
 void driver_set_limit(struct driver_set *set, uint64_t kernel_ns);
 /* True: it was one of these; CHANNEL_CLOSED is told when it has let go. */
 bool driver_set_close(struct driver_set *set, uint64_t handle, enum vgpu_channel_reason reason);
+
+/*
+ * Gives back the memory of channels whose threads have let go: their devices wait for it.  Cheap
+ * where there is none; `over` can be read when there is.
+ */
+void driver_set_release(struct driver_set *set);
 
 /* As those of channel_set.h, for these.  Count first: who was counted is told of. */
 unsigned driver_set_count_lives(struct driver_set *set);

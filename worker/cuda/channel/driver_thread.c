@@ -567,7 +567,8 @@ void *driver_thread(void *opaque)
     }
     driver_figures_tell(channel->set, true);
     __atomic_store_n(&channel->budget_ns, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&channel->ended, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&channel->ended, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&channel->set->to_release, 1, __ATOMIC_SEQ_CST);
     driver_signal(channel->set->over);
     return NULL;
 }
