@@ -48,7 +48,7 @@ EXEMPT = {
     "VM %s: %s": "what a guest's request was answered with: docs/file-bridge.md",
     "%s [y/N]": "a question",
     "\\r[%.*s%*s] %3.0f %%": "how far a measurement is",
-    "no GPU: %s": "in the document with the words of libvgpu",
+    "no GPU: %s%s": "in the document with the words of libvgpu",
     "VM %u:": "loadgen's complaints, each in the document by its own words",
     "--json %s: %s": "the command line",
     "--vms: %s": "the command line",

@@ -178,7 +178,7 @@ static bool stays_awake(const struct executor *e)
            clock_now_ns() - e->idle_since_ns < e->config->ops->idle_spin_ns;
 }
 
-/* Nothing is to be done: sleeps until the next frame, or until a channel with a thread has ended. */
+/* Nothing is to be done: sleeps until the next frame, or until a channel's thread has ended. */
 static enum take sleep_for_frame(struct executor *e)
 {
     struct pollfd fds[] = {{.fd = e->config->fd, .events = POLLIN},

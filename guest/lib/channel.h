@@ -97,8 +97,9 @@ struct channel_wish {
 };
 
 /*
- * vgpu_open() for a channel of another profile: of "auto", "dev" and "host:/path".  The caller writes its rings
- * and waits on its doorbells by itself; vgpu_close() ends it.  *wish must outlive the handle.
+ * vgpu_open() for a channel of another profile: of "auto", "dev" and "host:/path".  The caller
+ * writes its rings and waits on its doorbells by itself; vgpu_close() ends it.  *wish must outlive
+ * the handle.
  */
 int vgpu_open_channel(const char *spec, const struct channel_wish *wish, struct vgpu **out);
 

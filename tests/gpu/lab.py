@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A running vgpu-mediator of one's own, and programs to load it with.  Standard library only."""
 
+import glob
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 from report import run_text
+
+
+# The worker's variables, and what they name.
+LIBRARIES = {"VGPU_CUBLAS": "libcublas.so.13", "VGPU_CUDNN": "libcudnn.so.9"}
+
+
+def use_packages_libraries():
+    """The workers are to open the libraries that packages of this Python have brought along, as
+    PyTorch does natively: it refuses a cuDNN that is older than its own."""
+    for variable, name in LIBRARIES.items():
+        for path in sys.path:
+            found = glob.glob(os.path.join(path, "nvidia", "*", "lib", name)) if path else []
+            if found:
+                os.environ.setdefault(variable, found[0])
 
 
 class Lab:

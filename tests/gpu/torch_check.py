@@ -18,7 +18,7 @@ import sys
 import time
 
 from frameworks import JAX, TORCH
-from lab import Lab
+from lab import Lab, use_packages_libraries
 from report import Report, parser_of, skip, skipped_without_gpu
 
 TIMEOUT_S = 90
@@ -104,6 +104,7 @@ def main():
         return status
     if not importlib.util.find_spec(package):
         return skip(args.out, f"no {package} here")
+    use_packages_libraries()
     report = Report()
     Suite(report, args.bin_dir, package).run(JAX if args.jax else TORCH, args.only,
                                              not args.no_native)

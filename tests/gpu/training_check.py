@@ -16,7 +16,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-from lab import Lab  # noqa: E402
+from lab import Lab, use_packages_libraries  # noqa: E402
 from report import Report, parser_of, skip, skipped_without_gpu  # noqa: E402
 
 UUID = "00000000-0000-4000-8000-%012d"
@@ -166,6 +166,7 @@ def main():
         return skipped
     if not importlib.util.find_spec("torch"):
         return skip(args.out, "no PyTorch in this Python")
+    use_packages_libraries()
     report = Report()
     suite = Suite(report, args.bin_dir)
     sections = (("steps", suite.steps), ("pair", suite.pair))

@@ -22,7 +22,8 @@ def make_bundle(tmp_path_factory):
     return out / "gpu-bundle"
 
 
-@pytest.mark.parametrize("check", ["worker_check", "keeper_check", "mediator_check", "guest_check"])
+@pytest.mark.parametrize("check", ["worker_check", "keeper_check", "mediator_check", "guest_check",
+                                   "guest_cuda_check"])
 def test_each_check_starts(bundle, tmp_path, check):
     shutil.copytree(bundle, tmp_path / "elsewhere")
     result = subprocess.run(

@@ -97,6 +97,23 @@ def kernel_with_headers():
     return None
 
 
+def fetched_headers(version):
+    """As headers(), of a kernel whose package of headers is fetched, once, where it is not
+    installed; those that all kernels of a version have in common must be."""
+    folder = cache_folder() / f"headers-{version}"
+    if not headers(version) and not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            _download(f"linux-headers-{version}", work)
+            tree = pathlib.Path(work) / "tree"
+            (tree / "usr" / "lib").symlink_to("/usr/lib")  # for its tools
+            try:
+                tree.rename(folder)
+            except OSError:  # another one was quicker
+                pass
+    return headers(version) or folder / "usr" / "src" / f"linux-headers-{version}"
+
+
 def driver_module(folder, kernel_headers):
     """vgpu.ko, built in the folder as DKMS would."""
     linux = pathlib.Path(__file__).resolve().parents[2] / "guest" / "linux"
@@ -159,11 +176,16 @@ def _fetch(package, cached):
     return cached
 
 
-def _unpack(package, work):
-    """A kernel's package below work/tree; returns the kernel image in it."""
+def _download(package, work):
+    """Unpacks a package below work/tree."""
     _tool(["apt-get", "-q", "-o", "APT::Sandbox::User=", "download", package], work)
     archives = list(pathlib.Path(work).glob("*.deb"))
     _tool(["dpkg-deb", "-x", str(archives[0]), "tree"], work)
+
+
+def _unpack(package, work):
+    """A kernel's package below work/tree; returns the kernel image in it."""
+    _download(package, work)
     images = list(pathlib.Path(work).glob("tree/boot/vmlinuz-*"))
     if len(images) != 1:
         raise GuestImageError(f"{package} holds {len(images)} kernels, expected one")
