@@ -153,6 +153,19 @@ GRAPH_CALLS = {
     "cudaGraphAddMemFreeNode": f"cuGraphAddMemFreeNode({DEPENDENCIES}, {D}dptr)",
     "cudaGraphNodeGetEnabled": "cuGraphNodeGetEnabled(hGraphExec, hNode, isEnabled)",
     "cudaGraphNodeSetEnabled": "cuGraphNodeSetEnabled(hGraphExec, hNode, isEnabled)",
+    "cudaGraphInstantiateWithParams":
+        "cuGraphInstantiateWithParams(pGraphExec, graph, instantiateParams)",
+    "cudaGraphMemsetNodeGetParams": "cuGraphMemsetNodeGetParams(node, (void *)pNodeParams)",
+    "cudaGraphMemsetNodeSetParams": "cuGraphMemsetNodeSetParams(node, (const void *)pNodeParams)",
+    "cudaGraphExecChildGraphNodeSetParams":
+        "cuGraphExecChildGraphNodeSetParams(hGraphExec, node, childGraph)",
+    "cudaGraphExecEventRecordNodeSetEvent":
+        "cuGraphExecEventRecordNodeSetEvent(hGraphExec, hNode, event)",
+    "cudaGraphExecEventWaitNodeSetEvent":
+        "cuGraphExecEventWaitNodeSetEvent(hGraphExec, hNode, event)",
+    "cudaGraphKernelNodeCopyAttributes": "cuGraphKernelNodeCopyAttributes(hDst, hSrc)",
+    "cudaGraphKernelNodeGetAttribute": "cuGraphKernelNodeGetAttribute(hNode, attr, value_out)",
+    "cudaGraphKernelNodeSetAttribute": "cuGraphKernelNodeSetAttribute(hNode, attr, value)",
 }
 # (what is made sure of, the call)
 CALLS = {**{n: (DRIVER, c) for n, c in DEVICE_CALLS.items()},
@@ -189,7 +202,13 @@ HAND = {
     "cudaLibraryLoadData": DRIVER, "cudaLibraryLoadFromFile": DRIVER, "cudaLibraryUnload": DRIVER,
     "cudaLibraryGetKernel": DRIVER, "cudaLibraryGetGlobal": CONTEXT,
     "cudaLibraryGetKernelCount": DRIVER, "cudaLibraryEnumerateKernels": DRIVER,
+    "cudaMemcpy3D": CONTEXT, "cudaMemcpy3DAsync": CONTEXT,
     "cudaGraphAddKernelNode": CONTEXT, "cudaGraphAddMemsetNode": CONTEXT,
+    "cudaGraphAddMemcpyNode": CONTEXT, "cudaGraphAddMemcpyNode1D": CONTEXT,
+    "cudaGraphMemcpyNodeSetParams": CONTEXT, "cudaGraphMemcpyNodeSetParams1D": CONTEXT,
+    "cudaGraphExecMemcpyNodeSetParams": CONTEXT, "cudaGraphExecMemcpyNodeSetParams1D": CONTEXT,
+    "cudaGraphKernelNodeSetParams": CONTEXT, "cudaGraphExecKernelNodeSetParams": CONTEXT,
+    "cudaGraphExecMemsetNodeSetParams": CONTEXT,
 }
 
 # By hand whole: they return no error, or leave the last one alone.
@@ -221,7 +240,9 @@ cuKernelGetAttribute cuKernelSetAttribute cuKernelSetCacheConfig cuKernelGetName
 cuKernelGetParamInfo cuLaunchKernel cuLaunchKernelEx
 cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags cuOccupancyAvailableDynamicSMemPerBlock
 cuOccupancyMaxActiveClusters cuOccupancyMaxPotentialClusterSize cuGraphAddKernelNode_v2
-cuGraphAddMemsetNode cuFuncSetSharedMemConfig
+cuGraphAddMemsetNode cuFuncSetSharedMemConfig cuMemcpy3D_v2 cuMemcpy3DAsync_v2
+cuGraphAddMemcpyNode cuGraphMemcpyNodeSetParams cuGraphExecMemcpyNodeSetParams
+cuGraphKernelNodeSetParams_v2 cuGraphExecKernelNodeSetParams_v2 cuGraphExecMemsetNodeSetParams
 """.split()
 
 # Parameters of functions of the driver that cuda/driver.py doesn't have.

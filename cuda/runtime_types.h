@@ -47,6 +47,8 @@ RT_NUMBER(cudaLaunchAttributeID);
 #undef RT_NUMBER
 #define cudaStreamAttrID enum cudaLaunchAttributeID
 typedef void cudaStreamAttrValue;
+#define cudaKernelNodeAttrID enum cudaLaunchAttributeID
+typedef void cudaKernelNodeAttrValue;
 
 enum cudaMemcpyKind {
     cudaMemcpyHostToHost = 0,
@@ -92,6 +94,23 @@ struct cudaPitchedPtr {
     size_t pitch, xsize, ysize;
 };
 
+struct cudaPos {
+    size_t x, y, z;
+};
+
+typedef struct cudaArray *cudaArray_t;
+
+struct cudaMemcpy3DParms {
+    cudaArray_t srcArray;
+    struct cudaPos srcPos;
+    struct cudaPitchedPtr srcPtr;
+    cudaArray_t dstArray;
+    struct cudaPos dstPos;
+    struct cudaPitchedPtr dstPtr;
+    struct cudaExtent extent;
+    enum cudaMemcpyKind kind;
+};
+
 /* Only passed on. */
 struct cudaMemLocation;
 struct cudaMemAccessDesc;
@@ -99,6 +118,7 @@ struct cudaHostNodeParams;
 typedef CUlaunchAttribute cudaLaunchAttribute;
 #define cudaMemPoolProps CUmemPoolProps
 typedef void cudaGraphExecUpdateResultInfo;
+#define cudaGraphInstantiateParams CUgraphInstantiateParams
 
 struct cudaMemsetParams {
     void *dst;
@@ -183,6 +203,7 @@ _Static_assert(sizeof(struct cudaDeviceProp) == 1008, "as NVIDIA's header has it
 _Static_assert(sizeof(struct cudaFuncAttributes) == 144, "as NVIDIA's header has it");
 _Static_assert(sizeof(struct cudaPointerAttributes) == 88, "as NVIDIA's header has it");
 _Static_assert(sizeof(cudaLaunchConfig_t) == 56, "as NVIDIA's header has it");
+_Static_assert(sizeof(struct cudaMemcpy3DParms) == 160, "as NVIDIA's header has it");
 _Static_assert(sizeof(struct cudaKernelNodeParams) == 56, "as NVIDIA's header has it");
 _Static_assert(sizeof(CUkernelNodeParams) == 72, "as NVIDIA's header has it");
 

@@ -26,7 +26,8 @@ import runtime  # noqa: E402
 STRUCTS = {
     "struct cudaDeviceProp": None, "struct cudaFuncAttributes": None,
     "struct cudaPointerAttributes": None, "struct cudaExtent": None, "struct cudaPitchedPtr": None,
-    "struct cudaMemsetParams": None, "struct cudaKernelNodeParams": None,
+    "struct cudaMemsetParams": None, "struct cudaMemcpy3DParms": None, "struct cudaPos": None,
+    "struct cudaKernelNodeParams": None,
     "cudaLaunchConfig_t": None, "struct cudaChannelFormatDesc": None, "dim3": None, "uint3": None,
 }
 NUMBERS = ["cudaMemcpyHostToHost", "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost",

@@ -67,9 +67,8 @@ static bool kind_is_known(enum cudaMemcpyKind kind)
     return (unsigned)kind <= cudaMemcpyDefault;
 }
 
-/* The kind that a copy really is; false: it contradicts the pointers.  Where both are of the GPU
- * it is a copy within it, whatever the program says. */
-static bool decide(const void *dst, const void *src, enum cudaMemcpyKind *kind)
+/* Where both are of the GPU it is a copy within it, whatever the program says. */
+bool rt_copy_kind(const void *dst, const void *src, enum cudaMemcpyKind *kind)
 {
     bool to, from;
 
@@ -111,7 +110,7 @@ static cudaError_t copy(void *dst, const void *src, size_t bytes, enum cudaMemcp
     if (bytes == 0) {
         return cudaSuccess;
     }
-    if (!dst || !src || !decide(dst, src, &kind)) {
+    if (!dst || !src || !rt_copy_kind(dst, src, &kind)) {
         return cudaErrorInvalidValue;
     }
     return copy_decided(dst, src, bytes, kind, way);
@@ -146,7 +145,7 @@ static cudaError_t copy_rows(void *dst, size_t dpitch, const void *src, size_t s
     if (width == 0 || height == 0) {
         return cudaSuccess;
     }
-    if (!dst || !src || !decide(dst, src, &kind)) {
+    if (!dst || !src || !rt_copy_kind(dst, src, &kind)) {
         return cudaErrorInvalidValue;
     }
     if (dpitch == width && spitch == width) {

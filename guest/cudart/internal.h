@@ -100,6 +100,11 @@ void rt_kernels_forget(CUlibrary library);
 /* The program has this kernel of a host function now, and may launch it by itself. */
 void rt_kernel_given(const void *function, CUkernel kernel);
 
+/* ---- copies ---- */
+
+/* The kind that a copy really is, none of the unknown ones; false: it contradicts the pointers. */
+bool rt_copy_kind(const void *dst, const void *src, enum cudaMemcpyKind *kind);
+
 /* ---- numbers of the driver interface ---- */
 
 #define RT_ATTRIBUTE_COOPERATIVE 2 /* of a launch */

@@ -355,6 +355,143 @@ static void try_streams(void)
     expect("nothing else", cudaGetLastError(), cudaErrorInvalidResourceHandle);
 }
 
+/* ---- graphs by hand ---- */
+
+/* Slices of rows: what lies beside the box stays. */
+static void try_slices(void)
+{
+    unsigned char host[2][3][8], back[2][3][8] = {{{0}}};
+    struct cudaMemcpy3DParms p = {.extent = {5, 3, 2}, .kind = cudaMemcpyHostToDevice};
+    struct cudaPitchedPtr device = {.ptr = NULL};
+
+    for (unsigned i = 0; i < sizeof(host); i++) {
+        host[i / 24][i / 8 % 3][i % 8] = (unsigned char)(i + 1);
+    }
+    OK(cudaMalloc3D(&device, (struct cudaExtent){8, 3, 2}));
+    OK(cudaMemset3D(device, 0xee, (struct cudaExtent){8, 3, 2}));
+    p.srcPtr = (struct cudaPitchedPtr){host, 8, 8, 3};
+    p.srcPos.x = 1;
+    p.dstPtr = device;
+    OK(cudaMemcpy3D(&p));
+    p = (struct cudaMemcpy3DParms){.srcPtr = device,
+                                   .dstPtr = {back, 8, 8, 3},
+                                   .extent = {8, 3, 2},
+                                   .kind = cudaMemcpyDefault};
+    OK(cudaMemcpy3DAsync(&p, NULL));
+    OK(cudaDeviceSynchronize());
+    for (unsigned i = 0; i < 6; i++) {
+        const unsigned char *row = back[i / 3][i % 3];
+
+        TRUE(memcmp(row, host[i / 3][i % 3] + 1, 5) == 0 && row[5] == 0xee && row[7] == 0xee);
+    }
+    p.extent.width = 0;
+    OK(cudaMemcpy3D(&p));
+    p.extent.width = 8;
+    p.kind = (enum cudaMemcpyKind)7;
+    GIVES(cudaErrorInvalidMemcpyDirection, cudaMemcpy3D(&p));
+    GIVES(cudaErrorInvalidValue, cudaMemcpy3D(NULL));
+    OK(cudaFree(device.ptr));
+    cudaGetLastError();
+}
+
+struct built {
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaGraphNode_t in, set, add, out;
+    unsigned *a, *b, *c, *pinned;
+};
+
+/* c = a + b, where a comes from the host and b is filled. */
+static struct cudaKernelNodeParams adding(void **args)
+{
+    return (struct cudaKernelNodeParams){
+        .func = (void *)add, .gridDim = {1, 1, 1}, .blockDim = {64, 1, 1}, .kernelParams = args};
+}
+
+static void build(struct built *g)
+{
+    unsigned n = 64;
+    void *args[] = {&g->a, &g->b, &g->c, &n};
+    struct cudaKernelNodeParams kernel = adding(args);
+    struct cudaMemsetParams set = {
+        .dst = g->b, .value = 5, .elementSize = 4, .width = 64, .height = 1};
+    cudaGraphNode_t before[2];
+
+    OK(cudaGraphCreate(&g->graph, 0));
+    OK(cudaGraphAddMemcpyNode1D(&g->in, g->graph, NULL, 0, g->a, g->pinned, 256,
+                                cudaMemcpyHostToDevice));
+    OK(cudaGraphAddMemsetNode(&g->set, g->graph, NULL, 0, &set));
+    before[0] = g->in;
+    before[1] = g->set;
+    OK(cudaGraphAddKernelNode(&g->add, g->graph, before, 2, &kernel));
+    OK(cudaGraphAddMemcpyNode1D(&g->out, g->graph, &g->add, 1, g->pinned + 64, g->c, 256,
+                                cudaMemcpyDefault));
+    GIVES(cudaErrorInvalidMemcpyDirection,
+          cudaGraphAddMemcpyNode1D(&before[0], g->graph, NULL, 0, g->a, g->pinned, 256,
+                                   (enum cudaMemcpyKind)9));
+    kernel.func = (void *)&counter;
+    TRUE(cudaGraphAddKernelNode(&before[0], g->graph, NULL, 0, &kernel) != cudaSuccess);
+    OK(cudaGraphInstantiate(&g->exec, g->graph, 0));
+}
+
+static unsigned launched(const struct built *g, unsigned place)
+{
+    OK(cudaGraphLaunch(g->exec, NULL));
+    OK(cudaDeviceSynchronize());
+    return g->pinned[64 + place];
+}
+
+static void try_nodes(void)
+{
+    struct built g = {.graph = NULL};
+    struct cudaMemsetParams set = {.elementSize = 4, .value = 70, .width = 64, .height = 1}, got;
+    unsigned n = 64;
+    void *args[] = {&g.a, &g.a, &g.c, &n};
+    struct cudaKernelNodeParams kernel = adding(args);
+    struct cudaMemcpy3DParms copy = {.extent = {256, 1, 1}, .kind = cudaMemcpyDeviceToHost};
+    enum cudaGraphNodeType type = (enum cudaGraphNodeType) - 1;
+
+    OK(cudaMalloc((void **)&g.a, 256));
+    OK(cudaMalloc((void **)&g.b, 256));
+    OK(cudaMalloc((void **)&g.c, 256));
+    OK(cudaHostAlloc((void **)&g.pinned, 1024, 0));
+    for (unsigned i = 0; i < 256; i++) {
+        g.pinned[i] = i;
+    }
+    build(&g);
+    expect("a + 5", (int)launched(&g, 9), 14);
+    OK(cudaGraphNodeGetType(g.in, &type));
+    expect("a copy", (int)type, 1);
+    OK(cudaGraphMemsetNodeGetParams(g.set, &got));
+    TRUE(got.dst == g.b && got.value == 5 && got.width == 64);
+    set.dst = g.b;
+    OK(cudaGraphExecMemsetNodeSetParams(g.exec, g.set, &set));
+    expect("a + 70", (int)launched(&g, 9), 79);
+    OK(cudaGraphExecMemcpyNodeSetParams1D(g.exec, g.in, g.a, g.pinned + 128, 256,
+                                          cudaMemcpyHostToDevice));
+    expect("another a", (int)launched(&g, 9), 207);
+    OK(cudaGraphExecKernelNodeSetParams(g.exec, g.add, &kernel));
+    expect("a + a", (int)launched(&g, 9), 274);
+    copy.srcPtr = (struct cudaPitchedPtr){g.b, 256, 256, 1};
+    copy.dstPtr = (struct cudaPitchedPtr){g.pinned + 64, 256, 256, 1};
+    OK(cudaGraphExecMemcpyNodeSetParams(g.exec, g.out, &copy));
+    expect("b", (int)launched(&g, 9), 70);
+    /* The graph itself is as it was. */
+    OK(cudaGraphExecDestroy(g.exec));
+    OK(cudaGraphKernelNodeSetParams(g.add, &kernel));
+    OK(cudaGraphMemcpyNodeSetParams1D(g.in, g.a, g.pinned + 129, 252, cudaMemcpyHostToDevice));
+    OK(cudaGraphMemsetNodeSetParams(g.set, &set));
+    OK(cudaGraphInstantiate(&g.exec, g.graph, 0));
+    expect("a + a again", (int)launched(&g, 9), 276);
+    OK(cudaGraphExecDestroy(g.exec));
+    OK(cudaGraphDestroy(g.graph));
+    OK(cudaFree(g.a));
+    OK(cudaFree(g.b));
+    OK(cudaFree(g.c));
+    OK(cudaFreeHost(g.pinned));
+    cudaGetLastError();
+}
+
 static void try_pool(void)
 {
     unsigned long long threshold = 1 << 20, again = 0;
@@ -563,12 +700,14 @@ int main(int argc, char **argv)
     RUN(try_memory);
     RUN(try_kinds);
     RUN(try_rows);
+    RUN(try_slices);
     RUN(try_add);
     RUN(try_other_launches);
     RUN(try_wrong_launches);
     RUN(try_attributes);
     RUN(try_symbols);
     RUN(try_streams);
+    RUN(try_nodes);
     RUN(try_pool);
     RUN(try_threads);
     RUN(try_registration);
