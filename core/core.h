@@ -374,8 +374,9 @@ struct core_vm_stats {
     uint64_t worker; /* handle, 0 = none */
     uint32_t worker_restarts;
     uint32_t fault_count;
-    uint32_t channels;    /* that it has, or that are being opened */
-    uint32_t queue_depth; /* waiting, also those that wait for a worker */
+    uint32_t channels;           /* that it has, or that are being opened */
+    vgpu_worker_figures figures; /* of its worker's CUDA programs; all 0: it had none */
+    uint32_t queue_depth;        /* waiting, also those that wait for a worker */
     uint32_t in_flight;
     uint64_t submitted; /* accepted */
     uint64_t completed; /* answered by a worker, whatever the status */
@@ -410,7 +411,7 @@ uint32_t core_vm_find_uuid(const struct core *core, const uint8_t *uuid);
  * and what is counted of it.  Written to a file as it is: a change of it is one of
  * CORE_KEPT_VERSION.
  */
-#define CORE_KEPT_VERSION 2u
+#define CORE_KEPT_VERSION 3u
 struct core_vm_kept {
     struct core_vm_config config; /* of an unregistered VM all counts, of others who it is */
     bool registered;
@@ -522,6 +523,19 @@ bool core_session_has_channels(const struct core *core, uint32_t session);
 bool core_session_resumes(const struct core *core, uint32_t session);
 /* How many channels of this VM may have contexts: those of profile CUDA that its worker has. */
 uint32_t core_vm_cuda_channels(const struct core *core, uint32_t vm);
+/* A program on the CUDA driver interface: a channel of that profile that is open. */
+struct core_program_stats {
+    uint32_t vm;      /* slot */
+    uint32_t session; /* CORE_NONE: it has not come back since a restart */
+    uint32_t number;  /* the session's, of its channel */
+    enum vgpu_channel_transport transport;
+    uint64_t age_ns;
+    double units_per_s; /* in the last second or so */
+    vgpu_worker_program figures;
+};
+/* Indices in use are those for which this returns true; 0 <= index < CORE_CHANNELS_MAX. */
+bool core_program_stats(const struct core *core, uint32_t index, uint64_t now_ns,
+                        struct core_program_stats *stats);
 /* How many channels of this session are open. */
 uint32_t core_session_channels(const struct core *core, uint32_t session);
 /* Bit i: one of them has enum vgpu_channel_transport i. */
@@ -570,6 +584,13 @@ void core_credit_ask(struct core *core, uint64_t worker, uint64_t now_ns);
 void core_chunk_added(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk,
                       uint32_t status);
 void core_chunk_removed(struct core *core, uint64_t worker, uint64_t channel, uint32_t chunk);
+/* Before it is ready: it was another mediator's, and what its programs did is counted already. */
+void core_worker_adopted(struct core *core, uint64_t worker);
+/* What its programs do, since it was started, and what one of them does. */
+void core_worker_figures(struct core *core, uint64_t worker, const vgpu_worker_figures *figures);
+/* `program` is in order: it has no more names than it has room for. */
+void core_program_figures(struct core *core, uint64_t worker, uint64_t channel,
+                          const vgpu_worker_program *program, uint64_t now_ns);
 /* A kernel of the channel's program has run for so long, past the limit that the worker knows. */
 void core_kernel_late(struct core *core, uint64_t worker, uint64_t channel, uint32_t ran_ms,
                       uint64_t now_ns);

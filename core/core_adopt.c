@@ -72,7 +72,9 @@ uint64_t core_channel_adopt(struct core *core, uint64_t worker,
         .charged_bytes = charged_bytes,
         .named = true,
         .opened = true,
+        .program = {.opened_ns = now_ns, .adopted = true},
     };
+
     vm->channel_count++;
     vm->channel_bytes += charged_bytes;
     core->channel_bytes += charged_bytes;

@@ -374,6 +374,7 @@ void core_channel_opened(struct core *core, uint64_t worker, uint64_t handle, ui
     } else if (channel->state == CORE_CHANNEL_STARTING) {
         channel->state = CORE_CHANNEL_OPEN;
         channel->opened = true;
+        channel->program.opened_ns = now_ns;
         report(core, channel, CORE_EVENT_CHANNEL_OPENED, channel->transport);
         send_opened(core, channel->session, &channel->open, channel->transport, VGPU_ERR_NONE,
                     handle, channel->bytes);

@@ -63,12 +63,14 @@ enum core_stop {
 
 struct core_worker {
     enum core_worker_state state;
-    uint64_t handle;         /* 0 in NONE and BACKOFF */
-    uint32_t flags;          /* VGPU_WORKER_TIME_ELAPSED and the like */
-    uint64_t told_kernel_ns; /* by LIMITS; 0: nothing, or no limit */
-    uint64_t since_ns;       /* of the state */
-    uint64_t backoff_ns;     /* 0 = the next loss is answered at once */
-    uint32_t start_failures; /* in a row */
+    uint64_t handle;             /* 0 in NONE and BACKOFF */
+    uint32_t flags;              /* VGPU_WORKER_TIME_ELAPSED and the like */
+    uint64_t told_kernel_ns;     /* by LIMITS; 0: nothing, or no limit */
+    vgpu_worker_figures figures; /* the last ones */
+    bool adopted;                /* from another mediator: the first ones are counted already */
+    uint64_t since_ns;           /* of the state */
+    uint64_t backoff_ns;         /* 0 = the next loss is answered at once */
+    uint32_t start_failures;     /* in a row */
     uint32_t restarts;
     bool faulted;        /* the fault that ends it has been counted */
     bool overdue;        /* it did not start in time and was killed: its READY comes too late */
@@ -148,6 +150,15 @@ enum core_channel_state {
     CORE_CHANNEL_CLOSING, /* the worker was told to let go */
 };
 
+/* What is known of a program, as core_program_figures() has heard it. */
+struct core_program_seen {
+    uint64_t opened_ns;
+    uint64_t told_ns; /* 0: nothing yet */
+    bool adopted;     /* what it did before is counted already */
+    double units_per_s;
+    vgpu_worker_program figures;
+};
+
 struct core_channel {
     enum core_channel_state state;
     uint64_t handle;
@@ -163,9 +174,10 @@ struct core_channel {
     bool named;                /* all of chunk 0 is known: it can start */
     struct core_chunk *chunks; /* by number; NULL: only chunk 0 */
     uint32_t chunks_adding;
-    bool opened;    /* the session was told */
-    uint32_t turns; /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
-    bool wants;     /* another one, which is not queued yet */
+    bool opened;                      /* the session was told */
+    uint32_t turns;                   /* that wait or run: CORE_CHANNEL_TURNS_MAX at most */
+    bool wants;                       /* another one, which is not queued yet */
+    struct core_program_seen program; /* profile CUDA */
 };
 
 struct core {

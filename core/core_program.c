@@ -91,3 +91,88 @@ void core_kernel_late(struct core *core, uint64_t worker, uint64_t handle, uint3
     core_worker_late(core, slot, handle, now_ns);
     core_vm_after(core, slot, now_ns);
 }
+
+/* ---- figures ---- */
+
+static void count(struct core *core, uint32_t slot, enum metrics_counter counter, uint64_t before,
+                  uint64_t now)
+{
+    if (now > before) {
+        metrics_record_count(core->metrics, slot, counter, now - before);
+    }
+}
+
+void core_worker_adopted(struct core *core, uint64_t worker)
+{
+    uint32_t slot = core_worker_slot(core, worker);
+
+    if (slot != CORE_NONE) {
+        core->vms[slot].worker.adopted = true;
+    }
+}
+
+void core_worker_figures(struct core *core, uint64_t worker, const vgpu_worker_figures *figures)
+{
+    uint32_t slot = core_worker_slot(core, worker);
+    vgpu_worker_figures *seen;
+
+    if (slot == CORE_NONE) {
+        return;
+    }
+    seen = &core->vms[slot].worker.figures;
+    if (!core->vms[slot].worker.adopted) {
+        count(core, slot, METRICS_CUDA_UNITS, seen->units, figures->units);
+        count(core, slot, METRICS_CUDA_COPIES, seen->copies, figures->copies);
+        count(core, slot, METRICS_CUDA_TURNS, seen->turns, figures->turns);
+        count(core, slot, METRICS_CUDA_REFUSED, seen->refused, figures->refused);
+    }
+    core->vms[slot].worker.adopted = false;
+    *seen = *figures;
+}
+
+void core_program_figures(struct core *core, uint64_t worker, uint64_t handle,
+                          const vgpu_worker_program *program, uint64_t now_ns)
+{
+    struct core_channel *channel = core_channel_find(core, worker, handle);
+    struct core_program_seen *seen;
+
+    if (!channel || channel->open.profile != VGPU_PROFILE_CUDA) {
+        return;
+    }
+    seen = &channel->program;
+    for (uint32_t i = seen->figures.name_count; !seen->adopted && i < program->name_count; i++) {
+        metrics_record_refused(core->metrics, channel->vm, program->names[i]);
+    }
+    if (seen->told_ns != 0 && now_ns > seen->told_ns && program->units >= seen->figures.units) {
+        seen->units_per_s = (double)(program->units - seen->figures.units) * NS_PER_S /
+                            (double)(now_ns - seen->told_ns);
+    }
+    seen->adopted = false;
+    seen->told_ns = now_ns;
+    seen->figures = *program;
+}
+
+/* Figures come each second while something changes: later than this nothing did. */
+#define QUIET_NS (3 * NS_PER_S)
+
+bool core_program_stats(const struct core *core, uint32_t index, uint64_t now_ns,
+                        struct core_program_stats *stats)
+{
+    const struct core_channel *channel = &core->channels[index];
+    const struct core_program_seen *seen = &channel->program;
+
+    if (channel->open.profile != VGPU_PROFILE_CUDA ||
+        (channel->state != CORE_CHANNEL_OPEN && channel->state != CORE_CHANNEL_CLOSING)) {
+        return false;
+    }
+    *stats = (struct core_program_stats){
+        .vm = channel->vm,
+        .session = core_channel_has_session(core, channel) ? channel->session : CORE_NONE,
+        .number = channel->open.channel,
+        .transport = channel->transport,
+        .age_ns = now_ns > seen->opened_ns ? now_ns - seen->opened_ns : 0,
+        .units_per_s = now_ns - seen->told_ns < QUIET_NS ? seen->units_per_s : 0,
+        .figures = seen->figures,
+    };
+    return true;
+}

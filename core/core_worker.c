@@ -44,6 +44,8 @@ void core_worker_want(struct core *core, uint32_t slot, uint64_t now_ns)
     vm->worker.overdue = false;
     vm->worker.killed = false;
     vm->worker.told_kernel_ns = 0;
+    vm->worker.figures = (vgpu_worker_figures){0};
+    vm->worker.adopted = false;
     core_vm_arm(core, slot);
     spec = (struct core_worker_spec){
         .worker = vm->worker.handle,

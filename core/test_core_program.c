@@ -154,12 +154,107 @@ static void test_a_worker_without_limits(void **state)
     world_end();
 }
 
+/* ---- figures ---- */
+
+static uint64_t counted(uint32_t vm_id, enum metrics_counter counter)
+{
+    return metrics_count(core_metrics(w.core), core_vm_find(w.core, vm_id), counter);
+}
+
+static void test_figures_are_counted_once(void **state)
+{
+    vgpu_worker_figures figures = {.units = 100, .copies = 4, .turns = 7, .programs = 1};
+    uint32_t session;
+
+    world_begin(NULL);
+    limited(0, 0);
+    session = process();
+    begin(session, VGPU_PROFILE_CUDA);
+    worker_ready(w.starts[0].worker);
+    opened();
+    core_worker_figures(w.core, w.starts[0].worker, &figures);
+    core_worker_figures(w.core, w.starts[0].worker, &figures);
+    assert_int_equal(counted(7, METRICS_CUDA_UNITS), 100);
+    assert_int_equal(stats_of(7).figures.programs, 1);
+    figures.units = 130;
+    core_worker_figures(w.core, w.starts[0].worker, &figures);
+    core_worker_figures(w.core, w.starts[0].worker + CORE_VMS_MAX, &figures);
+    assert_int_equal(counted(7, METRICS_CUDA_UNITS), 130);
+    assert_int_equal(counted(7, METRICS_CUDA_COPIES), 4);
+    core_worker_exited(w.core, w.starts[0].worker, CORE_WORKER_END_HOST, 9, w.now_ns);
+
+    /* The next one begins anew; one that was another mediator's is counted from then on. */
+    begin(session, VGPU_PROFILE_CUDA);
+    core_worker_adopted(w.core, w.starts[1].worker);
+    worker_ready(w.starts[1].worker);
+    assert_int_equal(stats_of(7).figures.units, 0);
+    core_worker_figures(w.core, w.starts[1].worker, &figures);
+    assert_int_equal(counted(7, METRICS_CUDA_UNITS), 130);
+    figures.units++;
+    core_worker_figures(w.core, w.starts[1].worker, &figures);
+    assert_int_equal(counted(7, METRICS_CUDA_UNITS), 131);
+    world_end();
+}
+
+static uint32_t programs(struct core_program_stats *last)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < CORE_CHANNELS_MAX; i++) {
+        count += core_program_stats(w.core, i, w.now_ns, last);
+    }
+    return count;
+}
+
+/* A guest may say any name, and many. */
+static void test_refused_functions_are_bounded(void **state)
+{
+    vgpu_worker_program program = {.units = 10, .refused = 1, .name_count = 1, .names = {77}};
+    struct core_program_stats stats;
+    const struct metrics_refused *refused;
+    uint64_t sum = 0;
+
+    world_begin(NULL);
+    limited(0, 0);
+    begin(process(), VGPU_PROFILE_CUDA);
+    worker_ready(w.starts[0].worker);
+    opened();
+    core_program_figures(w.core, w.channel.worker, w.channel.handle, &program, w.now_ns);
+    w.now_ns += 500 * MS;
+    program.units = 60;
+    program.name_count = VGPU_WORKER_NAMES_MAX;
+    for (uint32_t i = 1; i < VGPU_WORKER_NAMES_MAX; i++) {
+        program.names[i] = 1000 + i;
+    }
+    core_program_figures(w.core, w.channel.worker, w.channel.handle, &program, w.now_ns);
+    core_program_figures(w.core, w.channel.worker, w.channel.handle + 1, &program, w.now_ns);
+    assert_int_equal(programs(&stats), 1);
+    assert_float_equal(stats.units_per_s, 100, 1e-6);
+    assert_int_equal(stats.figures.names[0], 77);
+    refused = metrics_refused_of(core_metrics(w.core), core_vm_find(w.core, 7));
+    assert_int_equal(refused[0].name_hash, 77);
+    assert_int_equal(refused[0].count, 1);
+    for (uint32_t i = 0; i < METRICS_REFUSED_MAX; i++) {
+        sum += refused[i].count;
+    }
+    assert_int_equal(sum, VGPU_WORKER_NAMES_MAX);
+    assert_int_equal(refused[METRICS_REFUSED_MAX - 1].name_hash, 0);
+    assert_int_equal(refused[METRICS_REFUSED_MAX - 1].count,
+                     VGPU_WORKER_NAMES_MAX - (METRICS_REFUSED_MAX - 1));
+    w.now_ns += 10000 * MS; /* it says nothing: nothing happens there */
+    assert_int_equal(programs(&stats), 1);
+    assert_float_equal(stats.units_per_s, 0, 1e-6);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_program_at_a_time),
         cmocka_unit_test(test_a_kernel_that_is_late),
         cmocka_unit_test(test_a_worker_without_limits),
+        cmocka_unit_test(test_figures_are_counted_once),
+        cmocka_unit_test(test_refused_functions_are_bounded),
     };
 
     return cmocka_run_group_tests_name("core_program", tests, NULL, NULL);

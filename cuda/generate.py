@@ -236,6 +236,29 @@ def names():
     return lines
 
 
+# ---- the host: names of functions that are not built ----
+
+def name_hash(text):
+    """As cuda_name_hash() of common/cuda_names.c."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
+
+
+def refused():
+    """The table of common/cuda_names.c, by hash."""
+    symbols = [symbol for entry in driver.entries() if not entry.built
+               for _, symbol in variants_of(entry)]
+    rows = sorted((name_hash(symbol), symbol) for symbol in symbols)
+    assert len({row[0] for row in rows}) == len(rows), "two names have one hash"
+    lines = [HEAD.replace("BSD-3-Clause", "GPL-2.0-or-later"),
+             '#include "common/cuda_names.h"\n', "const struct cuda_name_row cuda_name_rows[] = {"]
+    lines += [f'    {{0x{value:08x}u, "{symbol}"}},' for value, symbol in rows]
+    lines.append(f"}};\nconst unsigned cuda_name_row_count = {len(rows)};")
+    return lines
+
+
 # ---- the worker ----
 
 def real_functions():
@@ -403,7 +426,8 @@ def coverage():
         missing="\n".join(missing).rstrip())]
 
 
-MAKERS = {f.__name__: f for f in (ops, errors, stubs, hand, names, table, decoders, coverage)}
+MAKERS = {f.__name__: f for f in (ops, errors, stubs, hand, names, refused, table, decoders,
+                                 coverage)}
 
 
 def main(argv, makers, usage):

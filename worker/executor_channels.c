@@ -46,6 +46,13 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
     return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
+static bool has_read_all(const struct executor *e)
+{
+    int unread_bytes = 0;
+
+    return ioctl(e->config->fd, TIOCOUTQ, &unread_bytes) == 0 && unread_bytes == 0;
+}
+
 /*
  * Only where the mediator has read everything else: while there is none, figures must not fill the
  * socket, in which a later frame would have to wait.  The last ones of a channel come behind its
@@ -55,10 +62,19 @@ static bool tell_figures(void *opaque, const vgpu_worker_figures *figures, bool 
 {
     struct executor *e = opaque;
     vgpu_worker_figures body = *figures;
-    int unread_bytes = 0;
 
-    return (last || (ioctl(e->config->fd, TIOCOUTQ, &unread_bytes) == 0 && unread_bytes == 0)) &&
+    return (last || has_read_all(e)) &&
            executor_send(e, VGPU_WORKER_FIGURES, 0, &body, sizeof(body), NULL, 0) == 0;
+}
+
+static bool tell_program(void *opaque, uint64_t channel, const vgpu_worker_program *program,
+                         bool last)
+{
+    struct executor *e = opaque;
+    vgpu_worker_program body = *program;
+
+    return (last || has_read_all(e)) &&
+           executor_send(e, VGPU_WORKER_PROGRAM, channel, &body, sizeof(body), NULL, 0) == 0;
 }
 
 static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *mapping)
@@ -69,6 +85,7 @@ static enum vgpu_error open_driver(struct executor *e, struct channel_mapping *m
                                              .opaque = e,
                                              .tell = executor_tell,
                                              .tell_figures = tell_figures,
+                                             .tell_program = tell_program,
                                              .gpu_uuid = e->ready.gpu_uuid,
                                              .account = e->config->ops->account(e->config->backend),
                                              .vm_id = e->config->vm_id,

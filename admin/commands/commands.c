@@ -17,6 +17,7 @@ const struct admin_command *const admin_command_families[] = {
     commands_test_mode,
     commands_metrics,
     commands_health,
+    commands_cuda,
     commands_trace,
     commands_events,
     commands_database,

@@ -16,6 +16,7 @@ extern const struct admin_command commands_status[];
 extern const struct admin_command commands_top[];
 extern const struct admin_command commands_metrics[];
 extern const struct admin_command commands_health[];
+extern const struct admin_command commands_cuda[];
 extern const struct admin_command commands_trace[];
 extern const struct admin_command commands_schedule[];
 extern const struct admin_command commands_test_mode[];

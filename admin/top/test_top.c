@@ -101,7 +101,6 @@ static void test_rates(void **state)
     top_snapshot_free(now);
 }
 
-/* Another VM may have taken the number over. */
 /* A VM whose share has these figures. */
 static json_t *owed_vm(int lag_ms, int entitled_ms, int kept_ms, int switching_ms)
 {
@@ -111,6 +110,8 @@ static json_t *owed_vm(int lag_ms, int entitled_ms, int kept_ms, int switching_m
     json_object_set_new(vm, "entitled_ns", json_integer(entitled_ms * 1000000));
     json_object_set_new(vm, "kept_idle_ns", json_integer(kept_ms * 1000000));
     json_object_set_new(vm, "switching_ns", json_integer(switching_ms * 1000000));
+    json_object_set_new(vm, "programs", json_integer(2));
+    json_object_set_new(vm, "launches", json_integer(switching_ms * 100));
     return json_pack("[o]", vm);
 }
 
@@ -128,8 +129,12 @@ static void test_figures_of_shares(void **state)
     assert_float_equal(rows.vms[0].switching, 0.005, 1e-9);
     top_vm_title(&titles, &view);
     top_vm_line(&line, &view, &rows.vms[0]);
+    assert_non_null(strstr(titles.text, "    OWED  KEPT PROGS LAUNCH/S     P99"));
+    assert_non_null(strstr(line.text, "  -3.0ms 10.0%     2    500.0"));
+    view.width = 137;
+    memset(&titles, 0, sizeof(titles));
+    top_vm_title(&titles, &view);
     assert_non_null(strstr(titles.text, "    OWED  KEPT     P99"));
-    assert_non_null(strstr(line.text, "  -3.0ms 10.0%"));
     top_rows_free(&rows);
     rows = rows_of(NULL, now, TOP_SORT_VM_ID, false, "");
     assert_true(isnan(rows.vms[0].kept_idle));

@@ -117,6 +117,8 @@ static void read_vm(struct top_vm *vm, const json_t *object, const json_t *metri
     vm->entitled_ns = FIRST(object, {"entitled_ns", 1});
     vm->kept_idle_ns = FIRST(object, {"kept_idle_ns", 1});
     vm->switching_ns = FIRST(object, {"switching_ns", 1});
+    vm->programs = FIRST(object, {"programs", 1});
+    vm->launches = FIRST(object, {"launches", 1});
     vm->overdue = vm->queue_depth > 0 && vm->owed_ns > 0;
 
     metrics = find(json_object_get(metrics, "vms"), "vm_id", vm->vm_id);
@@ -272,7 +274,8 @@ static struct top_row make_row(const struct top_snapshot *before, const struct t
                           .error_hz = NAN,
                           .entitled = NAN,
                           .kept_idle = NAN,
-                          .switching = NAN};
+                          .switching = NAN,
+                          .launches_hz = NAN};
 
     if (old) {
         double seconds = now->time_s - before->time_s;
@@ -282,6 +285,7 @@ static struct top_row make_row(const struct top_snapshot *before, const struct t
         row.entitled = rate(old->entitled_ns, vm->entitled_ns, seconds) / 1e9;
         row.kept_idle = rate(old->kept_idle_ns, vm->kept_idle_ns, seconds) / 1e9;
         row.switching = rate(old->switching_ns, vm->switching_ns, seconds) / 1e9;
+        row.launches_hz = rate(old->launches, vm->launches, seconds);
     }
     return row;
 }
@@ -385,7 +389,7 @@ static json_t *vm_json(const struct top_row *row)
     char pool[2] = {vm->pool, '\0'};
 
     return json_pack("{s:I, s:o, s:o, s:s, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-                     "s:o, s:o, s:o, s:o, s:o}",
+                     "s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "vm_id", (json_int_t)vm->vm_id, "uuid", text(vm->uuid), "name", text(vm->name),
                      "pool", pool, "priority", (int)vm->priority, "weight", json_number(vm->weight),
                      "connected", (int)vm->connected, "state", text(vm->state), "gpu",
@@ -394,7 +398,8 @@ static json_t *vm_json(const struct top_row *row)
                      number(vm->in_flight), "jobs_per_s", number(row->rate_hz), "errors_per_s",
                      number(row->error_hz), "p99_ns", number(vm->p99_ns), "owed_ns",
                      number(vm->owed_ns), "entitled", number(row->entitled), "kept_idle",
-                     number(row->kept_idle), "switching", number(row->switching));
+                     number(row->kept_idle), "switching", number(row->switching), "programs",
+                     number(vm->programs), "launches_per_s", number(row->launches_hz));
 }
 
 json_t *top_rows_json(const struct top_snapshot *now, const struct top_rows *rows)

@@ -46,6 +46,8 @@ struct top_vm {
     double p99_ns;
     double completed, errors, rejected;             /* counters */
     double entitled_ns, kept_idle_ns, switching_ns; /* counters */
+    double programs;                                /* CUDA programs with a context, */
+    double launches;                                /* ... and what its worker's did: a counter */
 };
 
 struct top_snapshot {
@@ -93,6 +95,7 @@ struct top_row {
     /* Parts of the time, 0 to 1: what it was entitled to, for how long the GPU was kept idle for
      * it, what was lost to switches that it caused. */
     double entitled, kept_idle, switching;
+    double launches_hz; /* of its CUDA programs */
 };
 
 struct top_gpu_row {

@@ -31,6 +31,8 @@ enum column {
     COLUMN_ERRORS,
     COLUMN_OWED,
     COLUMN_KEPT,
+    COLUMN_PROGRAMS,
+    COLUMN_LAUNCHES,
     COLUMN_P99,
     COLUMN_COUNT
 };
@@ -57,6 +59,8 @@ static const struct {
     [COLUMN_QUEUE] = {"QUEUE", 5, true, 0, TOP_SORT_QUEUE},
     [COLUMN_RATE] = {"JOBS/S", 6, true, 0, TOP_SORT_RATE},
     [COLUMN_ERRORS] = {"ERR/S", 6, true, 104, -1},
+    [COLUMN_PROGRAMS] = {"PROGS", 5, true, 138, -1},
+    [COLUMN_LAUNCHES] = {"LAUNCH/S", 8, true, 138, -1},
     [COLUMN_P99] = {"P99", 7, true, 0, TOP_SORT_P99},
 };
 
@@ -146,6 +150,8 @@ static const char *cell_text(const struct top_row *row, enum column column, char
     case COLUMN_QUEUE: return top_text_queue(vm->queue_depth, vm->in_flight, out);
     case COLUMN_RATE: return top_text_rate(row->rate_hz, out);
     case COLUMN_ERRORS: return top_text_rate(row->error_hz, out);
+    case COLUMN_PROGRAMS: return top_text_unit(vm->programs, "", out);
+    case COLUMN_LAUNCHES: return top_text_rate(row->launches_hz, out);
     case COLUMN_P99: return top_text_duration(vm->p99_ns, out);
     default: return "";
     }

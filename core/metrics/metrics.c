@@ -326,6 +326,27 @@ void metrics_record_gpu_reset(struct metrics *metrics, uint32_t gpu)
     }
 }
 
+static void count_refused(struct metrics_refused *refused, uint32_t name_hash, uint64_t count)
+{
+    uint32_t i = 0;
+
+    while (i < METRICS_REFUSED_MAX - 1 && refused[i].count && refused[i].name_hash != name_hash) {
+        i++;
+    }
+    refused[i].name_hash = i < METRICS_REFUSED_MAX - 1 ? name_hash : 0;
+    refused[i].count += count;
+}
+
+void metrics_record_refused(struct metrics *metrics, uint32_t vm, uint32_t name_hash)
+{
+    struct metrics_vm *state = find(metrics, vm);
+
+    count_refused(metrics->all.kept.refused, name_hash, 1);
+    if (state) {
+        count_refused(state->counters.kept.refused, name_hash, 1);
+    }
+}
+
 void metrics_record_count(struct metrics *metrics, uint32_t vm, enum metrics_counter counter,
                           uint64_t amount)
 {
@@ -406,6 +427,16 @@ void metrics_import_kept(struct metrics *metrics, uint32_t vm, const struct metr
         to->histograms[part].sum_ns += kept->histograms[part].sum_ns;
         add_all(to->histograms[part].buckets, kept->histograms[part].buckets, METRICS_BUCKETS + 1);
     }
+    for (uint32_t i = 0; i < METRICS_REFUSED_MAX; i++) {
+        if (kept->refused[i].count) {
+            count_refused(to->refused, kept->refused[i].name_hash, kept->refused[i].count);
+        }
+    }
+}
+
+const struct metrics_refused *metrics_refused_of(const struct metrics *metrics, uint32_t vm)
+{
+    return counters_of(metrics, vm)->kept.refused;
 }
 
 uint64_t metrics_errors(const struct metrics *metrics, uint32_t vm, enum vgpu_error reason)

@@ -58,6 +58,10 @@ enum metrics_counter {
     METRICS_GPU_TIME_NS,      /* charged */
     METRICS_REQUEST_BYTES,    /* of accepted requests */
     METRICS_RESPONSE_BYTES,   /* of all answers */
+    METRICS_CUDA_UNITS,       /* of CUDA programs: vgpu_worker_figures, as these three */
+    METRICS_CUDA_COPIES,
+    METRICS_CUDA_TURNS,
+    METRICS_CUDA_REFUSED,
     METRICS_COUNTER_COUNT
 };
 
@@ -104,6 +108,8 @@ void metrics_record_error(struct metrics *metrics, uint32_t vm, enum vgpu_error 
 void metrics_record_rejection(struct metrics *metrics, uint32_t vm, enum vgpu_error reason);
 void metrics_record_context_switch(struct metrics *metrics, uint32_t vm, uint32_t gpu);
 void metrics_record_gpu_reset(struct metrics *metrics, uint32_t gpu);
+/* A program called this function, which is not built (common/cuda_names.h); once for a program. */
+void metrics_record_refused(struct metrics *metrics, uint32_t vm, uint32_t name_hash);
 /* The other counters. */
 void metrics_record_count(struct metrics *metrics, uint32_t vm, enum metrics_counter counter,
                           uint64_t amount);
@@ -125,12 +131,23 @@ uint64_t metrics_gpu_resets(const struct metrics *metrics, uint32_t gpu);
 const struct metrics_histogram *metrics_histogram_of(const struct metrics *metrics, uint32_t vm,
                                                      enum metrics_part part);
 
+/* Functions that a VM's programs missed: the first ones by name, the rest as hash 0. */
+#define METRICS_REFUSED_MAX 24u
+struct metrics_refused {
+    uint32_t name_hash; /* of those behind the last one that is used: count 0 */
+    uint32_t pad;
+    uint64_t count;
+};
+/* METRICS_REFUSED_MAX of them. */
+const struct metrics_refused *metrics_refused_of(const struct metrics *metrics, uint32_t vm);
+
 /* What must not go back when the program is started again.  The windows begin anew. */
 struct metrics_kept {
     uint64_t counts[METRICS_COUNTER_COUNT];
     uint64_t errors[VGPU_ERR_COUNT];
     uint64_t rejections[VGPU_ERR_COUNT];
     struct metrics_histogram histograms[METRICS_PART_COUNT];
+    struct metrics_refused refused[METRICS_REFUSED_MAX];
 };
 
 /* METRICS_NO_VM: in all.  All zero when the slot is empty. */

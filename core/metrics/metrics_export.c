@@ -92,6 +92,9 @@ static void take_vm(struct metrics_export *export, uint32_t slot, const struct c
         .entitled_ns = stats->entitled_ns,
         .kept_ns = stats->kept_ns,
         .switching_ns = stats->switching_ns,
+        .programs = stats->figures.programs,
+        .contexts = stats->figures.contexts,
+        .program_bytes = stats->figures.memory_bytes,
     };
     memcpy(vm->uuid, stats->config.uuid, sizeof(vm->uuid));
     vm->share_received = metrics_share_received(export->metrics, slot, vm->gpu, export->now_ns);

@@ -35,6 +35,7 @@ struct export_vm {
     int64_t lag_ns;
     uint64_t average_execution_ns;
     uint64_t entitled_ns, kept_ns, switching_ns;
+    uint64_t programs, contexts, program_bytes; /* on the CUDA driver interface */
 };
 
 struct export_gpu {

@@ -129,6 +129,28 @@ static const struct prom_family families[] = {
     VM_GAUGE("vgpu_vm_weight", VM_WEIGHT, "Configured weight, 1 to 100."),
     VM_GAUGE("vgpu_vm_priority", VM_PRIORITY, "Configured priority: 0 low, 1 medium, 2 high."),
 
+    /* VMs: programs on the CUDA driver interface */
+    {"vgpu_cuda_programs", "gauge", "CUDA programs that have a context.", SCOPE_VM,
+     prom_write_cuda_gauge, VM_CUDA_PROGRAMS},
+    {"vgpu_cuda_contexts", "gauge", "Contexts of CUDA programs.", SCOPE_VM, prom_write_cuda_gauge,
+     VM_CUDA_CONTEXTS},
+    {"vgpu_cuda_memory_bytes", "gauge", "GPU memory charged to CUDA programs and bulk operations.",
+     SCOPE_VM, prom_write_cuda_gauge, VM_CUDA_MEMORY},
+    {"vgpu_cuda_launches_total", "counter",
+     "Kernels, memsets, graphs and copies within the GPU that CUDA programs submitted.", SCOPE_VM,
+     prom_write_cuda_counter, METRICS_CUDA_UNITS},
+    {"vgpu_cuda_copies_total", "counter",
+     "Copies of CUDA programs between host and GPU, in their pieces.", SCOPE_VM,
+     prom_write_cuda_counter, METRICS_CUDA_COPIES},
+    {"vgpu_cuda_turns_total", "counter", "Turns on the GPU that CUDA programs had.", SCOPE_VM,
+     prom_write_cuda_counter, METRICS_CUDA_TURNS},
+    {"vgpu_cuda_refused_total", "counter",
+     "Calls of functions that are not built, of each program once.", SCOPE_VM,
+     prom_write_cuda_counter, METRICS_CUDA_REFUSED},
+    {"vgpu_cuda_refused_functions_total", "counter",
+     "The same by function; those of the table's end are \"other\".", SCOPE_VM, prom_write_refused,
+     0},
+
     /* VMs: health */
     VM_GAUGE("vgpu_vm_connected", VM_CONNECTED, "1: the VM's device is connected."),
     VM_GAUGE("vgpu_vm_worker_ready", VM_WORKER_READY, "1: the VM's worker takes jobs."),

@@ -46,6 +46,9 @@ enum vm_gauge {
     VM_OVERRUNNING,
     VM_SUSPENDED,
     VM_PAUSING,
+    VM_CUDA_PROGRAMS, /* these three only where it has had programs */
+    VM_CUDA_CONTEXTS,
+    VM_CUDA_MEMORY,
 };
 
 /* What the scheduler counts. */
@@ -92,8 +95,9 @@ enum mediator_value {
     PROCESS_OPEN_FDS,
 };
 
-prom_writer prom_write_counter, prom_write_reasons, prom_write_histogram, prom_write_vm_gauge,
-    prom_write_vm_seconds, prom_write_vm_info, prom_write_gpu_info, prom_write_gpu_value,
-    prom_write_mediator_value, prom_write_build, prom_write_health, prom_write_loop;
+prom_writer prom_write_cuda_counter, prom_write_cuda_gauge, prom_write_refused, prom_write_counter,
+    prom_write_reasons, prom_write_histogram, prom_write_vm_gauge, prom_write_vm_seconds,
+    prom_write_vm_info, prom_write_gpu_info, prom_write_gpu_value, prom_write_mediator_value,
+    prom_write_build, prom_write_health, prom_write_loop;
 
 #endif /* CORE_METRICS_PROMETHEUS_FAMILY_H */

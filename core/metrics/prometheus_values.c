@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What stands in the lines of a family: labels and values of VMs, of GPUs and of the mediator. */
 #include <math.h>
+#include <string.h>
 
+#include "common/cuda_names.h"
 #include "common/ns.h"
 #include "common/request.h"
 #include "common/unused.h"
@@ -143,6 +145,9 @@ static double vm_gauge_value(const struct export_vm *vm, enum vm_gauge gauge)
     case VM_OVERRUNNING: return vm->aside;
     case VM_SUSPENDED: return vm->suspended;
     case VM_PAUSING: return vm->pausing;
+    case VM_CUDA_PROGRAMS: return (double)vm->programs;
+    case VM_CUDA_CONTEXTS: return (double)vm->contexts;
+    case VM_CUDA_MEMORY: return (double)vm->program_bytes;
     }
     return NAN;
 }
@@ -156,6 +161,67 @@ void prom_write_vm_gauge(struct text_out *out, const struct metrics_export *expo
     vm_labels(&labels, buffer, export, index);
     prom_double(out, family->name, &labels,
                 vm_gauge_value(&export->vms[index], (enum vm_gauge)family->what));
+}
+
+/* ---- of CUDA programs: VMs that had none have no lines, a thousand such VMs stay cheap ---- */
+
+static bool had_programs(const struct metrics_export *export, uint32_t index)
+{
+    const struct export_vm *vm = &export->vms[index];
+
+    return vm->programs || vm->contexts || vm->program_bytes ||
+           metrics_count(export->metrics, vm->slot, METRICS_CUDA_UNITS) ||
+           metrics_count(export->metrics, vm->slot, METRICS_CUDA_COPIES) ||
+           metrics_count(export->metrics, vm->slot, METRICS_CUDA_REFUSED);
+}
+
+void prom_write_cuda_counter(struct text_out *out, const struct metrics_export *export,
+                             const struct prom_family *family, uint32_t index)
+{
+    if (had_programs(export, index)) {
+        prom_write_counter(out, export, family, index);
+    }
+}
+
+void prom_write_cuda_gauge(struct text_out *out, const struct metrics_export *export,
+                           const struct prom_family *family, uint32_t index)
+{
+    if (had_programs(export, index)) {
+        prom_write_vm_gauge(out, export, family, index);
+    }
+}
+
+void prom_write_refused(struct text_out *out, const struct metrics_export *export,
+                        const struct prom_family *family, uint32_t index)
+{
+    const struct metrics_refused *refused =
+        metrics_refused_of(export->metrics, export->vms[index].slot);
+    uint64_t others = 0;
+    char buffer[LABELS_BYTES];
+    struct text_out labels;
+
+    vm_labels(&labels, buffer, export, index);
+    for (uint32_t i = 0; i <= METRICS_REFUSED_MAX; i++) {
+        bool last = i == METRICS_REFUSED_MAX;
+        const char *name = last ? "other" : cuda_name_of(refused[i].name_hash);
+        uint64_t value = last ? others : refused[i].count;
+
+        if (!last && strcmp(name, "other") == 0) {
+            others += value; /* several may have none: one line */
+            continue;
+        }
+        if (value == 0) {
+            continue;
+        }
+        text_string(out, family->name);
+        text_char(out, '{');
+        text_bytes(out, labels.text, labels.used);
+        text_string(out, ",function=\"");
+        text_string(out, name);
+        text_string(out, "\"} ");
+        text_uint(out, value);
+        text_char(out, '\n');
+    }
 }
 
 static uint64_t vm_seconds_ns(const struct export_vm *vm, enum vm_seconds what)

@@ -30,6 +30,7 @@ enum vgpu_admin_command {
     VGPU_ADMIN_SHOW_SCHEDULE = 0x1C, /* the last dispatch decisions with their reasons */
     /* {"job_id": N}, or the "last" N jobs, of "vm_id" and "request_id" if these are given. */
     VGPU_ADMIN_TRACE_JOB = 0x1D,
+    VGPU_ADMIN_SHOW_CUDA = 0x1E, /* VMs' CUDA programs, each by itself */
 };
 
 typedef struct VGPUAdminRequest {

@@ -63,6 +63,8 @@ enum vgpu_worker_msg {
     VGPU_WORKER_LIMITS = 24,     /* -> worker: vgpu_worker_limits */
     VGPU_WORKER_LATE = 25,       /* -> mediator: vgpu_worker_word, ms: a kernel of the channel has
                                     run for so long, past the limit; said again each second */
+    VGPU_WORKER_PROGRAM = 26,    /* -> mediator: vgpu_worker_program; as FIGURES, for each channel,
+                                    and the last one before its CHANNEL_CLOSED */
 };
 
 typedef struct vgpu_worker_header {
@@ -187,6 +189,23 @@ typedef struct vgpu_worker_figures {
 } vgpu_worker_figures;
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_worker_figures) == 56, "vgpu_worker_figures is 56 bytes");
+
+#define VGPU_WORKER_NAMES_MAX 32u
+
+/* The same of one channel's program, since its start. */
+typedef struct vgpu_worker_program {
+    uint64_t memory_bytes; /* charged to it now */
+    uint64_t units;
+    uint64_t copies;
+    uint64_t turns;
+    uint64_t turns_ns; /* the time that they took */
+    uint64_t refused;
+    uint32_t contexts;                     /* now */
+    uint32_t name_count;                   /* of the first of its refused functions, */
+    uint32_t names[VGPU_WORKER_NAMES_MAX]; /* ... whose names have these hashes: FNV-1a, 32 bits */
+} vgpu_worker_program;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_worker_program) == 184, "vgpu_worker_program is 184 bytes");
 
 /*
  * A turn: the channel may use the GPU, for about budget_ns, or until it has nothing to do.  It

@@ -195,6 +195,8 @@ static void put_vm(struct mediator *mediator, struct json_out *json, uint32_t sl
     jout_uint(json, "max_processes", stats->config.max_processes);
     jout_uint(json, "max_kernel_ms", stats->config.max_kernel_ms);
     jout_uint(json, "host_memory_bytes", stats->config.host_memory_bytes);
+    jout_uint(json, "programs", stats->figures.programs);
+    jout_uint(json, "launches", stats->figures.units);
     put_limits(json, &stats->limits);
     jout_bool(json, "registered", stats->registered);
     jout_bool(json, "connected", stats->session != CORE_NONE);

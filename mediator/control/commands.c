@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "mediator/control/answers.h"
+#include "mediator/control/cuda.h"
 #include "mediator/control/holds.h"
 #include "mediator/control/trace.h"
 #include "mediator/events.h"
@@ -197,6 +198,7 @@ int admin_command_run(struct mediator *mediator, const VGPUAdminRequest *request
     case VGPU_ADMIN_SHOW_HEALTH: admin_json_health(mediator, out); break;
     case VGPU_ADMIN_SHOW_CONNECTIONS: admin_json_connections(mediator, out); break;
     case VGPU_ADMIN_SHOW_STATUS: admin_json_status(mediator, out); break;
+    case VGPU_ADMIN_SHOW_CUDA: admin_json_cuda(mediator, out); break;
     case VGPU_ADMIN_SHOW_SCHEDULE: admin_json_schedule(mediator, out); break;
     case VGPU_ADMIN_QUARANTINE_VM:
         ret = set_quarantine(mediator, request->param1, true, who, out);

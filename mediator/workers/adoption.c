@@ -382,6 +382,7 @@ void adoption_report(struct worker *worker)
     struct core *core = worker->supervisor->uses.core;
 
     worker_now_ready(worker);
+    core_worker_adopted(core, worker->handle);
     core_worker_ready(core, worker->handle, &worker->ready, clock_now_ns());
     adoption_hand_over(worker);
 }

@@ -42,6 +42,9 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
         return;
     }
     worker_now_ready(worker);
+    if (adopted) {
+        core_worker_adopted(worker->supervisor->uses.core, worker->handle);
+    }
     core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, clock_now_ns());
 }
 
@@ -129,6 +132,26 @@ static void take_figures(struct worker *worker, const uint8_t *body, size_t leng
     }
     memcpy(&worker->figures, body, sizeof(worker->figures));
     worker->has_figures = true;
+    core_worker_figures(worker->supervisor->uses.core, worker->handle, &worker->figures);
+}
+
+/* Likewise; of a channel that is nobody's yet they come again. */
+static void take_program(struct worker *worker, uint64_t channel, const uint8_t *body,
+                         size_t length)
+{
+    vgpu_worker_program program;
+
+    if (length != sizeof(program)) {
+        worker_kill_for_protocol(worker, "sent wrong figures of a program");
+        return;
+    }
+    memcpy(&program, body, sizeof(program));
+    if (program.name_count > VGPU_WORKER_NAMES_MAX) {
+        worker_kill_for_protocol(worker, "sent wrong figures of a program");
+        return;
+    }
+    core_program_figures(worker->supervisor->uses.core, worker->handle, channel, &program,
+                         clock_now_ns());
 }
 
 /* CHUNK_ADDED, CHUNK_REMOVED. */
@@ -205,6 +228,7 @@ static void take_frame(struct worker *worker, const uint8_t *bytes, size_t lengt
     case VGPU_WORKER_ASK: take_ask(worker, length); break;
     case VGPU_WORKER_LATE: take_late(worker, header.job_id, bytes, length); break;
     case VGPU_WORKER_FIGURES: take_figures(worker, bytes, length); break;
+    case VGPU_WORKER_PROGRAM: take_program(worker, header.job_id, bytes, length); break;
     case VGPU_WORKER_CHUNK_ADDED:
     case VGPU_WORKER_CHUNK_REMOVED: take_chunk(worker, &header, bytes, length); break;
     default: worker_kill_for_protocol(worker, "sent a frame of an unknown type"); break;

@@ -23,9 +23,9 @@ COMMANDS = subprocess.run([str(BIN / "vgpu-admin"), "--complete", "commands"], t
 EXPECTED = """register-vm attach-vm detach-vm scan-vms list-vms show-vm set-pool set-priority
 set-vm-id update-vm remove-vm status set-weight show-weights set-rate-limit show-rate-limits
 set-memory-limit set-program-limits quarantine-vm clear-quarantine show-metrics show-health
-reload-config
-create-pool remove-pool assign-gpu show-pools set-policy pause resume prefer-vm show-connections
-events init-db migrate check-config restore-db test-mode top trace-job""".split()
+show-cuda reload-config create-pool remove-pool assign-gpu show-pools set-policy pause
+resume prefer-vm show-connections events init-db migrate check-config restore-db test-mode
+top trace-job""".split()
 
 
 def on_terminal(kit, *args, columns=80, answer=None, **env):

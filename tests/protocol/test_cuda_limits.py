@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Limits of a VM's CUDA programs: how many at a time, and how long a kernel may run; changed while
-programs run."""
+programs run.  And what is shown of them."""
 
+import subprocess
 import sys
 
 import pytest
 
-from mediator import Mediator, wait_for
+import wire
+from mediator import BIN, Mediator, wait_for
 from test_cuda_guest import (HAS_SANITIZER, IMAGE, LIBRARY, PRIMARY, STAND_IN, TRY, UUIDS, finish,
                              start)
 from test_mediator_db import db, execute, reload  # noqa: F401
@@ -51,7 +53,10 @@ def limit(mediator, db, **columns):  # noqa: F811
 
 
 def ready(program):
-    assert program.stdout.readline() == "ready\n"
+    lines = []
+    while not lines or lines[-1] != "ready\n":
+        lines.append(program.stdout.readline())
+        assert lines[-1], lines
     return program
 
 
@@ -140,3 +145,65 @@ print(cuda.cuStreamSynchronize(stream))
 """
     assert finish(start(lab, sys.executable, "-c", program, LIBRARY, IMAGE)).strip() == "0"
     assert "kernel_timeout" not in running.log()
+
+
+# It launches, copies, calls what is not built, says "ready" and waits.
+WORK = PRIMARY + r"""
+module, nop, memory = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64()
+ok(cuda.cuModuleLoadData(ctypes.byref(module), open(sys.argv[2], "rb").read()))
+ok(cuda.cuModuleGetFunction(ctypes.byref(nop), module, b"nop"))
+ok(cuda.cuMemAlloc_v2(ctypes.byref(memory), 4 << 20))
+for _ in range(int(sys.argv[3])):
+    ok(cuda.cuLaunchKernel(nop, 1, 1, 1, 1, 1, 1, 0, None, None, None))
+ok(cuda.cuMemcpyHtoD_v2(memory, b"x" * 64, 64))
+ok(cuda.cuCtxSynchronize())
+assert cuda.cuIpcOpenMemHandle_v2(None, None, 0) == cuda.cuArrayCreate_v2(None, None) == 801
+print("ready", flush=True)
+sys.stdin.read()
+"""
+MISSED = ["cuArrayCreate_v2", "cuIpcOpenMemHandle_v2"]
+
+
+def admin(mediator, *command):
+    return subprocess.run([BIN / "vgpu-admin", "--admin-socket", mediator.admin_socket, *command],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def shown(mediator, vm_id, wanted):
+    """The VM's figures, when what is wanted of them is there."""
+    def look():
+        with mediator.admin() as admin:
+            vm, = [v for v in admin.call(wire.SHOW_CUDA)["vms"] if v["vm_id"] == vm_id]
+        return vm if wanted(vm) else None
+
+    return wait_for(look, "the figures")
+
+
+def test_each_program_is_shown(running, lab):
+    programs = [ready(start(lab, sys.executable, "-c", WORK, LIBRARY, IMAGE, str(n)))
+                for n in (3, 5)]
+    vm = shown(running, 1, lambda vm: len(vm["processes"]) == 2 and vm["launches"] == 8
+               and all(p["refused"] == 2 and p["copies"] for p in vm["processes"]))
+    first, second = sorted(vm["processes"], key=lambda p: p["launches"])
+    assert (first["launches"], second["launches"]) == (3, 5)
+    assert {first["pid"], second["pid"]} == {p.pid for p in programs}
+    for one in (first, second):
+        assert one["contexts"] == 1 and one["copies"] == 1 and one["turns"] > 0
+        assert one["memory_bytes"] >= 4 << 20 and one["turns_ns"] > 0
+        assert sorted(one["refused_functions"]) == MISSED
+    assert (vm["programs"], vm["contexts"], vm["refused"], vm["copies"]) == (2, 2, 4, 2)
+    assert {(f["name"], f["count"]) for f in vm["refused_functions"]} == {(n, 2) for n in MISSED}
+    assert vm["memory_bytes"] >= 8 << 20
+    text = admin(running, "show-cuda")
+    assert f"process {programs[0].pid}" in text and MISSED[0] in text, text
+    metrics = admin(running, "show-metrics", "--prometheus")
+    labels = 'vm="web 1",pool="A",gpu="0"'
+    assert f"vgpu_cuda_launches_total{{{labels}}} 8\n" in metrics
+    assert f"vgpu_cuda_programs{{{labels}}} 2\n" in metrics
+    assert f'vgpu_cuda_refused_functions_total{{{labels},function="{MISSED[0]}"}} 2\n' in metrics
+    assert 'vgpu_cuda_launches_total{vm="web 2"' not in metrics, "it had no program"
+    for program in programs:
+        finish(program)
+    # What they did stays counted; what they had is gone.
+    vm = shown(running, 1, lambda vm: not vm["processes"] and not vm["contexts"])
+    assert (vm["launches"], vm["refused"], vm["programs"], vm["memory_bytes"]) == (8, 4, 0, 0)

@@ -290,9 +290,8 @@ CUresult driver_run_refused(struct driver_call *call)
 {
     const char *name = call->arg_count > 0 ? driver_string(call, call->args[0]) : NULL;
 
-    driver_count(&call->channel->set->figures.refused);
-    /* A process says each name once; a hostile one may say more. */
-    if (name && call->channel->refused_count++ < 64 &&
+    driver_count_refused(call->channel, name ? name : "");
+    if (name && call->channel->figures.refused <= 64 &&
         strspn(name, "abcdefghijklmnopqrstuvwxyz"
                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                      "0123456789_") == strlen(name)) {

@@ -330,7 +330,7 @@ void driver_unit_submitted(struct driver_call *call)
     channel->in_flight++;
     channel->unmarked++;
     channel->unit_context = call->context;
-    driver_count(&channel->set->figures.units);
+    DRIVER_COUNT(channel, units);
     channel->last_work_ns = 0;
     if (channel->unmarked >= each) {
         /* One stream's mark is cheaper than the context's, and enough to see how fast work goes;

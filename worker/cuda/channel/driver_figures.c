@@ -6,7 +6,10 @@
  */
 #include "worker/cuda/channel/driver_internal.h"
 
+#include <string.h>
+
 #include "common/clock.h"
+#include "common/cuda_names.h"
 #include "common/ns.h"
 
 #define TELL_NS ((uint64_t)NS_PER_S)
@@ -47,11 +50,54 @@ static uint64_t digest(const vgpu_worker_figures *figures)
     return sum;
 }
 
-bool driver_figures_changed(const struct driver_set *set)
-{
-    vgpu_worker_figures figures = figures_of(set);
+/* ---- of one channel ---- */
 
-    return digest(&figures) != load(&set->figures.told);
+void driver_count_refused(struct driver_channel *channel, const char *name)
+{
+    uint32_t *count = &channel->figures.name_count;
+
+    DRIVER_COUNT(channel, refused);
+    /* A process says each name once; a hostile one may say more. */
+    if (*count < VGPU_WORKER_NAMES_MAX) {
+        channel->figures.names[(*count)++] = cuda_name_hash(name);
+    }
+}
+
+static vgpu_worker_program program_of(const struct driver_channel *channel)
+{
+    vgpu_worker_program program = channel->figures;
+
+    program.memory_bytes = channel->charged_bytes;
+    for (unsigned i = 1; i < CUDA_CONTEXTS_MAX; i++) {
+        program.contexts += channel->contexts[i].real != NULL;
+    }
+    return program;
+}
+
+bool driver_figures_changed(const struct driver_channel *channel)
+{
+    vgpu_worker_figures figures = figures_of(channel->set);
+    vgpu_worker_program program = program_of(channel);
+
+    return digest(&figures) != load(&channel->set->figures.told) ||
+           memcmp(&program, &channel->told, sizeof(program)) != 0;
+}
+
+void driver_program_tell(struct driver_channel *channel, bool now)
+{
+    uint64_t handle = __atomic_load_n(&channel->handle, __ATOMIC_ACQUIRE);
+    uint64_t now_ns = clock_now_ns();
+    vgpu_worker_program program = program_of(channel);
+
+    if (!channel->set->uses.tell_program || handle == 0 ||
+        (!now && now_ns - channel->told_ns < TELL_NS) ||
+        memcmp(&program, &channel->told, sizeof(program)) == 0) {
+        return;
+    }
+    channel->told_ns = now_ns;
+    if (channel->set->uses.tell_program(channel->set->uses.opaque, handle, &program, now)) {
+        channel->told = program;
+    }
 }
 
 void driver_figures_tell(struct driver_set *set, bool now)

@@ -176,8 +176,11 @@ struct driver_channel {
     struct driver_wait waits[VGPU_LANES_MAX];
     unsigned wait_count, wait_high; /* active ones; none is above */
     CUresult late[VGPU_LANES_MAX];
-    uint64_t late_count, refused_count;
-    bool library_was_late; /* a status of cuBLAS or the like; that is said once */
+    uint64_t late_count;
+    vgpu_worker_program figures; /* its own, but for memory and contexts */
+    vgpu_worker_program told;    /* ... as the mediator was last told, */
+    uint64_t told_ns;            /* ... then; 0: never */
+    bool library_was_late;       /* a status of cuBLAS or the like; that is said once */
     struct driver_gate gates[DRIVER_GATES_MAX];
     unsigned gate_count;
     struct driver_image image;
@@ -534,10 +537,16 @@ void driver_output_end(struct driver_channel *channel);
 /* ---- figures (driver_figures.c) ---- */
 
 void driver_count(uint64_t *figure);
-/* Are there some that the mediator has not been told? */
-bool driver_figures_changed(const struct driver_set *set);
+/* One of the channel's and of the set's figures of this name. */
+#define DRIVER_COUNT(channel, name)                                                                \
+    ((channel)->figures.name++, driver_count(&(channel)->set->figures.name))
+/* A function that is not built was called; a name may be anything. */
+void driver_count_refused(struct driver_channel *channel, const char *name);
+/* Are there some, of all channels or of this one, that the mediator has not been told? */
+bool driver_figures_changed(const struct driver_channel *channel);
 /* Tells them, if it was a second ago, or now. */
 void driver_figures_tell(struct driver_set *set, bool now);
+void driver_program_tell(struct driver_channel *channel, bool now);
 
 /* ---- the ring thread ---- */
 

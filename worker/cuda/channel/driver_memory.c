@@ -335,7 +335,7 @@ static CUresult behind_copy(struct driver_call *call, CUresult result, CUstream 
         return result;
     }
     call->context->work++;
-    driver_count(&call->channel->set->figures.copies);
+    DRIVER_COUNT(call->channel, copies);
     fence = driver_fence_stream(call->channel, call->context, stream, &result);
     if (!fence) {
         return result;
@@ -381,7 +381,7 @@ CUresult driver_run_copy_in(struct driver_call *call)
             return CUDA_ERROR_INVALID_VALUE;
         }
         call->context->work++;
-        driver_count(&call->channel->set->figures.copies);
+        DRIVER_COUNT(call->channel, copies);
         return call->api->cuMemcpyHtoDAsync_v2(call->args[0], call->payload, bytes, stream);
     }
     if (!in_arena(call->channel, offset, bytes)) {
@@ -449,7 +449,7 @@ static CUresult copy_pinned(struct driver_call *call, unsigned host_at)
         void *memory = (void *)(uintptr_t)host;
 
         call->context->work++;
-        driver_count(&call->channel->set->figures.copies);
+        DRIVER_COUNT(call->channel, copies);
         result = host_at == 1 ? call->api->cuMemcpyHtoDAsync_v2(other, memory, part, stream)
                               : call->api->cuMemcpyDtoHAsync_v2(memory, other, part, stream);
         host += part;

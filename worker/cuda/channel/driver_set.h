@@ -38,6 +38,9 @@ struct driver_set_uses {
     /* Tells the figures, the last ones of a channel; by the channels' own threads.  False: not
      * now.  May be NULL. */
     bool (*tell_figures)(void *opaque, const vgpu_worker_figures *figures, bool last);
+    /* The same of one channel. */
+    bool (*tell_program)(void *opaque, uint64_t channel, const vgpu_worker_program *program,
+                         bool last);
     const char *gpu_uuid;           /* "GPU-..."; it outlives the set */
     struct memory_account *account; /* the VM's; it outlives the set */
     uint32_t vm_id;                 /* for the UUID that the guest sees */

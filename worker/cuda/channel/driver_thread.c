@@ -471,10 +471,11 @@ static void sleep_a_while(struct driver_channel *channel, uint64_t quiet_ns)
 
     pause_ns = pause_ns < PAUSE_MIN_NS ? PAUSE_MIN_NS : pause_ns;
     pause_ns = pause_ns > NS_PER_MS ? NS_PER_MS : pause_ns;
+    driver_program_tell(channel, false);
     driver_figures_tell(channel->set, false);
-    wait_ns = waits_for_gpu(channel)                 ? pause_ns
-              : driver_figures_changed(channel->set) ? (uint64_t)NS_PER_S
-                                                     : 0;
+    wait_ns = waits_for_gpu(channel)            ? pause_ns
+              : driver_figures_changed(channel) ? (uint64_t)NS_PER_S
+                                                : 0;
     pause = clock_timespec(wait_ns);
     vgpu_park(&channel->control->worker_parked);
     if (!has_signal(channel)) {
@@ -524,6 +525,8 @@ bool driver_step(struct driver_channel *channel)
     if (__atomic_load_n(&channel->claimed, __ATOMIC_ACQUIRE)) {
         __atomic_store_n(&channel->claimed, 0, __ATOMIC_RELEASE);
         channel->wants = false;
+        channel->told = (vgpu_worker_program){0}; /* this mediator knows nothing of it */
+        channel->told_ns = 0;
     }
     did |= serve(channel);
     did |= driver_look_after_turn(channel);
@@ -547,6 +550,7 @@ void *driver_thread(void *opaque)
             looks = 0;
             channel->quiet_since_ns = 0;
             if (++steps % STEPS_FOR_FIGURES == 0) {
+                driver_program_tell(channel, false);
                 driver_figures_tell(channel->set, false);
             }
         } else {
@@ -556,6 +560,7 @@ void *driver_thread(void *opaque)
     VGPU_STORE_RELAXED(&channel->control->reason, (uint32_t)reason);
     VGPU_STORE_RELEASE(&channel->control->state, (uint32_t)VGPU_CHANNEL_CLOSED);
     driver_signal(channel->interrupt);
+    driver_program_tell(channel, true);
     driver_let_go(channel);
     channel->set->uses.tell(channel->set->uses.opaque, VGPU_WORKER_CHANNEL_CLOSED,
                             __atomic_load_n(&channel->handle, __ATOMIC_SEQ_CST), (uint32_t)reason);

@@ -51,7 +51,8 @@ static void end_turn(struct driver_channel *channel, uint64_t now_ns, uint64_t n
     uint64_t used_ns = channel->turn_start_ns ? now_ns - channel->turn_start_ns : 0;
     uint64_t over = channel->turns_over;
 
-    driver_count(&channel->set->figures.turns);
+    DRIVER_COUNT(channel, turns);
+    channel->figures.turns_ns += used_ns;
     __atomic_add_fetch(&channel->set->turns_ns, used_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->used_ns[over % DRIVER_TURNS_UNHEARD], used_ns, __ATOMIC_RELAXED);
     if (next_budget_ns) {
