@@ -222,6 +222,8 @@ struct core_effects {
      * core_credit_ask().  May be NULL.
      */
     void (*worker_credit)(void *opaque, uint64_t worker, uint32_t records);
+    /* How much of the host's memory it may have from now on; 0: no limit.  May be NULL. */
+    void (*worker_memory)(void *opaque, uint64_t worker, uint64_t bytes);
     /* How long a kernel of its programs may run; 0: no limit, as at its start.  May be NULL. */
     void (*worker_limits)(void *opaque, uint64_t worker, uint64_t kernel_ns);
     /* Others wait: the turn of a channel that the worker has is to end then.  May be NULL. */
@@ -604,7 +606,8 @@ enum core_worker_end {
     CORE_WORKER_END_SIGNALED,    /* detail: signal */
     CORE_WORKER_END_NOT_STARTED, /* detail: errno */
     CORE_WORKER_END_PROTOCOL,    /* it sent nonsense, or closed its socket, and was killed */
-    CORE_WORKER_END_HOST, /* the host killed it (OOM killer, administrator); detail: signal */
+    CORE_WORKER_END_MEMORY, /* it wanted more host memory than it may have; detail: that, MiB */
+    CORE_WORKER_END_HOST,   /* the host killed it (OOM killer, administrator); detail: signal */
 };
 
 /* Handles that the core does not know any more are ignored, in all of these. */

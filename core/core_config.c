@@ -88,6 +88,11 @@ static bool reconfigure(struct core *core, uint32_t slot, const struct core_vm_c
         core_credit_tell(core, slot);
     }
     core_program_tell(core, slot);
+    if (old.host_memory_bytes != config->host_memory_bytes && core->effects.worker_memory &&
+        (vm->worker.state == CORE_WORKER_STARTING || vm->worker.state == CORE_WORKER_READY)) {
+        core->effects.worker_memory(core->effects.opaque, vm->worker.handle,
+                                    config->host_memory_bytes);
+    }
     /* In BACKOFF there is none to stop, and jobs may wait for the next one. */
     if (old.memory_limit_bytes != config->memory_limit_bytes &&
         vm->worker.state != CORE_WORKER_BACKOFF) {

@@ -75,7 +75,8 @@ static int tell_welcome(struct keeper *keeper)
                  (keeper->options->socket_path ? 0 : VGPU_KEEPER_PRIVATE) |
                  (orders_may_help(keeper) ? VGPU_KEEPER_HELPS : 0) |
                  (keeper->options->reset_command ? VGPU_KEEPER_RESETS : 0) |
-                 (keeper->options->socket_path ? VGPU_KEEPER_PARKS : 0),
+                 (keeper->options->socket_path ? VGPU_KEEPER_PARKS : 0) |
+                 (processes_limit_memory(keeper->processes) ? VGPU_KEEPER_LIMITS_MEMORY : 0),
         .pid = (uint32_t)getpid(),
         .uid = geteuid(),
         .uid_base = uids->base,

@@ -86,6 +86,7 @@ int orders_take(struct keeper *keeper, const uint8_t *bytes, size_t length, cons
         vgpu_keeper_worker worker;
         vgpu_keeper_probe probe;
         vgpu_keeper_reset reset;
+        vgpu_keeper_memory memory;
     } body;
     size_t body_bytes = length - sizeof(header);
 
@@ -123,6 +124,11 @@ int orders_take(struct keeper *keeper, const uint8_t *bytes, size_t length, cons
         }
         if (header.type == VGPU_KEEPER_FETCH && body_bytes == 0 && fd_count == 0) {
             keeper->tell_parked = true;
+            return 0;
+        }
+        if (header.type == VGPU_KEEPER_MEMORY && body_bytes == sizeof(body.memory) &&
+            fd_count == 0) {
+            processes_set_memory(keeper->processes, header.worker, body.memory.bytes);
             return 0;
         }
         if (header.type == VGPU_KEEPER_KILL && body_bytes == 0 && fd_count == 0) {

@@ -20,6 +20,7 @@
 #include "common/uuid.h"
 #include "keeper/child.h"
 #include "keeper/kernels.h"
+#include "keeper/memory.h"
 
 #define PLACES VGPU_KEEPER_WORKERS_MAX
 #define ARGS_MAX 20
@@ -35,6 +36,7 @@ struct processes {
     struct uids *uids; /* NULL without OWN_UID */
     vgpu_keeper_end *failures;
     struct kernels kernels;
+    struct memory memory;
     unsigned living;
     int logs;             /* epoll: the processes' logs, by place */
     uint64_t logs_due_ns; /* of those that wait */
@@ -112,6 +114,7 @@ int processes_new(const struct keeper_options *options, struct processes **made,
         return -ENOMEM;
     }
     processes->program_fd = -1;
+    memory_init(&processes->memory);
     processes->seccomp = options->seccomp_text;
     processes->logs_due_ns = UINT64_MAX;
     processes->logs = epoll_create1(EPOLL_CLOEXEC);
@@ -135,6 +138,11 @@ int processes_new(const struct keeper_options *options, struct processes **made,
 uint32_t processes_own(const struct processes *processes)
 {
     return processes->own;
+}
+
+bool processes_limit_memory(const struct processes *processes)
+{
+    return memory_possible(&processes->memory);
 }
 
 unsigned processes_living(const struct processes *processes)
@@ -493,6 +501,16 @@ void processes_kill(struct processes *processes, uint64_t number)
     }
 }
 
+void processes_set_memory(struct processes *processes, uint64_t number, uint64_t bytes)
+{
+    struct process *process = find(processes, number);
+
+    if (process && process->pid && process->status < 0) {
+        memory_limit(&processes->memory, place_of(processes, process), process->pid, bytes);
+        process->has_memory_group = true;
+    }
+}
+
 void processes_kill_all(struct processes *processes)
 {
     for (unsigned i = 0; i < PLACES; i++) {
@@ -506,6 +524,10 @@ static void take_end(struct processes *processes, struct process *process, int s
     char key[UIDS_KEY_BYTES];
 
     how.status = how.step == VGPU_KEEPER_STEP_NONE ? (uint32_t)status : 0;
+    if (process->has_memory_group && memory_end(&processes->memory, place_of(processes, process)) &&
+        WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+        how.why |= VGPU_KEEPER_END_MEMORY;
+    }
     processes->living--;
     if (processes->uids && process->status < 0) {
         key_of(&process->what, key);

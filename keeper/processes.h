@@ -25,6 +25,7 @@ struct process {
     vgpu_keeper_end end;
     struct worker_log *log;                   /* NULL: a probe, whose lines are ours */
     bool log_waits;                           /* it has said too much */
+    bool has_memory_group;                    /* memory.h */
     bool tell_held, tell_started, tell_ended; /* what the mediator does not know yet */
 };
 
@@ -51,6 +52,10 @@ int processes_probe(struct processes *processes, uint64_t number, uint32_t backe
 int processes_refuse(struct processes *processes, uint64_t number, int error);
 void processes_kill(struct processes *processes, uint64_t number);
 void processes_kill_all(struct processes *processes);
+/* Can a worker's host memory be limited?  Then that of this one, 0: no limit; what fails is logged.
+ */
+bool processes_limit_memory(const struct processes *processes);
+void processes_set_memory(struct processes *processes, uint64_t number, uint64_t bytes);
 /* Who is told of the end of a child that is none of these, as a helper is, or was left behind. */
 void processes_on_other_end(struct processes *processes, void (*ended)(void *opaque, pid_t pid),
                             void *opaque);

@@ -216,6 +216,13 @@ static void effect_turn_yield(void *opaque, uint64_t worker, uint64_t yield_ns)
     supervisor_yield(mediator->supervisor, worker, yield_ns);
 }
 
+static void effect_worker_memory(void *opaque, uint64_t worker, uint64_t bytes)
+{
+    struct mediator *mediator = opaque;
+
+    supervisor_memory(mediator->supervisor, worker, bytes);
+}
+
 static void effect_worker_limits(void *opaque, uint64_t worker, uint64_t kernel_ns)
 {
     struct mediator *mediator = opaque;
@@ -304,6 +311,7 @@ void effects_table(struct mediator *mediator, struct core_effects *effects)
         .chunk_start = effect_chunk_start,
         .worker_credit = effect_worker_credit,
         .worker_limits = effect_worker_limits,
+        .worker_memory = effect_worker_memory,
         .turn_yield = effect_turn_yield,
         .chunk_send = effect_chunk_send,
         .chunk_stop = effect_chunk_stop,

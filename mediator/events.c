@@ -236,6 +236,13 @@ static void describe_worker_end(const struct core_event *event, char *text, size
     case CORE_WORKER_END_PROTOCOL:
         snprintf(text, bytes, "its worker sent nonsense, or closed its socket, and was killed");
         break;
+    case CORE_WORKER_END_MEMORY:
+        snprintf(text, bytes,
+                 "its worker was killed by the kernel: it wanted more of the host's memory than "
+                 "the VM may have, %" PRIu32 " MiB. To give it more: vgpu-admin set-program-limits "
+                 "--vm-id=%" PRIu32 " --host-memory=SIZE",
+                 event->code, event->vm_id);
+        break;
     case CORE_WORKER_END_HOST:
         snprintf(text, bytes,
                  "its worker was killed by the host (signal %" PRIu32 ", %s: the OOM killer or an "

@@ -5,24 +5,10 @@
 
 /* In the order in which --help shows them. */
 const struct admin_command *const admin_command_families[] = {
-    commands_status,
-    commands_top,
-    commands_vm,
-    commands_attach,
-    commands_list,
-    commands_limits,
-    commands_quarantine,
-    commands_pools,
-    commands_schedule,
-    commands_test_mode,
-    commands_metrics,
-    commands_health,
-    commands_cuda,
-    commands_trace,
-    commands_events,
-    commands_database,
-    commands_restore,
-    NULL,
+    commands_status,   commands_top,        commands_vm,    commands_attach,   commands_list,
+    commands_limits,   commands_quarantine, commands_pools, commands_schedule, commands_test_mode,
+    commands_metrics,  commands_health,     commands_cuda,  commands_trace,    commands_events,
+    commands_database, commands_restore,    NULL,
 };
 
 const struct admin_command *admin_find_command(const char *name)

@@ -275,10 +275,14 @@ static int run_set_program_limits(struct admin *admin)
         values.max_kernel_ms = (uint32_t)number;
         fields |= VGPU_VM_KERNEL_MS;
     }
+    if (status == ADMIN_OK && admin_option(admin, "host-memory")) {
+        status = admin_size(admin, "host-memory", &values.host_memory_bytes);
+        fields |= VGPU_VM_HOST_MEMORY;
+    }
     if (status == ADMIN_OK && fields == 0) {
         return admin_fail(admin, ADMIN_USAGE,
-                          "set-program-limits needs --max-processes=N or --max-kernel-ms=MS (0: no "
-                          "limit)");
+                          "set-program-limits needs --max-processes=N, --max-kernel-ms=MS or "
+                          "--host-memory=SIZE (0: no limit)");
     }
     return status != ADMIN_OK ? status : commands_change_vm(admin, true, fields, &values);
 }
@@ -297,6 +301,7 @@ static void program_cells(struct render_table *t, const vgpu_vm_config_t *vm)
     limit_cell(t, vm->max_processes, text);
     snprintf(text, sizeof(text), "%u ms", vm->max_kernel_ms);
     limit_cell(t, vm->max_kernel_ms, text);
+    limit_cell(t, vm->host_memory_bytes, render_bytes((double)vm->host_memory_bytes, text));
 }
 
 static int run_show_rate_limits(struct admin *admin)
@@ -311,6 +316,7 @@ static int run_show_rate_limits(struct admin *admin)
         {"MEMORY LIMIT", COLUMN_RIGHT | COLUMN_DROP},
         {"PROGRAMS", COLUMN_RIGHT | COLUMN_DROP},
         {"KERNEL", COLUMN_RIGHT | COLUMN_DROP},
+        {"HOST MEMORY", COLUMN_RIGHT | COLUMN_DROP},
     };
     char text[RENDER_BYTES], depth[COMMANDS_LIMIT_BYTES];
     bool hard = false;
@@ -437,14 +443,16 @@ const struct admin_command commands_limits[] = {
         .name = "set-program-limits",
         .group = GROUP,
         .summary = "Limit the CUDA programs of a VM",
-        .usage = ADMIN_WHICH_VM " [--max-processes=N] [--max-kernel-ms=MS]",
+        .usage = ADMIN_WHICH_VM " [--max-processes=N] [--max-kernel-ms=MS] [--host-memory=SIZE]",
         .details =
             "For programs on the CUDA driver interface; it holds at once, and 0 takes a limit\n"
             "away. A program beyond the number gets CUDA_ERROR_DEVICE_UNAVAILABLE from cuInit;\n"
             "those that run go on. A kernel, or a graph, that runs longer than its limit is\n"
             "ended with its VM's worker: its program gets CUDA_ERROR_LAUNCH_TIMEOUT, other\n"
             "programs of the VM CUDA_ERROR_DEVICE_UNAVAILABLE, other VMs go on. It counts as a\n"
-            "fault. Without a limit vgpu-mediator --job-timeout-ms ends it, as in any case.",
+            "fault. Without a limit vgpu-mediator --job-timeout-ms ends it, as in any case.\n"
+            "Host memory is that of the VM's worker: what wants more is killed by the kernel,\n"
+            "with the worker. Below what it has, that holds for the next worker.",
         .example = "vgpu-admin set-program-limits --vm-name=\"web 1\" --max-processes=8 "
                    "--max-kernel-ms=2000",
         ADMIN_TAKES(
@@ -452,7 +460,10 @@ const struct admin_command commands_limits[] = {
             {.name = "max-processes", .metavar = "N", .help = "programs at a time, 0: no limit"},
             {.name = "max-kernel-ms",
              .metavar = "MS",
-             .help = "how long a kernel may run, 0: no limit of the VM's own"}),
+             .help = "how long a kernel may run, 0: no limit of the VM's own"},
+            {.name = "host-memory",
+             .metavar = "SIZE",
+             .help = "memory of the host, such as 4G, 0: no limit"}),
         .run = run_set_program_limits,
     },
     {0},

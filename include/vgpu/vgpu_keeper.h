@@ -40,6 +40,7 @@ enum vgpu_keeper_msg {
     VGPU_KEEPER_PARK = 12,   /* -> keeper: fds: VGPU_KEEPER_FDS_CONNECTION, _STORY */
     VGPU_KEEPER_FETCH = 13,  /* -> keeper: what is parked, PARKED for each */
     VGPU_KEEPER_PARKED = 14, /* -> mediator: fds as of PARK; the keeper keeps no copy */
+    VGPU_KEEPER_MEMORY = 15, /* -> keeper: vgpu_keeper_memory; a worker that is gone is no error */
 };
 
 typedef struct vgpu_keeper_header {
@@ -63,8 +64,8 @@ VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_header) == 24, "vgpu_keeper_header is 24 b
 #define VGPU_KEEPER_PRIVATE (1u << 8)
 #define VGPU_KEEPER_HELPS (1u << 9)   /* it takes HELP */
 #define VGPU_KEEPER_RESETS (1u << 10) /* it takes RESET: its administrator gave it a command */
-
-#define VGPU_KEEPER_PARKS (1u << 11) /* it takes PARK and FETCH */
+#define VGPU_KEEPER_PARKS (1u << 11)  /* it takes PARK and FETCH */
+#define VGPU_KEEPER_LIMITS_MEMORY (1u << 12) /* it takes MEMORY: it may make control groups */
 
 /*
  * A mediator that stops PARKs the connections of its devices; the next one FETCHes them, so that
@@ -153,6 +154,13 @@ typedef struct vgpu_keeper_reset {
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_reset) == 64, "vgpu_keeper_reset is 64 bytes");
 
+/* The worker's host memory, from now on; as at its start: no limit. */
+typedef struct vgpu_keeper_memory {
+    uint64_t bytes; /* 0: no limit */
+} vgpu_keeper_memory;
+
+VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_memory) == 8, "vgpu_keeper_memory is 8 bytes");
+
 /* What could not be done for a worker that did not start. */
 enum vgpu_keeper_step {
     VGPU_KEEPER_STEP_NONE, /* it ran */
@@ -165,11 +173,14 @@ enum vgpu_keeper_step {
     VGPU_KEEPER_STEP_COUNT
 };
 
+/* The kernel killed it, for it wanted more host memory than it may have. */
+#define VGPU_KEEPER_END_MEMORY (1u << 0)
+
 typedef struct vgpu_keeper_end {
     uint32_t step;   /* enum vgpu_keeper_step */
     int32_t error;   /* errno, when the step is not NONE; of a reset ETIMEDOUT: it was killed */
     uint32_t status; /* else as waitpid() gives it */
-    uint32_t pad;
+    uint32_t why;    /* VGPU_KEEPER_END_* */
 } vgpu_keeper_end;
 
 VGPU_STATIC_ASSERT(sizeof(vgpu_keeper_end) == 16, "vgpu_keeper_end is 16 bytes");

@@ -262,6 +262,31 @@ static void look_at_access(struct mediator *mediator, struct health *health)
     health_end(health, HEALTH_SOCKET_ACCESS);
 }
 
+/* A limit that nobody keeps is worse than none: its VMs are named. */
+static void look_at_memory(struct mediator *mediator, struct health *health)
+{
+    struct core_vm_stats stats;
+    uint32_t count = 0, first = 0;
+
+    if (!mediator->keeper || !keeper_link_ready(mediator->keeper) ||
+        (keeper_link_welcome(mediator->keeper)->flags & VGPU_KEEPER_LIMITS_MEMORY)) {
+        return;
+    }
+    for (uint32_t slot = 0; slot < CORE_VMS_MAX; slot++) {
+        if (core_vm_stats(mediator->core, slot, clock_now_ns(), &stats) &&
+            stats.config.host_memory_bytes != 0) {
+            first = count++ == 0 ? stats.config.vm_id : first;
+        }
+    }
+    if (count > 0) {
+        health_report(health, HEALTH_KEEPER, HEALTH_WARNING, "host memory",
+                      "VM %" PRIu32 " and %" PRIu32 " more have a limit of the host's memory, and "
+                      "vgpu-keeper can't keep it: it has no control group of its own that counts "
+                      "memory (Delegate=memory in its unit; docs/keeper.md)",
+                      first, count - 1);
+    }
+}
+
 static void look_at_keeper(struct mediator *mediator, struct health *health)
 {
     health_begin(health, HEALTH_KEEPER);
@@ -271,6 +296,7 @@ static void look_at_keeper(struct mediator *mediator, struct health *health)
                       "every second; systemctl status vgpu-keeper says more",
                       keeper_link_trouble(mediator->keeper));
     }
+    look_at_memory(mediator, health);
     health_end(health, HEALTH_KEEPER);
 }
 

@@ -118,6 +118,13 @@ int keeper_link_kill(struct keeper_link *link, uint64_t number)
     return order(link, VGPU_KEEPER_KILL, number, NULL, 0, NULL);
 }
 
+int keeper_link_memory(struct keeper_link *link, uint64_t number, uint64_t bytes)
+{
+    vgpu_keeper_memory memory = {.bytes = bytes};
+
+    return order(link, VGPU_KEEPER_MEMORY, number, &memory, sizeof(memory), NULL);
+}
+
 int keeper_link_probe(struct keeper_link *link, uint64_t number, uint32_t backend,
                       const int fds[VGPU_KEEPER_FDS])
 {

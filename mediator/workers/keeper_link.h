@@ -77,6 +77,8 @@ uint64_t keeper_link_number(struct keeper_link *link);
 int keeper_link_start(struct keeper_link *link, uint64_t number, const vgpu_keeper_worker *worker,
                       const int fds[VGPU_KEEPER_FDS]);
 int keeper_link_kill(struct keeper_link *link, uint64_t number);
+/* A worker's host memory from now on, 0: no limit: if its welcome has VGPU_KEEPER_LIMITS_MEMORY. */
+int keeper_link_memory(struct keeper_link *link, uint64_t number, uint64_t bytes);
 /* Any thread. */
 int keeper_link_probe(struct keeper_link *link, uint64_t number, uint32_t backend,
                       const int fds[VGPU_KEEPER_FDS]);

@@ -37,6 +37,30 @@
 static void on_socket(uv_poll_t *poll, int status, int events);
 static void on_held(void *opaque, uint64_t number, const vgpu_keeper_held *held, int fd);
 static void on_started(void *opaque, uint64_t number, const vgpu_keeper_process *process);
+/* A keeper that can't limit it is a matter of health (control/health_watch.c). */
+static void tell_memory(struct worker *worker)
+{
+    struct keeper_link *keeper = worker->supervisor->uses.keeper;
+
+    if (worker->memory_due && worker->step != WORKER_WAITS && worker->step != WORKER_FAILED &&
+        keeper_link_ready(keeper)) {
+        worker->memory_due =
+            (keeper_link_welcome(keeper)->flags & VGPU_KEEPER_LIMITS_MEMORY) &&
+            keeper_link_memory(keeper, worker->number, worker->host_memory_bytes) == -EAGAIN;
+    }
+}
+
+void supervisor_memory(struct supervisor *supervisor, uint64_t handle, uint64_t bytes)
+{
+    struct worker *worker = handle_map_get(&supervisor->by_handle, handle);
+
+    if (worker) {
+        worker->host_memory_bytes = bytes;
+        worker->memory_due = true;
+        tell_memory(worker);
+    }
+}
+
 static void on_ended(void *opaque, uint64_t number, const vgpu_keeper_end *end);
 static void on_lost(void *opaque);
 static void on_ready(void *opaque);
@@ -311,6 +335,8 @@ static void on_ended(void *opaque, uint64_t number, const vgpu_keeper_end *end)
         report_end(worker, CORE_WORKER_END_NOT_STARTED, (uint32_t)end->error);
     } else if (worker->protocol_error) {
         report_end(worker, CORE_WORKER_END_PROTOCOL, 0);
+    } else if (end->why & VGPU_KEEPER_END_MEMORY) {
+        report_end(worker, CORE_WORKER_END_MEMORY, (uint32_t)(worker->host_memory_bytes >> 20));
     } else if (WIFSIGNALED(status)) {
         report_end(worker, kind_of_signal(worker, WTERMSIG(status)), (uint32_t)WTERMSIG(status));
     } else {
@@ -362,6 +388,7 @@ static void on_ready(void *opaque)
     struct worker *worker;
 
     LIST_FOREACH (worker, &supervisor->all, link) {
+        tell_memory(worker);
         if (worker->kill_due) {
             worker->kill_due = keeper_link_kill(supervisor->uses.keeper, worker->number) == -EAGAIN;
         }
@@ -445,6 +472,7 @@ static void start_waiting(struct supervisor *supervisor)
         close(worker->peer_fd);
         worker->peer_fd = -1;
         worker_enter(worker, WORKER_STARTS);
+        tell_memory(worker);
     }
 }
 
@@ -506,6 +534,10 @@ void supervisor_start_worker(struct supervisor *supervisor, const struct core_wo
     if (!worker) {
         worker = worker_new(supervisor, keeper_link_number(supervisor->uses.keeper), &what);
     }
+    /* One of another mediator may have a limit that is none any more. */
+    worker->memory_due = spec->host_memory_bytes != 0 || worker->step != WORKER_WAITS;
+    worker->host_memory_bytes = spec->host_memory_bytes;
+    tell_memory(worker);
     worker->handle = spec->worker;
     worker->gpu = spec->gpu;
     if (handle_map_put(&supervisor->by_handle, worker->handle, worker) < 0) {

@@ -80,6 +80,8 @@ void supervisor_chunk_stop(struct supervisor *supervisor, uint64_t worker, uint6
 /* For the turn that it has. */
 void supervisor_yield(struct supervisor *supervisor, uint64_t worker, uint64_t yield_ns);
 void supervisor_credit(struct supervisor *supervisor, uint64_t worker, uint32_t records);
+/* Of the host's memory, from now on; 0: no limit. */
+void supervisor_memory(struct supervisor *supervisor, uint64_t worker, uint64_t bytes);
 void supervisor_limits(struct supervisor *supervisor, uint64_t worker, uint64_t kernel_ns);
 void supervisor_turn(struct supervisor *supervisor, uint64_t worker, uint64_t job_id,
                      uint64_t channel, uint64_t budget_ns);

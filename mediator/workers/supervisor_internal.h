@@ -67,13 +67,15 @@ struct worker {
     uint32_t held_due;      /* HELDs that are still to come */
     uint64_t held_until_ns; /* ... with their chunks; then it is killed */
     struct held_list held;
-    bool told_to_go;         /* an ORPHAN that nobody wanted */
-    bool closed;             /* its end of the socket */
-    bool killed;             /* by us */
-    bool kill_due;           /* ... and the keeper could not be told yet */
-    bool protocol_error;     /* that is why it was killed */
-    unsigned running;        /* jobs handed to it, and not answered */
-    VGPUTurnPage *turn_page; /* NULL: it has had no turn from this mediator */
+    bool told_to_go;            /* an ORPHAN that nobody wanted */
+    bool closed;                /* its end of the socket */
+    bool killed;                /* by us */
+    bool kill_due;              /* ... and the keeper could not be told yet */
+    uint64_t host_memory_bytes; /* 0: no limit */
+    bool memory_due;            /* the keeper is to be told of that */
+    bool protocol_error;        /* that is why it was killed */
+    unsigned running;           /* jobs handed to it, and not answered */
+    VGPUTurnPage *turn_page;    /* NULL: it has had no turn from this mediator */
 };
 
 LIST_HEAD(worker_list, worker);

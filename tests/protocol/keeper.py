@@ -13,7 +13,7 @@ from mediator import alive, children, program, wait_for
 
 MAGIC, VERSION = 0x4B504756, 1
 (WELCOME, REFUSED, HELD, LISTED, START, KILL, PROBE, STARTED, ENDED, HELP, RESET, PARK, FETCH,
- PARKED) = range(1, 15)
+ PARKED, MEMORY) = range(1, 16)
 OWN_ALL, PRIVATE, HELPS, RESETS = 15, 1 << 8, 1 << 9, 1 << 10
 HAS_UUID, CUDA, TEST_OPS = 1, 2, 4
 HEADER = struct.Struct("<IHHIIQ")

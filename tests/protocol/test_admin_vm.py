@@ -112,6 +112,7 @@ def test_naming_a_vm(kit):
     ("set-memory-limit", "--limit=1000", "memory_limit_bytes", 1000),
     ("set-program-limits", "--max-processes=3", "max_processes", 3),
     ("set-program-limits", "--max-kernel-ms=1500", "max_kernel_ms", 1500),
+    ("set-program-limits", "--host-memory=4G", "host_memory_bytes", 4 << 30),
     ("update-vm", "--new-name=other", "name", "other"),
 ])
 def test_changes(kit, command, option, field, value):
@@ -143,7 +144,7 @@ def test_changes(kit, command, option, field, value):
     (["set-rate-limit", "--rate=1e3"], "whole number"),
     (["set-rate-limit", "--queue-depth=99999999"], "whole number"),
     (["set-memory-limit", "--limit=lots"], "16G"),
-    (["set-program-limits"], "--max-processes=N or --max-kernel-ms=MS"),
+    (["set-program-limits"], "--max-processes=N, --max-kernel-ms=MS or"),
     (["set-program-limits", "--max-processes=65537"], "0 to 65536"),
     (["set-program-limits", "--max-kernel-ms=86400001"], "0 to 86400000"),
     (["set-memory-limit", "--limit=99999999T"], "16G"),

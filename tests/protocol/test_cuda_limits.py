@@ -147,6 +147,50 @@ print(cuda.cuStreamSynchronize(stream))
     assert "kernel_timeout" not in running.log()
 
 
+# It takes memory of the worker (the stand-in's GPU is there) until it is refused, and says how.
+TAKE = PRIMARY + r"""
+memory = ctypes.c_uint64()
+for n in range(int(sys.argv[2])):
+    code = cuda.cuMemAlloc_v2(ctypes.byref(memory), 64 << 20)
+    code = code or cuda.cuMemsetD32_v2(memory, n, 16 << 20) or cuda.cuCtxSynchronize()
+    if code:
+        break
+print("ready", flush=True)
+sys.stdin.read()
+print(code, flush=True)
+"""
+
+
+def memory_is_limited(mediator):
+    with mediator.admin() as link:
+        problems = link.call(wire.SHOW_HEALTH)["problems"]
+    return not any(problem["subject"] == "host memory" for problem in problems)
+
+
+def test_host_memory(running, lab, db):  # noqa: F811
+    """What a worker takes of the host is its VM's, and the end of it only that VM's."""
+    limit(running, db, host_memory_bytes=256 << 20)
+    if not memory_is_limited(running):
+        pytest.skip("no control group that counts memory")
+    other = ready(start(lab, sys.executable, "-c", TAKE, LIBRARY, "6", vm=1))
+    assert codes(ready(start(lab, sys.executable, "-c", TAKE, LIBRARY, "2"))) == ["0"]
+    assert codes(ready(start(lab, sys.executable, "-c", TAKE, LIBRARY, "8"))) == ["46"]
+    wait_for(lambda: "event=worker_lost" in running.log(), "the log")
+    log = running.log()
+    assert "wanted more of the host's memory than the VM may have, 256 MiB" in log, log
+    assert running.vm(2)["fault_count"] == 0 and codes(other) == ["0"]
+    # Live: while it runs it gets more.
+    held_one = held(lab)
+    limit(running, db, host_memory_bytes=1 << 30)
+    assert codes(ready(start(lab, sys.executable, "-c", TAKE, LIBRARY, "8"))) == ["0"]
+    assert let_go(held_one) == "0"
+    # Below what it has nothing is ended.
+    taker = ready(start(lab, sys.executable, "-c", TAKE, LIBRARY, "8"))
+    limit(running, db, host_memory_bytes=64 << 20)
+    assert codes(taker) == ["0"]
+    assert running.log().count("event=worker_lost") == 1
+
+
 # It launches, copies, calls what is not built, says "ready" and waits.
 WORK = PRIMARY + r"""
 module, nop, memory = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint64()
