@@ -4,6 +4,7 @@
 Skipped where no headers of the guest's kernel are installed, as test_linux_driver is.
 """
 import json
+import os
 import signal
 import subprocess
 
@@ -106,19 +107,35 @@ def test_the_work(mediate, boot, transport):  # noqa: F811
     healthy(guest)
 
 
-def test_two_programs_in_each_of_three_guests(mediate, boot):  # noqa: F811
-    mediator = mediate()
-    guests = [boot(mediator, f"vm_id={n},pool_id={'AB'[n % 2]}") for n in (1, 2, 3)]
+def test_two_programs_in_each_of_three_guests_and_two_of_the_host(mediate, boot,  # noqa: F811
+                                                                  folder):
+    """All at once, each result checked.  VGPU_SOAK_OPERATIONS=1000000: so many, in minutes."""
+    checked = int(os.environ.get("VGPU_SOAK_OPERATIONS", "4000"))
+    guests_count, hosts_count = checked // 20, checked * 7 // 20  # guests are slow without KVM
+    limit_s = 240 + checked // 500
+    uuid = "11111111-2222-3333-4444-000000000009"
+    mediator = mediate("--vm", f"{uuid}={folder}/host.sock")
+    guests = [boot(mediator, f"vm_id={n},pool_id={'AB'[n % 2]}")
+              for n in (2, 3, 4)]  # the host's processes are VM 1
+    programs = [subprocess.Popen([BIN / "vgpu-client", "--json", "--host", folder / "host.sock",
+                                  "--op", op, "--count", str(hosts_count)],
+                                 stdout=subprocess.PIPE, text=True)
+                for op in ("add", "vadd-f32")]
     for guest in guests:
-        guest.start("vgpu-client --json --op add --count 500 >/tmp/one & "
-                    "vgpu-client --json --op vadd-i32 --count 500 >/tmp/two; wait; "
+        guest.start(f"vgpu-client --json --op add --count {guests_count} >/tmp/one & vgpu-client "
+                    f"--json --op vadd-i32 --count {guests_count} >/tmp/two; wait; "
                     "tail -qn1 /tmp/one /tmp/two")
     for guest in guests:
-        code, output = guest.finish(240)
+        code, output = guest.finish(limit_s)
         results = [json.loads(line) for line in output.splitlines()]
-        assert [(r["jobs"], r["wrong"], r["errors"]) for r in results] == [(500, 0, 0)] * 2
+        assert [(r["jobs"], r["wrong"], r["errors"]) for r in results] == \
+            [(guests_count, 0, 0)] * 2
         nothing_left(guest)
         healthy(guest)
+    for program in programs:
+        end = json.loads(program.communicate(timeout=limit_s)[0].splitlines()[-1])
+        assert end["event"] == "summary", (end, mediator.output()[-2000:])
+        assert (end["jobs"], end["wrong"], end["errors"]) == (hosts_count, 0, 0)
 
 
 def test_killed_with_work_in_flight(mediate, boot):  # noqa: F811
