@@ -95,6 +95,30 @@ static void pieces_of_blocks_are_no_room(void **state)
     assert_all_charged(rig);
 }
 
+/* Where the VM may have no block more, what fits into those that there are is still to be had. */
+static void the_last_block_can_be_filled(void **state)
+{
+    struct rig *rig = *state;
+    struct rig_channel *c = &rig->channels[0];
+    uint64_t used;
+    uint32_t ns = 20000000;
+
+    assert_int_equal(rig_function(c, 1, RIG_HANDLE(CUDA_KIND_MODULE, 0), 8, "spin"), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 4096), 0);
+    used = rig->account.used_bytes;
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, (512 * MIB - used) / BLOCK * BLOCK), 0);
+    used = rig->account.used_bytes;
+    assert_true(512 * MIB - used < BLOCK);
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 64 * 1024), 0);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, 4096), 0); /* behind the kernel */
+    assert_int_equal(rig->account.used_bytes, used);
+    assert_int_equal(rig_launch(c, 1, RIG_HANDLE(CUDA_KIND_FUNCTION, 8), 0, &ns, 4), 0);
+    assert_int_equal(RIG_CALL(c, ALLOC, 1, MIB), 2); /* that would be a new block */
+    assert_int_equal(rig->account.used_bytes, used);
+    assert_all_charged(rig);
+}
+
 static void the_limit_holds(void **state)
 {
     struct rig *rig = *state;
@@ -324,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(small_ones_hold_their_block),
         TEST(pieces_of_blocks_are_no_room),
+        TEST(the_last_block_can_be_filled),
         TEST(the_limit_holds),
         TEST(limits_of_a_context),
         TEST(local_memory_of_a_kernel),

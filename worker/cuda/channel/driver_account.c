@@ -82,13 +82,29 @@ static bool is_small(uint64_t bytes)
     return bytes <= SMALL_MAX;
 }
 
-/* A small one may need a new block however much is free in those that there are: what is free may
- * be in pieces.  What it did not take is given back when its address is known. */
+bool driver_may_lack_a_block(struct driver_channel *channel, uint64_t bytes)
+{
+    return is_small(bytes) && channel->blocks.count > 0 &&
+           !memory_fits(channel->set->uses.account, LARGE_BYTES);
+}
+
+/*
+ * A small one may need a new block however much is free in those that there are: what is free may
+ * be in pieces.  What it did not take is given back when its address is known.  Where the VM may
+ * have no new block it is tried without one.
+ */
 bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
                               uint64_t *charged_bytes)
 {
     *charged_bytes = is_small(bytes) ? LARGE_BYTES : driver_rounded(bytes, LARGE_BYTES);
-    return *charged_bytes <= UINT64_MAX / 2 && driver_charge(channel, *charged_bytes);
+    if (*charged_bytes > UINT64_MAX / 2) {
+        return false;
+    }
+    if (driver_charge(channel, *charged_bytes)) {
+        return true;
+    }
+    *charged_bytes = 0;
+    return is_small(bytes) && channel->blocks.count > 0 && !driver_busy_context(channel);
 }
 
 /* One user more or less of each block that a small allocation lies in.  Bytes of blocks that are
@@ -116,13 +132,24 @@ static uint64_t use_blocks(struct driver_channel *channel, uint64_t address, uin
     return changed;
 }
 
-void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
+bool driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
                             uint64_t charged_bytes)
 {
-    if (is_small(bytes)) {
-        driver_charge_taken(channel, use_blocks(channel, address, bytes, true));
-        driver_discharge(channel, charged_bytes);
+    uint64_t taken_bytes = is_small(bytes) ? use_blocks(channel, address, bytes, true) : 0;
+
+    if (!is_small(bytes)) {
+        return true;
     }
+    if (taken_bytes <= charged_bytes) {
+        driver_discharge(channel, charged_bytes - taken_bytes);
+        return true;
+    }
+    if (charged_bytes == 0 && !driver_charge(channel, taken_bytes)) {
+        use_blocks(channel, address, bytes, false); /* it took a block after all */
+        return false;
+    }
+    driver_charge_taken(channel, charged_bytes ? taken_bytes - charged_bytes : 0);
+    return true;
 }
 
 void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes)

@@ -363,8 +363,12 @@ void driver_discharge(struct driver_channel *channel, uint64_t bytes);
 /* Before cuMemAlloc; then one of: made, or driver_discharge() of what was charged. */
 bool driver_charge_allocation(struct driver_channel *channel, uint64_t bytes,
                               uint64_t *charged_bytes);
-void driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
+/* False: it took more than was charged, and has to go again.  Nothing is charged for it then. */
+bool driver_allocation_made(struct driver_channel *channel, uint64_t address, uint64_t bytes,
                             uint64_t charged_bytes);
+/* May the VM have no block more, so that a small one has to fit into those that there are?  Then
+ * nothing may be in flight: one that does not fit is freed again. */
+bool driver_may_lack_a_block(struct driver_channel *channel, uint64_t bytes);
 void driver_allocation_ended(struct driver_channel *channel, uint64_t address, uint64_t bytes);
 /* Would an allocation of so many bytes from the pool need more than the VM may have?  Then pools
  * are trimmed for it, if nothing is in flight. */

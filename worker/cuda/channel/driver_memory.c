@@ -162,7 +162,10 @@ CUresult driver_run_alloc(struct driver_call *call)
         driver_discharge(channel, charged_bytes);
         return result;
     }
-    driver_allocation_made(channel, address, bytes, charged_bytes);
+    if (!driver_allocation_made(channel, address, bytes, charged_bytes)) {
+        call->api->cuMemFree_v2(address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     driver_range_add(call, address, bytes, CUDA_RANGE_DEVICE, 0);
     give(call, address);
     return CUDA_SUCCESS;

@@ -213,6 +213,7 @@ static bool waits_for_all(const struct driver_call *call)
     case CUDA_OP_ACCESS:
     case CUDA_OP_cuLibraryUnload:
     case CUDA_OP_cuMemPoolTrimTo:
+    case CUDA_OP_ALLOC:
     case CUDA_OP_ALLOC_ASYNC: return true;
     case CUDA_OP_FREE:
     case CUDA_OP_FREE_ASYNC:
@@ -241,6 +242,8 @@ static bool is_barrier(struct driver_call *call, uint8_t flags)
         /* What cuMemAlloc gave stays taken until its stream gets there, and so charged. */
         range = freed_range(call);
         return range && range->kind == CUDA_RANGE_DEVICE;
+    case CUDA_OP_ALLOC:
+        return call->arg_count > 0 && driver_may_lack_a_block(call->channel, call->args[0]);
     case CUDA_OP_ALLOC_ASYNC: /* it trims the pool where that is full */
         return call->arg_count > 0 &&
                driver_pool_is_full(call->channel, driver_pool_of(call), call->args[0]);
