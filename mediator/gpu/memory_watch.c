@@ -22,10 +22,17 @@ struct memory_watch {
     } over[CORE_VMS_MAX];
 };
 
-/* What contexts may take beside the limit. */
-static uint64_t allowance(const struct memory_watch *watch, uint32_t slot)
+/* What contexts may take beside the limit: the worker's own, and the first of each program.  How
+ * many have one the worker says; it can't have more of them than channels. */
+static uint64_t allowance(const struct memory_watch *watch, uint32_t slot, uint64_t worker)
 {
-    return (1 + core_vm_cuda_channels(watch->uses.core, slot)) * MEMORY_WATCH_CONTEXT_BYTES;
+    const vgpu_worker_figures *figures = supervisor_figures(watch->uses.supervisor, worker);
+    uint64_t programs = core_vm_cuda_channels(watch->uses.core, slot);
+
+    if (figures && figures->programs < programs) {
+        programs = figures->programs;
+    }
+    return (1 + programs) * MEMORY_WATCH_CONTEXT_BYTES;
 }
 
 /* Has the VM's worker more than it may have?  0: no, or nobody knows; else how much. */
@@ -39,7 +46,7 @@ static uint64_t bytes_too_many(const struct memory_watch *watch, uint32_t slot,
         return 0;
     }
     bytes = gpu_health_process_bytes(watch->uses.gpu_health, stats->gpu, (uint32_t)pid);
-    return bytes > limit && bytes - limit > allowance(watch, slot) ? bytes : 0;
+    return bytes > limit && bytes - limit > allowance(watch, slot, stats->worker) ? bytes : 0;
 }
 
 static void look_at(struct memory_watch *watch, uint32_t slot, const struct core_vm_stats *stats)
@@ -63,7 +70,8 @@ static void look_at(struct memory_watch *watch, uint32_t slot, const struct core
         " MiB, and %" PRIu64 " MiB are allowed for contexts: the "
         "worker is ended. Raise the limit with vgpu-admin set-memory-limit, if the VM is to "
         "have so much",
-        stats->config.vm_id, bytes >> 20, stats->gpu, *limit >> 20, allowance(watch, slot) >> 20);
+        stats->config.vm_id, bytes >> 20, stats->gpu, *limit >> 20,
+        allowance(watch, slot, stats->worker) >> 20);
     supervisor_stop_worker(watch->uses.supervisor, stats->worker, true);
 }
 

@@ -16,7 +16,7 @@
 #define MEMORY_WATCH_LOOK_MS 1000u
 #define MEMORY_WATCH_LOOKS 3u /* in a row: NVML's news are half a second old */
 /* What a context takes by itself, 549 MiB on an H200, with room for larger GPUs.  A worker has
- * one, and one for each channel of the VM that has profile CUDA. */
+ * one, and one for each program that has made one: later ones are charged. */
 #define MEMORY_WATCH_CONTEXT_BYTES ((uint64_t)768 << 20)
 
 struct core;

@@ -5,6 +5,7 @@ is worker/cuda/test_libcuda.c, so that it believes to have NVIDIA GPUs."""
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -106,6 +107,40 @@ def test_a_worker_beyond_its_vms_memory_limit_is_ended(host):
         wait_for(lambda: h.lab.health()["workers"][0].get("pid", 0) != worker["pid"], "its end")
         h.settings()
         wait_for(lambda: added(client, 3, 4), "the next worker")
+
+
+def test_channels_allow_nothing_without_contexts(host, monkeypatch):
+    """A program's first context is beside the limit; a channel without one takes nothing."""
+    build = os.path.join(BIN, "..")
+    monkeypatch.setenv("VGPU_CUDA_DRIVER",
+                       os.path.abspath(os.path.join(build, "tests/cuda/libvgpu-stand-in-cuda.so")))
+    monkeypatch.setenv("VGPU_CUDA_PINNED_MIB", "8")  # so that four of them have room
+    h = host(db=[("--vm-name=nine", "--vm-id=9", "--vm-uuid=" + UUID)])
+    h.lab.admin_must("set-memory-limit", "--vm-id=9", "--limit=256M")
+    code = "import ctypes, sys; c = ctypes.CDLL('libcuda.so.1'); print(c.cuInit(0), flush=True); "
+    retain = "x = ctypes.c_void_p(); print(c.cuDevicePrimaryCtxRetain(ctypes.byref(x), 0), " \
+             "flush=True); "
+    command = [os.path.join(build, "guest/cuda/vgpu-run"), "--socket", h.lab.socket, "--vm-id", "9",
+               "--", sys.executable, "-c"]
+    programs = [subprocess.Popen([*command, code + what + "sys.stdin.read()"], text=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                for what in ("", "", "", retain)]
+    try:
+        said = [program.stdout.readline().strip() for program in programs]
+        assert said == ["0"] * 4 and programs[3].stdout.readline().strip() == "0"
+        wait_for(lambda: (h.lab.health()["workers"][0]["cuda"] or {}).get("programs") == 1,
+                 "one with a context")
+        (worker,) = h.lab.health()["workers"]
+        h.settings(pid=worker["pid"], pid_mib=1700)  # 256, and two contexts
+        wait_for(lambda: h.lab.health()["workers"][0]["gpu_memory_bytes"] == 1700 << 20, "1,700")
+        h.settings(pid=worker["pid"], pid_mib=1900)
+        wait_for(lambda: "its worker has 1900 MiB of GPU 0, its limit is 256 MiB, and 1536 MiB"
+                 in h.lab.log_text(), "the warning")
+        assert "1700 MiB of GPU" not in h.lab.log_text()
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def test_memory_of_a_worker(host):
