@@ -233,7 +233,8 @@ def test_the_guests_library_is_no_driver(lab, monkeypatch):
     with Mediator(lab, "--vm", f"{UUIDS[0]}={lab}/vm0.sock", shared=False,
                   trust=False) as mediator:
         finish(start(lab, TRY, IMAGE), 1)
-        assert "is the library for guests, not the driver" in mediator.log_path.read_text()
+        wait_for(lambda: "is the library for guests, not the driver"
+                 in mediator.log_path.read_text(), "what its worker says, by way of the keeper")
 
 
 def test_killed_programs_leave_nothing(running, lab):
