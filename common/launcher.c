@@ -19,6 +19,7 @@
 
 #include "common/fd_packet.h"
 #include "common/unused.h"
+#include "common/usual_signals.h"
 
 #define ARGS_MAX 32
 
@@ -28,20 +29,6 @@ struct order {
 };
 
 /* ---- the program's own process ---- */
-
-static void usual_signals(void)
-{
-    struct sigaction usual;
-    sigset_t none;
-
-    memset(&usual, 0, sizeof(usual));
-    usual.sa_handler = SIG_DFL;
-    for (int number = 1; number < NSIG; number++) {
-        sigaction(number, &usual, NULL);
-    }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 /* Killed when the process that started it ends.  Or an errno. */
 static int end_with(pid_t parent)

@@ -125,6 +125,16 @@ struct blas_lt_attribute {
 #define BLAS_LT_ROW(type, number, field)                                                           \
     {number, offsetof(type, field), sizeof(((type *)0)->field)},
 
+/* The tables of each kind's attributes. */
+#define BLAS_LT_DESC_ROW(number, field) BLAS_LT_ROW(BLASLtDesc, number, field)
+#define BLAS_LT_LAYOUT_ROW(number, field) BLAS_LT_ROW(BLASLtLayout, number, field)
+#define BLAS_LT_PREFERENCE_ROW(number, field) BLAS_LT_ROW(BLASLtPreference, number, field)
+#define BLAS_LT_TABLES                                                                             \
+    static const struct blas_lt_attribute desc_rows[] = {BLAS_LT_DESC(BLAS_LT_DESC_ROW)};          \
+    static const struct blas_lt_attribute layout_rows[] = {BLAS_LT_LAYOUT(BLAS_LT_LAYOUT_ROW)};    \
+    static const struct blas_lt_attribute preference_rows[] = {                                    \
+        BLAS_LT_PREFERENCE(BLAS_LT_PREFERENCE_ROW)}
+
 enum { BLAS_LT_FILL_FULL = 2 };
 
 /* Epilogues are made of these; those that read or write more than D are in blas_lt_check.c. */

@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/parse.h"
+#include "common/usual_signals.h"
 
 extern char **environ;
 
@@ -25,20 +25,6 @@ vgpu_keeper_end *child_failures_new(unsigned count)
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void usual_signals(void)
-{
-    struct sigaction usual;
-    sigset_t none;
-
-    memset(&usual, 0, sizeof(usual));
-    usual.sa_handler = SIG_DFL;
-    for (int number = 1; number < NSIG; number++) {
-        sigaction(number, &usual, NULL);
-    }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static int place_descriptors(const struct child *child)

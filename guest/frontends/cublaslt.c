@@ -15,23 +15,7 @@
 
 const char blas_library[] = "libcublasLt";
 
-static const struct blas_lt_attribute desc_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtDesc, number, field)
-    BLAS_LT_DESC(X)
-#undef X
-};
-
-static const struct blas_lt_attribute layout_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtLayout, number, field)
-    BLAS_LT_LAYOUT(X)
-#undef X
-};
-
-static const struct blas_lt_attribute preference_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtPreference, number, field)
-    BLAS_LT_PREFERENCE(X)
-#undef X
-};
+BLAS_LT_TABLES;
 
 #define ROWS(rows) rows, sizeof(rows) / sizeof((rows)[0])
 

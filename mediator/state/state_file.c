@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/write_all.h"
+
 #define MAGIC 0x315450454B504756ull /* "VGPKEPT1" */
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 
@@ -97,20 +99,6 @@ void state_file_free(struct state_file *file)
     memset(file, 0, sizeof(*file));
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t left)
-{
-    while (left > 0) {
-        ssize_t n = write(fd, bytes, left);
-
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        bytes += n > 0 ? n : 0;
-        left -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 int state_file_write(const char *path, const struct state_file *file)
 {
     char partial[PATH_MAX];
@@ -125,7 +113,7 @@ int state_file_write(const char *path, const struct state_file *file)
     if (fd < 0) {
         return -errno;
     }
-    ret = write_all(fd, (const uint8_t *)file->header, size_of(file->header));
+    ret = write_all(fd, file->header, size_of(file->header));
     if (ret == 0 && fsync(fd) < 0) {
         ret = -errno;
     }

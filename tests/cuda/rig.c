@@ -213,6 +213,26 @@ void rig_begin(struct rig_channel *c)
     MUST(RIG_CALL(c, MODULE_LOAD, 1, module, strlen(rig_image) + 1, 0, 0) == 0);
 }
 
+struct rig_channel *rig_setup(void **state, uint64_t limit_bytes)
+{
+    struct rig *rig = calloc(1, sizeof(*rig));
+    struct rig_channel *c;
+
+    MUST(rig);
+    rig_open(rig, limit_bytes);
+    c = rig_channel(rig);
+    rig_begin(c);
+    *state = rig;
+    return c;
+}
+
+int rig_teardown(void **state)
+{
+    rig_close(*state);
+    free(*state);
+    return 0;
+}
+
 CUresult rig_function(struct rig_channel *c, unsigned context, uint64_t module, unsigned n,
                       const char *name)
 {

@@ -76,6 +76,16 @@ CUresult rig_ask(struct rig_channel *c, struct rig_record record);
 
 /* The first context, and rig_image as module 0. */
 void rig_begin(struct rig_channel *c);
+
+/* For tests with a rig as their state: one channel, begun.  rig_teardown() ends it. */
+struct rig_channel *rig_setup(void **state, uint64_t limit_bytes);
+int rig_teardown(void **state);
+
+static inline struct rig_channel *rig_first(void **state)
+{
+    return &((struct rig *)*state)->channels[0];
+}
+
 /* A function of a module, as handle n. */
 CUresult rig_function(struct rig_channel *c, unsigned context, uint64_t module, unsigned n,
                       const char *name);

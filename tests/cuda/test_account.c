@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -18,11 +19,7 @@
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-
-    rig_open(rig, 512 * MIB);
-    rig_begin(rig_channel(rig));
-    *state = rig;
+    rig_setup(state, 512 * MIB);
     return 0;
 }
 
@@ -39,7 +36,7 @@ static int close_rig(void **state)
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         assert_int_equal(rig_alive(kinds[i]), 0);
     }
-    test_free(rig);
+    free(rig);
     return 0;
 }
 

@@ -23,31 +23,14 @@ static uint64_t memory; /* of the GPU */
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-    struct rig_channel *c;
+    struct rig_channel *c = rig_setup(state, 0);
 
-    rig_open(rig, 0);
-    c = rig_channel(rig);
-    rig_begin(c);
     assert_int_equal(RIG_CALL(c, ALLOC, 1, MEMORY_BYTES), 0);
     memory = c->out[0];
     assert_int_equal(RIG_CALL(c, BLAS_CREATE, 1, BLAS(1)), 0);
     assert_int_equal(c->out[0], BLAS_SUCCESS);
     assert_true(c->out[1] >= 130000);
-    *state = rig;
     return 0;
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    test_free(*state);
-    return 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 struct payload {
@@ -90,15 +73,15 @@ static void a_call_that_is_well(void **state)
 {
     struct payload payload = product();
 
-    assert_int_equal(status_of(channel_of(state), &payload), BLAS_SUCCESS);
+    assert_int_equal(status_of(rig_first(state), &payload), BLAS_SUCCESS);
     payload.state.workspace = memory + 1024;
     payload.state.workspace_bytes = 1024;
-    assert_int_equal(status_of(channel_of(state), &payload), BLAS_SUCCESS);
+    assert_int_equal(status_of(rig_first(state), &payload), BLAS_SUCCESS);
     payload.state.pointer_mode = 1;
     payload.words[5] = memory + 2048;
     payload.words[11] = memory + 2052;
-    assert_int_equal(status_of(channel_of(state), &payload), BLAS_SUCCESS);
-    rig_settle(channel_of(state));
+    assert_int_equal(status_of(rig_first(state), &payload), BLAS_SUCCESS);
+    rig_settle(rig_first(state));
 }
 
 static void addresses_and_sizes(void **state)
@@ -118,7 +101,7 @@ static void addresses_and_sizes(void **state)
 
         payload.words[rows[i].word] = rows[i].value;
         print_message("word %u\n", rows[i].word);
-        assert_int_equal(status_of(channel_of(state), &payload), BLAS_INVALID_VALUE);
+        assert_int_equal(status_of(rig_first(state), &payload), BLAS_INVALID_VALUE);
     }
 }
 
@@ -150,7 +133,7 @@ static void families(void **state)
         {BLAS_cublasSswap_v2, 5, {1024, AT(0), 1, AT(0), 1}, 3, AT(4)},
 #undef AT
     };
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct payload payload = {.state.stream = 0};
@@ -175,7 +158,7 @@ static void families(void **state)
 /* Without the pointer mode "device" a result would be written into this process. */
 static void results(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     /* n, x, incx, y, incy, result */
     struct payload payload = {.words = {4, memory, 1, memory, 1, memory + MEMORY_BYTES - 4}};
 
@@ -192,7 +175,7 @@ static void results(void **state)
 
 static void states(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
 
     payload.state.pointer_mode = 2;
@@ -221,7 +204,7 @@ static void states(void **state)
 /* What the library has refused is not its setting: the next call is refused as well. */
 static void a_setting_that_the_library_refuses(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
 
     payload.state.math_mode = 8;
@@ -243,7 +226,7 @@ static void algorithms(void **state)
         {-1, BLAS_SUCCESS},       {23, BLAS_SUCCESS},        {99, BLAS_SUCCESS},
         {115, BLAS_SUCCESS},      {-2, BLAS_INVALID_VALUE},  {24, BLAS_INVALID_VALUE},
         {98, BLAS_INVALID_VALUE}, {116, BLAS_INVALID_VALUE}, {INT32_MIN, BLAS_INVALID_VALUE}};
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = {.words = {0, 0, 4, 4, 4, 0, 0, memory, 0, 4, memory + 64, 0, 4, 0, 0,
                                         memory + 128, 0, 4, 68}};
 
@@ -269,7 +252,7 @@ static struct rig_record record_of(const struct payload *payload, uint16_t flags
 /* The answer has no place for the library's status. */
 static void a_call_that_waits_for_the_gpu(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
 
     assert_int_equal(rig_ask(c, record_of(&payload, VGPU_RECORD_WAIT)), 0);
@@ -281,7 +264,7 @@ static void a_call_that_waits_for_the_gpu(void **state)
 static void late_errors_are_said_once(void **state)
 {
     const int to = memfd_create("log", 0), before = dup(STDERR_FILENO);
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
     struct rig_record record = record_of(&payload, 0);
     char text[4096] = "";
@@ -308,7 +291,7 @@ static void late_errors_are_said_once(void **state)
 static void numbers_and_lengths(void **state)
 {
     static const uint64_t numbers[] = {0, BLAS_CALLS_END, 0x10001, UINT64_MAX};
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
 
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
@@ -327,7 +310,7 @@ static void numbers_and_lengths(void **state)
 /* The library loads its own code, at which the driver would wait; the stand-in ends who lets it. */
 static void the_library_never_waits(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint32_t ns = 50000000;
 
     assert_int_equal(rig_function(c, 1, RIG_HANDLE(CUDA_KIND_MODULE, 0), 8, "spin"), 0);
@@ -337,7 +320,7 @@ static void the_library_never_waits(void **state)
 
 static void handles(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
     uint64_t wrong[] = {0, BLAS(2), RIG_HANDLE(CUDA_KIND_MODULE, 0), RIG_CONTEXT(1), UINT64_MAX};
 
@@ -366,7 +349,7 @@ static unsigned alive_in_library(void)
 /* The library's handle goes while its context is still there. */
 static void a_handle_ends_with_its_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct payload payload = product();
     unsigned before = alive_in_library();
 
@@ -384,7 +367,7 @@ static void a_handle_ends_with_its_context(void **state)
 
 static void what_a_handle_takes_is_charged(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t before = c->channel->charged_bytes;
     unsigned made = 0;
 
@@ -426,7 +409,7 @@ static void bytes_of_matrices(void **state)
     assert_int_equal(blas_scalar_bytes(1, 2), 0);
 }
 
-#define WITH_RIG(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define WITH_RIG(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_teardown)
 
 int main(void)
 {

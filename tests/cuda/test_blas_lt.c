@@ -22,30 +22,13 @@ static uint64_t memory; /* of the GPU */
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-    struct rig_channel *c;
+    struct rig_channel *c = rig_setup(state, 0);
 
-    rig_open(rig, 0);
-    c = rig_channel(rig);
-    rig_begin(c);
     assert_int_equal(RIG_CALL(c, ALLOC, 1, MEMORY_BYTES), 0);
     memory = c->out[0];
     assert_int_equal(RIG_CALL(c, BLAS_CREATE, 1, BLAS(1), BLAS_KIND_BLAS), 0);
     assert_int_equal(RIG_CALL(c, BLAS_CREATE, 1, BLAS(2), BLAS_KIND_LT), 0);
-    *state = rig;
     return 0;
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    test_free(*state);
-    return 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 /* Floats by columns, 8 by 4. */
@@ -94,7 +77,7 @@ static int status_of(struct rig_channel *c, const BLASLtMatmul *call)
 
 static void a_product_that_is_well(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     BLASLtMatmul call = matmul();
 
     assert_int_equal(status_of(c, &call), BLAS_SUCCESS);
@@ -169,7 +152,7 @@ static void fields(void **state)
 #undef BAD
 #undef NOT
     };
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         BLASLtMatmul call = matmul();
@@ -185,7 +168,7 @@ static void fields(void **state)
 /* What epilogues and factors read and write lies in the last bytes of the memory, or not. */
 static void edges(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     BLASLtMatmul call = matmul();
 
     call.problem.desc.set = UINT32_MAX; /* the library is told of all */
@@ -211,7 +194,7 @@ static void edges(void **state)
 /* The library has the pointer mode that was checked, whatever else the process says it has set. */
 static void factors_on_the_gpu(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     BLASLtMatmul call = matmul();
 
     call.problem.desc.set = 0;
@@ -224,7 +207,7 @@ static void factors_on_the_gpu(void **state)
 /* In bytes these strides are more than 64 bits hold. */
 static void strides_that_overflow(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     BLASLtMatmul call = matmul();
 
     for (unsigned i = 0; i < BLAS_LT_MATRICES; i++) {
@@ -270,7 +253,7 @@ static void questions_of_no_sense(void **state)
         ROW(LAYOUT(2, batch), -1, BLAS_NOT_SUPPORTED),
 #undef ROW
     };
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         BLASLtQuery query = {.problem = matmul().problem,
@@ -286,7 +269,7 @@ static void questions_of_no_sense(void **state)
 
 static void questions(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     BLASLtQuery query = {.problem = matmul().problem,
                          .preference = {.mark = BLAS_LT_PREFERENCE_MARK},
                          .wanted = BLAS_LT_RESULTS_MAX};
@@ -311,7 +294,7 @@ static void questions(void **state)
 
 static void handles_and_lengths(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t wrong[] = {0, BLAS(3), RIG_HANDLE(CUDA_KIND_MODULE, 0), RIG_CONTEXT(1), UINT64_MAX};
     BLASLtMatmul call = matmul();
 
@@ -330,7 +313,7 @@ static void handles_and_lengths(void **state)
 
 static void a_handle_of_its_own_takes_nothing(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t before = c->channel->charged_bytes;
 
     assert_int_equal(RIG_CALL(c, BLAS_CREATE, 1, BLAS(7), BLAS_KIND_LT), 0);
@@ -381,7 +364,7 @@ static void bytes_of_layouts(void **state)
     assert_int_equal(blas_lt_layout_bytes(&of), 3 * 8);
 }
 
-#define WITH_RIG(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define WITH_RIG(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_teardown)
 
 int main(void)
 {

@@ -49,32 +49,21 @@ static unsigned alive_in_library(void)
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-    struct rig_channel *c;
+    struct rig_channel *c = rig_setup(state, 0);
 
-    rig_open(rig, 0);
-    c = rig_channel(rig);
-    rig_begin(c);
     assert_int_equal(RIG_CALL(c, ALLOC, 1, MEMORY_BYTES), 0);
     memory = c->out[0];
     assert_int_equal(RIG_CALL(c, DNN_CREATE, 1, DNN(1), 0), 0);
     assert_int_equal(c->out[0], DNN_SUCCESS);
     assert_true(c->out[1] >= 90000);
-    *state = rig;
     return 0;
 }
 
 /* Whatever the process left, the library's objects are gone with it. */
 static int close_rig(void **state)
 {
-    rig_close(*state);
-    test_free(*state);
+    rig_teardown(state);
     return alive_in_library() ? -1 : 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 static CUresult send(struct rig_channel *c, uint64_t desc, uint64_t name, uint64_t type,
@@ -201,7 +190,7 @@ static int status_of(struct rig_channel *c, const struct pack *pack)
 
 static void an_execution(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct pack pack = pack_of();
 
     plan(c);
@@ -221,7 +210,7 @@ static void a_graph_of_a_plan_that_has_ended_does_not_run(void **state)
     const uint64_t stream = RIG_HANDLE(CUDA_KIND_STREAM, 300);
     const uint64_t graph = RIG_HANDLE(CUDA_KIND_GRAPH, 301);
     const uint64_t exec = RIG_HANDLE(CUDA_KIND_GRAPH_EXEC, 302);
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct pack pack = pack_of();
 
     plan(c);
@@ -242,7 +231,7 @@ static void a_graph_of_a_plan_that_has_ended_does_not_run(void **state)
 /* An address where the library reads a value would be one of this process, and the other way. */
 static void packs(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct pack pack = pack_of();
 
     plan(c);
@@ -277,7 +266,7 @@ static void packs(void **state)
 
 static void attributes(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     const uint64_t wrong[] = {0, DESC(9), DNN(1), RIG_CONTEXT(1), UINT64_MAX};
     static const uint8_t zeros[DNN_ELEMENTS_MAX + 1];
     uint64_t address = memory, handle = DNN(1);
@@ -313,7 +302,7 @@ static void attributes(void **state)
 
 static void descriptors(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     make(c, DESC(1), GRAPH);
     assert_int_equal(RIG_CALL(c, DNN_DESC, 1, DESC(1), GRAPH), CUDA_ERROR_INVALID_VALUE);
@@ -379,7 +368,7 @@ static void the_older_interface(void **state)
         {13, UINT64_MAX},
         {36, 0x1000},
     };
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     unsigned before = alive_in_library(), count;
     uint64_t words[DNN_WORDS_MAX];
 
@@ -409,7 +398,7 @@ static void the_older_interface(void **state)
 static void a_tensor_by_value_has_one_element(void **state)
 {
     static const int64_t many[] = {1, 1, INT64_MAX};
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     const int64_t four = 4;
 
     assert_int_equal(tensor_of(c, DESC(1), B, 1, 4), DNN_NOT_SUPPORTED);
@@ -429,7 +418,7 @@ static void a_tensor_by_value_has_one_element(void **state)
 /* They would bring plans or kernels that nobody has looked at. */
 static void texts_are_not_read_back(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     make(c, DESC(1), KERNEL_CACHE);
     assert_int_equal(set(c, DESC(1), KERNEL_CACHE_JSON, DNN_TYPE_CHAR, 3, "{}", 3),
@@ -439,7 +428,7 @@ static void texts_are_not_read_back(void **state)
 /* The library keeps the handle's own address, and uses it where the process has ended it. */
 static void a_handle_lives_as_long_as_descriptors_use_it(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t before = c->channel->charged_bytes, handle = DNN(2);
     unsigned alive = alive_in_library();
 
@@ -470,7 +459,7 @@ static void a_handle_lives_as_long_as_descriptors_use_it(void **state)
 
 static void what_a_handle_takes_is_charged(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t before = c->channel->charged_bytes;
     unsigned made = 0;
 
@@ -489,7 +478,7 @@ static void what_a_handle_takes_is_charged(void **state)
 /* The library's objects go while their context is still there. */
 static void all_ends_with_its_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     unsigned before = alive_in_library();
 
     assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0), 0);

@@ -20,32 +20,15 @@
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-    struct rig_channel *c;
+    struct rig_channel *c = rig_setup(state, 0);
 
-    rig_open(rig, 0);
-    c = rig_channel(rig);
-    rig_begin(c);
     assert_int_equal(rig_function(c, 1, MODULE, 1, "increment"), 0);
     assert_int_equal(rig_function(c, 1, MODULE, 2, "spin"), 0);
     for (unsigned i = 0; i < 3; i++) { /* the last one waits for the default stream */
         assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, STREAM(i), i < 2), 0);
     }
     assert_int_equal(RIG_CALL(c, cuEventCreate, 1, EVENT, 2), 0);
-    *state = rig;
     return 0;
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    test_free(*state);
-    return 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 static uint64_t allocate(struct rig_channel *c)
@@ -78,7 +61,7 @@ static unsigned captures(struct rig_channel *c)
 /* Freed memory may be anything of the worker's by the time of the launch. */
 static void a_graph_of_freed_memory_does_not_run(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c);
 
     begin(c, 0);
@@ -99,7 +82,7 @@ static void a_graph_of_freed_memory_does_not_run(void **state)
 
 static void a_graph_of_an_unloaded_function_does_not_run(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c);
 
     begin(c, 0);
@@ -114,7 +97,7 @@ static void a_graph_of_an_unloaded_function_does_not_run(void **state)
 /* A launch into a captured stream takes what the graph uses along. */
 static void a_graph_in_a_graph_uses_the_same(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c);
 
     begin(c, 0);
@@ -134,7 +117,7 @@ static void a_graph_in_a_graph_uses_the_same(void **state)
 /* The bytes would be others when the graph runs, or have nobody who waits for them. */
 static void copies_of_ordinary_memory_are_no_nodes(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c), bytes = 7;
 
     begin(c, 0);
@@ -154,7 +137,7 @@ static void copies_of_ordinary_memory_are_no_nodes(void **state)
 /* The stand-in ends the process at an event over a context with a capture. */
 static void barriers_and_turns_leave_captures_alone(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c), other = allocate(c);
     uint32_t ns = 20000000;
 
@@ -178,7 +161,7 @@ static void barriers_and_turns_leave_captures_alone(void **state)
 
 static void captures_end_with_what_they_are_in(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     for (unsigned i = 0; i < 3; i++) {
         begin(c, i);
@@ -200,7 +183,7 @@ static void captures_end_with_what_they_are_in(void **state)
 
 static void wrong_captures(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     assert_int_equal(RIG_CALL(c, CAPTURE_BEGIN, 1, 0, 0), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     assert_int_equal(RIG_CALL(c, CAPTURE_BEGIN, 1, STREAM(0), 3), CUDA_ERROR_INVALID_VALUE);
@@ -231,7 +214,7 @@ static CUresult nodes(struct rig_channel *c, uint64_t first, const uint64_t *fre
 
 static void nodes_keep_their_handles(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t memory = allocate(c), fresh[] = {NODE(0), NODE(1), NODE(2)};
     uint64_t later[] = {NODE(5), STREAM(0)};
 
@@ -254,7 +237,7 @@ static void nodes_keep_their_handles(void **state)
     assert_int_equal(RIG_CALL(c, cuGraphNodeGetType, 1, NODE(2)), CUDA_ERROR_INVALID_HANDLE);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_teardown)
 
 int main(void)
 {

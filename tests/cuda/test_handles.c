@@ -18,24 +18,8 @@
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-
-    rig_open(rig, 0);
-    rig_begin(rig_channel(rig));
-    *state = rig;
+    rig_setup(state, 0);
     return 0;
-}
-
-static int close_rig(void **state)
-{
-    rig_close(*state);
-    test_free(*state);
-    return 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 /* INIT refuses devices that must not serve guests, so nothing else comes before it. */
@@ -80,7 +64,7 @@ static CUresult get(struct rig_channel *c, uint64_t handle, uint64_t of, unsigne
 
 static void a_function_ends_with_its_library(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     const uint64_t module = RIG_HANDLE(CUDA_KIND_MODULE, 5);
 
     load_library(c);
@@ -103,7 +87,7 @@ static void a_function_ends_with_its_library(void **state)
 static void a_kernel_stands_for_its_function(void **state)
 {
     const uint64_t of[] = {KERNEL, FUNCTION(3)};
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     load_library(c);
     assert_int_equal(get(c, KERNEL, LIBRARY, CUDA_GET_OF_LIBRARY, "nop"), 0);
@@ -122,7 +106,7 @@ static void a_kernel_stands_for_its_function(void **state)
 static void attributes_of_launches_are_values(void **state)
 {
     static const unsigned values[] = {0, 2, 4, 5, 6, 8, 9, 10, 11, 14};
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     unsigned next = 0;
 
     assert_int_equal(rig_function(c, 1, MODULE, 8, "nop"), 0);
@@ -146,7 +130,7 @@ static void attributes_of_launches_are_values(void **state)
 
 static void contexts_dump_no_core(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     /* The stand-in ends who asks for a dump. */
     assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0xff), 0);
@@ -159,7 +143,7 @@ static void libraries_end_with_the_channel(void **state)
 {
     struct rig *rig = *state;
 
-    load_library(channel_of(state));
+    load_library(rig_first(state));
     assert_int_equal(rig_alive("library"), 1);
     rig_channel_end(&rig->channels[0]);
     assert_int_equal(rig_alive("library"), 0);
@@ -176,7 +160,7 @@ static void __attribute__((noinline)) leave_something_on_the_stack(void)
 
 static void an_answer_holds_nothing_of_the_worker(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     leave_something_on_the_stack();
     assert_int_equal(RIG_CALL(c, ALLOC_ASYNC, 1, 0, 0), 0);
@@ -194,7 +178,7 @@ static CUresult variable(struct rig_channel *c, uint64_t module)
 
 static void variables_end_with_their_module(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t address;
 
     assert_int_equal(variable(c, MODULE), 0);
@@ -207,7 +191,7 @@ static void variables_end_with_their_module(void **state)
 /* A handle of the wrong kind is seen before the driver makes anything. */
 static void the_kind_is_checked_first(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     assert_int_equal(RIG_CALL(c, cuStreamCreate, 1, EVENT(7), 0), CUDA_ERROR_INVALID_HANDLE);
     assert_int_equal(RIG_CALL(c, cuEventCreate, 1, STREAM(7), 0), CUDA_ERROR_INVALID_HANDLE);
@@ -221,7 +205,7 @@ static void the_kind_is_checked_first(void **state)
 /* Each takes memory that the account does not see. */
 static void streams_are_counted(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0), 0);
     for (unsigned i = 0; i < DRIVER_STREAMS_MAX; i++) {
@@ -238,7 +222,7 @@ static void streams_are_counted(void **state)
 
 static void handles_of_another_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
 
     assert_int_equal(rig_function(c, 1, MODULE, 8, "nop"), 0);
     assert_int_equal(RIG_CALL(c, ALLOC, 1, 64), 0);
@@ -263,7 +247,7 @@ static void handles_of_another_context(void **state)
 /* A mark in a stream of a context that is not the current one makes that context busy. */
 static void a_barrier_sees_work_put_from_another_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint32_t ns = 50000000;
     uint64_t address;
 
@@ -283,7 +267,7 @@ static void a_barrier_sees_work_put_from_another_context(void **state)
  * any of them. */
 static void the_driver_waits_for_no_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     const uint64_t module = RIG_HANDLE(CUDA_KIND_MODULE, 5);
     uint32_t ns = 50000000;
     uint64_t at[3];
@@ -309,7 +293,7 @@ static void the_driver_waits_for_no_context(void **state)
 /* An error that nobody waited for is no answer to a call that makes something. */
 static void late_errors_come_with_a_wait(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     struct rig_record bad = {.op = CUDA_OP_cuMemsetD32_v2, .context = 1, RIG_ARGS(4096, 0, 1)};
 
     rig_put(c, &bad);
@@ -328,7 +312,7 @@ static void late_errors_come_with_a_wait(void **state)
 /* Memory that a context registered with the driver is registered anew after its end. */
 static void pinned_memory_outlives_its_context(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t device;
 
     assert_int_equal(RIG_CALL(c, CTX_CREATE, 0, RIG_CONTEXT(2), 0), 0);
@@ -344,7 +328,7 @@ static void pinned_memory_outlives_its_context(void **state)
     rig_settle(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_teardown)
 
 int main(void)
 {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -17,11 +18,7 @@
 
 static int open_rig(void **state)
 {
-    struct rig *rig = test_calloc(1, sizeof(*rig));
-
-    rig_open(rig, LIMIT);
-    rig_begin(rig_channel(rig));
-    *state = rig;
+    rig_setup(state, LIMIT);
     return 0;
 }
 
@@ -32,13 +29,8 @@ static int close_rig(void **state)
     rig_close(rig);
     assert_int_equal(memory_used(&rig->account), 0);
     assert_int_equal(rig_alive("physical"), 0);
-    test_free(rig);
+    free(rig);
     return 0;
-}
-
-static struct rig_channel *channel_of(void **state)
-{
-    return &((struct rig *)*state)->channels[0];
 }
 
 static uint64_t used(struct rig_channel *c)
@@ -60,7 +52,7 @@ static CUresult set(struct rig_channel *c, uint64_t address, uint64_t bytes)
 /* It is charged until the last that holds it has gone, in whatever order. */
 static void memory_is_charged_as_long_as_it_is_there(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t at = reserve(c), before = used(c);
 
     assert_int_equal(RIG_CALL(c, PHYSICAL, 0, PHYSICAL(0), PIECE), 0);
@@ -84,7 +76,7 @@ static void memory_is_charged_as_long_as_it_is_there(void **state)
 
 static void a_process_may_leave_it_all(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t at = reserve(c);
 
     for (unsigned i = 0; i < 3; i++) {
@@ -98,7 +90,7 @@ static void a_process_may_leave_it_all(void **state)
 /* Copies reach what is mapped and allowed, over borders, and nothing else. */
 static void what_copies_reach(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t at = reserve(c);
 
     for (unsigned i = 0; i < 3; i++) {
@@ -122,7 +114,7 @@ static void what_copies_reach(void **state)
 
 static void wrong_calls(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t at = reserve(c), other;
 
     assert_int_equal(RIG_CALL(c, PHYSICAL, 0, PHYSICAL(0), PIECE), 0);
@@ -158,7 +150,7 @@ static void wrong_calls(void **state)
 /* Memory that a kernel uses is not unmapped under it: the stand-in ends the process at that. */
 static void unmapping_waits_for_work(void **state)
 {
-    struct rig_channel *c = channel_of(state);
+    struct rig_channel *c = rig_first(state);
     uint64_t at = reserve(c), spin = RIG_HANDLE(CUDA_KIND_FUNCTION, 1);
     uint32_t ns = 20000000;
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/write_all.h"
 #include "worker/cuda/cuda_device.h"
 #include "worker/kernels_ptx.h"
 
@@ -87,20 +88,6 @@ static bool find_linker(struct linker *linker)
         *(void **)&linker->destroy = symbol(library, "cuLinkDestroy", &all);
     }
     return all;
-}
-
-static int write_all(int fd, const char *bytes, size_t left)
-{
-    while (left > 0) {
-        ssize_t n = write(fd, bytes, left);
-
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        bytes += n > 0 ? n : 0;
-        left -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
 }
 
 static cuda_result link_to(const struct linker *linker, int fd, int *write_error)

@@ -25,23 +25,7 @@ static struct {
                   size_t workspace_bytes, CUstream stream);
 } lt;
 
-static const struct blas_lt_attribute desc_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtDesc, number, field)
-    BLAS_LT_DESC(X)
-#undef X
-};
-
-static const struct blas_lt_attribute layout_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtLayout, number, field)
-    BLAS_LT_LAYOUT(X)
-#undef X
-};
-
-static const struct blas_lt_attribute preference_rows[] = {
-#define X(number, field) BLAS_LT_ROW(BLASLtPreference, number, field)
-    BLAS_LT_PREFERENCE(X)
-#undef X
-};
+BLAS_LT_TABLES;
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs on cuDNN's backend interface, through our front end: real mediator, real worker, strict
-stand-ins for the driver and the library; and the front ends of which nothing is built."""
+"""Programs on cuBLAS and on cuDNN's backend interface, through our front ends: real mediator, real
+worker, strict stand-ins for the driver and the libraries; and the front ends of which nothing is
+built."""
 
 import subprocess
 import sys
@@ -10,38 +11,44 @@ import pytest
 from test_cudart_guest import finish, lines, running, runtime, start  # noqa: F401
 from test_cuda_guest import BUILD, LIBRARY
 
-STAND_IN = BUILD / "tests" / "cuda" / "libvgpu-stand-in-cudnn.so"
+STAND_INS = BUILD / "tests" / "cuda"
 FOLDER = BUILD / "guest" / "frontends"
-TRY = BUILD / "tests" / "cuda" / "try_cudnn"
+WITH_CALLS = {"cublas": "cuBLAS 13", "cudnn": "cuDNN 9"}
 
-import frontends  # noqa: E402  the table; test_cudart_guest says where it is
+import cublas  # noqa: E402  the tables; test_cudart_guest says where they are
+import frontends  # noqa: E402
 
 pytestmark = pytest.mark.skipif(b"__asan_init" in LIBRARY.read_bytes(),
                                 reason="programs that use our libraries have no sanitizer")
 
 
-@pytest.fixture
-def library(monkeypatch):
+@pytest.fixture(params=WITH_CALLS)
+def library(request, monkeypatch):
     """Before the mediator, whose environment the worker gets."""
-    monkeypatch.setenv("VGPU_CUDNN", str(STAND_IN))
+    monkeypatch.setenv(f"VGPU_{request.param.upper()}",
+                       str(STAND_INS / f"libvgpu-stand-in-{request.param}.so"))
+    return request.param
 
 
 def test_a_program(library, running, lab):  # noqa: F811
-    output = finish(start(lab, TRY))
-    assert lines(output) == ["cudnn: 0 wrong"], output
+    output = finish(start(lab, STAND_INS / f"try_{library}"))
+    assert lines(output) == [f"{library}: 0 wrong"], output
+    if library == "cublas":
+        assert output.count("libcublas (vgpu): cublasGemmGroupedBatchedEx is not built") == 1
     log = running.log_path.read_text()
     assert "too late" not in log and "came late" not in log
 
 
-@pytest.fixture
-def no_library(monkeypatch):
-    monkeypatch.setenv("VGPU_CUDNN", "none")
+@pytest.fixture(params=WITH_CALLS)
+def no_library(request, monkeypatch):
+    monkeypatch.setenv(f"VGPU_{request.param.upper()}", "none")
+    return request.param
 
 
 def test_a_host_without_the_library(no_library, running, lab):  # noqa: F811
     """The program is told, and so is the host's administrator."""
-    output = finish(start(lab, TRY), 1)
-    assert "the host has no cuDNN 9" in output
+    output = finish(start(lab, STAND_INS / f"try_{no_library}"), 1)
+    assert f"the host has no {WITH_CALLS[no_library]}" in output
     assert "which this host has not" in running.log_path.read_text()
 
 
@@ -49,14 +56,19 @@ def path_of(library):
     return FOLDER / library["node"]  # which is the soname
 
 
-@pytest.mark.parametrize("name", frontends.LIBRARIES)
+# Name: the file, the node of its versions, the functions.
+EXPORTS = {"cublas": (FOLDER / "libcublas.so.13", cublas.NODE, cublas.functions())} | {
+    name: (path_of(row), row["node"], frontends.functions(name))
+    for name, row in frontends.LIBRARIES.items()}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
 def test_every_function_is_exported_under_its_version(name):
-    library = frontends.LIBRARIES[name]
-    listed = subprocess.run(["nm", "-D", "--defined-only", path_of(library)], capture_output=True,
-                            text=True, check=True).stdout
+    path, node, functions = EXPORTS[name]
+    listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True,
+                            check=True).stdout
     exported = {line.split()[-1] for line in listed.splitlines()}
-    node = library["node"]
-    assert exported == {f"{f.name}@@{node}" for f in frontends.functions(name)} | {node}
+    assert exported == {f"{f.name}@@{node}" for f in functions} | {node}
 
 
 @pytest.mark.parametrize("name", frontends.LIBRARIES)
