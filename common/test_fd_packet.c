@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include <cmocka.h>
 
 #include "common/fd_packet.h"
+#include "common/test_open_files.h"
 
 static int pair[2];
 
@@ -27,18 +27,6 @@ static int teardown(void **state)
     close(pair[0]);
     close(pair[1]);
     return 0;
-}
-
-static unsigned open_files(void)
-{
-    DIR *listing = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(listing)) {
-        count++;
-    }
-    closedir(listing);
-    return count;
 }
 
 static int send_text(const char *text, unsigned fd_count)

@@ -12,6 +12,7 @@
 
 #include "core/no_effects.h"
 #include "mediator/config/config_apply.h"
+#include "mediator/config/test_stats.h"
 
 #define FIRST_GPU "GPU-11111111-0000-0000-0000-000000000000"
 #define SECOND_GPU "GPU-22222222-0000-0000-0000-000000000000"
@@ -65,16 +66,6 @@ static int apply(const vgpu_vm_config_t *vms, uint32_t vm_count, const vgpu_pool
 
 static const vgpu_pool_config_t pool_a = {.pool_id = 'A'};
 
-static struct core_vm_stats stats_of(uint32_t vm_id)
-{
-    struct core_vm_stats stats;
-    uint32_t slot = core_vm_find(core, vm_id);
-
-    assert_true(slot != CORE_NONE);
-    assert_true(core_vm_stats(core, slot, 1, &stats));
-    return stats;
-}
-
 static void test_each_value_of_a_vm_arrives(void **state)
 {
     vgpu_vm_config_t vm = vm_row(7, 'A');
@@ -88,7 +79,7 @@ static void test_each_value_of_a_vm_arrives(void **state)
     vm.error_count = 5;
     assert_int_equal(apply(&vm, 1, &pool_a, 1), 0);
     assert_int_equal(result.added, 1);
-    have = stats_of(7).config;
+    have = stats_of(core, 7).config;
     assert_true(have.has_uuid);
     assert_int_equal(have.uuid[0], 0x7f);
     assert_string_equal(have.name, "vm-7");
@@ -100,7 +91,7 @@ static void test_each_value_of_a_vm_arrives(void **state)
     assert_int_equal(have.max_queue_depth, 9);
     assert_true(have.memory_limit_bytes == 1ull << 33);
     assert_true(have.quarantined);
-    assert_int_equal(stats_of(7).fault_count, 5);
+    assert_int_equal(stats_of(core, 7).fault_count, 5);
 }
 
 static void test_a_pool_has_the_gpus_that_it_names(void **state)
@@ -142,7 +133,7 @@ static void test_what_is_not_there_any_more_is_removed(void **state)
     assert_int_equal(result.changed, 1);
     assert_int_equal(result.removed, 1);
     assert_int_equal(core_vm_find(core, 2), CORE_NONE);
-    assert_int_equal(stats_of(3).config.weight, 10);
+    assert_int_equal(stats_of(core, 3).config.weight, 10);
     assert_int_equal(apply(NULL, 0, &pool_a, 1), 0);
     assert_int_equal(result.removed, 2);
     assert_null(config_names_find(&names, 1));
@@ -165,7 +156,7 @@ static void assert_as_before(uint32_t vm_count)
     assert_int_equal(core_pool_gpus(core, 'A'), ALL_GPUS);
     assert_int_equal(core_pool_gpus(core, 'B'), 0);
     assert_int_equal(names.count, vm_count);
-    assert_int_equal(stats_of(1).config.weight, 60);
+    assert_int_equal(stats_of(core, 1).config.weight, 60);
     assert_string_equal(config_names_find(&names, 1), "7f1d7b04-9d4e-4cc0-8c5b-0f4a6a1d0001");
     assert_int_equal(core_vm_find(core, 5), CORE_NONE);
 }
@@ -196,7 +187,7 @@ static void test_one_wrong_value_changes_nothing_at_all(void **state)
     vms[1] = vm_row(5, 'B');
     assert_int_equal(apply(vms, 2, pools, 2), 0);
     assert_int_equal(core_pool_gpus(core, 'A'), 2);
-    assert_int_equal(stats_of(1).config.weight, 10);
+    assert_int_equal(stats_of(core, 1).config.weight, 10);
 }
 
 static void test_the_error_names_the_vm(void **state)
@@ -246,7 +237,7 @@ static void test_a_longer_name_than_the_cores_is_cut(void **state)
 
     memset(vm.vm_name, 'n', sizeof(vm.vm_name) - 1);
     assert_int_equal(apply(&vm, 1, &pool_a, 1), 0);
-    assert_int_equal(strlen(stats_of(1).config.name), CORE_NAME_BYTES - 1);
+    assert_int_equal(strlen(stats_of(core, 1).config.name), CORE_NAME_BYTES - 1);
 }
 
 static void test_without_a_database_the_named_pools_have_every_gpu(void **state)

@@ -6,6 +6,7 @@
 
 #include "core/no_effects.h"
 #include "mediator/config/config_store.h"
+#include "mediator/config/test_stats.h"
 #include "mediator/test_loop.h"
 #include "store/test_support.h"
 
@@ -82,16 +83,6 @@ static void reload(void)
     assert_int_equal(reloads, before + 1);
 }
 
-static struct core_vm_stats stats_of(uint32_t vm_id)
-{
-    struct core_vm_stats stats;
-    uint32_t slot = core_vm_find(core, vm_id);
-
-    assert_true(slot != CORE_NONE);
-    assert_true(core_vm_stats(core, slot, 1, &stats));
-    return stats;
-}
-
 static int64_t faults_of(uint32_t vm_id)
 {
     char query[128];
@@ -104,8 +95,8 @@ static void test_opening_applies_what_is_there(void **state)
 {
     assert_string_equal(config_store_path(store), path);
     assert_string_equal(config_store_trouble(store), "");
-    assert_string_equal(stats_of(1).config.name, "one");
-    assert_string_equal(stats_of(2).config.name, "two");
+    assert_string_equal(stats_of(core, 1).config.name, "one");
+    assert_string_equal(stats_of(core, 2).config.name, "two");
     assert_int_equal(core_pool_gpus(core, 'A'), 1);
 }
 
@@ -130,19 +121,19 @@ static void test_what_is_no_database_is_refused_with_words(void **state)
     assert_null(other);
     assert_true(error[0] != '\0');
     /* What is in force stays. */
-    assert_string_equal(stats_of(1).config.name, "one");
+    assert_string_equal(stats_of(core, 1).config.name, "one");
 }
 
 static void test_a_reload_sees_what_others_have_written(void **state)
 {
     support_sql(path, "UPDATE vms SET weight = 77 WHERE vm_id = 1;"
                       "DELETE FROM vms WHERE vm_id = 2");
-    assert_int_equal(stats_of(1).config.weight, VGPU_WEIGHT_DEFAULT);
+    assert_int_equal(stats_of(core, 1).config.weight, VGPU_WEIGHT_DEFAULT);
     reload();
     assert_string_equal(last_error, "");
     assert_int_equal(last_result.changed, 1);
     assert_int_equal(last_result.removed, 1);
-    assert_int_equal(stats_of(1).config.weight, 77);
+    assert_int_equal(stats_of(core, 1).config.weight, 77);
     assert_int_equal(core_vm_find(core, 2), CORE_NONE);
 }
 
@@ -156,7 +147,7 @@ static void test_a_reload_that_cannot_be_applied_changes_nothing(void **state)
     reload();
     assert_non_null(strstr(last_error, "1103 VMs are registered, 1024 are possible"));
     assert_string_equal(config_store_trouble(store), last_error);
-    assert_int_equal(stats_of(1).config.weight, VGPU_WEIGHT_DEFAULT);
+    assert_int_equal(stats_of(core, 1).config.weight, VGPU_WEIGHT_DEFAULT);
     assert_int_equal(core_vm_find(core, 100), CORE_NONE);
     /* Faults of the VMs that are in force are written still. */
     config_store_fault(store, 1, "a fault");
@@ -166,7 +157,7 @@ static void test_a_reload_that_cannot_be_applied_changes_nothing(void **state)
     reload();
     assert_string_equal(last_error, "");
     assert_string_equal(config_store_trouble(store), "");
-    assert_int_equal(stats_of(1).config.weight, 77);
+    assert_int_equal(stats_of(core, 1).config.weight, 77);
 }
 
 static void test_a_database_that_was_taken_away_leaves_the_last_good_one(void **state)
@@ -175,8 +166,8 @@ static void test_a_database_that_was_taken_away_leaves_the_last_good_one(void **
     reload();
     assert_true(last_error[0] != '\0');
     assert_string_equal(config_store_trouble(store), last_error);
-    assert_string_equal(stats_of(1).config.name, "one");
-    assert_string_equal(stats_of(2).config.name, "two");
+    assert_string_equal(stats_of(core, 1).config.name, "one");
+    assert_string_equal(stats_of(core, 2).config.name, "two");
     config_store_fault(store, 1, "a fault");
     until_idle();
     assert_true(config_store_trouble(store)[0] != '\0');
@@ -195,12 +186,12 @@ static void test_facts_are_written_in_order_and_before_a_later_reload_reads(void
     assert_int_equal(support_int(path, "SELECT count(*) FROM vms WHERE vm_id = 1 AND "
                                        "quarantine_reason = 'after 2 faults'"),
                      1);
-    assert_true(stats_of(1).config.quarantined);
-    assert_false(stats_of(2).config.quarantined);
+    assert_true(stats_of(core, 1).config.quarantined);
+    assert_false(stats_of(core, 2).config.quarantined);
     config_store_unquarantine(store, 1);
     reload();
     assert_int_equal(faults_of(1), 0);
-    assert_false(stats_of(1).config.quarantined);
+    assert_false(stats_of(core, 1).config.quarantined);
 }
 
 static void test_a_vm_that_is_not_registered_is_not_written(void **state)
@@ -271,13 +262,13 @@ static void test_a_quarantine_that_cannot_be_written_is_kept_and_written_later(v
     /* Another VM's change releases it not, and is no reason to say that all is well. */
     support_sql(path, "UPDATE vms SET weight = 77 WHERE vm_id = 2");
     reload();
-    assert_int_equal(stats_of(2).config.weight, 77);
-    assert_true(stats_of(1).config.quarantined);
+    assert_int_equal(stats_of(core, 2).config.weight, 77);
+    assert_true(stats_of(core, 1).config.quarantined);
     assert_non_null(strstr(config_store_trouble(store), "the disk is full"));
     assert_int_equal(quarantined_in_database(1), 0);
     refuse_writes(false);
     reload();
-    assert_true(stats_of(1).config.quarantined);
+    assert_true(stats_of(core, 1).config.quarantined);
     assert_string_equal(config_store_trouble(store), "");
     assert_int_equal(quarantined_in_database(1), 1);
 }
@@ -290,12 +281,12 @@ static void test_of_what_could_not_be_written_the_newest_counts(void **state)
     assert_int_equal(core_unquarantine_vm(core, 1, 1), 0);
     config_store_unquarantine(store, 1);
     reload();
-    assert_false(stats_of(1).config.quarantined);
-    assert_true(stats_of(2).config.quarantined);
+    assert_false(stats_of(core, 1).config.quarantined);
+    assert_true(stats_of(core, 2).config.quarantined);
     refuse_writes(false);
     reload();
-    assert_false(stats_of(1).config.quarantined);
-    assert_true(stats_of(2).config.quarantined);
+    assert_false(stats_of(core, 1).config.quarantined);
+    assert_true(stats_of(core, 2).config.quarantined);
     assert_int_equal(quarantined_in_database(1), 0);
     assert_int_equal(quarantined_in_database(2), 1);
     assert_string_equal(config_store_trouble(store), "");
@@ -306,7 +297,7 @@ static void test_a_reload_that_began_before_a_quarantine_does_not_lift_it(void *
     assert_int_equal(config_store_reload(store, note_reload, &reloads), 0);
     quarantine_by_core(1); /* the snapshot may be read already */
     assert_int_equal(reloads, 1);
-    assert_true(stats_of(1).config.quarantined);
+    assert_true(stats_of(core, 1).config.quarantined);
 }
 
 static void test_reloads_that_come_together_are_all_answered(void **state)

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +21,7 @@
 
 #include "common/fd_packet.h"
 #include "common/sandbox.h"
+#include "common/test_open_files.h"
 #include "common/unused.h"
 #include "mediator/test_loop.h"
 #include "mediator/workers/keeper_link.h"
@@ -114,18 +114,6 @@ static int open_link(const char *character, struct keeper_link **link)
     setenv(CHARACTER, character, 1);
     error[0] = '\0';
     return keeper_link_open(&config, link, error, sizeof(error));
-}
-
-static unsigned open_files(void)
-{
-    DIR *listing = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(listing)) {
-        count++;
-    }
-    closedir(listing);
-    return count;
 }
 
 static void test_who_is_no_keeper_is_said_to_be_none(void **state)

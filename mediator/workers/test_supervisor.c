@@ -4,7 +4,6 @@
  * this very program: with a worker's arguments it plays one (test_played_worker.c).  The core
  * and the keeper are real; requests come from sessions without sockets.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/test_open_files.h"
 #include "core/no_effects.h"
 #include "mediator/test_loop.h"
 #include "mediator/workers/keeper_place.h"
@@ -457,19 +457,6 @@ static void test_one_vms_bad_worker_leaves_the_others_alone(void **state)
     ask(session, GOOD);
     run_until(&loop, answers == 2);
     assert_int_equal(last_status, VGPU_ERR_NONE);
-}
-
-static unsigned open_files(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    assert_non_null(folder);
-    while (readdir(folder)) {
-        count++;
-    }
-    closedir(folder);
-    return count;
 }
 
 /* It brings more of them than anybody asked for: none is kept. */
