@@ -125,7 +125,6 @@ VGPU_STATIC_ASSERT(sizeof(DNNGot) <= VGPU_MAILBOX_BODY_BYTES, "it fits a mailbox
  */
 #define DNN_DIMENSIONS_MAX 8u
 #define DNN_TENSOR_WORDS (1u + DNN_DIMENSIONS_MAX)
-#define DNN_ACTIVATION_WORDS 2u
 #define DNN_WORDS_MAX 160u
 
 /* Bytes of an element of an attribute; 0: an unknown type. */

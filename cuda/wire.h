@@ -41,7 +41,6 @@ typedef struct CUDARecord {
 
 VGPU_STATIC_ASSERT(sizeof(CUDARecord) == 32, "CUDARecord is 32 bytes");
 
-#define CUDA_PAYLOAD_MAX (VGPU_RECORD_BYTES_MAX - (uint32_t)sizeof(CUDARecord) - 8u * CUDA_ARGS_MAX)
 /* Data up to this travels in the record, more in the arena. */
 #define CUDA_INLINE_MAX 32768u
 

@@ -26,7 +26,6 @@
 #define DRIVER_PATH_VARIABLE "VGPU_CUDA_DRIVER"
 
 #define DRIVER_SET_MAX 64u
-#define DRIVER_SET_FDS (VGPU_FD_CHUNK0 + 1u)
 
 struct driver_set_uses {
     void *opaque;
