@@ -9,8 +9,10 @@ its top folders; with capitals in it it is a placeholder. It is found at that pa
 root, from the naming file's folder, or as the end of some path, so "link.h" or "base/link.h"
 will do; a program is found by its source. In C, Python and shell only comments are looked at,
 in documents everything. Where a document has a test's name behind that of a file, as in
-`tests/a.py`, `test_b`, the file has this test.
-ELSEWHERE lists what is of other projects, of the system, or is made by a build.
+`tests/a.py`, `test_b`, the file has this test. An option that a document names, --like-this, stands
+in some file that is no document.
+ELSEWHERE lists what is of other projects, of the system, or is made by a build; FOREIGN_OPTIONS the
+options of other projects' programs.
 Exit status: 0 all well, 1 names of nothing, 2 no files there.
 """
 import os
@@ -33,6 +35,21 @@ ELSEWHERE = {
     "example.c",  # the reader's
     "qemu.spec", ".../packaging/xcp-ng/qemu.spec.diff", "qemu/osdep.h",  # XCP-ng's, QEMU's
     "libxl_qmp.c", "libxl_stream_write.c",  # Xen's
+}
+# An option's word; where programs list theirs it is a string without its dashes.
+OPTION = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
+OPTION_NAMED = re.compile(rf"(?<![\w-])--({OPTION})")
+OPTION_THERE = re.compile(rf"""--({OPTION})|["']({OPTION})["']""")
+FOREIGN_OPTIONS = {
+    "remove-rpath",  # patchelf
+    "from-file",  # kubectl
+    "libs",  # pkg-config
+    "unix-socket",  # curl
+    "dir",  # xcp-ng-dev
+    "enablerepo", "downloadonly", "downloaddir", "disableexcludes",  # yum
+    "oldpackage",  # rpm
+    "get-dom0",  # xen-cmdline
+    "durations",  # pytest
 }
 
 
@@ -66,6 +83,25 @@ def tests_that_are_gone(root, path, text):
                 yield f"{path}:{line}: {named.group(1)} has no {named.group(2)}"
 
 
+def options_that_are_gone(root, every):
+    """Of the documents and manual pages, but of those that tell what was."""
+    there, documents = set(FOREIGN_OPTIONS), []
+    for path in every:
+        if path.startswith(SKIPPED) or os.path.basename(path) == "CHANGELOG.md":
+            continue
+        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as source:
+            text = source.read()
+        if path.endswith(".md") or path.startswith(os.path.join("docs", "man")):
+            documents.append((path, text.replace("\\-", "-")))
+        else:
+            there |= {a or b for a, b in OPTION_THERE.findall(text)}
+    for path, text in documents:
+        for named in OPTION_NAMED.finditer(text):
+            if named.group(1) not in there:
+                line = text.count("\n", 0, named.start()) + 1
+                yield f"{path}:{line}: nothing here has an option --{named.group(1)}"
+
+
 def check_tree(root):
     every = list(tree.files(root, skipped=("build",)))
     places = {folder for path in every for folder in parents(path)} | set(every)
@@ -74,7 +110,7 @@ def check_tree(root):
             [0] + [m.end() for m in re.finditer("/", place)]}
     tops = "|".join(sorted({path.split(os.sep)[0] for path in every if os.sep in path}))
     patterns = NAME, re.compile(PLACE % tops)
-    found, count = [], 0
+    found, count = list(options_that_are_gone(root, every)), 0
     for path in tree.files(root, skipped=SKIPPED, endings=ENDINGS):
         count += 1
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as source:

@@ -355,6 +355,13 @@ class Names(Sample):
         self.assertIn("docs/a.md:2: tests/a.py has no test_the\n", out)
         self.assertNotIn("docs/a.md:1", out)
 
+    def test_options_of_documents(self):
+        self.write("admin/options.c", 'const char *name = "vm-name"; /* --shown */\n')
+        self.write("docs/a.md", "`--vm-name=X`, --shown, a--b,\n`--vm` and pkg-config --libs")
+        status, out = self.run_main(names_check)
+        self.assertEqual((status, out.splitlines()[:-1]),
+                         (1, ["docs/a.md:2: nothing here has an option --vm"]), out)
+
 
 class Width(Sample):
     WIDE = "word " * 21
