@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Packets with descriptors, over a SOCK_SEQPACKET socket.  Sending never waits, and no
- * descriptor that comes is lost: it is handed over or closed.
+ * This module sends and takes packets with descriptors over a SOCK_SEQPACKET socket.  Sending never
+ * waits, and no descriptor that comes is lost: it is handed over or closed.
  */
 #ifndef COMMON_FD_PACKET_H
 #define COMMON_FD_PACKET_H

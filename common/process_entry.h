@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What /proc tells about a process, but for its command line.  `proc_path` is /proc or, in tests,
- * another folder with such entries.  These calls may block, so no loop may make them.
+ * This module reads what /proc tells about a process, but for its command line.  `proc_path` is
+ * /proc or, in tests, another folder with such entries.  These calls may block, so no loop may make
+ * them.
  */
 #ifndef COMMON_PROCESS_ENTRY_H
 #define COMMON_PROCESS_ENTRY_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The system calls that a process may make from now on (seccomp).  The lists are made from the
- * source of each program: common/sandbox_list.py, common/syscalls.map.
+ * This module limits which system calls a process may make from now on (seccomp).  The lists are
+ * made from the source of each program: common/sandbox_list.py, common/syscalls.map.
  */
 #ifndef COMMON_SANDBOX_H
 #define COMMON_SANDBOX_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Listening Unix sockets in folders that somebody else may control.
+ * This module makes listening Unix sockets in folders that somebody else may control.
  *
  * A QEMU's chroot belongs to a process that a guest may have taken over.  It
  * can rename, replace and link whatever is in there while we work.  Therefore:

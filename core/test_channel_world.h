@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Channels in the world of test_world.h: what a session asks for, and what the worker of the
- * latest channel tells the core.
+ * This module brings channels into the world of test_world.h: what a session asks for, and what the
+ * worker of the latest channel tells the core.
  */
 #ifndef CORE_TEST_CHANNEL_WORLD_H
 #define CORE_TEST_CHANNEL_WORLD_H

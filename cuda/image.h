@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How long a program for the GPU is, by its own headers.  The driver interface passes no length:
- * an image is a fat binary, a cubin (ELF), or PTX as text with its NUL.
+ * This header says how long a program for the GPU is, by its own headers.  The driver interface
+ * passes no length: an image is a fat binary, a cubin (ELF), or PTX as text with its NUL.
  *
  * The library asks how much to send.  The worker asks whether what came is as long, and looks
  * further (driver_image.c).

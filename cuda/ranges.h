@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A map of address ranges that don't overlap, for both sides.  It is an array sorted by start;
- * whoever uses it from several threads has a lock of its own.
+ * This header has a map of address ranges that don't overlap, for the library and the worker.  It
+ * is an array sorted by start; whoever uses it from several threads has a lock of its own.
  */
 #ifndef CUDA_RANGES_H
 #define CUDA_RANGES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a worker process is taken before its program begins: rights, network, the host's devices
- * and other processes' files.  All of it happens in the child, between fork() and exec.
+ * This module takes from a worker process, before its program begins: rights, network, the host's
+ * devices and other processes' files.  All of it happens in the child, between fork() and exec.
  */
 #ifndef KEEPER_CONFINE_H
 #define KEEPER_CONFINE_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The keeper's loop: one mediator at a time, its messages, the processes and their ends.
+ * This module is the keeper's loop: one mediator at a time, its messages, the processes and their
+ * ends.
  *
  * It is small on purpose, for it is the one process with the rights of root that takes messages
  * from another one: it knows no jobs, parses nothing that a guest wrote, and runs one program.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What keeper.c, the loop, and orders.c, the mediator's messages, share. */
+/* keeper.c, the loop, and orders.c, the mediator's messages, share these declarations. */
 #ifndef KEEPER_KEEPER_INTERNAL_H
 #define KEEPER_KEEPER_INTERNAL_H
 

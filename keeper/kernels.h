@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Our kernels, compiled for each GPU once: a worker that is given nothing of any guest does it,
- * with the keeper's rights, when the first worker for that GPU starts.  Those that start before it
- * has ended compile for themselves.
+ * This module has our kernels compiled, once for each GPU: a worker that is given nothing of any
+ * guest does it, with the keeper's rights, when the first worker for that GPU starts.  Those that
+ * start before it has ended compile for themselves.
  */
 #ifndef KEEPER_KERNELS_H
 #define KEEPER_KERNELS_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The socket that vgpu-mediator connects to. */
+/* This module makes the socket that vgpu-mediator connects to. */
 #ifndef KEEPER_LISTENER_H
 #define KEEPER_LISTENER_H
 

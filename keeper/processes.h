@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The processes that the keeper has: workers, and probes of the GPU driver.
+ * This module has the processes of the keeper: workers, and probes of the GPU driver.
  *
  * Each has a number that the mediator chose, and is in the table from its start until the
  * mediator was told of its end, or until there is none to be told.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which uid a VM's workers have, and the folder with its compiled kernels.
+ * This module says which uid a VM's workers have, and has the folder with its compiled kernels.
  *
  * A VM has one uid while a worker of it lives, and longer while it has a folder: the folder's
  * name is the VM, its owner the uid, and that is all that is kept.  No two VMs of this host have

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What one worker says on its stderr, for our log: a line of ours for each of its lines, that
- * names the VM and the process.  A worker, or what runs in it, may say whatever it likes, and as
- * much: what it may say in a second has a limit, and what its pipe has no room for is lost to it.
+ * This module brings what one worker says on its stderr into our log: a line of ours for each of
+ * its lines, that names the VM and the process.  A worker, or what runs in it, may say whatever it
+ * likes, and as much: what it may say in a second has a limit, and what its pipe has no room for is
+ * lost to it.
  */
 #ifndef KEEPER_WORKER_LOG_H
 #define KEEPER_WORKER_LOG_H

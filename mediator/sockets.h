@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The sockets that the options name, and those that are there without any: the shared one in
- * /tmp, which devices look for since Phase 1, and for root one more in a folder that only root
- * writes to.  Anybody may put a file of that name into /tmp, or listen there while we are away:
- * this must not keep us from starting, and devices can be told the other path.
+ * This module has the sockets that the options name, and those that are there without any: the
+ * shared one in /tmp, which devices look for since Phase 1, and for root one more in a folder that
+ * only root writes to.  Anybody may put a file of that name into /tmp, or listen there while we are
+ * away: this must not keep us from starting, and devices can be told the other path.
  */
 #ifndef MEDIATOR_SOCKETS_H
 #define MEDIATOR_SOCKETS_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the parts of the executor share: its state, and what each part does for the others.
- * executor.c is the loop, executor_frames.c reads what the mediator sends, executor_jobs.c has the
- * ring of jobs and turns, executor_channels.c the channels.
+ * The parts of the executor share these declarations: its state, and what each part does for the
+ * others. executor.c is the loop, executor_frames.c reads what the mediator sends, executor_jobs.c
+ * has the ring of jobs and turns, executor_channels.c the channels.
  */
 #ifndef WORKER_EXECUTOR_INTERNAL_H
 #define WORKER_EXECUTOR_INTERNAL_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The account of a VM's memory on a GPU in its worker: one for all that the VM has there, bulk
- * operations of libvgpu and programs on the CUDA driver interface alike.  Several threads use it.
+ * This module is the account of a VM's memory on a GPU, in its worker: one for all that the VM has
+ * there, bulk operations of libvgpu and programs on the CUDA driver interface alike.  Several
+ * threads use it.
  */
 #ifndef WORKER_MEMORY_ACCOUNT_H
 #define WORKER_MEMORY_ACCOUNT_H

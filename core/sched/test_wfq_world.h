@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A scheduler, its VMs and a clock, for tests that say step by step what comes in and what must
- * be handed out.  There is one at a time: begin_vms() makes it, end() frees it.
+ * This module has a scheduler, its VMs and a clock, for tests that say step by step what comes in
+ * and what must be handed out.  There is one at a time: begin_vms() makes it, end() frees it.
  */
 #ifndef CORE_SCHED_TEST_WFQ_WORLD_H
 #define CORE_SCHED_TEST_WFQ_WORLD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What libcuda.so.1 gives the front ends of NVIDIA's libraries (guest/frontends): their calls are
- * records among the driver's, so they keep their place among launches and copies.
+ * This header says what libcuda.so.1 gives the front ends of NVIDIA's libraries (guest/frontends):
+ * their calls are records among the driver's, so they keep their place among launches and copies.
  *
  * A front end is of the same build as this library; `bytes` is how it knows.
  */

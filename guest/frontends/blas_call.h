@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Handles of cuBLAS and cuBLASLt, which are of one kind, and how their calls go to the worker.
+ * This module has the handles of cuBLAS and cuBLASLt, which are of one kind, and sends their calls
+ * to the worker.
  *
  * The first call of a key is asked for and waited for, since its status decides all later ones:
  * the library loads its kernels then, and says what it can't do.  Later ones are sent and

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One call of cuBLAS whose arguments are numbers, addresses and factors.  The generated functions
- * begin it, add their arguments in their order, and end it.
+ * This module makes one call of cuBLAS whose arguments are numbers, addresses and factors.  The
+ * generated functions begin it, add their arguments in their order, and end it.
  */
 #ifndef GUEST_FRONTENDS_BLAS_WORDS_H
 #define GUEST_FRONTENDS_BLAS_WORDS_H

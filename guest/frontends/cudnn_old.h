@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One call of cuDNN's older interface.  The generated functions begin it, add their arguments in
- * their order, and end it.  As with cuBLAS the first call of a kind is waited for.
+ * This module makes one call of cuDNN's older interface.  The generated functions begin it, add
+ * their arguments in their order, and end it.  As with cuBLAS the first call of a kind is waited
+ * for.
  */
 #ifndef GUEST_FRONTENDS_CUDNN_OLD_H
 #define GUEST_FRONTENDS_CUDNN_OLD_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Functions of a front end that are not built: each is said once, and answers a status. */
+/* This module answers for functions of a front end that are not built, and says each once. */
 #ifndef GUEST_FRONTENDS_REFUSE_H
 #define GUEST_FRONTENDS_REFUSE_H
 

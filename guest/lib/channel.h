@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A channel as the process has it; private to the files of libvgpu that make, use and fill it:
- * transport_host.c, host_frames.c, transport_dev.c, channel.c, buffers.c.
+ * This header has a channel as the process has it, for the files of libvgpu that make, use and fill
+ * it: transport_host.c, host_frames.c, transport_dev.c, channel.c, buffers.c.
  */
 #ifndef VGPU_LIB_CHANNEL_H
 #define VGPU_LIB_CHANNEL_H

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What differs between the kernels that this driver is built for: 6.1 and later. */
+/*
+ * This header hides what differs between the kernels that this driver is built for, 6.1 and later.
+ */
 #ifndef VGPU_COMPAT_H
 #define VGPU_COMPAT_H
 

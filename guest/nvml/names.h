@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Functions of NVML that programs look for and a guest has not. */
+/* This header lists the functions of NVML that programs look for and a guest does not have. */
 #ifndef GUEST_NVML_NAMES_H
 #define GUEST_NVML_NAMES_H
 

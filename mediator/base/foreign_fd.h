@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Descriptors that somebody else has sent.  close() of a socket that has SO_LINGER waits as long
- * as its sender likes, and with it the one thread that serves all VMs; it also waits where the
- * kernel closes what a message brought and nobody had room for.
+ * This module closes descriptors that somebody else has sent.  close() of a socket that has
+ * SO_LINGER waits as long as its sender likes, and with it the one thread that serves all VMs; it
+ * also waits where the kernel closes what a message brought and nobody had room for.
  */
 #ifndef MEDIATOR_BASE_FOREIGN_FD_H
 #define MEDIATOR_BASE_FOREIGN_FD_H

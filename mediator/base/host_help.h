@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What needs root's rights: whose process is that, whose device model, and sockets in others'
- * roots.  Where this process has them it does it itself; else it asks the helpers that vgpu-keeper
- * starts for it (vgpu_host.h), if there are any; else it does it as far as it may.
+ * This module does what needs root's rights: whose process is that, whose device model, and sockets
+ * in others' roots.  Where this process has them it does it itself; else it asks the helpers that
+ * vgpu-keeper starts for it (vgpu_host.h), if there are any; else it does it as far as it may.
  *
  * There are two helpers: one for the threads that look at processes, one for the loop, which makes
  * sockets.  One that does not answer for HOST_HELP_DEADLINE_S is given up.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What this process asks of the kernel for itself: its files, and last words. */
+/* This module asks the kernel for what this process itself needs: its files, and last words. */
 #ifndef MEDIATOR_BASE_OWN_PROCESS_H
 #define MEDIATOR_BASE_OWN_PROCESS_H
 

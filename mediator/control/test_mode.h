@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --test-mode, as Phase 2 had it: at the start a person on a terminal is asked how many requests
- * are to wait before the first is served, and which VM is preferred.  So long all GPUs are paused;
- * then they are let go, once, and the log's [PROCESS] lines show the order.  `vgpu-admin test-mode`
- * does the same on a mediator that runs; `vgpu-admin resume` ends the wait.
+ * This module is --test-mode, as Phase 2 had it: at the start a person on a terminal is asked how
+ * many requests are to wait before the first is served, and which VM is preferred.  So long all
+ * GPUs are paused; then they are let go, once, and the log's [PROCESS] lines show the order.
+ * `vgpu-admin test-mode` does the same on a mediator that runs; `vgpu-admin resume` ends the wait.
  */
 #ifndef MEDIATOR_CONTROL_TEST_MODE_H
 #define MEDIATOR_CONTROL_TEST_MODE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A keeper of our own: how its process is started, and how its end is waited for.  What is said
- * to it goes over the link (keeper_link.h), as with one that the administrator runs.
+ * This module starts a keeper of our own, and waits for its end.  What is said to it goes over the
+ * link (keeper_link.h), as with one that the administrator runs.
  */
 #ifndef MEDIATOR_WORKERS_KEEPER_CHILD_H
 #define MEDIATOR_WORKERS_KEEPER_CHILD_H

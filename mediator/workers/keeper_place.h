@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where our own vgpu-keeper is, and if a worker is still there. */
+/* This module knows where our own vgpu-keeper is, and whether a worker is still there. */
 #ifndef MEDIATOR_WORKERS_KEEPER_PLACE_H
 #define MEDIATOR_WORKERS_KEEPER_PLACE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The lives of channels that a mediator before us opened: of each the end of a pipe for reading,
- * whose other end its process has.  By it the process shows that the channel is its own, and when
- * it is closed, the process is gone.
+ * This module has the lives of channels that a mediator before us opened: of each the end of a pipe
+ * for reading, whose other end its process has.  By it the process shows that the channel is its
+ * own, and when it is closed, the process is gone.
  */
 #ifndef MEDIATOR_WORKERS_LIVES_H
 #define MEDIATOR_WORKERS_LIVES_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of the supervisor share: its workers, and what is done with one of them. */
+/* The files of the supervisor share these declarations: its workers, and what is done with one. */
 #ifndef MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H
 #define MEDIATOR_WORKERS_SUPERVISOR_INTERNAL_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What programs of tests/cuda need of the driver interface.  They find libcuda.so.1 as any program
- * does, and its functions by cuGetProcAddress, so they run natively and on our library unchanged.
+ * This header has what programs of tests/cuda need of the driver interface.  They find libcuda.so.1
+ * as any program does, and its functions by cuGetProcAddress, so they run natively and on our
+ * library unchanged.
  */
 #ifndef TESTS_CUDA_CLIENT_H
 #define TESTS_CUDA_CLIENT_H

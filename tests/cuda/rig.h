@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A rig for tests of the worker's side of profile CUDA: channels without a process, stepped by the
- * test's own thread, on the stand-in for the driver.  Records are written as a process may write
- * them, so also such as no library would.
+ * A rig is what tests of the worker's side of profile CUDA work with: channels without a process,
+ * stepped by the test's own thread, on the stand-in for the driver.  Records are written as a
+ * process may write them, so also such as no library would.
  */
 #ifndef TESTS_CUDA_RIG_H
 #define TESTS_CUDA_RIG_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What nvcc puts into a program on the CUDA runtime, by hand: a fat binary, host functions of
- * kernels, host shadows of variables, and the registration before main().  So a program in C needs
- * no nvcc and runs unchanged natively, on our runtime over NVIDIA's driver, and through us.
+ * This header writes by hand what nvcc puts into a program on the CUDA runtime: a fat binary, host
+ * functions of kernels, host shadows of variables, and the registration before main().  So a
+ * program in C needs no nvcc and runs unchanged natively, on our runtime over NVIDIA's driver, and
+ * through us.
  *
  * To be included once, with IMAGE_PTX the path of the PTX (kernels.cu has the source).
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the channel set know of each other: channel_set.c has the set, its channels'
+ * The files of the channel set share these declarations: channel_set.c has the set, its channels'
  * lives and sleep, channel_chunks.c more chunks, channel_flights.c what is in flight and its
  * answers, channel_records.c the way from a record to a unit, channel_turns.c turns.
  */

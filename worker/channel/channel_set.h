@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The channels of one worker: their memory, their records, their answers.
+ * This module has the channels of one worker: their memory, their records, their answers.
  *
  * All of it belongs to the worker's one thread.  A record that needs the GPU waits for a turn;
  * what stands behind it in its channel waits with it, other channels go on.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Products of cuBLASLt on the host's library.  The library believes what descriptors say, so
- * here each matrix and vector is checked to lie in memory of the process, and an algorithm is
- * taken only if the library handed it out itself: its bytes are not documented.
+ * This module makes products of cuBLASLt on the host's library.  The library believes what
+ * descriptors say, so here each matrix and vector is checked to lie in memory of the process, and
+ * an algorithm is taken only if the library handed it out itself: its bytes are not documented.
  */
 #ifndef WORKER_LIBRARIES_BLAS_LT_RUN_H
 #define WORKER_LIBRARIES_BLAS_LT_RUN_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A call of cuBLAS on the host's library.
+ * This module makes a call of cuBLAS on the host's library.
  *
  * The library validates neither handles nor streams, and reads whatever address it is given:
  * what a record says is checked here.  The generated functions take its words

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The host's cuDNN: functions of its backend interface.  For the older one see dnn_old.h. */
+/*
+ * This module finds the host's cuDNN: functions of its backend interface.  For the older one see
+ * dnn_old.h.
+ */
 #ifndef WORKER_LIBRARIES_DNN_LIBRARY_H
 #define WORKER_LIBRARIES_DNN_LIBRARY_H
 

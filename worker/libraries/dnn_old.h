@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A call of cuDNN's older interface.  The generated functions take its words apart in their
- * order; what a word makes wrong is found before the library hears of the call.
+ * This module makes a call of cuDNN's older interface.  The generated functions take its words
+ * apart in their order; what a word makes wrong is found before the library hears of the call.
  */
 #ifndef WORKER_LIBRARIES_DNN_OLD_H
 #define WORKER_LIBRARIES_DNN_OLD_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Handles of cuDNN, for the files of both of its interfaces. */
+/* This module has the handles of cuDNN, for the files of both of its interfaces. */
 #ifndef WORKER_LIBRARIES_DNN_RUN_H
 #define WORKER_LIBRARIES_DNN_RUN_H
 

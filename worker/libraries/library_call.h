@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What calls of all of the host's libraries have in common. */
+/* This module has what calls of all of the host's libraries have in common. */
 #ifndef WORKER_LIBRARIES_LIBRARY_CALL_H
 #define WORKER_LIBRARIES_LIBRARY_CALL_H
 

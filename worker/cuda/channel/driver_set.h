@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The channels of profile CUDA of one worker, as the executor sees them.
+ * This module has the channels of profile CUDA of one worker, as the executor sees them.
  *
  * Each has a thread of its own, since each is a program of its own: no call of one makes another
  * wait.  They share the worker's account of the VM's memory, and a fault of the GPU, after which
