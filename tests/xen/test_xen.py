@@ -25,7 +25,7 @@ def chroot_socket(guest):
     return chroot(guest) + "/tmp/vgpu-mediator.sock"
 
 
-def until(condition, what, limit_s=90, pause_s=0.3):
+def until(condition, what, limit_s=300, pause_s=0.3):
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, f"did not happen in {limit_s} s: {what}"
