@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The options of every command. */
-#include <stdio.h>
 #include <string.h>
 
 #include "admin/admin.h"

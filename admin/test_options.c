@@ -2,7 +2,6 @@
 /* Reading the command line: each kind of value at the edges of what it may be. */
 #include "admin/test_support.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "admin/globals.h"

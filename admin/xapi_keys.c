@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

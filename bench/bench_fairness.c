@@ -12,7 +12,6 @@
  *
  * A seed is replayed by: vgpu-sim --random-mix SEED
  */
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -14,7 +14,6 @@
  * far larger than the caches and than what the TLB covers.
  */
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
  * memory stays in the caches, and for a thousand in turn; and the looking, which
  * happens on the event loop's thread: the slowest query of a full trace.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "bench/bench.h"

@@ -2,7 +2,6 @@
 #include "bench/daemon.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/bench.h"
 #include "common/clock.h"
 #include "vgpu/vgpu_worker.h"
 

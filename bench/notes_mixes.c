@@ -2,7 +2,6 @@
 #include "bench/notes_mixes.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 
 #define WORDS 624

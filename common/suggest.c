@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <ctype.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "common/suggest.h"

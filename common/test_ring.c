@@ -2,7 +2,6 @@
 /* vgpu_ring.h and vgpu_channel.h against a peer that writes whatever it likes. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

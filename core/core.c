@@ -2,10 +2,7 @@
 #include "core/core_internal.h"
 #include "common/ns.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 const char *core_event_name(enum core_event_kind kind)
 {

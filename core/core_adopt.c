@@ -8,8 +8,6 @@
  */
 #include "core/core_internal.h"
 
-#include <string.h>
-
 void core_leave(struct core *core)
 {
     core->leaving = true;

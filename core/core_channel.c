@@ -12,8 +12,6 @@
  */
 #include "core/core_internal.h"
 
-#include <string.h>
-
 struct core_channel *core_channel_get(struct core *core, uint64_t handle)
 {
     struct core_channel *channel = &core->channels[handle % CORE_CHANNELS_MAX];

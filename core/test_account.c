@@ -4,7 +4,6 @@
  * there in the next core, and who is owed it has it.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/core_internal.h"

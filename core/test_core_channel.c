@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Channels: who gets one, what ends it, and that each turn is queued, granted and paid once. */
-#include <string.h>
 
 #include "core/test_channel_world.h"
 

@@ -2,7 +2,6 @@
 #include "loadgen/vm.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <poll.h>
 #include <stdarg.h>

@@ -51,7 +51,6 @@
 #include "mediator/workers/channel_memory.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/keeper_link.h"
-#include "mediator/workers/keeper_place.h"
 #include "store/vgpu_config.h"
 
 #define EXIT_FAILED 1

@@ -11,7 +11,6 @@
  */
 #include "sim/internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define REOPEN_NS (200 * NS_PER_MS)

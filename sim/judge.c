@@ -35,7 +35,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "sim/internal.h"
 #include "sim/record.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The events table: who changed what.  It is bounded by a trigger in the schema. */
-#include <errno.h>
 #include <string.h>
 
 #include "store/db_internal.h"

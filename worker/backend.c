@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "worker/backend.h"
 
-#include <time.h>
-
 void backend_copy_name(char *to, size_t to_bytes, const char *from)
 {
     size_t n = 0;

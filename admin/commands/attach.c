@@ -2,7 +2,6 @@
 /* Giving a VM of XCP-ng its device, and taking it away. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

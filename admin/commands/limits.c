@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Weights and limits. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "admin/admin.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Telling the running mediator what to do; nothing of this is kept in the database. */
 #include <stdio.h>
-#include <string.h>
 
 #include "admin/admin.h"
 #include "admin/base/json_get.h"

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* trace-job: the way of one job, or a list of the latest ones. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "admin/admin.h"
 #include "admin/base/json_get.h"
-#include "admin/base/link.h"
 #include "admin/base/render.h"
 #include "admin/commands/commands.h"
 #include "admin/db.h"

@@ -5,7 +5,6 @@
  * their UUIDs, those of one power state after the other, and each is asked for its
  * name alone.  The VM's device is toolstack_xe_attach.c's.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vgpu-admin top without a terminal: what two looks become, and where it is drawn. */
-#include <errno.h>
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -8,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 

@@ -22,7 +22,6 @@ int top_view_signal(void)
 #include <ncurses.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <term.h>
 #include <termios.h>

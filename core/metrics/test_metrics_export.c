@@ -5,7 +5,6 @@
  * look at that.
  */
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

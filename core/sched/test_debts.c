@@ -2,7 +2,6 @@
 /*
  * Virtual time of VMs in debt: what they owe inside the fluid set, and beside it.
  */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

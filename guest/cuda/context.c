@@ -6,7 +6,6 @@
  * The primary context is counted here.  After its last release its handle stays current where
  * it was, and calls on it are CUDA_ERROR_CONTEXT_IS_DESTROYED, as with the driver.
  */
-#include <string.h>
 
 #include "cuda_hand.h"
 #include "guest/cuda/internal.h"

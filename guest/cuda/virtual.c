@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Virtual memory management.  The GPU's addresses are the driver's own, as everywhere. */
-#include <string.h>
 
 #include "cuda_hand.h"
 #include "guest/cuda/internal.h"

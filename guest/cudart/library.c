@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Images that a program loads itself, and nodes of graphs whose form differs from the driver's. */
-#include <stdlib.h>
 
 #include "cudart_hand.h"
 #include "guest/cudart/internal.h"

@@ -2,9 +2,7 @@
 /* The front end of cuDNN: handles, versions and texts.  cudnn_backend.c has the computations. */
 #include "guest/frontends/cudnn.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cudnn_hand.h"
 #include "guest/frontends/blas_call.h"

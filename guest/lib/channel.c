@@ -9,7 +9,6 @@
  * of 1.0 opens a new one where no buffers were lost with the old one.
  */
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ready-made operations: build the request, check that the answer is this operation's. */
-#include <stdio.h>
 #include <string.h>
 
 #include "internal.h"

@@ -2,7 +2,6 @@
 #include "mediator/base/listen_point.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

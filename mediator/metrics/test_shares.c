@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Who had which part of a GPU: samples are taken when a test says so, not by the clock. */
-#include <string.h>
 
 #include "core/test_world.h"
 #include "mediator/metrics/shares.h"

@@ -2,7 +2,6 @@
 #include "mediator/state/kept_state.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>

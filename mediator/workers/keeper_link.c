@@ -25,7 +25,6 @@
 #include "common/fd_packet.h"
 #include "common/log.h"
 #include "common/ns.h"
-#include "common/unused.h"
 #include "common/clock.h"
 #include "mediator/workers/keeper_child.h"
 #include "mediator/workers/keeper_place.h"

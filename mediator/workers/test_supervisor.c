@@ -5,7 +5,6 @@
  * and the keeper are real; requests come from sessions without sockets.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

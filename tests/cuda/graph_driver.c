@@ -7,7 +7,6 @@
  *
  * IMAGE has the kernels add(a, b, c, n) and increment(p).
  */
-#include <pthread.h>
 
 #include "tests/cuda/client.h"
 

@@ -6,7 +6,6 @@
  *
  *     parity_driver IMAGE
  */
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>

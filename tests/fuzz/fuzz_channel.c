@@ -4,7 +4,6 @@
  * Whatever comes: nothing outside the memory is touched, a channel ends at most once, no turn
  * lasts for ever, and no more memory is used than is allowed.
  */
-#include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>

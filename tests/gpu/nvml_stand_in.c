@@ -22,7 +22,6 @@
  *   pid=N pid_mib=M  a process that uses so much of each GPU; 500 MiB
  *   ecc_unsupported=1
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,6 +9,7 @@
 #ifndef TESTS_PROPERTY_H
 #define TESTS_PROPERTY_H
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

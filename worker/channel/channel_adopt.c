@@ -2,8 +2,6 @@
 /* A mediator takes the channels over from the one before it. */
 #include "worker/channel/channel_internal.h"
 
-#include <stddef.h>
-
 /* Chunks that are being removed are gone before anybody asks. */
 static bool has_chunk(const struct channel *channel, uint32_t number)
 {

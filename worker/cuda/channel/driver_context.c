@@ -2,7 +2,6 @@
 /* The first call, contexts, and what waits for the GPU. */
 #include "worker/cuda/channel/driver_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 

@@ -16,11 +16,9 @@
  */
 #include "worker/cuda/channel/driver_internal.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
