@@ -503,7 +503,7 @@ static CUresult copy_rows(struct driver_call *call, bool within)
     }
     if (!within) {
         call->context->work++;
-        driver_count(&call->channel->set->figures.copies);
+        DRIVER_COUNT(call->channel, copies);
     }
     return result;
 }
