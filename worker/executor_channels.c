@@ -46,11 +46,15 @@ static enum backend_state poll_for_channel(void *opaque, unsigned slot,
     return e->config->ops->poll(e->config->backend, e->config->depth + slot, result);
 }
 
+/* Some frames of figures with the kernel's own needs: a channel's and all channels' go together. */
+#define UNREAD_BYTES_MAX 8192
+
+/* Has the mediator read all else, but for some figures? */
 static bool has_read_all(const struct executor *e)
 {
     int unread_bytes = 0;
 
-    return ioctl(e->config->fd, TIOCOUTQ, &unread_bytes) == 0 && unread_bytes == 0;
+    return ioctl(e->config->fd, TIOCOUTQ, &unread_bytes) == 0 && unread_bytes < UNREAD_BYTES_MAX;
 }
 
 /*

@@ -297,6 +297,34 @@ struct worker *adoption_take(struct supervisor *supervisor, const vgpu_keeper_wo
     return found;
 }
 
+/* A worker that is to start for the same VM; NULL: there is none. */
+static const struct worker *replacement(const struct supervisor *supervisor,
+                                        const struct worker *orphan)
+{
+    const struct worker *worker;
+
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (worker->step == WORKER_WAITS && is_same_vm(&worker->what, &orphan->what)) {
+            return worker;
+        }
+    }
+    return NULL;
+}
+
+void adoption_end_replaced(struct supervisor *supervisor)
+{
+    struct worker *worker;
+
+    LIST_FOREACH (worker, &supervisor->all, link) {
+        if (worker->step == WORKER_ORPHAN && !worker->killed && replacement(supervisor, worker)) {
+            log_info("VM %" PRIu32 ": worker %d is ended, for a new one is to start: what it did "
+                     "was answered for when the connection to the keeper was lost",
+                     worker->what.vm_id, (int)worker->pid);
+            worker_kill(worker);
+        }
+    }
+}
+
 void adoption_begin_wait(struct supervisor *supervisor)
 {
     if (supervisor->adoptions > 0 && supervisor->orphans_until_ns == 0) {

@@ -393,6 +393,7 @@ static void on_ready(void *opaque)
             worker->kill_due = keeper_link_kill(supervisor->uses.keeper, worker->number) == -EAGAIN;
         }
     }
+    adoption_end_replaced(supervisor);
     adoption_begin_wait(supervisor);
     start_waiting(supervisor);
 }

@@ -141,6 +141,11 @@ void adoption_report_claimed(struct worker *worker);
 /* Is all there that such a worker announced? */
 bool adoption_has_all(const struct worker *worker);
 void adoption_forget_held(struct worker *worker);
+/*
+ * The connection to a keeper was lost, and the keeper lived on: it holds workers whose VMs are to
+ * get new ones meanwhile.  Two of one VM would take the GPU's memory twice.
+ */
+void adoption_end_replaced(struct supervisor *supervisor);
 /* All that the keeper holds were told of: those that nobody wants are kept for so long. */
 void adoption_begin_wait(struct supervisor *supervisor);
 void adoption_on_timer(uv_timer_t *timer);

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -248,6 +249,76 @@ def test_a_worker_that_fits_no_more_is_replaced(lab):
             # The other VM does not come back: its worker is told to go after a while.
             wait_for(lambda: not old & set(keeper.workers()), "the orphan to leave")
             assert "nobody wants worker" in again.log()
+
+
+class Between:
+    """Passes the messages of one mediator at a time on to a keeper, and can cut the line."""
+
+    def __init__(self, path, keeper):
+        self.path, self.keeper, self.pairs = path, keeper, []
+        self.whole = threading.Event()
+        self.whole.set()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            try:
+                near = self.listener.accept()[0]
+            except OSError:
+                return
+            self.whole.wait()
+            far = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            far.connect(str(self.keeper))
+            self.pairs.append((near, far))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=pair, daemon=True).start()
+
+    @staticmethod
+    def pump(source, target):
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(source, 4096, 8)
+                if not data:
+                    break
+                socket.send_fds(target, [data], fds)
+            except OSError:
+                break
+            for fd in fds:
+                os.close(fd)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        self.whole.clear()
+        for end in self.pairs[-1]:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_line_that_is_cut_leaves_no_second_worker(lab):
+    """Mediator and keeper live on: a VM that wants a worker meanwhile has one, not two."""
+    with Keeper(lab) as keeper:
+        between = Between(lab / "between.sock", keeper.path)
+        with Mediator(lab, "--enable-test-ops", "--keeper-socket", between.path) as mediator, \
+                mediator.device(1) as device:
+            assert device.add(1, 2) == 3
+            old, = keeper.workers()
+            between.cut()
+            wait_for(lambda: mediator.vm(1)["worker_pid"] is None, "the loss to be seen")
+            device.submit(wire.ADD, (2, 3))
+            wait_for(lambda: mediator.vm(1)["queue_depth"] == 1, "the request to wait")
+            between.whole.set()
+            assert device.read().results == (5,)
+            new = mediator.vm(1)["worker_pid"]
+            assert new != old
+            wait_for(lambda: keeper.workers() == [new], "the old one to end")
+            assert f"worker {old} is ended, for a new one is to start" in mediator.log()
+            assert "nobody wants worker" not in mediator.log()
+        between.listener.close()
 
 
 def test_workers_that_no_mediator_comes_for(lab):
