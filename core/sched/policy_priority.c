@@ -9,44 +9,37 @@
 #include "core/sched/policy.h"
 
 /* Pools in turn: the next letter after the last one served, around the alphabet. */
-static int pool_distance(const struct policy_view *view, int pool)
+static uint32_t pool_distance(const struct policy_view *view, int pool)
 {
+    int distance = pool - (view->last_pool == 0 ? 'A' - 1 : view->last_pool);
+
     if (pool == view->preferred_pool) {
-        return -1;
+        return 0;
     }
-    return view->last_pool == 0 ? pool - 'A' : (pool - view->last_pool - 1 + 26) % 26;
+    return (uint32_t)(distance > 0 ? distance : distance + 26);
 }
 
-/* Of the same pool, or where pools don't count. */
-static bool wins(const struct policy_view *view, uint32_t a, uint32_t b)
+/* The smallest goes first, the earliest arrival of several. */
+static uint32_t rank_of(const struct policy_view *view, uint32_t i, bool pool_by_pool)
 {
-    uint32_t priority_a = view->params[view->vm[a]].priority;
-    uint32_t priority_b = view->params[view->vm[b]].priority;
+    uint32_t vm = view->vm[i];
+    const struct wfq_vm_params *params = &view->params[vm];
+    uint32_t distance = pool_by_pool ? pool_distance(view, params->pool) : 0;
 
-    if (priority_a != priority_b) {
-        return priority_a > priority_b;
-    }
-    if (view->vm[a] == view->preferred || view->vm[b] == view->preferred) {
-        return view->vm[a] == view->preferred;
-    }
-    return view->sequence[a] < view->sequence[b];
+    return ((distance + 1) << 8) - (params->priority << 1) + (vm != view->preferred);
 }
 
-static bool wins_pool_by_pool(const struct policy_view *view, uint32_t a, uint32_t b)
-{
-    int distance_a = pool_distance(view, view->params[view->vm[a]].pool);
-    int distance_b = pool_distance(view, view->params[view->vm[b]].pool);
-
-    return distance_a != distance_b ? distance_a < distance_b : wins(view, a, b);
-}
-
-static void choose_first(const struct policy_view *view,
-                         bool (*goes_before)(const struct policy_view *, uint32_t, uint32_t),
+static void choose_first(const struct policy_view *view, bool pool_by_pool,
                          struct policy_choice *choice)
 {
+    uint32_t best = rank_of(view, 0, pool_by_pool);
+
     choice->index = 0;
     for (uint32_t i = 1; i < view->count; i++) {
-        if (goes_before(view, i, choice->index)) {
+        uint32_t rank = rank_of(view, i, pool_by_pool);
+
+        if (rank < best || (rank == best && view->sequence[i] < view->sequence[choice->index])) {
+            best = rank;
             choice->index = i;
         }
     }
@@ -57,12 +50,12 @@ static void choose_first(const struct policy_view *view,
 
 static void choose(const struct policy_view *view, struct policy_choice *choice)
 {
-    choose_first(view, wins_pool_by_pool, choice);
+    choose_first(view, true, choice);
 }
 
 static void choose_all(const struct policy_view *view, struct policy_choice *choice)
 {
-    choose_first(view, wins, choice);
+    choose_first(view, false, choice);
 }
 
 const struct policy policy_priority = {.name = "priority", .turns = false, .choose = choose};

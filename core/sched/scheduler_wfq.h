@@ -156,8 +156,9 @@ struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 /*
  * The VM's running job overran: let the next VM in beside it.  Its account is
  * charged by the clock until the job completes; its other jobs wait so long.
- * False (and nothing happens) when nobody else waits or pauses for a moment, or when it only
- * takes so long because others run aside (overrun_ns).
+ * False (and nothing happens) when nobody else waits or pauses for a moment, when it only takes so
+ * long because others run aside (overrun_ns), or while the VM is owed what it takes: up to three
+ * times overrun_ns.
  */
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 

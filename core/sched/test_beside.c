@@ -94,6 +94,36 @@ static void test_a_third_beside_two(void **state)
     end();
 }
 
+/*
+ * VM 1's job keeps VM 0 waiting for so long, of which half is VM 0's; so long after the begin of
+ * its own job it is not even yet, and so long after that it is.
+ */
+static void set_aside_when(uint64_t waits_ns, uint64_t not_yet_ns, uint64_t then_ns)
+{
+    struct wfq_job *job;
+
+    begin(WFQ_POLICY_WFQ);
+    submit(1, 1);
+    job = take(1);
+    now_ns += MS;
+    submit(0, 2);
+    finish(job, waits_ns, waits_ns + MS);
+    submit(1, 1);
+    take(0);
+    now_ns += not_yet_ns;
+    assert_false(wfq_set_aside(wfq, 0, now_ns));
+    now_ns += then_ns - not_yet_ns;
+    assert_true(wfq_set_aside(wfq, 0, now_ns));
+    end();
+}
+
+/* It is owed 120 ms, and even after 240; 350 ms, and three times `overrun` is enough. */
+static void test_who_is_owed_is_not_set_aside_yet(void **state)
+{
+    set_aside_when(240 * MS, 239 * MS, 242 * MS);
+    set_aside_when(700 * MS, 299 * MS, 300 * MS);
+}
+
 /* A job of 60 ms takes 120 ms beside one aside, and has not overrun. */
 static void test_who_is_only_slowed_is_not_set_aside(void **state)
 {
@@ -294,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_charged_by_the_clock),
         cmocka_unit_test(test_a_third_beside_two),
+        cmocka_unit_test(test_who_is_owed_is_not_set_aside_yet),
         cmocka_unit_test(test_who_is_only_slowed_is_not_set_aside),
         cmocka_unit_test(test_an_interrupted_job_teaches_nothing),
         cmocka_unit_test(test_a_turn_that_is_over_is_over),

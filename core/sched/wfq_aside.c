@@ -82,6 +82,23 @@ static bool only_slowed(const struct wfq *wfq, const struct wfq_job *job, uint64
            wfq_held_ns(wfq, job, now_ns) < wfq->config.overrun_ns / 8 * 9;
 }
 
+/* So many times `overrun` a job has the GPU alone at most, while others wait. */
+#define OWED_OVERRUNS 3
+
+/*
+ * It is owed the time, also when what has run is charged: those who wait are ahead, and beside it
+ * they would have more; and what a VM is owed when it is set aside is gone.  But not for ever: one
+ * with nearly all of the shares is owed for long.
+ */
+static bool still_owed(const struct wfq *wfq, uint32_t vm, uint64_t now_ns)
+{
+    const struct wfq_job *head = job_list_first(&wfq->vms[vm].in_flight);
+    uint64_t ran_ns = wfq_held_ns(wfq, head, now_ns);
+
+    return wfq->policy->shares && wfq->aside_count == 0 && wfq->holder == vm && wfq_even(wfq, vm) &&
+           ran_ns < OWED_OVERRUNS * wfq->config.overrun_ns;
+}
+
 bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
 {
     struct vm_state *state = &wfq->vms[vm];
@@ -93,6 +110,10 @@ bool wfq_set_aside(struct wfq *wfq, uint32_t vm, uint64_t now_ns)
         return false;
     }
     wfq_settle(wfq, now_ns);
+    wfq_progress(wfq, now_ns);
+    if (still_owed(wfq, vm, now_ns)) {
+        return false;
+    }
     charge_so_far(wfq, vm, now_ns);
     wfq->aside_marked_ns = now_ns;
     wfq->aside_count++;

@@ -54,12 +54,12 @@
 #define HAND_OVER_MAX_NS (50 * NS_PER_US)
 /* Parts of a job that its report may leave out: for once, and for good; and how much is saved. */
 #define UNEXPLAINED_ONCE 0.1
+#define UNEXPLAINED_ONCE_NS 200e3
 #define UNEXPLAINED_FOR_GOOD 0.02
 #define UNEXPLAINED_MAX_NS 10e6
-/* So much the host takes between two jobs of which the second one waits with its worker: for good,
- * and for once. */
+/* So much the host takes between two jobs of which the second one waits with its worker: on
+ * average, for now and then it takes a processor away for some ms. */
 #define HOST_LATE_NS 25e3
-#define HOST_LATE_ONCE_NS 200e3
 
 /* ---- what runs ---- */
 
@@ -200,20 +200,21 @@ static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t us
                                                                         : wfq->last_completed_ns;
     bool pipelined = job->dispatched_ns + HAND_OVER_MAX_NS <= since_ns;
     uint64_t off_ns = pipelined && !job->first ? 0 : HAND_OVER_MAX_NS;
+    bool host_late = pipelined && !charged_for_gaps(wfq, job, used_ns);
     double held_ns, missing_ns, saved_ns;
 
     off_ns += job->first ? WFQ_SWITCH_COST_NS : 0;
     held_ns = wfq_real(wfq_since_ns(now_ns, since_ns + off_ns));
     missing_ns = held_ns - wfq_real(used_ns);
     saved_ns = UNEXPLAINED_FOR_GOOD * held_ns - (pipelined ? wfq_least(missing_ns, 0) : 0);
-    if (pipelined && !charged_for_gaps(wfq, job, used_ns)) {
-        saved_ns += HOST_LATE_NS;
-    }
+    saved_ns += host_late ? HOST_LATE_NS : 0;
     state->unexplained_ns = wfq_least(UNEXPLAINED_MAX_NS, state->unexplained_ns + saved_ns);
     if (missing_ns <= 0) {
         return 0;
     }
-    missing_ns = wfq_least(missing_ns, fmax(UNEXPLAINED_ONCE * held_ns, HOST_LATE_ONCE_NS));
+    if (!host_late) {
+        missing_ns = wfq_least(missing_ns, fmax(UNEXPLAINED_ONCE * held_ns, UNEXPLAINED_ONCE_NS));
+    }
     missing_ns = wfq_least(missing_ns, state->unexplained_ns);
     state->unexplained_ns -= missing_ns;
     return (uint64_t)(held_ns - missing_ns);
