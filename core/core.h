@@ -618,6 +618,8 @@ enum core_worker_end {
 void core_worker_begun(struct core *core, uint64_t worker, uint64_t begin_ns);
 void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_ready *ready,
                        uint64_t now_ns);
+/* Before core_worker_done(): so much of the time of that job the host had no processor for it. */
+void core_worker_waited(struct core *core, uint64_t worker, uint64_t wait_ns);
 /*
  * -EPROTO: not the job that is due; kill the worker and report it exited with
  * END_PROTOCOL.  `body` is result_count words, then data_length bytes; the

@@ -356,6 +356,15 @@ void core_worker_ready(struct core *core, uint64_t worker, const vgpu_worker_rea
     core_vm_after(core, slot, now_ns);
 }
 
+void core_worker_waited(struct core *core, uint64_t worker, uint64_t wait_ns)
+{
+    uint32_t slot = core_worker_slot(core, worker);
+
+    if (slot != CORE_NONE && core->vms[slot].in_flight_count > 0) {
+        wfq_excuse(core->schedulers[core->vms[slot].gpu], slot, wait_ns);
+    }
+}
+
 int core_worker_done(struct core *core, uint64_t worker, uint64_t job_id,
                      const vgpu_worker_done *done, const void *body, uint64_t now_ns)
 {

@@ -150,6 +150,13 @@ struct wfq_job *wfq_dequeue(struct wfq *wfq, uint64_t now_ns);
  */
 void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bool elapsed,
                   uint64_t now_ns);
+/*
+ * Before wfq_complete(): for so long the host had no processor for `vm`'s worker, or for us, while
+ * its oldest job in flight ran: that is not charged, unless the job is said to have used it.  It
+ * comes from the kernel and not from the worker; but one that was taken over can keep a processor
+ * busy by other threads, so of a job it is 100 ms at most.
+ */
+void wfq_excuse(struct wfq *wfq, uint32_t vm, uint64_t wait_ns);
 /* Unlinks the VM's oldest waiting job, or NULL. For dropping and moving. */
 struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, uint64_t now_ns);
 

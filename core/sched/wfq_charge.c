@@ -204,7 +204,7 @@ static uint64_t least_ns(struct wfq *wfq, const struct wfq_job *job, uint64_t us
     double held_ns, missing_ns, saved_ns;
 
     off_ns += job->first ? WFQ_SWITCH_COST_NS : 0;
-    held_ns = wfq_real(wfq_since_ns(now_ns, since_ns + off_ns));
+    held_ns = wfq_real(wfq_since_ns(now_ns, since_ns + off_ns + state->excused_ns));
     missing_ns = held_ns - wfq_real(used_ns);
     saved_ns = UNEXPLAINED_FOR_GOOD * held_ns - (pipelined ? wfq_least(missing_ns, 0) : 0);
     saved_ns += host_late ? HOST_LATE_NS : 0;
@@ -292,7 +292,7 @@ uint64_t wfq_charge_job(struct wfq *wfq, const struct wfq_job *job, uint64_t use
                         uint64_t now_ns, uint64_t *length_ns)
 {
     struct vm_state *state = &wfq->vms[job->vm];
-    uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns);
+    uint64_t held_ns = wfq_since_ns(now_ns, state->head_started_ns + state->excused_ns);
     uint64_t least_ns = held_ns < HELD_MAX_NS ? held_ns : HELD_MAX_NS;
     uint64_t cost_ns, charge_ns;
     bool beside = wfq_was_beside(wfq, job);

@@ -92,6 +92,7 @@ struct vm_state {
     uint32_t max_handed;    /* long jobs in flight at a time that were taken for tiny ones */
     uint64_t line_ns;       /* the time line of its worker is used up to here */
     double price_left_ns;   /* of its turn's switch: what it may still earn back */
+    uint64_t excused_ns;    /* the host has kept its oldest job waiting for so long */
     double unexplained_ns;  /* what its worker may still leave out of its reports */
     bool fresh;             /* its worker has done nothing yet */
     double start_ns;        /* so long may the first job of a worker take for nothing, ... */

@@ -12,6 +12,8 @@
 #define THINK_MAX_SOON 4u
 /* With each job so much of its longest recent one is forgotten. */
 #define FORGET_LONGEST 256u
+/* The most that the host is taken to have kept one job waiting. */
+#define EXCUSED_MAX_NS (100 * NS_PER_MS)
 /* The gap between two submissions: the newest is this part of the average, more at the start. */
 #define NEWEST_GAP (1.0 / WFQ_NEWEST_JOB)
 #define NEWEST_GAP_EARLY (1.0 / 2)
@@ -154,6 +156,7 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
 
         most_ns = longest_ns > most_ns ? longest_ns : most_ns;
     }
+    state->excused_ns = 0;
     note_handed(state, cost_ns, wfq->config.ahead_ns);
     job_list_take(&state->in_flight);
     job->in_flight = false;
@@ -185,6 +188,11 @@ void wfq_complete(struct wfq *wfq, struct wfq_job *job, uint64_t gpu_time_ns, bo
         /* Long queues fall out of the cache.  This one is looked at when the head goes. */
         __builtin_prefetch(STAILQ_NEXT(job_list_first(&state->waiting), link));
     }
+}
+
+void wfq_excuse(struct wfq *wfq, uint32_t vm, uint64_t wait_ns)
+{
+    wfq->vms[vm].excused_ns = wait_ns < EXCUSED_MAX_NS ? wait_ns : EXCUSED_MAX_NS;
 }
 
 struct wfq_job *wfq_take_queued(struct wfq *wfq, uint32_t vm, UNUSED uint64_t now_ns)

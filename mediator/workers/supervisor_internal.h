@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "mediator/base/handle_map.h"
+#include "mediator/base/host_wait.h"
 #include "mediator/workers/lives.h"
 #include "mediator/workers/supervisor.h"
 #include "mediator/workers/turn_page.h"
@@ -75,7 +76,9 @@ struct worker {
     bool memory_due;            /* the keeper is to be told of that */
     bool protocol_error;        /* that is why it was killed */
     unsigned running;           /* jobs handed to it, and not answered */
-    VGPUTurnPage *turn_page;    /* NULL: it has had no turn from this mediator */
+    uint64_t busy_since_ns;     /* it has done nothing else since than the oldest of them */
+    struct host_wait wait;
+    VGPUTurnPage *turn_page; /* NULL: it has had no turn from this mediator */
 };
 
 LIST_HEAD(worker_list, worker);
@@ -93,6 +96,7 @@ struct supervisor {
     uint64_t orphans_until_ns; /* so long they are kept; 0: there are none */
     struct lives *lives;       /* of the channels that they had */
     uv_timer_t orphans;        /* looks after both */
+    struct host_wait own_wait;
     bool started;
     void (*all_gone)(void *opaque);
     void *all_gone_opaque;

@@ -48,9 +48,30 @@ static void take_ready(struct worker *worker, const uint8_t *body, size_t length
     core_worker_ready(worker->supervisor->uses.core, worker->handle, &ready, clock_now_ns());
 }
 
+/* So much may pass between two jobs without that we ask why. */
+#define LATE_NS (20 * NS_PER_US)
+
+/* What its worker, and we, have waited for a processor of the host was no part of the job. */
+static void tell_wait(struct worker *worker, uint64_t gpu_time_ns, uint64_t now_ns)
+{
+    uint64_t passed_ns = now_ns - worker->busy_since_ns, wait_ns;
+
+    worker->busy_since_ns = now_ns;
+    if (worker->pid == 0 || passed_ns < LATE_NS || gpu_time_ns > passed_ns - LATE_NS) {
+        return;
+    }
+    wait_ns = host_wait_ns(&worker->wait, worker->pid);
+    wait_ns += host_wait_ns(&worker->supervisor->own_wait, 0);
+    if (wait_ns > passed_ns - gpu_time_ns) {
+        wait_ns = passed_ns - gpu_time_ns;
+    }
+    core_worker_waited(worker->supervisor->uses.core, worker->handle, wait_ns);
+}
+
 static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *body, size_t length)
 {
     vgpu_worker_done done;
+    uint64_t now_ns;
 
     if (length < sizeof(done) || worker->step != WORKER_READY) {
         worker_kill_for_protocol(worker, "sent a wrong DONE");
@@ -64,8 +85,10 @@ static void take_done(struct worker *worker, uint64_t job_id, const uint8_t *bod
         worker_kill_for_protocol(worker, "sent a DONE with wrong lengths");
         return;
     }
+    now_ns = clock_now_ns();
+    tell_wait(worker, done.gpu_time_ns, now_ns);
     if (core_worker_done(worker->supervisor->uses.core, worker->handle, job_id, &done,
-                         body + sizeof(done), clock_now_ns()) < 0) {
+                         body + sizeof(done), now_ns) < 0) {
         worker_kill_for_protocol(worker, "answered a job that was not due");
     }
 }
@@ -326,7 +349,7 @@ void supervisor_run(struct supervisor *supervisor, uint64_t handle, uint64_t job
         header.length += (uint32_t)parts[i].iov_len;
     }
     if (sendmsg(worker->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-        worker->running++;
+        worker->busy_since_ns = worker->running++ == 0 ? clock_now_ns() : worker->busy_since_ns;
         return;
     }
     if (errno == EPIPE || errno == ECONNRESET) {
