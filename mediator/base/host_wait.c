@@ -46,8 +46,8 @@ static bool read_waited(pid_t pid, uint64_t *waited_ns)
 uint64_t host_wait_ns(struct host_wait *wait, pid_t pid)
 {
     uint64_t before_ns = wait->waited_ns;
-    bool known = wait->known;
 
-    wait->known = read_waited(pid, &wait->waited_ns);
-    return known && wait->known && wait->waited_ns > before_ns ? wait->waited_ns - before_ns : 0;
+    return read_waited(pid, &wait->waited_ns) && wait->waited_ns > before_ns
+               ? wait->waited_ns - before_ns
+               : 0;
 }

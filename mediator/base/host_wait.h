@@ -12,12 +12,11 @@
 
 struct host_wait {
     uint64_t waited_ns; /* in all, when it was last asked */
-    bool known;
 };
 
 /*
- * The first thread of process `pid`, 0 = our own: so long it has waited since this was last asked.
- * 0 the first time, and where the kernel does not say (no CONFIG_SCHED_INFO, a hidden /proc).
+ * The first thread of process `pid`, 0 = our own: so long it has waited since this was last asked,
+ * or since it began.  0 where the kernel does not say (no CONFIG_SCHED_INFO, a hidden /proc).
  */
 uint64_t host_wait_ns(struct host_wait *wait, pid_t pid);
 

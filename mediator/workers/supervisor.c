@@ -89,6 +89,7 @@ struct supervisor *supervisor_new(const struct supervisor_uses *uses)
         supervisor_free(supervisor);
         return NULL;
     }
+    host_wait_ns(&supervisor->own_wait, 0); /* what was before any job */
     return supervisor;
 }
 
