@@ -217,9 +217,10 @@ def test_more_connections_than_a_socket_holds(lab):
     count = 300
     with Keeper(lab) as keeper:
         with with_keeper(lab, keeper) as mediator:
-            devices = [mediator.device(n) for n in range(1, count + 1)]
-            for device in devices:
-                device.hello(features=0)
+            devices = []
+            for vm_id in range(1, count + 1):
+                devices.append(mediator.device(vm_id))
+                devices[-1].hello(features=0)
             stop(mediator)
         with with_keeper(lab, keeper):
             for device in devices:
