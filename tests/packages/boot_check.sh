@@ -56,6 +56,8 @@ esac
 echo 'VGPU_MEDIATOR_OPTIONS=--backend cpu --no-nvml --trust-claims --no-discovery' \
     '--unregistered allow --metrics-listen off' >"$root/etc/default/vgpu-mediator"
 
+# A keeper of the machine itself has another /run, and so doesn't know of the uids in use here.
+echo 'VGPU_KEEPER_OPTIONS=--uid-base 2110000000 --uid-count 4096' >"$root/etc/default/vgpu-keeper"
 rm -rf "$root/var/log/journal"
 
 # ---- boot ----
