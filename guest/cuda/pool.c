@@ -110,7 +110,7 @@ CUresult hand_cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProp
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (location.type == CU_MEM_LOCATION_TYPE_DEVICE && location.id != 0) {
-        return CUDA_ERROR_INVALID_DEVICE;
+        return CUDA_ERROR_INVALID_VALUE;
     }
     if (!is_ours(location) || poolProps->handleTypes || poolProps->usage) {
         return CUDA_ERROR_NOT_SUPPORTED;

@@ -94,7 +94,7 @@ CUresult hand_cuMemHostUnregister(void *p)
 {
     struct cuda_call call;
     CUresult result = cuda_begin(&call, CUDA_OP_PIN, CUDA_NEEDS_CONTEXT);
-    bool found;
+    bool found, inside;
 
     if (result) {
         return result;
@@ -104,6 +104,9 @@ CUresult hand_cuMemHostUnregister(void *p)
     }
     pthread_mutex_lock(&lock);
     found = cuda_ranges_remove(&map, (uint64_t)(uintptr_t)p);
+    inside = cuda_ranges_find(&map, (uint64_t)(uintptr_t)p) != NULL;
     pthread_mutex_unlock(&lock);
-    return found ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    return found    ? CUDA_SUCCESS
+           : inside ? CUDA_ERROR_INVALID_VALUE
+                    : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }

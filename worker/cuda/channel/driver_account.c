@@ -189,6 +189,19 @@ void driver_pool_look(struct driver_channel *channel)
     }
 }
 
+/*
+ * What has been freed in a stream's order is free for the driver once it has seen the stream's end
+ * itself, which no query of an event tells it.  Nothing is in flight, so it doesn't wait.
+ */
+static CUresult trim(struct driver_channel *channel, const struct driver_context *context,
+                     CUmemoryPool pool, size_t keep_bytes)
+{
+    if (context && context->captures == 0 && !driver_is_busy(context)) {
+        channel->api->cuCtxSynchronize();
+    }
+    return channel->api->cuMemPoolTrimTo(pool, keep_bytes);
+}
+
 /* What the pool may have to reserve for so many bytes more. */
 static uint64_t pool_growth(struct driver_channel *channel, const struct driver_pool *pool,
                             uint64_t bytes)
@@ -241,9 +254,11 @@ CUresult decode_cuMemPoolTrimTo(struct driver_call *call)
 {
     CUmemoryPool pool =
         call->arg_count >= 2 ? driver_handle(call, call->args[0], CUDA_KIND_POOL) : NULL;
-    CUresult result =
-        pool ? call->api->cuMemPoolTrimTo(pool, call->args[1]) : CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = CUDA_ERROR_INVALID_HANDLE;
 
+    if (pool) {
+        result = trim(call->channel, call->context, pool, call->args[1]);
+    }
     driver_pool_look(call->channel);
     return result;
 }
