@@ -91,7 +91,7 @@ bool driver_memops_reserve(struct driver_entry *graph, size_t count)
     if (!fresh) {
         return false;
     }
-    if (used) {
+    if (old) {
         memcpy(fresh->all, old->all, used * sizeof(fresh->all[0]));
     }
     fresh->count = used;
