@@ -42,7 +42,7 @@ def run_by_hand(*args, **kwargs):
 
 def test_ready_describes_the_cpu(worker):
     ready = worker.ready
-    assert ready.backend == 0 and ready.flags == 0
+    assert ready.backend == 0 and ready.flags == 2
     assert ready.gpu_uuid == "CPU-0"
     assert ready.name.startswith("CPU backend") and ready.name.isprintable()
     assert ready.multiprocessors == len(os.sched_getaffinity(0))
