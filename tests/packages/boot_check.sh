@@ -84,6 +84,8 @@ chmod 1777 tmp
 for node in null zero full random urandom tty; do
     touch dev/$node
     mount --bind /dev/$node dev/$node
+    # It may be written to; its owner and mode, which are the host's, may not be changed.
+    mount -o remount,bind,ro dev/$node
 done
 mkdir dev/shm run/old
 mount -t tmpfs tmpfs dev/shm
