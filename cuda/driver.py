@@ -30,7 +30,7 @@ VERSION = 13000  # of CUDA; what is newer is unknown here
 # Kinds of handles; their numbers are on the wire.
 KINDS = {"CONTEXT": 1, "MODULE": 2, "FUNCTION": 3, "LIBRARY": 4, "KERNEL": 5, "STREAM": 6,
          "EVENT": 7, "POOL": 8, "LINK": 9, "GRAPH": 10, "GRAPH_EXEC": 11, "GRAPH_NODE": 12,
-         "PHYSICAL": 13, "BLAS": 24, "DNN": 25, "DNN_DESC": 26}
+         "PHYSICAL": 13, "BLAS": 24, "DNN": 25, "DNN_DESC": 26, "FFT": 27}
 TYPES = {"CONTEXT": "CUcontext", "MODULE": "CUmodule", "FUNCTION": "CUfunction",
          "LIBRARY": "CUlibrary", "KERNEL": "CUkernel", "STREAM": "CUstream", "EVENT": "CUevent",
          "POOL": "CUmemoryPool", "LINK": "CUlinkState", "GRAPH": "CUgraph",
@@ -135,6 +135,10 @@ RECORDS = [
     (0x0A7, "DNN_EXECUTE", FORGET, TURN),
     (0x0A8, "DNN_OLD", FORGET, TURN),
     (0x0A9, "DNN_SIZE", ASK, None),
+    # Of that of cuFFT.
+    (0x0B0, "FFT_PLAN", ASK, BARRIER),
+    (0x0B1, "FFT_END", ASK, BARRIER),
+    (0x0B2, "FFT_EXEC", FORGET, TURN),
     # Of NVML: the VM's figures.
     (0x083, "ACCOUNT", ASK, FREE),
 ]

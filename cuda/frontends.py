@@ -51,13 +51,20 @@ LIBRARIES = {
             "cudnnGetBatchNormalizationTrainingExReserveSpaceSize",
         },
     },
-    # But for the versions nothing of these is built: NVIDIA's own can't run on our driver, and say
-    # so less clearly.
     "cufft": {
         "title": "cuFFT", "file": "libcufft", "node": "libcufft.so.12", "headers": ("cufftXt.h",),
         "handle": "cufftHandle", "refusal": (16, "CUFFT_NOT_SUPPORTED"), "version": (12, 0, 0),
-        "built": {"cufftGetVersion", "cufftGetProperty"},
+        "built": {
+            "cufftGetVersion", "cufftGetProperty", "cufftCreate", "cufftDestroy",
+            "cufftSetAutoAllocation", "cufftSetStream", "cufftSetWorkArea", "cufftGetSize",
+            "cufftXtMakePlanMany", "cufftMakePlanMany", "cufftMakePlanMany64", "cufftMakePlan1d",
+            "cufftMakePlan2d", "cufftMakePlan3d", "cufftPlan1d", "cufftPlan2d", "cufftPlan3d",
+            "cufftPlanMany", "cufftXtExec", "cufftExecC2C", "cufftExecR2C", "cufftExecC2R",
+            "cufftExecZ2Z", "cufftExecD2Z", "cufftExecZ2D",
+        },
     },
+    # But for the versions nothing of these is built: NVIDIA's own can't run on our driver, and say
+    # so less clearly.
     "cusparse": {
         "title": "cuSPARSE", "file": "libcusparse", "node": "libcusparse.so.12",
         "headers": ("cusparse.h",), "handle": "cusparseHandle_t",
@@ -106,6 +113,8 @@ def plain_type(kind, handle):
         return {"double": "double "}.get(kind, "int *")
     if kind.replace(" ", "") == "cudaStream_t*":
         return "CUstream *"
+    if handle == "cufftHandle" and kind.replace(" ", "") in (handle, handle + "*"):
+        return "void *" if "*" in kind else "int "  # a number
     if kind.replace(" ", "") == handle + "*":
         return struct + "**"
     if kind == handle:
@@ -118,5 +127,7 @@ def plain_type(kind, handle):
         return ("const " if kind.startswith("const") else "") + base + " " + stars
     if POINTERS.match(kind) and not NUMBERS.search(kind):
         return "void *"
+    if kind.replace("const ", "") == "long long int":
+        return "long long "
     return {"size_t": "size_t ", "uint64_t": "uint64_t ", "int64_t": "int64_t ",
             "cudaStream_t": "CUstream ", "unsigned": "unsigned "}.get(kind, "int ")

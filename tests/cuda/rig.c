@@ -51,6 +51,7 @@ void rig_open(struct rig *rig, uint64_t limit_bytes)
     setenv(DRIVER_PATH_VARIABLE, VGPU_STAND_IN, 1);
     setenv("VGPU_CUBLAS", VGPU_STAND_IN_CUBLAS, 1);
     setenv("VGPU_CUDNN", VGPU_STAND_IN_CUDNN, 1);
+    setenv("VGPU_CUFFT", VGPU_STAND_IN_CUFFT, 1);
     rig->account.limit_bytes = limit_bytes;
     MUST(driver_set_init(
         &rig->set,

@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-from lab import Lab  # noqa: E402
+from lab import LIBRARIES, Lab, use_packages_libraries  # noqa: E402
 from report import Report, parser_of, skipped_without_gpu  # noqa: E402
 
 PLACES = ["/usr/local/cuda*/lib64", "/usr/lib/x86_64-linux-gnu",
@@ -91,8 +91,8 @@ class Suite:
         """Natively and through us only: the front end needs a worker."""
         program = os.path.join(self.tree, "tests", "cuda", name)
         ways = {"through us": self.through_us(program)}
-        folders = [folder for folder in (self.native, os.path.dirname(
-            os.environ.get("VGPU_CUDNN", ""))) if folder]
+        folders = [folder for folder in (self.native, *(
+            os.path.dirname(os.environ.get(variable, "")) for variable in LIBRARIES)) if folder]
         if any(os.path.exists(os.path.join(folder, soname)) for folder in folders):
             ways["NVIDIA's library"] = self.text(":".join(folders), program, native=True)
         for way, (lines, status, said) in ways.items():
@@ -105,6 +105,9 @@ class Suite:
 
     def cudnn(self):
         self.library("try_cudnn", "libcudnn.so.9")
+
+    def cufft(self):
+        self.library("try_cufft", "libcufft.so.12")
 
     def nvcc(self):
         nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
@@ -122,7 +125,7 @@ class Suite:
                 self.three_ways(name, program)
 
 
-SECTIONS = ("values", "faults", "cublas", "cudnn", "nvcc")
+SECTIONS = ("values", "faults", "cublas", "cudnn", "cufft", "nvcc")
 
 
 def main():
@@ -131,6 +134,7 @@ def main():
     status = skipped_without_gpu(args)
     if status is not None:
         return status
+    use_packages_libraries()
     report = Report()
     suite = Suite(report, args.bin_dir)
     report.run([(name, getattr(suite, name)) for name in SECTIONS

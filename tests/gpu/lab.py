@@ -16,7 +16,8 @@ from report import run_text
 
 
 # The worker's variables, and what they name.
-LIBRARIES = {"VGPU_CUBLAS": "libcublas.so.13", "VGPU_CUDNN": "libcudnn.so.9"}
+LIBRARIES = {"VGPU_CUBLAS": "libcublas.so.13", "VGPU_CUDNN": "libcudnn.so.9",
+             "VGPU_CUFFT": "libcufft.so.12"}
 
 
 def use_packages_libraries():

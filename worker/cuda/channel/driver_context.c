@@ -192,6 +192,7 @@ CUresult driver_context_end(struct driver_channel *channel, struct driver_contex
 
     blas_handles_end(channel, vgpu_handle_index(context->handle));
     dnn_handles_end(channel, vgpu_handle_index(context->handle));
+    fft_plans_end(channel, vgpu_handle_index(context->handle));
     driver_memory_drop(channel, context);
     driver_unpin(channel, context);
     driver_graphs_end(channel, context);

@@ -107,6 +107,7 @@ struct driver_entry *driver_handle_made(struct driver_call *call, uint64_t handl
     };
     call->channel->stream_count += kind == CUDA_KIND_STREAM;
     call->channel->dnn_descs += kind == CUDA_KIND_DNN_DESC;
+    call->channel->fft_plans += kind == CUDA_KIND_FFT;
     return entry;
 }
 
@@ -114,6 +115,7 @@ static void end_entry(struct driver_channel *channel, struct driver_entry *entry
 {
     channel->stream_count -= vgpu_handle_kind(entry->handle) == CUDA_KIND_STREAM;
     channel->dnn_descs -= vgpu_handle_kind(entry->handle) == CUDA_KIND_DNN_DESC;
+    channel->fft_plans -= vgpu_handle_kind(entry->handle) == CUDA_KIND_FFT;
     driver_capture_over(channel, &channel->contexts[entry->context], &entry->captures);
     driver_memops_drop(entry->memops);
     driver_discharge(channel, entry->charged_bytes);

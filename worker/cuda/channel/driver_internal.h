@@ -154,7 +154,7 @@ struct driver_channel {
     struct driver_entry *entries;
     uint32_t entry_room;
     unsigned stream_count; /* of the entries */
-    unsigned dnn_descs;
+    unsigned dnn_descs, fft_plans;
     struct dnn
         *dnn_handles[DNN_HANDLES_MAX]; /* dnn_handles.c's; also ended ones that are used yet */
     unsigned captures;                 /* under way, in all contexts */
@@ -282,14 +282,15 @@ driver_decoder driver_run_init, driver_run_ctx_create, driver_run_ctx_destroy, d
     driver_run_blas_destroy, driver_run_blas_call, driver_run_lt_matmul, driver_run_lt_heuristic,
     driver_run_dnn_create, driver_run_dnn_destroy, driver_run_dnn_desc, driver_run_dnn_desc_end,
     driver_run_dnn_set, driver_run_dnn_finalize, driver_run_dnn_get, driver_run_dnn_execute,
-    driver_run_dnn_old, driver_run_dnn_size, driver_run_account, driver_run_capture_begin,
-    driver_run_capture_end, driver_run_capture_info, driver_run_graph_clone,
-    driver_run_graph_instantiate, driver_run_graph_update, driver_run_graph_launch,
-    driver_run_graph_nodes, driver_run_granularity, driver_run_reserve, driver_run_reserve_end,
-    driver_run_physical, driver_run_physical_end, driver_run_map, driver_run_unmap,
-    driver_run_access, driver_run_access_of, driver_run_host_func, driver_run_tensor_tiled,
-    driver_run_tensor_replace, driver_run_graph_add, driver_run_graph_set, driver_run_graph_get,
-    driver_run_graph_link, driver_run_graph_edges, driver_run_graph_child, driver_run_graph_find,
+    driver_run_dnn_old, driver_run_dnn_size, driver_run_fft_plan, driver_run_fft_end,
+    driver_run_fft_exec, driver_run_account, driver_run_capture_begin, driver_run_capture_end,
+    driver_run_capture_info, driver_run_graph_clone, driver_run_graph_instantiate,
+    driver_run_graph_update, driver_run_graph_launch, driver_run_graph_nodes,
+    driver_run_granularity, driver_run_reserve, driver_run_reserve_end, driver_run_physical,
+    driver_run_physical_end, driver_run_map, driver_run_unmap, driver_run_access,
+    driver_run_access_of, driver_run_host_func, driver_run_tensor_tiled, driver_run_tensor_replace,
+    driver_run_graph_add, driver_run_graph_set, driver_run_graph_get, driver_run_graph_link,
+    driver_run_graph_edges, driver_run_graph_child, driver_run_graph_find,
     driver_run_graph_attribute, driver_run_copy_rows, driver_run_copy_within;
 
 /* ---- handles ---- */
@@ -323,6 +324,8 @@ uint64_t driver_float_bits(float value);
 void blas_handles_end(struct driver_channel *channel, uint32_t context);
 /* The same of cuDNN, with its descriptors (worker/libraries/dnn.c). */
 void dnn_handles_end(struct driver_channel *channel, uint32_t context);
+/* The same of cuFFT (worker/libraries/fft.c). */
+void fft_plans_end(struct driver_channel *channel, uint32_t context);
 
 /* ---- memory ---- */
 

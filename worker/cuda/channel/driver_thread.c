@@ -249,7 +249,8 @@ static bool is_barrier(struct driver_call *call, uint8_t flags)
     case CUDA_OP_BLAS_CALL: /* the library's first one of a kind */
     case CUDA_OP_LT_MATMUL:
     case CUDA_OP_DNN_EXECUTE:
-    case CUDA_OP_DNN_OLD: return call->record->record.flags & VGPU_RECORD_ANSWER;
+    case CUDA_OP_DNN_OLD:
+    case CUDA_OP_FFT_EXEC: return call->record->record.flags & VGPU_RECORD_ANSWER;
     default: return flags & CUDA_BARRIER;
     }
 }
