@@ -65,8 +65,17 @@ static void try_add(CUmodule module)
     OK(cuMemFree(a));
     OK(cuMemFree(b));
     OK(cuMemFree(c));
-    expect("a second cuMemFree", cuMemFree(c), CUDA_ERROR_INVALID_VALUE);
     free(host);
+}
+
+/* While there is one thread: another could have got that very address in between. */
+static void try_free_twice(void)
+{
+    CUdeviceptr memory;
+
+    OK(cuMemAlloc(&memory, 1 << 20));
+    OK(cuMemFree(memory));
+    expect("a second cuMemFree", cuMemFree(memory), CUDA_ERROR_INVALID_VALUE);
 }
 
 static void try_mix(CUmodule module)
@@ -270,6 +279,7 @@ int main(int argc, char **argv)
     OK(cuModuleLoadData(&job.module, image));
     OK(cuMemGetInfo(&free_bytes, &total));
     try_add(job.module);
+    try_free_twice();
     try_mix(job.module);
     try_questions(job.module);
     try_large(0, LARGE);
