@@ -12,6 +12,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "gpu")]
+import test_cuda_guest as cuda  # noqa: E402
 import wire  # noqa: E402
 from lab import Lab  # noqa: E402
 from mediator import BIN, wait_for  # noqa: E402
@@ -109,6 +110,7 @@ def test_a_worker_beyond_its_vms_memory_limit_is_ended(host):
         wait_for(lambda: added(client, 3, 4), "the next worker")
 
 
+@pytest.mark.skipif(cuda.HAS_SANITIZER, reason="programs that use our libcuda have no sanitizer")
 def test_channels_allow_nothing_without_contexts(host, monkeypatch):
     """A program's first context is beside the limit; a channel without one takes nothing."""
     build = os.path.join(BIN, "..")
