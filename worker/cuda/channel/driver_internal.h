@@ -448,6 +448,11 @@ struct driver_entry *driver_graph_of(struct driver_call *call, unsigned at, unsi
 /* The handle that a node has, or `fresh`, of the graph with this handle; 0: it gets none. */
 uint64_t driver_node_handle(struct driver_call *call, uint64_t graph, CUgraphNode node,
                             uint64_t fresh);
+/* A live node of this type; NULL: it is none. */
+struct driver_entry *driver_node_of(struct driver_call *call, unsigned at, int type);
+/* Is it a node of the graph that the instance was made from, or of one inside of that? */
+bool driver_node_is_in(struct driver_call *call, const struct driver_entry *node,
+                       const struct driver_entry *exec);
 /* Is it this graph, or one inside of it? */
 bool driver_graph_is_in(struct driver_channel *channel, uint64_t graph, uint64_t outer);
 /* The record's copy as the driver takes it, all of it checked.  The host's memory is pinned. */
