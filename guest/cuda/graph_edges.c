@@ -6,14 +6,13 @@
 #include "cuda_hand.h"
 #include "guest/cuda/internal.h"
 
-#define HANDLE(pointer) ((uint64_t)(uintptr_t)(pointer))
 #define LOSSY_QUERY 917
 
 /* ---- changing ---- */
 
 static bool is_node(const struct cuda_call *call, CUgraphNode node)
 {
-    return cuda_fits(call, cuda_object(HANDLE(node), CUDA_KIND_GRAPH_NODE));
+    return cuda_fits(call, cuda_object(CUDA_HANDLE(node), CUDA_KIND_GRAPH_NODE));
 }
 
 static CUresult link_some(CUgraph graph, uint64_t what, const CUgraphNode *from,
@@ -26,7 +25,7 @@ static CUresult link_some(CUgraph graph, uint64_t what, const CUgraphNode *from,
     if (result) {
         return result;
     }
-    if (!cuda_add_handle(&call, HANDLE(graph), CUDA_KIND_GRAPH)) {
+    if (!cuda_add_handle(&call, CUDA_HANDLE(graph), CUDA_KIND_GRAPH)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     cuda_add(&call, what);
@@ -34,8 +33,8 @@ static CUresult link_some(CUgraph graph, uint64_t what, const CUgraphNode *from,
         if (!is_node(&call, from[i]) || !is_node(&call, to[i])) {
             return CUDA_ERROR_INVALID_VALUE;
         }
-        edges[i].from = HANDLE(from[i]);
-        edges[i].to = HANDLE(to[i]);
+        edges[i].from = CUDA_HANDLE(from[i]);
+        edges[i].to = CUDA_HANDLE(to[i]);
         if (data) {
             edges[i].data = data[i];
         }
@@ -53,7 +52,7 @@ static CUresult change(CUgraph graph, uint64_t what, const CUgraphNode *from, co
     if (result) {
         return result;
     }
-    if (!cuda_fits(&call, cuda_object(HANDLE(graph), CUDA_KIND_GRAPH)) ||
+    if (!cuda_fits(&call, cuda_object(CUDA_HANDLE(graph), CUDA_KIND_GRAPH)) ||
         (count && (!from || !to))) {
         return CUDA_ERROR_INVALID_VALUE;
     }
@@ -207,9 +206,9 @@ static CUresult edges_of_graph(CUgraph graph, struct lists *lists, size_t *count
     if (result) {
         return result;
     }
-    return cuda_fits(&call, cuda_object(HANDLE(graph), CUDA_KIND_GRAPH)) &&
+    return cuda_fits(&call, cuda_object(CUDA_HANDLE(graph), CUDA_KIND_GRAPH)) &&
                    !lists->from == !lists->to
-               ? get_edges(CUDA_EDGES_OF_GRAPH, HANDLE(graph), graph, lists, count, tells_data)
+               ? get_edges(CUDA_EDGES_OF_GRAPH, CUDA_HANDLE(graph), graph, lists, count, tells_data)
                : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -238,12 +237,13 @@ static CUresult edges_of_node(CUgraphNode node, uint64_t which, struct lists *li
     if (result) {
         return result;
     }
-    object = cuda_object(HANDLE(node), CUDA_KIND_GRAPH_NODE);
+    object = cuda_object(CUDA_HANDLE(node), CUDA_KIND_GRAPH_NODE);
     if (!cuda_fits(&call, object)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     /* NOLINTNEXTLINE(performance-no-int-to-ptr): a handle */
-    return get_edges(which, HANDLE(node), (CUgraph)(uintptr_t)object->of, lists, count, tells_data);
+    return get_edges(which, CUDA_HANDLE(node), (CUgraph)(uintptr_t)object->of, lists, count,
+                     tells_data);
 }
 
 CUresult hand_cuGraphNodeGetDependencies(CUgraphNode hNode, CUgraphNode *dependencies,
@@ -296,7 +296,7 @@ CUresult hand_cuStreamBeginCaptureToGraph(CUstream hStream, CUgraph hGraph,
         return CUDA_ERROR_INVALID_HANDLE;
     }
     cuda_add(&call, (uint64_t)(unsigned)captureMode);
-    if (!cuda_add_handle(&call, HANDLE(hGraph), CUDA_KIND_GRAPH) ||
+    if (!cuda_add_handle(&call, CUDA_HANDLE(hGraph), CUDA_KIND_GRAPH) ||
         (numDependencies && !dependencies)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
@@ -307,7 +307,7 @@ CUresult hand_cuStreamBeginCaptureToGraph(CUstream hStream, CUgraph hGraph,
         if (!is_node(&call, dependencies[i])) {
             return CUDA_ERROR_INVALID_VALUE;
         }
-        edges[i].from = HANDLE(dependencies[i]);
+        edges[i].from = CUDA_HANDLE(dependencies[i]);
         if (dependencyData) {
             edges[i].data = dependencyData[i];
         }

@@ -2,16 +2,10 @@
 /*
  * Nodes that a program adds to a graph by hand, and what they do.
  *
- * A node's parameters travel as CUDANode (cuda/wire.h).  What a program asks of a kernel node it
- * gets in memory that lives as long as the node, or until it asks again.
+ * A node's parameters travel as CUDANode (cuda/wire.h).
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "cuda_hand.h"
 #include "guest/cuda/internal.h"
-
-#define HANDLE(pointer) ((uint64_t)(uintptr_t)(pointer))
 
 /* A node to be: what it does, and a kernel's parameters. */
 struct node {
@@ -27,8 +21,8 @@ struct node {
 /* Only the current context can be named. */
 static CUresult check_context(const struct cuda_call *call, CUcontext context)
 {
-    return !context || HANDLE(context) == call->context->handle ? CUDA_SUCCESS
-                                                                : CUDA_ERROR_INVALID_CONTEXT;
+    return !context || CUDA_HANDLE(context) == call->context->handle ? CUDA_SUCCESS
+                                                                     : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 static CUresult take_kernel(const struct cuda_call *call, const CUkernelNodeParams *from,
@@ -41,7 +35,7 @@ static CUresult take_kernel(const struct cuda_call *call, const CUkernelNodePara
     if (!from) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    handle = HANDLE(from->func ? (void *)from->func : has_kernel ? (void *)from->kern : NULL);
+    handle = CUDA_HANDLE(from->func ? (void *)from->func : has_kernel ? (void *)from->kern : NULL);
     if (!cuda_fits(call, cuda_object(handle, CUDA_KIND_FUNCTION))) {
         return CUDA_ERROR_INVALID_VALUE;
     }
@@ -101,17 +95,19 @@ static CUresult take_event(const struct cuda_call *call, uint64_t type, CUevent 
                            struct node *node)
 {
     node->type = type;
-    node->of.of.handle = HANDLE(event);
-    return cuda_fits(call, cuda_object(HANDLE(event), CUDA_KIND_EVENT)) ? CUDA_SUCCESS
-                                                                        : CUDA_ERROR_INVALID_VALUE;
+    node->of.of.handle = CUDA_HANDLE(event);
+    return cuda_fits(call, cuda_object(CUDA_HANDLE(event), CUDA_KIND_EVENT))
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_INVALID_VALUE;
 }
 
 static CUresult take_graph(const struct cuda_call *call, CUgraph graph, struct node *node)
 {
     node->type = CU_NODE_GRAPH;
-    node->of.of.handle = HANDLE(graph);
-    return cuda_fits(call, cuda_object(HANDLE(graph), CUDA_KIND_GRAPH)) ? CUDA_SUCCESS
-                                                                        : CUDA_ERROR_INVALID_VALUE;
+    node->of.of.handle = CUDA_HANDLE(graph);
+    return cuda_fits(call, cuda_object(CUDA_HANDLE(graph), CUDA_KIND_GRAPH))
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* The form for all kinds. */
@@ -150,7 +146,7 @@ static CUresult check_before(const struct cuda_call *call, const struct before *
         return CUDA_ERROR_INVALID_VALUE;
     }
     for (size_t i = 0; i < before->count; i++) {
-        if (!cuda_fits(call, cuda_object(HANDLE(before->nodes[i]), CUDA_KIND_GRAPH_NODE))) {
+        if (!cuda_fits(call, cuda_object(CUDA_HANDLE(before->nodes[i]), CUDA_KIND_GRAPH_NODE))) {
             return CUDA_ERROR_INVALID_VALUE;
         }
     }
@@ -168,8 +164,8 @@ static void destroy(CUgraphNode node)
     struct cuda_call call;
 
     if (cuda_begin(&call, CUDA_OP_cuGraphDestroyNode, CUDA_NEEDS_CONTEXT) == CUDA_SUCCESS &&
-        cuda_add_handle(&call, HANDLE(node), CUDA_KIND_GRAPH_NODE)) {
-        cuda_object_end(HANDLE(node), cuda_ask(&call));
+        cuda_add_handle(&call, CUDA_HANDLE(node), CUDA_KIND_GRAPH_NODE)) {
+        cuda_object_end(CUDA_HANDLE(node), cuda_ask(&call));
     }
 }
 
@@ -202,14 +198,14 @@ static CUresult send_add(struct cuda_call *call, CUgraphNode *made, CUgraph grap
         return result ? result : CUDA_ERROR_INVALID_VALUE;
     }
     cuda_add(call, 0);
-    if (!cuda_add_handle(call, HANDLE(graph), CUDA_KIND_GRAPH)) {
+    if (!cuda_add_handle(call, CUDA_HANDLE(graph), CUDA_KIND_GRAPH)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     cuda_add(call, node->type);
     cuda_add(call, count);
     cuda_add(call, node->ownership);
     for (size_t i = 0; i < count; i++) {
-        payload.edges[i].from = HANDLE(before->nodes[i]);
+        payload.edges[i].from = CUDA_HANDLE(before->nodes[i]);
         if (before->data) {
             payload.edges[i].data = before->data[i];
         }
@@ -222,9 +218,9 @@ static CUresult send_add(struct cuda_call *call, CUgraphNode *made, CUgraph grap
     result = cuda_ask(call);
     cuda_object_made(call, result, made);
     if (result == CUDA_SUCCESS) {
-        cuda_object_of(HANDLE(*made), HANDLE(graph));
+        cuda_object_of(CUDA_HANDLE(*made), CUDA_HANDLE(graph));
         if (node->ownership) {
-            cuda_object_of(node->of.of.handle, HANDLE(*made));
+            cuda_object_of(node->of.of.handle, CUDA_HANDLE(*made));
         }
         result = link_rest(graph, *made, before, count);
     }
@@ -364,10 +360,10 @@ static CUresult send_set(struct cuda_call *call, CUgraphExec exec, bool of_exec,
 {
     if (!of_exec) {
         cuda_add(call, 0);
-    } else if (!cuda_add_handle(call, HANDLE(exec), CUDA_KIND_GRAPH_EXEC)) {
+    } else if (!cuda_add_handle(call, CUDA_HANDLE(exec), CUDA_KIND_GRAPH_EXEC)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (!cuda_add_handle(call, HANDLE(to), CUDA_KIND_GRAPH_NODE)) {
+    if (!cuda_add_handle(call, CUDA_HANDLE(to), CUDA_KIND_GRAPH_NODE)) {
         return CUDA_ERROR_INVALID_VALUE;
     }
     cuda_add(call, node->type);
@@ -519,250 +515,4 @@ CUresult hand_cuGraphExecNodeSetParams(CUgraphExec hGraphExec, CUgraphNode hNode
                                        CUgraphNodeParams *nodeParams)
 {
     return set_any(hGraphExec, true, hNode, nodeParams);
-}
-
-/* ---- asking ---- */
-
-struct answer {
-    CUDANode of;
-    uint8_t params[CUDA_NODE_PARAM_BYTES_MAX];
-};
-
-static CUresult ask(CUgraphNode node, uint64_t type, const void *out, void *answer, uint32_t bytes)
-{
-    struct cuda_call call;
-    CUresult result = cuda_begin(&call, CUDA_OP_GRAPH_GET, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    if (!out || !cuda_add_handle(&call, HANDLE(node), CUDA_KIND_GRAPH_NODE)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    cuda_add(&call, type);
-    call.reply = answer;
-    call.reply_bytes = bytes;
-    return cuda_ask(&call);
-}
-
-static void *pointer(uint64_t value)
-{
-    return (void *)(uintptr_t)value; /* NOLINT(performance-no-int-to-ptr): what was given */
-}
-
-/* Pointers to each parameter, and behind them their bytes; the node's from now on. */
-static CUresult keep_params(CUgraphNode node, uint64_t function, const struct answer *answer,
-                            void ***params)
-{
-    CUresult result = CUDA_SUCCESS;
-    const struct cuda_function *facts = cuda_function_of(function, &result);
-    uint32_t count, bytes;
-    void **kept;
-
-    *params = NULL;
-    if (!facts) {
-        return result;
-    }
-    count = facts->facts.param_count;
-    bytes = answer->of.of.kernel.param_bytes;
-    if (count == 0) {
-        return CUDA_SUCCESS;
-    }
-    kept = calloc(1, count * sizeof(*kept) + CUDA_NODE_PARAM_BYTES_MAX);
-    if (!kept) {
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    memcpy(kept + count, answer->params,
-           bytes < sizeof(answer->params) ? bytes : sizeof(answer->params));
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t offset = facts->facts.params[i].offset;
-
-        kept[i] = (uint8_t *)(kept + count) + (offset < bytes ? offset : 0);
-    }
-    cuda_object_keep(HANDLE(node), kept);
-    *params = kept;
-    return CUDA_SUCCESS;
-}
-
-static CUresult get_kernel(CUgraphNode node, CUkernelNodeParams *to, size_t bytes)
-{
-    struct answer answer;
-    const CUDAKernelNode *from = &answer.of.of.kernel;
-    CUkernelNodeParams params;
-    CUresult result = ask(node, CU_NODE_KERNEL, to, &answer, sizeof(answer));
-    bool is_kernel = vgpu_handle_kind(from->function) == CUDA_KIND_KERNEL;
-
-    if (result) {
-        return result;
-    }
-    params = (CUkernelNodeParams){
-        .func = pointer(from->function),
-        .gridDimX = from->grid[0],
-        .gridDimY = from->grid[1],
-        .gridDimZ = from->grid[2],
-        .blockDimX = from->block[0],
-        .blockDimY = from->block[1],
-        .blockDimZ = from->block[2],
-        .sharedMemBytes = from->shared_bytes,
-        .kern = is_kernel ? pointer(from->function) : NULL,
-        .ctx = pointer(cuda_current()->handle),
-    };
-    result = keep_params(node, from->function, &answer, &params.kernelParams);
-    if (result == CUDA_SUCCESS) {
-        memcpy(to, &params, bytes);
-    }
-    return result;
-}
-
-CUresult hand_cuGraphKernelNodeGetParams(CUgraphNode hNode, CUkernelNodeParams *nodeParams)
-{
-    return get_kernel(hNode, nodeParams, CU_KERNEL_NODE_PARAMS_V1_BYTES);
-}
-
-CUresult hand_cuGraphKernelNodeGetParams_v2(CUgraphNode hNode, CUkernelNodeParams *nodeParams)
-{
-    return get_kernel(hNode, nodeParams, sizeof(*nodeParams));
-}
-
-CUresult hand_cuGraphMemcpyNodeGetParams(CUgraphNode hNode, CUmemcpy3D *nodeParams)
-{
-    CUDANode answer;
-    CUresult result = ask(hNode, CU_NODE_COPY, nodeParams, &answer, sizeof(answer));
-
-    if (result == CUDA_SUCCESS) {
-        cuda_give_copy(&answer.of.copy, nodeParams);
-    }
-    return result;
-}
-
-CUresult hand_cuGraphMemsetNodeGetParams(CUgraphNode hNode, CUmemsetNodeParams *nodeParams)
-{
-    CUDANode answer;
-    const CUDASetNode *from = &answer.of.set;
-    CUresult result = ask(hNode, CU_NODE_SET, nodeParams, &answer, sizeof(answer));
-
-    if (result == CUDA_SUCCESS) {
-        const CUmemsetNodeParams params = {
-            .dst = from->address,
-            .pitch = from->pitch,
-            .value = from->value,
-            .elementSize = from->element_bytes,
-            .width = from->width,
-            .height = from->height,
-        };
-
-        memcpy(nodeParams, &params, CU_MEMSET_NODE_PARAMS_V1_BYTES);
-    }
-    return result;
-}
-
-static CUresult get_event(CUgraphNode node, uint64_t type, CUevent *event)
-{
-    CUDANode answer;
-    CUresult result = ask(node, type, event, &answer, sizeof(answer));
-
-    if (result == CUDA_SUCCESS) {
-        *event = pointer(answer.of.handle);
-    }
-    return result;
-}
-
-CUresult hand_cuGraphEventRecordNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
-{
-    return get_event(hNode, CU_NODE_EVENT_RECORD, event_out);
-}
-
-CUresult hand_cuGraphEventWaitNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
-{
-    return get_event(hNode, CU_NODE_WAIT_EVENT, event_out);
-}
-
-CUresult hand_cuGraphChildGraphNodeGetGraph(CUgraphNode hNode, CUgraph *phGraph)
-{
-    struct cuda_call call;
-    CUgraph graph = NULL;
-    CUresult result = cuda_begin(&call, CUDA_OP_GRAPH_CHILD, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    cuda_add(&call, 0);
-    if (!phGraph || !cuda_add_handle(&call, HANDLE(hNode), CUDA_KIND_GRAPH_NODE)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    call.args[0] = cuda_object_new(&call, CUDA_KIND_GRAPH);
-    result = cuda_ask(&call);
-    cuda_object_made(&call, result || call.out[0] != call.args[0] ? CUDA_ERROR_NOT_FOUND : result,
-                     &graph);
-    if (result == CUDA_SUCCESS) {
-        cuda_object_of(HANDLE(graph), HANDLE(hNode));
-        *phGraph = pointer(call.out[0]);
-    }
-    return result;
-}
-
-CUresult hand_cuGraphNodeFindInClone(CUgraphNode *phNode, CUgraphNode hOriginalNode,
-                                     CUgraph hClonedGraph)
-{
-    struct cuda_call call;
-    CUgraphNode node = NULL;
-    CUresult result = cuda_begin(&call, CUDA_OP_GRAPH_FIND, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    cuda_add(&call, 0);
-    if (!phNode || !cuda_add_handle(&call, HANDLE(hOriginalNode), CUDA_KIND_GRAPH_NODE) ||
-        !cuda_add_handle(&call, HANDLE(hClonedGraph), CUDA_KIND_GRAPH)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    call.args[0] = cuda_object_new(&call, CUDA_KIND_GRAPH_NODE);
-    result = cuda_ask(&call);
-    cuda_object_made(&call, result || call.out[0] != call.args[0] ? CUDA_ERROR_NOT_FOUND : result,
-                     &node);
-    if (result == CUDA_SUCCESS) {
-        cuda_object_of(HANDLE(node), HANDLE(hClonedGraph));
-        *phNode = pointer(call.out[0]);
-    }
-    return result;
-}
-
-/* ---- attributes ---- */
-
-static CUresult attribute(CUgraphNode node, uint64_t what, unsigned attr, const void *value,
-                          struct cuda_call *call)
-{
-    CUresult result = cuda_begin(call, CUDA_OP_GRAPH_ATTRIBUTE, CUDA_NEEDS_CONTEXT);
-
-    if (result) {
-        return result;
-    }
-    if (!value || !cuda_add_handle(call, HANDLE(node), CUDA_KIND_GRAPH_NODE)) {
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-    cuda_add(call, what);
-    cuda_add(call, attr);
-    result = cuda_check_attribute(attr);
-    if (result == CUDA_SUCCESS && what == CUDA_SWITCH_SET) {
-        cuda_add_bytes(call, value, sizeof(((CUlaunchAttribute *)0)->value));
-    }
-    return result ? result : cuda_ask(call);
-}
-
-CUresult hand_cuGraphKernelNodeSetAttribute(CUgraphNode hNode, unsigned int attr, const void *value)
-{
-    struct cuda_call call;
-
-    return attribute(hNode, CUDA_SWITCH_SET, attr, value, &call);
-}
-
-CUresult hand_cuGraphKernelNodeGetAttribute(CUgraphNode hNode, unsigned int attr, void *value_out)
-{
-    struct cuda_call call;
-    CUresult result = attribute(hNode, CUDA_SWITCH_GET, attr, value_out, &call);
-
-    if (result == CUDA_SUCCESS) {
-        memcpy(value_out, call.out, sizeof(call.out));
-    }
-    return result;
 }

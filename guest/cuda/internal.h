@@ -163,6 +163,9 @@ struct cuda_object {
     void *kept; /* what the program was shown of it */
 };
 
+/* What the program holds is the handle. */
+#define CUDA_HANDLE(pointer) ((uint64_t)(uintptr_t)(pointer))
+
 /* A new handle's number, for a call that creates it; 0: there is no more room. */
 uint64_t cuda_object_new(struct cuda_call *call, unsigned kind);
 /* After that call: on success *to is the handle, else it is given back. */
