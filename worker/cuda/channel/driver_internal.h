@@ -61,7 +61,7 @@ struct driver_context {
     uint64_t charged_bytes; /* of the context itself and its limits (driver_account.c) */
     uint64_t local_bytes;   /* of each thread, charged */
     uint64_t limits[5];     /* by their numbers, as charged; 0: not looked at yet */
-    unsigned captures, blocking_captures;  /* under way, and of blocking streams (driver_graph.c) */
+    unsigned captures, blocking_captures;  /* under way (driver_capture.c), of blocking streams */
     uint8_t lane_captures[VGPU_LANES_MAX]; /* not 0: of the lane's own stream */
     CUstream per_thread[VGPU_LANES_MAX];   /* NULL: not made yet */
     struct driver_fence *free_fences[DRIVER_FENCES_FREE];
@@ -405,7 +405,7 @@ void driver_image_drop(struct driver_channel *channel);
 /* May the driver read it: a fat binary, ELF or text, and all that its headers name is in it? */
 bool driver_image_is_whole(const uint8_t *image, uint64_t bytes);
 
-/* ---- captures and graphs (driver_graph.c) ---- */
+/* ---- captures (driver_capture.c), and what graphs use ---- */
 
 /* Does what the call puts into its stream become part of a graph? */
 bool driver_is_captured(struct driver_call *call);
@@ -416,6 +416,8 @@ CUresult driver_streams_state(struct driver_channel *channel, const struct drive
 /* A capture of the context ends, if *mark says that there is one. */
 void driver_capture_over(struct driver_channel *channel, struct driver_context *context,
                          uint8_t *mark);
+/* Those under way in a context that ends. */
+void driver_captures_end(struct driver_channel *channel, struct driver_context *context);
 /* What graphs use (driver_memops.c).  A list is shared until one of its users changes it. */
 void driver_memops_drop(struct driver_memops *memops);
 struct driver_memops *driver_memops_share(struct driver_memops *memops);
@@ -441,7 +443,7 @@ bool driver_memops_take(struct driver_channel *channel, uint64_t capture,
 /* One more of the captures under way.  False: there are too many. */
 bool driver_memops_note(struct driver_channel *channel, const struct driver_memop *memop);
 
-/* ---- nodes of graphs (driver_nodes.c) ---- */
+/* ---- graphs (driver_graph.c), and their nodes (driver_nodes.c) ---- */
 
 /* The argument as a live handle of the kind; NULL: it is none. */
 struct driver_entry *driver_graph_of(struct driver_call *call, unsigned at, unsigned kind);
