@@ -47,6 +47,9 @@ void stand_in_graph_copy(struct graph *to, const struct graph *from);
 void stand_in_graph_empty(struct graph *graph);
 /* The instance's or clone's node that stands for this one; NULL: none. */
 struct node *stand_in_node_in(struct graph *graph, const struct node *original);
+/* A graph that is to change, and so many of its nodes; ends the process if they are none of it. */
+struct graph *stand_in_graph_to_change(const char *caller, CUgraph handle, const CUgraphNode *nodes,
+                                       size_t count);
 /* Ends the process if the work uses what is gone. */
 void stand_in_check_work(const char *function, const struct work *work);
 /* Rows and slices as work, all of it checked. */

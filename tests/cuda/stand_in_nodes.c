@@ -105,8 +105,8 @@ static void do_work(struct node *node, struct work *work)
 
 /* ---- adding ---- */
 
-static struct graph *graph_to_change(const char *caller, CUgraph handle, const CUgraphNode *before,
-                                     size_t count)
+struct graph *stand_in_graph_to_change(const char *caller, CUgraph handle,
+                                       const CUgraphNode *before, size_t count)
 {
     struct graph *graph = stand_in_check(caller, handle, GRAPH);
 
@@ -133,7 +133,7 @@ static struct node *add(struct graph *graph, int type, const CUgraphNode *before
 EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode *out, CUgraph handle, const CUgraphNode *before,
                                         size_t count, const CUkernelNodeParams *params)
 {
-    struct graph *graph = graph_to_change(__func__, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(__func__, handle, before, count);
     CUresult result;
     struct work *work = kernel_work(__func__, params, &result);
     struct node *node;
@@ -150,7 +150,7 @@ EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode *out, CUgraph handle, const 
 EXPORT CUresult cuGraphAddMemcpyNode(CUgraphNode *out, CUgraph handle, const CUgraphNode *before,
                                      size_t count, const CUmemcpy3D *params, CUcontext context)
 {
-    struct graph *graph = graph_to_change(__func__, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(__func__, handle, before, count);
     struct node *node;
 
     CHECK(context, CONTEXT);
@@ -164,7 +164,7 @@ EXPORT CUresult cuGraphAddMemsetNode(CUgraphNode *out, CUgraph handle, const CUg
                                      size_t count, const CUmemsetNodeParams *params,
                                      CUcontext context)
 {
-    struct graph *graph = graph_to_change(__func__, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(__func__, handle, before, count);
     struct node *node;
 
     CHECK(context, CONTEXT);
@@ -177,7 +177,7 @@ EXPORT CUresult cuGraphAddMemsetNode(CUgraphNode *out, CUgraph handle, const CUg
 EXPORT CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph handle,
                                          const CUgraphNode *before, size_t count, CUgraph child)
 {
-    struct graph *graph = graph_to_change(__func__, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(__func__, handle, before, count);
     const struct graph *from = CHECK(child, GRAPH);
     struct graph *again = stand_in_graph_new(GRAPH);
     struct node *node;
@@ -194,7 +194,7 @@ EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph handle, const CUgrap
                                   const CUgraphEdgeData *data, size_t count,
                                   CUgraphNodeParams *params)
 {
-    struct graph *graph = graph_to_change(__func__, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(__func__, handle, before, count);
     struct graph *child;
     struct node *node;
 
@@ -215,15 +215,15 @@ EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph handle, const CUgrap
 EXPORT CUresult cuGraphAddEmptyNode(CUgraphNode *out, CUgraph handle, const CUgraphNode *before,
                                     size_t count)
 {
-    *out = (CUgraphNode)add(graph_to_change(__func__, handle, before, count), CU_NODE_EMPTY, before,
-                            count);
+    *out = (CUgraphNode)add(stand_in_graph_to_change(__func__, handle, before, count),
+                            CU_NODE_EMPTY, before, count);
     return CUDA_SUCCESS;
 }
 
 static CUresult add_event(const char *caller, CUgraphNode *out, CUgraph handle,
                           const CUgraphNode *before, size_t count, int type, CUevent event)
 {
-    struct graph *graph = graph_to_change(caller, handle, before, count);
+    struct graph *graph = stand_in_graph_to_change(caller, handle, before, count);
     struct event *which = stand_in_check(caller, event, EVENT);
     struct node *node = add(graph, type, before, count);
 
@@ -519,108 +519,4 @@ EXPORT CUresult cuGraphNodeFindInClone(CUgraphNode *out, CUgraphNode original, C
 
     *out = (CUgraphNode)found;
     return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-/* ---- edges ---- */
-
-static struct edge **edge_of(struct graph *graph, const struct node *from, const struct node *to)
-{
-    struct edge **place = &graph->edges;
-
-    while (*place && ((*place)->from != from || (*place)->to != to)) {
-        place = &(*place)->next;
-    }
-    return place;
-}
-
-EXPORT CUresult cuGraphAddDependencies_v2(CUgraph handle, const CUgraphNode *from,
-                                          const CUgraphNode *to, const CUgraphEdgeData *data,
-                                          size_t count)
-{
-    struct graph *graph = graph_to_change(__func__, handle, from, count);
-
-    graph_to_change(__func__, handle, to, count);
-    for (size_t i = 0; i < count; i++) {
-        struct node *before = (struct node *)from[i], *behind = (struct node *)to[i];
-
-        if (before == behind || *edge_of(graph, before, behind)) {
-            return CUDA_ERROR_INVALID_VALUE;
-        }
-        stand_in_edge_new(graph, before, behind, data ? &data[i] : NULL);
-    }
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuGraphRemoveDependencies_v2(CUgraph handle, const CUgraphNode *from,
-                                             const CUgraphNode *to, const CUgraphEdgeData *data,
-                                             size_t count)
-{
-    struct graph *graph = graph_to_change(__func__, handle, from, count);
-
-    (void)data;
-    graph_to_change(__func__, handle, to, count);
-    for (size_t i = 0; i < count; i++) {
-        struct edge **place =
-            edge_of(graph, (const struct node *)from[i], (const struct node *)to[i]);
-        struct edge *edge = *place;
-
-        if (!edge) {
-            return CUDA_ERROR_INVALID_VALUE;
-        }
-        *place = edge->next;
-        if (graph->last_edge == &edge->next) {
-            graph->last_edge = place;
-        }
-        free(edge);
-    }
-    return CUDA_SUCCESS;
-}
-
-/* Those that begin or end at `from` or `to`, where that is not NULL. */
-static CUresult edges_of(const struct graph *graph, const struct node *from, const struct node *to,
-                         CUgraphNode *froms, CUgraphNode *tos, CUgraphEdgeData *data, size_t *count)
-{
-    size_t at = 0;
-
-    for (const struct edge *edge = graph->edges; edge; edge = edge->next) {
-        if ((from && edge->from != from) || (to && edge->to != to)) {
-            continue;
-        }
-        if ((froms || tos) && at < *count) {
-            if (froms) {
-                froms[at] = (CUgraphNode)edge->from;
-            }
-            if (tos) {
-                tos[at] = (CUgraphNode)edge->to;
-            }
-            if (data) {
-                data[at] = edge->data;
-            }
-        }
-        at++;
-    }
-    *count = (froms || tos) && at > *count ? *count : at;
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuGraphGetEdges_v2(CUgraph handle, CUgraphNode *from, CUgraphNode *to,
-                                   CUgraphEdgeData *data, size_t *count)
-{
-    return edges_of(CHECK(handle, GRAPH), NULL, NULL, from, to, data, count);
-}
-
-EXPORT CUresult cuGraphNodeGetDependencies_v2(CUgraphNode handle, CUgraphNode *nodes,
-                                              CUgraphEdgeData *data, size_t *count)
-{
-    const struct node *node = CHECK(handle, GRAPH_NODE);
-
-    return edges_of(node->graph, NULL, node, nodes, NULL, data, count);
-}
-
-EXPORT CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode handle, CUgraphNode *nodes,
-                                                CUgraphEdgeData *data, size_t *count)
-{
-    const struct node *node = CHECK(handle, GRAPH_NODE);
-
-    return edges_of(node->graph, node, NULL, NULL, nodes, data, count);
 }
