@@ -343,8 +343,8 @@ int cufftPlanMany(void *plan, int rank, int *n, int *inembed, int istride, int i
 {
     int made = 0, status = cufftCreate(plan ? &made : NULL);
 
-    if (status) {
-        return status;
+    if (status || !plan) {
+        return status; /* without a place for the plan it has failed */
     }
     status = cufftMakePlanMany(made, rank, n, inembed, istride, idist, onembed, ostride, odist,
                                type, batch, NULL);
