@@ -562,8 +562,12 @@ def test_cuda_programs_go_on(lab, planned, monkeypatch):
         for _ in range(3):
             stop(mediator, planned, at_once=True)  # the programs take a second or two
             mediator = next_mediator().start()
-        for program in programs:
-            output = cuda.finish(program)
-            assert output.strip().endswith("Stand-in GPU: 0 wrong"), output
+        try:
+            for program in programs:
+                output = cuda.finish(program)
+                assert output.strip().endswith("Stand-in GPU: 0 wrong"), output
+        except AssertionError:
+            print(mediator.log())
+            raise
         stop(mediator, True)
         assert "opened (it goes on from the mediator before)" in mediator.log()
