@@ -85,7 +85,11 @@ EXPORT CUresult cuStreamQuery(CUstream handle)
     if (stream && stream->capture) {
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
-    return stream_is_busy(stream) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    if (stream_is_busy(stream)) {
+        return CUDA_ERROR_NOT_READY;
+    }
+    NEED_CONTEXT; /* once more: what it did may have failed meanwhile */
+    return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuStreamSynchronize(CUstream handle)
@@ -187,15 +191,17 @@ EXPORT CUresult cuCtxRecordEvent(CUcontext context, CUevent handle)
 EXPORT CUresult cuEventQuery(CUevent handle)
 {
     struct event *event = CHECK(handle, EVENT);
+    CUresult lost;
     bool done;
 
-    if (GPU->lost) {
-        return GPU->lost;
+    /* Together: an event behind work that fails is over as the GPU is lost. */
+    LOCKED(lost = GPU->lost; done = event->done == event->asked);
+    if (lost) {
+        return lost;
     }
     if (event->capture) {
         return CAPTURED_EVENT;
     }
-    LOCKED(done = event->done == event->asked);
     if (done) {
         stand_in_pools_shrink();
     }
