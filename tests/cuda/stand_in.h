@@ -44,6 +44,8 @@ struct context {
     uint64_t limits[16];
     uint64_t local_bytes, taken_bytes; /* of each thread; of all that it took by itself */
     unsigned in_flight;
+    char printed[16384]; /* by its kernels; its synchronisation writes that to stdout */
+    unsigned printed_count;
 };
 
 struct stream {
@@ -143,8 +145,6 @@ struct gpu {
     struct object *objects;
     CUresult lost;
     bool running;
-    char printed[65536]; /* by kernels; a synchronisation writes it to stdout */
-    unsigned printed_count;
 };
 
 extern struct gpu stand_in_gpu;

@@ -176,11 +176,13 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
     } else if (strcmp(name, "spin") == 0) {
         *until_ms = stand_in_now_ms() + (double)param(work, 0) / 1e6; /* ns */
     } else if (strcmp(name, "print") == 0) {
-        stand_in_gpu.printed_count +=
-            (unsigned)snprintf(stand_in_gpu.printed + stand_in_gpu.printed_count,
-                               sizeof(stand_in_gpu.printed) - stand_in_gpu.printed_count,
+        struct context *context = work->context;
+
+        context->printed_count +=
+            (unsigned)snprintf(context->printed + context->printed_count,
+                               sizeof(context->printed) - context->printed_count,
                                "a kernel prints %u\n", (unsigned)param(work, 0));
-        stand_in_gpu.printed_count %= sizeof(stand_in_gpu.printed);
+        context->printed_count %= sizeof(context->printed);
     } else if (strcmp(name, "await") == 0) {
         uint32_t *a = memory(work, 0, 1, &bad);
 
@@ -215,13 +217,14 @@ CUresult stand_in_kernel(const struct work *work, double *until_ms)
 
 void stand_in_print(void)
 {
-    char text[sizeof(stand_in_gpu.printed)];
+    struct context *context = stand_in_current;
+    char text[sizeof(context->printed)];
     unsigned count;
 
     pthread_mutex_lock(&stand_in_gpu.lock);
-    count = stand_in_gpu.printed_count;
-    memcpy(text, stand_in_gpu.printed, count);
-    stand_in_gpu.printed_count = 0;
+    count = context->printed_count;
+    memcpy(text, context->printed, count);
+    context->printed_count = 0;
     pthread_mutex_unlock(&stand_in_gpu.lock);
     if (count) {
         fwrite(text, 1, count, stdout);
