@@ -214,9 +214,10 @@ def test_figures_are_shown(running, lab):
     def figures():
         with running.admin() as admin:
             found = [w["cuda"] for w in admin.call(wire.SHOW_HEALTH)["workers"] if w["cuda"]]
-        return found[0] if found and found[0]["programs"] == 0 else None
+        ended = found and found[0]["programs"] == 0
+        return found[0] if ended and found[0]["copies"] >= 18 else None
 
-    said = wait_for(figures, "the figures")
+    said = wait_for(figures, "the figures, which the worker tells once the channel has ended")
     # Three memsets and kernels; 6 MiB out of three threads, in pieces of 1 MiB.
     assert (said["units"], said["copies"], said["contexts"]) == (6, 18, 0), said
     assert said["memory_bytes"] == 0 and said["turns"] > 0 and said["refused"] == 0, said
