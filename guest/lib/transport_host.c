@@ -47,7 +47,8 @@ struct host_link {
     int doorbell, interrupt; /* -1: not there */
     int life;                /* -1: the channel ends with the connection */
     enum mediator_step step;
-    uint64_t away_since_ns;    /* the mediator, while it is not PRESENT */
+    uint64_t away_since_ns;    /* the mediator, while it is not PRESENT; by time that was looked */
+    uint64_t looked_ns;        /* for it, last */
     uint64_t try_ends_ns;      /* AWAY: the next one begins; GREETED, ASKED: this one is given up */
     struct host_received next; /* GREETED, ASKED: the frame that is coming */
 };
@@ -139,7 +140,7 @@ static uint32_t lose_mediator(struct vgpu *v)
     close(link->frames.socket);
     link->frames.socket = -1;
     link->step = AWAY;
-    link->away_since_ns = link->try_ends_ns = vgpu_now_ns(v);
+    link->away_since_ns = link->try_ends_ns = link->looked_ns = vgpu_now_ns(v);
     return VGPU_ERR_NONE;
 }
 
@@ -204,6 +205,8 @@ static uint32_t take_step(struct vgpu *v)
             end_try(v);
         } else {
             link->step = ASKED;
+            /* Broken off now, the channel would end: the mediator may have given it already. */
+            link->try_ends_ns = vgpu_now_ns(v) + RESUME_TRY_NS;
         }
     } else if (header->msg_type == VGPU_MSG_CHANNEL_RESUME &&
                header->payload_len == sizeof(resume)) {
@@ -221,6 +224,12 @@ static uint32_t find_mediator(struct vgpu *v)
     uint32_t code = VGPU_ERR_NONE;
     int got = 1;
 
+    /* Who works on does not come here; the mediator can't be late for somebody who doesn't look. */
+    if (now - link->looked_ns > NS_PER_S) {
+        link->away_since_ns += now - link->looked_ns;
+        link->try_ends_ns += link->step == AWAY ? 0 : now - link->looked_ns;
+    }
+    link->looked_ns = now;
     if (link->step == AWAY && now >= link->try_ends_ns) {
         begin_try(v);
     }
